@@ -1,0 +1,93 @@
+# Verbs of the study. `make help` lists them. Everything runs in .venv, which `setup` makes and a stamp file keeps from being made twice.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help setup setup-dev check test core demo ui format clean
+
+VENV ?= .venv
+PYTHON ?= $(firstword $(foreach p,python3.11 python3.12 python3,$(shell command -v $(p) 2>/dev/null)))
+JOBS ?= $(shell nproc 2>/dev/null || sysctl -n hw.ncpu 2>/dev/null || echo 2)
+PORT ?= 5000
+# An extra index with CPU wheels of torch, for Linux machines without a GPU: make setup TORCH_INDEX=<url>
+TORCH_INDEX ?=
+
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+STUDY := $(BIN)/study
+LAB_STAMP := $(VENV)/.lab
+DEV_STAMP := $(VENV)/.dev
+# One torch thread a process: for models this small two threads in one process are slower than one.
+export OMP_NUM_THREADS ?= 1
+
+help:
+	@echo "make core              set up, run the core cells of the math grid (one seed), analyse: the main job"
+	@echo "make test              set up with the development tools, run every check and test"
+	@echo "make setup             the environment alone (TORCH_INDEX=<url> adds an index with CPU wheels of torch)"
+	@echo "make check             ruff, pyright, import contracts, every grid expands"
+	@echo "make demo              two cells, one seed: a collapse and its fix, curves drawn on the terminal"
+	@echo "make table-N           table N from the committed records, in seconds      (figure-N likewise)"
+	@echo "make reproduce-table-N rerun what table N needs, print ours-now beside the committed values (reproduce-figure-N likewise)"
+	@echo "make ui                MLflow on 127.0.0.1:$(PORT)"
+
+setup: $(LAB_STAMP)
+setup-dev: $(DEV_STAMP)
+
+# torch first and alone: the other packages would otherwise choose its build.
+$(LAB_STAMP): pyproject.toml constraints.txt
+	@"$(PYTHON)" -c 'import sys; sys.exit(0 if (3, 11) <= sys.version_info < (3, 13) else 1)' \
+	  || { echo "Python 3.11 or 3.12 is needed; name one: make setup PYTHON=python3.12" >&2; exit 1; }
+	test -x $(BIN)/python || "$(PYTHON)" -m venv $(VENV)
+	$(PIP) install -q -c constraints.txt $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) torch
+	@if $(PIP) list 2>/dev/null | grep -qi '^nvidia-'; then \
+	  echo "warning: a CUDA build of torch was installed (several GB of nvidia packages). On a machine without a GPU remove $(VENV)" >&2; \
+	  echo "         and run: make setup TORCH_INDEX=<index with CPU wheels of torch>" >&2; fi
+	$(PIP) install -q -c constraints.txt -e ".[lab]"
+	$(PIP) check
+	touch $@
+
+$(DEV_STAMP): $(LAB_STAMP)
+	$(PIP) install -q -c constraints.txt -e ".[lab,dev]"
+	$(PIP) check
+	touch $@
+
+core: $(LAB_STAMP)
+	$(STUDY) run --grid grids/math.yaml --core
+	$(STUDY) analyze --grid grids/math.yaml --core
+
+demo: $(LAB_STAMP)
+	$(STUDY) run --grid grids/smoke.yaml
+	$(STUDY) analyze --grid grids/smoke.yaml --curves
+
+check: $(DEV_STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/lint-imports --no-cache
+	$(BIN)/pyright --pythonpath $(BIN)/python
+	$(STUDY) check
+
+test: check
+	$(BIN)/python -m pytest -q -n $(JOBS) --dist loadfile
+
+table-%: $(LAB_STAMP)
+	@$(STUDY) table $*
+
+figure-%: $(LAB_STAMP)
+	@$(STUDY) figure $*
+
+reproduce-table-%: $(LAB_STAMP)
+	@$(STUDY) reproduce table $*
+
+reproduce-figure-%: $(LAB_STAMP)
+	@$(STUDY) reproduce figure $*
+
+ui: $(LAB_STAMP)
+	$(BIN)/mlflow ui --host 127.0.0.1 --port $(PORT) --backend-store-uri sqlite:///results/mlflow.db \
+	  --artifacts-destination results/mlartifacts
+
+format: $(DEV_STAMP)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf dist build .pytest_cache .ruff_cache .hypothesis

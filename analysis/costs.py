@@ -1,0 +1,53 @@
+"""What more evidence would cost, from the costs that records hold."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from statistics import fmean
+
+from analysis.frames import Evidence
+from study.spec.grid import LabelledCell
+from study.spec.model import DistilledModel
+
+
+@dataclass(frozen=True)
+class More:
+    """The command that makes more evidence, the runs it would make, and core minutes (None: nothing recorded to estimate from)."""
+
+    command: str
+    runs: int
+    minutes: float | None
+
+    @property
+    def text(self) -> str:
+        cost = "cost unknown, nothing is recorded yet" if self.minutes is None else f"about {max(1, round(self.minutes))} core minutes"
+        return f"{self.command}  ({self.runs} runs, {cost})"
+
+
+def more_evidence(evidence: Evidence, seeds: Iterable[int]) -> More:
+    """All cells of the grid for these seeds; runs that are there cost nothing."""
+    names = sorted(set(seeds))
+    done = {(row["cell"], row["seed"]) for row in evidence.run_rows}
+    pending = [(cell, seed) for cell in evidence.all_cells for seed in names if (cell.cell_id, seed) not in done]
+    command = f"study run --grid {evidence.grid} --seeds {','.join(map(str, names))}"
+    return More(command, len(pending), _minutes(evidence, pending))
+
+
+def _minutes(evidence: Evidence, pending: list[tuple[LabelledCell, int]]) -> float | None:
+    if not evidence.run_rows:
+        return None
+    new_bases = {seed for _, seed in pending} - evidence.bases
+    shared = max(float(row["shared_minutes"]) for row in evidence.run_rows)
+    return sum(_own_minutes(evidence, cell) for cell, _ in pending) + len(new_bases) * shared
+
+
+def _own_minutes(evidence: Evidence, cell: LabelledCell) -> float:
+    """The mean of this cell's recorded runs; for a cell without one, the mean minutes per step of the others times its steps."""
+    own = [float(row["own_minutes"]) for row in evidence.run_rows if row["cell"] == cell.cell_id]
+    if own:
+        return fmean(own)
+    by_id = {labelled.cell_id: labelled for labelled in evidence.all_cells}
+    return _steps(cell) * fmean(float(row["own_minutes"]) / _steps(by_id[row["cell"]]) for row in evidence.run_rows)
+
+
+def _steps(cell: LabelledCell) -> int:
+    return cell.cell.model.training.steps if isinstance(cell.cell.model, DistilledModel) else 1

@@ -1,0 +1,159 @@
+"""Training curves of loss formulations: one row of panels per group of arms, one column per metric, against optimiser steps.
+
+A thin line is one base student, the bold line their mean. Accuracy is the sampled one: greedy decoding hides a collapse.
+"""
+
+import math
+import textwrap
+from statistics import fmean
+from typing import Any, NamedTuple
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from analysis import style
+from analysis.definitions import BY_NAME, Definition
+from analysis.frames import Evidence, Point, arm_text, objective_family
+from analysis.tables import scope_note
+from study.spec.model import DistilledModel
+from study.spec.table import Arm, FigurePage, Row
+
+PANELS = ("eval/avg@k", "eval/mean_tokens", "eval/repetition_3gram", "train/student_topk_mass", "train/reverse_kl")
+MEAN = "mean"  # stands for the seed of the bold line
+
+
+class CurvePoint(NamedTuple):
+    """seed: a base student, or `mean` over all bases of the arm at a step where every one of them was measured."""
+
+    row: str
+    arm: str
+    metric: str
+    seed: str
+    step: int
+    value: float
+
+
+def plotted(page: FigurePage, evidence: Evidence) -> list[CurvePoint]:
+    """Every point of every line, in the order of the page."""
+    panels = page.panels or PANELS
+    return [point for row in page.rows for arm in row.arms for metric in panels for point in _lines(row, arm, metric, evidence)]
+
+
+def _lines(row: Row, arm: Arm, metric: str, evidence: Evidence) -> list[CurvePoint]:
+    points = evidence.series(arm, metric)
+    thin = [CurvePoint(row.title, arm_text(arm), metric, str(point.seed), point.step, point.value) for point in points]
+    return thin + [CurvePoint(row.title, arm_text(arm), metric, MEAN, step, value) for step, value in mean_line(points)]
+
+
+def mean_line(points: list[Point]) -> list[tuple[int, float]]:
+    """(step, mean over bases) at the steps where every base was measured: a mean over fewer would jump for no reason of its own."""
+    by_step: dict[int, list[float]] = {}
+    for point in points:
+        by_step.setdefault(point.step, []).append(point.value)
+    bases = len({point.seed for point in points})
+    return [(step, fmean(values)) for step, values in sorted(by_step.items()) if len(values) == bases]
+
+
+def draw(page: FigurePage, evidence: Evidence, points: list[CurvePoint]) -> Figure:
+    panels = page.panels or PANELS
+    with style.styled():
+        figure = Figure(figsize=(2.25 * len(panels) + 2.3, 1.95 * len(page.rows) + 1.25), layout="constrained")
+        widths = [1.0] * len(panels) + [0.95]
+        axes: Any = figure.subplots(len(page.rows), len(panels) + 1, squeeze=False, gridspec_kw={"width_ratios": widths})
+        for row, line in zip(page.rows, axes, strict=True):
+            for metric, ax in zip(panels, line, strict=False):
+                _panel(ax, row, metric, evidence, points)
+            _legend(line[-1], row, evidence, points)
+        _share_limits(axes[:, :-1])
+        for ax, metric in zip(axes[0], panels, strict=False):
+            ax.set_title(_title(BY_NAME[metric]))
+        for ax in axes[-1, :-1]:
+            ax.set_xlabel("optimiser steps")
+        figure.suptitle(heading(page), x=0.01, ha="left", fontsize=11, fontweight="bold")
+        add_note(figure, [page.answers, *page.notes, _reading_note(evidence), scope_note(evidence)])
+    return figure
+
+
+def heading(page: FigurePage) -> str:
+    return f"Figure {page.number}. {page.title}" if page.number else page.title
+
+
+def add_note(figure: Figure, notes: list[str]) -> None:
+    """Small print under the panels, as wide as the figure; the layout leaves room for it."""
+    width = int(figure.get_figwidth() * 15.5)
+    figure.supxlabel(
+        "\n".join(textwrap.wrap(" ".join(note for note in notes if note), width)), x=0.01, ha="left", fontsize=7.5, color="#444444"
+    )
+
+
+def _reading_note(evidence: Evidence) -> str:
+    k = f" (k = {evidence.curve_k})" if evidence.curve_k else ""
+    return f"Thin lines: one base student each; bold: their mean. Accuracy: avg@k{k} of samples at T = 1 on held-out problems. Definitions: docs/metrics.md."
+
+
+def _title(definition: Definition) -> str:
+    return f"{definition.title}\n({definition.unit})"
+
+
+def _panel(ax: Axes, row: Row, metric: str, evidence: Evidence, points: list[CurvePoint]) -> None:
+    log = BY_NAME[metric].axis == "log"
+    for arm in row.arms:
+        look = look_of(evidence, arm)
+        for seed, (steps, values) in _by_seed(points, row, arm, metric).items():
+            drawn = [value if value > 0 or not log else math.nan for value in values]  # a logarithm has no place for zero
+            bold = (
+                {"linestyle": look.line, "linewidth": 2.0, "zorder": 3} if seed == MEAN else {"linewidth": 0.7, "alpha": 0.4, "zorder": 2}
+            )
+            ax.plot(steps, drawn, color=look.colour, **bold)
+    if log:
+        ax.set_yscale("log")
+    ax.margins(x=0.02)
+
+
+def _by_seed(points: list[CurvePoint], row: Row, arm: Arm, metric: str) -> dict[str, tuple[list[int], list[float]]]:
+    lines: dict[str, tuple[list[int], list[float]]] = {}
+    for point in points:
+        if (point.row, point.arm, point.metric) == (row.title, arm_text(arm), metric):
+            steps, values = lines.setdefault(point.seed, ([], []))
+            steps.append(point.step)
+            values.append(point.value)
+    return lines
+
+
+def _share_limits(axes: Any) -> None:
+    """One scale per metric down the page, so that rows can be compared by eye; shares get their whole range where they use half of it."""
+    for column in axes.T:
+        limits = np.array([ax.get_ylim() for ax in column if ax.lines])
+        for ax in column if limits.size else ():
+            ax.set_ylim(limits[:, 0].min(), limits[:, 1].max())
+
+
+def _legend(ax: Axes, row: Row, evidence: Evidence, points: list[CurvePoint]) -> None:
+    """The row's legend in a field of its own: it can cover nothing."""
+    ax.set_axis_off()
+    present = {point.arm for point in points if point.row == row.title}
+    handles = [_handle(evidence, arm, arm_text(arm) in present) for arm in row.arms]
+    ax.legend(
+        handles=handles,
+        title=row.title,
+        loc="center left",
+        bbox_to_anchor=(-0.12, 0.5),
+        alignment="left",
+        title_fontproperties={"weight": "bold"},
+    )
+
+
+def _handle(evidence: Evidence, arm: Arm, present: bool) -> Line2D:
+    look = look_of(evidence, arm)
+    name = textwrap.fill(look.name, 24) if present else textwrap.fill(f"{look.name} (not run)", 24)
+    return Line2D([], [], color=look.colour, linestyle=look.line, linewidth=2.0, label=name)
+
+
+def look_of(evidence: Evidence, arm: Arm) -> style.Look:
+    labelled = evidence.cell_of(arm)
+    model = labelled.cell.model
+    if not isinstance(model, DistilledModel):
+        return style.look("other", None, labelled.text)
+    return style.look(objective_family(model.objective), model.objective.k, labelled.labels.get("objective", ""))

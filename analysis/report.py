@@ -1,0 +1,106 @@
+"""Everything that `study analyze` leaves: tables, figures and verdicts of one grid, and the check of committed ones.
+
+Texts (CSV, Markdown, LaTeX, JSON) are compared byte for byte. A figure is compared by the data it was drawn from: the CSV beside it, and the
+hash of that CSV inside its SVG.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from analysis import figures, style, tables
+from analysis.claims import Verdict, judge_all
+from analysis.frames import Evidence
+from analysis.pages import claims_of, figure_pages, table_pages
+from analysis.render import Table, spellings
+from analysis.verdicts import to_json, to_markdown
+from study.spec.table import FigurePage, Row
+
+
+@dataclass(frozen=True)
+class DrawnPage:
+    name: str  # file name without suffix
+    page: FigurePage
+    rows: figures.Rows
+    csv: str
+
+
+@dataclass(frozen=True)
+class Report:
+    """texts: path below the output folder -> content, the figures' CSV included."""
+
+    tables: dict[str, Table]
+    figures: tuple[DrawnPage, ...]
+    verdicts: tuple[Verdict, ...]
+    texts: dict[str, str]
+
+
+def build(evidence: Evidence, root: Path | None = None) -> Report:
+    """All pages of the evidence's grid; a grid without numbered pages gets `scores` and `curves`."""
+    made = {str(page.number): tables.build(page, evidence) for page in table_pages(evidence.grid, root)} or {
+        "scores": tables.build(None, evidence)
+    }
+    pages = {str(page.number): page for page in figure_pages(evidence.grid, root)} or {"curves": default_curves(evidence)}
+    drawn = tuple(draw_page(name, page, evidence) for name, page in pages.items())
+    claims = claims_of(evidence.grid, root)
+    verdicts = judge_all(claims, evidence) if claims else ()
+    texts = {f"tables/{name}.{suffix}": text for name, table in made.items() for suffix, text in spellings(table).items()}
+    texts |= {f"figures/{figure.name}.csv": figure.csv for figure in drawn}
+    if claims:
+        texts |= {"verdicts.md": to_markdown(verdicts, evidence), "verdicts.json": to_json(verdicts, evidence)}
+    return Report(made, drawn, verdicts, texts)
+
+
+def draw_page(name: str, page: FigurePage, evidence: Evidence) -> DrawnPage:
+    """A page with the numbers it plots."""
+    rows = figures.plotted(page, evidence)
+    return DrawnPage(name, page, rows, figures.to_csv(page, rows))
+
+
+def default_curves(evidence: Evidence) -> FigurePage:
+    """One row of panels per combination of the factors other than the objective."""
+    rows: dict[str, list[dict[str, str]]] = {}
+    for cell in evidence.cells:
+        title = ", ".join(level for factor, level in cell.labels.items() if factor != "objective") or evidence.grid
+        rows.setdefault(title, []).append(cell.labels)
+    made = tuple(Row(title=title, arms=tuple(arms)) for title, arms in rows.items())
+    return FigurePage(title=f"Training curves of grid {evidence.grid}", grid=evidence.grid, scale=evidence.scale, kind="curves", rows=made)
+
+
+def write(report: Report, evidence: Evidence, out: Path) -> list[Path]:
+    """Write every page below `out`; returns the files in order."""
+    written = [path for figure in report.figures for path in write_figure(figure, evidence, out)]
+    for name, text in report.texts.items():
+        path = out / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8", newline="\n")
+        written.append(path)
+    return sorted(set(written))
+
+
+def write_figure(figure: DrawnPage, evidence: Evidence, out: Path) -> list[Path]:
+    """PNG, SVG and CSV of one figure below `out`/figures."""
+    return style.save(figures.draw(figure.page, evidence, figure.rows), out / "figures" / figure.name, figure.csv)
+
+
+def differences(report: Report, out: Path) -> list[str]:
+    """What of the committed pages is not what the records give: one line per file, empty when all agree."""
+    found = [line for name, text in report.texts.items() if (line := _text_difference(out / name, text))]
+    found += [line for figure in report.figures if (line := _figure_difference(out / "figures" / f"{figure.name}.svg", figure.csv))]
+    stale = {path.name for path in (out / "figures").glob("*.csv")} - {f"{figure.name}.csv" for figure in report.figures}
+    return found + [f"figures/{name}: no page asks for this figure" for name in sorted(stale)]
+
+
+def _text_difference(path: Path, text: str) -> str:
+    if not path.is_file():
+        return f"{path}: missing"
+    if path.read_bytes() == text.encode():
+        return ""
+    ours, theirs = text.splitlines(), path.read_text(encoding="utf-8").splitlines()
+    line = next((i for i, (a, b) in enumerate(zip(ours, theirs, strict=False), 1) if a != b), min(len(ours), len(theirs)) + 1)
+    return f"{path}:{line}: differs from what the records give"
+
+
+def _figure_difference(svg: Path, csv_text: str) -> str:
+    if not svg.is_file() or not svg.with_suffix(".png").is_file():
+        return f"{svg}: the figure is missing"
+    return "" if style.drawn_from(svg) == style.data_hash(csv_text) else f"{svg}: drawn from other data than the records give"

@@ -1,0 +1,99 @@
+"""How figures look: one colour per objective family (Okabe-Ito, safe for colour-blind readers), one line and marker per K, fixed bytes."""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib.figure import Figure
+
+FAMILY_COLOURS: dict[str, str] = {
+    "full": "#000000",
+    "biased": "#D55E00",
+    "stop_gradient": "#0072B2",
+    "renormalised": "#009E73",
+    "tail_bucket": "#56B4E9",
+    "sampled_pg": "#CC79A7",
+    "sampled_plain": "#E69F00",
+    "other": "#7F7F7F",
+}
+FAMILY_NAMES: dict[str, str] = {
+    "full": "full reverse KL",
+    "biased": "biased TopK",
+    "stop_gradient": "stop-gradient TopK",
+    "renormalised": "renormalised TopK",
+    "tail_bucket": "TopK + tail bucket",
+    "sampled_pg": "sampled token, policy gradient",
+    "sampled_plain": "sampled token, plain loss",
+}
+K_LINES: dict[int | None, Any] = {None: "-", 1: (0, (1.2, 1.0)), 5: "-", 20: (0, (5, 1.6))}
+K_MARKERS: dict[int | None, str] = {None: "D", 1: "o", 5: "s", 20: "^"}
+OTHER_LINE, OTHER_MARKER = (0, (3, 1, 1, 1)), "v"
+
+RC: dict[str, Any] = {
+    "svg.hashsalt": "study",  # element ids of an SVG are derived from it: the same figure is the same bytes
+    "svg.fonttype": "path",
+    "figure.dpi": 100,
+    "savefig.dpi": 160,
+    "font.family": "DejaVu Sans",  # ships with matplotlib: no font of a machine decides how a page looks
+    "font.size": 8.5,
+    "axes.titlesize": 9,
+    "axes.labelsize": 8.5,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.color": "#E6E6E6",
+    "grid.linewidth": 0.6,
+    "axes.axisbelow": True,
+    "legend.frameon": False,
+    "legend.fontsize": 8.5,
+    "legend.handlelength": 2.6,
+}
+
+
+@dataclass(frozen=True)
+class Look:
+    colour: str
+    line: Any
+    marker: str
+    name: str
+
+
+def look(family: str, k: int | None, preset: str = "") -> Look:
+    """The appearance of an objective. A K without a line of its own shares one, and its name says which K it is."""
+    name = FAMILY_NAMES.get(family, preset or family)
+    return Look(
+        FAMILY_COLOURS.get(family, FAMILY_COLOURS["other"]),
+        K_LINES.get(k, OTHER_LINE),
+        K_MARKERS.get(k, OTHER_MARKER),
+        name if k is None else f"{name}, K = {k}",
+    )
+
+
+def styled() -> Any:
+    """Context in which figures are drawn: our settings over matplotlib's defaults, nothing of the reader's machine."""
+    settings: Any = {**mpl.rcParamsDefault, **RC, "backend": "agg"}
+    return mpl.rc_context(settings)
+
+
+def data_hash(csv_text: str) -> str:
+    return hashlib.sha256(csv_text.encode()).hexdigest()
+
+
+def save(figure: Figure, stem: Path, csv_text: str) -> list[Path]:
+    """PNG and SVG, each carrying the hash of the data it was drawn from, and that data as CSV beside them. No dates."""
+    stem.parent.mkdir(parents=True, exist_ok=True)
+    description = f"data sha256 {data_hash(csv_text)}"
+    paths = [stem.with_suffix(suffix) for suffix in (".png", ".svg", ".csv")]
+    with styled():
+        figure.savefig(paths[0], metadata={"Description": description, "Software": None})
+        figure.savefig(paths[1], metadata={"Description": description, "Date": None, "Creator": None})
+    paths[2].write_text(csv_text, encoding="utf-8", newline="\n")
+    return paths
+
+
+def drawn_from(svg: Path) -> str | None:
+    """The data hash that an SVG carries, None where it carries none."""
+    head, mark, tail = svg.read_text(encoding="utf-8").partition("data sha256 ")
+    return tail[:64] if mark and head else None

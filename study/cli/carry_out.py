@@ -1,0 +1,154 @@
+"""The body of `study run` and `study status`: plan, engine, display and mirror put together."""
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from study.cli import console
+from study.cli.progress import Board, Display, display_for, headline, own_stages, run_name
+from study.errors import RunFailed
+from study.record.mirror import Mirror
+from study.record.provenance import file_hash
+from study.record.store import Results
+from study.runner.execute import RunPlan, Work
+from study.runner.local import Failed, Finished, LocalEngine, tasks_running
+from study.runner.plan import Plan, State, make_plan
+from study.runner.schedule import Notice, Started, Stopped, Summary, pending_runs, run_grid
+from study.runner.stages import stage_graph
+from study.spec.grid import LabelledRun
+from study.spec.yaml import experiment_folders
+
+
+def carry_out(
+    runs: Sequence[LabelledRun],
+    results: Results,
+    work: Work,
+    grid: str,
+    scale: str,
+    jobs: int,
+    expected_seconds: Mapping[str, float],
+    *,
+    mlflow: bool = True,
+) -> Summary:
+    """Run what is missing. Raises RunFailed after the last run if some failed, Stopped (exit code 130) on Ctrl-C or SIGTERM."""
+    plans = [RunPlan(run.run_id, run.cell_id, run.cell, run.seed, claims_hash()) for run in runs]
+    pending, sealed = pending_runs(plans, results)  # a corrupt record is named before anything is spent
+    if not pending:
+        console.say(f"nothing to do: all {len(sealed)} runs of {grid} are sealed; next: study analyze --grid {grid}")
+        return Summary(sealed_before=sealed)
+    plan = make_plan(runs, results, expected_seconds)
+    console.say(f"{grid} ({scale}): {_to_do(plan, jobs)}")
+    own = own_stages(runs, {run.run_id: (stage_graph(run.cell.model, run.seed) or (None,))[-1] for run in runs})
+    board = Board(plan, own, jobs)
+    mirror = Mirror(results, grid, scale) if mlflow else None
+    if mirror and mirror.warning:
+        console.warn(mirror.warning)
+    display = display_for(board, results)
+    observer = _Observer(display, mirror, results, runs, own)
+    started = time.monotonic()
+    try:
+        summary = run_grid(plans, results, LocalEngine(results, work, jobs), observer)
+    finally:
+        display.close()
+    _close_mirror(mirror, summary)
+    return _conclude(summary, runs, grid, time.monotonic() - started)
+
+
+def _to_do(plan: Plan, jobs: int) -> str:
+    pending = len(plan.runs) - plan.counts[State.DONE]
+    if not pending:
+        return f"nothing to do: all {len(plan.runs)} runs are sealed"
+    shared = sum(stage.used_by > 1 for stage in plan.stages)
+    stages = f"{len(plan.stages)} stages to make ({shared} shared)"
+    return f"{pending} of {len(plan.runs)} runs to do, {stages}, about {console.duration(plan.seconds(jobs))} on {jobs} processes"
+
+
+class _Observer:
+    """Hands every notice to the display and what matters of it to the mirror."""
+
+    def __init__(
+        self,
+        display: Display,
+        mirror: Mirror | None,
+        results: Results,
+        runs: Sequence[LabelledRun],
+        own: Mapping[str, list[LabelledRun]],
+    ) -> None:
+        self._display, self._mirror, self._results = display, mirror, results
+        self._runs = {run.run_id: run for run in runs}
+        self._own = own
+
+    def __call__(self, notice: Notice) -> None:
+        self._display(notice)
+        if self._mirror is None:
+            return
+        match notice:
+            case Started(task):
+                for run in [self._runs[task]] if task in self._runs else self._own.get(task, []):
+                    self._mirror.started(run.run_id, run.labels, run.seed)
+            case Finished(task) if task in self._runs:
+                self._mirror.sealed(self._results.record(task), self._runs[task].labels)
+            case Failed(task) if task in self._runs:
+                self._mirror.failed(task, self._runs[task].labels, self._runs[task].seed, notice.error)
+            case _:
+                return
+
+
+def _close_mirror(mirror: Mirror | None, summary: Summary) -> None:
+    if mirror is None:
+        return
+    status = "KILLED" if summary.stopped else "FAILED" if summary.failed else "FINISHED"
+    console.status("writing the MLflow mirror")
+    warning = mirror.close(status)
+    if warning:
+        console.warn(warning)
+
+
+def _conclude(summary: Summary, runs: Sequence[LabelledRun], grid: str, seconds: float) -> Summary:
+    """The last words of a grid: what is sealed, what failed and why, what to type next."""
+    sealed = len(summary.sealed_before) + len(summary.sealed_now)
+    console.say(f"{sealed} of {len(runs)} runs sealed ({len(summary.sealed_now)} now, in {console.duration(seconds)})")
+    names = {run.run_id: run_name(run) for run in runs}
+    if summary.failed:
+        console.table(("failed run", "reason"), [(names[run_id], reason) for run_id, reason in summary.failed.items()])
+    if summary.stopped:
+        raise Stopped("stopped; everything finished is kept", hint=f"continue with the same command: study run --grid {grid} ...")
+    if summary.failed:
+        what = f"{len(summary.failed)} of {len(runs)} runs failed"
+        raise RunFailed(what, hint="the same command tries them again; their logs: log.txt beside failure.json in runs/ and stages/")
+    console.say(f"next: study analyze --grid {grid}")
+    return summary
+
+
+def claims_hash() -> str | None:
+    """sha256 of the claims file that is in force now: a record shows that its claims were not written after it."""
+    for folder in experiment_folders():
+        if (folder / "claims.yaml").is_file():
+            return file_hash(folder / "claims.yaml")
+    return None
+
+
+def show_status(results: Results) -> None:
+    """One line per task at work, from the status files of the workers."""
+    found = [_read_status(path) for path in tasks_running(results)]
+    rows = [_status_row(status) for status in found if status is not None]
+    if rows:
+        console.table(("task", "phase", "step", "left", "latest"), rows)
+    else:
+        console.say(f"no task is at work in {results.root}")
+
+
+def _read_status(path: Path) -> dict[str, Any] | None:
+    try:
+        return json.loads(path.read_bytes())
+    except FileNotFoundError:
+        return None  # it finished between the listing and the reading
+
+
+def _status_row(status: dict[str, Any]) -> tuple[str, ...]:
+    alive = Path(f"/proc/{status['pid']}").exists() or not Path("/proc/self").exists()
+    phase = status["phase"] if alive else "dead (its process is gone)"
+    left = "" if status["eta_s"] is None else console.duration(status["eta_s"])
+    return status["task"], phase, f"{status['done']}/{status['total']}", left, headline(status["latest"])

@@ -1,0 +1,45 @@
+"""`study run`: bring every run of a grid to a sealed record. A re-run does nothing; an interrupted one continues."""
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from study.cli.plan import parse_seeds, show_plan
+
+
+def run(
+    grid: Annotated[str, typer.Option("--grid", "-g", help="A grid file or its name, e.g. grids/math.yaml.")],
+    scale: Annotated[str, typer.Option(help="The scale that binds names to models, data and lengths.")] = "lab",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would run, and stop.")] = False,
+    only: Annotated[str | None, typer.Option(help="Only runs that match: label globs (biased_*, teacher=rlvr) or an id.")] = None,
+    seeds: Annotated[str | None, typer.Option(help="Only these seeds, e.g. 0,1 or 0-4.")] = None,
+    core: Annotated[bool, typer.Option("--core", help="Only the grid's core cells and seeds.")] = False,
+    jobs: Annotated[int | None, typer.Option(min=1, help="Processes at once; one per core by default.")] = None,
+    results: Annotated[Path, typer.Option(help="The results folder.")] = Path("results"),
+    no_mlflow: Annotated[bool, typer.Option("--no-mlflow", help="Do not mirror to MLflow.")] = False,
+) -> None:
+    """Train, evaluate and record the runs of a grid that are not recorded yet."""
+    from study.cli.carry_out import carry_out
+    from study.record.store import Results
+    from study.runner.execute import Work
+    from study.runner.plan import make_plan
+    from study.spec.grid import load_grid
+
+    page = load_grid(grid, scale)
+    runs = page.runs(seeds=parse_seeds(seeds), core=core, only=only)
+    processes = jobs or len(os.sched_getaffinity(0))
+    folder = Results(results)
+    if dry_run:
+        show_plan(page, make_plan(runs, folder, page.scale.expected_seconds), processes)
+        return
+    carry_out(runs, folder, Work(), page.name, page.scale.name, processes, page.scale.expected_seconds, mlflow=not no_mlflow)
+
+
+def status(results: Annotated[Path, typer.Option(help="The results folder.")] = Path("results")) -> None:
+    """What is being made right now below a results folder; readable from a second shell."""
+    from study.cli.carry_out import show_status
+    from study.record.store import Results
+
+    show_status(Results(results))

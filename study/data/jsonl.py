@@ -1,0 +1,54 @@
+"""Problems from local JSON Lines files: GSM8K, MATH-500 or anything with a question and a verifiable answer."""
+
+import json
+from pathlib import Path
+
+from study.data.problems import Problem, Split
+from study.errors import PrerequisiteError
+from study.spec.data import JsonlData
+
+
+def problems(data: JsonlData, split: Split) -> tuple[Problem, ...]:
+    """held_out comes from its own file; the last `selection_size` rows of the train file are the selection split."""
+    if split == "held_out":
+        return _read(data, data.held_out)[: data.held_out_size]
+    rows = _read(data, data.train)
+    if data.selection_size >= len(rows):
+        raise PrerequisiteError(f"{data.train}: {len(rows)} rows leave none for training after selection_size {data.selection_size}")
+    cut = len(rows) - data.selection_size
+    return rows[:cut][: data.train_size] if split == "train" else rows[cut:]
+
+
+def _read(data: JsonlData, name: str) -> tuple[Problem, ...]:
+    path = Path(name).expanduser()
+    if not path.is_file():
+        raise PrerequisiteError(f"data file {name} does not exist", hint="put the file there, or edit `data` in the scale file")
+    found: dict[str, Problem] = {}
+    with path.open(encoding="utf-8") as lines:
+        for number, line in enumerate(lines, start=1):
+            if line.strip():
+                problem = _problem(data, line, f"{name}:{number}", number)
+                if problem.id in found:
+                    raise PrerequisiteError(f"{name}:{number}: id {problem.id!r} appears twice")
+                found[problem.id] = problem
+    return tuple(found.values())
+
+
+def _problem(data: JsonlData, line: str, where: str, number: int) -> Problem:
+    try:
+        row = json.loads(line)
+    except json.JSONDecodeError as error:
+        raise PrerequisiteError(f"{where}: not a JSON object ({error.msg})") from error
+    wanted = [f for f in (data.prompt_field, data.answer_field, data.solution_field, data.id_field) if f]
+    absent = [f for f in wanted if f not in row]
+    if absent:
+        raise PrerequisiteError(f"{where}: no column {absent[0]!r}; the columns are {', '.join(row)}", hint="map the columns in the scale file")
+    answer, solution = str(row[data.answer_field]), str(row[data.solution_field]) if data.solution_field else ""
+    if data.answer_after:
+        before, mark, after = answer.rpartition(data.answer_after)
+        if not mark:
+            raise PrerequisiteError(f"{where}: the answer holds no {data.answer_after!r} (`answer_after`)")
+        answer, solution = after.strip(), solution or before.strip()
+    extra = {k: str(v) for k, v in row.items() if k not in wanted}
+    key = str(row[data.id_field]) if data.id_field else str(number)
+    return Problem(key, str(row[data.prompt_field]) + data.prompt_suffix, answer, solution, extra)

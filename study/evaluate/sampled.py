@@ -1,0 +1,83 @@
+"""The light evaluation of the training curve: greedy and k samples a problem, graded; no lm-eval."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from study.data.grading import Outcome, grade
+from study.data.problems import Problem
+from study.data.views import student_view
+from study.models.sampling import Completion, generate
+from study.spec.training import Curve, Sampling
+
+
+@dataclass(frozen=True)
+class Graded:
+    """One completion and what the grader says of it."""
+
+    problem: Problem
+    completion: Completion
+    text: str
+    outcome: Outcome
+
+
+def prompt_ids(tokenizer: PreTrainedTokenizerBase, problems: Sequence[Problem]) -> list[list[int]]:
+    """The student's view of each problem as token ids, up to where its answer starts."""
+    views = [student_view(p) for p in problems]
+    return tokenizer.apply_chat_template(views, add_generation_prompt=True, tokenize=True, return_dict=False)  # type: ignore[return-value]
+
+
+def sample(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, problems: Sequence[Problem], sampling: Sampling,
+    *, k: int, seed: int, greedy: bool = False,
+) -> list[list[Graded]]:  # fmt: skip
+    """k graded completions of each problem, [P][k]."""
+    drawn = generate(model, tokenizer, prompt_ids(tokenizer, problems), sampling, k=k, seed=seed, greedy=greedy)
+    return [[judge(tokenizer, p, c) for c in cs] for p, cs in zip(problems, drawn, strict=True)]
+
+
+def judge(tokenizer: PreTrainedTokenizerBase, problem: Problem, completion: Completion) -> Graded:
+    text = tokenizer.decode(completion.ids, skip_special_tokens=True)
+    return Graded(problem, completion, text, grade(text, problem.answer, truncated=completion.truncated))
+
+
+def repetition_3gram(ids: Sequence[int]) -> float:
+    """repeated positions / tokens: position t is repeated if the 3-gram that ends at t occurred earlier in the same response."""
+    return sum(repeated_positions(ids)) / len(ids) if ids else 0.0
+
+
+def repeated_positions(ids: Sequence[int]) -> list[bool]:
+    seen: set[tuple[int, ...]] = set()
+    flags = []
+    for t in range(len(ids)):
+        gram = tuple(ids[t - 2 : t + 1]) if t >= 2 else ()
+        flags.append(gram in seen and bool(gram))
+        seen.add(gram)
+    return flags
+
+
+def summarise(graded: Sequence[Sequence[Graded]]) -> dict[str, float]:
+    """Means over all completions: accuracy, tokens, truncated fraction, 3-gram repetition."""
+    flat = [g for row in graded for g in row]
+    n = len(flat)
+    return {
+        "accuracy": sum(g.outcome is Outcome.correct for g in flat) / n,
+        "mean_tokens": sum(len(g.completion.ids) for g in flat) / n,
+        "truncated_fraction": sum(g.completion.truncated for g in flat) / n,
+        "repetition_3gram": sum(repetition_3gram(g.completion.ids) for g in flat) / n,
+    }
+
+
+def curve_point(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, problems: Sequence[Problem], curve: Curve, sampling: Sampling, seed: int
+) -> dict[str, float]:
+    """One point of the training curve, the `eval/*` metrics; sampled at T = 1 is the headline."""
+    at_one = Sampling(temperature=1.0, top_p=1.0, max_completion_length=sampling.max_completion_length)
+    chosen = problems[: curve.problems]
+    greedy = summarise(sample(model, tokenizer, chosen, at_one, k=1, seed=seed, greedy=True))
+    drawn = summarise(sample(model, tokenizer, chosen, at_one, k=curve.k, seed=seed))
+    return {
+        f"eval/avg@{curve.k}": drawn["accuracy"], "eval/greedy": greedy["accuracy"],
+        **{f"eval/{name}": drawn[name] for name in ("mean_tokens", "truncated_fraction", "repetition_3gram")},
+    }  # fmt: skip

@@ -1,0 +1,49 @@
+"""Model folders: read and written in the transformers format, safetensors only, no remote code."""
+
+from pathlib import Path
+
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+
+from study.errors import PrerequisiteError, SpecError
+
+
+def load_model(folder: Path | str, *, dtype: torch.dtype = torch.float32) -> PreTrainedModel:
+    """The causal language model in `folder`."""
+    _require(folder)
+    return AutoModelForCausalLM.from_pretrained(str(folder), dtype=dtype, trust_remote_code=False, use_safetensors=True)
+
+
+def load_tokenizer(folder: Path | str) -> PreTrainedTokenizerBase:
+    """The tokenizer in `folder`, padding on the left as generation needs it. It must have a chat template."""
+    _require(folder)
+    tokenizer = AutoTokenizer.from_pretrained(str(folder), padding_side="left", trust_remote_code=False)
+    if tokenizer.chat_template is None:
+        raise PrerequisiteError(f"the tokenizer in {folder} has no chat template", hint="add chat_template.jinja to the model folder")
+    return tokenizer
+
+
+def save(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+def require_same_tokens(student: PreTrainedTokenizerBase, teacher: PreTrainedTokenizerBase) -> int:
+    """The number of shared token ids of two tokenizers with one token-to-id map; different padded widths of the models are fine.
+
+    Raises SpecError when a token has two ids: a teacher's scores would then be read off at the wrong token.
+    """
+    ours, theirs = student.get_vocab(), teacher.get_vocab()
+    differing = sorted(t for t in ours.keys() | theirs.keys() if ours.get(t) != theirs.get(t))
+    if differing:
+        token = differing[0]
+        raise SpecError(
+            f"student and teacher disagree on {len(differing)} tokens; the first is {token!r}: id {ours.get(token)} against {theirs.get(token)}",
+            hint="choose a teacher with the student's tokenizer; cross-tokenizer distillation is another method (TRL: GOLD)",
+        )
+    return max(ours.values()) + 1
+
+
+def _require(folder: Path | str) -> None:
+    if not (Path(folder) / "config.json").is_file():
+        raise PrerequisiteError(f"{folder} is not a model folder (no config.json)", hint="study plan shows which stage makes it")

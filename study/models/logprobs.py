@@ -1,0 +1,123 @@
+"""The one chunked driver from hidden states to per-token losses: a whole [N, V] tensor never exists.
+
+Axes: N completion tokens (padding already removed), H hidden size (each side has its own), V vocabulary.
+Each chunk of tokens goes through both lm_heads, is cut to the ids that both sides have, and gives one loss a token. With more than one
+chunk each is checkpointed: the backward pass computes its logits again instead of keeping them. The same code serves V = 64 and
+V = 151,936; at the lab a whole batch is one chunk and nothing is computed twice.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from study.models.objective import TokenLoss, bind
+from study.objectives import diagnostics as measure
+from study.objectives.divergences import at_least_float32, logprobs
+from study.objectives.topk import top_ids
+from study.spec.objective import Objective
+
+# Logits of one chunk and one side: 2**25 float32 are 134 MB; about six such tensors are alive at the peak.
+CHUNK_LOGITS = 2**25
+
+
+class TokenLosses(NamedTuple):
+    """loss_N with gradient; diagnostics: name -> one detached value a token (see `_diagnostics`)."""
+
+    loss_N: Tensor
+    diagnostics: dict[str, Tensor]
+
+
+class _Heads(NamedTuple):
+    student: nn.Module
+    teacher: nn.Module
+
+
+def token_losses(
+    student_hidden_NH: Tensor,
+    student_head: nn.Module,
+    teacher_hidden_NH: Tensor,
+    teacher_head: nn.Module,
+    tokens_N: Tensor,
+    objective: Objective,
+    *,
+    chunk_tokens: int | None = None,
+    diagnostics_k: int | None = 5,
+) -> TokenLosses:
+    """Per-token losses of the objective at the positions whose hidden states predict `tokens_N`.
+
+    chunk_tokens: tokens a chunk (default: as many as `CHUNK_LOGITS` allows); it changes memory and time, neither value nor gradient.
+    diagnostics_k: size of the TopK sets of the diagnostics; None measures nothing beside the loss.
+    """
+    if chunk_tokens is None:
+        chunk_tokens = max(1, CHUNK_LOGITS // max(_width(student_head), _width(teacher_head)))
+    heads, token_loss = _Heads(student_head, teacher_head), bind(objective)
+    chunks = list(zip(*(x.split(chunk_tokens) for x in (student_hidden_NH, teacher_hidden_NH.detach(), tokens_N)), strict=True))
+    if len(chunks) == 1:
+        results = [_chunk(*chunks[0], heads, token_loss, diagnostics_k)]
+    else:
+        results = [_checkpointed(chunk, heads, token_loss, diagnostics_k) for chunk in chunks]
+    names = results[0].diagnostics
+    return TokenLosses(
+        torch.cat([result.loss_N for result in results]),
+        {name: torch.cat([result.diagnostics[name] for result in results]) for name in names},
+    )
+
+
+def _checkpointed(chunk: tuple[Tensor, ...], heads: _Heads, token_loss: TokenLoss, diagnostics_k: int | None) -> TokenLosses:
+    # Nothing in a chunk draws random numbers (dropout lies below the hidden states), so their state need not be saved.
+    result = checkpoint(_chunk, *chunk, heads, token_loss, diagnostics_k, use_reentrant=False, preserve_rng_state=False)
+    assert isinstance(result, TokenLosses)
+    return result
+
+
+def _chunk(
+    student_hidden_NH: Tensor, teacher_hidden_NH: Tensor, tokens_N: Tensor, heads: _Heads, token_loss: TokenLoss, diagnostics_k: int | None
+) -> TokenLosses:
+    with torch.no_grad():
+        teacher_NV = heads.teacher(teacher_hidden_NH)
+    student_NV = heads.student(student_hidden_NH)
+    shared = min(student_NV.shape[-1], teacher_NV.shape[-1])
+    values = token_loss(student_NV[:, :shared], teacher_NV[:, :shared], tokens_N)
+    if diagnostics_k is None:
+        return TokenLosses(values.loss_N, {})
+    # After the loss: a checkpoint's second forward stops at the last tensor that the backward pass needs, so this runs once.
+    with torch.no_grad():
+        measured = _diagnostics(student_NV[:, :shared], teacher_NV[:, :shared], tokens_N, diagnostics_k)
+        measured["teacher_cut_mass"] = _cut_mass(teacher_NV, shared)
+        measured["support_size"] = values.support_size_N
+    return TokenLosses(values.loss_N, measured)
+
+
+def _diagnostics(student_NV: Tensor, teacher_NV: Tensor, tokens_N: Tensor, k: int) -> dict[str, Tensor]:
+    """Per token, at temperature 1, over the shared ids; S_S and S_T are the k likeliest tokens of student and teacher.
+
+    reverse_kl: KL(student || teacher), exact, unclamped. *_entropy: in nats. student_topk_mass, teacher_topk_mass: each side's mass on
+    S_S. topk_overlap: |S_S and S_T| / k. log_ratio: log p_T(y) - log p_S(y) of the token written (the token's advantage).
+    """
+    student_ids_NK, teacher_ids_NK = top_ids(student_NV, k), top_ids(teacher_NV, k)
+    student_NV, teacher_NV = logprobs(student_NV), logprobs(teacher_NV)
+    probabilities_NV = student_NV.exp()
+    log_ratio_NV = teacher_NV - student_NV
+    return {
+        "reverse_kl": -(probabilities_NV * log_ratio_NV).where(probabilities_NV > 0, 0.0).sum(dim=-1),
+        "student_entropy": torch.special.entr(probabilities_NV).sum(dim=-1),
+        "teacher_entropy": measure.entropy(teacher_NV),
+        "student_topk_mass": measure.support_mass(student_NV, student_ids_NK),
+        "teacher_topk_mass": measure.support_mass(teacher_NV, student_ids_NK),
+        "topk_overlap": measure.overlap(student_ids_NK, teacher_ids_NK),
+        "log_ratio": log_ratio_NV.gather(-1, tokens_N.unsqueeze(-1)).squeeze(-1),
+    }
+
+
+def _cut_mass(logits_NV: Tensor, shared: int) -> Tensor:
+    """Probability that a side gave to ids the other one does not have (padding of a wider head): lost when its logits are cut."""
+    if logits_NV.shape[-1] == shared:
+        return at_least_float32(logits_NV.new_zeros(logits_NV.shape[0]))
+    return logprobs(logits_NV)[:, shared:].exp().sum(dim=-1)
+
+
+def _width(head: nn.Module) -> int:
+    """Columns of the logits that a head makes: `out_features` of a Linear, else the rows of its weight."""
+    return int(getattr(head, "out_features", 0)) or int(head.get_parameter("weight").shape[0])

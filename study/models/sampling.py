@@ -1,0 +1,77 @@
+"""One contract for drawing completions: token ids in, token ids out. The engine here is transformers' `generate`.
+
+Randomness is handed over: the same seed gives the same completions whatever the global random state, and leaves that state alone.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+from study.spec.training import Sampling
+
+
+@dataclass(frozen=True)
+class Completion:
+    """Token ids up to and with the end token; truncated = the length limit came first."""
+
+    ids: tuple[int, ...]
+    truncated: bool
+
+
+def end_token_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """Every id that ends a completion: the tokenizer's and those that the model declares (an end-of-turn token)."""
+    declared = model.generation_config.eos_token_id if model.generation_config else None
+    declared = [declared] if isinstance(declared, int) else list(declared or [])
+    return list(dict.fromkeys([tokenizer.eos_token_id, *declared]))
+
+
+def generate(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: Sequence[Sequence[int]],
+    sampling: Sampling,
+    *,
+    k: int,
+    seed: int,
+    greedy: bool = False,
+    batch_size: int = 512,
+) -> list[list[Completion]]:
+    """k completions of each prompt, [P][k]. Raises ValueError on an empty prompt."""
+    if any(not p for p in prompts):
+        raise ValueError("an empty prompt cannot be continued")
+    rows = [list(p) for p in prompts for _ in range(k)]
+    ends = end_token_ids(model, tokenizer)
+    config = _generation_config(sampling, ends, tokenizer.pad_token_id, greedy)
+    completions: list[Completion] = []
+    was_training = model.training
+    model.eval()
+    with torch.random.fork_rng(devices=_devices(model)), torch.inference_mode():
+        torch.manual_seed(seed)
+        for start in range(0, len(rows), batch_size):
+            completions += _batch(model, rows[start : start + batch_size], config, ends, tokenizer.pad_token_id)
+    model.train(was_training)
+    return [completions[i * k : (i + 1) * k] for i in range(len(prompts))]
+
+
+def _generation_config(sampling: Sampling, ends: list[int], pad: int, greedy: bool) -> GenerationConfig:
+    draw = {"do_sample": False} if greedy else {"do_sample": True, "temperature": sampling.temperature, "top_p": sampling.top_p, "top_k": 0}
+    return GenerationConfig(max_new_tokens=sampling.max_completion_length, eos_token_id=ends, pad_token_id=pad, disable_compile=True, **draw)
+
+
+def _batch(model: PreTrainedModel, rows: list[list[int]], config: GenerationConfig, ends: list[int], pad: int) -> list[Completion]:
+    width = max(map(len, rows))
+    ids = torch.tensor([[pad] * (width - len(r)) + r for r in rows], device=model.device)
+    mask = torch.tensor([[0] * (width - len(r)) + [1] * len(r) for r in rows], device=model.device)
+    out = model.generate(input_ids=ids, attention_mask=mask, generation_config=config)[:, width:]
+    return [_cut(row, ends) for row in out.tolist()]
+
+
+def _cut(row: list[int], ends: list[int]) -> Completion:
+    stop = next((i for i, token in enumerate(row) if token in ends), None)
+    return Completion(tuple(row), True) if stop is None else Completion(tuple(row[: stop + 1]), False)
+
+
+def _devices(model: PreTrainedModel) -> list[torch.device]:
+    return [model.device] if model.device.type == "cuda" else []

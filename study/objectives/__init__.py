@@ -1,0 +1,1 @@
+"""Distillation objectives as functions of tensors: torch and nothing else (but `study.errors`)."""

@@ -1,0 +1,52 @@
+"""Where a number comes from: hash of the code, versions of the packages, platform, UTC times. No path, host or user name."""
+
+import hashlib
+import platform
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+
+_PACKAGES = ("torch", "transformers", "trl", "accelerate", "datasets", "lm_eval", "numpy", "tokenizers", "pydantic")
+
+
+@cache
+def code_hash() -> str:
+    """sha256 over the relative names and contents of the .py files of the package `study`; the first 16 hex digits."""
+    root = Path(__file__).resolve().parents[1]
+    digest = hashlib.sha256()
+    for path in sorted(root.rglob("*.py"), key=lambda path: path.relative_to(root).as_posix()):
+        digest.update(f"{path.relative_to(root).as_posix()}\0{hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
+    return digest.hexdigest()[:16]
+
+
+@cache
+def packages(names: Iterable[str] = _PACKAGES) -> dict[str, str]:
+    """Versions of the installed packages that a number can depend on; read from metadata, nothing is imported."""
+    found: dict[str, str] = {}
+    for name in names:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue  # an extra that is not installed has no version
+    return found
+
+
+def python_version() -> str:
+    return platform.python_version()
+
+
+def platform_name() -> str:
+    """Operating system, C library and machine type, without the host's name."""
+    return f"{platform.system()}-{platform.machine()}-{'-'.join(platform.libc_ver())}"
+
+
+def utc_now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def file_hash(path: Path) -> str:
+    """sha256 of a file, read in pieces: a checkpoint can be larger than memory."""
+    with path.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()

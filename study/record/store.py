@@ -1,0 +1,134 @@
+"""The results folder: its layout, atomic writes, reading records back. Done means sealed: nothing is done because a folder exists.
+
+    results/artifacts/<stage id>/        a stage's files and, written last, stage.json; <stage id>.partial-<pid>/ while it is built
+    results/stages/<stage id>/           log.txt, status.json while it runs, failure.json
+    results/runs/<run id>/               record.json; log.txt, status.json, failure.json likewise
+    results/records/<run id>.json        committed evidence: written by `study publish` alone, never a reason to skip a run
+"""
+
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from study.errors import RecordMismatch
+from study.record.schema import MAX_RECORD_BYTES, Record, record_bytes, seal_of
+
+
+@dataclass(frozen=True)
+class Results:
+    """Where things lie below one results folder."""
+
+    root: Path
+
+    @property
+    def artifacts(self) -> Path:
+        return self.root / "artifacts"
+
+    @property
+    def runs(self) -> Path:
+        return self.root / "runs"
+
+    @property
+    def records(self) -> Path:
+        return self.root / "records"
+
+    @property
+    def database(self) -> Path:
+        return self.root / "mlflow.db"
+
+    def artifact(self, stage_id: str) -> Path:
+        return self.artifacts / stage_id
+
+    def partial(self, stage_id: str, pid: int) -> Path:
+        return self.artifacts / f"{stage_id}.partial-{pid}"
+
+    def run(self, run_id: str) -> Path:
+        return self.runs / run_id
+
+    def record(self, run_id: str) -> Path:
+        return self.run(run_id) / "record.json"
+
+    def stage(self, stage_id: str) -> Path:
+        return self.root / "stages" / stage_id
+
+
+def atomic_write(path: Path, data: bytes) -> None:
+    """All of `data` or nothing: temporary file beside it, fsync, rename, fsync of the folder."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as handle:
+            handle.write(data)
+            handle.flush()
+            os.fsync(handle.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """fsync of a folder: a rename in it survives a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_json(path: Path, value: Any) -> None:
+    atomic_write(path, (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode())
+
+
+def write_record(path: Path, record: Record) -> None:
+    """Write a sealed record whole. A record without its right seal, or above 12 kB, is refused: it is never shortened here."""
+    data = record_bytes(record)
+    if record.seal != seal_of(record.model_dump(mode="json")):
+        raise RecordMismatch(f"run {record.run}: the record does not carry its own seal", hint="seal it with study.record.schema.sealed")
+    if len(data) > MAX_RECORD_BYTES:
+        raise RecordMismatch(f"run {record.run}: the record has {len(data)} bytes; at most {MAX_RECORD_BYTES} are allowed")
+    atomic_write(path, data)
+
+
+def read_record(path: Path) -> Record:
+    """The record in `path`, its seal checked; RecordMismatch names the file and what to do when it is not what was written."""
+    try:
+        value: dict[str, Any] = json.loads(path.read_bytes())
+        if not isinstance(value, dict) or value.get("seal") != seal_of(value):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise ValueError("its content does not match its seal")
+        record = Record.model_validate_json(json.dumps(value))
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise _corrupt(path, f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+    except ValueError as error:  # not JSON, not text, or a wrong seal
+        raise _corrupt(path, str(error)) from error
+    return record
+
+
+def _corrupt(path: Path, reason: str) -> RecordMismatch:
+    committed = path.parent.name == "records"
+    hint = f"restore it: git checkout -- {path}" if committed else f"remove it and run its grid again: rm {path}"
+    return RecordMismatch(f"{path}: a corrupt record ({reason})", hint=hint)
+
+
+def record_paths(folder: Path) -> list[Path]:
+    """The records below a folder in name order, in either layout: <run id>/record.json (runs) or <run id>.json (committed)."""
+    nested = [path for path in folder.glob("*/record.json") if path.is_file()]
+    flat = [path for path in folder.glob("*.json") if path.is_file()]
+    return sorted([*nested, *flat], key=lambda path: path.parent.name if path.name == "record.json" else path.stem)
+
+
+def iterate_records(folder: Path) -> Iterator[Record]:
+    """One record at a time: memory does not grow with their number."""
+    for path in record_paths(folder):
+        yield read_record(path)
+
+
+def read_records(folder: Path) -> list[Record]:
+    """All records below `folder`, in the order of their run ids."""
+    return list(iterate_records(folder))

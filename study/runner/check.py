@@ -1,0 +1,103 @@
+"""`study check`: every page under `experiments/` must mean something before anything is run.
+
+Each grid expands at each scale with unique ids; each cell that a claim, table or figure names by its labels is one cell of its grid.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+from study.errors import SpecError
+from study.spec.claim import Claims, arms
+from study.spec.grid import Grid, LabelledCell, load_grid
+from study.spec.identity import stage_id
+from study.spec.scale import load_scale
+from study.spec.table import FigurePage, TablePage
+from study.spec.validation import validate
+from study.spec.yaml import Located, experiment_folders, find, load, names, suggestion
+
+Outcome = tuple[str, str | SpecError]  # page, what it holds or what is wrong
+
+
+def check_experiments(root: Path | None = None) -> Iterator[Outcome]:
+    scales = names("scales", root)
+    for name in scales:
+        yield f"scales/{name}.yaml", _tried(_check_scale, name, root)
+    for grid in names("grids", root):
+        for scale in scales:
+            yield f"grids/{grid}.yaml at {scale}", _tried(_check_grid, grid, scale, root)
+    if any((folder / "claims.yaml").is_file() for folder in experiment_folders(root)):
+        yield "claims.yaml", _tried(_check_claims, root)
+    for kind, spec in (("tables", TablePage), ("figures", FigurePage)):
+        for name in names(kind, root):
+            yield f"{kind}/{name}.yaml", _tried(_check_page, kind, spec, name, root)
+
+
+def _tried(step: Callable[..., str], *arguments: object) -> str | SpecError:
+    try:
+        return step(*arguments)
+    except SpecError as error:
+        return error
+
+
+def _check_scale(name: str, root: Path | None) -> str:
+    """Every model is built, also those that no grid uses yet."""
+    scale = load_scale(name, root)
+    for section, build in (("models", scale.model), ("data", scale.data), ("pi", scale.privileged), ("evaluations", scale.evaluation)):
+        entries = scale.page.get(section)
+        for entry, node in (entries.value if entries else {}).items():
+            build(Located(entry, node.origin), f"{section}.{entry}")
+    return f"{len(scale.shape.models)} models"
+
+
+def _check_grid(name: str, scale: str, root: Path | None) -> str:
+    grid = load_grid(name, scale, root)
+    runs = grid.runs()
+    if grid.core is not None:
+        grid.runs(core=True)
+    stages = {stage_id(run.cell.model, run.seed) for run in runs}
+    if len({run.run_id for run in runs}) != len(runs) or len({cell.cell_id for cell in grid.cells}) != len(grid.cells):
+        raise SpecError(f"grids/{name}.yaml: two cells have one id")
+    return f"{len(grid.cells)} cells, {len(runs)} runs, {len(stages)} models"
+
+
+def _check_claims(root: Path | None) -> str:
+    page = validate(Claims, load(find("claims", "claims.yaml", root)), "")
+    grid = load_grid(page.grid, "lab", root)
+    for judged in (*page.gates, *page.claims):
+        for arm in arms(judged.contrast):
+            _one_cell(grid, arm, f"claims.yaml {judged.id}")
+    known = {gate.id for gate in page.gates}
+    for claim in page.claims:
+        for gate in claim.gates:
+            if gate not in known:
+                raise SpecError(f"claims.yaml {claim.id}: no gate {gate!r}; known: {', '.join(known)}")
+    return f"{len(page.claims)} claims"
+
+
+def _check_page(kind: str, spec: type[TablePage] | type[FigurePage], name: str, root: Path | None) -> str:
+    page = validate(spec, load(find(kind, name, root)), "")
+    grid = load_grid(page.grid, page.scale, root)
+    named = [arm for row in page.rows for arm in row.arms] if isinstance(page, FigurePage) else [page.cell] if page.cell else []
+    for arm in named:
+        _one_cell(grid, arm, f"{kind}/{name}.yaml")
+    if isinstance(page, TablePage) and page.cell:
+        _check_settings(page, _one_cell(grid, page.cell, f"{kind}/{name}.yaml"))
+    if str(page.number) != name:
+        raise SpecError(f"{kind}/{name}.yaml: its number is {page.number}")
+    return page.title
+
+
+def _check_settings(page: TablePage, cell: LabelledCell) -> None:
+    """Every dotted path that a settings table shows must lead to a value of the cell."""
+    for setting in page.settings:
+        if setting.ours is not None and setting.ours not in cell.origin:
+            raise SpecError(f"table {page.number}, {setting.item}: no value at {setting.ours!r}{suggestion(setting.ours, cell.origin)}")
+
+
+def _one_cell(grid: Grid, arm: Mapping[str, str], where: str) -> LabelledCell:
+    """Labels must name exactly one cell: none is a typing error, two would be averaged unseen."""
+    found = [c for c in grid.cells if any(arm.items() <= labels.items() for labels in (c.labels, *c.also))]
+    if len(found) != 1:
+        words = ", ".join(f"{factor}={level}" for factor, level in arm.items())
+        raise SpecError(f"{where}: {words} names {len(found)} cells of grid {grid.name}, not one")
+    return found[0]

@@ -1,0 +1,212 @@
+"""One stage, one run: the only long story. Both are functions of ids, folders and two callables; they know no process, queue or screen.
+
+Stage: check its inputs -> build into <id>.partial-<pid> -> manifest with the hashes of its files, last -> rename.
+Run: check its model -> evaluate into evaluation.partial-<pid> -> assemble, seal and write the record, last.
+Killed anywhere, the next execution starts the step again and finds nothing half-written that counts as done.
+"""
+
+import json
+import os
+import resource
+import shutil
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from study.errors import PrerequisiteError
+from study.record import provenance
+from study.record.assemble import assemble, score
+from study.record.schema import Cost, Provenance, Record
+from study.record.store import Results, write_record
+from study.runner.artifacts import read_manifest, resolve_model, seal_artifact, verify_artifact
+from study.runner.stages import Ready, StageNode, stage_graph, stages_by_role
+from study.spec.cell import Cell
+from study.spec.evaluation import Evaluation
+from study.spec.identity import REVISIONS, canonical
+from study.spec.model import Model
+
+Report = Callable[[str, int, int, dict[str, float]], None]  # phase, done, total, latest metrics
+Build = Callable[[Model, int, Mapping[str, Path], Path, Report], None]
+Evaluate = Callable[[Evaluation, Path, int, Path, Report], None]
+
+
+@dataclass(frozen=True)
+class Work:
+    """Who does the work, as "module:name", so that it travels to a worker unimported. Tests put torch-free functions here."""
+
+    build: str = "study.train.stages:build"
+    evaluate: str = "study.evaluate.final:evaluate"
+
+    @property
+    def modules(self) -> list[str]:
+        return [entry.partition(":")[0] for entry in (self.build, self.evaluate)]
+
+
+@dataclass(frozen=True)
+class RunPlan:
+    """A run as the executor needs it. `claims`: hash of the claims file that was in force when the run was planned."""
+
+    run_id: str
+    cell_id: str
+    cell: Cell
+    seed: int
+    claims: str | None = None
+
+
+def load(entry: str) -> Any:
+    """The object behind "module:name". A missing package is a missing extra, not a traceback."""
+    module, _, name = entry.partition(":")
+    try:
+        return getattr(import_module(module), name)
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] in ("study", module.partition(".")[0]):
+            raise
+        hint = "install the lab extra: pip install 'opd-study[lab]'"
+        raise PrerequisiteError(f"running needs the package {error.name}", hint=hint) from error
+
+
+def execute_stage(node: StageNode, results: Results, work: Work, report: Report) -> Path:
+    """Make the artifact of `node`, or verify the one that is there."""
+    target = results.artifact(node.id)
+    if target.exists():
+        verify_artifact(target)
+        return target
+    inputs = _input_folders(node, results)
+    partial = _fresh(results.partial(node.id, os.getpid()))
+    clock = Clock()
+    build: Build = load(work.build)
+    try:
+        build(node.recipe, node.seed, inputs, partial, report)
+        seal_artifact(partial, target, _manifest(node, clock))
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+    return target
+
+
+def execute_run(run: RunPlan, results: Results, work: Work, report: Report) -> Record:
+    """Evaluate the model of a run whose stages are made and write its record."""
+    nodes = stage_graph(run.cell.model, run.seed)
+    model_dir = _model_folder(run.cell.model, nodes, results)
+    partial = _fresh(results.run(run.run_id) / f"evaluation.partial-{os.getpid()}")
+    clock = Clock()
+    evaluate: Evaluate = load(work.evaluate)
+    try:
+        evaluate(run.cell.evaluation, model_dir, run.seed, partial, report)
+        evaluation = _read_json(partial / "evaluation.json")
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    record = _assemble(run, nodes, results, evaluation, clock)
+    write_record(results.record(run.run_id), record)
+    return record
+
+
+class Clock:
+    """Wall and core seconds of this process since it was made, and when that was (UTC)."""
+
+    def __init__(self) -> None:
+        self.started = provenance.utc_now()
+        self._wall, self._core = time.monotonic(), _core_seconds()
+
+    def read(self) -> dict[str, float]:
+        return {"wall_s": round(time.monotonic() - self._wall, 3), "core_s": round(_core_seconds() - self._core, 3)}
+
+
+def _core_seconds() -> float:
+    usages = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(usage.ru_utime + usage.ru_stime for usage in usages)
+
+
+def _input_folders(node: StageNode, results: Results) -> dict[str, Path]:
+    made = {role: results.artifact(stage) for role, stage in node.inputs.items()}
+    for folder in made.values():
+        verify_artifact(folder)
+    return made | {role: resolve_model(model) for role, model in node.ready.items()}
+
+
+def _model_folder(model: Model, nodes: tuple[StageNode, ...], results: Results) -> Path:
+    if isinstance(model, Ready):
+        return resolve_model(model)
+    folder = results.artifact(nodes[-1].id)
+    verify_artifact(folder)
+    return folder
+
+
+def _manifest(node: StageNode, clock: Clock) -> dict[str, Any]:
+    return {
+        "id": node.id,
+        "kind": node.kind,
+        "recipe": json.loads(canonical(node.recipe)),
+        "seed": node.seed,
+        "revision": REVISIONS[node.kind],
+        "inputs": dict(node.inputs),
+        "steps": node.steps,
+        **clock.read(),
+        "started": clock.started,
+        "code": provenance.code_hash(),
+        "packages": provenance.packages(),
+    }
+
+
+def _assemble(run: RunPlan, nodes: tuple[StageNode, ...], results: Results, evaluation: dict[str, Any], clock: Clock) -> Record:
+    folders = [results.artifact(node.id) for node in nodes]
+    manifests = [read_manifest(folder) for folder in folders]
+    history, evidence = ({}, {}) if not folders else (_read_json(folders[-1] / name, {}) for name in ("history.json", "evidence.json"))
+    fields: dict[str, Any] = {
+        "run": run.run_id,
+        "cell": run.cell_id,
+        "seed": run.seed,
+        "scale": run.cell.scale,
+        "spec": json.loads(canonical(run.cell)),
+        "stages": stages_by_role(run.cell.model, run.seed),
+        "provenance": _provenance(run, manifests, clock),
+        "scores": {evaluation["task"]: score(evaluation)},
+        "cost": _costs(folders, manifests, clock),
+    }
+    return assemble(fields, history.get("columns", {}), evidence)
+
+
+def _provenance(run: RunPlan, manifests: list[dict[str, Any]], clock: Clock) -> Provenance:
+    code = provenance.code_hash()
+    return Provenance(
+        code=code,
+        stage_code={manifest["id"]: manifest["code"] for manifest in manifests if manifest["code"] != code},
+        packages=provenance.packages(),
+        python=provenance.python_version(),
+        platform=provenance.platform_name(),
+        claims=run.claims,
+        started=manifests[-1]["started"] if manifests else clock.started,
+        finished=provenance.utc_now(),
+    )
+
+
+def _costs(folders: list[Path], manifests: list[dict[str, Any]], clock: Clock) -> dict[str, Cost]:
+    """Sums by stage kind: a run with two pretrained models has one entry `pretrain` for both."""
+    seconds = clock.read()
+    costs = {"evaluate": Cost(wall_s=seconds["wall_s"], core_s=seconds["core_s"])}
+    for folder, manifest in zip(folders, manifests, strict=True):
+        tokens = _read_json(folder / "cost.json", {})
+        before = costs.get(manifest["kind"], Cost(wall_s=0.0, core_s=0.0))
+        costs[manifest["kind"]] = Cost(
+            wall_s=round(before.wall_s + manifest["wall_s"], 3),
+            core_s=round(before.core_s + manifest["core_s"], 3),
+            tokens_sampled=before.tokens_sampled + int(tokens.get("tokens_sampled", 0)),
+            tokens_scored=before.tokens_scored + int(tokens.get("tokens_scored", 0)),
+        )
+    return costs
+
+
+def _fresh(folder: Path) -> Path:
+    if folder.exists():  # a dead process of the same id
+        shutil.rmtree(folder)
+    folder.mkdir(parents=True)
+    return folder
+
+
+def _read_json(path: Path, default: Any = None) -> Any:
+    if default is not None and not path.is_file():
+        return default
+    return json.loads(path.read_bytes())

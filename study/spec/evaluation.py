@@ -1,0 +1,17 @@
+"""The final evaluation of a run: an lm-eval task, k samples a problem, our grader."""
+
+from pydantic import Field
+
+from study.spec.base import Spec
+from study.spec.data import Data
+from study.spec.training import Sampling
+
+
+class Evaluation(Spec):
+    """k samples at the declared decoding settings on the first `problems` held-out problems (None = all)."""
+
+    task: str  # name of the lm-eval task and of the metric: eval/<task>/avg@<k>
+    data: Data
+    k: int = Field(ge=1)
+    problems: int | None = Field(default=None, ge=1)
+    sampling: Sampling

@@ -1,0 +1,176 @@
+"""Identity: the one place that turns a spec into an id.
+
+id = readable slug + 8 hex of sha256(canonical JSON of the content, seed where it matters, revision of every stage kind inside).
+
+The canonical form leaves out every field that equals its declared default, so that a new optional axis leaves the ids of old
+cells alone; changing a declared default therefore changes what old ids mean and the golden ids in the tests fail. `kind` is
+always kept: it is what tells two members of a union apart. Anything that could be written in two ways raises `UnstableValue`.
+"""
+
+import hashlib
+import json
+import math
+import re
+from typing import Any
+
+from pydantic.fields import FieldInfo
+
+from study.errors import SpecError
+from study.spec.base import Spec
+from study.spec.cell import Cell, Run
+from study.spec.model import DistilledModel, GrpoModel, HubModel, LocalModel, Model, PretrainedLab, SftModel
+from study.spec.objective import PRESETS, Objective
+
+# Bumped by hand when a change of code changes the numbers of a stage kind: a fixed bug must not read as done.
+REVISIONS: dict[str, int] = {"pretrain": 1, "sft": 1, "grpo": 1, "distill": 1, "evaluate": 1}
+
+# Fields that say where something lies, not what it is. A local model is pinned by its digest.
+NOT_IDENTITY: dict[type[Spec], frozenset[str]] = {LocalModel: frozenset({"path"})}
+
+# id(spec) -> (spec, value or text): recipes are shared by the cells of a grid. Holding the spec keeps its id taken.
+_values: dict[int, tuple[Spec, dict[str, Any]]] = {}
+_texts: dict[int, tuple[Spec, str]] = {}
+
+
+class UnstableValue(SpecError):
+    """A value that cannot be written the same way twice and therefore cannot be part of an identity."""
+
+
+def canonical(value: Any) -> str:
+    """JSON with sorted keys, no spaces, declared defaults left out. Raises `UnstableValue` on nan, inf, -0.0, sets, objects."""
+    if not isinstance(value, Spec):
+        return _text(value)
+    if id(value) not in _texts:
+        _texts[id(value)] = (value, _text(value))
+    return _texts[id(value)][1]
+
+
+def _text(value: Any) -> str:
+    return json.dumps(canonical_value(value), sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def canonical_value(value: Any, where: str = "value") -> Any:
+    """The JSON value behind `canonical`; not to be changed, it is kept for the next caller."""
+    if isinstance(value, Spec):
+        if id(value) not in _values:
+            _values[id(value)] = (value, _canonical_fields(value, where))
+        return _values[id(value)][1]
+    if value is None or type(value) in (bool, int, str):
+        return value
+    if type(value) is float:
+        return _stable_float(value, where)
+    if type(value) in (list, tuple):
+        return [canonical_value(item, f"{where}[{i}]") for i, item in enumerate(value)]
+    if type(value) is dict:
+        return {_stable_key(key, where): canonical_value(item, f"{where}.{key}") for key, item in value.items()}
+    raise UnstableValue(f"{where}: a {type(value).__name__} has no stable written form", hint="use text, a number, a list or a mapping")
+
+
+def _canonical_fields(spec: Spec, where: str) -> dict[str, Any]:
+    skipped = NOT_IDENTITY.get(type(spec), frozenset())
+    fields = type(spec).model_fields
+    kept = {n: getattr(spec, n) for n, info in fields.items() if n not in skipped and not is_default(n, getattr(spec, n), info)}
+    return {name: canonical_value(item, f"{where}.{name}") for name, item in kept.items()}
+
+
+def is_default(name: str, value: Any, info: FieldInfo) -> bool:
+    """Whether a field is left out of the canonical form."""
+    if name == "kind" or info.is_required():
+        return False
+    default = info.get_default(call_default_factory=True, validated_data={})
+    return type(value) is type(default) and value == default and _sign(value) == _sign(default)
+
+
+def _sign(value: Any) -> float:
+    return math.copysign(1.0, value) if type(value) is float else 1.0  # -0.0 == 0.0, but they are not the same text
+
+
+def _stable_float(value: float, where: str) -> float:
+    if not math.isfinite(value) or (value == 0.0 and math.copysign(1.0, value) < 0):
+        raise UnstableValue(f"{where}: {value!r} is not a number that an identity can hold", hint="use a finite number; write 0.0 for zero")
+    return value
+
+
+def _stable_key(key: Any, where: str) -> str:
+    if type(key) is not str:
+        raise UnstableValue(f"{where}: the key {key!r} is not text", hint="use text keys")
+    return key
+
+
+def parents(model: Model) -> dict[str, Model]:
+    """The models that a recipe starts from, by role; empty for weights that no stage makes."""
+    match model:
+        case SftModel() | GrpoModel():
+            return {"base": model.base}
+        case DistilledModel():
+            return {"student": model.student, "teacher": model.teacher}
+        case PretrainedLab() | LocalModel() | HubModel():
+            return {}
+
+
+def is_stage(model: Model) -> bool:
+    """Whether training makes this model here (a hub or local model is only referred to)."""
+    return model.kind in REVISIONS
+
+
+def revisions(model: Model) -> dict[str, int]:
+    """The revision of every stage kind inside a recipe."""
+    own = {model.kind: REVISIONS[model.kind]} if is_stage(model) else {}
+    return own | {kind: number for parent in parents(model).values() for kind, number in revisions(parent).items()}
+
+
+def stage_id(model: Model, seed: int) -> str:
+    """kind-xxxxxxxx. The seed belongs to every stage of a recipe, because a seed starts at pretraining."""
+    if not is_stage(model):
+        raise SpecError(f"a {model.kind} model is not made by a stage and has no stage id")
+    return f"{model.kind}-{_hash('stage', canonical(model), canonical(seed), canonical(revisions(model)))}"
+
+
+def cell_id(cell: Cell) -> str:
+    """slug-xxxxxxxx, from content alone: labels of a grid play no part."""
+    used = revisions(cell.model) | {"evaluate": REVISIONS["evaluate"]}
+    return f"{slug(cell.model)}-{_hash('cell', canonical(cell), canonical(used))}"
+
+
+def run_id(run: Run) -> str:
+    return f"{cell_id(run.cell)}-s{run.seed}"
+
+
+def _hash(*parts: str) -> str:
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:8]
+
+
+def slug(model: Model) -> str:
+    """A few readable words on a recipe, e.g. distill-topk_biased-k5-from_grpo-120steps."""
+    match model:
+        case DistilledModel():
+            k = [f"k{model.objective.k}"] if model.objective.k else []
+            pi = ["pi"] if model.privileged else []
+            words = ["distill", objective_name(model.objective), *k, f"from_{_short(model.teacher)}", *pi, f"{model.training.steps}steps"]
+        case HubModel() | LocalModel():
+            words = [model.kind, _short(model)]
+        case PretrainedLab() | SftModel() | GrpoModel():
+            words = [_short(model), f"{model.training.steps}steps"]
+    return "-".join(words)
+
+
+def _short(model: Model) -> str:
+    match model:
+        case PretrainedLab():
+            word = model.name
+        case HubModel():
+            word = model.id.rpartition("/")[2]
+        case LocalModel():
+            word = model.digest[:8]
+        case SftModel() | GrpoModel() | DistilledModel():
+            word = model.kind
+    return re.sub(r"[^a-z0-9_.]+", "_", word.lower())
+
+
+def objective_name(objective: Objective) -> str:
+    """The preset that spells this tuple (k aside), else the fields that differ from the defaults."""
+    fields = {n: v for n, v in canonical_value(objective).items() if n != "k"}
+    for name, (preset, _) in PRESETS.items():
+        if fields == {n: v for n, v in preset.items() if v != Objective.model_fields[n].default}:  # a preset may spell a default out
+            return name
+    return "_".join(f"{value:g}" if isinstance(value, float) else str(value) for value in fields.values())

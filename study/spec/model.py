@@ -1,0 +1,105 @@
+"""A model is a recursive recipe: weights from somewhere, or a training stage applied to another model."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from study.spec.base import Spec
+from study.spec.data import Data
+from study.spec.objective import Objective
+from study.spec.privileged import PrivilegedInformation
+from study.spec.training import ArithmeticCorpus, DistillTraining, GrpoTraining, SolutionCorpus, SupervisedTraining
+
+
+class Architecture(Spec):
+    """A `Qwen3ForCausalLM` of any size."""
+
+    hidden_size: int
+    intermediate_size: int
+    num_hidden_layers: int
+    num_attention_heads: int
+    num_key_value_heads: int
+    head_dim: int
+    max_position_embeddings: int
+    tie_word_embeddings: bool = True
+    initializer_range: float = Field(default=0.02, gt=0)  # transformers' default; far too small for a width of 64 (see lab.yaml)
+
+
+class LabTokenizer(Spec):
+    """The word-level tokenizer of the arithmetic world (64 tokens, `study/models/lab.py`)."""
+
+    kind: Literal["lab"] = "lab"
+
+
+class BpeTokenizer(Spec):
+    """A byte-level BPE tokenizer trained on the training split of the stage's data."""
+
+    kind: Literal["bpe"] = "bpe"
+    vocab_size: int = Field(ge=300)
+
+
+class PretrainedLab(Spec):
+    """stage `pretrain`: a small Qwen3 from random weights; every seed has its own."""
+
+    kind: Literal["pretrain"] = "pretrain"
+    name: str  # which base this is, e.g. student / strong: two of one shape and corpus still differ by their random stream
+    architecture: Architecture
+    tokenizer: Annotated[LabTokenizer | BpeTokenizer, Field(discriminator="kind")] = LabTokenizer()
+    data: Data
+    corpus: Annotated[ArithmeticCorpus | SolutionCorpus, Field(discriminator="kind")]
+    training: SupervisedTraining
+
+
+class LocalModel(Spec):
+    """A transformers model folder on this machine; `digest` (sha256 of its weights) pins it in identity."""
+
+    kind: Literal["local"] = "local"
+    path: str
+    digest: str
+
+
+class HubModel(Spec):
+    kind: Literal["hub"] = "hub"
+    id: str
+    revision: str
+
+
+class SftModel(Spec):
+    """stage `sft`: `base` trained on documents (reference solutions, or completions of `teacher`)."""
+
+    kind: Literal["sft"] = "sft"
+    base: "Model"
+    data: Data
+    corpus: Annotated[ArithmeticCorpus | SolutionCorpus, Field(discriminator="kind")]
+    training: SupervisedTraining
+
+
+class GrpoModel(Spec):
+    """stage `grpo`: `base` trained by reinforcement learning with the grader as verifiable reward (RLVR)."""
+
+    kind: Literal["grpo"] = "grpo"
+    base: "Model"
+    data: Data
+    privileged: PrivilegedInformation | None = None
+    training: GrpoTraining
+
+
+class DistilledModel(Spec):
+    """stage `distill`: `student` samples, `teacher` (with `privileged` in its view, if any) scores every token."""
+
+    kind: Literal["distill"] = "distill"
+    student: "Model"
+    teacher: "Model"
+    data: Data
+    privileged: PrivilegedInformation | None = None
+    objective: Objective
+    training: DistillTraining
+
+
+Model = Annotated[
+    PretrainedLab | LocalModel | HubModel | SftModel | GrpoModel | DistilledModel,
+    Field(discriminator="kind"),
+]
+
+for _recipe in (SftModel, GrpoModel, DistilledModel):
+    _recipe.model_rebuild()

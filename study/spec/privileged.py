@@ -1,0 +1,18 @@
+"""Privileged information (PI) is data: a template over `Problem` columns and a placement. No Python is needed for a new one."""
+
+from typing import Literal
+
+from study.spec.base import Spec
+
+
+class PrivilegedInformation(Spec):
+    """What the teacher sees and the student does not.
+
+    template: text with `{column}` fields over a problem's columns (`prompt`, `answer`, `solution` and any extra column).
+    placement: system = a system message of its own, before_prompt / after_prompt = inside the user message.
+    source: own = the problem's own columns; other = the columns of another problem drawn by seed (placebo).
+    """
+
+    template: str
+    placement: Literal["system", "before_prompt", "after_prompt"] = "after_prompt"
+    source: Literal["own", "other"] = "own"

@@ -1,0 +1,162 @@
+"""A scale binds names: which recipe is `student`, which source is `math`, how many steps are `standard`. One YAML page per scale.
+
+    scale: lab
+    data: {name: source}            models: {name: recipe, or the name of another model}
+    pi: {name: template, or null}   lengths: {name: steps}
+    distill: training without steps evaluations: {name: evaluation}
+    expected_seconds: {stage kind: seconds per training step; evaluate: seconds per evaluation}   (for the first estimate of a plan only)
+
+Inside a recipe `base`, `student`, `teacher`, `data` and `privileged` may be names of this page; what is looked up is built once and shared.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from study.errors import SpecError
+from study.spec.base import Spec
+from study.spec.data import ArithmeticData, Data, JsonlData
+from study.spec.evaluation import Evaluation
+from study.spec.model import DistilledModel, GrpoModel, HubModel, LocalModel, Model, PretrainedLab, SftModel
+from study.spec.privileged import PrivilegedInformation
+from study.spec.training import DistillTraining
+from study.spec.validation import located_error, validate
+from study.spec.yaml import Located, find, load, merged, plain, suggestion
+
+T = TypeVar("T")
+_MODELS: dict[str, type[Any]] = {
+    "pretrain": PretrainedLab, "local": LocalModel, "hub": HubModel, "sft": SftModel, "grpo": GrpoModel, "distill": DistilledModel,
+}  # fmt: skip
+_SOURCES: dict[str, type[Any]] = {"arithmetic": ArithmeticData, "jsonl": JsonlData}
+_MODEL_ROLES = ("base", "student", "teacher")
+
+
+class ScalePage(Spec):
+    """The shape of the page; the values inside are checked when they are bound, each at its own line."""
+
+    scale: str
+    data: dict[str, Any]
+    models: dict[str, Any]
+    pi: dict[str, Any] = {}
+    lengths: dict[str, int]
+    distill: dict[str, Any]
+    evaluations: dict[str, Any]
+    expected_seconds: dict[str, float] = {}
+
+
+@dataclass(frozen=True)
+class Built(Generic[T]):
+    """A spec and the located tree that it was built from, with everything that was looked up spliced in."""
+
+    spec: T
+    node: Located
+
+
+class Scale:
+    def __init__(self, page: Located) -> None:
+        self.page = page
+        self.shape = validate(ScalePage, page, "")
+        self.name = self.shape.scale
+        self.expected_seconds = self.shape.expected_seconds
+        self._models: dict[str, Built[Model]] = {}
+        self._other: dict[tuple[str, str], Any] = {}
+        self._open: list[str] = []  # names being built, to find a recipe that contains itself
+
+    def model(self, reference: Located, path: str) -> Built[Model]:
+        """A model by name or written out."""
+        if not isinstance(reference.value, str):
+            return self._recipe(reference, path)
+        name = reference.value
+        if name not in self._models:
+            recipe = self._entry("models", reference, path)
+            if name in self._open:
+                raise located_error(reference, path, f"the model {name!r} is made from itself: {' -> '.join([*self._open, name])}")
+            self._open.append(name)
+            self._models[name] = self.model(recipe, f"models.{name}")
+            self._open.remove(name)
+        return self._models[name]
+
+    def _recipe(self, node: Located, path: str) -> Built[Model]:
+        spec = _member(_MODELS, node, path)
+        parts: dict[str, Built[Any]] = {}
+        for key, child in node.value.items():
+            if key in _MODEL_ROLES:
+                parts[key] = self.model(child, f"{path}.{key}")
+            elif key == "data":
+                parts[key] = self.data(child, f"{path}.{key}")
+            elif key == "privileged":
+                parts[key] = self.privileged(child, f"{path}.{key}")
+        return _assembled(spec, node, path, parts)
+
+    def data(self, reference: Located, path: str) -> Built[Data]:
+        return self._cached("data", reference, path, lambda node, where: _assembled(_member(_SOURCES, node, where), node, where, {}))
+
+    def privileged(self, reference: Located, path: str) -> Built[PrivilegedInformation | None]:
+        """`none` is always known: no privileged information."""
+        return self._cached("pi", reference, path, _privileged)
+
+    def evaluation(self, reference: Located, path: str) -> Built[Evaluation]:
+        def build(node: Located, where: str) -> Built[Evaluation]:
+            source = node.get("data")
+            parts = {"data": self.data(source, f"{where}.data")} if source else {}
+            return _assembled(Evaluation, node, where, parts)
+
+        return self._cached("evaluations", reference, path, build)
+
+    def training(self, length: Located, patch: Located | None) -> Built[DistillTraining]:
+        """The scale's distillation settings at a named length, with a grid's own settings laid over them."""
+        steps = self._entry("lengths", length, "length")
+        base = self.page.value["distill"]
+        node = Located(base.value | {"steps": steps}, base.origin)
+        node = merged(node, patch) if patch else node
+        return Built(validate(DistillTraining, node, "training"), node)
+
+    def _cached(self, section: str, reference: Located, path: str, build: Any) -> Any:
+        if isinstance(reference.value, dict):
+            return build(reference, path)
+        key = (section, str(reference.value))
+        if key not in self._other:
+            self._other[key] = build(self._entry(section, reference, path), f"{section}.{reference.value}")
+        return self._other[key]
+
+    def _entry(self, section: str, reference: Located, path: str) -> Located:
+        """What a name stands for in a section of this page."""
+        entries = self.page.value[section].value if section in self.page.value else {}
+        if section == "pi" and reference.value in ("none", None):
+            return entries.get("none", Located(None, reference.origin))
+        if isinstance(reference.value, str) and reference.value in entries:
+            return entries[reference.value]
+        known = ", ".join(entries) or "none"
+        file = self.page.origin.rpartition(":")[0]
+        problem = f"no entry {reference.value!r} under {section} in {file} (known: {known}){suggestion(str(reference.value), entries)}"
+        raise located_error(reference, path, problem)
+
+
+def _privileged(node: Located, path: str) -> Built[PrivilegedInformation | None]:
+    return Built(None, node) if node.value is None else _assembled(PrivilegedInformation, node, path, {})
+
+
+def _member(union: dict[str, type[Any]], node: Located, path: str) -> type[Any]:
+    """The union's member that `kind` names."""
+    kind = node.get("kind")
+    if kind is None:
+        raise located_error(node, path, f"field 'kind' is required: one of {', '.join(union)}")
+    if kind.value not in union:
+        raise located_error(kind, f"{path}.kind", f"{kind.value!r} is not one of {', '.join(union)}{suggestion(str(kind.value), union)}")
+    return union[kind.value]
+
+
+def _assembled(spec: type[Any], node: Located, path: str, parts: dict[str, Built[Any]]) -> Built[Any]:
+    whole = Located(node.value | {key: part.node for key, part in parts.items()}, node.origin, node.comment)
+    return Built(validate(spec, whole, path, {key: part.spec for key, part in parts.items()}), whole)
+
+
+def load_scale(name: str, root: Path | None = None) -> Scale:
+    """Errors: `SpecError` naming file and line, or the known scales."""
+    page = load(find("scales", name, root))
+    return Scale(page)
+
+
+def bound_names(scale: Scale) -> dict[str, list[str]]:
+    """Every name a grid may use at this scale, by section."""
+    return {section: list(plain(scale.page).get(section) or {}) for section in ("models", "data", "pi", "lengths", "evaluations")}

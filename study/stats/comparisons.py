@@ -1,0 +1,93 @@
+"""Comparisons: paired differences per base student, Holm's adjustment, and what a design can detect."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from study.stats.distributions import noncentral_t_upper_tail, root, t_quantile, t_upper_tail
+from study.stats.intervals import Interval, t_interval
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Per-base differences, their mean with a t-interval, their standard deviation and a two-sided p against zero (None at n = 1)."""
+
+    differences: tuple[float, ...]
+    interval: Interval
+    deviation: float | None
+    p_value: float | None
+
+
+def paired_differences(a_by_base: Mapping[int, float], b_by_base: Mapping[int, float]) -> dict[int, float]:
+    """a - b for each base, in the order of the bases. Raises ValueError unless both sides have the same bases: pairs are never dropped."""
+    if a_by_base.keys() != b_by_base.keys():
+        unpaired = sorted(a_by_base.keys() ^ b_by_base.keys())
+        raise ValueError(f"bases {unpaired} are on one side of the pair only")
+    return {base: a_by_base[base] - b_by_base[base] for base in sorted(a_by_base)}
+
+
+def compare(differences: Sequence[float], confidence: float = 0.95) -> Comparison:
+    """Paired t: the mean difference with t_{n-1} limits, and p = 2 P(T_{n-1} > |mean| sqrt(n) / s).
+
+    Limits: s = 0 gives p = 0 for a difference other than zero and p = 1 for none; n = 1 has neither interval nor p.
+    """
+    interval = t_interval(differences, confidence)
+    if interval.n == 1:
+        return Comparison(tuple(differences), interval, None, None)
+    deviation = float(np.std(np.asarray(differences, dtype=np.float64), ddof=1))
+    return Comparison(tuple(differences), interval, deviation, _two_sided_p(interval.mean, deviation, interval.n))
+
+
+def holm(p_by_name: Mapping[str, float]) -> dict[str, float]:
+    """Holm's step-down adjusted p: for the i-th smallest of m, max over j <= i of min(1, (m - j + 1) p_(j))."""
+    adjusted: dict[str, float] = {}
+    running = 0.0
+    for rank, name in enumerate(sorted(p_by_name, key=lambda key: (p_by_name[key], key))):
+        running = max(running, min(1.0, (len(p_by_name) - rank) * p_by_name[name]))
+        adjusted[name] = running
+    return adjusted
+
+
+def detection_power(effect: float, deviation: float, n: int, alpha: float = 0.05) -> float:
+    """P(|T| > t_{1 - alpha / 2, n - 1}) with T noncentral t, noncentrality |effect| sqrt(n) / deviation: the power of the paired t-test."""
+    critical = t_quantile(1.0 - alpha / 2.0, n - 1)
+    shift = abs(effect) * n**0.5 / deviation
+    far_tail = noncentral_t_upper_tail(critical, n - 1, -shift) if shift < 5.0 else 0.0  # below 1e-8 beyond, where scipy's nct breaks down
+    return noncentral_t_upper_tail(critical, n - 1, shift) + far_tail
+
+
+def minimum_detectable_effect(deviation: float, n: int, *, power: float = 0.8, alpha: float = 0.05) -> float:
+    """The smallest true mean difference that the paired t-test finds with this power, given the spread of per-base differences.
+
+    Same unit as `deviation`. Limits: 0 where the differences do not vary. Raises ValueError below two bases.
+    """
+    if n < 2:
+        raise ValueError("a paired comparison needs at least two bases")
+    if deviation == 0.0:
+        return 0.0
+    standard_error = deviation / n**0.5
+    upper = standard_error * 2.0 * (t_quantile(1.0 - alpha / 2.0, n - 1) + t_quantile(power, n - 1))
+
+    def surplus(effect: float) -> float:
+        return detection_power(effect, deviation, n, alpha) - power
+
+    return root(surplus, 0.0, upper)
+
+
+def bases_to_decide(mean: float, deviation: float, threshold: float, *, most: int = 50) -> int | None:
+    """The fewest bases at which an interval around this mean, with this spread, would lie on one side of `threshold`; None beyond `most`.
+
+    A plan made from what was seen, not a promise: both numbers will move with more bases.
+    """
+    distance = abs(mean - threshold)
+    for n in range(3, most + 1):
+        if t_quantile(0.975, n - 1) * deviation / n**0.5 < distance:
+            return n
+    return None
+
+
+def _two_sided_p(mean: float, deviation: float, n: int) -> float:
+    if deviation == 0.0:
+        return 1.0 if mean == 0.0 else 0.0
+    return 2.0 * t_upper_tail(abs(mean) * n**0.5 / deviation, n - 1)

@@ -1,0 +1,24 @@
+"""How a stage's settings become TRL arguments, in one place: what TRL defaults differently from the study is set here."""
+
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from transformers import TrainingArguments
+
+from study.spec.training import Optimisation
+
+Arguments = TypeVar("Arguments", bound=TrainingArguments)
+
+
+def arguments(kind: type[Arguments], out: Path, optimisation: Optimisation, *, steps: int, batch: int, seed: int, **extra: Any) -> Arguments:
+    """Arguments of a TRL trainer: no reporting of its own, no checkpoints inside the artifact, full precision on a CPU."""
+    cuda = torch.cuda.is_available()
+    seed %= 2**32  # numpy's limit, met in transformers.set_seed
+    settings: dict[str, Any] = {
+        "output_dir": str(out / "trainer"), "max_steps": steps, "per_device_train_batch_size": batch, "seed": seed,
+        "data_seed": seed, "use_cpu": not cuda, "bf16": cuda, "gradient_checkpointing": False, "report_to": [],
+        "save_strategy": "no", "disable_tqdm": True, "logging_steps": 1, "logging_strategy": "steps", "dataloader_pin_memory": cuda,
+        **optimisation.model_dump(),
+    }  # fmt: skip
+    return kind(**(settings | extra))

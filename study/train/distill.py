@@ -1,0 +1,116 @@
+"""Stage `distill`: TRL's DistillationTrainer with its generation kept; the teacher's view, the objective and the reduction are ours.
+
+The stock trainer scores the student's own prompt with the teacher, knows generalised JSD only, and reduces by token mean. Here the
+teacher may see another prompt (privileged information), the loss is any `Objective`, and its reduction is the objective's own.
+Axes: B responses of a micro-batch, T completion tokens, N = the valid ones of them, H hidden size.
+"""
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from datasets import Dataset
+from torch import Tensor
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from trl import DistillationConfig, DistillationTrainer
+from trl.trainer.utils import pad
+
+from study.models.logprobs import TokenLosses, token_losses
+from study.objectives.reductions import response_mean, token_mean
+from study.record.seeds import stream
+from study.spec.objective import Objective
+from study.train.evidence import Evidence
+
+DEFAULT_K = 5  # of the TopK diagnostics where the objective has no K (ours)
+MEASURED = ("reverse_kl", "student_entropy", "teacher_entropy", "student_topk_mass", "teacher_topk_mass", "topk_overlap", "teacher_cut_mass")
+
+
+class OnPolicyDistillation(DistillationTrainer):
+    """Columns of the data set: `prompt` and `teacher_prompt` (messages), `problem` (its row in `evidence.problems`).
+
+    seconds: where the time went (generation, teacher, student = the rest of a step); tokens: sampled and scored.
+    """
+
+    def __init__(
+        self, model: PreTrainedModel, teacher: PreTrainedModel, args: DistillationConfig, train_dataset: Dataset,
+        processing_class: PreTrainedTokenizerBase, *, objective: Objective, seed: int, evidence: Evidence, callbacks: Sequence[Any] = (),
+    ) -> None:  # fmt: skip
+        # The teacher is set below: TRL refuses two padded widths of one vocabulary, which the chunked driver cuts to the shared ids.
+        super().__init__(model=model, args=args, train_dataset=train_dataset, processing_class=processing_class, callbacks=list(callbacks))
+        self.teacher_model = self.accelerator.prepare_model(teacher.eval().requires_grad_(False), evaluation_mode=True)
+        self.objective, self.run_seed, self.evidence = objective, seed, evidence
+        self.seconds = {"generation": 0.0, "teacher": 0.0, "student": 0.0}
+        self.tokens = {"sampled": 0, "scored": 0}
+
+    def _set_signature_columns_if_needed(self) -> None:
+        super()._set_signature_columns_if_needed()
+        self._signature_columns = [*self._signature_columns, "teacher_prompt", "problem"]
+
+    def _generate_single_turn(self, prompt_ids: list[list[int]], *args: Any, **kwargs: Any) -> list[list[int]]:
+        """TRL's generation under a random state that is a function of (run seed, step) alone."""
+        started = time.perf_counter()
+        with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+            torch.manual_seed(stream(self.run_seed, "rollout", self.state.global_step, self.accelerator.process_index))
+            completions = super()._generate_single_turn(prompt_ids, *args, **kwargs)
+        self.seconds["generation"] += time.perf_counter() - started
+        self.tokens["sampled"] += sum(map(len, completions))
+        return completions
+
+    def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
+        batch = super()._generate_and_score_completions(inputs)
+        ids = [torch.tensor(row) for row in self._tokenize_prompts([x["teacher_prompt"] for x in inputs])[0]]
+        device, fill = self.accelerator.device, self._tokenizer.pad_token_id
+        batch["teacher_prompt_ids"] = pad(ids, padding_value=fill, padding_side="left").to(device)
+        batch["teacher_prompt_mask"] = pad([torch.ones_like(x) for x in ids], padding_value=0, padding_side="left").to(device)
+        lengths = batch["completion_mask"].sum(dim=1).tolist()
+        rows = [row[:n] for row, n in zip(batch["completion_ids"].tolist(), lengths, strict=True)]
+        correct = self.evidence.rollouts(self.state.global_step, [x["problem"] for x in inputs], rows)
+        batch["correct"] = torch.tensor(correct, device=device)
+        return batch
+
+    def _compute_loss(self, unwrapped_student: Any, inputs: dict[str, Any], num_items_in_batch: Any) -> tuple[Tensor, Tensor, Tensor]:
+        """Returns (loss of this micro-batch in units of the optimiser step, sum of student entropies, number of valid tokens)."""
+        mask_BT = inputs["completion_mask"].bool()
+        started = time.perf_counter()
+        with torch.no_grad():
+            teacher = self.accelerator.unwrap_model(self.teacher_model)
+            teacher_BTH = self._hidden(teacher, inputs["teacher_prompt_ids"], inputs["teacher_prompt_mask"], inputs)
+        scored = time.perf_counter()
+        student_BTH = self._hidden(unwrapped_student, inputs["prompt_ids"], inputs["prompt_mask"], inputs)
+        losses = token_losses(
+            student_BTH[mask_BT], unwrapped_student.get_output_embeddings(), teacher_BTH[mask_BT], teacher.get_output_embeddings(),
+            inputs["completion_ids"][mask_BT], self.objective, diagnostics_k=self.objective.k or DEFAULT_K,
+        )  # fmt: skip
+        values_BT = torch.zeros(mask_BT.shape, dtype=losses.loss_N.dtype, device=mask_BT.device).masked_scatter(mask_BT, losses.loss_N)
+        loss = self._reduce(values_BT, mask_BT, num_items_in_batch)
+        self._measure(losses, mask_BT, inputs)
+        self.seconds["teacher"] += scored - started
+        return loss, losses.diagnostics["student_entropy"].sum(), mask_BT.sum()
+
+    def _hidden(self, model: Any, prompt_ids: Tensor, prompt_mask: Tensor, inputs: dict[str, Any]) -> Tensor:
+        ids = torch.cat([prompt_ids, inputs["completion_ids"]], dim=1)
+        mask = torch.cat([prompt_mask, inputs["completion_mask"]], dim=1)
+        return self._get_last_hidden_state(model, ids, mask, inputs["completion_ids"].size(1))
+
+    def _reduce(self, values_BT: Tensor, mask_BT: Tensor, num_items_in_batch: Any) -> Tensor:
+        """The objective's reduction with global denominators: TRL scales nothing afterwards (`loss_is_scaled_for_ga`)."""
+        if self.objective.reduction == "token_mean":
+            return token_mean(values_BT, mask_BT, num_items_in_batch)
+        # All responses of the optimiser step; divided by the process count because gradients are averaged over processes.
+        num_responses = self.args.per_device_train_batch_size * self.args.gradient_accumulation_steps
+        return response_mean(values_BT, mask_BT, num_responses)
+
+    def _measure(self, losses: TokenLosses, mask_BT: Tensor, inputs: dict[str, Any]) -> None:
+        num_tokens = int(mask_BT.sum())
+        self.tokens["scored"] += num_tokens
+        for name in MEASURED:
+            self.evidence.window.add(f"train/{name}", float(losses.diagnostics[name].sum()), num_tokens)
+        self.evidence.scores(self.state.global_step, losses.diagnostics["log_ratio"], mask_BT, inputs["correct"])
+
+    def training_step(self, *args: Any, **kwargs: Any) -> Tensor:
+        elsewhere, started = self.seconds["generation"] + self.seconds["teacher"], time.perf_counter()
+        loss = super().training_step(*args, **kwargs)
+        others = self.seconds["generation"] + self.seconds["teacher"] - elsewhere
+        self.seconds["student"] += time.perf_counter() - started - others
+        return loss

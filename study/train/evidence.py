@@ -1,0 +1,82 @@
+"""What a distillation leaves for pages that are drawn later without a model: completions, repeated tokens, log-ratios, rollout metrics.
+
+Three short windows of steps (start, middle, end) are kept; everything else is only summed for the next point of the curve.
+Axes: B responses, T completion tokens, N valid tokens.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase
+
+from study.data.grading import Outcome
+from study.data.problems import Problem
+from study.evaluate.sampled import judge, repeated_positions
+from study.models.sampling import Completion
+from study.train.curve import Window
+
+COMPLETIONS, REPEATED_TOKENS = 8, 12
+
+
+class Evidence:
+    """Sees every rollout and every log-ratio of a run. `window` collects means between two points of the curve."""
+
+    def __init__(self, problems: Sequence[Problem], tokenizer: PreTrainedTokenizerBase, end_ids: Sequence[int], steps: int, max_length: int) -> None:
+        self.problems, self.tokenizer, self.end_ids = problems, tokenizer, set(end_ids)
+        self.window = Window()
+        width = max(1, steps // 20)
+        starts = dict.fromkeys((0, max(0, (steps - width) // 2), max(0, steps - width)))
+        self.spans = [range(start, start + width) for start in starts]
+        self.edges = [0, *(2**i for i in range(2, max_length.bit_length()) if 2**i < max_length), max_length]
+        self.completions: list[dict[str, Any]] = []
+        self.repeated = [Counter[str]() for _ in self.spans]
+        bins = len(self.edges) - 1
+        self.log_ratio_sum = torch.zeros(len(self.spans), 2, bins, dtype=torch.float64)
+        self.log_ratio_count = torch.zeros(len(self.spans), 2, bins, dtype=torch.int64)
+
+    def rollouts(self, step: int, rows: Sequence[int], completions: Sequence[Sequence[int]]) -> list[bool]:
+        """Grades the rollouts of one step; returns which are correct."""
+        graded = [
+            judge(self.tokenizer, self.problems[row], Completion(tuple(ids), not ids or ids[-1] not in self.end_ids))
+            for row, ids in zip(rows, completions, strict=True)
+        ]
+        repeated = [repeated_positions(g.completion.ids) for g in graded]
+        n = len(graded)
+        self.window.add("rollout/mean_tokens", sum(len(g.completion.ids) for g in graded), n)
+        self.window.add("rollout/truncated_fraction", sum(g.completion.truncated for g in graded), n)
+        self.window.add("rollout/repetition_3gram", sum(sum(flags) / max(1, len(flags)) for flags in repeated), n)
+        self.window.add("rollout/accuracy", sum(g.outcome is Outcome.correct for g in graded), n)
+        for span, counter in zip(self.spans, self.repeated, strict=True):
+            if step in span:
+                for g, flags in zip(graded, repeated, strict=True):
+                    counter.update(self.tokenizer.decode([i]) for i, flag in zip(g.completion.ids, flags, strict=True) if flag)
+            if step == span.start:
+                self.completions += [
+                    {"step": step, "prompt": g.problem.prompt, "completion": g.text, "outcome": g.outcome.value} for g in graded[:COMPLETIONS]
+                ]
+        return [g.outcome is Outcome.correct for g in graded]
+
+    def scores(self, step: int, log_ratio_N: Tensor, mask_BT: Tensor, correct_B: Tensor) -> None:
+        """Adds the teacher-student log-ratio of every token, by position and by whether its response is correct."""
+        for index, span in enumerate(self.spans):
+            if step in span:
+                response_N, position_N = mask_BT.nonzero(as_tuple=True)
+                bin_N = torch.bucketize(position_N, torch.tensor(self.edges[1:], device=position_N.device), right=True)
+                cell_N = ((~correct_B.bool()[response_N]).long() * (len(self.edges) - 1) + bin_N).cpu()
+                self.log_ratio_sum[index].view(-1).index_add_(0, cell_N, log_ratio_N.detach().double().cpu())
+                self.log_ratio_count[index].view(-1).index_add_(0, cell_N, torch.ones_like(cell_N))
+
+    def as_dict(self) -> dict[str, Any]:
+        """completions, repeated_tokens {first step: [[token, count], ...]}, log_ratio {edges, points: [{steps, correct, wrong, *_tokens}]}."""
+        points = []
+        for span, sums, counts in zip(self.spans, self.log_ratio_sum, self.log_ratio_count, strict=True):
+            means = [[round(s / c, 4) if c else None for s, c in zip(*row, strict=True)] for row in zip(sums.tolist(), counts.tolist(), strict=True)]
+            points.append({
+                "steps": [span.start, span.stop - 1], "correct": means[0], "wrong": means[1],
+                "correct_tokens": counts[0].tolist(), "wrong_tokens": counts[1].tolist(),
+            })  # fmt: skip
+        repeated = {str(span.start): [list(x) for x in counter.most_common(REPEATED_TOKENS)] for span, counter in zip(self.spans, self.repeated, strict=True)}
+        return {"completions": self.completions, "repeated_tokens": repeated, "log_ratio": {"edges": self.edges, "points": points}}

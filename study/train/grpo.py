@@ -1,0 +1,48 @@
+"""Stage `grpo`: TRL's GRPOTrainer with the grader as verifiable reward (RLVR). It makes teachers that stay close to the student."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from datasets import Dataset
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from trl import GRPOConfig, GRPOTrainer
+
+from study.data.grading import Outcome, grade
+from study.data.problems import Problem
+from study.data.views import teacher_view
+from study.record.seeds import stream
+from study.spec.model import GrpoModel
+from study.train.arguments import arguments
+
+
+def reward(problems: Mapping[int, Problem], tokenizer: PreTrainedTokenizerBase, max_length: int) -> Any:
+    """1 for a correct completion, else 0; a truncated one is never correct. The grader is the one of the evaluation."""
+
+    def correctness(completion_ids: Sequence[Sequence[int]], problem: Sequence[int], **_: Any) -> list[float]:
+        texts = tokenizer.batch_decode(completion_ids, skip_special_tokens=True)
+        graded = (
+            grade(text, problems[row].answer, truncated=len(ids) >= max_length and ids[-1] != tokenizer.eos_token_id)
+            for text, ids, row in zip(texts, completion_ids, problem, strict=True)
+        )
+        return [float(outcome is Outcome.correct) for outcome in graded]
+
+    return correctness
+
+
+def grpo_trainer(
+    recipe: GrpoModel, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, problems: Sequence[Problem], seed: int, out: Any,
+    callbacks: Sequence[Any],
+) -> GRPOTrainer:  # fmt: skip
+    training = recipe.training
+    rollouts = training.prompts_per_step * training.rollouts_per_prompt
+    args = arguments(
+        GRPOConfig, out, training.optimisation, steps=training.steps, batch=rollouts, seed=stream(seed, "grpo"),
+        num_generations=training.rollouts_per_prompt, max_completion_length=training.sampling.max_completion_length,
+        temperature=training.sampling.temperature, top_p=training.sampling.top_p, top_k=0, beta=training.kl_coefficient,
+        epsilon=training.clip_low, epsilon_high=training.clip_high, loss_type="grpo", shuffle_dataset=False,
+    )  # fmt: skip
+    rows = Dataset.from_list([{"prompt": teacher_view(p, recipe.privileged), "problem": i} for i, p in enumerate(problems)])
+    return GRPOTrainer(
+        model=model, reward_funcs=reward(dict(enumerate(problems)), tokenizer, training.sampling.max_completion_length), args=args,
+        train_dataset=rows, processing_class=tokenizer, callbacks=list(callbacks),
+    )  # fmt: skip

@@ -1,0 +1,40 @@
+"""What a trainer tells the outside while it runs: progress, and a columnar history of what was measured."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+Report = Callable[[str, int, int, dict[str, float]], None]
+Metrics = dict[str, float]
+
+
+class History:
+    """Rows of metrics by step, kept as columns; a metric that a row lacks is None, never zero."""
+
+    def __init__(self) -> None:
+        self.columns: dict[str, list[float | None]] = {"step": []}
+
+    def add(self, step: int, metrics: Metrics) -> None:
+        rows = len(self.columns["step"])
+        self.columns["step"].append(step)
+        for name in metrics.keys() | self.columns.keys() - {"step"}:
+            column = self.columns.setdefault(name, [None] * rows)
+            column.append(metrics.get(name))
+
+
+class ProgressCallback(TrainerCallback):
+    """Reports every `every` steps and keeps the trainer's logged loss and gradient norm."""
+
+    def __init__(self, phase: str, total: int, report: Report, every: int) -> None:
+        self.phase, self.total, self.report, self.every = phase, total, report, every
+        self.history = History()
+
+    def on_log(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: dict[str, Any] | None = None, **_: Any) -> None:
+        logs = logs or {}
+        wanted = {"loss": "train/loss", "grad_norm": "train/grad_norm"}
+        row = {name: float(logs[key]) for key, name in wanted.items() if key in logs and math.isfinite(float(logs[key]))}
+        if "loss" in logs:
+            self.history.add(state.global_step, row)
+            self.report(self.phase, state.global_step, self.total, row)

@@ -1,0 +1,103 @@
+"""From a recipe to an artifact: trains the top stage of a model and writes a transformers folder with its history beside it.
+
+history.json {"columns": {...}}; cost.json {tokens and seconds}; a distillation also leaves evidence.json. Raises TypeError for a recipe
+that is no stage (a local or hub model).
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from datasets import Dataset
+
+from study.data.problems import Problem, load
+from study.data.views import shifted, teacher_view
+from study.models.loading import load_model, load_tokenizer, require_same_tokens, save
+from study.models.sampling import end_token_ids
+from study.record.seeds import stream
+from study.spec.model import DistilledModel, GrpoModel, Model, PretrainedLab, SftModel
+from study.train import supervised
+from study.train.arguments import arguments
+from study.train.curve import CurveCallback
+from study.train.distill import DistillationConfig, OnPolicyDistillation
+from study.train.evidence import Evidence
+from study.train.grpo import grpo_trainer
+from study.train.progress import Report
+
+
+def build(recipe: Model, seed: int, inputs: Mapping[str, Path], out: Path, report: Report) -> None:
+    """Train the top stage of `recipe` from the folders in `inputs` (roles base, student, teacher) into `out`."""
+    match recipe:
+        case PretrainedLab():
+            left = {"history": supervised.pretrain(recipe, seed, out, report).columns}
+        case SftModel():
+            left = {"history": supervised.sft(recipe, seed, inputs["base"], out, report).columns}
+        case GrpoModel():
+            left = _grpo(recipe, seed, inputs["base"], out, report)
+        case DistilledModel():
+            left = _distill(recipe, seed, inputs, out, report)
+        case _:
+            raise TypeError(f"{recipe.kind} is not a stage")
+    _write(out / "history.json", {"columns": left.pop("history")})
+    for name, content in left.items():
+        _write(out / f"{name}.json", content)
+
+
+def draw_problems(problems: tuple[Problem, ...], n: int, seed: int) -> list[Problem]:
+    """n training problems in random order, each as often as any other up to one: a function of the seed alone, so cells are paired."""
+    rng = np.random.default_rng(seed)
+    order = np.concatenate([rng.permutation(len(problems)) for _ in range(-(-n // len(problems)))])[:n]
+    return [problems[i] for i in order]
+
+
+def _grpo(recipe: GrpoModel, seed: int, base: Path, out: Path, report: Report) -> dict[str, Any]:
+    training, model, tokenizer = recipe.training, load_model(base), load_tokenizer(base)
+    # The same prompt order for every stage of one seed would pair a teacher's data with its student's; the stream is the stage's own.
+    drawn = draw_problems(load(recipe.data, "train"), training.steps * training.prompts_per_step, stream(seed, "grpo", "problems"))
+    curve = CurveCallback("grpo", training.steps, training.curve, training.sampling, load(recipe.data, "held_out"), tokenizer, seed, report)
+    trainer = grpo_trainer(recipe, model, tokenizer, drawn, seed, out, [curve])
+    trainer.train()
+    save(trainer.model, tokenizer, out)
+    sampled = int(trainer.state.num_input_tokens_seen)
+    return {"history": curve.history.columns, "cost": {"tokens_sampled": sampled, "tokens_scored": 0}}
+
+
+def _distill(recipe: DistilledModel, seed: int, inputs: Mapping[str, Path], out: Path, report: Report) -> dict[str, Any]:
+    training, tokenizer = recipe.training, load_tokenizer(inputs["student"])
+    require_same_tokens(tokenizer, load_tokenizer(inputs["teacher"]))
+    student, teacher = load_model(inputs["student"]), load_model(inputs["teacher"])
+    problems = draw_problems(load(recipe.data, "train"), training.steps * training.prompts_per_step, stream(seed, "distill", "problems"))
+    ends, longest = end_token_ids(student, tokenizer), training.sampling.max_completion_length
+    evidence = Evidence(problems, tokenizer, ends, training.steps, longest)
+    curve = CurveCallback(
+        "distill", training.steps, training.curve, training.sampling, load(recipe.data, "held_out"), tokenizer, seed, report, evidence.window
+    )
+    args = arguments(
+        DistillationConfig, out, training.optimisation, steps=training.steps, batch=training.prompts_per_step, seed=stream(seed, "distill"),
+        max_completion_length=longest, temperature=training.sampling.temperature, top_p=training.sampling.top_p, top_k=0, shuffle_dataset=False,
+    )  # fmt: skip
+    trainer = OnPolicyDistillation(
+        student, teacher, args, _rows(problems, recipe), tokenizer, objective=recipe.objective, seed=seed, evidence=evidence, callbacks=[curve]
+    )
+    trainer.train()
+    save(trainer.model, tokenizer, out)
+    cost = {f"tokens_{name}": n for name, n in trainer.tokens.items()} | {f"{name}_s": round(s, 3) for name, s in trainer.seconds.items()}
+    return {"history": curve.history.columns, "evidence": evidence.as_dict(), "cost": cost}
+
+
+def _rows(problems: list[Problem], recipe: DistilledModel) -> Dataset:
+    others = shifted(problems)
+    return Dataset.from_list([
+        {"prompt": teacher_view(p, None), "teacher_prompt": teacher_view(p, recipe.privileged, other), "problem": i}
+        for i, (p, other) in enumerate(zip(problems, others, strict=True))
+    ])  # fmt: skip
+
+
+def _write(path: Path, content: Any) -> None:
+    path.write_text(json.dumps(content, separators=(",", ":")), encoding="utf-8")
+
+
+torch.set_num_threads(1)

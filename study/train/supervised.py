@@ -1,0 +1,91 @@
+"""Stages `pretrain` and `sft`: TRL's SFTTrainer on documents, loss on the assistant's tokens alone."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+from datasets import Dataset
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from trl import SFTConfig, SFTTrainer
+
+from study.data import arithmetic
+from study.data.problems import load
+from study.models.lab import build_model, build_tokenizer
+from study.models.loading import load_model, load_tokenizer, save
+from study.record.seeds import stream
+from study.spec.data import ArithmeticData
+from study.spec.model import PretrainedLab, SftModel
+from study.spec.training import ArithmeticCorpus, SolutionCorpus
+from study.train.arguments import arguments
+from study.train.progress import History, ProgressCallback, Report
+
+Documents = Sequence[arithmetic.Document]
+
+
+def pretrain(recipe: PretrainedLab, seed: int, out: Path, report: Report) -> History:
+    """A base model from random weights; `recipe.name` separates the random streams of two bases of one seed."""
+    documents = write_documents(recipe, stream(seed, "pretrain", recipe.name, "documents"))
+    texts = (text for d in documents for text in (d.user, d.assistant))
+    tokenizer = build_tokenizer(recipe.tokenizer, texts)
+    model = build_model(recipe.architecture, len(tokenizer), stream(seed, "pretrain", recipe.name, "weights"))
+    return _train(recipe, model, tokenizer, documents, stream(seed, "pretrain", recipe.name, "order"), out, report)
+
+
+def sft(recipe: SftModel, seed: int, base: Path, out: Path, report: Report) -> History:
+    """Supervised fine-tuning of a model folder."""
+    documents = write_documents(recipe, stream(seed, "sft", "documents"))
+    return _train(recipe, load_model(base), load_tokenizer(base), documents, stream(seed, "sft", "order"), out, report)
+
+
+def write_documents(recipe: PretrainedLab | SftModel, seed: int) -> Documents:
+    """As many documents as the stage will read; every one is of the train split."""
+    wanted = max(1, recipe.training.steps * recipe.training.documents_per_step)
+    rng = np.random.default_rng(seed)
+    match recipe.corpus, recipe.data:
+        case ArithmeticCorpus() as corpus, ArithmeticData() as data:
+            return list(arithmetic.Author(data, corpus, rng).documents(wanted))
+        case SolutionCorpus(), data:
+            problems = load(data, "train")
+            chosen = np.concatenate([rng.permutation(len(problems)) for _ in range(-(-wanted // len(problems)))])[:wanted]
+            if recipe.training.steps == 0:
+                chosen = np.arange(len(problems))
+            return [arithmetic.Document(None, problems[i].prompt, problems[i].solution or problems[i].answer) for i in chosen]
+        case _:
+            raise TypeError("an arithmetic corpus needs arithmetic data")
+
+
+def encode(documents: Iterable[arithmetic.Document], tokenizer: PreTrainedTokenizerBase, max_length: int) -> Dataset:
+    """input_ids and labels; prompt tokens carry label -100. A document longer than `max_length` is cut at its end."""
+    documents = list(documents)
+    prompts = [
+        ([{"role": "system", "content": d.system}] if d.system else []) + [{"role": "user", "content": d.user}] for d in documents
+    ]
+    texts = tokenizer.apply_chat_template(prompts, add_generation_prompt=True, tokenize=False)
+    heads = tokenizer(texts, add_special_tokens=False)["input_ids"]
+    tails = tokenizer([d.assistant for d in documents], add_special_tokens=False)["input_ids"]
+    rows = [(h, [*t, tokenizer.eos_token_id]) for h, t in zip(heads, tails, strict=True)]
+    return Dataset.from_dict({
+        "input_ids": [(h + t)[:max_length] for h, t in rows],
+        "labels": [([-100] * len(h) + t)[:max_length] for h, t in rows],
+    })  # fmt: skip
+
+
+def _train(
+    recipe: PretrainedLab | SftModel, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, documents: Documents,
+    seed: int, out: Path, report: Report,
+) -> History:  # fmt: skip
+    training = recipe.training
+    if training.steps == 0:
+        save(model, tokenizer, out)
+        return History()
+    progress = ProgressCallback(recipe.kind, training.steps, report, every=max(1, training.steps // 20))
+    args = arguments(
+        SFTConfig, out, training.optimisation, steps=training.steps, batch=training.documents_per_step, seed=seed,
+        train_sampling_strategy="group_by_length", dataset_kwargs={"skip_prepare_dataset": True}, max_length=training.max_length,
+        logging_steps=max(1, training.steps // 20),
+    )  # fmt: skip
+    dataset = encode(documents, tokenizer, training.max_length)
+    trainer = SFTTrainer(model=model, args=args, train_dataset=dataset, processing_class=tokenizer, callbacks=[progress])
+    trainer.train()
+    save(trainer.model, tokenizer, out)
+    return progress.history

@@ -1,0 +1,127 @@
+"""Torch-free stages for the runner's tests: files that depend on recipe, seed and inputs alone, and faults on demand.
+
+Faults are asked for through the environment, as `<kind or task>:<fault>` in STUDY_TEST_FAULT: raise, kill, slow. A fault whose marker file
+(STUDY_TEST_MARKER) exists is over, so that the next execution succeeds. Every build appends its name to STUDY_TEST_LOG.
+"""
+
+import hashlib
+import json
+import os
+import signal
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from study.runner.execute import Report, Work
+from study.spec.cell import Cell
+from study.spec.data import ArithmeticData
+from study.spec.evaluation import Evaluation
+from study.spec.identity import canonical, cell_id
+from study.spec.model import Architecture, DistilledModel, Model, PretrainedLab, SftModel
+from study.spec.objective import Objective
+from study.spec.training import ArithmeticCorpus, Curve, DistillTraining, Optimisation, Sampling, SupervisedTraining
+
+WORK = Work(build="tests.fake_work:build", evaluate="tests.fake_work:evaluate")
+DATA = ArithmeticData()
+OPTIMISATION = Optimisation(learning_rate=1e-3)
+SAMPLING = Sampling(max_completion_length=8)
+EVALUATION = Evaluation(task="lab_math", data=DATA, k=4, problems=16, sampling=SAMPLING)
+
+
+def pretrained(name: str) -> PretrainedLab:
+    shape = Architecture(
+        hidden_size=8,
+        intermediate_size=8,
+        num_hidden_layers=1,
+        num_attention_heads=1,
+        num_key_value_heads=1,
+        head_dim=8,
+        max_position_embeddings=32,
+    )
+    training = SupervisedTraining(steps=2, documents_per_step=2, optimisation=OPTIMISATION, max_length=8)
+    return PretrainedLab(name=name, architecture=shape, data=DATA, corpus=ArithmeticCorpus(style_mix={"A": 1.0}), training=training)
+
+
+def cell(k: int = 1, *, steps: int = 4) -> Cell:
+    """student = pretrain, teacher = sft of a pretrain: four stages, three of them shared by all cells."""
+    base, corpus = pretrained("strong"), ArithmeticCorpus(style_mix={"C": 1.0})
+    teacher = SftModel(base=base, data=DATA, corpus=corpus, training=base.training)
+    training = DistillTraining(
+        steps=steps,
+        prompts_per_step=2,
+        optimisation=OPTIMISATION,
+        sampling=SAMPLING,
+        curve=Curve(every=2, problems=4, k=2),
+    )
+    objective = Objective(support="student_topk", k=k)
+    model = DistilledModel(student=pretrained("student"), teacher=teacher, data=DATA, objective=objective, training=training)
+    return Cell(scale="lab", model=model, evaluation=EVALUATION)
+
+
+def build(recipe: Model, seed: int, inputs: Mapping[str, Path], out: Path, report: Report) -> None:
+    _log(recipe.kind)
+    _fault(recipe.kind)
+    if isinstance(recipe, DistilledModel):
+        _fault(f"distill-k{recipe.objective.k}")
+    text = "".join([canonical(recipe), str(seed), *((inputs[role] / "model.safetensors").read_text() for role in sorted(inputs))])
+    (out / "model.safetensors").write_text(hashlib.sha256(text.encode()).hexdigest())
+    steps = list(range(0, 5))
+    for step in steps:
+        report("train", step, 4, {"train/loss": 1.0 / (step + 1)})
+    columns = {"step": steps, "eval/avg@2": [0.5, None, 0.25, None, 1 / 3], "train/loss": [None, 1 / 3, 0.1234567, float("nan"), 2.0]}
+    (out / "history.json").write_text(json.dumps({"columns": columns}))
+    if recipe.kind == "distill":
+        completions = [{"step": 0, "prompt": "1 + 1", "completion": "BOX 2", "outcome": "correct"}]
+        (out / "evidence.json").write_text(json.dumps({"completions": completions, "repeated_tokens": {"0": [["+", 3]]}, "log_ratio": {}}))
+        (out / "cost.json").write_text(json.dumps({"tokens_sampled": 100, "tokens_scored": 50}))
+
+
+def evaluate(spec: Evaluation, model_dir: Path, seed: int, out: Path, report: Report) -> None:
+    _log("evaluate")
+    _fault("evaluate")
+    digest = bytes.fromhex((model_dir / "model.safetensors").read_text())
+    correct = [digest[i] % (spec.k + 1) for i in range(16)]
+    report("evaluate", 16, 16, {})
+    result = {
+        "task": spec.task,
+        "k": spec.k,
+        "n": 16,
+        "temperature": 1.0,
+        "top_p": 1.0,
+        "max_completion_length": 8,
+        "grader": "boxed-1",
+        "avg@k": sum(correct) / 64,
+        "problem_ids": [f"p{i}" for i in range(16)],
+        "correct_counts": correct,
+        "truncated_counts": [0] * 16,
+        "unparsed_counts": [0] * 16,
+        "mean_tokens": 5.0,
+    }
+    (out / "evaluation.json").write_text(json.dumps(result))
+
+
+def cell_name(k: int) -> str:
+    return cell_id(cell(k))
+
+
+def _log(kind: str) -> None:
+    path = os.environ.get("STUDY_TEST_LOG")
+    if path:
+        with Path(path).open("a") as handle:
+            handle.write(f"{kind}\n")
+
+
+def _fault(place: str) -> None:
+    where, _, fault = os.environ.get("STUDY_TEST_FAULT", "").partition(":")
+    marker = Path(os.environ.get("STUDY_TEST_MARKER", "/nonexistent"))
+    if where != place or marker.exists():
+        return
+    if fault != "slow":
+        marker.touch()
+    match fault:
+        case "kill":
+            os.kill(os.getpid(), signal.SIGKILL)
+        case "slow":
+            time.sleep(30)
+        case _:
+            raise ValueError(f"{place} was told to fail")

@@ -1,0 +1,126 @@
+"""The lm-eval path: same completions and same counts as a direct count, seeded, offline, fast."""
+
+import random
+import socket
+import time
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("lm_eval")
+
+from transformers import PreTrainedTokenizerFast, Qwen3ForCausalLM  # noqa: E402
+
+from study.data.grading import Outcome  # noqa: E402
+from study.data.problems import Problem  # noqa: E402
+from study.errors import SpecError  # noqa: E402
+from study.evaluate.harness import known_tasks, run_task  # noqa: E402
+from study.evaluate.sampled import sample  # noqa: E402
+from study.models.lab import LAB_VOCABULARY, build_model, build_tokenizer  # noqa: E402
+from study.spec.model import Architecture, LabTokenizer  # noqa: E402
+from study.spec.training import Sampling  # noqa: E402
+
+SAMPLING = Sampling(max_completion_length=24)
+SHAPE = Architecture(
+    hidden_size=64, intermediate_size=128, num_hidden_layers=3, num_attention_heads=4, num_key_value_heads=2, head_dim=16,
+    max_position_embeddings=128,
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> PreTrainedTokenizerFast:
+    return build_tokenizer(LabTokenizer())
+
+
+@pytest.fixture(scope="module")
+def model() -> Qwen3ForCausalLM:
+    """Random weights with the end token, the box and the digits made likely, so that every outcome occurs."""
+    torch.set_num_threads(1)
+    model = build_model(SHAPE, len(LAB_VOCABULARY), seed=0)
+    likely = [LAB_VOCABULARY.index(word) for word in ("\\boxed{", "}", "<eos>", "0")]
+    with torch.no_grad():
+        model.lm_head = torch.nn.Linear(64, len(LAB_VOCABULARY), bias=True)
+        model.lm_head.bias[:] = torch.tensor([2.5 if i in likely else -3.0 for i in range(len(LAB_VOCABULARY))])
+    return model
+
+
+@pytest.fixture(scope="module")
+def problems() -> list[Problem]:
+    draw = random.Random(0)
+    return [Problem(id=f"p{i}", prompt=f"{draw.randrange(10)} + {draw.randrange(10)}", answer=str(i % 2)) for i in range(12)]
+
+
+def direct(model, tokenizer, problems, k: int, seed: int) -> list[list[Outcome]]:
+    """The same evaluation as the training curve makes it: no lm-eval."""
+    return [[graded.outcome for graded in row] for row in sample(model, tokenizer, problems, SAMPLING, k=k, seed=seed)]
+
+
+def test_same_generations_give_the_same_counts_as_a_direct_count(model, tokenizer, problems) -> None:
+    result = run_task("lab_math", problems, model, tokenizer, k=6, sampling=SAMPLING, seed=3)
+    expected = direct(model, tokenizer, problems, k=6, seed=3)
+    assert [list(row) for row in result.outcomes] == expected
+    assert {outcome for row in expected for outcome in row} == set(Outcome), "the comparison should cover every outcome"
+    assert result.problem_ids == tuple(p.id for p in problems)
+    assert result.counts(Outcome.correct) == [row.count(Outcome.correct) for row in expected]
+    assert result.accuracy == pytest.approx(sum(result.counts(Outcome.correct)) / (6 * len(problems)), abs=1e-12)
+
+
+def test_all_k_samples_are_kept_and_differ(model, tokenizer, problems) -> None:
+    result = run_task("lab_math", problems, model, tokenizer, k=6, sampling=SAMPLING, seed=3)
+    assert all(len(row) == 6 for row in result.completions)
+    assert all(len(set(row)) > 1 for row in result.completions)
+    assert 1 <= result.mean_tokens <= SAMPLING.max_completion_length
+
+
+def global_states() -> tuple[object, ...]:
+    return torch.random.get_rng_state().numpy().tobytes(), random.getstate(), np.random.get_state()[1].tobytes()
+
+
+def test_the_seed_alone_decides_the_completions(model, tokenizer, problems) -> None:
+    first = run_task("lab_math", problems, model, tokenizer, k=2, sampling=SAMPLING, seed=3)
+    for shake in (torch.manual_seed, random.seed, np.random.seed):
+        shake(99)
+    states = global_states()
+    again = run_task("lab_math", problems, model, tokenizer, k=2, sampling=SAMPLING, seed=3)
+    assert again == first
+    assert global_states() == states, "the global random states are left alone"
+    assert run_task("lab_math", problems, model, tokenizer, k=2, sampling=SAMPLING, seed=4).completions != first.completions
+
+
+def test_decoding_settings_reach_the_sampler(model, tokenizer, problems) -> None:
+    sampling = Sampling(temperature=0.01, top_p=0.5, max_completion_length=5)
+    result = run_task("boxed_math", problems, model, tokenizer, k=3, sampling=sampling, seed=0)
+    assert result.mean_tokens <= 5
+    assert all(len(set(row)) == 1 for row in result.completions), "near-zero temperature leaves one completion"
+
+
+def test_no_network_is_touched(model, tokenizer, problems, monkeypatch) -> None:
+    def refuse(*_: object) -> None:
+        raise AssertionError("the evaluation opened a connection")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+    run_task("lab_math", problems[:2], model, tokenizer, k=1, sampling=SAMPLING, seed=0)
+
+
+def test_unknown_task_names_the_known_ones(model, tokenizer, problems) -> None:
+    with pytest.raises(SpecError, match=r"unknown evaluation task 'aime24'[\s\S]*boxed_math, lab_math"):
+        run_task("aime24", problems, model, tokenizer, k=1, sampling=SAMPLING, seed=0)
+    assert known_tasks() == ["boxed_math", "lab_math"]
+
+
+def test_no_problems_is_an_error_and_not_a_zero(model, tokenizer) -> None:
+    with pytest.raises(ValueError, match="needs problems"):
+        run_task("lab_math", [], model, tokenizer, k=1, sampling=SAMPLING, seed=0)
+
+
+def test_the_harness_adds_little_to_the_sampling(model, tokenizer, problems) -> None:
+    """256 problems x 4 samples; the bound is loose because a machine may be busy, the shape of the claim is not."""
+    many = [Problem(id=f"m{i}", prompt=p.prompt, answer=p.answer) for i in range(256) for p in [problems[i % len(problems)]]]
+    started = time.process_time()
+    direct(model, tokenizer, many, k=4, seed=0)
+    alone = time.process_time() - started
+    started = time.process_time()
+    run_task("lab_math", many, model, tokenizer, k=4, sampling=SAMPLING, seed=0)
+    assert time.process_time() - started < 2 * alone + 5
