@@ -39,16 +39,16 @@ $(LAB_STAMP): pyproject.toml constraints.txt
 	@"$(PYTHON)" -c 'import sys; sys.exit(0 if (3, 11) <= sys.version_info < (3, 13) else 1)' \
 	  || { echo "Python 3.11 or 3.12 is needed; name one: make setup PYTHON=python3.12" >&2; exit 1; }
 	test -x $(BIN)/python || "$(PYTHON)" -m venv $(VENV)
-	$(PIP) install -q -c constraints.txt $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) torch
+	$(PIP) install -q --no-compile -c constraints.txt $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) torch
 	@if $(PIP) list 2>/dev/null | grep -qi '^nvidia-'; then \
 	  echo "warning: a CUDA build of torch was installed (several GB of nvidia packages). On a machine without a GPU remove $(VENV)" >&2; \
 	  echo "         and run: make setup TORCH_INDEX=<index with CPU wheels of torch>" >&2; fi
-	$(PIP) install -q -c constraints.txt -e ".[lab]"
+	$(PIP) install -q --no-compile -c constraints.txt -e ".[lab]"
 	$(PIP) check
 	touch $@
 
 $(DEV_STAMP): $(LAB_STAMP)
-	$(PIP) install -q -c constraints.txt -e ".[lab,dev]"
+	$(PIP) install -q --no-compile -c constraints.txt -e ".[lab,dev]"
 	$(PIP) check
 	touch $@
 

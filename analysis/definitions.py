@@ -10,7 +10,10 @@ from typing import Literal
 
 @dataclass(frozen=True)
 class Definition:
-    """axis: how a figure draws it; unit: what the axis says behind the name; bounds: values the metric cannot leave (None = open)."""
+    """axis: how a figure draws it; unit: what the axis says behind the name; bounds: values the metric cannot leave (None = open).
+
+    shown: values that an axis always includes, so that a difference of a thousandth does not fill a panel.
+    """
 
     name: str
     title: str
@@ -19,6 +22,7 @@ class Definition:
     meaning: str
     axis: Literal["linear", "log"] = "linear"
     bounds: tuple[float | None, float | None] = (0.0, None)
+    shown: tuple[float, ...] = ()
 
 
 SHARE = (0.0, 1.0)
@@ -60,6 +64,7 @@ DEFINITIONS: tuple[Definition, ...] = (
         "The same estimator while training, on the curve's held-out problems with the k of the column's name (`eval/avg@2`: two samples a "
         "problem). Greedy decoding can stay high while this one collapses, so this one is drawn.",
         bounds=SHARE,
+        shown=(0.0, 1.0),
     ),
     Definition(
         "eval/greedy",
@@ -68,6 +73,7 @@ DEFINITIONS: tuple[Definition, ...] = (
         "#(problems whose greedy completion is correct) / P",
         "Temperature zero, one completion a problem, the same problems as eval/avg@k.",
         bounds=SHARE,
+        shown=(0.0, 1.0),
     ),
     Definition(
         "eval/mean_tokens",
@@ -75,6 +81,7 @@ DEFINITIONS: tuple[Definition, ...] = (
         "tokens",
         "(1 / (P S)) sum of lengths",
         "Mean length of the sampled held-out completions, end token included.",
+        shown=(10.0, 30.0),
     ),
     Definition(
         "eval/truncated_fraction",
@@ -83,6 +90,7 @@ DEFINITIONS: tuple[Definition, ...] = (
         "#(samples that reach the length limit) / (P S)",
         "Sampled held-out completions cut at the length limit.",
         bounds=SHARE,
+        shown=(0.0, 0.2),
     ),
     Definition(
         "eval/repetition_3gram",
@@ -91,6 +99,7 @@ DEFINITIONS: tuple[Definition, ...] = (
         "sum over responses #{t : (y_{t-2}, y_{t-1}, y_t) occurred before t in the same response} / sum of lengths",
         "The statistic of the paper's Fig. 4, by the definition in the authors' code, on sampled held-out completions.",
         bounds=SHARE,
+        shown=(0.0, 0.2),
     ),
     Definition(
         "train/loss",
@@ -114,6 +123,7 @@ DEFINITIONS: tuple[Definition, ...] = (
         "nats per token",
         "mean over tokens of -sum_v p_v log p_v",
         "Of the student's next-token distribution on its own rollouts.",
+        shown=(0.0, 1.0),
     ),
     Definition(
         "train/teacher_entropy",
@@ -129,6 +139,7 @@ DEFINITIONS: tuple[Definition, ...] = (
         "mean over tokens of sum_{v in top} p_v",
         "How much of the student's own probability the K likeliest tokens hold; the biased loss drains it.",
         bounds=SHARE,
+        shown=(0.8, 1.0),
     ),
     Definition(
         "train/teacher_topk_mass",
@@ -137,6 +148,7 @@ DEFINITIONS: tuple[Definition, ...] = (
         "mean over tokens of sum_{v in top} q_v",
         "The teacher's probability on the student's K likeliest tokens.",
         bounds=SHARE,
+        shown=(0.8, 1.0),
     ),
     Definition(
         "train/topk_overlap",

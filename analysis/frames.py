@@ -90,6 +90,7 @@ class Evidence:
     missing: tuple[LabelledRun, ...]
     curve_k: int | None  # samples per problem of the in-training curve
     core: bool = False
+    reference: str = ""  # the grid as the reader named it: commands on a page must find it again
 
     def cell_of(self, arm: Mapping[str, str]) -> LabelledCell:
         """The one cell with these labels; a factor left out may have one level only. Raises SpecError otherwise."""
@@ -145,10 +146,12 @@ def load(path: str | Path, *, grid: str = "math", scale: str = "lab", seeds: Seq
 
     Records of other cells or seeds are left aside. Runs without a record are in `missing`. Errors: RecordMismatch on a corrupt record.
     """
-    return evidence_from(read_records(Path(path)), load_grid(grid, scale), scale=scale, seeds=seeds, core=core)
+    return evidence_from(read_records(Path(path)), load_grid(grid, scale), scale=scale, seeds=seeds, core=core, reference=grid)
 
 
-def evidence_from(records: Iterable[Record], grid: Grid, *, scale: str, seeds: Sequence[int] | None = None, core: bool = False) -> Evidence:
+def evidence_from(
+    records: Iterable[Record], grid: Grid, *, scale: str, seeds: Sequence[int] | None = None, core: bool = False, reference: str = ""
+) -> Evidence:
     expected = tuple(grid.runs(seeds=seeds, core=core))
     cells = grid.core_cells if core else grid.cells
     of_run = {run.run_id: cell for run in expected for cell in cells if cell.cell_id == run.cell_id}
@@ -167,6 +170,7 @@ def evidence_from(records: Iterable[Record], grid: Grid, *, scale: str, seeds: S
         missing=tuple(run for run in expected if run.run_id not in found),
         curve_k=_curve_k(present),
         core=core,
+        reference=reference or grid.name,
     )
 
 
@@ -176,9 +180,9 @@ def require_complete(evidence: Evidence, source: Path) -> None:
         return
     total, first = len(evidence.missing) + len(evidence.runs), evidence.missing[0]
     seeds = sorted({run.seed for run in evidence.missing})
-    command = f"study run --grid {evidence.grid} " + ("--core" if evidence.core else f"--seeds {','.join(map(str, seeds))}")
+    command = f"study run --grid {evidence.reference} " + ("--core" if evidence.core else f"--seeds {','.join(map(str, seeds))}")
     partial = (
-        f"; or look at the {len(evidence.runs)} there are: study analyze --grid {evidence.grid} --partial" if len(evidence.runs) else ""
+        f"; or look at the {len(evidence.runs)} there are: study analyze --grid {evidence.reference} --partial" if len(evidence.runs) else ""
     )
     raise IncompleteResults(
         f"{len(evidence.missing)} of {total} runs of grid {evidence.grid} have no record in {source}, "

@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
 FAMILY_COLOURS: dict[str, str] = {
@@ -31,11 +33,11 @@ K_LINES: dict[int | None, Any] = {None: "-", 1: (0, (1.2, 1.0)), 5: "-", 20: (0,
 K_MARKERS: dict[int | None, str] = {None: "D", 1: "o", 5: "s", 20: "^"}
 OTHER_LINE, OTHER_MARKER = (0, (3, 1, 1, 1)), "v"
 
+DPI = 160
+
 RC: dict[str, Any] = {
     "svg.hashsalt": "study",  # element ids of an SVG are derived from it: the same figure is the same bytes
     "svg.fonttype": "path",
-    "figure.dpi": 100,
-    "savefig.dpi": 160,
     "font.family": "DejaVu Sans",  # ships with matplotlib: no font of a machine decides how a page looks
     "font.size": 8.5,
     "axes.titlesize": 9,
@@ -67,7 +69,7 @@ def look(family: str, k: int | None, preset: str = "") -> Look:
         FAMILY_COLOURS.get(family, FAMILY_COLOURS["other"]),
         K_LINES.get(k, OTHER_LINE),
         K_MARKERS.get(k, OTHER_MARKER),
-        name if k is None else f"{name}, K = {k}",
+        name if k is None else f"{name}, K\u00a0=\u00a0{k}",  # no line break inside
     )
 
 
@@ -87,8 +89,12 @@ def save(figure: Figure, stem: Path, csv_text: str) -> list[Path]:
     description = f"data sha256 {data_hash(csv_text)}"
     paths = [stem.with_suffix(suffix) for suffix in (".png", ".svg", ".csv")]
     with styled():
-        figure.savefig(paths[0], metadata={"Description": description, "Software": None})
-        figure.savefig(paths[1], metadata={"Description": description, "Date": None, "Creator": None})
+        figure.set_dpi(DPI)
+        figure.draw_without_rendering()  # places everything once; the canvases below draw once each, where savefig draws twice
+        figure.set_layout_engine("none")
+        FigureCanvasAgg(figure).print_png(paths[0], metadata={"Description": description, "Software": None})
+        figure.set_dpi(72)  # what an SVG is measured in
+        FigureCanvasSVG(figure).print_svg(paths[1], metadata={"Description": description, "Date": None, "Creator": None})
     paths[2].write_text(csv_text, encoding="utf-8", newline="\n")
     return paths
 

@@ -36,11 +36,13 @@ def lab_with(old: str, new: str) -> Scale:
 
 def test_the_math_grid_is_24_cells_and_three_seeds() -> None:
     grid = load_grid("grids/math.yaml")
-    assert len(grid.cells) == 24 and grid.seeds == (0, 1, 2)
+    assert len(grid.cells) == 24
+    assert grid.seeds == (0, 1, 2)
     assert len({run.run_id for run in grid.runs()}) == 72
     assert sorted(cell.labels["objective"] for cell in grid.cells if cell.labels["length"] == "long") == ["biased_k5", "stop_gradient_k5"]
     core = grid.runs(core=True)
-    assert len(core) == 10 and {run.seed for run in core} == {0}
+    assert len(core) == 10
+    assert {run.seed for run in core} == {0}
     assert {run.labels["teacher"] for run in core} == {"rlvr", "strong_c"}
 
 

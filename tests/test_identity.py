@@ -31,7 +31,13 @@ _CURVE = Curve(every=10, problems=4, k=2)
 
 def base_model(name: str = "student") -> PretrainedLab:
     shape = Architecture(
-        hidden_size=8, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2, num_key_value_heads=1, head_dim=4, max_position_embeddings=32
+        hidden_size=8,
+        intermediate_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        head_dim=4,
+        max_position_embeddings=32,
     )
     training = SupervisedTraining(steps=3, documents_per_step=2, optimisation=_ADAM, max_length=16)
     corpus = ArithmeticCorpus(style_mix={"A": 1.0})
@@ -115,7 +121,7 @@ def _leaves(dump: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
 
 _OTHER: dict[str, Any] = {
     "divergence": "forward_kl", "reduction": "token_mean", "lr_scheduler_type": "linear", "name": "another", "task": "another", "scale": "paper",
-    "A": 0.5, "tie_word_embeddings": False, "support": "sampled",
+    "A": 0.5, "initializer_range": 0.01, "tie_word_embeddings": False, "support": "sampled",
 }  # fmt: skip
 _FLOATS = {0.9: 0.8, 0.95: 0.8, 1.0: 0.5, 0.0: 0.5, 0.2: 0.3, 1e-3: 2e-3}
 _LEAVES = _leaves(minimal_cell().model_dump())

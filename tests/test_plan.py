@@ -72,14 +72,17 @@ def test_a_sealed_record_is_done_and_needs_no_stage(smoke: tuple[LabelledRun, ..
     for run in smoke:
         seal(run, results)
     plan = make_plan(smoke, results, GUESS)
-    assert plan.counts == {State.DONE: 2} and not plan.stages and plan.core_seconds == 0
+    assert plan.counts == {State.DONE: 2}
+    assert not plan.stages
+    assert plan.core_seconds == 0
 
 
 def test_inputs_of_a_made_stage_are_not_needed(smoke: tuple[LabelledRun, ...], results: Results) -> None:
     graph = stage_graph(smoke[0].cell.model, 0)
     make_stage(graph[-1], results)
     plan = make_plan(smoke[:1], results, GUESS)
-    assert not plan.stages and plan.runs[0].why == "no record yet; its model is made"
+    assert not plan.stages
+    assert plan.runs[0].why == "no record yet; its model is made"
     assert plan.core_seconds == 6.0
 
 
@@ -107,14 +110,16 @@ def test_a_corrupt_record_is_named_and_never_done(smoke: tuple[LabelledRun, ...]
     path = seal(smoke[0], results)
     path.write_text(path.read_text(encoding="utf-8").replace('"wall_s": 4.0', '"wall_s": 5.0'), encoding="utf-8")
     planned = make_plan(smoke, results, GUESS).runs[0]
-    assert planned.state is State.FAILED and planned.why == f"corrupt record: remove {path}"
+    assert planned.state is State.FAILED
+    assert planned.why == f"corrupt record: remove {path}"
 
 
 def test_committed_evidence_never_satisfies_a_plan(smoke: tuple[LabelledRun, ...], results: Results) -> None:
     results.records.mkdir(parents=True)
     seal(smoke[0], results).rename(results.records / f"{smoke[0].run_id}.json")
     plan = make_plan(smoke, results, GUESS)
-    assert plan.published == 1 and plan.counts == {State.PENDING: 2}
+    assert plan.published == 1
+    assert plan.counts == {State.PENDING: 2}
 
 
 def test_a_bumped_revision_says_so(results: Results, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -164,5 +169,6 @@ seeds: [0, 1, 2, 3, 4]
         seal(run, results)
     start = time.process_time()
     plan = make_plan(Grid(located, scale).runs(), results, GUESS)
-    assert len(plan.runs) == 2000 and plan.counts[State.DONE] == 400
+    assert len(plan.runs) == 2000
+    assert plan.counts[State.DONE] == 400
     assert time.process_time() - start < 2.0

@@ -100,7 +100,8 @@ def test_the_working_folder_comes_before_the_shipped_pages(tmp_path: Path) -> No
     own.write_text("name: own", encoding="utf-8")
     assert [find("grids", name, tmp_path) for name in ("math", "math.yaml", "grids/math.yaml", "experiments/grids/math.yaml")] == [own] * 4
     shipped = find("grids", "smoke", tmp_path)
-    assert shipped.is_file() and tmp_path not in shipped.parents
+    assert shipped.is_file()
+    assert tmp_path not in shipped.parents
     assert {"math", "smoke"} <= set(names("grids", tmp_path))
     assert load(own).origin == "grids/math.yaml:1"
 

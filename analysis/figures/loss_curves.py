@@ -5,6 +5,7 @@ A thin line is one base student, the bold line their mean. Accuracy is the sampl
 
 import math
 import textwrap
+from collections.abc import Sequence
 from statistics import fmean
 from typing import Any, NamedTuple
 
@@ -12,6 +13,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator, NullLocator
 
 from analysis import style
 from analysis.definitions import BY_NAME, Definition
@@ -21,6 +23,7 @@ from study.spec.model import DistilledModel
 from study.spec.table import Arm, FigurePage, Row
 
 PANELS = ("eval/avg@k", "eval/mean_tokens", "eval/repetition_3gram", "train/student_topk_mass", "train/reverse_kl")
+TICKS = [1, 2, 2.5, 5, 10]
 MEAN = "mean"  # stands for the seed of the bold line
 
 
@@ -66,13 +69,13 @@ def draw(page: FigurePage, evidence: Evidence, points: list[CurvePoint]) -> Figu
             for metric, ax in zip(panels, line, strict=False):
                 _panel(ax, row, metric, evidence, points)
             _legend(line[-1], row, evidence, points)
-        _share_limits(axes[:, :-1])
+        _share_limits(axes[:, :-1], panels)
         for ax, metric in zip(axes[0], panels, strict=False):
             ax.set_title(_title(BY_NAME[metric]))
         for ax in axes[-1, :-1]:
             ax.set_xlabel("optimiser steps")
         figure.suptitle(heading(page), x=0.01, ha="left", fontsize=11, fontweight="bold")
-        add_note(figure, [page.answers, *page.notes, _reading_note(evidence), scope_note(evidence)])
+        add_note(figure, [page.answers, *page.notes, _reading_note(page, evidence), scope_note(evidence)])
     return figure
 
 
@@ -88,9 +91,11 @@ def add_note(figure: Figure, notes: list[str]) -> None:
     )
 
 
-def _reading_note(evidence: Evidence) -> str:
+def _reading_note(page: FigurePage, evidence: Evidence) -> str:
     k = f" (k = {evidence.curve_k})" if evidence.curve_k else ""
-    return f"Thin lines: one base student each; bold: their mean. Accuracy: avg@k{k} of samples at T = 1 on held-out problems. Definitions: docs/metrics.md."
+    mass = "" if not any("topk" in metric for metric in page.panels or PANELS) else "TopK mass: K of the objective; 5 where it has none. "
+    lines = f"Thin lines: one base student each; bold: their mean. Accuracy: avg@k{k} of samples at T = 1 on held-out problems. "
+    return lines + mass + "Definitions: docs/metrics.md."
 
 
 def _title(definition: Definition) -> str:
@@ -99,17 +104,25 @@ def _title(definition: Definition) -> str:
 
 def _panel(ax: Axes, row: Row, metric: str, evidence: Evidence, points: list[CurvePoint]) -> None:
     log = BY_NAME[metric].axis == "log"
-    for arm in row.arms:
+    for place, arm in enumerate(row.arms):
         look = look_of(evidence, arm)
         for seed, (steps, values) in _by_seed(points, row, arm, metric).items():
             drawn = [value if value > 0 or not log else math.nan for value in values]  # a logarithm has no place for zero
-            bold = (
-                {"linestyle": look.line, "linewidth": 2.0, "zorder": 3} if seed == MEAN else {"linewidth": 0.7, "alpha": 0.4, "zorder": 2}
-            )
-            ax.plot(steps, drawn, color=look.colour, **bold)
+            ax.plot(steps, drawn, color=look.colour, **_stroke(look, seed == MEAN, place))
+    ax.xaxis.set_major_locator(MaxNLocator(4, integer=True, steps=TICKS))
     if log:
         ax.set_yscale("log")
-    ax.margins(x=0.02)
+        ax.yaxis.set_minor_locator(NullLocator())
+    else:
+        ax.yaxis.set_major_locator(MaxNLocator(4, steps=TICKS))
+    ax.set_xlim(0, max((point.step for point in points if point.row == row.title), default=1) * 1.02)
+
+
+def _stroke(look: style.Look, bold: bool, place: int) -> dict[str, Any]:
+    """Lines named first on a page lie on top: the reference, named last, hides nobody."""
+    if bold:
+        return {"linestyle": look.line, "linewidth": 2.0, "zorder": 3 - 0.01 * place}
+    return {"linewidth": 0.7, "alpha": 0.4, "zorder": 2}
 
 
 def _by_seed(points: list[CurvePoint], row: Row, arm: Arm, metric: str) -> dict[str, tuple[list[int], list[float]]]:
@@ -122,12 +135,15 @@ def _by_seed(points: list[CurvePoint], row: Row, arm: Arm, metric: str) -> dict[
     return lines
 
 
-def _share_limits(axes: Any) -> None:
-    """One scale per metric down the page, so that rows can be compared by eye; shares get their whole range where they use half of it."""
-    for column in axes.T:
+def _share_limits(axes: Any, panels: Sequence[str]) -> None:
+    """One scale per metric down the page, so that rows can be compared by eye, and never narrower than the metric's `shown`."""
+    for column, metric in zip(axes.T, panels, strict=True):
         limits = np.array([ax.get_ylim() for ax in column if ax.lines])
-        for ax in column if limits.size else ():
-            ax.set_ylim(limits[:, 0].min(), limits[:, 1].max())
+        if limits.size:
+            shown = BY_NAME[metric].shown or (limits[:, 0].min(),)
+            margin = 0.02 * (max(shown) - min(shown))
+            for ax in column:
+                ax.set_ylim(min(limits[:, 0].min(), min(shown) - margin), max(limits[:, 1].max(), max(shown) + margin))
 
 
 def _legend(ax: Axes, row: Row, evidence: Evidence, points: list[CurvePoint]) -> None:

@@ -1,6 +1,7 @@
 """The body of `study run` and `study status`: plan, engine, display and mirror put together."""
 
 import json
+import os
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -120,6 +121,11 @@ def _conclude(summary: Summary, runs: Sequence[LabelledRun], grid: str, seconds:
         raise RunFailed(what, hint="the same command tries them again; their logs: log.txt beside failure.json in runs/ and stages/")
     console.say(f"next: study analyze --grid {grid}")
     return summary
+
+
+def processes(jobs: int | None) -> int:
+    """One process per core that this process may use, unless said otherwise."""
+    return jobs or len(os.sched_getaffinity(0))
 
 
 def claims_hash() -> str | None:

@@ -4,6 +4,7 @@ import os
 import shutil
 import sys
 from collections.abc import Iterable, Sequence
+from typing import TextIO
 
 _STYLES = {"good": "32", "bad": "31", "warn": "33", "dim": "2", "bold": "1"}
 _status_shown = False
@@ -28,13 +29,13 @@ def styled(text: str, style: str) -> str:
 def say(text: str = "", style: str | None = None) -> None:
     """One or more finished lines on standard output."""
     _clear_status()
-    print(styled(text, style) if style else text, flush=True)
+    _emit(f"{styled(text, style) if style else text}\n")
 
 
 def warn(text: str) -> None:
     """A message on standard error, beside the output proper."""
     _clear_status()
-    print(text, file=sys.stderr, flush=True)
+    _emit(f"{text}\n", sys.stderr)
 
 
 def status(text: str) -> None:
@@ -42,14 +43,18 @@ def status(text: str) -> None:
     global _status_shown
     if is_terminal():
         _clear_status()
-        print(text[: width() - 1], end="", flush=True)
+        _emit(text[: width() - 1])
         _status_shown = True
+
+
+def _emit(text: str, stream: TextIO | None = None) -> None:
+    print(text, end="", file=stream or sys.stdout, flush=True)  # noqa: T201 - the one print
 
 
 def _clear_status() -> None:
     global _status_shown
     if _status_shown:
-        print("\r\x1b[2K", end="")
+        _emit("\r\x1b[2K")
         _status_shown = False
 
 

@@ -14,11 +14,17 @@ if TYPE_CHECKING:
 
 HEADERS = ("loss", "K", "value", "cosine", "error", "bias", "mass", "KL", "entropy")
 LEGEND = (
-    "value: mean loss (nats). cosine, error: the gradient in the logits beside the full-vocabulary reverse-KL gradient (error = relative norm",
-    "of the difference; 1 = as wrong as no gradient). bias: norm of the gradient of the TopK mass inside the loss, relative to the full gradient.",
-    "mass, KL, entropy: the fixed point of descent on the categorical distributions: mass on the {support}, exact reverse KL to the",
-    "teacher, entropy. One draw has no fixed point; in expectation the plain sampled loss has no gradient at all, so every point is one.",
+    "value    mean loss, nats",
+    "cosine   of the gradient in the logits to that of the full-vocabulary reverse KL",
+    "error    norm of their difference, relative to the full gradient; 1 is as wrong as no gradient",
+    "bias     norm of the gradient of the TopK mass that is part of the loss's gradient, relative to the full gradient",
+    "mass     where descent on the distributions ends: probability on {support}",
+    "         (for a loss without K: of the first K asked for)",
+    "KL       there: exact reverse KL to the teacher; entropy: there, nats",
+    "One draw has no fixed point. In expectation the plain sampled loss has no gradient: every point is a fixed point.",
 )
+OWN_SUPPORT = "the student's K likeliest tokens, chosen anew at each step as in training"
+HELD_SUPPORT = "the K tokens that were likeliest at the start, held as in the closed forms"
 
 
 def losses(
@@ -44,14 +50,11 @@ def losses(
     say(f"{result.num_states} states over {result.vocabulary} tokens: {origin}; fixed points on {result.descent_states} of them", "bold")
     table(HEADERS, _cells(result), right=range(1, len(HEADERS)))
     say()
-    support = "student's TopK of the start (held)" if fixed_support else "student's own TopK (chosen anew at each step, as in training)"
     for line in LEGEND:
-        say(line.format(support=support), "dim")
+        say(line.format(support=HELD_SUPPORT if fixed_support else OWN_SUPPORT), "dim")
 
 
-def _states(
-    number: int, vocabulary: int, seed: int, student: Path | None, teacher: Path | None, data: str, scale: str
-) -> "States":
+def _states(number: int, vocabulary: int, seed: int, student: Path | None, teacher: Path | None, data: str, scale: str) -> "States":
     if (student is None) != (teacher is None):
         raise SpecError("--student and --teacher belong together", hint="study losses --student DIR --teacher DIR")
     if student is None or teacher is None:

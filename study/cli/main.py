@@ -62,7 +62,7 @@ def main() -> None:
     except BrokenPipeError:  # `study plan | head`: the reader has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - told apart there: a usage error is shown, anything else raised again
         code = _usage_error(error)
     sys.exit(code)
 

@@ -67,7 +67,7 @@ def show_plan(grid: "Grid", plan: "Plan", jobs: int) -> None:
         say(f"{plan.published} of them have a published record; committed evidence never satisfies a plan", "dim")
     if plan.core_seconds:
         needed, wall = duration(plan.core_seconds), duration(plan.seconds(jobs))
-        say(f"about {wall} on {jobs} processes ({needed} of one core), from finished stages where there are any, else from the scale's guess")
+        say(f"about {wall} on {jobs} processes ({needed} of one core), by finished stages where there are any, else the scale's guess")
 
 
 def _show_cells(grid: "Grid", plan: "Plan") -> None:

@@ -1,51 +1,85 @@
-"""`study reproduce table N`: run what page N needs into the ignored run folder, then print ours-now beside the committed values."""
+"""`study reproduce table N`: run what a page needs in the ignored run folder and print ours-now beside committed, run by run."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from study.cli.analyze import load_evidence, show_table
-from study.cli.console import say
+from study.cli import console
 from study.cli.plan import parse_seeds
 
 if TYPE_CHECKING:
-    from study.spec.table import Arm, FigurePage, TablePage
+    from collections.abc import Sequence
 
-Kind = Literal["table", "figure"]
+    from study.record.schema import Record
+    from study.record.store import Results
+    from study.spec.grid import LabelledRun
 
 
 def reproduce(
-    kind: Annotated[Kind, typer.Argument(help="table or figure")],
+    kind: Annotated[Literal["table", "figure"], typer.Argument(help="table or figure")],
     number: Annotated[str, typer.Argument(metavar="N", help="below 20: the paper's number; from 20 on: our own")],
-    results: Annotated[Path, typer.Option("--results", help="the results folder")] = Path("results"),
-    seeds: Annotated[str | None, typer.Option(help="only these seeds, e.g. 0; the grid's own by default")] = None,
-    jobs: Annotated[int | None, typer.Option(min=1, help="processes at once; one per core by default")] = None,
+    seeds: Annotated[str | None, typer.Option(help="Only these seeds, e.g. 0,1 or 0-4.")] = None,
+    only: Annotated[str | None, typer.Option(help="Only runs that match: label globs (biased_*, teacher=rlvr) or an id.")] = None,
+    core: Annotated[bool, typer.Option("--core", help="Only the grid's core cells and seeds.")] = False,
+    jobs: Annotated[int | None, typer.Option(min=1, help="Processes at once; one per core by default.")] = None,
+    results: Annotated[Path, typer.Option(help="The results folder.")] = Path("results"),
+    no_mlflow: Annotated[bool, typer.Option("--no-mlflow", help="Do not mirror to MLflow.")] = False,
 ) -> None:
-    """Rerun the grid of table or figure N and print ours-now beside the committed values."""
+    """Rerun what a page needs and compare it with the committed records."""
     from analysis.pages import figure_page, table_page
-    from study.cli.run import run
+    from study.cli.carry_out import carry_out, processes
+    from study.record.store import Results
+    from study.runner.execute import Work
+    from study.spec.grid import load_grid
 
     page = table_page(number) if kind == "table" else figure_page(number)
-    say(f"{kind} {number}: grid {page.grid} at scale {page.scale}; runs that are done already are kept", "bold")
-    run(grid=page.grid, scale=page.scale, seeds=seeds, jobs=jobs, results=results)
-    _compare(page, results, seeds)
+    grid = load_grid(page.grid, page.scale)
+    runs = grid.runs(seeds=parse_seeds(seeds), core=core, only=only)
+    folder = Results(results)
+    carry_out(runs, folder, Work(), grid.name, page.scale, processes(jobs), grid.scale.expected_seconds, mlflow=not no_mlflow)
+    compare(runs, folder)
+    if kind == "figure":
+        _draw(number, folder)
 
 
-def _compare(page: "TablePage | FigurePage", results: Path, seeds: str | None) -> None:
-    from analysis.compare import beside
-    from study.record.store import read_records
+def compare(runs: "Sequence[LabelledRun]", results: "Results") -> None:
+    """One line a run: the committed score, ours now, and whether the two records agree byte for byte (times and platform aside)."""
+    from study.cli.progress import run_name
+    from study.record.store import read_record
 
-    now = load_evidence(results / "runs", page.grid, page.scale, seeds=seeds)
-    committed = load_evidence(results / "records", page.grid, page.scale, seeds=seeds, needs_records=False)
-    records = (read_records(results / "runs"), read_records(results / "records"))
-    show_table(beside(now, committed, records, _arms(page)))
+    rows: list[tuple[str, ...]] = []
+    for run in runs:
+        committed, now = results.records / f"{run.run_id}.json", results.record(run.run_id)
+        found = [read_record(path) if path.is_file() else None for path in (committed, now)]
+        rows.append((run_name(run), *map(_scores, found), _agreement(*found)))
+    console.table(("run", "committed", "now", "records"), rows)
 
 
-def _arms(page: "TablePage | FigurePage") -> "list[Arm] | None":
-    """The cells a page shows; None = all of its grid."""
-    from study.spec.table import FigurePage
+def _scores(record: "Record | None") -> str:
+    if record is None:
+        return "not run"
+    return ", ".join(f"{task} avg@{score.k} {score.mean:.4f}" for task, score in record.scores.items())
 
-    if isinstance(page, FigurePage) and page.rows:
-        return [arm for row in page.rows for arm in row.arms]
-    return None
+
+def _agreement(committed: "Record | None", now: "Record | None") -> str:
+    from study.record.schema import content
+
+    if committed is None or now is None:
+        return "nothing to compare"
+    if content(committed) == content(now):
+        return "equal, byte for byte"
+    then, here = committed.provenance, now.provenance
+    other = [name for name in ("code", "packages", "python", "platform") if getattr(then, name) != getattr(here, name)]
+    return "different" + (f"; other {', '.join(other)}" if other else "")
+
+
+def _draw(number: str, results: "Results") -> None:
+    from analysis.pages import figure_page
+    from analysis.report import draw_page, write_figure
+    from study.cli.analyze import load_evidence
+
+    page = figure_page(number)
+    evidence = load_evidence(results.runs, page.grid, page.scale, partial=True)
+    for path in write_figure(draw_page(number, page, evidence), evidence, results.root / "analysis"):
+        console.say(f"  {path}")

@@ -1,6 +1,5 @@
 """`study run`: bring every run of a grid to a sealed record. A re-run does nothing; an interrupted one continues."""
 
-import os
 from pathlib import Path
 from typing import Annotated
 
@@ -21,7 +20,7 @@ def run(
     no_mlflow: Annotated[bool, typer.Option("--no-mlflow", help="Do not mirror to MLflow.")] = False,
 ) -> None:
     """Train, evaluate and record the runs of a grid that are not recorded yet."""
-    from study.cli.carry_out import carry_out
+    from study.cli.carry_out import carry_out, processes
     from study.record.store import Results
     from study.runner.execute import Work
     from study.runner.plan import make_plan
@@ -29,12 +28,11 @@ def run(
 
     page = load_grid(grid, scale)
     runs = page.runs(seeds=parse_seeds(seeds), core=core, only=only)
-    processes = jobs or len(os.sched_getaffinity(0))
     folder = Results(results)
     if dry_run:
-        show_plan(page, make_plan(runs, folder, page.scale.expected_seconds), processes)
+        show_plan(page, make_plan(runs, folder, page.scale.expected_seconds), processes(jobs))
         return
-    carry_out(runs, folder, Work(), page.name, page.scale.name, processes, page.scale.expected_seconds, mlflow=not no_mlflow)
+    carry_out(runs, folder, Work(), page.name, page.scale.name, processes(jobs), page.scale.expected_seconds, mlflow=not no_mlflow)
 
 
 def status(results: Annotated[Path, typer.Option(help="The results folder.")] = Path("results")) -> None:

@@ -6,7 +6,7 @@ chunk each is checkpointed: the backward pass computes its logits again instead 
 V = 151,936; at the lab a whole batch is one chunk and nothing is computed twice.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -53,11 +53,12 @@ def token_losses(
     if chunk_tokens is None:
         chunk_tokens = max(1, CHUNK_LOGITS // max(_width(student_head), _width(teacher_head)))
     heads, token_loss = _Heads(student_head, teacher_head), bind(objective)
-    chunks = list(zip(*(x.split(chunk_tokens) for x in (student_hidden_NH, teacher_hidden_NH.detach(), tokens_N)), strict=True))
-    if len(chunks) == 1:
-        results = [_chunk(*chunks[0], heads, token_loss, diagnostics_k)]
-    else:
-        results = [_checkpointed(chunk, heads, token_loss, diagnostics_k) for chunk in chunks]
+    parts = (student_hidden_NH, teacher_hidden_NH.detach(), tokens_N)
+    run = _chunk if len(tokens_N) <= chunk_tokens else _checkpointed_chunk
+    results = [
+        run(student_NH, teacher_NH, written_N, heads, token_loss, diagnostics_k)
+        for student_NH, teacher_NH, written_N in zip(*(part.split(chunk_tokens) for part in parts), strict=True)
+    ]
     names = results[0].diagnostics
     return TokenLosses(
         torch.cat([result.loss_N for result in results]),
@@ -65,9 +66,9 @@ def token_losses(
     )
 
 
-def _checkpointed(chunk: tuple[Tensor, ...], heads: _Heads, token_loss: TokenLoss, diagnostics_k: int | None) -> TokenLosses:
+def _checkpointed_chunk(*arguments: Any) -> TokenLosses:
     # Nothing in a chunk draws random numbers (dropout lies below the hidden states), so their state need not be saved.
-    result = checkpoint(_chunk, *chunk, heads, token_loss, diagnostics_k, use_reentrant=False, preserve_rng_state=False)
+    result = checkpoint(_chunk, *arguments, use_reentrant=False, preserve_rng_state=False)
     assert isinstance(result, TokenLosses)
     return result
 

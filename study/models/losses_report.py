@@ -7,6 +7,7 @@ tokens: in expectation, and with the one token a state that training would see.
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -29,8 +30,13 @@ from study.spec.data import Data
 from study.spec.objective import PRESETS, TOPK_SUPPORTS, Objective
 from study.spec.training import Sampling
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+    from study.data.views import Messages
+
 EXPECTATION_VOCABULARY = 512  # up to here a sampled loss is summed over every token
-DESCENT_NUMBERS = 2**13  # N x V of a descent; a larger set of states is thinned, so that it ends in seconds
+DESCENT_NUMBERS = 2**12  # N x V of a descent; a larger set of states is thinned, so that it ends in seconds
 
 
 @dataclass(frozen=True)
@@ -61,7 +67,7 @@ class Report:
     descent_states: int
 
 
-def report(states: States, ks: Sequence[int], *, fixed_support: bool = False, steps: int = 300) -> Report:
+def report(states: States, ks: Sequence[int], *, fixed_support: bool = False, steps: int = 200) -> Report:
     """Every preset, TopK forms at each K. Raises SpecError for a K outside 1..V."""
     number, vocabulary = states.student_NV.shape
     for k in ks:
@@ -86,12 +92,12 @@ def _rows(name: str, k: int, states: States, thinned: States, fixed_support: boo
         return
     if fields.get("normalisation") == "renormalised" and k == 1:  # refused: identically zero
         return
-    objective = Objective(**fields, **({"k": k} if truncated else {}))
+    objective = Objective.model_validate(fields | ({"k": k} if truncated else {}))
     loss, full_NV = as_loss(objective), full_gradient(states)
 
     def fixed_point(loss: Loss) -> Shape:
         end_NV = descend(loss, thinned, steps=steps, fixed_support=fixed_support)
-        return shape(end_NV, thinned.teacher_NV.double(), k, thinned.student_NV if fixed_support else None)
+        return shape(end_NV, thinned.teacher_NV, k, thinned.student_NV if fixed_support else None)
 
     def row(label: str, loss: Loss, end: Callable[[Loss], Shape] | None) -> Row:
         bias = _bias(objective, loss, states, full_NV)
@@ -138,11 +144,17 @@ def pair_states(student_dir: Path, teacher_dir: Path, data: Data, *, num_states:
     student, teacher, tokenizer = load_model(student_dir).eval(), load_model(teacher_dir).eval(), load_tokenizer(student_dir)
     shared = require_same_tokens(tokenizer, load_tokenizer(teacher_dir))
     problems = load(data, "selection")[: max(8, num_states // 8)]
-    prompts = [list(tokenizer.apply_chat_template(student_view(p), add_generation_prompt=True, return_dict=False)) for p in problems]
+    prompts = [_prompt_ids(tokenizer, student_view(problem)) for problem in problems]
     completions = generate(student, tokenizer, prompts, Sampling(max_completion_length=max_completion_length), k=1, seed=seed)
     texts = [(prompt, list(drawn[0].ids)) for prompt, drawn in zip(prompts, completions, strict=True)]
     places = _places([len(ids) for _, ids in texts], num_states, seed)
     return _scored(student, teacher, texts, places, shared)
+
+
+def _prompt_ids(tokenizer: "PreTrainedTokenizerBase", messages: "Messages") -> list[int]:
+    text = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
+    assert isinstance(text, str)
+    return list(tokenizer(text, add_special_tokens=False)["input_ids"])
 
 
 def _places(lengths: Sequence[int], number: int, seed: int) -> dict[int, list[int]]:
@@ -156,7 +168,11 @@ def _places(lengths: Sequence[int], number: int, seed: int) -> dict[int, list[in
 
 
 def _scored(
-    student: torch.nn.Module, teacher: torch.nn.Module, texts: Sequence[tuple[list[int], list[int]]], places: dict[int, list[int]], shared: int
+    student: torch.nn.Module,
+    teacher: torch.nn.Module,
+    texts: Sequence[tuple[list[int], list[int]]],
+    places: dict[int, list[int]],
+    shared: int,
 ) -> States:
     """One completion at a time: no padding, and only the chosen positions' logits are kept."""
     sides: tuple[list[Tensor], list[Tensor]] = ([], [])
@@ -170,5 +186,4 @@ def _scored(
                 kept.append(model(input_ids=ids).logits[0, where, :shared].float().clone())
         tokens += [completion[position] for position in positions]
     student_NV, teacher_NV = (torch.cat(kept).clone() for kept in sides)
-    return States(student_NV, teacher_NV, torch.tensor(tokens))
-
+    return States(student_NV.double(), teacher_NV.double(), torch.tensor(tokens))

@@ -30,9 +30,9 @@ def token_rank(logits_NV: Tensor, tokens_N: Tensor) -> Tensor:
 
 
 def cosine(gradient: Tensor, reference: Tensor) -> float | None:
-    """Cosine of the angle between two gradients as single long vectors; None when one of them is zero."""
-    norms = float(gradient.norm() * reference.norm())
-    return float((gradient * reference).sum()) / norms if norms > 0 else None
+    """Cosine of the angle between two gradients as single long vectors; None when the first is zero up to rounding (1e-9 of the second)."""
+    ours, theirs = float(gradient.norm()), float(reference.norm())
+    return float((gradient * reference).sum()) / (ours * theirs) if ours > 1e-9 * theirs else None
 
 
 def relative_error(gradient: Tensor, reference: Tensor) -> float:

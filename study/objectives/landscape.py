@@ -33,7 +33,7 @@ class States(NamedTuple):
 class Comparison(NamedTuple):
     """One loss beside the reverse KL over the whole vocabulary. Gradients of all states together are one long vector.
 
-    value: mean loss. cosine: None when the gradient is zero. error: ||g - g_full|| / ||g_full||.
+    value: mean loss. cosine: None when the gradient vanishes beside the reference. error: ||g - g_full|| / ||g_full||.
     """
 
     value: float
@@ -50,11 +50,14 @@ class Shape(NamedTuple):
 
 
 def random_states(number: int, vocabulary: int, seed: int) -> States:
-    """student = s z with z standard normal and log s ~ N(LOG_SCALE, LOG_SCALE_SPREAD) per state; teacher = student + TEACHER_SHIFT z'."""
+    """In float64: student = s z with z standard normal and log s ~ N(LOG_SCALE, LOG_SCALE_SPREAD) per state; teacher = student + noise.
+
+    The noise is normal with standard deviation TEACHER_SHIFT.
+    """
     generator = torch.Generator().manual_seed(seed)
-    scale_N1 = torch.exp(LOG_SCALE + LOG_SCALE_SPREAD * torch.randn(number, 1, generator=generator))
-    student_NV = scale_N1 * torch.randn(number, vocabulary, generator=generator)
-    teacher_NV = student_NV + TEACHER_SHIFT * torch.randn(number, vocabulary, generator=generator)
+    scale_N1 = torch.exp(LOG_SCALE + LOG_SCALE_SPREAD * torch.randn(number, 1, generator=generator, dtype=torch.float64))
+    student_NV = scale_N1 * torch.randn(number, vocabulary, generator=generator, dtype=torch.float64)
+    teacher_NV = student_NV + TEACHER_SHIFT * torch.randn(number, vocabulary, generator=generator, dtype=torch.float64)
     return States(student_NV, teacher_NV, draw(student_NV, generator))
 
 
@@ -72,8 +75,8 @@ def over_every_token(loss: Loss) -> Loss:
     def expected(student_NV: Tensor, teacher_NV: Tensor, tokens_N: Tensor, chooser_NV: Tensor) -> Tensor:
         number, vocabulary = student_NV.shape
         every_N = torch.arange(vocabulary).repeat(number).to(tokens_N)
-        repeated = (logits_NV.repeat_interleave(vocabulary, dim=0) for logits_NV in (student_NV, teacher_NV))
-        loss_NV = loss(*repeated, every_N, chooser_NV.repeat_interleave(vocabulary, dim=0)).view(number, vocabulary)
+        student_RV, teacher_RV, chooser_RV = (x.repeat_interleave(vocabulary, dim=0) for x in (student_NV, teacher_NV, chooser_NV))
+        loss_NV = loss(student_RV, teacher_RV, every_N, chooser_RV).view(number, vocabulary)
         return (student_NV.detach().softmax(dim=-1) * loss_NV).sum(dim=-1)
 
     return expected
@@ -96,7 +99,7 @@ def compare(loss: Loss, states: States, full_NV: Tensor) -> Comparison:
     return Comparison(value, cosine(gradient_NV, full_NV), relative_error(gradient_NV, full_NV))
 
 
-def descend(loss: Loss, states: States, *, steps: int = 300, rate: float = 0.2, fixed_support: bool = False) -> Tensor:
+def descend(loss: Loss, states: States, *, steps: int = 200, rate: float = 0.2, fixed_support: bool = False) -> Tensor:
     """Logits where descent on the loss ends (its fixed point, or as near as `steps` come).
 
     Each step is z <- z - rate * grad / p, at most 1 in each coordinate: the natural gradient of a categorical distribution. It has the
@@ -114,7 +117,7 @@ def descend(loss: Loss, states: States, *, steps: int = 300, rate: float = 0.2, 
 
 
 def shape(logits_NV: Tensor, teacher_NV: Tensor, k: int, support_of_NV: Tensor | None = None) -> Shape:
-    """Summary of a set of distributions. `support_of_NV`: the logits whose k likeliest tokens the mass is counted on (default: their own)."""
+    """Summary of a set of distributions. `support_of_NV`: the logits whose k likeliest tokens carry the mass (default: their own)."""
     log_p, log_q = logprobs(logits_NV), logprobs(teacher_NV)
     mass_N = support_mass(log_p, top_ids(logits_NV if support_of_NV is None else support_of_NV, k))
     return Shape(float(mass_N.mean()), float(reverse_kl(log_p, log_q).mean()), float(entropy(log_p).mean()))

@@ -124,7 +124,8 @@ def inside(support: Support, vocabulary: int) -> Tensor:
 def floored(teacher_logits_NV: Tensor, teacher_ids_NK: Tensor) -> Tensor:
     """A teacher that returned only its own TopK, completed to a distribution.
 
-    The mass that it kept is spread evenly over the other V - K tokens. The level is the natural floor: no fixed constant, and never above the smallest returned probability. At K = V nothing changes.
+    The mass that it kept is spread evenly over the other V - K tokens: a level without a fixed constant, never above the smallest
+    returned probability. At K = V nothing changes.
     """
     teacher_logits_NV = at_least_float32(teacher_logits_NV.detach())
     others = teacher_logits_NV.shape[-1] - teacher_ids_NK.shape[-1]

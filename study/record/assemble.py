@@ -25,7 +25,9 @@ def rounded(value: float, digits: int = 4) -> Number:
     if math.isinf(value):
         return "inf" if value > 0 else "-inf"
     short = float(f"{value:.{digits}g}")
-    return int(short) if short.is_integer() else short
+    if math.isinf(short):  # 1.7975e308 would round above the largest number
+        return value
+    return int(short) if short.is_integer() and abs(short) < 1e15 else short
 
 
 def rounded_tree(value: Any) -> Any:
@@ -75,9 +77,7 @@ def score(evaluation: Mapping[str, Any]) -> Score:
 def thinned(columns: Mapping[str, Sequence[float | None]], max_rows: int) -> dict[str, list[Measured]]:
     """History with at most about `max_rows` rows, rounded: the smallest stride of 1, 2, 5, 10, 20, 50 ... that fits."""
     steps = columns.get("step", [])
-    evaluated = [
-        any(name.startswith("eval/") and column[row] is not None for name, column in columns.items()) for row in range(len(steps))
-    ]
+    evaluated = [any(name.startswith("eval/") and column[row] is not None for name, column in columns.items()) for row in range(len(steps))]
     keep = _rows(steps, evaluated, max_rows)
     return {name: [None if (value := column[row]) is None else rounded(value) for row in keep] for name, column in columns.items()}
 

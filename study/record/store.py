@@ -1,9 +1,9 @@
 """The results folder: its layout, atomic writes, reading records back. Done means sealed: nothing is done because a folder exists.
 
-    results/artifacts/<stage id>/        a stage's files and, written last, stage.json; <stage id>.partial-<pid>/ while it is built
-    results/stages/<stage id>/           log.txt, status.json while it runs, failure.json
-    results/runs/<run id>/               record.json; log.txt, status.json, failure.json likewise
-    results/records/<run id>.json        committed evidence: written by `study publish` alone, never a reason to skip a run
+results/artifacts/<stage id>/        a stage's files and, written last, stage.json; <stage id>.partial-<pid>/ while it is built
+results/stages/<stage id>/           log.txt, status.json while it runs, failure.json
+results/runs/<run id>/               record.json; log.txt, status.json, failure.json likewise
+results/records/<run id>.json        committed evidence: written by `study publish` alone, never a reason to skip a run
 """
 
 import json

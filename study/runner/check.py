@@ -44,7 +44,7 @@ def _check_scale(name: str, root: Path | None) -> str:
     scale = load_scale(name, root)
     for section, build in (("models", scale.model), ("data", scale.data), ("pi", scale.privileged), ("evaluations", scale.evaluation)):
         entries = scale.page.get(section)
-        for entry, node in (entries.value if entries else {}).items():
+        for entry, node in (entries.entries if entries else {}).items():
             build(Located(entry, node.origin), f"{section}.{entry}")
     return f"{len(scale.shape.models)} models"
 

@@ -1,6 +1,7 @@
 """Expected durations: what finished stages and evaluations took here, else the scale's own guess.
 
-expected(stage) = mean wall time of the same recipe at other seeds; else mean over the kind of (wall seconds / steps) x steps; else guess x steps.
+expected(stage) = mean wall time of the same recipe at other seeds;
+    else mean over the kind of (wall seconds / steps) x steps; else guess x steps.
 """
 
 import json

@@ -158,6 +158,7 @@ def _work(payload: Payload, results: Results, work: Work, channel: Connection) -
     reporter = Reporter(task_id(payload), folder / "status.json", channel)
     started = time.monotonic()
     try:
+        reporter("starting", 0, 1, {})
         _one_thread(work)
         if isinstance(payload, StageNode):
             execute_stage(payload, results, work, reporter)

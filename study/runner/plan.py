@@ -1,8 +1,8 @@
 """What a grid still needs and why: records and artifacts that are there against runs and stages that should be.
 
-Nothing is changed and no model code is loaded. A run is done when its sealed record lies under `runs/`; committed evidence in `records/` never
-counts. A stage is made when its manifest is there (its hashes are checked when it is used). Ids come from content, so a record that does not
-fit any more has another id: it is found by its slug and seed, and compared to say what changed.
+Nothing is changed and no model code is loaded. A run is done when its sealed record lies under `runs/`; committed evidence in `records/`
+never counts. A stage is made when its manifest is there (its hashes are checked when it is used). Ids come from content, so a record that
+does not fit any more has another id: it is found by its slug and seed, and compared to say what changed.
 """
 
 import json
@@ -91,7 +91,8 @@ def make_plan(runs: Sequence[LabelledRun], results: Results, expected_seconds: M
     needed = {name: () if records[name] else _needed(graph, made) for name, graph in graphs.items()}
     stages = _planned_stages(needed, results, durations)
     earlier = _earlier_records(runs, results)
-    planned = tuple(_planned_run(run, records[run.run_id], needed[run.run_id], stages, results, earlier, durations.evaluation()) for run in runs)
+    seconds = durations.evaluation()
+    planned = tuple(_planned_run(run, records[run.run_id], needed[run.run_id], stages, results, earlier, seconds) for run in runs)
     published = sum((results.records / f"{run.run_id}.json").is_file() for run in runs)
     return Plan(planned, tuple(stages.values()), published)
 

@@ -63,7 +63,7 @@ class Summary:
     stopped: bool = False
 
 
-class Stopped(StudyError):  # noqa: N818 - the errors of this house say what happened
+class Stopped(StudyError):
     """Ended by Ctrl-C or SIGTERM: nothing half-written, everything finished is kept."""
 
     exit_code = 130

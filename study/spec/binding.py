@@ -37,7 +37,7 @@ class Binder:
         model = DistilledModel(**{role: part.spec for role, part in parts.items()})
         origin = settings["objective"].origin
         tree = {"model": Located({role: part.node for role, part in parts.items()}, origin), "evaluation": evaluation.node}
-        tree["scale"] = self.scale.page.value["scale"]
+        tree["scale"] = self.scale.page.entries["scale"]
         return Built(Cell(scale=self.scale.name, model=model, evaluation=evaluation.spec), Located(tree, origin))
 
     def _objective(self, node: Located) -> Built[Objective]:
@@ -54,16 +54,18 @@ class Binder:
 
 def objective(node: Located, path: str = "objective") -> Built[Objective]:
     """`{preset: topk_biased, k: 5}`, a bare preset name, or the full tuple; fields beside a preset override it."""
-    fields: dict[str, Located] = {"preset": node} if isinstance(node.value, str) else dict(node.value) if isinstance(node.value, dict) else {}
+    fields = {"preset": node} if isinstance(node.value, str) else dict(node.entries)
     if not fields:
         raise located_error(node, path, f"expected a preset or the fields of an objective, found {node.value!r}")
     preset = fields.pop("preset", None)
     if preset is not None:
-        if preset.value not in PRESETS:
-            near = suggestion(str(preset.value), PRESETS)
-            raise located_error(preset, f"{path}.preset", f"unknown preset {preset.value!r}{near} (known: {', '.join(PRESETS)})")
-        source = f"{preset.origin} (preset {preset.value})"
-        fields = {name: Located(value, source, PRESETS[preset.value][1]) for name, value in PRESETS[preset.value][0].items()} | fields
+        name = str(preset.value)
+        if name not in PRESETS:
+            raise located_error(
+                preset, f"{path}.preset", f"unknown preset {name!r}{suggestion(name, PRESETS)} (known: {', '.join(PRESETS)})"
+            )
+        spelled, source = PRESETS[name]
+        fields = {field: Located(value, f"{preset.origin} (preset {name})", source) for field, value in spelled.items()} | fields
     whole = Located(fields, node.origin, node.comment)
     return Built(validate(Objective, whole, path), whole)
 

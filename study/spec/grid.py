@@ -27,7 +27,7 @@ from study.spec.identity import cell_id
 from study.spec.origin import OriginedValue, origined_values
 from study.spec.scale import Scale, load_scale
 from study.spec.validation import located_error, validate
-from study.spec.yaml import Located, find, load, plain, suggestion
+from study.spec.yaml import Located, find, load, suggestion
 
 Labels = dict[str, str]  # factor -> level
 
@@ -40,21 +40,21 @@ class BasePage(Spec):
     length: str
     data: str
     evaluation: str
-    training: dict[str, Any] = {}
+    training: dict[str, Any] = Field(default={})
 
 
 class CorePage(Spec):
     select: list[dict[str, Any]]
-    seeds: list[int] = [0]
+    seeds: list[int] = Field(default=[0], min_length=1)
 
 
 class GridPage(Spec):
     name: str
     question: str
     base: BasePage
-    factors: dict[str, Any] = {}
-    exclude: list[dict[str, Any]] = []
-    include: list[dict[str, Any]] = []
+    factors: dict[str, Any] = Field(default={})
+    exclude: list[dict[str, Any]] = Field(default=[])
+    include: list[dict[str, Any]] = Field(default=[])
     seeds: list[int] = Field(default=[0, 1, 2], min_length=1)
     core: CorePage | None = None
 
@@ -110,16 +110,17 @@ class Grid:
 
     def _factor_nodes(self) -> dict[str, Located]:
         factors = self.page.get("factors")
-        nodes: dict[str, Located] = factors.value if factors else {}
+        nodes = factors.entries if factors else {}
         for factor, node in nodes.items():
             if factor not in BasePage.model_fields:
-                known = ", ".join(BasePage.model_fields)
-                raise located_error(node, f"factors.{factor}", f"not a key of base{suggestion(factor, BasePage.model_fields)} (keys: {known})")
+                keys = list(BasePage.model_fields)
+                problem = f"not a key of base{suggestion(factor, keys)} (keys: {', '.join(keys)})"
+                raise located_error(node, f"factors.{factor}", problem)
         return nodes
 
     def _levels(self, factor: str, node: Located) -> dict[str, Located]:
-        levels = {str(n.value): n for n in node.value} if isinstance(node.value, list) else node.value
-        if not isinstance(levels, dict) or not levels:
+        levels = {str(item.value): item for item in node.items} or node.entries
+        if not levels:
             raise located_error(node, f"factors.{factor}", "expected named levels, {label: value}")
         return levels
 
@@ -146,21 +147,22 @@ class Grid:
         return kept + [labels for labels in wanted if labels not in kept]
 
     def _settings(self, labels: Mapping[str, str]) -> dict[str, Located]:
-        base = self.page.value["base"].value
+        base = self.page.entries["base"].entries
         settings = {"pi": Located("none", "default")} | base
         return settings | {factor: self.factors[factor][level] for factor, level in labels.items()}
 
     def _patterns(self, section: str, complete: bool = False) -> list[dict[str, list[str]]]:
         node = self.page.get(section)
-        return [self._pattern(item, f"{section}[{i}]", complete) for i, item in enumerate(node.value if node else [])]
+        return [self._pattern(item, f"{section}[{i}]", complete) for i, item in enumerate(node.items if node else [])]
 
     def _pattern(self, node: Located, path: str, complete: bool = False) -> dict[str, list[str]]:
         """A label combination, checked: factor -> accepted levels."""
         pattern: dict[str, list[str]] = {}
-        for factor, wanted in node.value.items():
+        for factor, wanted in node.entries.items():
             if factor not in self.factors:
-                raise located_error(wanted, f"{path}.{factor}", f"no such factor{suggestion(factor, self.factors)} (factors: {', '.join(self.factors)})")
-            pattern[factor] = [str(level) for level in plain(wanted)] if isinstance(wanted.value, list) else [str(wanted.value)]
+                problem = f"no such factor{suggestion(factor, self.factors)} (factors: {', '.join(self.factors)})"
+                raise located_error(wanted, f"{path}.{factor}", problem)
+            pattern[factor] = [str(level.value) for level in wanted.items] or [str(wanted.value)]
             for level in pattern[factor]:
                 self._refuse_unknown_level(wanted, f"{path}.{factor}", factor, level)
         missing = [factor for factor in self.factors if factor not in pattern]
@@ -179,7 +181,7 @@ class Grid:
         core = self.page.get("core")
         if core is None:
             raise SpecError(f"the grid {self.name!r} has no core subset", hint="add `core: {select: [...], seeds: [0]}` or run it whole")
-        patterns = [self._pattern(item, f"core.select[{i}]") for i, item in enumerate(core.value["select"].value)]
+        patterns = [self._pattern(item, f"core.select[{i}]") for i, item in enumerate(core.entries["select"].items)]
         return tuple(c for c in self.cells if any(_matches(labels, p) for labels in (c.labels, *c.also) for p in patterns))
 
     def runs(self, seeds: Sequence[int] | None = None, core: bool = False, only: str | None = None) -> tuple[LabelledRun, ...]:

@@ -11,7 +11,7 @@ import hashlib
 import json
 import math
 import re
-from typing import Any
+from typing import Any, cast
 
 from pydantic.fields import FieldInfo
 
@@ -62,7 +62,8 @@ def canonical_value(value: Any, where: str = "value") -> Any:
     if type(value) in (list, tuple):
         return [canonical_value(item, f"{where}[{i}]") for i, item in enumerate(value)]
     if type(value) is dict:
-        return {_stable_key(key, where): canonical_value(item, f"{where}.{key}") for key, item in value.items()}
+        entries = cast("dict[Any, Any]", value)
+        return {_stable_key(key, where): canonical_value(item, f"{where}.{key}") for key, item in entries.items()}
     raise UnstableValue(f"{where}: a {type(value).__name__} has no stable written form", hint="use text, a number, a list or a mapping")
 
 

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from study.errors import SpecError
+from pydantic import Field
+
 from study.spec.base import Spec
 from study.spec.data import ArithmeticData, Data, JsonlData
 from study.spec.evaluation import Evaluation
@@ -37,11 +38,11 @@ class ScalePage(Spec):
     scale: str
     data: dict[str, Any]
     models: dict[str, Any]
-    pi: dict[str, Any] = {}
+    pi: dict[str, Any] = Field(default={})
     lengths: dict[str, int]
     distill: dict[str, Any]
     evaluations: dict[str, Any]
-    expected_seconds: dict[str, float] = {}
+    expected_seconds: dict[str, float] = Field(default={})
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,7 @@ class Scale:
     def _recipe(self, node: Located, path: str) -> Built[Model]:
         spec = _member(_MODELS, node, path)
         parts: dict[str, Built[Any]] = {}
-        for key, child in node.value.items():
+        for key, child in node.entries.items():
             if key in _MODEL_ROLES:
                 parts[key] = self.model(child, f"{path}.{key}")
             elif key == "data":
@@ -89,7 +90,7 @@ class Scale:
         return _assembled(spec, node, path, parts)
 
     def data(self, reference: Located, path: str) -> Built[Data]:
-        return self._cached("data", reference, path, lambda node, where: _assembled(_member(_SOURCES, node, where), node, where, {}))
+        return self._cached("data", reference, path, _source)
 
     def privileged(self, reference: Located, path: str) -> Built[PrivilegedInformation | None]:
         """`none` is always known: no privileged information."""
@@ -106,8 +107,8 @@ class Scale:
     def training(self, length: Located, patch: Located | None) -> Built[DistillTraining]:
         """The scale's distillation settings at a named length, with a grid's own settings laid over them."""
         steps = self._entry("lengths", length, "length")
-        base = self.page.value["distill"]
-        node = Located(base.value | {"steps": steps}, base.origin)
+        base = self.page.entries["distill"]
+        node = Located(base.entries | {"steps": steps}, base.origin)
         node = merged(node, patch) if patch else node
         return Built(validate(DistillTraining, node, "training"), node)
 
@@ -121,7 +122,7 @@ class Scale:
 
     def _entry(self, section: str, reference: Located, path: str) -> Located:
         """What a name stands for in a section of this page."""
-        entries = self.page.value[section].value if section in self.page.value else {}
+        entries = self.page.entries[section].entries if section in self.page.entries else {}
         if section == "pi" and reference.value in ("none", None):
             return entries.get("none", Located(None, reference.origin))
         if isinstance(reference.value, str) and reference.value in entries:
@@ -130,6 +131,10 @@ class Scale:
         file = self.page.origin.rpartition(":")[0]
         problem = f"no entry {reference.value!r} under {section} in {file} (known: {known}){suggestion(str(reference.value), entries)}"
         raise located_error(reference, path, problem)
+
+
+def _source(node: Located, path: str) -> Built[Data]:
+    return _assembled(_member(_SOURCES, node, path), node, path, {})
 
 
 def _privileged(node: Located, path: str) -> Built[PrivilegedInformation | None]:
@@ -143,11 +148,11 @@ def _member(union: dict[str, type[Any]], node: Located, path: str) -> type[Any]:
         raise located_error(node, path, f"field 'kind' is required: one of {', '.join(union)}")
     if kind.value not in union:
         raise located_error(kind, f"{path}.kind", f"{kind.value!r} is not one of {', '.join(union)}{suggestion(str(kind.value), union)}")
-    return union[kind.value]
+    return union[str(kind.value)]
 
 
 def _assembled(spec: type[Any], node: Located, path: str, parts: dict[str, Built[Any]]) -> Built[Any]:
-    whole = Located(node.value | {key: part.node for key, part in parts.items()}, node.origin, node.comment)
+    whole = Located(node.entries | {key: part.node for key, part in parts.items()}, node.origin, node.comment)
     return Built(validate(spec, whole, path, {key: part.spec for key, part in parts.items()}), whole)
 
 

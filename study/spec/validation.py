@@ -40,9 +40,10 @@ def _told(spec: type[Spec], root: Located, path: str, detail: ErrorDetails) -> s
 
 def _walk(root: Located, loc: tuple[int | str, ...]) -> tuple[Located, list[str]]:
     """The deepest node on a pydantic location, and the keys to it; union tags in the location are no keys of the page."""
-    node, names = root, []
+    node = root
+    names: list[str] = []
     for step in loc:
-        child = node.value[step] if isinstance(node.value, list) and isinstance(step, int) else node.get(str(step))
+        child = node.items[step] if isinstance(step, int) and node.items else node.get(str(step))
         if child is not None:
             node, names = child, [*names, str(step)]
         elif step == loc[-1] and not _is_tag(node, step):

@@ -16,7 +16,7 @@ from typing import Any
 
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
-from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
+from ruamel.yaml.nodes import MappingNode, ScalarNode, SequenceNode
 
 from study.errors import SpecError
 
@@ -24,20 +24,33 @@ _INTEGER = re.compile(r"[-+]?(0|[1-9][0-9]*)")
 _LEADING_ZERO = re.compile(r"[-+]?0[0-9_]+")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
 _NOT_FINITE = re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
-_WORDS: dict[str, Any] = {w: v for v, ws in ((None, "~ null Null NULL"), (True, "true True TRUE"), (False, "false False FALSE")) for w in ws.split()}
-_WORDS[""] = None
+_WORDS: dict[str, bool | None] = {
+    **dict.fromkeys(("", "~", "null", "Null", "NULL")),
+    **dict.fromkeys(("true", "True", "TRUE"), True),
+    **dict.fromkeys(("false", "False", "FALSE"), False),
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Located:
-    """A value of a page with its place. value: dict[str, Located], list[Located] or a scalar; comment: the end-of-line comment."""
+    """A value of a page with its place. comment: the end-of-line comment."""
 
-    value: Any
+    value: "dict[str, Located] | list[Located] | str | int | float | bool | None"
     origin: str
     comment: str = ""
 
+    @property
+    def entries(self) -> "dict[str, Located]":
+        """The fields of a mapping; none for anything else."""
+        return self.value if isinstance(self.value, dict) else {}
+
+    @property
+    def items(self) -> "list[Located]":
+        """The members of a list; none for anything else."""
+        return self.value if isinstance(self.value, list) else []
+
     def get(self, key: str) -> "Located | None":
-        return self.value.get(key) if isinstance(self.value, dict) else None
+        return self.entries.get(key)
 
 
 def plain(node: Located) -> Any:
@@ -80,10 +93,12 @@ def label(path: Path) -> str:
 
 def parse(text: str, name: str) -> Located:
     try:
-        root = YAML(pure=True).compose(text)
+        reader: Any = YAML(typ="safe", pure=True)
+        root = reader.compose(text)
     except MarkedYAMLError as error:
-        line = f":{error.problem_mark.line + 1}" if error.problem_mark else ""
-        raise SpecError(f"{name}{line}: {error.problem or error.context or 'not valid YAML'}") from error
+        told: Any = error
+        line = f":{told.problem_mark.line + 1}" if told.problem_mark else ""
+        raise SpecError(f"{name}{line}: {told.problem or told.context or 'not valid YAML'}") from error
     except YAMLError as error:
         raise SpecError(f"{name}: {error}") from error
     if root is None:
@@ -92,49 +107,49 @@ def parse(text: str, name: str) -> Located:
 
 
 class _Reader:
-    """Turns ruamel's node graph into `Located` values by the core schema."""
+    """Turns ruamel's node graph (untyped: `Any`) into `Located` values by the core schema."""
 
-    def __init__(self, name: str, lines: list[str], root: Node) -> None:
+    def __init__(self, name: str, lines: list[str], root: Any) -> None:
         self.name = name
         self.lines = lines
         self.ends: dict[int, int] = {}  # line -> column after the last scalar on it: what follows can only be a comment
         self._measure(root)
 
-    def _measure(self, node: Node) -> None:
-        if isinstance(node, ScalarNode):
+    def _measure(self, node: Any) -> None:
+        if _is(node, ScalarNode):
             line, column = node.end_mark.line, node.end_mark.column
             self.ends[line] = max(self.ends.get(line, 0), column)
             return
         for child in node.value:
-            for part in child if isinstance(child, tuple) else (child,):
+            for part in child if _is(child, tuple) else (child,):
                 self._measure(part)
 
-    def located(self, node: Node, at: Node | None = None) -> Located:
+    def located(self, node: Any, at: Any = None) -> Located:
         """`at`: the key of this value; a mapping's line is the line of its key, not of its first entry."""
         self._refuse_cleverness(node)
         line = (at or node).start_mark.line
         return Located(self._value(node), f"{self.name}:{line + 1}", self._comment(line))
 
-    def _value(self, node: Node) -> Any:
-        if isinstance(node, MappingNode):
+    def _value(self, node: Any) -> Any:
+        if _is(node, MappingNode):
             return self._mapping(node)
-        if isinstance(node, SequenceNode):
+        if _is(node, SequenceNode):
             return [self.located(child) for child in node.value]
         return node.value if node.style else self._plain_scalar(node)
 
-    def _mapping(self, node: MappingNode) -> dict[str, Located]:
+    def _mapping(self, node: Any) -> dict[str, Located]:
         entries: dict[str, Located] = {}
         for key_node, value_node in node.value:
             key = key_node.value
-            if not isinstance(key_node, ScalarNode) or key == "<<":
+            if not _is(key_node, ScalarNode) or key == "<<":
                 raise self._error(key_node, "a key must be plain text; merge keys are not supported")
             if key in entries:
                 raise self._error(key_node, f"duplicate key {key!r}; it is already set at {entries[key].origin}")
             entries[key] = self.located(value_node, key_node)
         return entries
 
-    def _plain_scalar(self, node: ScalarNode) -> Any:
-        text = node.value
+    def _plain_scalar(self, node: Any) -> Any:
+        text: str = node.value
         if text in _WORDS:
             return _WORDS[text]
         if _INTEGER.fullmatch(text):
@@ -147,10 +162,11 @@ class _Reader:
             raise self._error(node, f"{text!r} is not a finite number")
         return text
 
-    def _refuse_cleverness(self, node: Node) -> None:
+    def _refuse_cleverness(self, node: Any) -> None:
         if node.anchor:
             raise self._error(node, "anchors and aliases are not supported; a value stands where it is written")
-        start = self.lines[node.start_mark.line][node.start_mark.column :] if self.lines else ""
+        line: str = self.lines[int(node.start_mark.line)] if self.lines else ""
+        start = line[int(node.start_mark.column) :]
         if start.startswith("!"):
             raise self._error(node, "tags are not supported")
 
@@ -159,8 +175,12 @@ class _Reader:
         _, mark, comment = rest.partition("#")
         return comment.strip() if mark else ""
 
-    def _error(self, node: Node, problem: str) -> SpecError:
+    def _error(self, node: Any, problem: str) -> SpecError:
         return SpecError(f"{self.name}:{node.start_mark.line + 1}: {problem}")
+
+
+def _is(node: Any, kind: type) -> bool:
+    return isinstance(node, kind)
 
 
 def experiment_folders(root: Path | None = None) -> list[Path]:

@@ -4,7 +4,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
-from transformers import TrainingArguments
+import transformers
+from transformers import Trainer, TrainingArguments
+from transformers.trainer_callback import PrinterCallback
 
 from study.spec.training import Optimisation
 
@@ -22,3 +24,10 @@ def arguments(kind: type[Arguments], out: Path, optimisation: Optimisation, *, s
         **optimisation.model_dump(),
     }  # fmt: skip
     return kind(**(settings | extra))
+
+
+def silent(trainer: Trainer) -> Trainer:
+    """The same trainer without its own prints; progress is told through callbacks."""
+    trainer.remove_callback(PrinterCallback)
+    transformers.logging.disable_progress_bar()
+    return trainer

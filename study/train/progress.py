@@ -19,9 +19,11 @@ class History:
     def add(self, step: int, metrics: Metrics) -> None:
         rows = len(self.columns["step"])
         self.columns["step"].append(step)
-        for name in metrics.keys() | self.columns.keys() - {"step"}:
-            column = self.columns.setdefault(name, [None] * rows)
-            column.append(metrics.get(name))
+        for name in metrics:
+            self.columns.setdefault(name, [None] * rows)
+        for name, column in self.columns.items():
+            if name != "step":
+                column.append(metrics.get(name))
 
 
 class ProgressCallback(TrainerCallback):

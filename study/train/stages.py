@@ -20,7 +20,7 @@ from study.models.sampling import end_token_ids
 from study.record.seeds import stream
 from study.spec.model import DistilledModel, GrpoModel, Model, PretrainedLab, SftModel
 from study.train import supervised
-from study.train.arguments import arguments
+from study.train.arguments import arguments, silent
 from study.train.curve import CurveCallback
 from study.train.distill import DistillationConfig, OnPolicyDistillation
 from study.train.evidence import Evidence
@@ -59,7 +59,7 @@ def _grpo(recipe: GrpoModel, seed: int, base: Path, out: Path, report: Report) -
     drawn = draw_problems(load(recipe.data, "train"), training.steps * training.prompts_per_step, stream(seed, "grpo", "problems"))
     curve = CurveCallback("grpo", training.steps, training.curve, training.sampling, load(recipe.data, "held_out"), tokenizer, seed, report)
     trainer = grpo_trainer(recipe, model, tokenizer, drawn, seed, out, [curve])
-    trainer.train()
+    silent(trainer).train()
     save(trainer.model, tokenizer, out)
     sampled = int(trainer.state.num_input_tokens_seen)
     return {"history": curve.history.columns, "cost": {"tokens_sampled": sampled, "tokens_scored": 0}}
@@ -82,7 +82,7 @@ def _distill(recipe: DistilledModel, seed: int, inputs: Mapping[str, Path], out:
     trainer = OnPolicyDistillation(
         student, teacher, args, _rows(problems, recipe), tokenizer, objective=recipe.objective, seed=seed, evidence=evidence, callbacks=[curve]
     )
-    trainer.train()
+    silent(trainer).train()
     save(trainer.model, tokenizer, out)
     cost = {f"tokens_{name}": n for name, n in trainer.tokens.items()} | {f"{name}_s": round(s, 3) for name, s in trainer.seconds.items()}
     return {"history": curve.history.columns, "evidence": evidence.as_dict(), "cost": cost}

@@ -16,7 +16,7 @@ from study.record.seeds import stream
 from study.spec.data import ArithmeticData
 from study.spec.model import PretrainedLab, SftModel
 from study.spec.training import ArithmeticCorpus, SolutionCorpus
-from study.train.arguments import arguments
+from study.train.arguments import arguments, silent
 from study.train.progress import History, ProgressCallback, Report
 
 Documents = Sequence[arithmetic.Document]
@@ -86,6 +86,6 @@ def _train(
     )  # fmt: skip
     dataset = encode(documents, tokenizer, training.max_length)
     trainer = SFTTrainer(model=model, args=args, train_dataset=dataset, processing_class=tokenizer, callbacks=[progress])
-    trainer.train()
+    silent(trainer).train()
     save(trainer.model, tokenizer, out)
     return progress.history
