@@ -29,7 +29,7 @@ ENOUGH, FIRM = 3, 5  # bases for any verdict; bases from which it is no longer p
 
 @dataclass(frozen=True)
 class Verdict:
-    """differences: the contrast by base. minimum_detectable: true effect found with power .8 at this n and spread. reason: why this word."""
+    """differences: the contrast by base. minimum_detectable: true effect found with power .8 here. reason: why this word."""
 
     claim: Claim
     word: Word

@@ -22,6 +22,7 @@ from study.spec.grid import Grid, LabelledCell, LabelledRun, load_grid
 from study.spec.identity import objective_name
 from study.spec.model import DistilledModel
 from study.spec.objective import Objective
+from study.spec.yaml import names
 
 OWN_STAGES = ("distill", "evaluate")  # the stages that belong to one run; the others are shared between the runs of a seed
 
@@ -170,7 +171,7 @@ def evidence_from(
         missing=tuple(run for run in expected if run.run_id not in found),
         curve_k=_curve_k(present),
         core=core,
-        reference=reference or grid.name,
+        reference=grid.name if not reference or grid.name in names("grids") else reference,
     )
 
 

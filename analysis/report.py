@@ -1,7 +1,7 @@
 """Everything that `study analyze` leaves: tables, figures and verdicts of one grid, and the check of committed ones.
 
-Texts (CSV, Markdown, LaTeX, JSON) are compared byte for byte. A figure is compared by the data it was drawn from: the CSV beside it, and the
-hash of that CSV inside its SVG.
+Texts (CSV, Markdown, LaTeX, JSON) are compared byte for byte. A figure is compared by the data it was drawn from: the CSV beside it, and
+the hash of that CSV inside its SVG.
 """
 
 from dataclasses import dataclass

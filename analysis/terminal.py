@@ -5,34 +5,45 @@ import plotext
 from analysis.definitions import BY_NAME
 from analysis.figures.loss_curves import look_of, mean_line
 from analysis.frames import Evidence
+from analysis.style import FAMILY_COLOURS, Look
 
 PANELS = ("eval/avg@k", "eval/mean_tokens", "train/student_topk_mass")
-MARKERS = ("x", "o", "+", "*")
+LETTERS = "xo+*#%&@"
+Colour = tuple[int, int, int]
 
 
-def curves(evidence: Evidence, *, width: int, height: int = 14, colour: bool = True, metrics: tuple[str, ...] = PANELS) -> str:
-    """One chart per metric below each other; `colour` off for anything that is not a terminal."""
-    return "\n".join(_chart(evidence, metric, width, height, colour) for metric in metrics)
+def curves(evidence: Evidence, *, width: int, height: int = 13, colour: bool = True, metrics: tuple[str, ...] = PANELS) -> str:
+    """The legend, then one chart per metric. `colour` off for anything that is not a terminal: there each line has a letter of its own."""
+    looks = [look_of(evidence, cell.labels) for cell in evidence.cells]
+    legend = "   ".join(_named(look, LETTERS[i % len(LETTERS)], colour) for i, look in enumerate(looks))
+    return "\n".join([legend, *(_chart(evidence, metric, looks, width, height, colour) for metric in metrics)])
 
 
-def _chart(evidence: Evidence, metric: str, width: int, height: int, colour: bool) -> str:
+def _named(look: Look, letter: str, colour: bool) -> str:
+    return plotext.colorize(f"━━ {look.name}", _colour(look)) if colour else f"{letter} {look.name}"
+
+
+def _colour(look: Look) -> Colour:
+    """The figure's colour; black, which a dark terminal hides, becomes grey."""
+    if look.colour == FAMILY_COLOURS["full"]:
+        return (160, 160, 160)
+    return (int(look.colour[1:3], 16), int(look.colour[3:5], 16), int(look.colour[5:7], 16))
+
+
+def _chart(evidence: Evidence, metric: str, looks: list[Look], width: int, height: int, colour: bool) -> str:
     definition = BY_NAME[metric]
     plotext.clear_figure()
-    plotext.theme("default" if colour else "clear")
+    plotext.theme("clear")
     plotext.plot_size(width, height)
-    for marker, cell in zip(_markers(colour), evidence.cells, strict=False):
-        points = mean_line(evidence.series(cell.labels, metric))
-        if points:
-            name = look_of(evidence, cell.labels).name
-            plotext.plot([step for step, _ in points], [value for _, value in points], label=name, marker=marker)
-    if definition.bounds[1] is not None:
-        plotext.ylim(definition.bounds[0], definition.bounds[1])
-    plotext.title(f"{definition.title} ({definition.unit})")
-    plotext.xlabel("optimiser steps")
+    lines = [mean_line(evidence.series(cell.labels, metric)) for cell in evidence.cells]
+    for i, (look, line) in enumerate(zip(looks, lines, strict=True)):
+        if line:
+            steps, values = [step for step, _ in line], [value for _, value in line]
+            plotext.plot(steps, values, marker="braille" if colour else LETTERS[i % len(LETTERS)], color=_colour(look) if colour else None)
+    plotext.xlim(0, max((step for line in lines for step, _ in line), default=1))
+    if definition.shown:
+        seen = [value for line in lines for _, value in line]
+        plotext.ylim(min([*seen, *definition.shown]), max([*seen, *definition.shown]))
+    plotext.title(f"{definition.title} ({definition.unit}) against optimiser steps")
     text = plotext.build()
     return text if colour else plotext.uncolorize(text)
-
-
-def _markers(colour: bool) -> tuple[str, ...]:
-    """In colour one fine marker serves all lines; without it each line needs its own."""
-    return ("braille",) * 64 if colour else MARKERS * 16

@@ -26,8 +26,8 @@ def summary_table(verdicts: tuple[Verdict, ...], evidence: Evidence) -> Table:
     rows = tuple(_row(verdict) for verdict in verdicts)
     notes = (
         scope_note(evidence),
-        "Effect: mean over base students of the claim's contrast, in accuracy. A verdict needs the whole interval beyond the smallest effect "
-        f"(REPRODUCED) or short of it (CONTRADICTED); below {ENOUGH} bases every verdict is UNDECIDED, below {FIRM} it is provisional.",
+        "Effect: mean over base students of the claim's contrast, in accuracy. A verdict needs the whole interval beyond the smallest "
+        f"effect (REPRODUCED) or short of it (CONTRADICTED); below {ENOUGH} bases every verdict is UNDECIDED, below {FIRM} it is provisional.",
         "p: paired t-test against no difference, Holm-adjusted over the primary claims; a dash for the others.",
     )
     return Table("Verdicts on declared claims", COLUMNS, rows, notes)
@@ -53,7 +53,7 @@ def p_text(p: float) -> str:
 
 
 def to_markdown(verdicts: tuple[Verdict, ...], evidence: Evidence) -> str:
-    """The table, then one paragraph per claim: what it says, where it comes from, what was compared, why this word, what would change it."""
+    """The table, then a paragraph per claim: what it says, where it comes from, what was compared, why this word, what would help."""
     details = [line for verdict in verdicts for line in _paragraph(verdict)]
     return "\n".join([table_markdown(summary_table(verdicts, evidence)), *details])
 

@@ -44,7 +44,11 @@ def record(run: LabelledRun, before: float, after: float, *, k: int = 4, problem
         Record(
             run=run.run_id, cell=run.cell_id, seed=run.seed, scale="lab", spec=canonical_value(run.cell), stages={}, provenance=PROVENANCE,
             scores={run.cell.evaluation.task: score}, history=history(steps, before, after, collapsed, seed=run.run_id),
-            cost={"pretrain": Cost(wall_s=300, core_s=290), "distill": Cost(wall_s=60, core_s=0.5 * steps), "evaluate": Cost(wall_s=6, core_s=6)},
+            cost={
+                "pretrain": Cost(wall_s=300, core_s=290),
+                "distill": Cost(wall_s=60, core_s=0.5 * steps),
+                "evaluate": Cost(wall_s=6, core_s=6),
+            },
         )
     )  # fmt: skip
 

@@ -162,8 +162,8 @@ def test_check_finds_every_shipped_page_right(tmp_path: Path) -> None:
 def test_check_names_what_is_wrong(tmp_path: Path) -> None:
     page = tmp_path / "experiments" / "figures" / "99.yaml"
     page.parent.mkdir(parents=True)
-    text = "number: 99\ntitle: t\ngrid: math\nscale: lab\nkind: curves\npanels: [eval/greedy]\nrows:\n  - {title: a, arms: [{objective: %s}]}\n"
-    page.write_text(text % "full", encoding="utf-8")
+    text = "number: 99\ntitle: t\ngrid: math\nscale: lab\nkind: curves\nrows:\n  - {title: a, arms: [{objective: full}]}\n"
+    page.write_text(text, encoding="utf-8")
     done = study("check", cwd=tmp_path)
     assert done.returncode == 2
     assert "BAD  figures/99.yaml: figures/99.yaml: objective=full names 2 cells of grid math, not one" in done.stdout

@@ -120,7 +120,8 @@ def _leaves(dump: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
 
 
 _OTHER: dict[str, Any] = {
-    "divergence": "forward_kl", "reduction": "token_mean", "lr_scheduler_type": "linear", "name": "another", "task": "another", "scale": "paper",
+    "divergence": "forward_kl",
+    "reduction": "token_mean", "lr_scheduler_type": "linear", "name": "another", "task": "another", "scale": "paper",
     "A": 0.5, "initializer_range": 0.01, "tie_word_embeddings": False, "support": "sampled",
 }  # fmt: skip
 _FLOATS = {0.9: 0.8, 0.95: 0.8, 1.0: 0.5, 0.0: 0.5, 0.2: 0.3, 1e-3: 2e-3}
@@ -191,7 +192,7 @@ def test_privileged_information_is_identity() -> None:
 
 
 def test_only_paths_are_left_out_of_identity() -> None:
-    assert NOT_IDENTITY == {LocalModel: frozenset({"path"})}
+    assert {LocalModel: frozenset({"path"})} == NOT_IDENTITY
 
 
 def test_labels_are_not_identity(tmp_path: Path) -> None:

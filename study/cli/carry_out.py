@@ -39,6 +39,7 @@ def carry_out(
     if not pending:
         console.say(f"nothing to do: all {len(sealed)} runs of {grid} are sealed; next: study analyze --grid {grid}")
         return Summary(sealed_before=sealed)
+    work.require_packages()
     plan = make_plan(runs, results, expected_seconds)
     console.say(f"{grid} ({scale}): {_to_do(plan, jobs)}")
     own = own_stages(runs, {run.run_id: (stage_graph(run.cell.model, run.seed) or (None,))[-1] for run in runs})

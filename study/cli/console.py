@@ -48,7 +48,7 @@ def status(text: str) -> None:
 
 
 def _emit(text: str, stream: TextIO | None = None) -> None:
-    print(text, end="", file=stream or sys.stdout, flush=True)  # noqa: T201 - the one print
+    print(text, end="", file=stream or sys.stdout, flush=True)  # the one print
 
 
 def _clear_status() -> None:

@@ -1,36 +1,38 @@
 """Problems from local JSON Lines files: GSM8K, MATH-500 or anything with a question and a verifiable answer."""
 
+import hashlib
 import json
-from pathlib import Path
 
 from study.data.problems import Problem, Split
-from study.errors import PrerequisiteError
-from study.spec.data import JsonlData
+from study.errors import PrerequisiteError, RecordMismatch
+from study.spec.data import JsonlData, local_file
 
 
 def problems(data: JsonlData, split: Split) -> tuple[Problem, ...]:
     """held_out comes from its own file; the last `selection_size` rows of the train file are the selection split."""
     if split == "held_out":
-        return _read(data, data.held_out)[: data.held_out_size]
-    rows = _read(data, data.train)
+        return _read(data, data.held_out, data.held_out_sha256)[: data.held_out_size]
+    rows = _read(data, data.train, data.train_sha256)
     if data.selection_size >= len(rows):
         raise PrerequisiteError(f"{data.train}: {len(rows)} rows leave none for training after selection_size {data.selection_size}")
     cut = len(rows) - data.selection_size
     return rows[:cut][: data.train_size] if split == "train" else rows[cut:]
 
 
-def _read(data: JsonlData, name: str) -> tuple[Problem, ...]:
-    path = Path(name).expanduser()
+def _read(data: JsonlData, name: str, digest: str | None) -> tuple[Problem, ...]:
+    path = local_file(name)
     if not path.is_file():
-        raise PrerequisiteError(f"data file {name} does not exist", hint="put the file there, or edit `data` in the scale file")
+        raise PrerequisiteError(f"data file {path} does not exist", hint="set STUDY_DATA to its folder, or edit `data` in the scale file")
+    content = path.read_bytes()
+    if digest is not None and hashlib.sha256(content).hexdigest() != digest:
+        raise RecordMismatch(f"data file {path} changed after the grid was planned", hint="run the same command again")
     found: dict[str, Problem] = {}
-    with path.open(encoding="utf-8") as lines:
-        for number, line in enumerate(lines, start=1):
-            if line.strip():
-                problem = _problem(data, line, f"{name}:{number}", number)
-                if problem.id in found:
-                    raise PrerequisiteError(f"{name}:{number}: id {problem.id!r} appears twice")
-                found[problem.id] = problem
+    for number, line in enumerate(content.decode("utf-8").splitlines(), start=1):
+        if line.strip():
+            problem = _problem(data, line, f"{name}:{number}", number)
+            if problem.id in found:
+                raise PrerequisiteError(f"{name}:{number}: id {problem.id!r} appears twice")
+            found[problem.id] = problem
     return tuple(found.values())
 
 

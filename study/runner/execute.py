@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,8 @@ Report = Callable[[str, int, int, dict[str, float]], None]  # phase, done, total
 Build = Callable[[Model, int, Mapping[str, Path], Path, Report], None]
 Evaluate = Callable[[Evaluation, Path, int, Path, Report], None]
 
+LAB_PACKAGES = ("torch", "transformers", "trl", "datasets", "lm_eval")
+
 
 @dataclass(frozen=True)
 class Work:
@@ -43,6 +46,15 @@ class Work:
     @property
     def modules(self) -> list[str]:
         return [entry.partition(":")[0] for entry in (self.build, self.evaluate)]
+
+    def require_packages(self) -> None:
+        """Refuses in the parent, before anything is spent, what would fail every run. Looks packages up and imports none."""
+        if not any(module.startswith("study.") for module in self.modules):
+            return
+        missing = [package for package in LAB_PACKAGES if find_spec(package) is None]
+        if missing:
+            hint = "install the lab extra: pip install 'opd-study[lab]'"
+            raise PrerequisiteError(f"running needs packages that are not installed: {', '.join(missing)}", hint=hint)
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,9 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from multiprocessing import forkserver
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -74,10 +75,22 @@ class LocalEngine:
         self._context.set_forkserver_preload(work.modules)
         self._results, self._work, self._jobs = results, work, jobs
         self._workers: dict[Connection, _Worker] = {}
+        self._stillborn: list[Event] = []
+        with _signals_held():  # Ctrl-C reaches the whole group: it must not end the server in the middle of an import
+            forkserver.ensure_running()
+        self._warming = threading.Thread(target=self._warm_up, daemon=True)
+        self._warming.start()
+
+    def _warm_up(self) -> None:
+        """The first fork waits until the server has imported the trainer; in a thread, so that the loop stays awake meanwhile."""
+        process = self._context.Process(target=_nothing, daemon=True)
+        with contextlib.suppress(OSError, EOFError):  # a server that does not live is reported by the first real start
+            process.start()
+            process.join()
 
     @property
     def free(self) -> int:
-        return self._jobs - len(self._workers)
+        return 0 if self._warming.is_alive() else self._jobs - len(self._workers)
 
     def start(self, payload: Payload) -> None:
         folder = task_folder(payload, self._results)
@@ -85,15 +98,21 @@ class LocalEngine:
         (folder / "failure.json").unlink(missing_ok=True)
         receiver, sender = self._context.Pipe(duplex=False)
         process = self._context.Process(target=_work, args=(payload, self._results, self._work, sender), name=task_id(payload))
-        process.start()
-        sender.close()  # ours: its end then closes with the worker
-        self._workers[receiver] = _Worker(task_id(payload), process, time.monotonic())
+        try:
+            process.start()
+        except (OSError, EOFError) as error:
+            self._stillborn.append(Failed(task_id(payload), f"no worker could be started: {type(error).__name__}: {error}"))
+            return
+        finally:
+            sender.close()  # ours: its end then closes with the worker
+        self._workers[receiver] = _Worker(task_id(payload), process)
 
     def events(self, timeout: float) -> list[Event]:
         """What happened until now; waits at most `timeout` seconds for the first event."""
+        events, self._stillborn = self._stillborn, []
         if not self._workers:
-            return []
-        events: list[Event] = []
+            self._warming.join(timeout)
+            return events
         for channel in wait(list(self._workers), timeout):
             assert isinstance(channel, Connection)
             events += self._receive(channel)
@@ -136,7 +155,20 @@ class LocalEngine:
 class _Worker:
     task: str
     process: BaseProcess
-    started: float
+
+
+def _nothing() -> None:
+    """What the first fork does."""
+
+
+@contextlib.contextmanager
+def _signals_held() -> Iterator[None]:
+    """SIGINT and SIGTERM wait until the end of the block; a process started in it never gets them unless it asks for them."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT, signal.SIGTERM])
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _death(process: BaseProcess) -> str:
@@ -152,6 +184,7 @@ def _work(payload: Payload, results: Results, work: Work, channel: Connection) -
     """The whole life of a worker process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides and sends SIGTERM
     signal.signal(signal.SIGTERM, _leave)
+    signal.pthread_sigmask(signal.SIG_SETMASK, [])  # held by the server, and inherited
     threading.Thread(target=_die_with_parent, daemon=True).start()
     folder = task_folder(payload, results)
     _redirect_output(folder / "log.txt")

@@ -1,4 +1,4 @@
-"""A claim is a finding as a predicate over records: arms by label, an outcome, a contrast, an expectation and the smallest effect that counts.
+"""A claim is a finding as a predicate over records: arms by label, an outcome, a contrast, an expectation, the smallest effect that counts.
 
 Claims are judged per base student (`analysis/claims.py`); nothing here computes anything.
 """

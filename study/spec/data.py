@@ -1,5 +1,8 @@
 """Where problems come from. Every source yields `Problem(id, prompt, answer, solution, columns)` in three disjoint splits."""
 
+import hashlib
+import os
+from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -26,6 +29,8 @@ class ArithmeticData(Spec):
 class JsonlData(Spec):
     """Problems from local JSON Lines files: any world, no hub.
 
+    A relative file name is looked up under $STUDY_DATA, if that is set, else in the working folder; its sha256 is filled in when a grid is
+    bound, so that an edited file is another experiment.
     `answer_after`: the answer is the text after the last occurrence of this marker in the answer field (GSM8K: "####"); the text
     before it is the solution. Without it the answer field is the answer and `solution_field`, if any, the solution.
     """
@@ -42,6 +47,18 @@ class JsonlData(Spec):
     train_size: int | None = Field(default=None, ge=1)
     selection_size: int = Field(default=64, ge=1)
     held_out_size: int | None = Field(default=None, ge=1)
+    train_sha256: str | None = None
+    held_out_sha256: str | None = None
+
+    def fingerprinted(self) -> "JsonlData":
+        """The same source with the sha256 of its files. Raises FileNotFoundError."""
+        digests = {name: hashlib.sha256(local_file(file).read_bytes()).hexdigest() for name, file in (("train", self.train), ("held_out", self.held_out))}
+        return self.model_copy(update={f"{name}_sha256": digest for name, digest in digests.items()})
+
+
+def local_file(name: str) -> Path:
+    """Where a data file named in a scale lies on this machine."""
+    return Path(os.environ.get("STUDY_DATA", ".")).expanduser() / Path(name).expanduser()
 
 
 Data = Annotated[ArithmeticData | JsonlData, Field(discriminator="kind")]

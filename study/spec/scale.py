@@ -134,7 +134,14 @@ class Scale:
 
 
 def _source(node: Located, path: str) -> Built[Data]:
-    return _assembled(_member(_SOURCES, node, path), node, path, {})
+    built = _assembled(_member(_SOURCES, node, path), node, path, {})
+    if not isinstance(built.spec, JsonlData):
+        return built
+    try:
+        return Built(built.spec.fingerprinted(), built.node)
+    except FileNotFoundError as error:
+        problem = f"data file {error.filename} does not exist; set STUDY_DATA to the folder that holds it"
+        raise located_error(node, path, problem) from error
 
 
 def _privileged(node: Located, path: str) -> Built[PrivilegedInformation | None]:

@@ -29,7 +29,7 @@ class TablePage(Spec):
     kind: Literal["final_scores", "settings"]
     answers: str = ""  # which part of the paper's table this page answers
     notes: tuple[str, ...] = Field(default=(), strict=False)
-    cell: Arm = {}
+    cell: Arm = Field(default={})
     settings: tuple[Setting, ...] = Field(default=(), strict=False)
 
 
@@ -41,7 +41,7 @@ class Row(Spec):
 
 
 class FigurePage(Spec):
-    """kind: curves = one row of panels per entry of `rows`, one column per metric of `panels`; final_scores = one mark per cell and base."""
+    """kind: curves = a row of panels per entry of `rows`, a column per metric of `panels`; final_scores = a mark per cell and base."""
 
     number: int | None = Field(default=None, ge=1)  # None: drawn for a grid that has no numbered pages
     title: str

@@ -87,8 +87,8 @@ def load(path: Path) -> Located:
 
 def label(path: Path) -> str:
     """How a page is called in messages: grids/math.yaml inside an experiments folder, else the path as given."""
-    parts = path.parts
-    return "/".join(parts[parts.index("experiments") + 1 :]) if "experiments" in parts else str(path)
+    outside, inside, page = path.as_posix().rpartition("experiments/")
+    return page if inside and (not outside or outside.endswith("/")) else str(path)
 
 
 def parse(text: str, name: str) -> Located:

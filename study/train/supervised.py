@@ -9,12 +9,12 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from trl import SFTConfig, SFTTrainer
 
 from study.data import arithmetic
-from study.data.problems import load
+from study.data.problems import Problem, load
 from study.models.lab import build_model, build_tokenizer
 from study.models.loading import load_model, load_tokenizer, save
 from study.record.seeds import stream
 from study.spec.data import ArithmeticData
-from study.spec.model import PretrainedLab, SftModel
+from study.spec.model import BpeTokenizer, PretrainedLab, SftModel
 from study.spec.training import ArithmeticCorpus, SolutionCorpus
 from study.train.arguments import arguments, silent
 from study.train.progress import History, ProgressCallback, Report
@@ -25,8 +25,7 @@ Documents = Sequence[arithmetic.Document]
 def pretrain(recipe: PretrainedLab, seed: int, out: Path, report: Report) -> History:
     """A base model from random weights; `recipe.name` separates the random streams of two bases of one seed."""
     documents = write_documents(recipe, stream(seed, "pretrain", recipe.name, "documents"))
-    texts = (text for d in documents for text in (d.user, d.assistant))
-    tokenizer = build_tokenizer(recipe.tokenizer, texts)
+    tokenizer = build_tokenizer(recipe.tokenizer, _texts(recipe))
     model = build_model(recipe.architecture, len(tokenizer), stream(seed, "pretrain", recipe.name, "weights"))
     return _train(recipe, model, tokenizer, documents, stream(seed, "pretrain", recipe.name, "order"), out, report)
 
@@ -47,11 +46,21 @@ def write_documents(recipe: PretrainedLab | SftModel, seed: int) -> Documents:
         case SolutionCorpus(), data:
             problems = load(data, "train")
             chosen = np.concatenate([rng.permutation(len(problems)) for _ in range(-(-wanted // len(problems)))])[:wanted]
-            if recipe.training.steps == 0:
-                chosen = np.arange(len(problems))
-            return [arithmetic.Document(None, problems[i].prompt, problems[i].solution or problems[i].answer) for i in chosen]
+            return [arithmetic.Document(None, problems[i].prompt, reference(problems[i])) for i in chosen]
         case _:
             raise TypeError("an arithmetic corpus needs arithmetic data")
+
+
+def reference(problem: Problem) -> str:
+    """The worked solution, with the answer in a box where the grader looks for it."""
+    return problem.solution if "\\boxed" in problem.solution else f"{problem.solution}\n\\boxed{{{problem.answer}}}".lstrip()
+
+
+def _texts(recipe: PretrainedLab) -> Iterable[str]:
+    """What a BPE tokenizer learns from: the train split, so that all models of one data source share one tokenizer."""
+    if isinstance(recipe.tokenizer, BpeTokenizer):
+        for problem in load(recipe.data, "train"):
+            yield from (problem.prompt, reference(problem))
 
 
 def encode(documents: Iterable[arithmetic.Document], tokenizer: PreTrainedTokenizerBase, max_length: int) -> Dataset:
