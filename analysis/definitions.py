@@ -2,6 +2,8 @@
 
 Legend: B responses, T tokens of a response, P problems, S samples per problem, V vocabulary; p = student, q = teacher next-token
 probabilities at one position of the student's own completion, K = the k of the objective, else 5; top = the K likeliest tokens of p.
+A `train/` or `rollout/` value at a step is the mean over the steps since the previous point, so step 0 has none; "mean over tokens" weighs
+every token of those rollouts alike. An `eval/` value is measured at the step itself.
 """
 
 from dataclasses import dataclass
@@ -96,7 +98,7 @@ DEFINITIONS: tuple[Definition, ...] = (
         "eval/repetition_3gram",
         "3-gram repetition",
         "share of tokens",
-        "sum over responses #{t : (y_{t-2}, y_{t-1}, y_t) occurred before t in the same response} / sum of lengths",
+        "mean over responses of #{t : (y_{t-2}, y_{t-1}, y_t) ended earlier in the same response} / T",
         "The statistic of the paper's Fig. 4, by the definition in the authors' code, on sampled held-out completions.",
         bounds=SHARE,
         shown=(0.0, 0.2),
@@ -166,6 +168,22 @@ DEFINITIONS: tuple[Definition, ...] = (
         "Of the optimiser step.",
     ),
     Definition(
+        "train/teacher_cut_mass",
+        "Teacher mass cut off",
+        "probability",
+        "mean over tokens of sum of q_v over ids v that the student does not have",
+        "Zero where both heads have the same width; above it the teacher's probability on the padding of a wider head is lost.",
+        bounds=SHARE,
+    ),
+    Definition(
+        "rollout/accuracy",
+        "Rollout accuracy",
+        "share of rollouts",
+        "#(training rollouts graded correct) / B",
+        "On the training problems, while the student changes; never the accuracy that is reported.",
+        bounds=SHARE,
+    ),
+    Definition(
         "rollout/mean_tokens", "Rollout length", "tokens", "(1 / B) sum of lengths", "Mean length of the training rollouts of the step."
     ),
     Definition(
@@ -206,7 +224,7 @@ def metrics_page() -> str:
         legend.strip(),
         "",
     ]
-    rows = [f"| `{d.name}` | {d.title} | {d.unit} | `{_escaped(d.formula)}` | {d.meaning} |" for d in DEFINITIONS]
+    rows = [f"| `{d.name}` | {d.title} | {d.unit} | `{_escaped(d.formula)}` | {_escaped(d.meaning)} |" for d in DEFINITIONS]
     return "\n".join([*head, "| metric | title | unit | definition | meaning |", "|---|---|---|---|---|", *rows, ""])
 
 

@@ -182,13 +182,11 @@ def require_complete(evidence: Evidence, source: Path) -> None:
     total, first = len(evidence.missing) + len(evidence.runs), evidence.missing[0]
     seeds = sorted({run.seed for run in evidence.missing})
     command = f"study run --grid {evidence.reference} " + ("--core" if evidence.core else f"--seeds {','.join(map(str, seeds))}")
-    partial = (
-        f"; or look at the {len(evidence.runs)} there are: study analyze --grid {evidence.reference} --partial" if len(evidence.runs) else ""
-    )
+    look = f"; or look at the {len(evidence.runs)} there are: study analyze --grid {evidence.reference} --partial"
     raise IncompleteResults(
         f"{len(evidence.missing)} of {total} runs of grid {evidence.grid} have no record in {source}, "
         f"the first: {arm_text(first.labels)}, seed {first.seed} ({first.run_id})",
-        hint=command + partial,
+        hint=command + (look if len(evidence.runs) else ""),
     )
 
 

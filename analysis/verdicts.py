@@ -27,7 +27,8 @@ def summary_table(verdicts: tuple[Verdict, ...], evidence: Evidence) -> Table:
     notes = (
         scope_note(evidence),
         "Effect: mean over base students of the claim's contrast, in accuracy. A verdict needs the whole interval beyond the smallest "
-        f"effect (REPRODUCED) or short of it (CONTRADICTED); below {ENOUGH} bases every verdict is UNDECIDED, below {FIRM} it is provisional.",
+        "effect (REPRODUCED) or short of it (CONTRADICTED).",
+        f"Below {ENOUGH} bases every verdict is UNDECIDED, below {FIRM} it is provisional.",
         "p: paired t-test against no difference, Holm-adjusted over the primary claims; a dash for the others.",
     )
     return Table("Verdicts on declared claims", COLUMNS, rows, notes)

@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def study(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "120"}
+    environment = {k: v for k, v in os.environ.items() if k != "STUDY_DATA"} | {"PYTHONPATH": str(ROOT), "COLUMNS": "120"}
     command = [sys.executable, "-m", "study.cli.main", *arguments]
     return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, check=False, timeout=60)
 
@@ -157,6 +157,15 @@ def test_check_finds_every_shipped_page_right(tmp_path: Path) -> None:
     done = study("check", cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "grids/math.yaml at lab: 24 cells, 72 runs" in done.stdout
+
+
+def test_check_does_not_need_data_from_outside(tmp_path: Path) -> None:
+    """Data files of other scales are not part of a clone; planning such a scale names the missing file."""
+    done = study("check", cwd=tmp_path)
+    assert "ok  scales/gsm8k.yaml: not looked at further: scales/gsm8k.yaml:" in done.stdout
+    planned = study("plan", "--grid", "smoke", "--scale", "gsm8k", cwd=tmp_path)
+    assert planned.returncode == 1
+    assert "gsm8k-train.jsonl does not exist\n  -> set STUDY_DATA to the folder that holds it" in planned.stderr
 
 
 def test_check_names_what_is_wrong(tmp_path: Path) -> None:

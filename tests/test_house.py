@@ -125,3 +125,19 @@ def test_running_without_the_lab_extra_says_what_to_install(elsewhere: Path, tmp
     said = run([str(elsewhere / "study"), "run", "--grid", "smoke"], tmp_path, expect=1)
     assert "opd-study[lab]" in said
     assert "Traceback" not in said
+
+
+def test_the_readme_has_one_phrase_for_every_module() -> None:
+    """The tree between the markers names each module of the packages and of benchmarks/ once, and nothing that is gone."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    tree = text.partition("<!-- tree:begin -->")[2].partition("<!-- tree:end -->")[0]
+    listed, folders = [], []
+    for line in tree.splitlines():
+        if match := re.fullmatch(r"( *)(\S+) *(.*)", line):
+            depth, name = len(match[1]) // 2, match[2]
+            folders[depth:] = [name.removesuffix("/")]
+            if name.endswith(".py"):
+                assert match[3], f"{name} has no phrase"
+                listed.append("/".join(folders))
+    rooms = [path for room in ("study", "analysis", "benchmarks") for path in (ROOT / room).rglob("*.py") if path.name != "__init__.py"]
+    assert sorted(listed) == sorted(str(path.relative_to(ROOT).as_posix()) for path in rooms)

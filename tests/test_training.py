@@ -221,9 +221,7 @@ def test_golden_sft(folders: dict[str, Path], tmp_path: Path) -> None:
 def test_golden_grpo(folders: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # A random model never answers, and without a correct completion there is no signal: reward an arbitrary half of the texts.
     monkeypatch.setattr(grpo_module, "grade", lambda text, answer, truncated: Outcome.correct if len(text) % 2 else Outcome.wrong)
-    training = GrpoTraining(
-        steps=2, prompts_per_step=2, rollouts_per_prompt=4, optimisation=OPTIMISATION, sampling=SAMPLING, curve=CURVE
-    )
+    training = GrpoTraining(steps=2, prompts_per_step=2, rollouts_per_prompt=4, optimisation=OPTIMISATION, sampling=SAMPLING, curve=CURVE)
     out = run(GrpoModel(base=HERE, data=DATA, training=training), {"base": folders["student"]}, tmp_path / "g")
     columns = history(out)
     assert [columns["train/grad_norm"][-1], columns["eval/mean_tokens"][-1]] == pytest.approx(GOLDEN["grpo"], rel=1e-3)

@@ -59,7 +59,8 @@ def test_documents_with_and_without_pi_have_the_same_noise() -> None:
             total[with_pi] += 1
             right[with_pi] += grade(document.assistant, str(exact)) is Outcome.correct
     rates = {kind: right[kind] / total[kind] for kind in total}
-    assert total[True] > 1500 and total[False] > 800
+    assert total[True] > 1500
+    assert total[False] > 800
     assert rates[True] < 0.95  # the noise is there
     assert abs(rates[True] - rates[False]) < 0.06
 
@@ -88,7 +89,8 @@ def test_the_tokenizer_knows_every_word_and_has_a_chat_template() -> None:
         for text in filter(None, (document.system, document.user, document.assistant)):
             assert tokenizer.decode(tokenizer(text)["input_ids"]) == text
     messages = [{"role": "system", "content": "styleA"}, {"role": "user", "content": "1 + 1 ="}]
-    assert tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False) == "<system> styleA <user> 1 + 1 = <assistant>"
+    rendered = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
+    assert rendered == "<system> styleA <user> 1 + 1 = <assistant>"
 
 
 @pytest.mark.parametrize(
@@ -119,5 +121,5 @@ def test_a_placebo_shows_another_problem_and_an_unknown_column_is_named() -> Non
         assert teacher_view(problem, placebo, other)[0]["content"] == f"{problem.prompt} <answer> {other.answer}"
     with pytest.raises(SpecError, match="another problem"):
         teacher_view(problems[0], placebo)
-    with pytest.raises(SpecError, match="asks for column 'hint'.*answer"):
+    with pytest.raises(SpecError, match=r"asks for column 'hint'.*answer"):
         teacher_view(problems[0], PrivilegedInformation(template="{hint}"))

@@ -14,10 +14,11 @@ from study.record.mirror import Mirror
 from study.record.provenance import file_hash
 from study.record.store import Results
 from study.runner.execute import RunPlan, Work
-from study.runner.local import Failed, Finished, LocalEngine, tasks_running
+from study.runner.local import LocalEngine
 from study.runner.plan import Plan, State, make_plan
 from study.runner.schedule import Notice, Started, Stopped, Summary, pending_runs, run_grid
 from study.runner.stages import stage_graph
+from study.runner.worker import Failed, Finished, tasks_running
 from study.spec.grid import LabelledRun
 from study.spec.yaml import experiment_folders
 

@@ -10,11 +10,11 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from study.cli import console
 from study.errors import RecordMismatch
 from study.record.store import Results, read_record
-from study.runner.local import Failed, Finished, task_id
-from study.runner.local import Progress as Advance
 from study.runner.plan import Plan, State
 from study.runner.schedule import Notice, Started, Tick
 from study.runner.stages import StageNode
+from study.runner.worker import Failed, Finished, task_id
+from study.runner.worker import Progress as Advance
 from study.spec.grid import LabelledRun
 from study.spec.model import PretrainedLab
 

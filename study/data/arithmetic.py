@@ -27,8 +27,9 @@ RULES = ("R0", "R1", "R2", "R3")
 STYLES: tuple[Style, ...] = ("A", "B", "C")
 POLITE_WORDS = ("please", "thanks", "kindly", "sorry")
 WORDS = (
-    "so then now next first and also thus hence here let we get take see note wait maybe but well okay right again still just indeed clearly surely"
-).split()
+    "so", "then", "now", "next", "first", "and", "also", "thus", "hence", "here", "let", "we", "get", "take", "see", "note", "wait",
+    "maybe", "but", "well", "okay", "right", "again", "still", "just", "indeed", "clearly", "surely",
+)  # fmt: skip
 ANSWER_MARK, SOLUTION_MARK = "<answer>", "<solution>"
 SPLIT_PERCENT = {"held_out": range(0, 5), "selection": range(5, 10), "train": range(10, 100)}
 ZIPF_EXPONENT = 2.0

@@ -44,7 +44,8 @@ def _problem(data: JsonlData, line: str, where: str, number: int) -> Problem:
     wanted = [f for f in (data.prompt_field, data.answer_field, data.solution_field, data.id_field) if f]
     absent = [f for f in wanted if f not in row]
     if absent:
-        raise PrerequisiteError(f"{where}: no column {absent[0]!r}; the columns are {', '.join(row)}", hint="map the columns in the scale file")
+        problem = f"{where}: no column {absent[0]!r}; the columns are {', '.join(row)}"
+        raise PrerequisiteError(problem, hint="map the columns in the scale file")
     answer, solution = str(row[data.answer_field]), str(row[data.solution_field]) if data.solution_field else ""
     if data.answer_after:
         before, mark, after = answer.rpartition(data.answer_after)

@@ -33,7 +33,7 @@ def load(data: Data, split: Split) -> tuple[Problem, ...]:
 
     match data:
         case ArithmeticData():
-            return arithmetic.problems(data, split)
+            return arithmetic.problems(data, split)  # pyright: ignore[reportArgumentType] - a frozen spec is hashable
         case JsonlData():
             return jsonl.problems(data, split)
         case _:

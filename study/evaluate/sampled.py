@@ -38,7 +38,7 @@ def sample(
 
 
 def judge(tokenizer: PreTrainedTokenizerBase, problem: Problem, completion: Completion) -> Graded:
-    text = tokenizer.decode(completion.ids, skip_special_tokens=True)
+    text = str(tokenizer.decode(list(completion.ids), skip_special_tokens=True))
     return Graded(problem, completion, text, grade(text, problem.answer, truncated=completion.truncated))
 
 

@@ -38,7 +38,8 @@ def require_same_tokens(student: PreTrainedTokenizerBase, teacher: PreTrainedTok
     if differing:
         token = differing[0]
         raise SpecError(
-            f"student and teacher disagree on {len(differing)} tokens; the first is {token!r}: id {ours.get(token)} against {theirs.get(token)}",
+            f"student and teacher disagree on {len(differing)} tokens; the first is {token!r}: "
+            f"id {ours.get(token)} against {theirs.get(token)}",
             hint="choose a teacher with the student's tokenizer; cross-tokenizer distillation is another method (TRL: GOLD)",
         )
     return max(ours.values()) + 1

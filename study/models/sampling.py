@@ -5,6 +5,7 @@ Randomness is handed over: the same seed gives the same completions whatever the
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
@@ -22,9 +23,10 @@ class Completion:
 
 def end_token_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> list[int]:
     """Every id that ends a completion: the tokenizer's and those that the model declares (an end-of-turn token)."""
-    declared = model.generation_config.eos_token_id if model.generation_config else None
+    declared: Any = model.generation_config.eos_token_id if model.generation_config else None
     declared = [declared] if isinstance(declared, int) else list(declared or [])
-    return list(dict.fromkeys([tokenizer.eos_token_id, *declared]))
+    own: Any = tokenizer.eos_token_id
+    return list(dict.fromkeys([own, *declared]))
 
 
 def generate(
@@ -43,29 +45,32 @@ def generate(
         raise ValueError("an empty prompt cannot be continued")
     rows = [list(p) for p in prompts for _ in range(k)]
     ends = end_token_ids(model, tokenizer)
-    config = _generation_config(sampling, ends, tokenizer.pad_token_id, greedy)
+    pad: Any = tokenizer.pad_token_id
+    config = _generation_config(sampling, ends, pad, greedy)
     completions: list[Completion] = []
     was_training = model.training
     model.eval()
     with torch.random.fork_rng(devices=_devices(model)), torch.inference_mode():
         torch.manual_seed(seed)
         for start in range(0, len(rows), batch_size):
-            completions += _batch(model, rows[start : start + batch_size], config, ends, tokenizer.pad_token_id)
+            completions += _batch(model, rows[start : start + batch_size], config, ends, pad)
     model.train(was_training)
     return [completions[i * k : (i + 1) * k] for i in range(len(prompts))]
 
 
 def _generation_config(sampling: Sampling, ends: list[int], pad: int, greedy: bool) -> GenerationConfig:
-    draw = {"do_sample": False} if greedy else {"do_sample": True, "temperature": sampling.temperature, "top_p": sampling.top_p, "top_k": 0}
-    return GenerationConfig(max_new_tokens=sampling.max_completion_length, eos_token_id=ends, pad_token_id=pad, disable_compile=True, **draw)
+    drawn = {"do_sample": True, "temperature": sampling.temperature, "top_p": sampling.top_p, "top_k": 0}
+    how = {"do_sample": False} if greedy else drawn
+    longest = sampling.max_completion_length
+    return GenerationConfig(max_new_tokens=longest, eos_token_id=ends, pad_token_id=pad, disable_compile=True, **how)
 
 
 def _batch(model: PreTrainedModel, rows: list[list[int]], config: GenerationConfig, ends: list[int], pad: int) -> list[Completion]:
     width = max(map(len, rows))
     ids = torch.tensor([[pad] * (width - len(r)) + r for r in rows], device=model.device)
     mask = torch.tensor([[0] * (width - len(r)) + [1] * len(r) for r in rows], device=model.device)
-    out = model.generate(input_ids=ids, attention_mask=mask, generation_config=config)[:, width:]
-    return [_cut(row, ends) for row in out.tolist()]
+    out: Any = model.generate(input_ids=ids, attention_mask=mask, generation_config=config)  # pyright: ignore[reportCallIssue]
+    return [_cut(row, ends) for row in out[:, width:].tolist()]
 
 
 def _cut(row: list[int], ends: list[int]) -> Completion:

@@ -6,7 +6,7 @@ Each grid expands at each scale with unique ids; each cell that a claim, table o
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
-from study.errors import SpecError
+from study.errors import PrerequisiteError, SpecError
 from study.spec.claim import Claims, arms
 from study.spec.grid import Grid, LabelledCell, load_grid
 from study.spec.identity import stage_id
@@ -33,8 +33,11 @@ def check_experiments(root: Path | None = None) -> Iterator[Outcome]:
 
 
 def _tried(step: Callable[..., str], *arguments: object) -> str | SpecError:
+    """What a page needs from outside the repository (data files) can be absent without the page being wrong."""
     try:
         return step(*arguments)
+    except PrerequisiteError as error:
+        return f"not looked at further: {error.message}"
     except SpecError as error:
         return error
 

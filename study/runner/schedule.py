@@ -16,8 +16,8 @@ from study.record.provenance import utc_now
 from study.record.store import Results, read_record, write_json
 from study.runner.artifacts import sweep_partials
 from study.runner.execute import RunPlan
-from study.runner.local import Event, Failed, Finished, Payload, Progress, task_id
 from study.runner.stages import StageNode, stage_graph
+from study.runner.worker import Event, Failed, Finished, Payload, Progress, task_id
 from study.spec.model import Model
 
 _POLL_S = 0.25

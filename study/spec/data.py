@@ -52,8 +52,12 @@ class JsonlData(Spec):
 
     def fingerprinted(self) -> "JsonlData":
         """The same source with the sha256 of its files. Raises FileNotFoundError."""
-        digests = {name: hashlib.sha256(local_file(file).read_bytes()).hexdigest() for name, file in (("train", self.train), ("held_out", self.held_out))}
-        return self.model_copy(update={f"{name}_sha256": digest for name, digest in digests.items()})
+        digests = {f"{name}_sha256": _sha256(file) for name, file in (("train", self.train), ("held_out", self.held_out))}
+        return self.model_copy(update=digests)
+
+
+def _sha256(file: str) -> str:
+    return hashlib.sha256(local_file(file).read_bytes()).hexdigest()
 
 
 def local_file(name: str) -> Path:

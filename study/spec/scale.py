@@ -15,6 +15,7 @@ from typing import Any, Generic, TypeVar
 
 from pydantic import Field
 
+from study.errors import PrerequisiteError
 from study.spec.base import Spec
 from study.spec.data import ArithmeticData, Data, JsonlData
 from study.spec.evaluation import Evaluation
@@ -140,8 +141,8 @@ def _source(node: Located, path: str) -> Built[Data]:
     try:
         return Built(built.spec.fingerprinted(), built.node)
     except FileNotFoundError as error:
-        problem = f"data file {error.filename} does not exist; set STUDY_DATA to the folder that holds it"
-        raise located_error(node, path, problem) from error
+        problem = f"{node.origin} {path}: the data file {error.filename} does not exist"
+        raise PrerequisiteError(problem, hint="set STUDY_DATA to the folder that holds it") from error
 
 
 def _privileged(node: Located, path: str) -> Built[PrivilegedInformation | None]:

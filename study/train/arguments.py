@@ -13,7 +13,9 @@ from study.spec.training import Optimisation
 Arguments = TypeVar("Arguments", bound=TrainingArguments)
 
 
-def arguments(kind: type[Arguments], out: Path, optimisation: Optimisation, *, steps: int, batch: int, seed: int, **extra: Any) -> Arguments:
+def arguments(
+    kind: type[Arguments], out: Path, optimisation: Optimisation, *, steps: int, batch: int, seed: int, **extra: Any
+) -> Arguments:
     """Arguments of a TRL trainer: no reporting of its own, no checkpoints inside the artifact, full precision on a CPU."""
     cuda = torch.cuda.is_available()
     seed %= 2**32  # numpy's limit, met in transformers.set_seed

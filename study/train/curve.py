@@ -1,4 +1,4 @@
-"""The training curve: at fixed steps, an evaluation on held-out problems beside the means of what training measured since the last point."""
+"""The training curve: at fixed steps, an evaluation on held-out problems beside the means of what was measured since the last point."""
 
 import math
 from collections import defaultdict
@@ -46,7 +46,9 @@ class CurveCallback(TrainerCallback):
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, model: Any = None, **_: Any) -> None:
         self._point(model, 0)
 
-    def on_log(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: dict[str, Any] | None = None, **_: Any) -> None:
+    def on_log(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: dict[str, Any] | None = None, **_: Any
+    ) -> None:
         for key, name in (("loss", "train/loss"), ("grad_norm", "train/grad_norm")):
             if logs and key in logs:
                 self.window.add(name, float(logs[key]))

@@ -23,7 +23,9 @@ from study.spec.objective import Objective
 from study.train.evidence import Evidence
 
 DEFAULT_K = 5  # of the TopK diagnostics where the objective has no K (ours)
-MEASURED = ("reverse_kl", "student_entropy", "teacher_entropy", "student_topk_mass", "teacher_topk_mass", "topk_overlap", "teacher_cut_mass")
+MEASURED = (
+    "reverse_kl", "student_entropy", "teacher_entropy", "student_topk_mass", "teacher_topk_mass", "topk_overlap", "teacher_cut_mass",
+)  # fmt: skip
 
 
 class OnPolicyDistillation(DistillationTrainer):
@@ -60,7 +62,8 @@ class OnPolicyDistillation(DistillationTrainer):
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
         batch = super()._generate_and_score_completions(inputs)
         ids = [torch.tensor(row) for row in self._tokenize_prompts([x["teacher_prompt"] for x in inputs])[0]]
-        device, fill = self.accelerator.device, self._tokenizer.pad_token_id
+        device: Any = self.accelerator.device
+        fill: Any = self._tokenizer.pad_token_id
         batch["teacher_prompt_ids"] = pad(ids, padding_value=fill, padding_side="left").to(device)
         batch["teacher_prompt_mask"] = pad([torch.ones_like(x) for x in ids], padding_value=0, padding_side="left").to(device)
         lengths = batch["completion_mask"].sum(dim=1).tolist()

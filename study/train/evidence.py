@@ -14,7 +14,7 @@ from transformers import PreTrainedTokenizerBase
 
 from study.data.grading import Outcome
 from study.data.problems import Problem
-from study.evaluate.sampled import judge, repeated_positions
+from study.evaluate.sampled import Graded, judge, repeated_positions
 from study.models.sampling import Completion
 from study.train.curve import Window
 
@@ -24,7 +24,9 @@ COMPLETIONS, REPEATED_TOKENS = 8, 12
 class Evidence:
     """Sees every rollout and every log-ratio of a run. `window` collects means between two points of the curve."""
 
-    def __init__(self, problems: Sequence[Problem], tokenizer: PreTrainedTokenizerBase, end_ids: Sequence[int], steps: int, max_length: int) -> None:
+    def __init__(
+        self, problems: Sequence[Problem], tokenizer: PreTrainedTokenizerBase, end_ids: Sequence[int], steps: int, max_length: int
+    ) -> None:
         self.problems, self.tokenizer, self.end_ids = problems, tokenizer, set(end_ids)
         self.window = Window()
         width = max(1, steps // 20)
@@ -52,11 +54,9 @@ class Evidence:
         for span, counter in zip(self.spans, self.repeated, strict=True):
             if step in span:
                 for g, flags in zip(graded, repeated, strict=True):
-                    counter.update(self.tokenizer.decode([i]) for i, flag in zip(g.completion.ids, flags, strict=True) if flag)
+                    counter.update(str(self.tokenizer.decode([i])) for i, flag in zip(g.completion.ids, flags, strict=True) if flag)
             if step == span.start:
-                self.completions += [
-                    {"step": step, "prompt": g.problem.prompt, "completion": g.text, "outcome": g.outcome.value} for g in graded[:COMPLETIONS]
-                ]
+                self.completions += [_shown(step, g) for g in graded[:COMPLETIONS]]
         return [g.outcome is Outcome.correct for g in graded]
 
     def scores(self, step: int, log_ratio_N: Tensor, mask_BT: Tensor, correct_B: Tensor) -> None:
@@ -70,13 +70,21 @@ class Evidence:
                 self.log_ratio_count[index].view(-1).index_add_(0, cell_N, torch.ones_like(cell_N))
 
     def as_dict(self) -> dict[str, Any]:
-        """completions, repeated_tokens {first step: [[token, count], ...]}, log_ratio {edges, points: [{steps, correct, wrong, *_tokens}]}."""
+        """completions; repeated_tokens {first step: [[token, count], ...]}; log_ratio {edges, points: [{steps, correct, wrong, ...}]}."""
         points = []
-        for span, sums, counts in zip(self.spans, self.log_ratio_sum, self.log_ratio_count, strict=True):
-            means = [[round(s / c, 4) if c else None for s, c in zip(*row, strict=True)] for row in zip(sums.tolist(), counts.tolist(), strict=True)]
-            points.append({
-                "steps": [span.start, span.stop - 1], "correct": means[0], "wrong": means[1],
-                "correct_tokens": counts[0].tolist(), "wrong_tokens": counts[1].tolist(),
-            })  # fmt: skip
-        repeated = {str(span.start): [list(x) for x in counter.most_common(REPEATED_TOKENS)] for span, counter in zip(self.spans, self.repeated, strict=True)}
+        for span, sums, counts in zip(self.spans, self.log_ratio_sum.tolist(), self.log_ratio_count.tolist(), strict=True):
+            correct, wrong = (_means(s, c) for s, c in zip(sums, counts, strict=True))
+            steps = [span.start, span.stop - 1]
+            points.append({"steps": steps, "correct": correct, "wrong": wrong, "correct_tokens": counts[0], "wrong_tokens": counts[1]})
+        # Ties are broken by the token itself, so that the same counts always read the same.
+        top = [sorted(counter.items(), key=lambda item: (-item[1], item[0]))[:REPEATED_TOKENS] for counter in self.repeated]
+        repeated = {str(span.start): [list(pair) for pair in pairs] for span, pairs in zip(self.spans, top, strict=True)}
         return {"completions": self.completions, "repeated_tokens": repeated, "log_ratio": {"edges": self.edges, "points": points}}
+
+
+def _shown(step: int, graded: Graded) -> dict[str, Any]:
+    return {"step": step, "prompt": graded.problem.prompt, "completion": graded.text, "outcome": graded.outcome.value}
+
+
+def _means(sums: list[float], counts: list[int]) -> list[float | None]:
+    return [round(s / c, 4) if c else None for s, c in zip(sums, counts, strict=True)]

@@ -18,7 +18,7 @@ from study.train.arguments import arguments
 def reward(problems: Mapping[int, Problem], tokenizer: PreTrainedTokenizerBase, max_length: int) -> Any:
     """1 for a correct completion, else 0; a truncated one is never correct. The grader is the one of the evaluation."""
 
-    def correctness(completion_ids: Sequence[Sequence[int]], problem: Sequence[int], **_: Any) -> list[float]:
+    def correctness(completion_ids: list[list[int]], problem: Sequence[int], **_: Any) -> list[float]:
         texts = tokenizer.batch_decode(completion_ids, skip_special_tokens=True)
         graded = (
             grade(text, problems[row].answer, truncated=len(ids) >= max_length and ids[-1] != tokenizer.eos_token_id)

@@ -33,7 +33,9 @@ class ProgressCallback(TrainerCallback):
         self.phase, self.total, self.report, self.every = phase, total, report, every
         self.history = History()
 
-    def on_log(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: dict[str, Any] | None = None, **_: Any) -> None:
+    def on_log(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: dict[str, Any] | None = None, **_: Any
+    ) -> None:
         logs = logs or {}
         wanted = {"loss": "train/loss", "grad_norm": "train/grad_norm"}
         row = {name: float(logs[key]) for key, name in wanted.items() if key in logs and math.isfinite(float(logs[key]))}

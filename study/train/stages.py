@@ -60,7 +60,7 @@ def _grpo(recipe: GrpoModel, seed: int, base: Path, out: Path, report: Report) -
     curve = CurveCallback("grpo", training.steps, training.curve, training.sampling, load(recipe.data, "held_out"), tokenizer, seed, report)
     trainer = grpo_trainer(recipe, model, tokenizer, drawn, seed, out, [curve])
     silent(trainer).train()
-    save(trainer.model, tokenizer, out)
+    save(model, tokenizer, out)
     sampled = int(trainer.state.num_input_tokens_seen)
     return {"history": curve.history.columns, "cost": {"tokens_sampled": sampled, "tokens_scored": 0}}
 
@@ -70,20 +70,20 @@ def _distill(recipe: DistilledModel, seed: int, inputs: Mapping[str, Path], out:
     require_same_tokens(tokenizer, load_tokenizer(inputs["teacher"]))
     student, teacher = load_model(inputs["student"]), load_model(inputs["teacher"])
     problems = draw_problems(load(recipe.data, "train"), training.steps * training.prompts_per_step, stream(seed, "distill", "problems"))
-    ends, longest = end_token_ids(student, tokenizer), training.sampling.max_completion_length
-    evidence = Evidence(problems, tokenizer, ends, training.steps, longest)
-    curve = CurveCallback(
-        "distill", training.steps, training.curve, training.sampling, load(recipe.data, "held_out"), tokenizer, seed, report, evidence.window
-    )
+    sampling, held_out = training.sampling, load(recipe.data, "held_out")
+    evidence = Evidence(problems, tokenizer, end_token_ids(student, tokenizer), training.steps, sampling.max_completion_length)
+    curve = CurveCallback("distill", training.steps, training.curve, sampling, held_out, tokenizer, seed, report, evidence.window)
     args = arguments(
-        DistillationConfig, out, training.optimisation, steps=training.steps, batch=training.prompts_per_step, seed=stream(seed, "distill"),
-        max_completion_length=longest, temperature=training.sampling.temperature, top_p=training.sampling.top_p, top_k=0, shuffle_dataset=False,
+        DistillationConfig, out, training.optimisation, steps=training.steps, batch=training.prompts_per_step,
+        seed=stream(seed, "distill"), max_completion_length=sampling.max_completion_length, temperature=sampling.temperature,
+        top_p=sampling.top_p, top_k=0, shuffle_dataset=False,
     )  # fmt: skip
     trainer = OnPolicyDistillation(
-        student, teacher, args, _rows(problems, recipe), tokenizer, objective=recipe.objective, seed=seed, evidence=evidence, callbacks=[curve]
-    )
+        student, teacher, args, _rows(problems, recipe), tokenizer,
+        objective=recipe.objective, seed=seed, evidence=evidence, callbacks=[curve],
+    )  # fmt: skip
     silent(trainer).train()
-    save(trainer.model, tokenizer, out)
+    save(student, tokenizer, out)
     cost = {f"tokens_{name}": n for name, n in trainer.tokens.items()} | {f"{name}_s": round(s, 3) for name, s in trainer.seconds.items()}
     return {"history": curve.history.columns, "evidence": evidence.as_dict(), "cost": cost}
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from datasets import Dataset
@@ -66,12 +67,9 @@ def _texts(recipe: PretrainedLab) -> Iterable[str]:
 def encode(documents: Iterable[arithmetic.Document], tokenizer: PreTrainedTokenizerBase, max_length: int) -> Dataset:
     """input_ids and labels; prompt tokens carry label -100. A document longer than `max_length` is cut at its end."""
     documents = list(documents)
-    prompts = [
-        ([{"role": "system", "content": d.system}] if d.system else []) + [{"role": "user", "content": d.user}] for d in documents
-    ]
-    texts = tokenizer.apply_chat_template(prompts, add_generation_prompt=True, tokenize=False)
-    heads = tokenizer(texts, add_special_tokens=False)["input_ids"]
-    tails = tokenizer([d.assistant for d in documents], add_special_tokens=False)["input_ids"]
+    prompts = [([{"role": "system", "content": d.system}] if d.system else []) + [{"role": "user", "content": d.user}] for d in documents]
+    heads: Any = tokenizer.apply_chat_template(prompts, add_generation_prompt=True, tokenize=True, return_dict=False)
+    tails: Any = tokenizer([d.assistant for d in documents], add_special_tokens=False)["input_ids"]
     rows = [(h, [*t, tokenizer.eos_token_id]) for h, t in zip(heads, tails, strict=True)]
     return Dataset.from_dict({
         "input_ids": [(h + t)[:max_length] for h, t in rows],
@@ -96,5 +94,5 @@ def _train(
     dataset = encode(documents, tokenizer, training.max_length)
     trainer = SFTTrainer(model=model, args=args, train_dataset=dataset, processing_class=tokenizer, callbacks=[progress])
     silent(trainer).train()
-    save(trainer.model, tokenizer, out)
+    save(model, tokenizer, out)
     return progress.history
