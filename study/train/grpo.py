@@ -1,6 +1,7 @@
 """Stage `grpo`: TRL's GRPOTrainer with the grader as verifiable reward (RLVR). It makes teachers that stay close to the student."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from datasets import Dataset
@@ -15,23 +16,28 @@ from study.spec.model import GrpoModel
 from study.train.arguments import arguments
 
 
-def reward(problems: Mapping[int, Problem], tokenizer: PreTrainedTokenizerBase, max_length: int) -> Any:
+class Correctness:
     """1 for a correct completion, else 0; a truncated one is never correct. The grader is the one of the evaluation."""
 
-    def correctness(completion_ids: list[list[int]], problem: Sequence[int], **_: Any) -> list[float]:
-        texts = tokenizer.batch_decode(completion_ids, skip_special_tokens=True)
-        graded = (
-            grade(text, problems[row].answer, truncated=len(ids) >= max_length and ids[-1] != tokenizer.eos_token_id)
-            for text, ids, row in zip(texts, completion_ids, problem, strict=True)
-        )
-        return [float(outcome is Outcome.correct) for outcome in graded]
+    __name__ = "correctness"
 
-    return correctness
+    def __init__(self, problems: Sequence[Problem], tokenizer: PreTrainedTokenizerBase, max_length: int) -> None:
+        self.problems, self.tokenizer, self.max_length = problems, tokenizer, max_length
+        self.tokens_sampled = 0
+
+    def __call__(self, completion_ids: list[list[int]], problem: Sequence[int], **_: Any) -> list[float]:
+        self.tokens_sampled += sum(map(len, completion_ids))
+        texts = self.tokenizer.batch_decode(completion_ids, skip_special_tokens=True)
+        return [float(self._outcome(*one) is Outcome.correct) for one in zip(texts, completion_ids, problem, strict=True)]
+
+    def _outcome(self, text: str, ids: list[int], row: int) -> Outcome:
+        truncated = len(ids) >= self.max_length and ids[-1] != self.tokenizer.eos_token_id
+        return grade(text, self.problems[row].answer, truncated=truncated)
 
 
 def grpo_trainer(
-    recipe: GrpoModel, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, problems: Sequence[Problem], seed: int, out: Any,
-    callbacks: Sequence[Any],
+    recipe: GrpoModel, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, problems: Sequence[Problem], reward: Correctness,
+    seed: int, out: Path, callbacks: Sequence[Any],
 ) -> GRPOTrainer:  # fmt: skip
     training = recipe.training
     rollouts = training.prompts_per_step * training.rollouts_per_prompt
@@ -43,6 +49,6 @@ def grpo_trainer(
     )  # fmt: skip
     rows = Dataset.from_list([{"prompt": teacher_view(p, recipe.privileged), "problem": i} for i, p in enumerate(problems)])
     return GRPOTrainer(
-        model=model, reward_funcs=reward(dict(enumerate(problems)), tokenizer, training.sampling.max_completion_length), args=args,
+        model=model, reward_funcs=reward, args=args,  # pyright: ignore[reportArgumentType]
         train_dataset=rows, processing_class=tokenizer, callbacks=list(callbacks),
     )  # fmt: skip

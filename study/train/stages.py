@@ -24,7 +24,7 @@ from study.train.arguments import arguments, silent
 from study.train.curve import CurveCallback
 from study.train.distill import DistillationConfig, OnPolicyDistillation
 from study.train.evidence import Evidence
-from study.train.grpo import grpo_trainer
+from study.train.grpo import Correctness, grpo_trainer
 from study.train.progress import Report
 
 
@@ -58,11 +58,11 @@ def _grpo(recipe: GrpoModel, seed: int, base: Path, out: Path, report: Report) -
     # The same prompt order for every stage of one seed would pair a teacher's data with its student's; the stream is the stage's own.
     drawn = draw_problems(load(recipe.data, "train"), training.steps * training.prompts_per_step, stream(seed, "grpo", "problems"))
     curve = CurveCallback("grpo", training.steps, training.curve, training.sampling, load(recipe.data, "held_out"), tokenizer, seed, report)
-    trainer = grpo_trainer(recipe, model, tokenizer, drawn, seed, out, [curve])
+    reward = Correctness(drawn, tokenizer, training.sampling.max_completion_length)
+    trainer = grpo_trainer(recipe, model, tokenizer, drawn, reward, seed, out, [curve])
     silent(trainer).train()
     save(model, tokenizer, out)
-    sampled = int(trainer.state.num_input_tokens_seen)
-    return {"history": curve.history.columns, "cost": {"tokens_sampled": sampled, "tokens_scored": 0}}
+    return {"history": curve.history.columns, "cost": {"tokens_sampled": reward.tokens_sampled, "tokens_scored": 0}}
 
 
 def _distill(recipe: DistilledModel, seed: int, inputs: Mapping[str, Path], out: Path, report: Report) -> dict[str, Any]:
