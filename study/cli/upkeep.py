@@ -1,5 +1,6 @@
 """Verbs that keep the house: publish sealed records as committed evidence, rebuild the MLflow mirror."""
 
+import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -81,8 +82,12 @@ def _sync(results: "Results", grid: "Grid", paths: dict[str, Path]) -> None:
     mirror = Mirror(results, grid.name, grid.scale.name)
     for run in runs:
         mirror.sealed(paths[run.run_id].resolve(), run.labels)
+    failures = [(run, results.run(run.run_id) / "failure.json") for run in grid.runs() if run.run_id not in paths]
+    failed = [(run, json.loads(path.read_bytes())["error"]) for run, path in failures if path.is_file()]
+    for run, reason in failed:
+        mirror.failed(run.run_id, run.labels, run.seed, reason)
     mirror.figures((results.root / "analysis").resolve())
-    warning = mirror.close("FINISHED", timeout=None)
+    warning = mirror.close("FAILED" if failed else "FINISHED", timeout=None)
     if warning:
         raise RunFailed(warning, hint="an unreadable database is made anew by: study sync-mlflow --rebuild")
     console.say(f"{grid.name}: {len(runs)} runs mirrored to {results.database}")

@@ -90,7 +90,7 @@ def sweep_partials(results: Results) -> None:
     for path in [*results.artifacts.glob("*.partial-*"), *results.runs.glob("*/*.partial-*")]:
         if not _alive(int(path.name.rpartition("-")[2])):
             shutil.rmtree(path)
-    for path in results.runs.glob("*/.*.tmp"):
+    for path in [*results.runs.glob("*/.*.tmp"), *results.root.glob("stages/*/.*.tmp")]:
         if not _alive(int(path.name.split(".")[-2])):
             path.unlink(missing_ok=True)
 

@@ -31,7 +31,7 @@ class LocalEngine:
             os.environ[name] = "1"
         os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
         self._context = multiprocessing.get_context("forkserver")
-        self._context.set_forkserver_preload(entry.modules)
+        self._context.set_forkserver_preload(["study.runner.worker", *entry.modules, "__main__"])  # __main__: else each fork imports it
         self._results, self._entry, self._jobs = results, entry, jobs
         self._workers: dict[Connection, _Worker] = {}
         self._stillborn: list[Event] = []

@@ -14,9 +14,12 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 
 from study.errors import StudyError
+from study.record import provenance
 from study.record.store import Results, write_json
 from study.runner.execute import RunPlan, Work, execute_run, execute_stage, load
 from study.runner.stages import StageNode
+
+provenance.code_hash()  # kept from here on: what runs is what was imported, even when files change while a grid runs
 
 Payload = StageNode | RunPlan
 _STATUS_EVERY_S, _MESSAGE_EVERY_S = 1.0, 0.2

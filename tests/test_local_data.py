@@ -1,0 +1,92 @@
+"""Real problems from a local folder: the GSM8K layout, its refusals, and the fingerprint that ties a grid to the content of its files."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from study.data.grading import Outcome, grade
+from study.data.problems import load
+from study.errors import PrerequisiteError, RecordMismatch
+from study.spec.data import JsonlData
+from study.spec.identity import stage_id
+from study.spec.model import Architecture, BpeTokenizer, PretrainedLab
+from study.spec.training import Optimisation, SolutionCorpus, SupervisedTraining
+from study.train.supervised import encode, reference, write_documents
+
+ROWS = [{"question": f"What is {i} + {i}?", "answer": f"{i} + {i} = <<{i}+{i}={2 * i}>>{2 * i}\n#### {2 * i}"} for i in range(40)]
+
+
+@pytest.fixture
+def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> JsonlData:
+    for name, rows in (("train.jsonl", ROWS), ("test.jsonl", ROWS[:10])):
+        (tmp_path / name).write_text("\n".join(map(json.dumps, rows)) + "\n", encoding="utf-8")
+    monkeypatch.setenv("STUDY_DATA", str(tmp_path))
+    return JsonlData(train="train.jsonl", held_out="test.jsonl", answer_after="####", selection_size=8, prompt_suffix=" Box it.")
+
+
+def test_gsm8k_rows_become_problems_in_disjoint_splits(data: JsonlData) -> None:
+    train, selection, held_out = (load(data, split) for split in ("train", "selection", "held_out"))  # type: ignore[arg-type]
+    assert (len(train), len(selection), len(held_out)) == (32, 8, 10)
+    assert not {p.prompt for p in train} & {p.prompt for p in selection}
+    assert train[3].prompt == "What is 3 + 3? Box it."
+    assert train[3].answer == "6"
+    assert grade(reference(train[3]), "6") is Outcome.correct
+
+
+def test_the_same_stage_reads_them_with_a_bpe_tokenizer(data: JsonlData) -> None:
+    from study.models.lab import build_tokenizer
+
+    recipe = PretrainedLab(
+        name="student", data=data, corpus=SolutionCorpus(), tokenizer=BpeTokenizer(vocab_size=320),
+        architecture=Architecture(
+            hidden_size=8, intermediate_size=8, num_hidden_layers=1, num_attention_heads=1, num_key_value_heads=1, head_dim=8,
+            max_position_embeddings=64,
+        ),
+        training=SupervisedTraining(steps=2, documents_per_step=40, optimisation=Optimisation(learning_rate=1e-3), max_length=256),
+    )  # fmt: skip
+    documents = write_documents(recipe, seed=0)
+    assert len(documents) == 80
+    tokenizer = build_tokenizer(recipe.tokenizer, [d.user + d.assistant for d in documents])
+    row = encode(documents[:1], tokenizer, 256)[0]
+    spoken = [i for i in row["labels"] if i != -100]
+    assert tokenizer.decode(spoken, skip_special_tokens=True) == documents[0].assistant
+    assert spoken[-1] == tokenizer.eos_token_id
+
+
+def test_an_edited_file_is_another_experiment(data: JsonlData, tmp_path: Path) -> None:
+    def identity(source: JsonlData) -> str:
+        corpus, training = SolutionCorpus(), SupervisedTraining(
+            steps=1, documents_per_step=1, optimisation=Optimisation(learning_rate=1e-3), max_length=8
+        )
+        architecture = Architecture(
+            hidden_size=8, intermediate_size=8, num_hidden_layers=1, num_attention_heads=1, num_key_value_heads=1, head_dim=8,
+            max_position_embeddings=64,
+        )  # fmt: skip
+        return stage_id(PretrainedLab(name="s", architecture=architecture, data=source, corpus=corpus, training=training), 0)
+
+    before = data.fingerprinted()
+    (tmp_path / "train.jsonl").write_text(json.dumps(ROWS[0]) + "\n" + json.dumps(ROWS[1]), encoding="utf-8")
+    assert identity(before) != identity(data.fingerprinted())
+    with pytest.raises(RecordMismatch, match="changed after the grid was planned"):
+        load(before, "train")
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("{not json", r"train.jsonl:1: not a JSON object"),
+        ('{"question": "q"}', r"no column 'answer'; the columns are question"),
+        ('{"question": "q", "answer": "42"}', r"the answer holds no '####'"),
+    ],
+)
+def test_a_bad_row_is_named_with_its_line(data: JsonlData, tmp_path: Path, line: str, message: str) -> None:
+    (tmp_path / "train.jsonl").write_text(line + "\n", encoding="utf-8")
+    with pytest.raises(PrerequisiteError, match=message):
+        load(data, "train")
+
+
+def test_a_missing_file_says_where_it_was_looked_for(data: JsonlData, tmp_path: Path) -> None:
+    (tmp_path / "test.jsonl").unlink()
+    with pytest.raises(PrerequisiteError, match="STUDY_DATA"):
+        load(data, "held_out")
