@@ -10,6 +10,7 @@ from analysis.verdicts import summary_table
 from study.errors import RecordMismatch
 
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
+SHOWN = (20, 22)  # the figures on the front page: curves with the RLVR teacher, final accuracy of every cell
 SCORE_COLUMNS = ("teacher", "objective", "length", "score", "n", "before", "truncated_fraction")
 VERDICT_COLUMNS = ("verdict", "claim", "k", "effect", "smallest", "n")
 
@@ -23,17 +24,28 @@ def results(report: Report, evidence: Evidence) -> str:
     return "\n\n".join([*drawn, *pages])
 
 
-SHOWN = (20, 22)  # the figures on the front page: curves with the RLVR teacher, final accuracy of every cell
+def of(results_folder: Path) -> Path | None:
+    """The README beside a results folder, if it asks for this part."""
+    page = results_folder.resolve().parent / "README.md"
+    return page if page.is_file() and BEGIN in page.read_text(encoding="utf-8") else None
 
 
-def rewritten(readme: Path, block: str) -> str:
-    """The README's text with `block` between the marks. Raises RecordMismatch when the marks are not there."""
-    text = readme.read_text(encoding="utf-8")
-    before, begin, rest = text.partition(BEGIN)
+def rewrite(page: Path, report: Report, evidence: Evidence) -> None:
+    page.write_text(_rewritten(page, report, evidence), encoding="utf-8", newline="\n")
+
+
+def differences(page: Path, report: Report, evidence: Evidence) -> list[str]:
+    """One line when the README shows other results than the records give."""
+    same = page.read_text(encoding="utf-8") == _rewritten(page, report, evidence)
+    return [] if same else [f"{page}: its results are not what the records give"]
+
+
+def _rewritten(page: Path, report: Report, evidence: Evidence) -> str:
+    before, _, rest = page.read_text(encoding="utf-8").partition(BEGIN)
     _, end, after = rest.partition(END)
-    if not begin or not end:
-        raise RecordMismatch(f"{readme} lacks the marks {BEGIN} and {END}", hint="put both back on lines of their own")
-    return f"{before}{BEGIN}\n{block}\n{END}{after}"
+    if not end:
+        raise RecordMismatch(f"{page} has {BEGIN} without {END}", hint="put it back on a line of its own")
+    return f"{before}{BEGIN}\n{results(report, evidence)}\n{END}{after}"
 
 
 def _narrowed(table: Table, keys: tuple[str, ...]) -> Table:

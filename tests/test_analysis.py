@@ -14,6 +14,7 @@ from analysis import figures, style
 from analysis.definitions import BY_NAME, canonical_metric, metrics_page
 from analysis.frames import HISTORY_COLUMNS, RUN_COLUMNS, Evidence, evidence_from, objective_family, require_complete
 from analysis.pages import figure_page, figure_pages, table_page
+from analysis.readme import BEGIN, END
 from analysis.render import Column, Table, to_csv, to_latex, to_markdown
 from analysis.report import build, differences, draw_page, write, write_figure
 from analysis.tables import build as build_table
@@ -173,6 +174,22 @@ def test_check_accepts_what_was_written_and_names_what_was_changed(tmp_path: Pat
     assert "tables/scores.csv:1: differs" in caught.value.message
     assert "curves.svg: drawn from other data" in caught.value.message
     assert len(differences(report, tmp_path / "nothing")) == len(report.texts) + len(report.figures)
+
+
+def test_the_readme_shows_what_the_committed_records_give(tmp_path: Path) -> None:
+    saved(tmp_path / "results", grid="smoke")
+    page = tmp_path / "README.md"
+    page.write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n", encoding="utf-8")
+    analyze(grid="smoke", results=tmp_path / "results", committed=True)
+    text = page.read_text(encoding="utf-8")
+    assert text.startswith("before\n")
+    assert text.endswith("after\n")
+    assert "old" not in text
+    assert "| rlvr" in text
+    analyze(grid="smoke", results=tmp_path / "results", check=True)
+    page.write_text(text.replace("| rlvr", "| typed", 1), encoding="utf-8")
+    with pytest.raises(RecordMismatch, match=r"README\.md: its results are not what the records give"):
+        analyze(grid="smoke", results=tmp_path / "results", check=True)
 
 
 def test_the_bytes_do_not_hang_on_the_order_of_records(tmp_path: Path) -> None:

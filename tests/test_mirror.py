@@ -47,7 +47,7 @@ def mirrored(tmp_path_factory: pytest.TempPathFactory) -> tuple[Results, list[Re
         mirror.sealed(path, {"objective": f"biased_k{k}"})
     mirror.failed("broken-s0", {"objective": "broken"}, 0, "ValueError: it broke")
     mirror.started("open-s0", {"objective": "open"}, 0)
-    mirror.figures(results.root / "analysis")
+    mirror.figures([results.root / "analysis" / "figures" / "20.png"])
     assert mirror.close("FAILED") == "", (results.root / "mlflow.log").read_text()
     return results, [read_record(path) for path in paths]
 
@@ -93,7 +93,7 @@ def test_artifacts_are_addressed_relative_to_the_server(mirrored: tuple[Results,
     (parent,) = all_runs(client, "tags.`study.kind` = 'grid'")
     scheme, _, path = parent.info.artifact_uri.partition(":/")
     assert scheme == "mlflow-artifacts"
-    assert (mirrored[0].root / "mlartifacts" / path / "figures" / "figures" / "20.png").read_bytes() == b"picture"
+    assert (mirrored[0].root / "mlartifacts" / path / "figures" / "20.png").read_bytes() == b"picture"
     with sqlite3.connect(mirrored[0].database) as database:
         locations = [row[0] for row in database.execute("select artifact_location from experiments where name = 'fake-lab'")]
     assert locations == ["mlflow-artifacts:/fake-lab"]

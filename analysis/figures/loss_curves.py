@@ -176,7 +176,7 @@ def _legend(ax: Axes, row: Row, evidence: Evidence, points: list[CurvePoint]) ->
 
 def _handle(evidence: Evidence, arm: Arm, present: bool) -> Line2D:
     look = look_of(evidence, arm)
-    name = textwrap.fill(look.name, 24) if present else textwrap.fill(f"{look.name} (not run)", 24)
+    name = textwrap.fill(look.name, 24) if present else textwrap.fill(f"{look.name} (not\u00a0run)", 24)
     return Line2D([], [], color=look.colour, linestyle=look.line, linewidth=2.0, label=name)
 
 

@@ -86,11 +86,20 @@ def _sync(results: "Results", grid: "Grid", paths: dict[str, Path]) -> None:
     failed = [(run, json.loads(path.read_bytes())["error"]) for run, path in failures if path.is_file()]
     for run, reason in failed:
         mirror.failed(run.run_id, run.labels, run.seed, reason)
-    mirror.figures((results.root / "analysis").resolve())
+    mirror.figures(_figures(results, grid))
     warning = mirror.close("FAILED" if failed else "FINISHED", timeout=None)
     if warning:
         raise RunFailed(warning, hint="an unreadable database is made anew by: study sync-mlflow --rebuild")
     console.say(f"{grid.name}: {len(runs)} runs mirrored to {results.database}")
+
+
+def _figures(results: "Results", grid: "Grid") -> list[Path]:
+    """The drawn figures of a grid: its numbered pages, or `curves` for a grid without any."""
+    from analysis.pages import figure_pages
+
+    names = [str(page.number) for page in figure_pages(grid.name)] or ["curves"]
+    drawn = [(results.root / "analysis" / "figures" / f"{name}.png").resolve() for name in names]
+    return [path for path in drawn if path.is_file()]
 
 
 def _remove_mirror(results: "Results") -> None:

@@ -10,7 +10,7 @@ import queue
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -67,9 +67,9 @@ class Mirror:
     def failed(self, run_id: str, labels: Mapping[str, str], seed: int, reason: str) -> None:
         self._messages.put({"op": "failed", "run": run_id, "labels": dict(labels), "seed": seed, "reason": reason})
 
-    def figures(self, folder: Path) -> None:
-        """The PNG files below a folder as artifacts of the grid's run."""
-        self._messages.put({"op": "figures", "folder": str(folder)})
+    def figures(self, paths: Sequence[Path]) -> None:
+        """Pictures as artifacts of the grid's run."""
+        self._messages.put({"op": "figures", "paths": [str(path) for path in paths]})
 
     def close(self, status: str, timeout: float | None = 60.0) -> str:
         """Give the grid's run its final status (FINISHED, FAILED or KILLED) and wait for the writer; a warning if that did not work."""

@@ -137,13 +137,13 @@ class GridMirror:
         self.client.set_tag(child, "study.error", reason[:_MAX_TEXT])
         self.client.set_terminated(self._open.pop(run_id), "FAILED")
 
-    def figures(self, folder: Path) -> None:
-        """PNG files copied to where the server looks for the parent's artifacts."""
+    def figures(self, paths: Iterable[Path]) -> None:
+        """Pictures copied to where the server looks for the parent's artifacts."""
         location = self.client.get_run(self.parent).info.artifact_uri.removeprefix("mlflow-artifacts:/")
-        for path in sorted(folder.rglob("*.png")):
-            target = self.results.root / "mlartifacts" / location / "figures" / path.relative_to(folder)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(path, target)
+        folder = self.results.root / "mlartifacts" / location / "figures"
+        folder.mkdir(parents=True, exist_ok=True)
+        for path in paths:
+            shutil.copyfile(path, folder / path.name)
 
     def end(self, status: str) -> None:
         """Whatever is still open was killed; the grid's run gets `status`."""
@@ -178,8 +178,8 @@ def follow(results: Results, messages: Iterable[str]) -> None:
                 mirror.failed(run, labels, seed, reason)
             case {"op": "sealed", "record": path, "labels": labels}:
                 mirror.sealed(read_record(Path(path)), labels)
-            case {"op": "figures", "folder": folder}:
-                mirror.figures(Path(folder))
+            case {"op": "figures", "paths": paths}:
+                mirror.figures(map(Path, paths))
             case {"op": "end", "status": status}:
                 mirror.end(status)
                 mirror = None
