@@ -54,7 +54,7 @@ $(DEV_STAMP): $(LAB_STAMP)
 
 core: $(LAB_STAMP)
 	$(STUDY) run --grid grids/math.yaml --core
-	$(STUDY) analyze --grid grids/math.yaml --core
+	$(STUDY) analyze --grid grids/math.yaml --core --curves
 
 demo: $(LAB_STAMP)
 	$(STUDY) run --grid grids/smoke.yaml

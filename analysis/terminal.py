@@ -6,6 +6,7 @@ from analysis.definitions import BY_NAME
 from analysis.figures.loss_curves import look_of, mean_line
 from analysis.frames import Evidence
 from analysis.style import FAMILY_COLOURS, Look
+from study.spec.grid import LabelledCell
 
 PANELS = ("eval/avg@k", "eval/mean_tokens", "train/student_topk_mass")
 LETTERS = "xo+*#%&@"
@@ -13,10 +14,25 @@ Colour = tuple[int, int, int]
 
 
 def curves(evidence: Evidence, *, width: int, height: int = 13, colour: bool = True, metrics: tuple[str, ...] = PANELS) -> str:
-    """The legend, then one chart per metric. `colour` off for anything that is not a terminal: there each line has a letter of its own."""
-    looks = [look_of(evidence, cell.labels) for cell in evidence.cells]
+    """For each combination of the factors beside the objective: the legend, then one chart per metric.
+
+    `colour` off for anything that is not a terminal: there each line has a letter of its own.
+    """
+    groups: dict[str, list[LabelledCell]] = {}
+    for cell in evidence.cells:
+        title = ", ".join(f"{factor} {level}" for factor, level in cell.labels.items() if factor != "objective")
+        groups.setdefault(title, []).append(cell)
+    lines: list[str] = []
+    for title, cells in groups.items():
+        lines += [f"== {title} =="] if len(groups) > 1 else []
+        lines += _page(evidence, cells, metrics, width, height, colour)
+    return "\n".join(lines)
+
+
+def _page(evidence: Evidence, cells: list[LabelledCell], metrics: tuple[str, ...], width: int, height: int, colour: bool) -> list[str]:
+    looks = [look_of(evidence, cell.labels) for cell in cells]
     legend = "   ".join(_named(look, LETTERS[i % len(LETTERS)], colour) for i, look in enumerate(looks))
-    return "\n".join([legend, *(_chart(evidence, metric, looks, width, height, colour) for metric in metrics)])
+    return [legend, *(_chart(evidence, cells, metric, looks, width, height, colour) for metric in metrics)]
 
 
 def _named(look: Look, letter: str, colour: bool) -> str:
@@ -30,12 +46,14 @@ def _colour(look: Look) -> Colour:
     return (int(look.colour[1:3], 16), int(look.colour[3:5], 16), int(look.colour[5:7], 16))
 
 
-def _chart(evidence: Evidence, metric: str, looks: list[Look], width: int, height: int, colour: bool) -> str:
+def _chart(
+    evidence: Evidence, cells: list[LabelledCell], metric: str, looks: list[Look], width: int, height: int, colour: bool
+) -> str:
     definition = BY_NAME[metric]
     plotext.clear_figure()
     plotext.theme("clear")
     plotext.plot_size(width, height)
-    lines = [mean_line(evidence.series(cell.labels, metric)) for cell in evidence.cells]
+    lines = [mean_line(evidence.series(cell.labels, metric)) for cell in cells]
     for i, (look, line) in enumerate(zip(looks, lines, strict=True)):
         if line:
             steps, values = [step for step, _ in line], [value for _, value in line]

@@ -54,9 +54,9 @@ def analyze(
     _write(report, evidence, target)
     if front:
         readme.rewrite(front, report, evidence)
-    show(report, evidence)
     if curves:
         show_curves(evidence)
+    show(report, evidence)
 
 
 def table(
