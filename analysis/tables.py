@@ -87,6 +87,7 @@ def _score_notes(evidence: Evidence) -> tuple[str, ...]:
     return (
         scope_note(evidence),
         f"Final accuracy: {BY_NAME['score'].formula}; {size}. A seed starts at pretraining; mean and interval are over base students.",
+        "A t-interval over few bases that differ is wide and not cut at 0 and 1; within a base cells are paired, see the verdicts.",
         "Before, Truncated, Unparsed, Tokens, Reverse KL: means over base students. Definitions: docs/metrics.md.",
     )
 

@@ -104,7 +104,7 @@ def _close_mirror(mirror: Mirror | None, summary: Summary) -> None:
         return
     status = "KILLED" if summary.stopped else "FAILED" if summary.failed else "FINISHED"
     console.status("writing the MLflow mirror")
-    warning = mirror.close(status)
+    warning = mirror.close(status, timeout=5.0 if summary.stopped else 60.0)
     if warning:
         console.warn(warning)
 
