@@ -82,6 +82,7 @@ reproduce-figure-%: $(LAB_STAMP)
 	@$(STUDY) reproduce figure $*
 
 ui: $(LAB_STAMP)
+	$(STUDY) sync-mlflow
 	$(BIN)/mlflow ui --host 127.0.0.1 --port $(PORT) --backend-store-uri sqlite:///results/mlflow.db \
 	  --artifacts-destination results/mlartifacts
 

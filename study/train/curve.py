@@ -1,6 +1,5 @@
 """The training curve: at fixed steps, an evaluation on held-out problems beside the means of what was measured since the last point."""
 
-import math
 from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
@@ -11,7 +10,7 @@ from study.data.problems import Problem
 from study.evaluate.sampled import curve_point
 from study.record.seeds import stream
 from study.spec.training import Curve, Sampling
-from study.train.progress import History, Report
+from study.train.progress import History, Report, finite
 
 
 class Window:
@@ -54,7 +53,7 @@ class CurveCallback(TrainerCallback):
                 self.window.add(name, float(logs[key]))
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, model: Any = None, **_: Any) -> None:
-        self.report(self.phase, state.global_step, self.total, self.latest)
+        self.report(self.phase, state.global_step, self.total, finite(self.latest))
 
     # on_log for a step comes after its on_step_end; a point is therefore taken when the next step begins, or when training ends.
     def on_step_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, model: Any = None, **_: Any) -> None:
@@ -68,4 +67,4 @@ class CurveCallback(TrainerCallback):
         metrics = curve_point(model, self.tokenizer, self.problems, self.curve, self.sampling, stream(self.seed, "curve", step))
         self.latest = self.window.take() | metrics
         self.history.add(step, self.latest)
-        self.report(self.phase, step, self.total, {name: v for name, v in self.latest.items() if math.isfinite(v)})
+        self.report(self.phase, step, self.total, finite(self.latest))

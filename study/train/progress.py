@@ -10,6 +10,11 @@ Report = Callable[[str, int, int, dict[str, float]], None]
 Metrics = dict[str, float]
 
 
+def finite(metrics: Metrics) -> Metrics:
+    """What a progress line can show."""
+    return {name: value for name, value in metrics.items() if math.isfinite(value)}
+
+
 class History:
     """Rows of metrics by step, kept as columns; a metric that a row lacks is None, never zero."""
 
@@ -38,7 +43,7 @@ class ProgressCallback(TrainerCallback):
     ) -> None:
         logs = logs or {}
         wanted = {"loss": "train/loss", "grad_norm": "train/grad_norm"}
-        row = {name: float(logs[key]) for key, name in wanted.items() if key in logs and math.isfinite(float(logs[key]))}
+        row = {name: float(logs[key]) for key, name in wanted.items() if key in logs}  # a loss that is not finite is an outcome
         if "loss" in logs:
             self.history.add(state.global_step, row)
-            self.report(self.phase, state.global_step, self.total, row)
+            self.report(self.phase, state.global_step, self.total, finite(row))
