@@ -3,9 +3,12 @@
 from pathlib import Path
 
 import torch
+import transformers
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from study.errors import PrerequisiteError, SpecError
+
+transformers.logging.disable_progress_bar()  # a bar for every folder that is read or written says nothing
 
 
 def load_model(folder: Path | str, *, dtype: torch.dtype = torch.float32) -> PreTrainedModel:

@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
-import transformers
 from transformers import Trainer, TrainingArguments
 from transformers.trainer_callback import PrinterCallback
 
@@ -31,5 +30,4 @@ def arguments(
 def silent(trainer: Trainer) -> Trainer:
     """The same trainer without its own prints; progress is told through callbacks."""
     trainer.remove_callback(PrinterCallback)
-    transformers.logging.disable_progress_bar()
     return trainer
