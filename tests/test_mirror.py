@@ -36,7 +36,6 @@ def make(results: Results, k: int) -> Path:
 @pytest.fixture(scope="module")
 def mirrored(tmp_path_factory: pytest.TempPathFactory) -> tuple[Results, list[Record]]:
     """Two sealed runs, one that failed and one that was still running when the grid was stopped."""
-    pytest.importorskip("mlflow")
     results = Results(tmp_path_factory.mktemp("mirror"))
     paths = [make(results, k) for k in (1, 5)]
     (results.root / "analysis" / "figures").mkdir(parents=True)
