@@ -6,7 +6,7 @@ stays in it as nan or inf: missing and broken are different things.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from analysis.definitions import canonical_metric
+from analysis.revisions import older, older_text, refuse_mixed, split
 from study.errors import IncompleteResults, SpecError
 from study.record.schema import Record
 from study.record.store import read_records
@@ -90,6 +91,7 @@ class Evidence:
     history: pd.DataFrame
     missing: tuple[LabelledRun, ...]
     curve_k: int | None  # samples per problem of the in-training curve
+    older: Mapping[str, str] = field(default_factory=dict[str, str])  # missing run -> how it is recorded under an older revision
     core: bool = False
     reference: str = ""  # the grid as the reader named it: commands on a page must find it again
 
@@ -156,9 +158,11 @@ def evidence_from(
     expected = tuple(grid.runs(seeds=seeds, core=core))
     cells = grid.core_cells if core else grid.cells
     of_run = {run.run_id: cell for run in expected for cell in cells if cell.cell_id == run.cell_id}
-    present = sorted((record for record in records if record.run in of_run), key=lambda record: record.run)
+    present, earlier = split(records, of_run)
+    refuse_mixed(present, grid.name)
     factors = tuple(grid.factors)
     found = {record.run for record in present}
+    missing = tuple(run for run in expected if run.run_id not in found)
     return Evidence(
         grid=grid.name,
         scale=scale,
@@ -168,7 +172,8 @@ def evidence_from(
         all_cells=grid.cells,
         runs=_frame(RUN_COLUMNS, [_run_row(record, of_run[record.run]) for record in present], [f"label.{factor}" for factor in factors]),
         history=_frame(HISTORY_COLUMNS, [row for record in present for row in _history_rows(record, of_run[record.run])]),
-        missing=tuple(run for run in expected if run.run_id not in found),
+        missing=missing,
+        older=older(earlier, missing),
         curve_k=_curve_k(present),
         core=core,
         reference=grid.name if not reference or grid.name in names("grids") else reference,
@@ -185,7 +190,7 @@ def require_complete(evidence: Evidence, source: Path) -> None:
     look = f"; or look at the {len(evidence.runs)} there are: study analyze --grid {evidence.reference} --partial"
     raise IncompleteResults(
         f"{len(evidence.missing)} of {total} runs of grid {evidence.grid} have no record in {source}, "
-        f"the first: {arm_text(first.labels)}, seed {first.seed} ({first.run_id})",
+        f"the first: {arm_text(first.labels)}, seed {first.seed} ({first.run_id}){older_text(evidence.older)}",
         hint=command + (look if len(evidence.runs) else ""),
     )
 

@@ -7,6 +7,7 @@ from typing import Any
 from analysis.definitions import BY_NAME
 from analysis.frames import Evidence, arm_text
 from analysis.render import Column, Table, Value
+from analysis.revisions import older_text
 from study.errors import SpecError
 from study.spec.grid import LabelledCell
 from study.spec.table import Setting, TablePage
@@ -68,7 +69,7 @@ def _page_notes(page: TablePage) -> tuple[str, ...]:
 def scope_note(evidence: Evidence) -> str:
     """Scale, grid and bases: the sentence that stands on every page."""
     bases = len(evidence.bases)
-    missing = f"; {len(evidence.missing)} runs are not there yet" if evidence.missing else ""
+    missing = f"; {len(evidence.missing)} runs are not there yet{older_text(evidence.older)}" if evidence.missing else ""
     return f"{scale_note(evidence)} Grid {evidence.grid}, {len(evidence.run_rows)} runs, {count(bases, 'base student')}{missing}."
 
 

@@ -1,9 +1,12 @@
 """Torch-free stages for the runner's tests: files that depend on recipe, seed and inputs alone, and faults on demand.
 
-Faults are asked for through the environment, as `<kind or task>:<fault>` in STUDY_TEST_FAULT: raise, kill, slow. A fault whose marker file
-(STUDY_TEST_MARKER) exists is over, so that the next execution succeeds. Every build appends its name to STUDY_TEST_LOG.
+Faults are asked for through the environment, as `<kind or task>:<fault>` in STUDY_TEST_FAULT: raise, kill, slow, memory, full, full-rust,
+hang. The place `step` comes after the third of the five steps. A fault whose marker file (STUDY_TEST_MARKER) exists is over, so that the
+next execution succeeds; `slow` and `always-kill` never are. Every build appends its name to STUDY_TEST_LOG. STUDY_TEST_STEP_S: seconds of
+a step.
 """
 
+import errno
 import hashlib
 import json
 import os
@@ -11,7 +14,9 @@ import signal
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
+from study.record.checkpoints import Checkpoints
 from study.runner.execute import Report, Work
 from study.spec.cell import Cell
 from study.spec.data import ArithmeticData
@@ -24,6 +29,7 @@ from study.spec.training import ArithmeticCorpus, Curve, DistillTraining, Optimi
 WORK = Work(build="tests.fake_work:build", evaluate="tests.fake_work:evaluate")
 DATA = ArithmeticData()
 OPTIMISATION = Optimisation(learning_rate=1e-3)
+STEPS = 4
 SAMPLING = Sampling(max_completion_length=8)
 EVALUATION = Evaluation(task="lab_math", data=DATA, k=4, problems=16, sampling=SAMPLING)
 
@@ -58,22 +64,43 @@ def cell(k: int = 1, *, steps: int = 4) -> Cell:
     return Cell(scale="lab", model=model, evaluation=EVALUATION)
 
 
-def build(recipe: Model, seed: int, inputs: Mapping[str, Path], out: Path, report: Report) -> None:
+def build(recipe: Model, seed: int, inputs: Mapping[str, Path], out: Path, report: Report, checkpoints: Checkpoints) -> None:
+    """Five steps, each of which hashes the one before: what they end with shows that none was skipped or done twice."""
     _log(recipe.kind)
     _fault(recipe.kind)
     if isinstance(recipe, DistilledModel):
         _fault(f"distill-k{recipe.objective.k}")
     text = "".join([canonical(recipe), str(seed), *((inputs[role] / "model.safetensors").read_text() for role in sorted(inputs))])
-    (out / "model.safetensors").write_text(hashlib.sha256(text.encode()).hexdigest())
-    steps = list(range(0, 5))
-    for step in steps:
-        report("train", step, 4, {"train/loss": 1.0 / (step + 1)})
+    found = checkpoints.latest()
+    state = json.loads((found / "state.json").read_text()) if found else {"step": -1, "text": text}
+    if found:
+        _log(f"{recipe.kind}-continued")
+    checkpoints.training = True
+    while state["step"] < STEPS:
+        state = {"step": state["step"] + 1, "text": hashlib.sha256(state["text"].encode()).hexdigest()}
+        time.sleep(float(os.environ.get("STUDY_TEST_STEP_S", "0")))
+        report("train", state["step"], STEPS, {"train/loss": 1.0 / (state["step"] + 1)})
+        if checkpoints.due():
+            _checkpoint(out / "made", state, checkpoints)
+        if checkpoints.stop_asked:
+            raise SystemExit(143)
+        if state["step"] == 2:
+            _fault("step")
+    checkpoints.training = False
+    (out / "model.safetensors").write_text(state["text"])
+    steps = list(range(0, STEPS + 1))
     columns = {"step": steps, "eval/avg@2": [0.5, None, 0.25, None, 1 / 3], "train/loss": [None, 1 / 3, 0.1234567, float("nan"), 2.0]}
     (out / "history.json").write_text(json.dumps({"columns": columns}))
     if recipe.kind == "distill":
         completions = [{"step": 0, "prompt": "1 + 1", "completion": "BOX 2", "outcome": "correct"}]
         (out / "evidence.json").write_text(json.dumps({"completions": completions, "repeated_tokens": {"0": [["+", 3]]}, "log_ratio": {}}))
         (out / "cost.json").write_text(json.dumps({"tokens_sampled": 100, "tokens_scored": 50}))
+
+
+def _checkpoint(made: Path, state: dict[str, Any], checkpoints: Checkpoints) -> None:
+    made.mkdir()
+    (made / "state.json").write_text(json.dumps(state))
+    checkpoints.seal(made, state["step"])
 
 
 def evaluate(spec: Evaluation, model_dir: Path, seed: int, out: Path, report: Report) -> None:
@@ -116,12 +143,18 @@ def _fault(place: str) -> None:
     marker = Path(os.environ.get("STUDY_TEST_MARKER", "/nonexistent"))
     if where != place or marker.exists():
         return
-    if fault != "slow":
+    if fault not in ("slow", "always-kill"):
         marker.touch()
     match fault:
-        case "kill":
+        case "kill" | "always-kill":
             os.kill(os.getpid(), signal.SIGKILL)
-        case "slow":
+        case "slow" | "hang":
             time.sleep(30)
+        case "memory":
+            raise MemoryError
+        case "full":
+            raise OSError(errno.ENOSPC, "No space left on device")
+        case "full-rust":
+            raise RuntimeError("Error while serializing: I/O error: No space left on device (os error 28)")
         case _:
             raise ValueError(f"{place} was told to fail")

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 
 from study.record.schema import Cost, Number, Provenance, Record, Score, sealed
 from study.spec.grid import Grid, LabelledRun
-from study.spec.identity import canonical_value
+from study.spec.identity import canonical_value, cell_revisions
 from study.spec.model import DistilledModel
 
 Ends = Callable[[Mapping[str, str], int], tuple[float, float]]  # (labels, seed) -> accuracy before and after
@@ -42,7 +42,8 @@ def record(run: LabelledRun, before: float, after: float, *, k: int = 4, problem
     )  # fmt: skip
     return sealed(
         Record(
-            run=run.run_id, cell=run.cell_id, seed=run.seed, scale="lab", spec=canonical_value(run.cell), stages={}, provenance=PROVENANCE,
+            run=run.run_id, cell=run.cell_id, seed=run.seed, scale="lab", spec=canonical_value(run.cell), stages={},
+            revisions=cell_revisions(run.cell), provenance=PROVENANCE,
             scores={run.cell.evaluation.task: score}, history=history(steps, before, after, collapsed, seed=run.run_id),
             cost={
                 "pretrain": Cost(wall_s=300, core_s=290),

@@ -146,6 +146,7 @@ def test_diagnostics_from_the_definition() -> None:
         "teacher_topk_mass": q.gather(1, ours).sum(-1),
         "topk_overlap": torch.tensor([len(set(a) & set(b)) / 6 for a, b in zip(ours.tolist(), theirs.tolist(), strict=True)]),
         "log_ratio": (q.gather(1, written) / p.gather(1, written)).log()[:, 0],
+        "student_logprob": p.gather(1, written).log()[:, 0],
         "teacher_cut_mass": torch.zeros(N),
         "support_size": torch.full((N,), VOCABULARY),
     }

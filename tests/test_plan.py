@@ -33,7 +33,8 @@ def smoke() -> tuple[LabelledRun, ...]:
 
 def seal(run: LabelledRun, results: Results, wall_s: float = 4.0) -> Path:
     """As much of a record as a plan reads."""
-    record: dict[str, Any] = {"run": run.run_id, "spec": json.loads(canonical(run.cell)), "cost": {"evaluate": {"wall_s": wall_s}}}
+    spec, revisions = json.loads(canonical(run.cell)), identity.cell_revisions(run.cell)
+    record: dict[str, Any] = {"run": run.run_id, "spec": spec, "revisions": revisions, "cost": {"evaluate": {"wall_s": wall_s}}}
     path = results.record(run.run_id)
     path.parent.mkdir(parents=True)
     path.write_text(json.dumps(record | {"seal": seal_of(record)}), encoding="utf-8")
@@ -129,7 +130,18 @@ def test_a_bumped_revision_says_so(results: Results, monkeypatch: pytest.MonkeyP
     monkeypatch.setitem(identity.REVISIONS, "distill", identity.REVISIONS["distill"] + 1)
     planned = make_plan(load_grid("smoke").runs()[:1], results, GUESS).runs[0]
     assert planned.state is State.PENDING
-    assert planned.why == f"recorded under an older revision of a stage ({old.run_id})"
+    assert planned.why == f"recorded under distill revision 1 (now 2): {old.run_id}"
+
+
+def test_a_record_of_schema_1_was_made_under_revision_1(results: Results, monkeypatch: pytest.MonkeyPatch) -> None:
+    old = load_grid("smoke").runs()[0]
+    path = seal(old, results)
+    value = {name: item for name, item in json.loads(path.read_text()).items() if name not in ("revisions", "seal")}
+    value |= {"schema": 1, "cost": {kind: {"wall_s": 1.0} for kind in ("pretrain", "grpo", "distill", "evaluate")}}
+    path.write_text(json.dumps(value | {"seal": seal_of(value)}), encoding="utf-8")
+    monkeypatch.setitem(identity.REVISIONS, "grpo", 3)
+    planned = make_plan(load_grid("smoke").runs()[:1], results, GUESS).runs[0]
+    assert planned.why == f"recorded under grpo revision 1 (now 3): {old.run_id}"
 
 
 def test_a_changed_setting_is_named(smoke: tuple[LabelledRun, ...], results: Results) -> None:

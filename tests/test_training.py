@@ -12,6 +12,7 @@ from study.errors import SpecError
 from study.models.lab import build_model, build_tokenizer
 from study.models.loading import load_model, load_tokenizer, save
 from study.models.sampling import generate
+from study.record.checkpoints import Checkpoints
 from study.spec.data import ArithmeticData
 from study.spec.model import Architecture, BpeTokenizer, DistilledModel, GrpoModel, LabTokenizer, LocalModel, PretrainedLab, SftModel
 from study.spec.objective import PRESETS, Objective
@@ -69,7 +70,7 @@ def weights(folder: Path) -> torch.Tensor:
 
 def run(recipe: Any, inputs: dict[str, Path], out: Path, seed: int = 0) -> Path:
     out.mkdir(parents=True)
-    build(recipe, seed, inputs, out, quiet)
+    build(recipe, seed, inputs, out, quiet, Checkpoints(out.with_name(f"{out.name}-checkpoints")))
     return out
 
 

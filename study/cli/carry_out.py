@@ -9,17 +9,19 @@ from typing import Any
 
 from study.cli import console
 from study.cli.progress import Board, Display, display_for, headline, own_stages, run_name
-from study.errors import RunFailed
+from study.errors import PrerequisiteError, RunFailed
 from study.record.mirror import Mirror
 from study.record.provenance import file_hash
-from study.record.store import Results
+from study.record.store import Results, atomic_write
 from study.runner.execute import RunPlan, Work
 from study.runner.local import LocalEngine
 from study.runner.plan import Plan, State, make_plan
-from study.runner.schedule import Notice, Started, Stopped, Summary, pending_runs, run_grid
+from study.runner.schedule import Engine, Notice, Started, Stopped, Summary, run_grid
 from study.runner.stages import stage_graph
+from study.runner.tasks import pending_runs
 from study.runner.worker import Failed, Finished, tasks_running
 from study.spec.grid import LabelledRun
+from study.spec.profile import Profile
 from study.spec.yaml import experiment_folders
 
 
@@ -32,11 +34,14 @@ def carry_out(
     jobs: int,
     expected_seconds: Mapping[str, float],
     *,
+    profile: Profile | None = None,
     mlflow: bool = True,
 ) -> Summary:
     """Run what is missing. Raises RunFailed after the last run if some failed, Stopped (exit code 130) on Ctrl-C or SIGTERM."""
+    profile = profile or Profile()
+    require_writable(results)
     plans = [RunPlan(run.run_id, run.cell_id, run.cell, run.seed, claims_hash()) for run in runs]
-    pending, sealed = pending_runs(plans, results)  # a corrupt record is named before anything is spent
+    pending, sealed = pending_runs(plans, results, console.warn)
     if not pending:
         console.say(f"nothing to do: all {len(sealed)} runs of {grid} are sealed; next: study analyze --grid {grid}")
         return Summary(sealed_before=sealed)
@@ -52,11 +57,32 @@ def carry_out(
     observer = _Observer(display, mirror, results, runs, own)
     started = time.monotonic()
     try:
-        summary = run_grid(plans, results, LocalEngine(results, work, jobs), observer)
+        summary = run_grid(plans, results, _engine(results, work, jobs, profile), observer, profile)
     finally:
         display.close()
     _close_mirror(mirror, summary)
     return _conclude(summary, runs, grid, time.monotonic() - started)
+
+
+def _engine(results: Results, work: Work, jobs: int, profile: Profile) -> Engine:
+    match profile.engine:
+        case "local":
+            return LocalEngine(results, work, jobs, profile)
+        case "slurm":
+            from study.runner.slurm import SlurmEngine  # needs the extra `slurm`
+
+            return SlurmEngine(results, work, profile)
+
+
+def require_writable(results: Results) -> None:
+    """Refuses a results folder in which nothing can be written, before anything is spent."""
+    for folder in (results.root, results.artifacts, results.scratch or results.root):
+        try:
+            atomic_write(folder / ".writable", b"")
+            (folder / ".writable").unlink(missing_ok=True)
+        except OSError as error:
+            what = f"nothing can be written to {folder}: {error.strerror}"
+            raise PrerequisiteError(what, hint="make it writable, free some space, or choose another folder: --results DIR") from error
 
 
 def _to_do(plan: Plan, jobs: int) -> str:
@@ -118,6 +144,8 @@ def _conclude(summary: Summary, runs: Sequence[LabelledRun], grid: str, seconds:
         console.table(("failed run", "reason"), [(names[run_id], reason) for run_id, reason in summary.failed.items()])
     if summary.stopped:
         raise Stopped("stopped; everything finished is kept", hint=f"continue with the same command: study run --grid {grid} ...")
+    if summary.fatal:
+        raise RunFailed(f"nothing more was started: {summary.fatal.error}", hint=summary.fatal.hint)
     if summary.failed:
         what = f"{len(summary.failed)} of {len(runs)} runs failed"
         raise RunFailed(what, hint="the same command tries them again; their logs: log.txt beside failure.json in runs/ and stages/")

@@ -11,7 +11,7 @@ from study.cli import console
 from study.errors import RecordMismatch
 from study.record.store import Results, read_record
 from study.runner.plan import Plan, State
-from study.runner.schedule import Notice, Started, Tick
+from study.runner.schedule import Left, Notice, Remark, Started, Tick
 from study.runner.stages import StageNode
 from study.runner.worker import Failed, Finished, task_id
 from study.runner.worker import Progress as Advance
@@ -69,8 +69,15 @@ class Board:
             case Failed(task):
                 self._leave(task)
                 self.failed_runs += task in self.runs
-            case Tick():
+            case Left(task):
+                self._began.pop(task, None)
+                self._waiting |= {task} & self._expected.keys()
+            case _:
                 return
+
+    def name(self, task: str) -> str:
+        """A stage that was found damaged and is made again is not in the plan: it goes by its id."""
+        return self.names.get(task, task)
 
     def _leave(self, task: str) -> None:
         self._waiting.discard(task)
@@ -86,12 +93,12 @@ class Board:
     def _rest(self, task: str, speed: float) -> float:
         elapsed, advance = self._now() - self._began[task], self.advance.get(task)
         fraction = advance.done / advance.total if advance and advance.total else 0.0
-        return elapsed * (1 - fraction) / fraction if fraction > 0.05 else max(self._expected[task] * speed - elapsed, 0.0)
+        return elapsed * (1 - fraction) / fraction if fraction > 0.05 else max(self._expected.get(task, 0.0) * speed - elapsed, 0.0)
 
     def line(self, task: str) -> str:
         """evaluate rlvr biased_k1 s0 62/120 eval/avg@2 0.81"""
         advance = self.advance.get(task)
-        return f"{self.names[task]} {advance.done}/{advance.total}{headline(advance.latest)}" if advance else self.names[task]
+        return f"{self.name(task)} {advance.done}/{advance.total}{headline(advance.latest)}" if advance else self.name(task)
 
     def summary(self) -> str:
         failed = f", {self.failed_runs} failed" if self.failed_runs else ""
@@ -121,6 +128,10 @@ class LogDisplay:
         match notice:
             case Finished() | Failed():
                 self._line(outcome_line(notice, self._board, self._results))
+            case Remark(text):
+                self._line(text)
+            case Left(task, why):
+                self._line(f"{self._board.name(task)}: {why}")
             case Tick() if time.monotonic() - self._last >= _HEARTBEAT_S:
                 self._line("; ".join([self._board.summary(), *map(self._board.line, self._board.running)]))
             case _:
@@ -149,25 +160,35 @@ class TerminalDisplay:
         self._board.take(notice)
         match notice:
             case Started(task):
-                self._bars[task] = self._progress.add_task(self._board.names[task], total=None, note="")
+                self._bars[task] = self._progress.add_task(self._board.name(task), total=None, note="")
             case Advance():
                 note = f"{notice.done}/{notice.total} {notice.phase}{headline(notice.latest)}"
                 self._progress.update(self._bars[notice.task], total=notice.total, completed=notice.done, note=note)
             case Finished(task) | Failed(task):
-                line = outcome_line(notice, self._board, self._results)
-                self._progress.console.print(line, markup=False, highlight=False, soft_wrap=True)
-                if task in self._bars:
-                    self._progress.remove_task(self._bars.pop(task))
+                self._print(outcome_line(notice, self._board, self._results))
+                self._remove(task)
+            case Remark(text):
+                self._print(text)
+            case Left(task, why):
+                self._print(f"{self._board.name(task)}: {why}")
+                self._remove(task)
             case Tick():
                 done = self._board.sealed_runs + self._board.failed_runs
                 self._progress.update(self._grid, completed=done, note=self._board.summary())
+
+    def _print(self, line: str) -> None:
+        self._progress.console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+    def _remove(self, task: str) -> None:
+        if task in self._bars:
+            self._progress.remove_task(self._bars.pop(task))
 
     def close(self) -> None:
         self._progress.stop()
 
 
 def outcome_line(notice: Finished | Failed, board: Board, results: Results) -> str:
-    name = board.names[notice.task]
+    name = board.name(notice.task)
     match notice:
         case Failed():
             return f"FAILED  {name}: {notice.error}"

@@ -63,11 +63,11 @@ def _scores(record: "Record | None") -> str:
 
 
 def _agreement(committed: "Record | None", now: "Record | None") -> str:
-    from study.record.schema import content
+    from study.record.schema import same_content
 
     if committed is None or now is None:
         return "nothing to compare"
-    if content(committed) == content(now):
+    if same_content(committed, now):
         return "equal, byte for byte"
     then, here = committed.provenance, now.provenance
     other = [name for name in ("code", "packages", "python", "platform") if getattr(then, name) != getattr(here, name)]

@@ -16,6 +16,7 @@ def run(
     seeds: Annotated[str | None, typer.Option(help="Only these seeds, e.g. 0,1 or 0-4.")] = None,
     core: Annotated[bool, typer.Option("--core", help="Only the grid's core cells and seeds.")] = False,
     jobs: Annotated[int | None, typer.Option(min=1, help="Processes at once; one per core by default.")] = None,
+    profile: Annotated[str | None, typer.Option(help="The machine: a page of profiles/ or its name, e.g. cluster.")] = None,
     results: Annotated[Path, typer.Option(help="The results folder.")] = Path("results"),
     no_mlflow: Annotated[bool, typer.Option("--no-mlflow", help="Do not mirror to MLflow.")] = False,
 ) -> None:
@@ -25,14 +26,16 @@ def run(
     from study.runner.execute import Work
     from study.runner.plan import make_plan
     from study.spec.grid import load_grid
+    from study.spec.profile import load_profile
 
-    page = load_grid(grid, scale)
+    page, machine = load_grid(grid, scale), load_profile(profile)
     runs = page.runs(seeds=parse_seeds(seeds), core=core, only=only)
-    folder = Results(results)
+    folder, at_once = Results.of(results, machine), processes(jobs or machine.jobs)
     if dry_run:
-        show_plan(page, make_plan(runs, folder, page.scale.expected_seconds), processes(jobs))
+        show_plan(page, make_plan(runs, folder, page.scale.expected_seconds), at_once)
         return
-    carry_out(runs, folder, Work(), page.name, page.scale.name, processes(jobs), page.scale.expected_seconds, mlflow=not no_mlflow)
+    expected = page.scale.expected_seconds
+    carry_out(runs, folder, Work(), page.name, page.scale.name, at_once, expected, profile=machine, mlflow=not no_mlflow)
 
 
 def status(results: Annotated[Path, typer.Option(help="The results folder.")] = Path("results")) -> None:

@@ -16,7 +16,10 @@ Report = Callable[[str, int, int, dict[str, float]], None]
 
 
 def evaluate(spec: Evaluation, model_dir: Path, seed: int, out: Path, report: Report) -> None:
-    """Writes evaluation.json: the settings, and for each problem how many of its k samples were correct, truncated, unparsed."""
+    """Writes evaluation.json: the settings, and for each problem how many of its k samples were correct, truncated, unparsed.
+
+    tokens_sampled: tokens generated for all of that, the greedy answers included.
+    """
     model, tokenizer = load_model(model_dir), load_tokenizer(model_dir)
     problems = load(spec.data, "held_out")[: spec.problems]
     report("evaluate", 0, 2, {})
@@ -27,6 +30,7 @@ def evaluate(spec: Evaluation, model_dir: Path, seed: int, out: Path, report: Re
     content = {
         "task": spec.task, "k": spec.k, "n": len(problems), "grader": GRADER, **spec.sampling.model_dump(),
         f"avg@{spec.k}": result.accuracy, "avg@1_greedy": summarise(greedy)["accuracy"], "mean_tokens": result.mean_tokens,
+        "tokens_sampled": result.num_tokens + sum(len(g.completion.ids) for row in greedy for g in row),
         "problem_ids": result.problem_ids,
         **{f"{name}_counts": result.counts(Outcome(name)) for name in ("correct", "truncated", "unparsed")},
     }  # fmt: skip

@@ -42,7 +42,11 @@ class TaskResult:
     outcomes: tuple[tuple[Outcome, ...], ...]  # [P][S]
     completions: tuple[tuple[str, ...], ...]  # [P][S], text without special tokens
     accuracy: float
-    mean_tokens: float  # over all P x S completions, the end token included
+    num_tokens: int  # of all P x S completions, the end tokens included
+
+    @property
+    def mean_tokens(self) -> float:
+        return self.num_tokens / sum(map(len, self.completions))
 
     def counts(self, outcome: Outcome) -> list[int]:
         """How many of each problem's samples had this outcome, [P]."""
@@ -140,7 +144,7 @@ def _task_result(problems: Sequence[Problem], samples: list[dict[str, Any]], acc
         outcomes=tuple(tuple(sample["filtered_resps"][0]) for sample in by_position),
         completions=tuple(tuple(map(str, row)) for row in drawn),
         accuracy=float(accuracy),
-        mean_tokens=sum(lengths) / len(lengths),
+        num_tokens=sum(lengths),
     )
 
 

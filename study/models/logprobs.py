@@ -96,6 +96,7 @@ def _diagnostics(student_NV: Tensor, teacher_NV: Tensor, tokens_N: Tensor, k: in
 
     reverse_kl: KL(student || teacher), exact, unclamped. *_entropy: in nats. student_topk_mass, teacher_topk_mass: each side's mass on
     S_S. topk_overlap: |S_S and S_T| / k. log_ratio: log p_T(y) - log p_S(y) of the token written (the token's advantage).
+    student_logprob: log p_S(y).
     """
     student_ids_NK, teacher_ids_NK = top_ids(student_NV, k), top_ids(teacher_NV, k)
     student_NV, teacher_NV = logprobs(student_NV), logprobs(teacher_NV)
@@ -109,6 +110,7 @@ def _diagnostics(student_NV: Tensor, teacher_NV: Tensor, tokens_N: Tensor, k: in
         "teacher_topk_mass": measure.support_mass(teacher_NV, student_ids_NK),
         "topk_overlap": measure.overlap(student_ids_NK, teacher_ids_NK),
         "log_ratio": log_ratio_NV.gather(-1, tokens_N.unsqueeze(-1)).squeeze(-1),
+        "student_logprob": student_NV.gather(-1, tokens_N.unsqueeze(-1)).squeeze(-1),
     }
 
 

@@ -3,22 +3,28 @@
 seal = sha256 of the canonical JSON (sorted keys, no spaces, no NaN) of everything else. It detects corruption, not forgery.
 
 What may differ between two executions of one run (`content` leaves it out): `provenance` (code, packages, platform, times), the seconds in
-`cost` and the seal over them. All the rest - spec, stages, scores with their per-problem counts, history, completions, token counts - is
-compared byte for byte.
+`cost`, the seal over them and the schema version. All the rest - spec, stages, scores with their per-problem counts, history, completions,
+token counts - is compared byte for byte; what an older schema did not hold (guard, tokens of the evaluation) where both records have it.
+
+Schema 2 added `revisions`, `guard`, the status `collapsed` and the evaluation's tokens. `study/record/upgrade.py` reads older records.
 """
 
 import hashlib
 import json
-from typing import Annotated, Any, Literal
+import re
+from typing import Annotated, Any, Literal, cast
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, Strict, model_validator
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 MAX_RECORD_BYTES = 12_000
 
 Number = int | float | Literal["nan", "inf", "-inf"]  # JSON has no NaN; a diverged loss is an outcome and keeps its name
 Measured = Number | None  # null = not measured at this step
 Digits = Annotated[str, Field(pattern=r"^[0-9a-z]*$")]  # one base-36 digit per problem
+Pair = Annotated[tuple[str, int], Strict(False)]  # a list of two in JSON
+
+_SEAL = re.compile(rb'"seal":"([0-9a-f]{64})",')  # quotes inside a text are escaped, so this can only be a key
 
 
 class Sealed(BaseModel):
@@ -85,26 +91,47 @@ class Cost(Sealed):
     tokens_scored: int = Field(default=0, ge=0)
 
 
-class Record(Sealed):
-    """One run, finished. `trimmed` names the rules that shortened evidence to fit 12 kB (`study/record/assemble.py`)."""
+class Guard(Sealed):
+    """What the online detectors saw. alarms: detector -> first step; fell_at: the step at which sampled accuracy fell."""
 
-    schema_version: Literal[1] = Field(default=SCHEMA_VERSION, alias="schema")
+    policy: Literal["observe", "stop"]
+    alarms: dict[str, int] = {}
+    stopped_at: int | None = None
+    fell_at: int | None = None
+
+
+class Record(Sealed):
+    """One run, finished. `trimmed` names the rules that shortened evidence to fit 12 kB (`study/record/assemble.py`).
+
+    revisions: stage kind -> revision of its code's numbers, `evaluate` included. collapsed_at: the step at which the guard stopped.
+    """
+
+    schema_version: Literal[2] = Field(default=SCHEMA_VERSION, alias="schema")
     run: str
     cell: str
     seed: int
     scale: str
-    status: Literal["completed"] = "completed"
+    status: Literal["completed", "collapsed"] = "completed"
+    collapsed_at: int | None = None
     spec: dict[str, Any]
     stages: dict[str, str]
+    revisions: dict[str, int]
     provenance: Provenance
     scores: dict[str, Score]
     history: dict[str, list[Measured]]
     completions: list[Completion] = []
-    repeated_tokens: dict[str, list[tuple[str, int]]] = {}
+    repeated_tokens: dict[str, list[Pair]] = {}
     log_ratio: dict[str, Any] = {}
+    guard: Guard | None = None
     cost: dict[str, Cost]
     trimmed: list[str] = []
     seal: str = ""
+
+    @model_validator(mode="after")
+    def _check_status(self) -> "Record":
+        if (self.status == "collapsed") != (self.collapsed_at is not None):
+            raise ValueError("a collapsed run, and no other, says at which step (collapsed_at)")
+        return self
 
     @model_validator(mode="after")
     def _check_history(self) -> "Record":
@@ -143,8 +170,38 @@ def record_bytes(record: Record) -> bytes:
     return (canonical_json(record.model_dump(mode="json")) + "\n").encode()
 
 
-def content(record: Record) -> bytes:
-    """What two executions of one run must agree on, byte for byte: all but `provenance`, `seal` and the seconds in `cost`."""
-    value = record.model_dump(mode="json", exclude={"provenance", "seal"})
+def seal_matches(data: bytes) -> bool:
+    """Whether the bytes of a record's file carry their own seal.
+
+    A file is written in canonical JSON: without its seal and newline its bytes are what the seal was taken over. Read so, nothing is
+    parsed or spelled again. A file spelled in another way, by another tool, is compared by its value.
+    """
+    found = _SEAL.search(data)
+    if found and hashlib.sha256(data[: found.start()] + data[found.end() :].rstrip()).hexdigest() == found[1].decode():
+        return True
+    value: Any = json.loads(data)
+    return isinstance(value, dict) and value.get("seal") == seal_of(cast(dict[str, Any], value))
+
+
+def content(record: Record, other: Record | None = None) -> bytes:
+    """What two executions of one run must agree on, byte for byte; the module says what is left out.
+
+    other: the record it will be compared with; None = one of the same schema.
+    """
+    both = (record, record if other is None else other)
+    left_out = {"provenance", "seal", "schema_version"} | ({"guard"} if any(one.guard is None for one in both) else set())
+    value = record.model_dump(mode="json", exclude=left_out)
     value["cost"] = {kind: {k: v for k, v in cost.items() if not k.endswith("_s")} for kind, cost in value["cost"].items()}
+    if any(not _evaluation_tokens(one) for one in both):
+        value["cost"].get("evaluate", {}).pop("tokens_sampled", None)
     return canonical_json(value).encode()
+
+
+def same_content(one: Record, other: Record) -> bool:
+    """Whether two executions of one run agree in everything that both schemas hold."""
+    return content(one, other) == content(other, one)
+
+
+def _evaluation_tokens(record: Record) -> int:
+    """0 in records of schema 1, which did not count them."""
+    return record.cost["evaluate"].tokens_sampled if "evaluate" in record.cost else 0

@@ -1,8 +1,11 @@
 """The results folder: its layout, atomic writes, reading records back. Done means sealed: nothing is done because a folder exists.
 
-results/artifacts/<stage id>/        a stage's files and, written last, stage.json; <stage id>.partial-<pid>/ while it is built
+results/artifacts/<stage id>/        a stage's files and, written last, stage.json; <stage id>.partial-<owner>/ while it is built
+results/checkpoints/<stage id>/      step-<n>/: what an unfinished stage continues from
 results/stages/<stage id>/           log.txt, status.json while it runs, failure.json
 results/runs/<run id>/               record.json; log.txt, status.json, failure.json likewise
+results/claims/<task>~<n>            which process makes a task (study/runner/claims.py)
+results/quarantine/                  what was found damaged, moved aside and made again
 results/records/<run id>.json        committed evidence: written by `study publish` alone, never a reason to skip a run
 """
 
@@ -11,23 +14,43 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
 from study.errors import RecordMismatch
-from study.record.schema import MAX_RECORD_BYTES, Record, record_bytes, seal_of
+from study.record.owner import owner
+from study.record.schema import MAX_RECORD_BYTES, Record, record_bytes, seal_matches, seal_of
+from study.record.upgrade import NewerSchema, record_of
+
+if TYPE_CHECKING:
+    from study.spec.profile import Profile
 
 
 @dataclass(frozen=True)
 class Results:
-    """Where things lie below one results folder."""
+    """Where things lie below one results folder. artifacts_root: another place for artifacts; scratch: for artifacts being written."""
 
     root: Path
+    artifacts_root: Path | None = None
+    scratch: Path | None = None
+
+    @classmethod
+    def of(cls, root: Path, profile: "Profile") -> "Results":
+        """The folder with the places that a profile names."""
+        return cls(root, *(Path(place).expanduser() if place else None for place in (profile.artifacts, profile.scratch)))
 
     @property
     def artifacts(self) -> Path:
-        return self.root / "artifacts"
+        return self.artifacts_root or self.root / "artifacts"
+
+    @property
+    def claims(self) -> Path:
+        return self.root / "claims"
+
+    @property
+    def quarantine(self) -> Path:
+        return self.root / "quarantine"
 
     @property
     def runs(self) -> Path:
@@ -44,8 +67,11 @@ class Results:
     def artifact(self, stage_id: str) -> Path:
         return self.artifacts / stage_id
 
-    def partial(self, stage_id: str, pid: int) -> Path:
-        return self.artifacts / f"{stage_id}.partial-{pid}"
+    def partial(self, stage_id: str, owner: str) -> Path:
+        return (self.scratch or self.artifacts) / f"{stage_id}.partial-{owner}"
+
+    def checkpoints(self, stage_id: str) -> Path:
+        return self.root / "checkpoints" / stage_id
 
     def run(self, run_id: str) -> Path:
         return self.runs / run_id
@@ -60,7 +86,7 @@ class Results:
 def atomic_write(path: Path, data: bytes) -> None:
     """All of `data` or nothing: temporary file beside it, fsync, rename, fsync of the folder."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name}.{owner()}.tmp")
     try:
         with temporary.open("wb") as handle:
             handle.write(data)
@@ -96,12 +122,17 @@ def write_record(path: Path, record: Record) -> None:
 
 
 def read_record(path: Path) -> Record:
-    """The record in `path`, its seal checked; RecordMismatch names the file and what to do when it is not what was written."""
+    """The record in `path`, its seal checked, of this schema or an older one.
+
+    RecordMismatch names the file and what to do when it is not what was written; NewerSchema when it is, by a later version.
+    """
     try:
-        value: dict[str, Any] = json.loads(path.read_bytes())
-        if not isinstance(value, dict) or value.get("seal") != seal_of(value):  # pyright: ignore[reportUnnecessaryIsInstance]
+        data = path.read_bytes()
+        if not seal_matches(data):
             raise ValueError("its content does not match its seal")
-        record = Record.model_validate_json(json.dumps(value))
+        record = record_of(json.loads(data))
+    except NewerSchema as error:
+        raise NewerSchema(f"{path}: {error.message}", hint=error.hint) from error
     except ValidationError as error:
         first = error.errors()[0]
         raise _corrupt(path, f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from error

@@ -1,62 +1,96 @@
-"""Stage artifacts: a folder whose manifest `stage.json` is written last, before the folder gets its name by rename.
+"""Stage artifacts: sealed folders with the manifest `stage.json`; and what keeps a results folder in order around them.
 
-A folder is an artifact if its manifest is there and every file has the hash written in it. Otherwise it is refused with the command that
-removes it: a changed input must not flow into a result, and nothing of the user's is deleted unasked.
+A damaged artifact is moved to `quarantine/` and made again: a changed input must not flow into a result, and nothing of the user's is
+deleted unasked. `drop_weights` (profile: keep none) leaves history and manifest; a stage that needs the weights has them made again.
 """
 
+import contextlib
 import hashlib
-import json
-import os
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from study.errors import PrerequisiteError, RecordMismatch
+from study.record import folders
+from study.record.owner import alive, is_owner, owner
 from study.record.provenance import file_hash
-from study.record.store import Results, sync_folder, write_json
+from study.record.store import Results, write_json
+from study.runner.claims import holder
 from study.runner.stages import Ready
 from study.spec.model import HubModel, LocalModel
 
 MANIFEST = "stage.json"
+WEIGHTS = (".safetensors", ".safetensors.index.json")
+
+
+class Damaged(RecordMismatch):
+    """An artifact that is not what was sealed. `stage`: its id."""
+
+    def __init__(self, stage: str, error: RecordMismatch) -> None:
+        super().__init__(error.message, hint=error.hint)
+        self.stage = stage
 
 
 def seal_artifact(partial: Path, target: Path, manifest: dict[str, Any]) -> None:
-    """Hash the files of `partial`, write the manifest, fsync, rename to `target`. If another process was first, its artifact stays."""
-    files = {path.relative_to(partial).as_posix(): path for path in _files(partial)}
-    for path in files.values():
-        _sync_file(path)
-    write_json(partial / MANIFEST, {**manifest, "files": {name: file_hash(path) for name, path in sorted(files.items())}})
-    try:
-        partial.rename(target)
-    except OSError:
-        if not (target / MANIFEST).is_file():
-            raise
+    """Seal `partial` as `target`. Weights that were dropped there give way; an artifact that another process made first stays."""
+    if target.parent != partial.parent:  # built on a node's own disk: a rename cannot cross file systems
+        near = target.parent / partial.name
+        shutil.copytree(partial, near)
         shutil.rmtree(partial)
-    sync_folder(target.parent)
+        partial = near
+    if is_dropped(target):
+        shutil.rmtree(target)
+    folders.seal_folder(partial, target, manifest, MANIFEST)
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
-    """The manifest of an artifact; RecordMismatch when it is missing or unreadable."""
+    """The manifest of an artifact; Damaged when it is missing or unreadable."""
     try:
-        manifest: Any = json.loads((folder / MANIFEST).read_bytes())
-    except (OSError, ValueError) as error:
-        raise _refused(folder, f"its manifest {MANIFEST} is missing or unreadable") from error
-    if not isinstance(manifest, dict) or manifest.get("id") != folder.name or not isinstance(manifest.get("files"), dict):
-        raise _refused(folder, f"its manifest {MANIFEST} is not that of {folder.name}")
+        manifest = folders.read_manifest(folder, MANIFEST)
+        if manifest.get("id") != folder.name:
+            raise folders.refused(folder, f"its manifest {MANIFEST} is not that of {folder.name}")
+    except RecordMismatch as error:
+        raise Damaged(folder.name, error) from error
     return manifest
 
 
 def verify_artifact(folder: Path) -> dict[str, Any]:
     """The manifest, after every file it names was found with its hash."""
     manifest = read_manifest(folder)
-    for name, digest in manifest["files"].items():
-        path = folder / name
-        if not path.is_file():
-            raise _refused(folder, f"{name} is missing")
-        if file_hash(path) != digest:
-            raise _refused(folder, f"{name} has changed since it was written")
+    try:
+        folders.verify_folder(folder, MANIFEST)
+    except RecordMismatch as error:
+        raise Damaged(folder.name, error) from error
     return manifest
+
+
+def is_made(folder: Path) -> bool:
+    """Whether an artifact with its weights seems to be there; its hashes are checked where it is used."""
+    return (folder / MANIFEST).is_file() and not is_dropped(folder)
+
+
+def is_dropped(folder: Path) -> bool:
+    return (folder / "dropped.json").is_file()
+
+
+def drop_weights(folder: Path) -> None:
+    """Remove the weights of an artifact whose runs are sealed. Killed in between, it is still known as dropped."""
+    weights = [path for path in folder.rglob("*") if path.name.endswith(WEIGHTS)]
+    write_json(folder / "dropped.json", {"files": sorted(path.relative_to(folder).as_posix() for path in weights)})
+    for path in weights:
+        path.unlink(missing_ok=True)
+
+
+def quarantine(path: Path, results: Results) -> Path | None:
+    """Move a damaged artifact or record aside; its new place, or None when another process has just done it."""
+    name = path.parent.name if path.name == "record.json" else path.name
+    results.quarantine.mkdir(parents=True, exist_ok=True)
+    number = 1 + max((int(p.name.rpartition("~")[2]) for p in results.quarantine.glob(f"{name}~*")), default=0)
+    target = results.quarantine / f"{name}~{number}"
+    with contextlib.suppress(FileNotFoundError):
+        path.rename(target)
+        return target
+    return None
 
 
 def resolve_model(model: Ready) -> Path:
@@ -86,33 +120,36 @@ def weights_digest(folder: Path) -> str:
 
 
 def sweep_partials(results: Results) -> None:
-    """Remove what killed workers of this machine left: partial folders and temporary files whose process is gone."""
-    for path in [*results.artifacts.glob("*.partial-*"), *results.runs.glob("*/*.partial-*")]:
-        if not _alive(int(path.name.rpartition("-")[2])):
-            shutil.rmtree(path)
-    for path in [*results.runs.glob("*/.*.tmp"), *results.root.glob("stages/*/.*.tmp")]:
-        if not _alive(int(path.name.split(".")[-2])):
+    """Remove what dead processes left: partial folders, temporary files, claims.
+
+    A partial folder of another host goes when nobody claims its task any more: its writer held a claim as long as the folder was its own.
+    """
+    for path in [*_partials(results), *results.runs.glob("*/evaluation.partial-*")]:
+        task, _, name = path.name.rpartition(".partial-")
+        if _abandoned(name, results, path.parent.name if task == "evaluation" else task):
+            shutil.rmtree(path, ignore_errors=True)
+    for path in [*results.root.glob("*/*/.*.tmp"), *results.claims.glob(".*.tmp")]:
+        if not _alive(path.name.split(".")[-2]):
             path.unlink(missing_ok=True)
+    for path in results.claims.glob("*~*"):
+        with contextlib.suppress(FileNotFoundError):
+            if alive_or_unknown(path.read_text().strip()) is False:
+                path.unlink()
 
 
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
+def alive_or_unknown(name: str) -> bool | None:
+    return alive(name) if is_owner(name) else None
 
 
-def _files(folder: Path) -> Iterator[Path]:
-    return (path for path in sorted(folder.rglob("*")) if path.is_file() and path.name != MANIFEST)
+def _partials(results: Results) -> list[Path]:
+    places = {results.artifacts, results.scratch or results.artifacts}
+    return [path for place in sorted(places) for path in place.glob("*.partial-*")]
 
 
-def _sync_file(path: Path) -> None:
-    with path.open("rb") as handle:
-        os.fsync(handle.fileno())
+def _abandoned(name: str, results: Results, task: str) -> bool:
+    known = alive_or_unknown(name)
+    return known is False or (known is None and holder(results.claims, task) is None)
 
 
-def _refused(folder: Path, reason: str) -> RecordMismatch:
-    return RecordMismatch(f"stage artifact {folder}: {reason}", hint=f"remove it and run the grid again: rm -r {folder}")
+def _alive(name: str) -> bool:
+    return name == owner() or alive_or_unknown(name) is not False

@@ -1,12 +1,11 @@
 """One stage, one run: the only long story. Both are functions of ids, folders and two callables; they know no process, queue or screen.
 
-Stage: check its inputs -> build into <id>.partial-<pid> -> manifest with the hashes of its files, last -> rename.
-Run: check its model -> evaluate into evaluation.partial-<pid> -> assemble, seal and write the record, last.
-Killed anywhere, the next execution starts the step again and finds nothing half-written that counts as done.
+Stage: check its inputs -> build into <id>.partial-<owner>, from the last checkpoint if there is one -> manifest with the hashes of its
+files, last -> rename. Run: check its model -> evaluate into evaluation.partial-<owner> -> assemble, seal and write the record, last.
+Killed anywhere, the next execution continues and finds nothing half-written that counts as done.
 """
 
 import json
-import os
 import resource
 import shutil
 import time
@@ -20,9 +19,11 @@ from typing import Any
 from study.errors import PrerequisiteError
 from study.record import provenance
 from study.record.assemble import assemble, score
+from study.record.checkpoints import Checkpoints
+from study.record.owner import owner
 from study.record.schema import Cost, Provenance, Record
 from study.record.store import Results, write_record
-from study.runner.artifacts import read_manifest, resolve_model, seal_artifact, verify_artifact
+from study.runner.artifacts import Damaged, is_dropped, quarantine, read_manifest, resolve_model, seal_artifact, verify_artifact
 from study.runner.stages import Ready, StageNode, stage_graph, stages_by_role
 from study.spec.cell import Cell
 from study.spec.evaluation import Evaluation
@@ -30,7 +31,7 @@ from study.spec.identity import REVISIONS, canonical
 from study.spec.model import Model
 
 Report = Callable[[str, int, int, dict[str, float]], None]  # phase, done, total, latest metrics
-Build = Callable[[Model, int, Mapping[str, Path], Path, Report], None]
+Build = Callable[[Model, int, Mapping[str, Path], Path, Report, Checkpoints], None]
 Evaluate = Callable[[Evaluation, Path, int, Path, Report], None]
 
 LAB_PACKAGES = ("torch", "transformers", "trl", "datasets", "lm_eval")
@@ -80,22 +81,29 @@ def load(entry: str) -> Any:
         raise PrerequisiteError(f"running needs the package {error.name}", hint=hint) from error
 
 
-def execute_stage(node: StageNode, results: Results, work: Work, report: Report) -> Path:
-    """Make the artifact of `node`, or verify the one that is there."""
+def execute_stage(node: StageNode, results: Results, work: Work, report: Report, checkpoints: Checkpoints | None = None) -> Path:
+    """Make the artifact of `node`, or verify the one that is there; a damaged one is moved aside. Raises Damaged for a damaged input."""
     target = results.artifact(node.id)
-    if target.exists():
-        verify_artifact(target)
-        return target
-    inputs = _input_folders(node, results)
-    partial = _fresh(results.partial(node.id, os.getpid()))
+    checkpoints = checkpoints or Checkpoints(results.checkpoints(node.id))
+    if target.exists() and not is_dropped(target):
+        try:
+            verify_artifact(target)
+            checkpoints.clear()  # killed after the seal
+            return target
+        except Damaged:
+            quarantine(target, results)
     clock = Clock()
+    checkpoints.clock = clock.read
+    inputs = _input_folders(node, results)
+    partial = _fresh(results.partial(node.id, owner()))
     build: Build = load(work.build)
     try:
-        build(node.recipe, node.seed, inputs, partial, report)
-        seal_artifact(partial, target, _manifest(node, clock))
+        build(node.recipe, node.seed, inputs, partial, report, checkpoints)
+        seal_artifact(partial, target, _manifest(node, clock, checkpoints.spent()))
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise
+    checkpoints.clear()
     return target
 
 
@@ -103,7 +111,7 @@ def execute_run(run: RunPlan, results: Results, work: Work, report: Report) -> R
     """Evaluate the model of a run whose stages are made and write its record."""
     nodes = stage_graph(run.cell.model, run.seed)
     model_dir = _model_folder(run.cell.model, nodes, results)
-    partial = _fresh(results.run(run.run_id) / f"evaluation.partial-{os.getpid()}")
+    partial = _fresh(results.run(run.run_id) / f"evaluation.partial-{owner()}")
     clock = Clock()
     evaluate: Evaluate = load(work.evaluate)
     try:
@@ -147,7 +155,8 @@ def _model_folder(model: Model, nodes: tuple[StageNode, ...], results: Results) 
     return folder
 
 
-def _manifest(node: StageNode, clock: Clock) -> dict[str, Any]:
+def _manifest(node: StageNode, clock: Clock, before: Mapping[str, float]) -> dict[str, Any]:
+    """Seconds are those of every attempt up to the checkpoint that the next one continued from, and of the last one."""
     return {
         "id": node.id,
         "kind": node.kind,
@@ -156,7 +165,7 @@ def _manifest(node: StageNode, clock: Clock) -> dict[str, Any]:
         "revision": REVISIONS[node.kind],
         "inputs": dict(node.inputs),
         "steps": node.steps,
-        **clock.read(),
+        **{name: round(value + before.get(name, 0.0), 3) for name, value in clock.read().items()},
         "started": clock.started,
         "code": provenance.code_hash(),
         "packages": provenance.packages(),
@@ -166,17 +175,23 @@ def _manifest(node: StageNode, clock: Clock) -> dict[str, Any]:
 def _assemble(run: RunPlan, nodes: tuple[StageNode, ...], results: Results, evaluation: dict[str, Any], clock: Clock) -> Record:
     folders = [results.artifact(node.id) for node in nodes]
     manifests = [read_manifest(folder) for folder in folders]
-    history, evidence = ({}, {}) if not folders else (_read_json(folders[-1] / name, {}) for name in ("history.json", "evidence.json"))
+    left = ("history.json", "evidence.json", "guard.json")
+    history, evidence, guard = (_read_json(folders[-1] / name, {}) if folders else {} for name in left)
+    stopped_at = guard.get("stopped_at")
     fields: dict[str, Any] = {
         "run": run.run_id,
         "cell": run.cell_id,
         "seed": run.seed,
         "scale": run.cell.scale,
+        "status": "completed" if stopped_at is None else "collapsed",
+        "collapsed_at": stopped_at,
         "spec": json.loads(canonical(run.cell)),
         "stages": stages_by_role(run.cell.model, run.seed),
+        "revisions": {manifest["kind"]: manifest["revision"] for manifest in manifests} | {"evaluate": REVISIONS["evaluate"]},
         "provenance": _provenance(run, manifests, clock),
         "scores": {evaluation["task"]: score(evaluation)},
-        "cost": _costs(folders, manifests, clock),
+        "guard": {key: guard[key] for key in ("policy", "alarms", "stopped_at", "fell_at")} if guard else None,
+        "cost": _costs(folders, manifests, clock, int(evaluation.get("tokens_sampled", 0))),
     }
     return assemble(fields, history.get("columns", {}), evidence)
 
@@ -195,10 +210,10 @@ def _provenance(run: RunPlan, manifests: list[dict[str, Any]], clock: Clock) -> 
     )
 
 
-def _costs(folders: list[Path], manifests: list[dict[str, Any]], clock: Clock) -> dict[str, Cost]:
+def _costs(folders: list[Path], manifests: list[dict[str, Any]], clock: Clock, tokens_evaluated: int) -> dict[str, Cost]:
     """Sums by stage kind: a run with two pretrained models has one entry `pretrain` for both."""
     seconds = clock.read()
-    costs = {"evaluate": Cost(wall_s=seconds["wall_s"], core_s=seconds["core_s"])}
+    costs = {"evaluate": Cost(wall_s=seconds["wall_s"], core_s=seconds["core_s"], tokens_sampled=tokens_evaluated)}
     for folder, manifest in zip(folders, manifests, strict=True):
         tokens = _read_json(folder / "cost.json", {})
         before = costs.get(manifest["kind"], Cost(wall_s=0.0, core_s=0.0))

@@ -6,7 +6,6 @@ does not fit any more has another id: it is found by its slug and seed, and comp
 """
 
 import json
-import re
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,16 +14,18 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from study.record.schema import seal_of
+from study.record.revisions import recorded_under, same_settings, slug_and_seed
+from study.record.schema import seal_matches
 from study.record.store import Results
-from study.runner.artifacts import MANIFEST
+from study.record.upgrade import upgraded
+from study.runner.artifacts import MANIFEST, is_made
 from study.runner.durations import Durations, measured_durations
 from study.runner.stages import StageNode, stage_graph
 from study.spec.cell import Cell
 from study.spec.grid import LabelledRun
-from study.spec.identity import canonical, canonical_value
+from study.spec.identity import canonical_value
 
-_RUN_NAME = re.compile(r"(?P<slug>.+)-[0-9a-f]{8}-s(?P<seed>[0-9]+)")
+_READ = ("schema", "run", "spec", "cost", "revisions")  # what a plan needs of a record; the rest is let go at once
 
 
 class State(StrEnum):
@@ -112,7 +113,7 @@ def _needed(graph: tuple[StageNode, ...], made: set[str]) -> tuple[StageNode, ..
 
 def _made_stages(graphs: Any, results: Results) -> set[str]:
     ids = {node.id for graph in graphs for node in graph}
-    return {stage for stage in ids if (results.artifact(stage) / MANIFEST).is_file()}
+    return {stage for stage in ids if is_made(results.artifact(stage))}
 
 
 def _planned_stages(needed: Mapping[str, tuple[StageNode, ...]], results: Results, durations: Durations) -> dict[str, PlannedStage]:
@@ -154,16 +155,17 @@ def _planned_run(
 
 
 def _why_pending(run: LabelledRun, missing: tuple[str, ...], earlier: Mapping[tuple[str, int], list[Path]]) -> str:
-    for path in earlier.get(_slug_and_seed(run.run_id), []):
-        record = _sealed_record(path)
-        if record:
-            return _what_changed(run.cell, record)
+    records = [record for path in earlier.get(_slug_and_seed(run.run_id), []) if (record := _sealed_record(path))]
+    records.sort(key=lambda record: not same_settings(run.cell, record["spec"]))  # the run itself rather than one of other settings
+    if records:
+        return _what_changed(run.cell, records[0])
     return f"no record yet; {len(missing)} stage artifacts missing" if missing else "no record yet; its model is made"
 
 
 def _what_changed(cell: Cell, record: dict[str, Any]) -> str:
-    if canonical(cell) == canonical(record["spec"]):
-        return f"recorded under an older revision of a stage ({record['run']})"
+    if same_settings(cell, record["spec"]):
+        revisions = record.get("revisions") or upgraded(record).get("revisions", {})
+        return recorded_under(record["run"], revisions, cell)
     changes = _differences(record["spec"], canonical_value(cell))
     more = f" and {len(changes) - 1} more" if len(changes) > 1 else ""
     return f"its settings changed since {record['run']}: {changes[0]}{more}"
@@ -186,23 +188,23 @@ def _earlier_records(runs: Sequence[LabelledRun], results: Results) -> dict[tupl
     planned = {run.run_id for run in runs}
     found: dict[tuple[str, int], list[Path]] = defaultdict(list)
     for folder in sorted(results.runs.glob("*")) if results.runs.is_dir() else []:
-        if folder.name not in planned and _RUN_NAME.fullmatch(folder.name):
+        if folder.name not in planned and slug_and_seed(folder.name):
             found[_slug_and_seed(folder.name)].append(folder / "record.json")
     return found
 
 
 def _slug_and_seed(run_id: str) -> tuple[str, int]:
-    match = _RUN_NAME.fullmatch(run_id)
-    return (match["slug"], int(match["seed"])) if match else (run_id, -1)
+    return slug_and_seed(run_id) or (run_id, -1)
 
 
 def _sealed_record(path: Path) -> dict[str, Any] | None:
     """A record that matches its seal, else None. Its schema is checked where it is used; here thousands must pass in a second."""
     try:
-        value: Any = json.loads(path.read_bytes())
+        data = path.read_bytes()
+        value: Any = json.loads(data) if seal_matches(data) else None
     except (OSError, ValueError):
         return None
-    return value if isinstance(value, dict) and value.get("seal") == seal_of(value) else None
+    return {key: value[key] for key in _READ if key in value} if isinstance(value, dict) else None
 
 
 def _failure(folder: Path) -> str | None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from study.errors import IncompleteResults
-from study.record.schema import content
+from study.record.schema import same_content
 from study.record.store import Results, atomic_write, read_record, record_paths
 
 
@@ -35,7 +35,7 @@ def publish(results: Results, target: Path, run_ids: Collection[str] | None = No
     for run_id, record in records.items():
         committed = target / f"{run_id}.json"
         known = read_record(committed) if committed.is_file() else None
-        if known is not None and content(known) == content(record):
+        if known is not None and same_content(known, record):
             published.same.append(run_id)
             continue
         (published.new if known is None else published.changed).append(run_id)

@@ -30,6 +30,8 @@ NOT_IDENTITY: dict[type[Spec], frozenset[str]] = {LocalModel: frozenset({"path"}
 # id(spec) -> (spec, value or text): recipes are shared by the cells of a grid. Holding the spec keeps its id taken.
 _values: dict[int, tuple[Spec, dict[str, Any]]] = {}
 _texts: dict[int, tuple[Spec, str]] = {}
+# (id(spec), seed, revisions in force) -> (spec, stage id): the cells of a seed share most of their stages.
+_stage_ids: dict[tuple[int, ...], tuple[Spec, str]] = {}
 
 
 class UnstableValue(SpecError):
@@ -124,13 +126,21 @@ def stage_id(model: Model, seed: int) -> str:
     """kind-xxxxxxxx. The seed belongs to every stage of a recipe, because a seed starts at pretraining."""
     if not is_stage(model):
         raise SpecError(f"a {model.kind} model is not made by a stage and has no stage id")
-    return f"{model.kind}-{_hash('stage', canonical(model), canonical(seed), canonical(revisions(model)))}"
+    key = (id(model), seed, *REVISIONS.values())
+    if key not in _stage_ids:
+        name = f"{model.kind}-{_hash('stage', canonical(model), canonical(seed), canonical(revisions(model)))}"
+        _stage_ids[key] = (model, name)
+    return _stage_ids[key][1]
 
 
 def cell_id(cell: Cell) -> str:
     """slug-xxxxxxxx, from content alone: labels of a grid play no part."""
-    used = revisions(cell.model) | {"evaluate": REVISIONS["evaluate"]}
-    return f"{slug(cell.model)}-{_hash('cell', canonical(cell), canonical(used))}"
+    return f"{slug(cell.model)}-{_hash('cell', canonical(cell), canonical(cell_revisions(cell)))}"
+
+
+def cell_revisions(cell: Cell) -> dict[str, int]:
+    """The revision of every stage kind that a cell's runs go through, the final evaluation included."""
+    return revisions(cell.model) | {"evaluate": REVISIONS["evaluate"]}
 
 
 def run_id(run: Run) -> str:

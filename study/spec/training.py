@@ -37,12 +37,15 @@ class Curve(Spec):
 
 
 class DistillTraining(Spec):
+    """guard: observe writes down what the detectors of collapse saw (a collapse is an outcome); stop ends training at the first alarm."""
+
     steps: int = Field(ge=1)
     prompts_per_step: int = Field(ge=1)
     rollouts_per_prompt: Literal[1] = 1
     optimisation: Optimisation
     sampling: Sampling
     curve: Curve
+    guard: Literal["observe", "stop"] = "observe"
 
 
 class GrpoTraining(Spec):

@@ -1,7 +1,7 @@
 """The training curve: at fixed steps, an evaluation on held-out problems beside the means of what was measured since the last point."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from transformers import PreTrainedTokenizerBase, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
@@ -29,6 +29,12 @@ class Window:
         self.__init__()
         return means
 
+    def state_dict(self) -> dict[str, Any]:
+        return {"sums": dict(self._sums), "counts": dict(self._counts)}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self._sums, self._counts = defaultdict(float, state["sums"]), defaultdict(float, state["counts"])
+
 
 class CurveCallback(TrainerCallback):
     """Evaluates at step 0, every `curve.every` steps and at the last step; the problems are the held-out ones and choose nothing."""
@@ -42,8 +48,16 @@ class CurveCallback(TrainerCallback):
         self.history = History()
         self.latest: dict[str, float] = {}
 
+    def state_dict(self) -> dict[str, Any]:
+        return {"columns": self.history.columns, "latest": self.latest, "window": self.window.state_dict()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.history.columns, self.latest = state["columns"], state["latest"]
+        self.window.load_state_dict(state["window"])
+
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, model: Any = None, **_: Any) -> None:
-        self._point(model, 0)
+        if state.global_step == 0:  # else the stage is continued, and point 0 was taken long ago
+            self._point(model, 0)
 
     def on_log(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: dict[str, Any] | None = None, **_: Any

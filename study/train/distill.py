@@ -6,7 +6,7 @@ Axes: B responses of a micro-batch, T completion tokens, N = the valid ones of t
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -21,8 +21,10 @@ from study.objectives.reductions import response_mean, token_mean
 from study.record.seeds import stream
 from study.spec.objective import Objective
 from study.train.evidence import Evidence
+from study.train.watch import Scored
 
 DEFAULT_K = 5  # of the TopK diagnostics where the objective has no K (ours)
+INFORMATIVE = 1e-6  # nats: a token whose loss is smaller tells the student nothing; above the rounding of float32
 MEASURED = (
     "reverse_kl", "student_entropy", "teacher_entropy", "student_topk_mass", "teacher_topk_mass", "topk_overlap", "teacher_cut_mass",
 )  # fmt: skip
@@ -44,6 +46,12 @@ class OnPolicyDistillation(DistillationTrainer):
         self.objective, self.run_seed, self.evidence = objective, seed, evidence
         self.seconds = {"generation": 0.0, "teacher": 0.0, "student": 0.0}
         self.tokens = {"sampled": 0, "scored": 0}
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"seconds": self.seconds, "tokens": self.tokens}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.seconds, self.tokens = state["seconds"], state["tokens"]
 
     def _set_signature_columns_if_needed(self) -> None:
         super()._set_signature_columns_if_needed()
@@ -108,7 +116,12 @@ class OnPolicyDistillation(DistillationTrainer):
         num_tokens = int(mask_BT.sum())
         self.tokens["scored"] += num_tokens
         for name in MEASURED:
-            self.evidence.window.add(f"train/{name}", float(losses.diagnostics[name].sum()), num_tokens)
+            self.evidence.add(f"train/{name}", float(losses.diagnostics[name].sum()), num_tokens)
+        loss_N = losses.loss_N.detach()
+        self.evidence.step.add("train/token_loss", float(loss_N.sum()), num_tokens)
+        self.evidence.step.add("train/informative_tokens", float((loss_N.abs() > INFORMATIVE).sum()), num_tokens)
+        scored = Scored(inputs["completion_ids"], mask_BT, losses.diagnostics["student_logprob"], losses.diagnostics["log_ratio"])
+        self.evidence.last_scored.append(scored)
         self.evidence.scores(self.state.global_step, losses.diagnostics["log_ratio"], mask_BT, inputs["correct"])
 
     def training_step(self, *args: Any, **kwargs: Any) -> Tensor:

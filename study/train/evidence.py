@@ -5,7 +5,7 @@ Axes: B responses, T completion tokens, N valid tokens.
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -17,18 +17,24 @@ from study.data.problems import Problem
 from study.evaluate.sampled import Graded, judge, repeated_positions
 from study.models.sampling import Completion
 from study.train.curve import Window
+from study.train.watch import Scored
 
 COMPLETIONS, REPEATED_TOKENS = 8, 12
 
 
 class Evidence:
-    """Sees every rollout and every log-ratio of a run. `window` collects means between two points of the curve."""
+    """Sees every rollout and every log-ratio of a run. `window` collects means between two points of the curve, `step` those of one step.
+
+    last_rollouts, last_scored: the completions of the last step and both sides' scores of their tokens.
+    """
 
     def __init__(
         self, problems: Sequence[Problem], tokenizer: PreTrainedTokenizerBase, end_ids: Sequence[int], steps: int, max_length: int
     ) -> None:
         self.problems, self.tokenizer, self.end_ids = problems, tokenizer, set(end_ids)
-        self.window = Window()
+        self.window, self.step = Window(), Window()
+        self.last_rollouts: list[Graded] = []
+        self.last_scored: list[Scored] = []
         width = max(1, steps // 20)
         starts = dict.fromkeys((0, max(0, (steps - width) // 2), max(0, steps - width)))
         self.spans = [range(start, start + width) for start in starts]
@@ -39,6 +45,10 @@ class Evidence:
         self.log_ratio_sum = torch.zeros(len(self.spans), 2, bins, dtype=torch.float64)
         self.log_ratio_count = torch.zeros(len(self.spans), 2, bins, dtype=torch.int64)
 
+    def add(self, name: str, total: float, count: float) -> None:
+        self.window.add(name, total, count)
+        self.step.add(name, total, count)
+
     def rollouts(self, step: int, rows: Sequence[int], completions: Sequence[Sequence[int]]) -> list[bool]:
         """Grades the rollouts of one step; returns which are correct."""
         graded = [
@@ -47,10 +57,11 @@ class Evidence:
         ]
         repeated = [repeated_positions(g.completion.ids) for g in graded]
         n = len(graded)
-        self.window.add("rollout/mean_tokens", sum(len(g.completion.ids) for g in graded), n)
-        self.window.add("rollout/truncated_fraction", sum(g.completion.truncated for g in graded), n)
-        self.window.add("rollout/repetition_3gram", sum(sum(flags) / max(1, len(flags)) for flags in repeated), n)
-        self.window.add("rollout/accuracy", sum(g.outcome is Outcome.correct for g in graded), n)
+        self.last_rollouts, self.last_scored = graded, []
+        self.add("rollout/mean_tokens", sum(len(g.completion.ids) for g in graded), n)
+        self.add("rollout/truncated_fraction", sum(g.completion.truncated for g in graded), n)
+        self.add("rollout/repetition_3gram", sum(sum(flags) / max(1, len(flags)) for flags in repeated), n)
+        self.add("rollout/accuracy", sum(g.outcome is Outcome.correct for g in graded), n)
         for span, counter in zip(self.spans, self.repeated, strict=True):
             if step in span:
                 for g, flags in zip(graded, repeated, strict=True):
@@ -68,6 +79,18 @@ class Evidence:
                 cell_N = ((~correct_B.bool()[response_N]).long() * (len(self.edges) - 1) + bin_N).cpu()
                 self.log_ratio_sum[index].view(-1).index_add_(0, cell_N, log_ratio_N.detach().double().cpu())
                 self.log_ratio_count[index].view(-1).index_add_(0, cell_N, torch.ones_like(cell_N))
+
+    def state_dict(self) -> dict[str, Any]:
+        """What the next steps add to. `window` is the curve's to keep; `step` is empty after a step, the last rollouts are made anew."""
+        return {
+            "completions": self.completions, "repeated": [dict(counter) for counter in self.repeated],
+            "log_ratio_sum": self.log_ratio_sum.tolist(), "log_ratio_count": self.log_ratio_count.tolist(),
+        }  # fmt: skip
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.completions, self.repeated = state["completions"], [Counter(counts) for counts in state["repeated"]]
+        self.log_ratio_sum = torch.tensor(state["log_ratio_sum"], dtype=torch.float64)
+        self.log_ratio_count = torch.tensor(state["log_ratio_count"], dtype=torch.int64)
 
     def as_dict(self) -> dict[str, Any]:
         """completions; repeated_tokens {first step: [[token, count], ...]}; log_ratio {edges, points: [{steps, correct, wrong, ...}]}."""

@@ -1,6 +1,6 @@
 """Stage `grpo`: TRL's GRPOTrainer with the grader as verifiable reward (RLVR). It makes teachers that stay close to the student."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,12 @@ class Correctness:
     def __init__(self, problems: Sequence[Problem], tokenizer: PreTrainedTokenizerBase, max_length: int) -> None:
         self.problems, self.tokenizer, self.max_length = problems, tokenizer, max_length
         self.tokens_sampled = 0
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"tokens_sampled": self.tokens_sampled}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.tokens_sampled = state["tokens_sampled"]
 
     def __call__(self, completion_ids: list[list[int]], problem: Sequence[int], **_: Any) -> list[float]:
         self.tokens_sampled += sum(map(len, completion_ids))

@@ -1,7 +1,7 @@
 """What a trainer tells the outside while it runs: progress, and a columnar history of what was measured."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
@@ -37,6 +37,12 @@ class ProgressCallback(TrainerCallback):
     def __init__(self, phase: str, total: int, report: Report, every: int) -> None:
         self.phase, self.total, self.report, self.every = phase, total, report, every
         self.history = History()
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"columns": self.history.columns}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.history.columns = state["columns"]
 
     def on_log(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: dict[str, Any] | None = None, **_: Any

@@ -1,7 +1,7 @@
 """From a recipe to an artifact: trains the top stage of a model and writes a transformers folder with its history beside it.
 
-history.json {"columns": {...}}; cost.json {tokens and seconds}; a distillation also leaves evidence.json. Raises TypeError for a recipe
-that is no stage (a local or hub model).
+history.json {"columns": {...}}; cost.json {tokens and seconds}; guard.json {alarms, trace} of grpo and distill; a distillation also leaves
+evidence.json, and forensics.json where its guard stopped it. Raises TypeError for a recipe that is no stage (a local or hub model).
 """
 
 import json
@@ -17,28 +17,35 @@ from study.data.problems import Problem, load
 from study.data.views import shifted, teacher_view
 from study.models.loading import load_model, load_tokenizer, require_same_tokens, save
 from study.models.sampling import end_token_ids
+from study.record.checkpoints import Checkpoints
 from study.record.seeds import stream
 from study.spec.model import DistilledModel, GrpoModel, Model, PretrainedLab, SftModel
 from study.train import supervised
-from study.train.arguments import arguments, silent
+from study.train.arguments import arguments
+from study.train.checkpoint import train
 from study.train.curve import CurveCallback
 from study.train.distill import DistillationConfig, OnPolicyDistillation
 from study.train.evidence import Evidence
 from study.train.grpo import Correctness, grpo_trainer
+from study.train.guard import Guard
 from study.train.progress import Report
+from study.train.watch import DISTILL_LOG, GRPO_LOG, GuardCallback, forensics
 
 
-def build(recipe: Model, seed: int, inputs: Mapping[str, Path], out: Path, report: Report) -> None:
-    """Train the top stage of `recipe` from the folders in `inputs` (roles base, student, teacher) into `out`."""
+def build(recipe: Model, seed: int, inputs: Mapping[str, Path], out: Path, report: Report, checkpoints: Checkpoints) -> None:
+    """Train the top stage of `recipe` from the folders in `inputs` (roles base, student, teacher) into `out`.
+
+    Continues from the newest of `checkpoints`; the artifact is then the same, byte for byte on a CPU, up to the seconds in cost.json.
+    """
     match recipe:
         case PretrainedLab():
-            left = {"history": supervised.pretrain(recipe, seed, out, report).columns}
+            left = {"history": supervised.pretrain(recipe, seed, out, report, checkpoints).columns}
         case SftModel():
-            left = {"history": supervised.sft(recipe, seed, inputs["base"], out, report).columns}
+            left = {"history": supervised.sft(recipe, seed, inputs["base"], out, report, checkpoints).columns}
         case GrpoModel():
-            left = _grpo(recipe, seed, inputs["base"], out, report)
+            left = _grpo(recipe, seed, inputs["base"], out, report, checkpoints)
         case DistilledModel():
-            left = _distill(recipe, seed, inputs, out, report)
+            left = _distill(recipe, seed, inputs, out, report, checkpoints)
         case _:
             raise TypeError(f"{recipe.kind} is not a stage")
     _write(out / "history.json", {"columns": left.pop("history")})
@@ -53,19 +60,23 @@ def draw_problems(problems: tuple[Problem, ...], n: int, seed: int) -> list[Prob
     return [problems[i] for i in order]
 
 
-def _grpo(recipe: GrpoModel, seed: int, base: Path, out: Path, report: Report) -> dict[str, Any]:
+def _grpo(recipe: GrpoModel, seed: int, base: Path, out: Path, report: Report, checkpoints: Checkpoints) -> dict[str, Any]:
     training, model, tokenizer = recipe.training, load_model(base), load_tokenizer(base)
     # The same prompt order for every stage of one seed would pair a teacher's data with its student's; the stream is the stage's own.
     drawn = draw_problems(load(recipe.data, "train"), training.steps * training.prompts_per_step, stream(seed, "grpo", "problems"))
     curve = CurveCallback("grpo", training.steps, training.curve, training.sampling, load(recipe.data, "held_out"), tokenizer, seed, report)
     reward = Correctness(drawn, tokenizer, training.sampling.max_completion_length)
-    trainer = grpo_trainer(recipe, model, tokenizer, drawn, reward, seed, out, [curve])
-    silent(trainer).train()
+    guard = Guard()
+    trainer = grpo_trainer(recipe, model, tokenizer, drawn, reward, seed, out, [curve, GuardCallback(guard, GRPO_LOG)])
+    train(trainer, checkpoints, {"curve": curve, "guard": guard, "reward": reward})
     save(model, tokenizer, out)
-    return {"history": curve.history.columns, "cost": {"tokens_sampled": reward.tokens_sampled, "tokens_scored": 0}}
+    cost = {"tokens_sampled": reward.tokens_sampled, "tokens_scored": 0}
+    return {"history": curve.history.columns, "cost": cost, "guard": guard.as_dict()}
 
 
-def _distill(recipe: DistilledModel, seed: int, inputs: Mapping[str, Path], out: Path, report: Report) -> dict[str, Any]:
+def _distill(
+    recipe: DistilledModel, seed: int, inputs: Mapping[str, Path], out: Path, report: Report, checkpoints: Checkpoints
+) -> dict[str, Any]:
     training, tokenizer = recipe.training, load_tokenizer(inputs["student"])
     require_same_tokens(tokenizer, load_tokenizer(inputs["teacher"]))
     student, teacher = load_model(inputs["student"]), load_model(inputs["teacher"])
@@ -73,22 +84,27 @@ def _distill(recipe: DistilledModel, seed: int, inputs: Mapping[str, Path], out:
     sampling, held_out = training.sampling, load(recipe.data, "held_out")
     evidence = Evidence(problems, tokenizer, end_token_ids(student, tokenizer), training.steps, sampling.max_completion_length)
     curve = CurveCallback("distill", training.steps, training.curve, sampling, held_out, tokenizer, seed, report, evidence.window)
+    guard = Guard(training.guard)
     args = arguments(
         DistillationConfig, out, training.optimisation, steps=training.steps, batch=training.prompts_per_step,
         seed=stream(seed, "distill"), max_completion_length=sampling.max_completion_length, temperature=sampling.temperature,
         top_p=sampling.top_p, top_k=0, shuffle_dataset=False,
     )  # fmt: skip
     trainer = OnPolicyDistillation(
-        student, teacher, args, _rows(problems, recipe), tokenizer,
-        objective=recipe.objective, seed=seed, evidence=evidence, callbacks=[curve],
+        student, teacher, args, prompt_rows(problems, recipe), tokenizer,
+        objective=recipe.objective, seed=seed, evidence=evidence,
+        callbacks=[curve, GuardCallback(guard, DISTILL_LOG, evidence.step.take)],
     )  # fmt: skip
-    silent(trainer).train()
+    train(trainer, checkpoints, {"curve": curve, "guard": guard, "evidence": evidence, "trainer": trainer})
     save(student, tokenizer, out)
     cost = {f"tokens_{name}": n for name, n in trainer.tokens.items()} | {f"{name}_s": round(s, 3) for name, s in trainer.seconds.items()}
-    return {"history": curve.history.columns, "evidence": evidence.as_dict(), "cost": cost}
+    left = {"history": curve.history.columns, "evidence": evidence.as_dict(), "cost": cost, "guard": guard.as_dict()}
+    if guard.stopped_at is not None:
+        left["forensics"] = forensics(guard, evidence.last_rollouts, evidence.last_scored, tokenizer)
+    return left
 
 
-def _rows(problems: list[Problem], recipe: DistilledModel) -> Dataset:
+def prompt_rows(problems: list[Problem], recipe: DistilledModel) -> Dataset:
     others = shifted(problems)
     return Dataset.from_list([
         {"prompt": teacher_view(p, None), "teacher_prompt": teacher_view(p, recipe.privileged, other), "problem": i}

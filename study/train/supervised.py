@@ -13,28 +13,30 @@ from study.data import arithmetic
 from study.data.problems import Problem, load
 from study.models.lab import build_model, build_tokenizer
 from study.models.loading import load_model, load_tokenizer, save
+from study.record.checkpoints import Checkpoints
 from study.record.seeds import stream
 from study.spec.data import ArithmeticData
 from study.spec.model import BpeTokenizer, PretrainedLab, SftModel
 from study.spec.training import ArithmeticCorpus, SolutionCorpus
-from study.train.arguments import arguments, silent
+from study.train.arguments import arguments
+from study.train.checkpoint import train
 from study.train.progress import History, ProgressCallback, Report
 
 Documents = Sequence[arithmetic.Document]
 
 
-def pretrain(recipe: PretrainedLab, seed: int, out: Path, report: Report) -> History:
+def pretrain(recipe: PretrainedLab, seed: int, out: Path, report: Report, checkpoints: Checkpoints) -> History:
     """A base model from random weights; `recipe.name` separates the random streams of two bases of one seed."""
     documents = write_documents(recipe, stream(seed, "pretrain", recipe.name, "documents"))
     tokenizer = build_tokenizer(recipe.tokenizer, _texts(recipe))
     model = build_model(recipe.architecture, len(tokenizer), stream(seed, "pretrain", recipe.name, "weights"))
-    return _train(recipe, model, tokenizer, documents, stream(seed, "pretrain", recipe.name, "order"), out, report)
+    return _train(recipe, model, tokenizer, documents, stream(seed, "pretrain", recipe.name, "order"), out, report, checkpoints)
 
 
-def sft(recipe: SftModel, seed: int, base: Path, out: Path, report: Report) -> History:
+def sft(recipe: SftModel, seed: int, base: Path, out: Path, report: Report, checkpoints: Checkpoints) -> History:
     """Supervised fine-tuning of a model folder."""
     documents = write_documents(recipe, stream(seed, "sft", "documents"))
-    return _train(recipe, load_model(base), load_tokenizer(base), documents, stream(seed, "sft", "order"), out, report)
+    return _train(recipe, load_model(base), load_tokenizer(base), documents, stream(seed, "sft", "order"), out, report, checkpoints)
 
 
 def write_documents(recipe: PretrainedLab | SftModel, seed: int) -> Documents:
@@ -79,7 +81,7 @@ def encode(documents: Iterable[arithmetic.Document], tokenizer: PreTrainedTokeni
 
 def _train(
     recipe: PretrainedLab | SftModel, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, documents: Documents,
-    seed: int, out: Path, report: Report,
+    seed: int, out: Path, report: Report, checkpoints: Checkpoints,
 ) -> History:  # fmt: skip
     training = recipe.training
     if training.steps == 0:
@@ -93,6 +95,6 @@ def _train(
     )  # fmt: skip
     dataset = encode(documents, tokenizer, training.max_length)
     trainer = SFTTrainer(model=model, args=args, train_dataset=dataset, processing_class=tokenizer, callbacks=[progress])
-    silent(trainer).train()
+    train(trainer, checkpoints, {"progress": progress})
     save(model, tokenizer, out)
     return progress.history

@@ -1,0 +1,128 @@
+"""`study verify`: make recorded runs again, from nothing, and say whether the records hold."""
+
+import secrets
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from study.cli import console
+
+if TYPE_CHECKING:
+    from study.record.schema import Record
+    from study.record.store import Results
+    from study.runner.execute import Work
+    from study.runner.verify import Check
+    from study.spec.grid import LabelledRun
+    from study.spec.profile import Profile
+
+_STYLES = {"bitwise equal": "good", "statistically consistent": "warn", "different": "bad", "failed": "bad", "older revision": "dim"}
+
+
+def verify(
+    runs: Annotated[list[str] | None, typer.Argument(metavar="[RUN]...", help="Run ids, or unique ends of them; drawn at random else.")] = None,
+    sample: Annotated[int, typer.Option(min=1, help="How many runs to draw.")] = 1,
+    seed: Annotated[int | None, typer.Option(help="Draw the same runs as the verification that named this seed.")] = None,
+    grid: Annotated[str | None, typer.Option("--grid", "-g", help="Only runs of this grid.")] = None,
+    scale: Annotated[str, typer.Option(help="The scale of that grid.")] = "lab",
+    results: Annotated[Path, typer.Option(help="The results folder; nothing in it is written.")] = Path("results"),
+    records: Annotated[Path | None, typer.Option(help="The records to verify; RESULTS/records by default.")] = None,
+    jobs: Annotated[int | None, typer.Option(min=1, help="Processes at once; one per core by default.")] = None,
+    profile: Annotated[str | None, typer.Option(help="The machine: a page of profiles/ or its name.")] = None,
+    keep: Annotated[bool, typer.Option("--keep", help="Leave the temporary results folder and name it.")] = False,
+) -> None:
+    """Make randomly chosen committed runs again, shared stages included, in a temporary folder; compare the records. Exit code 1: different."""
+    from study.cli.carry_out import processes
+    from study.runner.execute import Work
+    from study.runner.verify import choose, read
+    from study.spec.grid import load_grid
+    from study.spec.profile import load_profile
+
+    machine, drawn = load_profile(profile), secrets.randbelow(10**6) if seed is None else seed
+    of_grid = {run.run_id: run for run in load_grid(grid, scale).runs()} if grid else {}
+    chosen = choose(records or results / "records", runs or [], sample, drawn, of_grid if grid else None)
+    if not runs:
+        console.say(f"{len(chosen)} runs drawn with --seed {drawn}")
+    with _folder(keep) as folder:
+        checks = check(read(chosen), of_grid, folder, Work(), processes(jobs or machine.jobs), machine)
+    show(checks)
+    if not all(one.passed for one in checks):
+        raise typer.Exit(1)
+
+
+def check(
+    records: "Sequence[Record]",
+    of_grid: "dict[str, LabelledRun]",
+    folder: Path,
+    work: "Work",
+    jobs: int,
+    profile: "Profile",
+) -> "list[Check]":
+    """Execute these records' runs below `folder` and judge each, in the order of `records`."""
+    from study.record.store import Results, read_record
+    from study.runner.verify import Check, Outcome, judge, runs_of
+
+    results, (runs, older) = Results(folder), runs_of(records, of_grid)
+    failed = _execute(runs, results, work, jobs, profile) if runs else {}
+    checks = {one.run_id: one for one in older}
+    for record in records:
+        if record.run in failed:
+            checks[record.run] = Check(record.run, Outcome.FAILED, failed[record.run])
+        elif record.run not in checks:
+            checks[record.run] = judge(record, read_record(results.record(record.run)))
+    return [checks[record.run] for record in records]
+
+
+def _execute(runs: "Sequence[LabelledRun]", results: "Results", work: "Work", jobs: int, profile: "Profile") -> dict[str, str]:
+    """As `study run` does it, with its progress but without a mirror. Returns run id -> reason for those that failed."""
+    from study.cli.carry_out import engine_for
+    from study.cli.progress import Board, display_for, own_stages
+    from study.runner.execute import RunPlan
+    from study.runner.plan import make_plan
+    from study.runner.schedule import Stopped, run_grid
+    from study.runner.stages import stage_graph
+
+    work.require_packages()
+    plan = make_plan(runs, results, {})
+    console.say(f"{len(runs)} runs and {len(plan.stages)} stages to make again, in {results.root}")
+    own = own_stages(runs, {run.run_id: (stage_graph(run.cell.model, run.seed) or (None,))[-1] for run in runs})
+    display = display_for(Board(plan, own, jobs), results)
+    plans = [RunPlan(run.run_id, run.cell_id, run.cell, run.seed) for run in runs]
+    try:
+        summary = run_grid(plans, results, engine_for(results, work, jobs, profile), display, profile)
+    finally:
+        display.close()
+    if summary.stopped:
+        raise Stopped("stopped; nothing was verified", hint="type the same command again")
+    return {**summary.failed, **{run.run_id: "was not reached" for run in runs if run.run_id not in (*summary.failed, *summary.sealed_now)}}
+
+
+def show(checks: "Sequence[Check]") -> None:
+    """One line a run, what differs between the two executions, and the count of each outcome."""
+    console.say()
+    for one in checks:
+        console.say(f"{console.styled(one.outcome, _STYLES[one.outcome])}  {one.run_id}: {one.detail}")
+    elsewhere = list(dict.fromkeys(line for one in checks for line in one.elsewhere))
+    if elsewhere:
+        console.say("made then and made now with:")
+    for line in elsewhere:
+        console.say(f"  {line}", "dim")
+    counts = {outcome: sum(one.outcome == outcome for one in checks) for outcome in dict.fromkeys(one.outcome for one in checks)}
+    console.say(", ".join(f"{number} {outcome}" for outcome, number in counts.items()))
+
+
+@contextmanager
+def _folder(keep: bool) -> Iterator[Path]:
+    """A results folder of its own below TMPDIR, removed at the end unless it is to be kept."""
+    folder = Path(tempfile.mkdtemp(prefix="study-verify-"))
+    try:
+        yield folder
+    finally:
+        if keep:
+            console.say(f"kept: {folder}")
+        else:
+            shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,137 @@
+"""What an unfinished stage continues from: results/checkpoints/<stage id>/step-<n>/, sealed folders with a manifest `checkpoint.json`.
+
+While a stage runs at most two lie on disk: the newest one stays until the next is sealed. The folder goes when the stage's artifact is
+sealed. A checkpoint counts only if its hashes are right, no file is missing or foreign, and code, packages and Python are those that
+wrote it: two states of the code must not meet in one artifact. With keep = all the weights of every checkpoint wait in kept/step-<n>/
+until the stage is finished.
+"""
+
+import shutil
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, Literal
+
+from study.errors import RecordMismatch
+from study.record import provenance
+from study.record.folders import refused, seal_folder, verify_folder
+
+MANIFEST = "checkpoint.json"
+_SECONDS = ("wall_s", "core_s")
+
+Keep = Literal["none", "final", "all"]
+
+
+class Checkpoints:
+    """The checkpoints of one stage, and when the next one is due.
+
+    every_s: seconds between two of them (0: at every step). clock: wall_s and core_s of this attempt so far, stored in each manifest on top
+    of what earlier attempts had spent. training: True while a loop runs that looks at `due` after each step.
+    """
+
+    def __init__(
+        self, folder: Path, every_s: float = 30.0, keep: Keep = "final", clock: Callable[[], dict[str, float]] | None = None
+    ) -> None:
+        self.folder, self.every_s, self.keep, self.clock = folder, every_s, keep, clock
+        self.training, self.stop_asked = False, False
+        self._before = dict.fromkeys(_SECONDS, 0.0)
+        self._last = time.monotonic()
+
+    def latest(self) -> Path | None:
+        """The newest whole checkpoint. Everything else is removed: damaged, half-written, older, or of another state of the code."""
+        newest: Path | None = None
+        for path in sorted(self._entries(), key=_step, reverse=True):
+            before = None if newest else self._checked(path)
+            if before is None:
+                _remove(path)
+            else:
+                newest, self._before = path, before
+        return newest
+
+    def seal(self, made: Path, step: int) -> Path:
+        """Take the finished folder `made` as the checkpoint of `step`, then remove older ones. Killed anywhere, an intact one remains."""
+        target = self.folder / f"step-{step}"
+        partial = self.folder / f"step-{step}.partial"
+        for path in (partial, target):
+            _remove(path)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        shutil.move(made, partial)  # the folder that is written may lie on another disk
+        seal_folder(partial, target, self._manifest(step), MANIFEST)
+        for path in self._entries():
+            if path != target:
+                _remove(path)
+        self._last = time.monotonic()
+        return target
+
+    def due(self) -> bool:
+        """Whether a checkpoint is to be made at the end of this step."""
+        return self.stop_asked or time.monotonic() - self._last >= self.every_s
+
+    def ask_to_stop(self) -> None:
+        """From a signal handler: the end of the running step makes a checkpoint and leaves."""
+        self.stop_asked = True
+
+    def spent(self) -> dict[str, float]:
+        """Seconds of earlier attempts, up to the checkpoint that was continued; zeros without one."""
+        return dict(self._before)
+
+    def keep_weights(self, files: Iterable[Path], step: int) -> None:
+        """Copies of a checkpoint's model files, to stay with the artifact."""
+        target, partial = (self.folder / "kept" / name for name in (f"step-{step}", f"step-{step}.partial"))
+        for path in (partial, target):
+            _remove(path)
+        partial.mkdir(parents=True)
+        for file in files:
+            shutil.copy2(file, partial / file.name)
+        seal_folder(partial, target, {"step": step}, MANIFEST)
+
+    def take_kept(self, steps: Path) -> None:
+        """The kept weights, whole ones only, into the artifact that is being finished."""
+        for folder in sorted((self.folder / "kept").glob("step-*")):
+            try:
+                verify_folder(folder, MANIFEST)
+            except (RecordMismatch, OSError):
+                continue
+            shutil.copytree(folder, steps / folder.name, ignore=shutil.ignore_patterns(MANIFEST))
+
+    def clear(self) -> None:
+        """The stage is sealed: nothing continues from here."""
+        _remove(self.folder)
+
+    def _entries(self) -> list[Path]:
+        return [path for path in self.folder.iterdir() if path.name != "kept"] if self.folder.is_dir() else []
+
+    def _checked(self, path: Path) -> dict[str, float] | None:
+        """The seconds spent up to a checkpoint that can be continued; None for one that cannot."""
+        try:
+            manifest = verify_folder(path, MANIFEST)
+            found = {file.relative_to(path).as_posix() for file in path.rglob("*") if file.is_file()} - {MANIFEST}
+            if found != set(manifest["files"]):
+                raise refused(path, "it holds files that its manifest does not name")
+            if manifest.get("step") != _step(path) or manifest.get("written_by") != _writer():
+                raise refused(path, "it was written by another state of the code")
+            return {name: float(manifest["spent"][name]) for name in _SECONDS}
+        except (RecordMismatch, OSError, KeyError, TypeError, ValueError):
+            return None
+
+    def _manifest(self, step: int) -> dict[str, Any]:
+        now = self.clock() if self.clock else {}
+        spent = {name: round(self._before[name] + now.get(name, 0.0), 3) for name in _SECONDS}
+        return {"step": step, "spent": spent, "written_by": _writer()}
+
+
+def _writer() -> dict[str, Any]:
+    return {"code": provenance.code_hash(), "packages": provenance.packages(), "python": provenance.python_version()}
+
+
+def _step(path: Path) -> int:
+    """step-12 -> 12; -1 for anything that is no checkpoint's name."""
+    prefix, _, digits = path.name.partition("-")
+    return int(digits) if prefix == "step" and digits.isdecimal() else -1
+
+
+def _remove(path: Path) -> None:
+    if path.is_symlink() or path.is_file():
+        path.unlink(missing_ok=True)
+    else:
+        shutil.rmtree(path, ignore_errors=True)

@@ -1,0 +1,70 @@
+"""Sealed folders: a manifest with the sha256 of every file, written last, before the folder gets its name by rename.
+
+A folder is whole if its manifest is there and every file has the hash written in it. Artifacts (`stage.json`) and checkpoints
+(`checkpoint.json`) are such folders.
+"""
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from study.errors import RecordMismatch
+from study.record.provenance import file_hash
+from study.record.store import sync_folder, write_json
+
+
+def seal_folder(partial: Path, target: Path, manifest: dict[str, Any], name: str) -> None:
+    """Hash the files of `partial`, write the manifest, fsync, rename to `target`. If another process was first, its folder stays."""
+    files = {path.relative_to(partial).as_posix(): path for path in _files(partial, name)}
+    for path in files.values():
+        _sync_file(path)
+    write_json(partial / name, {**manifest, "files": {key: file_hash(path) for key, path in sorted(files.items())}})
+    try:
+        partial.rename(target)
+    except OSError:
+        if not (target / name).is_file():
+            raise
+        shutil.rmtree(partial)
+    sync_folder(target.parent)
+
+
+def read_manifest(folder: Path, name: str) -> dict[str, Any]:
+    """The manifest of a sealed folder; RecordMismatch when it is missing, unreadable or names files outside the folder."""
+    try:
+        manifest: Any = json.loads((folder / name).read_bytes())
+    except (OSError, ValueError) as error:
+        raise refused(folder, f"its manifest {name} is missing or unreadable") from error
+    if not isinstance(manifest, dict) or not isinstance(manifest.get("files"), dict):
+        raise refused(folder, f"its manifest {name} lists no files")
+    for key in manifest["files"]:
+        if Path(key).is_absolute() or ".." in Path(key).parts:
+            raise refused(folder, f"its manifest {name} names {key!r}, which is outside the folder")
+    return manifest
+
+
+def verify_folder(folder: Path, name: str) -> dict[str, Any]:
+    """The manifest, after every file it names was found with its hash."""
+    manifest = read_manifest(folder, name)
+    for key, digest in manifest["files"].items():
+        path = folder / key
+        if path.is_symlink() or not path.is_file():
+            raise refused(folder, f"{key} is missing")
+        if file_hash(path) != digest:
+            raise refused(folder, f"{key} has changed since it was written")
+    return manifest
+
+
+def refused(folder: Path, reason: str) -> RecordMismatch:
+    return RecordMismatch(f"{folder}: {reason}", hint=f"remove it and run the grid again: rm -r {folder}")
+
+
+def _files(folder: Path, name: str) -> Iterator[Path]:
+    return (path for path in sorted(folder.rglob("*")) if path.is_file() and path != folder / name)
+
+
+def _sync_file(path: Path) -> None:
+    with path.open("rb") as handle:
+        os.fsync(handle.fileno())

@@ -1,0 +1,43 @@
+"""Older records, read as today's. The file stays as it is: its seal is checked over the bytes as written, its value upgraded in memory.
+
+An upgraded record keeps the seal of its file, so that the mirror and `study publish` still recognise it; it is never written.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from study.errors import RecordMismatch
+from study.record.schema import SCHEMA_VERSION, Record
+
+Value = dict[str, Any]
+
+
+class NewerSchema(RecordMismatch):
+    """A sealed record that a later version of this software wrote."""
+
+
+def from_1_to_2(value: Value) -> Value:
+    """Schema 1 knew one revision of every stage kind, and neither a guard nor a collapse. A run's kinds are those that cost something."""
+    kinds: Any = value.get("cost")
+    revisions = dict.fromkeys(kinds if isinstance(kinds, dict) else (), 1)  # what is no record of schema 1 either is refused later
+    return {**value, "schema": 2, "revisions": revisions, "guard": None, "collapsed_at": None}
+
+
+UPGRADES: dict[int, Callable[[Value], Value]] = {1: from_1_to_2}
+
+
+def upgraded(value: Value) -> Value:
+    """The value in today's schema. Raises NewerSchema; a version that never was is left for `Record` to refuse."""
+    version: Any = value.get("schema")
+    if type(version) is int and version > SCHEMA_VERSION:
+        what = f"made by a newer version of this software (schema {version}; this one reads 1 to {SCHEMA_VERSION})"
+        raise NewerSchema(what, hint="update: git pull, then make setup")
+    while type(version) is int and version in UPGRADES:
+        value = UPGRADES[version](value)
+        version = value["schema"]
+    return value
+
+
+def record_of(value: Value) -> Record:
+    """The record behind a JSON value of any schema so far. Errors: NewerSchema, pydantic's ValidationError."""
+    return Record.model_validate(upgraded(value))

@@ -1,0 +1,74 @@
+"""A profile: the machine, and how patient the runner is with it. Never part of identity: two profiles give the same numbers.
+
+Pages lie in `experiments/profiles/*.yaml`; without one every value is the default below.
+"""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from study.spec.base import Spec
+from study.spec.validation import validate
+from study.spec.yaml import find, load
+
+Keep = Literal["none", "final", "all"]
+
+
+class Resources(Spec):
+    """What one stage asks for. `memory_gb` and `time_min` are limits for Slurm; locally memory is the machine's."""
+
+    gpus: int = Field(default=0, ge=0)
+    cpus: int = Field(default=1, ge=1)
+    memory_gb: float | None = Field(default=None, gt=0)
+    time_min: int | None = Field(default=None, ge=1)
+
+
+class Slurm(Spec):
+    """How jobs are submitted. `sbatch`: raw lines without `#SBATCH`; `setup`: shell lines before the job's command."""
+
+    partition: str | None = None
+    account: str | None = None
+    qos: str | None = None
+    constraint: str | None = None
+    sbatch: list[str] = Field(default=[])
+    setup: list[str] = Field(default=[])
+    max_jobs: int = Field(default=100, ge=1)
+    max_requeues: int = Field(default=20, ge=0)
+
+
+class Profile(Spec):
+    """All times in seconds.
+
+    jobs: worker processes (none: one per core). gpus: how many may be used (none: those that are visible).
+    lease_s: a claim of another host without a heartbeat for so long is dead. checkpoint_s: at most so much training is lost by a kill.
+    silent_s: a worker that reports nothing for so long hangs and is killed. grace_s: between SIGTERM and SIGKILL of a worker.
+    retries: how often a task whose worker was killed or hung is started again in one `study run`; an error of the code is not retried.
+    keep: which weights of a stage kind stay: none (gone once its run is sealed), final (the default), all (every checkpoint too).
+    artifacts, scratch: other places for artifacts and for folders that are being written (node-local). launch: prefix of a stage's command.
+    """
+
+    profile: str = "default"
+    engine: Literal["local", "slurm"] = "local"
+    jobs: int | None = Field(default=None, ge=1)
+    gpus: int | None = Field(default=None, ge=0)
+    lease_s: float = Field(default=60.0, gt=0)
+    checkpoint_s: float = Field(default=30.0, ge=0)
+    silent_s: float = Field(default=1800.0, gt=0)
+    grace_s: float = Field(default=5.0, ge=0)
+    retries: int = Field(default=1, ge=0)
+    keep: dict[str, Keep] = Field(default={})
+    artifacts: str | None = None
+    scratch: str | None = None
+    resources: dict[str, Resources] = Field(default={})
+    launch: dict[str, list[str]] = Field(default={})
+    slurm: Slurm = Slurm()
+
+    def resources_for(self, kind: str) -> Resources:
+        """The resources of a stage kind, or of `evaluate`; else those of `default`."""
+        return self.resources.get(kind, self.resources.get("default", Resources()))
+
+
+def load_profile(name: str | None, root: Path | None = None) -> Profile:
+    """The page of that name or path; all defaults for None. Errors: `SpecError` naming file and line, or the known profiles."""
+    return Profile() if name is None else validate(Profile, load(find("profiles", name, root)), "")

@@ -1,0 +1,128 @@
+"""Training that continues where it was killed: the Trainer's own checkpoints, with what it does not know of added to each.
+
+The Trainer writes weights, optimiser, schedule and random states. Beside them goes one state-<process>.json: the state of every stateful
+part of a stage (curve, evidence, counters, guard) and what the Trainer leaves out of its checkpoints (the loss summed since it last
+logged, TRL's count of micro-steps). JSON keeps every float exactly. The folder is then sealed (`study.record.checkpoints`).
+
+With several processes the first one decides and seals; each writes a state of its own.
+"""
+
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from accelerate.utils import broadcast_object_list
+from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from study.record.checkpoints import Checkpoints
+from study.train.arguments import silent
+
+STOPPED = 143  # exit status of a process that SIGTERM ended
+_CONTINUE_ONLY = ("optimizer*", "scheduler.pt", "scaler.pt", "trainer_state.json", "rng_state*", "state-*.json")
+
+
+class Stateful(Protocol):
+    def state_dict(self) -> dict[str, Any]: ...
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None: ...
+
+
+def train(trainer: Trainer, checkpoints: Checkpoints, parts: Mapping[str, Stateful]) -> None:
+    """Train to the end, from the newest checkpoint where there is one. Raises SystemExit(143) after a checkpoint that a stop asked for."""
+    trainer.create_model_card = lambda *_, **__: None  # pyright: ignore[reportAttributeAccessIssue] - TRL writes one with every checkpoint
+    place: Path | None = _same_everywhere(checkpoints.latest() if trainer.is_world_process_zero() else None)
+    state = _read_state(place, trainer, parts)
+    for name, part in parts.items() if state else ():
+        part.load_state_dict(state["parts"][name])
+    trainer.add_callback(CheckpointCallback(trainer, checkpoints, parts, state.get("trainer", {})))
+    try:
+        silent(trainer).train(resume_from_checkpoint=str(place) if state else None)
+    finally:
+        checkpoints.training = False
+    if trainer.is_world_process_zero():
+        out = Path(str(trainer.args.output_dir))
+        shutil.rmtree(out, ignore_errors=True)
+        checkpoints.take_kept(out.with_name("steps"))
+
+
+class CheckpointCallback(TrainerCallback):
+    """The last callback of a trainer: asks for a checkpoint at the end of a step, completes and seals what the Trainer wrote."""
+
+    def __init__(self, trainer: Trainer, checkpoints: Checkpoints, parts: Mapping[str, Stateful], continued: Mapping[str, Any]) -> None:
+        self.trainer, self.checkpoints, self.parts, self.continued = trainer, checkpoints, parts, continued
+
+    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        if self.continued:
+            _set_hidden(self.trainer, self.continued)
+        self.checkpoints.training = True
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        last = state.global_step >= state.max_steps  # what follows is short; then only a stop needs a checkpoint
+        wanted = self.checkpoints.stop_asked if last else self.checkpoints.due()
+        control.should_save = _same_everywhere(wanted and between_generations(self.trainer))
+        self.checkpoints.training = not last
+
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        made = Path(str(args.output_dir)) / f"checkpoint-{state.global_step}"
+        if control.should_training_stop and state.global_step < state.max_steps:
+            self._drop(made)  # the guard ends training here: nothing may continue beyond
+            return
+        (made / f"state-{args.process_index}.json").write_text(json.dumps(self._state(args.world_size)), encoding="utf-8")
+        self.trainer.accelerator.wait_for_everyone()
+        if state.is_world_process_zero:
+            self._seal(made, state.global_step)
+        if _same_everywhere(self.checkpoints.stop_asked):
+            raise SystemExit(STOPPED)
+
+    def _state(self, processes: int) -> dict[str, Any]:
+        parts = {name: part.state_dict() for name, part in self.parts.items()}
+        return {"processes": processes, "trainer": _hidden(self.trainer), "parts": parts}
+
+    def _drop(self, made: Path) -> None:
+        self.trainer.accelerator.wait_for_everyone()
+        if self.trainer.is_world_process_zero():
+            shutil.rmtree(made, ignore_errors=True)
+
+    def _seal(self, made: Path, step: int) -> None:
+        (made / "training_args.bin").unlink(missing_ok=True)  # a pickle that nothing reads
+        if self.checkpoints.keep == "all":
+            self.checkpoints.keep_weights([f for f in made.iterdir() if f.is_file() and not any(map(f.match, _CONTINUE_ONLY))], step)
+        self.checkpoints.seal(made, step)
+
+
+def _hidden(trainer: Any) -> dict[str, Any]:
+    """What belongs to the next step and is in no checkpoint of the Trainer or TRL."""
+    return {
+        "loss_since_log": float(trainer._tr_loss), "logged_at": trainer._globalstep_last_logged, "total_loss": trainer._total_loss_scalar,
+        "micro_steps": getattr(trainer, "_step", None),
+    }  # fmt: skip
+
+
+def _set_hidden(trainer: Any, values: Mapping[str, Any]) -> None:
+    """The reverse. The Trainer has just set these to their values at the beginning of a training."""
+    trainer._tr_loss = torch.full_like(trainer._tr_loss, values["loss_since_log"])
+    trainer._globalstep_last_logged, trainer._total_loss_scalar = values["logged_at"], values["total_loss"]
+    if values["micro_steps"] is not None:
+        trainer._step = values["micro_steps"]
+
+
+def between_generations(trainer: Any) -> bool:
+    """TRL may sample once for several optimiser steps; what waits in its buffer is in no checkpoint, so there is none before it is used."""
+    every = getattr(trainer.args, "steps_per_generation", 1) * getattr(trainer, "num_iterations", 1)
+    return getattr(trainer, "_step", 0) % every == 0
+
+
+def _read_state(place: Path | None, trainer: Trainer, parts: Mapping[str, Stateful]) -> dict[str, Any]:
+    """This process's own state; empty where there is none, and where the checkpoint is that of another number of processes."""
+    path = place / f"state-{trainer.args.process_index}.json" if place else None
+    state: dict[str, Any] = json.loads(path.read_bytes()) if path and path.is_file() else {}
+    fits = state.get("processes") == trainer.args.world_size and state["parts"].keys() == parts.keys()
+    return state if fits else {}
+
+
+def _same_everywhere(value: Any) -> Any:
+    """The first process's value in all of them; with one process, the value."""
+    return broadcast_object_list([value])[0]

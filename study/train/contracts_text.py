@@ -1,0 +1,187 @@
+"""Contracts on text and settings: the grader, token ids, where a turn ends, who sees privileged information, temperatures.
+
+Each function gives one `Check`; `StudyError` from below means that the contract does not hold (`study.train.subjects` makes it a check).
+"""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from study.data import grading
+from study.data.problems import Problem
+from study.data.views import Messages, render, shifted
+from study.models.loading import require_same_tokens
+from study.models.sampling import end_token_ids
+from study.spec.evaluation import Evaluation
+from study.spec.model import DistilledModel
+from study.spec.objective import Objective
+from study.spec.privileged import PrivilegedInformation
+from study.train import stages
+from study.train.preflight import Check
+
+GOLDEN = Path(grading.__file__).with_name("grading_golden.jsonl")
+_SPECIAL = ("eos", "pad", "bos", "unk")
+_WORD = "xyzzy"  # stands for content: no template contains it
+
+
+def grader(problems: Sequence[Problem], data: str) -> Check:
+    """The grader says of every golden completion what a person said, and accepts the reference answers of this data."""
+    cases = [json.loads(line) for line in GOLDEN.read_text(encoding="utf-8").splitlines()]
+    said = [grading.grade(case["completion"], case["answer"], truncated=case.get("truncated", False)) for case in cases]
+    wrong = [(case, outcome) for case, outcome in zip(cases, said, strict=True) if outcome != case["outcome"]]
+    refused = [p for p in problems if grading.grade(f"\\boxed{{{p.answer}}}", p.answer) is not grading.Outcome.correct]
+    measured = {"cases": len(cases), "wrong": len(wrong), "references": len(problems), "references_refused": len(refused)}
+    if wrong:
+        case, outcome = wrong[0]
+        message = f"{len(wrong)} of {len(cases)} golden cases are graded wrongly; the first, {case['completion']!r} for {case['answer']!r}, is"
+        message = f"{message} {case['outcome']} and was graded {outcome}"
+        return Check("grader", data, False, message, "study/data/grading.py: no accuracy means anything until it is right", False, measured)
+    if refused:
+        message = f"{len(refused)} of {len(problems)} reference answers are not accepted in a box; the first: {refused[0].answer!r}"
+        return Check("grader", data, False, message, "correct `answer_field` or `answer_after` in the scale file", False, measured)
+    return Check("grader", data, True, f"{grading.GRADER}: {len(cases)} golden cases, {len(problems)} reference answers", measured=measured)
+
+
+def tokens(student: PreTrainedTokenizerBase, teacher: PreTrainedTokenizerBase, heads: tuple[int, int], subject: str) -> Check:
+    """One token-to-id map, the same special and added tokens, and heads with a row for every token."""
+    shared = require_same_tokens(student, teacher)
+    measured = {"shared_tokens": shared, "student_head": heads[0], "teacher_head": heads[1]}
+    differing = [_two(name, student, teacher) for name in _SPECIAL if _special(student, name) != _special(teacher, name)]
+    ours, theirs = _added(student), _added(teacher)
+    differing += [f"added token {token!r}" for token in sorted(ours.keys() | theirs.keys()) if ours.get(token) != theirs.get(token)]
+    if differing:
+        hint = "take tokenizer files of one release for both models"
+        return Check("tokens", subject, False, f"student and teacher disagree on {'; '.join(differing)}", hint, False, measured)
+    if min(heads) < shared:
+        message = f"the tokenizer has {shared} tokens, a model only {min(heads)} rows for them"
+        return Check("tokens", subject, False, message, "the tokenizer of another model lies in the folder", False, measured)
+    return Check("tokens", subject, True, "one token-to-id map, the same special tokens", measured=measured)
+
+
+def _two(name: str, student: PreTrainedTokenizerBase, teacher: PreTrainedTokenizerBase) -> str:
+    return f"the {name} token: id {_special(student, name)} against {_special(teacher, name)}"
+
+
+def _special(tokenizer: PreTrainedTokenizerBase, name: str) -> Any:
+    return getattr(tokenizer, f"{name}_token_id")
+
+
+def _added(tokenizer: PreTrainedTokenizerBase) -> dict[str, tuple[int, bool]]:
+    return {token.content: (number, token.special) for number, token in tokenizer.added_tokens_decoder.items()}
+
+
+def turn_end(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, subject: str) -> Check:
+    """The token with which the chat template ends an assistant's turn is one at which generation stops."""
+    ends, closing = end_token_ids(model, tokenizer), _closing_ids(tokenizer)
+    declared: Any = model.generation_config.eos_token_id if model.generation_config else None
+    declared = [declared] if isinstance(declared, int) else list(declared or [])
+    if tokenizer.eos_token_id is None or tokenizer.pad_token_id is None:
+        missing = "EOS" if tokenizer.eos_token_id is None else "padding"
+        return Check("end of turn", subject, False, f"the tokenizer has no {missing} token", "set it in tokenizer_config.json")
+    if not closing:
+        message = "the chat template ends an assistant's turn without a token of its own: a completion would run to the length limit"
+        return Check("end of turn", subject, False, message, "let the template write the EOS token behind an assistant's content")
+    name = f"{tokenizer.convert_ids_to_tokens(closing[0])!r} (id {closing[0]})"
+    if closing[0] not in ends:
+        message = f"the chat template ends a turn with {name}, generation stops at {ends}"
+        hint = f"add {closing[0]} to eos_token_id in generation_config.json"
+        return Check("end of turn", subject, False, message, hint)
+    if closing[0] not in declared:
+        message = f"{name} ends a turn and is the tokenizer's EOS, but not one of the generation config's {declared}"
+        return Check("end of turn", subject, True, message, "add it to generation_config.json: other engines read only that", True)
+    return Check("end of turn", subject, True, f"{name} ends a turn in template, tokenizer and generation config")
+
+
+def _closing_ids(tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """Special tokens that the template writes behind the content of an assistant's message."""
+    spoken = _text(tokenizer, [{"role": "user", "content": _WORD}, {"role": "assistant", "content": _WORD}], prompt=False)
+    special = {*tokenizer.all_special_ids, *(number for number, token in tokenizer.added_tokens_decoder.items() if token.special)}
+    return [i for i in tokenizer(spoken.rpartition(_WORD)[2], add_special_tokens=False)["input_ids"] if i in special]  # type: ignore[union-attr]
+
+
+def template(student: PreTrainedTokenizerBase, teacher: PreTrainedTokenizerBase, problem: Problem, subject: str) -> Check:
+    """Both sides are prompted with the student's template: a teacher with another one is scored out of its format."""
+    view: Messages = [{"role": "user", "content": problem.prompt}]
+    if _text(student, view) == _text(student, view, prompt=False):
+        message = "the chat template ignores add_generation_prompt: the answer does not start where the assistant's turn does"
+        return Check("chat template", subject, False, message, "let the template open the assistant's turn if add_generation_prompt")
+    if _text(student, view) != _text(teacher, view):
+        message = "the teacher's own template prompts differently; it is shown the student's"
+        return Check("chat template", subject, True, message, "compare the two chat_template.jinja", True)
+    return Check("chat template", subject, True, "both sides prompt alike")
+
+
+def views(recipe: DistilledModel, problems: Sequence[Problem], tokenizer: PreTrainedTokenizerBase, subject: str) -> Check:
+    """The rendered privileged information stands in the teacher's prompt and nowhere in the student's; every token of both is known."""
+    rows = stages.prompt_rows(list(problems), recipe)
+    prompts = {side: [_text(tokenizer, messages) for messages in rows[side]] for side in ("prompt", "teacher_prompt")}
+    unknown = sum(_unknown(tokenizer, text) for texts in prompts.values() for text in texts)
+    shown = _shown(recipe.privileged, problems)
+    leaks = sum(s.count(pi) > p.prompt.count(pi) for s, pi, p in zip(prompts["prompt"], shown, problems, strict=False) if pi)
+    absent = sum(t.count(pi) <= s.count(pi) for s, t, pi in zip(*prompts.values(), shown, strict=False) if pi)
+    measured = {"problems": len(problems), "leaks": leaks, "absent": absent, "unknown_tokens": unknown}
+    if leaks:
+        message = f"the student's prompt holds the privileged information in {leaks} of {len(problems)} problems; the first: {shown[0]!r}"
+        return Check("views", subject, False, message, "study/data/views.py: PI belongs to the teacher's view only", False, measured)
+    if absent or (recipe.privileged is None and prompts["prompt"] != prompts["teacher_prompt"]):
+        message = f"the teacher's prompt lacks what it should hold, or holds what it should not, in {absent or len(problems)} problems"
+        return Check("views", subject, False, message, "study/data/views.py, or the chat template drops a role", False, measured)
+    if unknown:
+        message = f"{unknown} tokens of the prompts are unknown to the tokenizer: the models would not see those words"
+        return Check("views", subject, False, message, "write `pi` in words of the tokenizer's vocabulary", False, measured)
+    return _views_hold(recipe.privileged, problems, shown, measured, subject)
+
+
+def _views_hold(
+    privileged: PrivilegedInformation | None, problems: Sequence[Problem], shown: list[str], measured: dict[str, float], subject: str
+) -> Check:
+    if privileged is None:
+        return Check("views", subject, True, "no privileged information: both sides see one prompt", measured=measured)
+    if privileged.source == "own":
+        return Check("views", subject, True, "privileged information is in the teacher's view only", measured=measured)
+    own = [render(privileged.template, p).strip() for p in problems]
+    alike = measured["same_as_own"] = sum(a == b for a, b in zip(own, shown, strict=True))
+    message = f"placebo: the teacher sees another problem's, by chance the same text in {alike} of {len(problems)}"
+    if alike == len(problems):
+        return Check("views", subject, False, f"{message}: it is no placebo", "choose a template that tells problems apart", False, measured)
+    return Check("views", subject, True, message, measured=measured)
+
+
+def _shown(privileged: PrivilegedInformation | None, problems: Sequence[Problem]) -> list[str]:
+    """The text that each teacher's view should hold and that the student's should not."""
+    if privileged is None:
+        return []
+    sources = problems if privileged.source == "own" else shifted(problems)
+    return [render(privileged.template, source).strip() for source in sources]  # templates trim what stands at the ends
+
+
+def _text(tokenizer: PreTrainedTokenizerBase, messages: Messages, *, prompt: bool = True) -> str:
+    return str(tokenizer.apply_chat_template(messages, add_generation_prompt=prompt, tokenize=False))
+
+
+def _unknown(tokenizer: PreTrainedTokenizerBase, text: str) -> int:
+    """Words without an id of their own. The lab's tokenizer writes its padding token for them."""
+    stand_ins = {tokenizer.unk_token_id, tokenizer.pad_token_id} - {None, tokenizer.eos_token_id}
+    return sum(i in stand_ins for i in tokenizer(text, add_special_tokens=False)["input_ids"])  # type: ignore[union-attr]
+
+
+def temperatures(recipe: DistilledModel, objective: Objective, evaluation: Evaluation, subject: str) -> Check:
+    """What each part samples or scores at; a note where rollouts are not drawn from the distribution that the loss scores."""
+    rollouts, judged = recipe.training.sampling, evaluation.sampling
+    measured = {
+        "rollout": rollouts.temperature, "rollout_top_p": rollouts.top_p, "loss": objective.temperature, "curve": 1.0,
+        "evaluation": judged.temperature, "evaluation_top_p": judged.top_p,
+    }  # fmt: skip
+    message = f"rollouts {_drawn(rollouts)}, loss T={objective.temperature:g}, curve T=1, evaluation {_drawn(judged)}"
+    if rollouts.temperature == objective.temperature and rollouts.top_p == 1.0:
+        return Check("temperatures", subject, True, message, measured=measured)
+    hint = "choose training.sampling.temperature = objective.temperature and top_p = 1, or report the results as off-policy"
+    return Check("temperatures", subject, True, f"{message}: rollouts are not drawn from what the loss scores", hint, True, measured)
+
+
+def _drawn(sampling: Any) -> str:
+    return f"T={sampling.temperature:g}" + (f" top_p={sampling.top_p:g}" if sampling.top_p != 1.0 else "")
+

@@ -1,0 +1,343 @@
+"""The guard: a detector fires on its collapse and not on noise; a resumed guard is the same guard; observe changes nothing.
+
+Policy stop seals what there is, with forensics.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from study.models.lab import build_model, build_tokenizer
+from study.models.loading import load_model, save
+from study.record.checkpoints import Checkpoints
+from study.spec.data import ArithmeticData
+from study.spec.grid import load_grid
+from study.spec.identity import cell_id
+from study.spec.model import Architecture, DistilledModel, GrpoModel, LabTokenizer, LocalModel
+from study.spec.objective import Objective
+from study.spec.training import Curve, DistillTraining, GrpoTraining, Optimisation, Sampling
+from study.train import guard as guard_module
+from study.train.guard import DETECTORS, SIGNALS, Guard, Thresholds, fell_at, first_alarm, replay
+from study.train.stages import build
+from study.train.watch import Scored, token_table
+
+# A healthy step of the lab: signal -> (level, standard deviation from step to step), as measured with 64 rollouts a step.
+HEALTHY = {
+    "train/loss": (0.1, 0.01), "train/token_loss": (0.1, 0.01), "train/grad_norm": (0.3, 0.08), "train/weight_norm": (60.0, 0.0),
+    "train/reverse_kl": (0.1, 0.01), "train/student_entropy": (0.3, 0.02), "train/teacher_entropy": (0.2, 0.02),
+    "train/student_topk_mass": (0.975, 0.003), "train/teacher_topk_mass": (0.97, 0.005), "train/topk_overlap": (0.82, 0.01),
+    "train/informative_tokens": (0.95, 0.01),
+    "rollout/accuracy": (0.6, 0.06), "rollout/mean_tokens": (22.5, 0.4), "rollout/truncated_fraction": (0.005, 0.005),
+    "rollout/repetition_3gram": (0.035, 0.005),
+}  # fmt: skip
+# detector -> (signal, what it moves to within ten steps)
+COLLAPSES = {
+    "topk_drain": ("train/student_topk_mass", 0.6), "entropy": ("train/student_entropy", 1.5), "length": ("rollout/mean_tokens", 45.0),
+    "truncation": ("rollout/truncated_fraction", 0.6), "repetition": ("rollout/repetition_3gram", 0.3),
+    "overlap": ("train/topk_overlap", 0.5), "divergence": ("train/reverse_kl", 0.5), "zero_signal": ("train/grad_norm", 0.0),
+}  # fmt: skip
+ONSET = 30
+
+
+def healthy(seed: int, steps: int = 80) -> list[dict[str, float]]:
+    rng = np.random.default_rng(seed)
+    draws = {name: np.abs(rng.normal(level, noise, steps)) for name, (level, noise) in HEALTHY.items()}
+    return [{name: float(values[i]) for name, values in draws.items()} for i in range(steps)]
+
+
+def collapsing(signal: str, end: float, seed: int = 0) -> list[dict[str, float]]:
+    rows = healthy(seed)
+    for i, row in enumerate(rows):
+        share = min(1.0, max(0.0, (i - ONSET) / 10))
+        row[signal] = (1 - share) * row[signal] + share * end
+    return rows
+
+
+def watched(rows: list[dict[str, float]], guard: Guard | None = None) -> Guard:
+    guard = guard or Guard()
+    done = len(guard.columns["step"])
+    for step, row in enumerate(rows[done:], start=done + 1):
+        guard.observe(step, row)
+    return guard
+
+
+@settings(max_examples=60, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1))
+def test_no_alarm_on_constant_signals_with_the_noise_of_the_lab(seed: int) -> None:
+    guard = watched(healthy(seed))
+    assert guard.alarms == {}
+    assert guard.as_dict()["fell_at"] is None
+
+
+@pytest.mark.parametrize("detector", COLLAPSES)
+def test_a_detector_fires_once_on_its_collapse_and_no_other_does(detector: str) -> None:
+    guard = watched(collapsing(*COLLAPSES[detector]))
+    assert set(guard.alarms) == {detector}
+    assert ONSET < guard.alarms[detector] <= ONSET + 16
+    assert guard.stopped_at is None  # observe
+
+
+def test_every_detector_has_a_collapse_here() -> None:
+    assert {*COLLAPSES, "not_finite"} == set(DETECTORS)
+
+
+@pytest.mark.parametrize("signal", ["train/loss", "train/token_loss", "train/grad_norm", "train/weight_norm"])
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_one_value_that_is_not_finite_is_enough_also_at_the_first_step(signal: str, value: float) -> None:
+    for at in (0, 20):
+        rows = healthy(1)
+        rows[at][signal] = value
+        guard = watched(rows)
+        assert guard.alarms["not_finite"] == at + 1
+        assert "nan" in str(guard.as_dict()["trace"][signal]).lower() or "inf" in str(guard.as_dict()["trace"][signal])
+
+
+def test_a_signal_that_is_not_measured_leaves_its_detector_silent() -> None:
+    rows = [{name: value for name, value in row.items() if "topk" not in name} for row in collapsing("train/student_topk_mass", 0.5)]
+    assert watched(rows).alarms == {}
+    assert watched([{"train/unknown": 1.0}] * 20).columns.keys() == {"step"}
+
+
+def test_a_signal_missing_in_one_step_is_not_zero() -> None:
+    rows = collapsing("train/topk_overlap", 0.5)
+    for row in rows[50:]:
+        del row["train/topk_overlap"]
+    guard = watched(rows)
+    assert guard.alarms.keys() == {"overlap"}
+    assert guard.columns["train/topk_overlap"][-1] is None
+
+
+@pytest.mark.parametrize("cut", [1, 5, 33, 37, 79])
+@pytest.mark.parametrize("detector", COLLAPSES)
+def test_a_guard_resumed_half_way_gives_the_same_alarms(detector: str, cut: int) -> None:
+    rows = collapsing(*COLLAPSES[detector])
+    state = json.loads(json.dumps(watched(rows[:cut]).state_dict()))
+    resumed = Guard()
+    resumed.load_state_dict(state)
+    assert watched(rows, resumed).as_dict() == watched(rows).as_dict()
+
+
+def test_a_state_is_a_copy() -> None:
+    guard = watched(healthy(0, 10))
+    state = guard.state_dict()
+    watched(healthy(0, 12), guard)
+    assert len(state["columns"]["step"]) == 10
+
+
+@pytest.mark.parametrize("detector", COLLAPSES)
+def test_a_written_trace_can_be_replayed_with_other_thresholds(detector: str) -> None:
+    trace = json.loads(json.dumps(watched(collapsing(*COLLAPSES[detector])).as_dict()))["trace"]
+    assert replay(trace).keys() == {detector}
+    deaf = Thresholds(
+        leak_ratio=99,
+        entropy_ratio=99,
+        length_ratio=99,
+        truncated_rise=2,
+        repetition_ratio=99,
+        overlap_ratio=0,
+        divergence_ratio=99,
+        zero_gradient=-1,
+    )
+    assert replay(trace, deaf) == {}
+
+
+def test_stop_ends_at_the_first_alarm_and_keeps_that_step() -> None:
+    guard = watched(collapsing("train/topk_overlap", 0.5), Guard("stop"))
+    assert guard.stopped_at == first_alarm(guard.alarms) == guard.alarms["overlap"]
+
+
+def test_the_fall_of_accuracy_by_its_definition() -> None:
+    steps = list(range(1, 31))
+    start = [0.6] * 10
+    assert fell_at(steps, start + [0.4] * 20) == 13  # (2 * .6 + 3 * .4) / 5 = .48 < .5, while (3 * .6 + 2 * .4) / 5 = .52 is not
+    assert fell_at(steps, start + [0.51] * 20) is None
+    assert fell_at(steps, start + [0.9] * 10 + [0.55] * 10) is None  # below its best, not below its start
+    assert fell_at(steps, start + [0.4] * 6 + [0.9] * 14) is None  # below for 6 steps at most with the mean, not for 5 more after the first
+    assert fell_at(steps, [0.6] * 24 + [0.0] * 6) == 25
+    assert fell_at(steps, [0.6] * 25 + [0.0] * 5) is None  # not confirmed before the run ends
+    assert fell_at([], []) is None
+    assert fell_at(steps[:3], [0.1] * 3) is None
+
+
+def test_no_token_with_a_loss_is_no_signal_though_weight_decay_moves_the_weights() -> None:
+    rows = [row | {"train/informative_tokens": 0.0} if i >= ONSET else row for i, row in enumerate(healthy(2))]
+    assert watched(rows).alarms == {"zero_signal": ONSET + 5}
+
+
+def test_divergence_is_measured_from_the_best_and_not_from_the_start() -> None:
+    """A far teacher: the KL falls from 2.8 to 0.1 and then rises to 0.4, far below its start."""
+    kl = [2.8 - 0.27 * min(i, 10) if i < 40 else 0.4 for i in range(80)]
+    rows = [row | {"train/reverse_kl": value} for row, value in zip(healthy(4), kl, strict=True)]
+    assert watched(rows).alarms.keys() == {"divergence"}
+    assert watched(rows[:40]).alarms == {}
+
+
+def test_floors_keep_a_ratio_silent_where_the_start_is_next_to_nothing() -> None:
+    rows = [row | {"rollout/repetition_3gram": 0.001 if i < 20 else 0.05, "train/student_topk_mass": 0.9995 if i < 20 else 0.97}
+            for i, row in enumerate(healthy(3))]  # fmt: skip
+    assert watched(rows).alarms == {}
+
+
+# --- on a real trainer with a few thousand parameters ---
+
+ARCHITECTURE = Architecture(
+    hidden_size=16, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2, num_key_value_heads=1, head_dim=8,
+    max_position_embeddings=96, initializer_range=0.1,
+)  # fmt: skip
+DATA = ArithmeticData(train_size=64, selection_size=8, held_out_size=8)
+HERE = LocalModel(path="unused", digest="unused")
+STEPS = 8
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    root, tokenizer = tmp_path_factory.mktemp("models"), build_tokenizer(LabTokenizer())
+    for seed, role in enumerate(("student", "teacher")):
+        save(build_model(ARCHITECTURE, len(tokenizer), seed), tokenizer, root / role)
+    return {role: root / role for role in ("student", "teacher")}
+
+
+def common(steps: int = STEPS, learning_rate: float = 1e-2) -> dict[str, Any]:
+    return {
+        "steps": steps, "prompts_per_step": 4, "optimisation": Optimisation(learning_rate=learning_rate),
+        "sampling": Sampling(max_completion_length=10), "curve": Curve(every=20, problems=2, k=1),
+    }  # fmt: skip
+
+
+def distilled(guard: Any = "observe", steps: int = STEPS, learning_rate: float = 1e-2) -> DistilledModel:
+    training = DistillTraining(guard=guard, **common(steps, learning_rate))
+    return DistilledModel(student=HERE, teacher=HERE, data=DATA, objective=Objective(), training=training)
+
+
+def run(recipe: Any, inputs: dict[str, Path], out: Path) -> Path:
+    out.mkdir()
+    build(recipe, 0, inputs, out, lambda *_: None, Checkpoints(out.with_name(f"{out.name}-checkpoints")))
+    return out
+
+
+def read(folder: Path, name: str = "guard") -> dict[str, Any]:
+    return json.loads((folder / f"{name}.json").read_text())
+
+
+def weights(folder: Path) -> torch.Tensor:
+    return torch.cat([p.detach().flatten() for p in load_model(folder).parameters()])
+
+
+def test_observe_is_bitwise_the_run_without_a_guard(folders: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    watching = run(distilled(), folders, tmp_path / "guarded")
+    guard = read(watching)
+    assert guard["trace"]["step"] == list(range(1, STEPS + 1))
+    assert guard["trace"].keys() == {"step", *SIGNALS}
+    assert all(value is not None for column in guard["trace"].values() for value in column)
+    monkeypatch.setattr(guard_module.Guard, "observe", lambda *_: [])
+    bare = run(distilled(), folders, tmp_path / "bare")
+    assert read(bare)["trace"] == {"step": []}
+    assert torch.equal(weights(watching), weights(bare))
+    assert read(watching, "history") == read(bare, "history")
+
+
+def test_the_trace_agrees_with_the_curve(folders: dict[str, Path], tmp_path: Path) -> None:
+    """Token means of the curve are weighted by tokens, so only means over rollouts and steps are the plain means of the trace."""
+    out = run(distilled(), folders, tmp_path / "d")
+    trace, columns = read(out)["trace"], read(out, "history")["columns"]
+    for name in ("train/loss", "train/grad_norm", "rollout/mean_tokens", "rollout/accuracy", "rollout/repetition_3gram"):
+        assert np.mean(trace[name]) == pytest.approx(columns[name][-1], rel=1e-4, abs=1e-9)
+
+
+def test_stop_seals_what_there_is_with_forensics(folders: dict[str, Path], tmp_path: Path) -> None:
+    """A teacher equal to its student gives no gradient: the first window without one ends the run.
+
+    The learning rate is next to nothing: Adam makes full steps of a gradient that is rounding alone, and the two would come apart.
+    """
+    same = {"student": folders["student"], "teacher": folders["student"]}
+    seen = read(run(distilled(learning_rate=1e-12), same, tmp_path / "observed"))
+    out = run(distilled("stop", learning_rate=1e-12), same, tmp_path / "stopped")
+    guard, bundle = read(out), read(out, "forensics")
+    assert seen["alarms"]["zero_signal"] == guard["stopped_at"] == guard["alarms"]["zero_signal"] == 5
+    assert seen["stopped_at"] is None
+    assert guard["trace"] == {name: column[:5] for name, column in seen["trace"].items()}
+    assert read(out, "history")["columns"]["step"] == [0, 5]
+    assert load_model(out) is not None
+    assert bundle["stopped_at"] == 5
+    assert [row["step"] for row in bundle["metrics"]] == [1, 2, 3, 4, 5]
+    assert bundle["completions"].keys() == {"wrong", "longest", "most_repetitive"}
+    for shown in bundle["completions"]["longest"]:
+        assert shown["outcome"] in ("wrong", "unparsed", "truncated", "correct")
+        assert 0 < shown["tokens"] <= 10
+        assert 0 <= shown["repeated_fraction"] <= 1
+    assert isinstance(bundle["tokens"], list)
+    assert not (tmp_path / "observed" / "forensics.json").exists()
+
+
+def test_the_token_table_counts_what_ends_a_repeated_3gram_with_both_sides_scores() -> None:
+    """Two rows; in the first 7 8 9 comes twice (the second 9 is repeated) and is followed by padding; the scores skip the padding."""
+    ids = torch.tensor([[7, 8, 9, 7, 8, 9, 0, 0], [5, 5, 5, 5, 5, 6, 7, 8]])
+    mask = torch.tensor([[1] * 6 + [0] * 2, [1] * 8]).bool()
+    student = -torch.arange(1.0, 15.0)  # row 1: -1 .. -6, row 2: -7 .. -14
+    table = token_table([Scored(ids, mask, student, torch.full((14,), 0.5))], build_tokenizer(LabTokenizer()))
+    assert [(row["count"], row["student_logprob"], row["teacher_logprob"]) for row in table] == [(2, -10.5, -10.0), (1, -6.0, -5.5)]
+    broken = token_table([Scored(ids, mask, torch.full((14,), float("nan")), student)], build_tokenizer(LabTokenizer()))
+    assert [row["student_logprob"] for row in broken] == [None, None]
+
+
+def test_stop_without_an_alarm_is_bitwise_observe(folders: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(guard_module, "DETECTORS", {"not_finite": DETECTORS["not_finite"]})
+    paths = [run(distilled(policy), folders, tmp_path / policy) for policy in ("observe", "stop")]
+    assert torch.equal(*(weights(path) for path in paths))
+    assert read(paths[0])["trace"] == read(paths[1])["trace"]
+
+
+def test_a_gradient_that_is_not_finite_stops_before_it_reaches_the_weights(
+    folders: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from study.train import distill
+
+    original, calls = distill.response_mean, []
+
+    def broken(*arguments: Any) -> torch.Tensor:
+        calls.append(1)
+        return original(*arguments) * (float("nan") if len(calls) == 3 else 1.0)
+
+    monkeypatch.setattr(distill, "response_mean", broken)
+    out = run(distilled("stop"), folders, tmp_path / "d")
+    assert read(out)["stopped_at"] == read(out)["alarms"]["not_finite"] == 3
+    assert torch.isfinite(weights(out)).all()
+    monkeypatch.undo()
+    assert torch.equal(weights(out), weights(run(distilled(steps=2), folders, tmp_path / "two")))
+
+
+def test_grpo_is_observed_where_it_measures_the_same(folders: dict[str, Path], tmp_path: Path) -> None:
+    training = GrpoTraining(rollouts_per_prompt=2, **common(6))
+    out = run(GrpoModel(base=HERE, data=DATA, training=training), {"base": folders["student"]}, tmp_path / "g")
+    guard = read(out)
+    measured = {
+        "train/loss", "train/grad_norm", "train/weight_norm", "train/student_entropy", "rollout/accuracy", "rollout/mean_tokens",
+        "rollout/truncated_fraction",
+    }  # fmt: skip
+    assert guard["trace"].keys() == {"step", *measured}
+    assert guard["alarms"]["zero_signal"] == 5  # a random model is never right: equal rewards, no advantage
+    assert guard["stopped_at"] is None
+
+
+def test_a_grid_sets_the_policy_for_every_cell_and_it_is_identity(tmp_path: Path) -> None:
+    page = """
+name: trial
+question: Does it stop?
+base: {{student: student, teacher: rlvr, objective: full_reverse_kl, length: standard, data: math, evaluation: math{training}}}
+factors: {{objective: [full_reverse_kl, sampled_plain_loss]}}
+"""
+    ids = {}
+    for name, training in (("bare", ""), ("observe", ", training: {guard: observe}"), ("stop", ", training: {guard: stop}")):
+        path = tmp_path / f"{name}.yaml"
+        path.write_text(page.format(training=training), encoding="utf-8")
+        cells = load_grid(str(path)).cells
+        assert {c.cell.model.training.guard for c in cells} == {"stop" if name == "stop" else "observe"}
+        ids[name] = [cell_id(c.cell) for c in cells]
+    assert ids["bare"] == ids["observe"]
+    assert not {*ids["bare"]} & {*ids["stop"]}
