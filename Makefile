@@ -4,7 +4,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup setup-dev check test core demo ui format clean
+.PHONY: help setup setup-dev check test core demo ui soak format clean
 
 VENV ?= .venv
 PYTHON ?= $(firstword $(foreach p,python3.11 python3.12 python3,$(shell command -v $(p) 2>/dev/null)))
@@ -29,6 +29,7 @@ help:
 	@echo "make demo              two cells, one seed: a collapse and its fix, curves drawn on the terminal"
 	@echo "make table-N           table N from the committed records, in seconds      (figure-N likewise)"
 	@echo "make reproduce-table-N rerun what table N needs, print ours-now beside the committed values (reproduce-figure-N likewise)"
+	@echo "make soak              kill it at random, 100 times and more, and compare what comes out (about 20 minutes)"
 	@echo "make ui                MLflow on 127.0.0.1:$(PORT)"
 
 setup: $(LAB_STAMP)
@@ -68,6 +69,11 @@ check: $(DEV_STAMP)
 
 test: check
 	$(BIN)/python -m pytest -q -n $(JOBS) --dist loadfile
+
+# At least 100 random kills, then 10 on a real lab cell (about 20 minutes); the records must be those of undisturbed runs.
+soak: $(DEV_STAMP)
+	$(BIN)/python -m tests.soak --kills 100
+	$(BIN)/python -m tests.soak --kills 10 --lab
 
 table-%: $(LAB_STAMP)
 	@$(STUDY) table $*

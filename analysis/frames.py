@@ -2,10 +2,11 @@
 
 `runs`: one row per run (RUN_COLUMNS, then one `label.<factor>` column per factor of the grid).
 `history`: one row per run, step and metric that was measured (HISTORY_COLUMNS). What was not measured has no row; a value that diverged
-stays in it as nan or inf: missing and broken are different things.
+stays in it as nan or inf: missing and broken are different things. Records are read one at a time, and `history` is made when it is asked
+for: what tables and claims need does not grow with the length of the histories.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -13,19 +14,14 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from analysis.definitions import canonical_metric
-from analysis.revisions import older, older_text, refuse_mixed, split
-from study.errors import IncompleteResults, SpecError
+from analysis.curves import Curves, Ends
+from analysis.gather import Gathered, gather
+from analysis.revisions import older, older_text, refuse_mixed
+from study.errors import IncompleteResults, RecordMismatch, SpecError
 from study.record.schema import Record
-from study.record.store import read_records
-from study.spec.cell import Cell
+from study.record.store import read_record, record_paths
 from study.spec.grid import Grid, LabelledCell, LabelledRun, load_grid
-from study.spec.identity import objective_name
-from study.spec.model import DistilledModel
-from study.spec.objective import Objective
 from study.spec.yaml import names
-
-OWN_STAGES = ("distill", "evaluate")  # the stages that belong to one run; the others are shared between the runs of a seed
 
 
 @dataclass(frozen=True)
@@ -88,7 +84,7 @@ class Evidence:
     cells: tuple[LabelledCell, ...]  # those looked at: all cells of the grid, or its core
     all_cells: tuple[LabelledCell, ...]
     runs: pd.DataFrame
-    history: pd.DataFrame
+    curves: Curves
     missing: tuple[LabelledRun, ...]
     curve_k: int | None  # samples per problem of the in-training curve
     older: Mapping[str, str] = field(default_factory=dict[str, str])  # missing run -> how it is recorded under an older revision
@@ -97,6 +93,8 @@ class Evidence:
 
     def cell_of(self, arm: Mapping[str, str]) -> LabelledCell:
         """The one cell with these labels; a factor left out may have one level only. Raises SpecError otherwise."""
+        if known := self._by_labels.get(frozenset(arm.items())):
+            return known
         found = [cell for cell in self.all_cells if any(arm.items() <= labels.items() for labels in (cell.labels, *cell.also))]
         if len(found) != 1:
             what = f"{len(found)} cells" if found else "no cell"
@@ -120,8 +118,25 @@ class Evidence:
         return {int(row["seed"]): float(row[column]) for row in rows}
 
     def series(self, arm: Mapping[str, str], metric: str) -> list[Point]:
-        """The measured points of one arm, by base and step."""
-        return self._points.get((self.cell_of(arm).cell_id, metric), [])
+        """The measured points of one arm, by base and step. Read again from the records."""
+        rows = self._runs_of_cell.get(self.cell_of(arm).cell_id, [])
+        return [Point(int(row["seed"]), *point) for row in rows for point in self.curves.points(row["run"], metric)]
+
+    def ends(self, arm: Mapping[str, str], metric: str) -> dict[int, Ends]:
+        """The first and last value of a metric by base of one arm, bases in order."""
+        rows = self._runs_of_cell.get(self.cell_of(arm).cell_id, [])
+        return {int(row["seed"]): self.curves.ends(row["run"], metric) for row in rows}
+
+    @cached_property
+    def history(self) -> pd.DataFrame:
+        """Every measured point of every run, for a notebook; no page needs it."""
+        columns: dict[str, list[Any]] = {column.name: [] for column in HISTORY_COLUMNS}
+        for row in self.runs.to_dict("records"):
+            for metric, points in self.curves.whole(row["run"]).items():
+                shared = [row[name] for name in ("run", "cell", "arm", "seed")]
+                for column, values in zip(columns.values(), zip(*((*shared, step, metric, value) for step, value in points)), strict=False):
+                    column.extend(values)
+        return pd.DataFrame(columns).astype({column.name: column.dtype for column in HISTORY_COLUMNS})
 
     @cached_property
     def run_rows(self) -> list[dict[str, Any]]:
@@ -136,12 +151,8 @@ class Evidence:
         return found
 
     @cached_property
-    def _points(self) -> dict[tuple[str, str], list[Point]]:
-        columns = [self.history[name].tolist() for name in ("cell", "metric", "seed", "step", "value")]
-        found: dict[tuple[str, str], list[Point]] = {}
-        for cell, metric, seed, step, value in sorted(zip(*columns, strict=True), key=lambda row: row[:4]):
-            found.setdefault((cell, metric), []).append(Point(seed, step, value))
-        return found
+    def _by_labels(self) -> dict[frozenset[tuple[str, str]], LabelledCell]:
+        return {frozenset(labels.items()): cell for cell in self.all_cells for labels in (cell.labels, *cell.also)}
 
 
 def load(path: str | Path, *, grid: str = "math", scale: str = "lab", seeds: Sequence[int] | None = None, core: bool = False) -> Evidence:
@@ -149,32 +160,51 @@ def load(path: str | Path, *, grid: str = "math", scale: str = "lab", seeds: Seq
 
     Records of other cells or seeds are left aside. Runs without a record are in `missing`. Errors: RecordMismatch on a corrupt record.
     """
-    return evidence_from(read_records(Path(path)), load_grid(grid, scale), scale=scale, seeds=seeds, core=core, reference=grid)
+    loaded, places = load_grid(grid, scale), dict[str, Path]()
+    made = gather(_reading(Path(path), places), _cells_of_runs(loaded, seeds, core), lambda run: read_record(places[run]))
+    return _evidence(made, loaded, scale=scale, seeds=seeds, core=core, reference=grid)
+
+
+def _reading(folder: Path, places: dict[str, Path]) -> Iterator[Record]:
+    """The records below a folder, one at a time; `places`: run id -> where it lies. One that lies under another name would count twice."""
+    for path in record_paths(folder):
+        record = read_record(path)
+        name = path.parent.name if path.name == "record.json" else path.stem
+        if record.run != name:
+            raise RecordMismatch(f"{path}: holds the record of another run, {record.run}", hint=f"remove it: rm {path}")
+        places[record.run] = path
+        yield record
 
 
 def evidence_from(
     records: Iterable[Record], grid: Grid, *, scale: str, seeds: Sequence[int] | None = None, core: bool = False, reference: str = ""
 ) -> Evidence:
+    """The same from records in memory."""
+    return _evidence(gather(records, _cells_of_runs(grid, seeds, core)), grid, scale=scale, seeds=seeds, core=core, reference=reference)
+
+
+def _cells_of_runs(grid: Grid, seeds: Sequence[int] | None, core: bool) -> dict[str, LabelledCell]:
+    cells = {cell.cell_id: cell for cell in (grid.core_cells if core else grid.cells)}
+    return {run.run_id: cells[run.cell_id] for run in grid.runs(seeds=seeds, core=core)}
+
+
+def _evidence(made: Gathered, grid: Grid, *, scale: str, seeds: Sequence[int] | None, core: bool, reference: str) -> Evidence:
+    refuse_mixed(made.present, grid.name)
     expected = tuple(grid.runs(seeds=seeds, core=core))
-    cells = grid.core_cells if core else grid.cells
-    of_run = {run.run_id: cell for run in expected for cell in cells if cell.cell_id == run.cell_id}
-    present, earlier = split(records, of_run)
-    refuse_mixed(present, grid.name)
-    factors = tuple(grid.factors)
-    found = {record.run for record in present}
+    found = {row["run"] for row in made.rows}
     missing = tuple(run for run in expected if run.run_id not in found)
     return Evidence(
         grid=grid.name,
         scale=scale,
-        factors=factors,
+        factors=tuple(grid.factors),
         seeds=tuple(sorted({run.seed for run in expected})),
-        cells=cells,
+        cells=grid.core_cells if core else grid.cells,
         all_cells=grid.cells,
-        runs=_frame(RUN_COLUMNS, [_run_row(record, of_run[record.run]) for record in present], [f"label.{factor}" for factor in factors]),
-        history=_frame(HISTORY_COLUMNS, [row for record in present for row in _history_rows(record, of_run[record.run])]),
+        runs=_frame(RUN_COLUMNS, made.rows, [f"label.{factor}" for factor in grid.factors]),
+        curves=made.curves,
         missing=missing,
-        older=older(earlier, missing),
-        curve_k=_curve_k(present),
+        older=older(made.earlier, missing),
+        curve_k=made.curve_k,
         core=core,
         reference=grid.name if not reference or grid.name in names("grids") else reference,
     )
@@ -199,69 +229,6 @@ def arm_text(arm: Mapping[str, str]) -> str:
     return " ".join(f"{factor}={level}" for factor, level in arm.items())
 
 
-def objective_family(objective: Objective) -> str:
-    """The family that colours are keyed by, from the loss tuple itself."""
-    if objective.divergence != "reverse_kl":
-        return "other"
-    if objective.support == "sampled":
-        return "sampled_pg" if objective.gradient == "score_function" else "sampled_plain"
-    if objective.support == "full":
-        return "full"
-    by_normalisation = {"renormalised": "renormalised", "tail_bucket": "tail_bucket"}
-    return by_normalisation.get(objective.normalisation, "stop_gradient" if objective.gradient == "stop_gradient" else "biased")
-
-
 def _frame(columns: Sequence[Column], rows: list[dict[str, Any]], labels: Sequence[str] = ()) -> pd.DataFrame:
     types = {column.name: column.dtype for column in columns} | dict.fromkeys(labels, "string")
     return pd.DataFrame(rows, columns=list(types)).astype(types)
-
-
-def _run_row(record: Record, labelled: LabelledCell) -> dict[str, Any]:
-    score = record.scores[labelled.cell.evaluation.task]
-    minutes = {kind: cost.core_s / 60.0 for kind, cost in record.cost.items()}
-    return {
-        "run": record.run,
-        "cell": record.cell,
-        "arm": labelled.text,
-        "seed": record.seed,
-        "scale": record.scale,
-        **_objective_columns(labelled.cell),
-        "task": labelled.cell.evaluation.task,
-        "score": score.mean,
-        "k": score.k,
-        "num_problems": score.num_problems,
-        "truncated_fraction": score.truncated_fraction,
-        "unparsed_fraction": score.unparsed_fraction,
-        "mean_tokens": score.mean_tokens,
-        "own_minutes": sum(value for kind, value in minutes.items() if kind in OWN_STAGES),
-        "shared_minutes": sum(value for kind, value in minutes.items() if kind not in OWN_STAGES),
-        **{f"label.{factor}": level for factor, level in labelled.labels.items()},
-    }
-
-
-def _objective_columns(cell: Cell) -> dict[str, Any]:
-    model = cell.model
-    if not isinstance(model, DistilledModel):
-        return {"objective.family": "other", "objective.preset": model.kind, "objective.k": None, "steps": None}
-    return {
-        "objective.family": objective_family(model.objective),
-        "objective.preset": objective_name(model.objective),
-        "objective.k": model.objective.k,
-        "steps": model.training.steps,
-    }
-
-
-def _history_rows(record: Record, labelled: LabelledCell) -> list[dict[str, Any]]:
-    shared = {"run": record.run, "cell": record.cell, "arm": labelled.text, "seed": record.seed}
-    rows: list[dict[str, Any]] = []
-    for column in record.history:
-        if column != "step":
-            steps, values = record.series(column)
-            metric = canonical_metric(column)
-            rows += [shared | {"step": step, "metric": metric, "value": value} for step, value in zip(steps, values, strict=True)]
-    return rows
-
-
-def _curve_k(records: Sequence[Record]) -> int | None:
-    sizes = {int(column.partition("@")[2]) for record in records for column in record.history if column.startswith("eval/avg@")}
-    return sizes.pop() if len(sizes) == 1 else None

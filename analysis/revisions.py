@@ -1,22 +1,14 @@
 """Records of other stage revisions than today's: never on a page, and never left out without a word."""
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
+from analysis.gather import Kept
 from study.errors import RecordMismatch
 from study.record.revisions import mixed, recorded_under, same_settings, slug_and_seed
-from study.record.schema import Record
 from study.spec.grid import LabelledRun
 
 
-def split(records: Iterable[Record], wanted: Collection[str]) -> tuple[list[Record], list[Record]]:
-    """(the wanted runs, in the order of their ids; others with the slug and seed of a wanted one). The rest is not held."""
-    names = {slug_and_seed(run_id) for run_id in wanted}
-    kept = [record for record in records if record.run in wanted or slug_and_seed(record.run) in names]
-    present = sorted((record for record in kept if record.run in wanted), key=lambda record: record.run)
-    return present, [record for record in kept if record.run not in wanted]
-
-
-def refuse_mixed(records: Sequence[Record], grid: str) -> None:
+def refuse_mixed(records: Sequence[Kept], grid: str) -> None:
     """Numbers of two revisions of one stage kind never stand on one page."""
     found = mixed((record.run, record.revisions) for record in records)
     if not found:
@@ -27,7 +19,7 @@ def refuse_mixed(records: Sequence[Record], grid: str) -> None:
     raise RecordMismatch("\n".join([f"the records of grid {grid} are of different stage revisions:", *lines]), hint=hint)
 
 
-def older(earlier: Iterable[Record], missing: Iterable[LabelledRun]) -> dict[str, str]:
+def older(earlier: Iterable[Kept], missing: Iterable[LabelledRun]) -> dict[str, str]:
     """Missing run -> under which older revision it is recorded."""
     runs: dict[tuple[str, int] | None, list[LabelledRun]] = {}
     for run in missing:

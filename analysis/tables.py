@@ -58,8 +58,8 @@ def mean_at(evidence: Evidence, arm: Mapping[str, str], metric: str, which: str)
 
 def ends(evidence: Evidence, arm: Mapping[str, str], metric: str, which: str) -> dict[int, float]:
     """A history metric by base: at step 0 (`first`) or at its last measured step (`last`). Bases without the measurement are left out."""
-    points = evidence.series(arm, metric)
-    return {point.seed: point.value for point in points if which == "last" or point.step == 0}  # points are in order: the last one stays
+    found = {seed: (curve.last if which == "last" else curve.first) for seed, curve in evidence.ends(arm, metric).items()}
+    return {seed: value for seed, value in found.items() if value is not None}
 
 
 def _page_notes(page: TablePage) -> tuple[str, ...]:

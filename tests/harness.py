@@ -38,6 +38,8 @@ if __name__ == "__main__":
     except StudyError as error:
         print(error)
         sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        sys.exit(130)
 """
 KS = (1, 2, 3)
 
@@ -112,4 +114,18 @@ def workers(results: Path) -> list[int]:
                 found.append(int(process.name))
         except OSError:
             continue  # it ended, or is not ours to look at
+    return found
+
+
+def descendants(parent: int) -> set[int]:
+    """A process and everything below it; the fork server's workers are its grandchildren."""
+    parents: dict[int, int] = {}
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            parents[int(process.name)] = int((process / "stat").read_text().rpartition(")")[2].split()[1])
+        except OSError:
+            continue  # it ended meanwhile
+    found = {parent}
+    while more := {pid for pid, above in parents.items() if above in found} - found:
+        found |= more
     return found

@@ -12,7 +12,8 @@ from synthetic import record, records
 import analysis
 from analysis import figures, style
 from analysis.definitions import BY_NAME, canonical_metric, metrics_page
-from analysis.frames import HISTORY_COLUMNS, RUN_COLUMNS, Evidence, evidence_from, objective_family, require_complete
+from analysis.frames import HISTORY_COLUMNS, RUN_COLUMNS, Evidence, evidence_from, require_complete
+from analysis.gather import objective_family
 from analysis.pages import figure_page, figure_pages, table_page
 from analysis.readme import BEGIN, END
 from analysis.render import Column, Table, to_csv, to_latex, to_markdown

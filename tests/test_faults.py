@@ -23,7 +23,8 @@ from study.runner.worker import Busy, Finished, Payload, perform
 from study.spec.identity import stage_id
 from study.spec.profile import Profile
 from tests.fake_work import WORK, cell
-from tests.harness import KS, built, contents, finish, make_undisturbed, plan_of, silent, start, wait_for, workers
+from tests.harness import KS, built, contents, descendants, finish, make_undisturbed, plan_of, silent, start, wait_for, workers
+from tests.soak import Soak, torch_free
 
 EVERY_STEP = Profile(checkpoint_s=0)
 
@@ -249,22 +250,13 @@ def test_a_host_that_vanishes_is_taken_over(tmp_path: Path, undisturbed: dict[st
     gone = start(results, STUDY_HOST="gone", fault="distill:slow", profile=profile)
     wait_for(lambda: (results.parent / "built.log").exists() and "distill" in built(results))
     other = start(results, STUDY_HOST="other", profile=profile)
-    for pid in {*workers(results), gone.pid} - {*workers_of(other.pid)}:
+    for pid in {*workers(results), gone.pid} - descendants(other.pid):
         os.kill(pid, signal.SIGKILL)
     gone.wait()
     code, output = finish(other)
     assert code == 0, output
     assert contents(results) == undisturbed
     assert not leftovers(results)
-
-
-def workers_of(parent: int) -> set[int]:
-    """All descendants of a process, itself included; the fork server's workers are its grandchildren."""
-    found = {parent}
-    parents = {int(p.name): int((p / "stat").read_text().rpartition(")")[2].split()[1]) for p in Path("/proc").glob("[0-9]*")}
-    while more := {pid for pid, above in parents.items() if above in found} - found:
-        found |= more
-    return found
 
 
 def test_claims_exclude_each_other_and_end_with_their_block(tmp_path: Path) -> None:
@@ -352,3 +344,12 @@ def test_weights_that_are_not_kept_are_made_again_when_needed(tmp_path: Path, un
     completes(results, undisturbed)
     assert built(results).count("distill") == 4
     assert read_record(Results(results).record(plan_of(1).run_id)).status == "completed"
+
+
+def test_random_kills_end_in_the_same_records(tmp_path: Path) -> None:
+    """The short form of `make soak`."""
+    soak = Soak(seed=1, longest_s=4.0)
+    torch_free(soak, 6, tmp_path)
+    assert soak.kills.total() >= 6
+    assert soak.records == len(KS) * soak.grids
+    assert soak.grids >= 1

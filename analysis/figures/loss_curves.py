@@ -17,7 +17,8 @@ from matplotlib.ticker import MaxNLocator, NullLocator
 
 from analysis import style
 from analysis.definitions import BY_NAME, Definition
-from analysis.frames import Evidence, Point, arm_text, objective_family
+from analysis.frames import Evidence, Point, arm_text
+from analysis.gather import objective_family
 from analysis.tables import count, scale_note
 from study.spec.model import DistilledModel
 from study.spec.table import Arm, FigurePage, Row

@@ -57,14 +57,14 @@ def carry_out(
     observer = _Observer(display, mirror, results, runs, own)
     started = time.monotonic()
     try:
-        summary = run_grid(plans, results, _engine(results, work, jobs, profile), observer, profile)
+        summary = run_grid(plans, results, engine_for(results, work, jobs, profile), observer, profile)
     finally:
         display.close()
     _close_mirror(mirror, summary)
     return _conclude(summary, runs, grid, time.monotonic() - started)
 
 
-def _engine(results: Results, work: Work, jobs: int, profile: Profile) -> Engine:
+def engine_for(results: Results, work: Work, jobs: int, profile: Profile) -> Engine:
     match profile.engine:
         case "local":
             return LocalEngine(results, work, jobs, profile)

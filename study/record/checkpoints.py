@@ -6,6 +6,7 @@ wrote it: two states of the code must not meet in one artifact. With keep = all 
 until the stage is finished.
 """
 
+import contextlib
 import shutil
 import time
 from collections.abc import Callable, Iterable
@@ -87,12 +88,11 @@ class Checkpoints:
 
     def take_kept(self, steps: Path) -> None:
         """The kept weights, whole ones only, into the artifact that is being finished."""
-        for folder in sorted((self.folder / "kept").glob("step-*")):
-            try:
+        for folder in sorted((self.folder / "kept").glob("step-*"), key=_step):
+            with contextlib.suppress(RecordMismatch):
                 verify_folder(folder, MANIFEST)
-            except (RecordMismatch, OSError):
-                continue
-            shutil.copytree(folder, steps / folder.name, ignore=shutil.ignore_patterns(MANIFEST))
+                if _step(folder) >= 0:
+                    shutil.copytree(folder, steps / folder.name, ignore=shutil.ignore_patterns(MANIFEST))
 
     def clear(self) -> None:
         """The stage is sealed: nothing continues from here."""
@@ -104,6 +104,8 @@ class Checkpoints:
     def _checked(self, path: Path) -> dict[str, float] | None:
         """The seconds spent up to a checkpoint that can be continued; None for one that cannot."""
         try:
+            if path.is_symlink():
+                raise refused(path, "it is a link")
             manifest = verify_folder(path, MANIFEST)
             found = {file.relative_to(path).as_posix() for file in path.rglob("*") if file.is_file()} - {MANIFEST}
             if found != set(manifest["files"]):

@@ -2,7 +2,7 @@
 
 Each distinct combination of a student, a teacher, privileged information and an objective is checked once, on a few prompts. Models that no
 stage has made yet are stood in for by untrained ones of the same architecture and tokenizer. This module itself is light, so that a parent
-process can read the checks of a worker; what checks them (`subjects`, `contracts_text`, `contracts_scores`) brings the training stack.
+process can read the checks of a worker; what checks them (`study.train.contracts`) brings the training stack.
 """
 
 from collections.abc import Callable, Sequence
@@ -43,7 +43,7 @@ def check_grid(cells: Sequence[LabelledCell], models: Models, report: Report) ->
 
     A contract that cannot be judged (a file that is missing, a template with an unknown column) is one that does not hold.
     """
-    from study.train.subjects import steps_of
+    from study.train.contracts import steps_of
 
     steps = steps_of(cells, models)
     checks: list[Check] = []

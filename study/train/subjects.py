@@ -1,20 +1,17 @@
-"""What a grid brings together, each once: pairs of a student and a teacher with their views, their objectives, and the models to check them on.
+"""What a grid brings together, each once: pairs of a student and a teacher with their views and objectives, and models to check them on.
 
 A model that no stage has made yet is stood in for: by the made model that it starts from, else by untrained weights of the same
 architecture and tokenizer, drawn for its recipe.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 
 import torch
-from jinja2 import TemplateError
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from study.data.problems import Problem, load
-from study.errors import StudyError
 from study.models.lab import build_model, build_tokenizer
 from study.models.loading import load_model, load_tokenizer
 from study.record.seeds import stream
@@ -24,17 +21,16 @@ from study.spec.grid import LabelledCell
 from study.spec.identity import canonical, objective_name, parents, slug
 from study.spec.model import DistilledModel, Model, PretrainedLab
 from study.spec.objective import Objective
-from study.train import contracts_scores, contracts_text, supervised
-from study.train.distill import DEFAULT_K
-from study.train.preflight import Check, Models
+from study.train.preflight import Models
+from study.train.supervised import tokenizer_texts
 
 PROBLEMS = 8
-Step = Callable[[], list[Check]]
+MADE = "made"
 
 
 @dataclass(frozen=True)
 class Side:
-    """A model ready to be asked. origin: made, or what stands in for it."""
+    """A model ready to be asked. origin: MADE, or in words what stands in for it."""
 
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
@@ -43,12 +39,12 @@ class Side:
     @property
     def rows(self) -> int:
         """Rows of the head: one for each token id."""
-        return int(self.model.get_output_embeddings().weight.shape[0])
+        return int(self.model.get_output_embeddings().get_parameter("weight").shape[0])
 
 
 @dataclass
 class Pair:
-    """One student, one teacher and what decides what both see. objectives: by the name that a reader knows."""
+    """One student, one teacher and what decides what both see. Objectives and evaluation settings by their canonical text."""
 
     recipe: DistilledModel
     student: str
@@ -65,73 +61,80 @@ class Pair:
         return load(self.recipe.data, "train")[:PROBLEMS]
 
 
-def steps_of(cells: Sequence[LabelledCell], models: Models) -> list[Step]:
-    """The work in its order: the grader on every source, then each pair (its models are held only meanwhile), then models without a teacher."""
-    sources = {canonical(cell.cell.evaluation.data): cell.cell.evaluation.data for cell in cells}
-    pairs, alone = _pairs(cells), _alone(cells)
-    known: set[str] = set()  # what was checked with an earlier pair
-    steps: list[Step] = [partial(_guarded, "grader", _source_name(data), partial(_grader, data)) for data in sources.values()]
-    steps += [partial(_check_pair, pair, models, known) for pair in pairs]
-    return steps + [partial(_check_alone, model, models, known) for model in alone]
-
-
-def _grader(data: Data) -> list[Check]:
-    return [contracts_text.grader(load(data, "held_out")[:64], _source_name(data))]
-
-
-def _source_name(data: Data) -> str:
-    return f"{data.kind} data"
-
-
-def _pairs(cells: Sequence[LabelledCell]) -> list[Pair]:
+def pairs_of(cells: Sequence[LabelledCell]) -> list[Pair]:
     found: dict[str, Pair] = {}
     for cell in cells:
-        recipe = cell.cell.model
+        recipe, evaluation = cell.cell.model, cell.cell.evaluation
         if isinstance(recipe, DistilledModel):
-            parts = (recipe.student, recipe.teacher, recipe.privileged, recipe.data, recipe.training.sampling)
-            key = "\n".join(map(canonical, parts))
-            pair = found.setdefault(key, Pair(recipe, _named(cell, "student", recipe.student), _teacher_name(cell, recipe)))
+            sampling = recipe.training.sampling
+            key = "\n".join(map(canonical, (recipe.student, recipe.teacher, recipe.privileged, recipe.data, sampling)))
+            pair = found.setdefault(key, Pair(recipe, _student_name(cell, recipe), _teacher_name(cell, recipe)))
             pair.objectives.setdefault(canonical(recipe.objective), recipe.objective)
-            pair.evaluations.setdefault(canonical(cell.cell.evaluation.sampling), cell.cell.evaluation)
+            pair.evaluations.setdefault(canonical(evaluation.sampling), evaluation)
     return list(found.values())
 
 
-def _alone(cells: Sequence[LabelledCell]) -> list[Model]:
-    found = {canonical(cell.cell.model): cell.cell.model for cell in cells if not isinstance(cell.cell.model, DistilledModel)}
-    return list(found.values())
+def models_without_teacher(cells: Sequence[LabelledCell]) -> dict[str, Model]:
+    """Other models that cells evaluate (a base, a trained teacher), by canonical text."""
+    return {canonical(cell.cell.model): cell.cell.model for cell in cells if not isinstance(cell.cell.model, DistilledModel)}
 
 
-def _named(cell: LabelledCell, factor: str, model: Model) -> str:
-    return cell.labels.get(factor, slug(model))
+def sources_of(cells: Sequence[LabelledCell]) -> list[Data]:
+    sources = [cell.cell.evaluation.data for cell in cells]
+    sources += [cell.cell.model.data for cell in cells if isinstance(cell.cell.model, DistilledModel)]
+    return list({canonical(source): source for source in sources}.values())
+
+
+def _student_name(cell: LabelledCell, recipe: DistilledModel) -> str:
+    return cell.labels.get("student", slug(recipe.student))
 
 
 def _teacher_name(cell: LabelledCell, recipe: DistilledModel) -> str:
-    pi = f" with {cell.labels.get('pi', 'pi')}" if recipe.privileged else ""
-    return _named(cell, "teacher", recipe.teacher) + pi
+    seeing = f" seeing {cell.labels.get('pi', 'pi')}" if recipe.privileged else ""
+    return cell.labels.get("teacher", slug(recipe.teacher)) + seeing
 
 
 def objective_label(objective: Objective) -> str:
     return objective_name(objective) + (f" k={objective.k}" if objective.k else "")
 
 
-def _check_pair(pair: Pair, models: Models, known: set[str]) -> list[Check]:
-    """Models, then tokens; scores are asked for only where a token has one id."""
-    sides: list[Side] = []
-    checks = _guarded("models", pair.name, lambda: _load_pair(pair, models, sides))
-    if not sides:
-        return checks
-    student, teacher = sides
-    checks += _guarded("tokens", pair.name, lambda: [contracts_text.tokens(student.tokenizer, teacher.tokenizer, (student.rows, teacher.rows), pair.name)])
-    for side, name, recipe in ((student, pair.student, pair.recipe.student), (teacher, pair.teacher, pair.recipe.teacher)):
-        if _first(known, "end of turn", recipe):
-            checks += _guarded("end of turn", name, partial(_turn_end, side, name))
-    problems = pair.problems
-    checks += _guarded("chat template", pair.name, lambda: [contracts_text.template(student.tokenizer, teacher.tokenizer, problems[0], pair.name)])
-    checks += _guarded("views", pair.name, lambda: [contracts_text.views(pair.recipe, problems, student.tokenizer, pair.name)])
-    checks += _temperatures(pair)
-    if all(check.passed for check in checks if check.name in ("tokens", "views")):
-        checks += _guarded("scores", pair.name, lambda: _scores(pair, student, teacher, known))
-        if _first(known, "seeds", pair.recipe.student):
-            ask = partial(contracts_scores.seeds, student.model, teacher.model, student.tokenizer, pair.recipe, problems, pair.student)
-            checks += _guarded("seeds", pair.student, ask)
-    return checks
+def load_side(model: Model, models: Models) -> Side:
+    """The model itself where it is made, else what stands in for it. Errors: those of loading, and of a model that cannot be had."""
+    folder = models(model)
+    if folder is not None:
+        return _read(folder)
+    for base in _bases(model):
+        folder = models(base)
+        if folder is not None:
+            return Side(*_parts(_read(folder)), f"weights of {slug(base)}")
+    return _untrained(model)
+
+
+def _bases(model: Model) -> list[Model]:
+    """What a recipe starts from, the nearest first."""
+    own = parents(model)
+    base = own.get("base", own.get("student"))
+    return [] if base is None else [base, *_bases(base)]
+
+
+def _read(folder: Path) -> Side:
+    cuda = torch.cuda.is_available()
+    model = load_model(folder, dtype=torch.bfloat16 if cuda else torch.float32)
+    return Side(_ready(model), load_tokenizer(folder), MADE)
+
+
+def _untrained(model: Model) -> Side:
+    root = [model, *_bases(model)][-1]
+    assert isinstance(root, PretrainedLab), "every other root is a folder that `models` gives"
+    tokenizer = build_tokenizer(root.tokenizer, tokenizer_texts(root))
+    weights = build_model(root.architecture, len(tokenizer), stream(0, "preflight", canonical(model)))
+    return Side(_ready(weights), tokenizer, "untrained weights")
+
+
+def _ready(model: PreTrainedModel) -> PreTrainedModel:
+    model.to("cuda" if torch.cuda.is_available() else "cpu")  # pyright: ignore[reportArgumentType] - transformers decorates `to`
+    return model.eval()
+
+
+def _parts(side: Side) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    return side.model, side.tokenizer

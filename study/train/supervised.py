@@ -28,7 +28,7 @@ Documents = Sequence[arithmetic.Document]
 def pretrain(recipe: PretrainedLab, seed: int, out: Path, report: Report, checkpoints: Checkpoints) -> History:
     """A base model from random weights; `recipe.name` separates the random streams of two bases of one seed."""
     documents = write_documents(recipe, stream(seed, "pretrain", recipe.name, "documents"))
-    tokenizer = build_tokenizer(recipe.tokenizer, _texts(recipe))
+    tokenizer = build_tokenizer(recipe.tokenizer, tokenizer_texts(recipe))
     model = build_model(recipe.architecture, len(tokenizer), stream(seed, "pretrain", recipe.name, "weights"))
     return _train(recipe, model, tokenizer, documents, stream(seed, "pretrain", recipe.name, "order"), out, report, checkpoints)
 
@@ -59,7 +59,7 @@ def reference(problem: Problem) -> str:
     return problem.solution if "\\boxed" in problem.solution else f"{problem.solution}\n\\boxed{{{problem.answer}}}".lstrip()
 
 
-def _texts(recipe: PretrainedLab) -> Iterable[str]:
+def tokenizer_texts(recipe: PretrainedLab) -> Iterable[str]:
     """What a BPE tokenizer learns from: the train split, so that all models of one data source share one tokenizer."""
     if isinstance(recipe.tokenizer, BpeTokenizer):
         for problem in load(recipe.data, "train"):

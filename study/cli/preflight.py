@@ -1,0 +1,87 @@
+"""`study preflight`: the contracts that must hold before a grid spends anything, checked in seconds."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from study.cli.console import say, status, styled, table
+from study.cli.plan import GridOption, ResultsOption, ScaleOption
+
+if TYPE_CHECKING:
+    from study.train.preflight import Check
+
+_STYLES = {"ok": "good", "note": "warn", "FAIL": "bad"}
+_MANY = 2  # contracts that hold on more subjects than this are one line
+
+
+def preflight(
+    grid: GridOption,
+    scale: ScaleOption = "lab",
+    results: ResultsOption = Path("results"),
+    json_file: Annotated[Path | None, typer.Option("--json", help="write every check with its numbers to this file")] = None,
+) -> None:
+    """Check the contracts of a grid before it spends anything; exit code 1 if one does not hold."""
+    from study.record.store import Results
+    from study.runner.execute import Work
+    from study.runner.preflight import preflight as checks_of
+    from study.spec.grid import load_grid
+
+    loaded = load_grid(grid, scale)
+    Work().require_packages()
+
+    def report(phase: str, done: int, total: int, _latest: dict[str, float]) -> None:
+        status(f"{phase} {done}/{total}")
+
+    checks = checks_of(loaded.cells, loaded.seeds, Results(results), report)
+    if json_file is not None:
+        json_file.write_text(json.dumps([check.as_dict() for check in checks], indent=1) + "\n", encoding="utf-8")
+    show(checks, f"{loaded.name} at scale {loaded.scale.name}")
+    if not all(check.passed for check in checks):
+        raise typer.Exit(1)
+
+
+def show(checks: "Sequence[Check]", grid: str) -> None:
+    """Contracts with their state, what a reader should know in whole sentences, then the numbers."""
+    say(f"preflight of {grid}: {len(checks)} contracts", "bold")
+    say()
+    table(["state", "contract", "on", "finding"], [_row(group) for group in _groups(checks)])
+    _show_hints(checks)
+    _show_numbers(checks)
+    counts = {state: sum(check.state == state for check in checks) for state in _STYLES}
+    say()
+    say(", ".join(f"{number} {state}" for state, number in counts.items()), _STYLES["FAIL" if counts["FAIL"] else "ok"])
+
+
+def _groups(checks: "Sequence[Check]") -> "list[list[Check]]":
+    """Contracts with one finding in one state are one line; failures first."""
+    groups: dict[tuple[str, str, str], list[Check]] = {}
+    for check in checks:
+        groups.setdefault((check.state, check.name, check.message), []).append(check)
+    return sorted(groups.values(), key=lambda group: group[0].state != "FAIL")
+
+
+def _row(group: "list[Check]") -> list[str]:
+    first = group[0]
+    subjects = [check.subject for check in group]
+    on = "; ".join(subjects) if len(subjects) <= _MANY else f"{len(subjects)} combinations"
+    return [styled(first.state, _STYLES[first.state]), first.name, on, first.message]
+
+
+def _show_hints(checks: "Sequence[Check]") -> None:
+    hints = dict.fromkeys((check.name, check.hint) for check in checks if check.hint and check.state != "ok")
+    if hints:
+        say()
+    for name, hint in hints:
+        say(f"{name} -> {hint}", "dim")
+
+
+def _show_numbers(checks: "Sequence[Check]") -> None:
+    say()
+    say("measured", "bold")
+    for check in checks:
+        if check.measured:
+            numbers = ", ".join(f"{name.replace('_', ' ')} {value:.4g}" for name, value in check.measured.items())
+            say(f"{check.name}, {check.subject}: {numbers}", "dim")
