@@ -130,13 +130,14 @@ class Evidence:
     @cached_property
     def history(self) -> pd.DataFrame:
         """Every measured point of every run, for a notebook; no page needs it."""
-        columns: dict[str, list[Any]] = {column.name: [] for column in HISTORY_COLUMNS}
-        for row in self.runs.to_dict("records"):
-            for metric, points in self.curves.whole(row["run"]).items():
-                shared = [row[name] for name in ("run", "cell", "arm", "seed")]
-                for column, values in zip(columns.values(), zip(*((*shared, step, metric, value) for step, value in points)), strict=False):
-                    column.extend(values)
-        return pd.DataFrame(columns).astype({column.name: column.dtype for column in HISTORY_COLUMNS})
+        rows = [
+            (row["run"], row["cell"], row["arm"], row["seed"], step, metric, value)
+            for row in self.runs.to_dict("records")
+            for metric, points in self.curves.whole(row["run"]).items()
+            for step, value in points
+        ]
+        types = {column.name: column.dtype for column in HISTORY_COLUMNS}
+        return pd.DataFrame(rows, columns=list(types)).astype(types)
 
     @cached_property
     def run_rows(self) -> list[dict[str, Any]]:

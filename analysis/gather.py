@@ -1,4 +1,4 @@
-"""One pass over records: of each one a row, the ends of its curves and its revisions are kept, the rest is let go before the next is read."""
+"""One pass over records: of each its row, the ends of its curves and its revisions are kept, the rest is let go before the next is read."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field

@@ -15,6 +15,8 @@ from analysis.render import Table, spellings
 from analysis.verdicts import to_json, to_markdown
 from study.spec.table import FigurePage, Row
 
+MOST_CELLS = 60  # of a default figure
+
 
 @dataclass(frozen=True)
 class DrawnPage:
@@ -35,11 +37,11 @@ class Report:
 
 
 def build(evidence: Evidence, root: Path | None = None) -> Report:
-    """All pages of the evidence's grid; a grid without numbered pages gets `scores` and `curves`."""
+    """All pages of the evidence's grid; a grid without numbered pages gets `scores` and, if it is not too large, `curves`."""
     made = {str(page.number): tables.build(page, evidence) for page in table_pages(evidence.grid, root)} or {
         "scores": tables.build(None, evidence)
     }
-    pages = {str(page.number): page for page in figure_pages(evidence.grid, root)} or {"curves": default_curves(evidence)}
+    pages = {str(page.number): page for page in figure_pages(evidence.grid, root)} or _default_pages(evidence)
     drawn = tuple(draw_page(name, page, evidence) for name, page in pages.items())
     claims = claims_of(evidence.grid, root)
     verdicts = judge_all(claims, evidence) if claims else ()
@@ -54,6 +56,11 @@ def draw_page(name: str, page: FigurePage, evidence: Evidence) -> DrawnPage:
     """A page with the numbers it plots."""
     rows = figures.plotted(page, evidence)
     return DrawnPage(name, page, rows, figures.to_csv(page, rows))
+
+
+def _default_pages(evidence: Evidence) -> dict[str, FigurePage]:
+    """The curves of all cells, unless they are so many that nobody could tell the lines apart: then a page has to choose some."""
+    return {"curves": default_curves(evidence)} if len(evidence.cells) <= MOST_CELLS else {}
 
 
 def default_curves(evidence: Evidence) -> FigurePage:

@@ -4,7 +4,8 @@
 
 The grid has 500 cells (63 + 62 TopK losses x 2 teachers x 2 lengths). 4 seeds of it are planned: from nothing, and with every run recorded.
 Then records of plausible shape (tests/synthetic.py; nothing was trained) of 40 seeds are analysed twice: with 6 and with 45 rows of
-history each, the most that a record's 12 kB hold. Times and memory are those of whole processes: `study plan`, `study analyze`.
+history each, about the most that a record's 12 kB hold. Their pages: a table of all cells, a figure of six arms, two claims. Times and
+memory are those of whole processes: `study plan`, `study analyze`.
 """
 
 import argparse
@@ -23,6 +24,15 @@ from tests import synthetic
 
 SHORT, LONG = 6, 45  # rows of history
 PLANNED_SEEDS = 4
+GRID = """name: matrix
+question: How long does a large matrix take?
+base: {{student: student, teacher: rlvr, objective: full_reverse_kl, length: standard, data: math, evaluation: math}}
+factors:
+  teacher: [rlvr, strong_c]
+  objective:
+{levels}  length: [standard, long]
+seeds: [{seeds}]
+"""
 
 
 @dataclass(frozen=True)
@@ -34,30 +44,31 @@ class Spent:
     peak_mb: float
 
 
-def page(seeds: int) -> str:
-    """The grid's YAML: 500 cells."""
-    losses = [f"    {loss}_k{k}: {{preset: topk_{loss}, k: {k}}}" for loss, last in (("biased", 63), ("stop_gradient", 62)) for k in range(1, last + 1)]
-    return "\n".join(
-        [
-            "name: matrix",
-            "question: How long does a large matrix take?",
-            "base: {student: student, teacher: rlvr, objective: full_reverse_kl, length: standard, data: math, evaluation: math}",
-            "factors:",
-            "  teacher: [rlvr, strong_c]",
-            "  objective:",
-            *losses,
-            "  length: [standard, long]",
-            f"seeds: [{', '.join(map(str, range(seeds)))}]",
-            "",
-        ]
-    )
+def write_pages(folder: Path, seeds: int) -> Path:
+    """The pages of the grid below `folder`/experiments: 500 cells, a table of all, curves of six arms, two claims. Returns the grid's page."""
+    losses = [(f"{loss}_k{k}", loss, k) for loss, last in (("biased", 63), ("stop_gradient", 62)) for k in range(1, last + 1)]
+    levels = "".join(f"    {label}: {{preset: topk_{loss}, k: {k}}}\n" for label, loss, k in losses)
+    arms = [f"{{teacher: rlvr, objective: {loss}_k{k}, length: standard}}" for k in (1, 5, 20) for loss in ("biased", "stop_gradient")]
+    drawn = "".join(f"      - {arm}\n" for arm in arms)
+    claim = "  - {{id: {0}, text: t, source: none, outcome: {1}, expectation: negative, smallest_effect: 0.1, primary: true, contrast: {2}}}\n"
+    contrasts = (f"{{kind: difference, arm: {arms[0]}, versus: {arms[1]}}}", f"{{kind: change, arm: {arms[2]}}}")
+    pages = {
+        "grids/matrix.yaml": GRID.format(levels=levels, seeds=", ".join(map(str, range(seeds)))),
+        "tables/900.yaml": "{number: 900, title: All cells, grid: matrix, scale: lab, kind: final_scores}\n",
+        "figures/900.yaml": f"number: 900\ntitle: Six arms\ngrid: matrix\nscale: lab\nkind: curves\nrows:\n  - title: A\n    arms:\n{drawn}",
+        "claims.yaml": "grid: matrix\nclaims:\n" + claim.format("one", "score", contrasts[0]) + claim.format("two", "eval/avg@k", contrasts[1]),
+    }
+    for name, text in pages.items():
+        (folder / "experiments" / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / "experiments" / name).write_text(text, encoding="utf-8")
+    return folder / "experiments" / "grids" / "matrix.yaml"
 
 
 def measured(command: list[str], folder: Path) -> Spent:
     """Run a process to its end; its own output goes to a file that is shown when it fails."""
     with (folder / "output.txt").open("w+") as output:
         started = time.monotonic()
-        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
+        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, cwd=folder)
         _, code, used = os.wait4(process.pid, 0)
         wall = time.monotonic() - started
         process.returncode = os.waitstatus_to_exitcode(code)
@@ -124,8 +135,7 @@ def main() -> None:
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        grid = folder / "matrix.yaml"
-        grid.write_text(page(max(PLANNED_SEEDS, -(-arguments.records // 500))), encoding="utf-8")
+        grid = write_pages(folder, max(PLANNED_SEEDS, -(-arguments.records // 500)))
         bench_plan(grid, folder, arguments.repeats)
         bench_analysis(grid, folder, arguments.repeats, arguments.records)
 

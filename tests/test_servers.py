@@ -122,8 +122,8 @@ def test_a_server_is_healthy_in_the_block_and_gone_after_it(script: list[str], t
 
 def test_an_exception_in_the_block_ends_it_too(script: list[str], tmp_path: Path) -> None:
     with pytest.raises(ZeroDivisionError), serve(script, health="/", log=tmp_path / "log.txt", timeout_s=30, gpus=[], grace_s=0.2):
-        assert told(tmp_path)["cuda"] == ""
         raise ZeroDivisionError
+    assert told(tmp_path)["cuda"] == ""
     assert family(tmp_path) == []
 
 
@@ -198,7 +198,9 @@ def test_a_command_must_take_its_address(tmp_path: Path) -> None:
         pytest.fail("such a server would listen where it likes")
 
 
-def test_a_taken_port_is_told_and_its_holder_is_not_mistaken_for_the_server(script: list[str], tmp_path: Path) -> None:
+def test_a_taken_port_is_told_and_its_holder_is_not_mistaken_for_the_server(
+    script: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with serve(script, health="/", log=tmp_path / "log.txt", timeout_s=30, grace_s=0.2) as server:
         with (
             pytest.raises(ServerFailed, match=f"port {server.port} on 127.0.0.1 is taken"),
@@ -206,10 +208,12 @@ def test_a_taken_port_is_told_and_its_holder_is_not_mistaken_for_the_server(scri
         ):
             pytest.fail("two servers on one port")
         idle = [sys.executable, "-c", "import time; time.sleep(600)", "{host}", "{port}"]
-        with pytest.MonkeyPatch.context() as patch, pytest.raises(ServerFailed, match="nothing of it listens"):
-            patch.setattr("study.models.servers._unused", lambda host, port: port)
-            with serve(idle, health="/", log=tmp_path / "l", timeout_s=1, port=server.port, grace_s=0.2):
-                pytest.fail("another program's answer was taken for the server's")
+        monkeypatch.setattr("study.models.servers._unused", lambda host, port: port)
+        with (
+            pytest.raises(ServerFailed, match="nothing of it listens"),
+            serve(idle, health="/", log=tmp_path / "l", timeout_s=1, port=server.port, grace_s=0.2),
+        ):
+            pytest.fail("another program's answer was taken for the server's")
 
 
 def test_a_named_port_is_used(script: list[str], tmp_path: Path) -> None:

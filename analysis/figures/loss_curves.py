@@ -25,6 +25,7 @@ from study.spec.table import Arm, FigurePage, Row
 
 PANELS = ("eval/avg@k", "eval/mean_tokens", "eval/repetition_3gram", "train/student_topk_mass", "train/reverse_kl")
 TICKS = [1, 2, 2.5, 5, 10]
+Lines = dict[tuple[str, str, str], dict[str, tuple[list[int], list[float]]]]  # (row, arm, metric) -> seed -> (steps, values)
 MEAN = "mean"  # stands for the seed of the bold line
 
 
@@ -62,15 +63,16 @@ def mean_line(points: list[Point]) -> list[tuple[int, float]]:
 
 def draw(page: FigurePage, evidence: Evidence, points: list[CurvePoint]) -> Figure:
     panels = page.panels or PANELS
-    rows = [row for row in page.rows if any(point.row == row.title for point in points)] or list(page.rows)
+    lines = _lines_of(points)
+    rows = [row for row in page.rows if any(line[0] == row.title for line in lines)] or list(page.rows)
     with style.styled():
         figure = Figure(figsize=(2.25 * len(panels) + 2.3, 1.95 * len(rows) + 1.25), layout="constrained")
         widths = [1.0] * len(panels) + [0.95]
         axes: Any = figure.subplots(len(rows), len(panels) + 1, squeeze=False, gridspec_kw={"width_ratios": widths})
-        for row, line in zip(rows, axes, strict=True):
-            for metric, ax in zip(panels, line, strict=False):
-                _panel(ax, row, metric, evidence, points)
-            _legend(line[-1], row, evidence, points)
+        for row, fields in zip(rows, axes, strict=True):
+            for metric, ax in zip(panels, fields, strict=False):
+                _panel(ax, row, metric, evidence, lines)
+            _legend(fields[-1], row, evidence, lines)
         _share_limits(axes[:, :-1], panels)
         for ax, metric in zip(axes[0], panels, strict=False):
             ax.set_title(_title(BY_NAME[metric]))
@@ -116,11 +118,11 @@ def _title(definition: Definition) -> str:
     return f"{definition.title}\n({definition.unit})"
 
 
-def _panel(ax: Axes, row: Row, metric: str, evidence: Evidence, points: list[CurvePoint]) -> None:
+def _panel(ax: Axes, row: Row, metric: str, evidence: Evidence, lines: Lines) -> None:
     log = BY_NAME[metric].axis == "log"
     for place, arm in enumerate(row.arms):
         look = look_of(evidence, arm)
-        for seed, (steps, values) in _by_seed(points, row, arm, metric).items():
+        for seed, (steps, values) in lines.get((row.title, arm_text(arm), metric), {}).items():
             drawn = [value if value > 0 or not log else math.nan for value in values]  # a logarithm has no place for zero
             ax.plot(steps, drawn, color=look.colour, **_stroke(look, seed == MEAN, place))
     ax.xaxis.set_major_locator(MaxNLocator(4, integer=True, steps=TICKS))
@@ -129,7 +131,8 @@ def _panel(ax: Axes, row: Row, metric: str, evidence: Evidence, points: list[Cur
         ax.yaxis.set_minor_locator(NullLocator())
     else:
         ax.yaxis.set_major_locator(MaxNLocator(4, steps=TICKS))
-    ax.set_xlim(0, max((point.step for point in points if point.row == row.title), default=1) * 1.02)
+    steps_of_row = (steps[-1] for line, by_seed in lines.items() if line[0] == row.title for steps, _ in by_seed.values())
+    ax.set_xlim(0, max(steps_of_row, default=1) * 1.02)
 
 
 def _stroke(look: style.Look, bold: bool, place: int) -> dict[str, Any]:
@@ -139,13 +142,13 @@ def _stroke(look: style.Look, bold: bool, place: int) -> dict[str, Any]:
     return {"linewidth": 0.7, "alpha": 0.4, "zorder": 2}
 
 
-def _by_seed(points: list[CurvePoint], row: Row, arm: Arm, metric: str) -> dict[str, tuple[list[int], list[float]]]:
-    lines: dict[str, tuple[list[int], list[float]]] = {}
+def _lines_of(points: list[CurvePoint]) -> Lines:
+    """The points by line, in one pass: a page over many bases has a million of them."""
+    lines: Lines = {}
     for point in points:
-        if (point.row, point.arm, point.metric) == (row.title, arm_text(arm), metric):
-            steps, values = lines.setdefault(point.seed, ([], []))
-            steps.append(point.step)
-            values.append(point.value)
+        steps, values = lines.setdefault((point.row, point.arm, point.metric), {}).setdefault(point.seed, ([], []))
+        steps.append(point.step)
+        values.append(point.value)
     return lines
 
 
@@ -160,10 +163,10 @@ def _share_limits(axes: Any, panels: Sequence[str]) -> None:
                 ax.set_ylim(min(limits[:, 0].min(), min(shown) - margin), max(limits[:, 1].max(), max(shown) + margin))
 
 
-def _legend(ax: Axes, row: Row, evidence: Evidence, points: list[CurvePoint]) -> None:
+def _legend(ax: Axes, row: Row, evidence: Evidence, lines: Lines) -> None:
     """The row's legend in a field of its own: it can cover nothing."""
     ax.set_axis_off()
-    present = {point.arm for point in points if point.row == row.title}
+    present = {arm for title, arm, _ in lines if title == row.title}
     handles = [_handle(evidence, arm, arm_text(arm) in present) for arm in row.arms]
     ax.legend(
         handles=handles,

@@ -16,6 +16,7 @@ from study.errors import StudyError
 VERBS: dict[str, str] = {
     "run": "study.cli.run:run",
     "plan": "study.cli.plan:plan",
+    "preflight": "study.cli.preflight:preflight",
     "status": "study.cli.run:status",
     "show": "study.cli.plan:show",
     "losses": "study.cli.losses:losses",
@@ -24,6 +25,7 @@ VERBS: dict[str, str] = {
     "figure": "study.cli.analyze:figure",
     "reproduce": "study.cli.reproduce:reproduce",
     "publish": "study.cli.upkeep:publish",
+    "export": "study.cli.export:export",
     "sync-mlflow": "study.cli.upkeep:sync_mlflow",
     "check": "study.cli.plan:check",
 }

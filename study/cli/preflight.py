@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from study.train.preflight import Check
 
 _STYLES = {"ok": "good", "note": "warn", "FAIL": "bad"}
+_COVERAGE = ("k", "teacher_in_student_topk", "teacher_in_its_topk", "tokens")
 _MANY = 2  # contracts that hold on more subjects than this are one line
 
 
@@ -79,9 +80,20 @@ def _show_hints(checks: "Sequence[Check]") -> None:
 
 
 def _show_numbers(checks: "Sequence[Check]") -> None:
-    say()
-    say("measured", "bold")
+    """Coverage in full, of every other number its range over the combinations."""
+    rows = [[c.subject, *(f"{c.measured[name]:.4g}" for name in _COVERAGE)] for c in checks if c.name == "coverage" and c.passed]
+    if rows:
+        say()
+        table(["the teacher's probability", "K", "in the student's TopK", "in its own TopK", "tokens"], rows, right=range(1, 5))
+    ranges: dict[str, dict[str, list[float]]] = {}
     for check in checks:
-        if check.measured:
-            numbers = ", ".join(f"{name.replace('_', ' ')} {value:.4g}" for name, value in check.measured.items())
-            say(f"{check.name}, {check.subject}: {numbers}", "dim")
+        for name, value in check.measured.items() if check.name != "coverage" else ():
+            ranges.setdefault(check.name, {}).setdefault(name.replace("_", " "), []).append(value)
+    say()
+    for contract, numbers in ranges.items():
+        say(f"{contract}: {', '.join(f'{name} {_range(values)}' for name, values in numbers.items())}", "dim")
+
+
+def _range(values: "Sequence[float]") -> str:
+    low, high = f"{min(values):.3g}", f"{max(values):.3g}"
+    return low if low == high else f"{low}..{high}"

@@ -24,7 +24,7 @@ _STYLES = {"bitwise equal": "good", "statistically consistent": "warn", "differe
 
 
 def verify(
-    runs: Annotated[list[str] | None, typer.Argument(metavar="[RUN]...", help="Run ids, or unique ends of them; drawn at random else.")] = None,
+    runs: Annotated[list[str] | None, typer.Argument(metavar="[RUN]...", help="Run ids, or unique parts; else drawn at random.")] = None,
     sample: Annotated[int, typer.Option(min=1, help="How many runs to draw.")] = 1,
     seed: Annotated[int | None, typer.Option(help="Draw the same runs as the verification that named this seed.")] = None,
     grid: Annotated[str | None, typer.Option("--grid", "-g", help="Only runs of this grid.")] = None,
@@ -35,7 +35,7 @@ def verify(
     profile: Annotated[str | None, typer.Option(help="The machine: a page of profiles/ or its name.")] = None,
     keep: Annotated[bool, typer.Option("--keep", help="Leave the temporary results folder and name it.")] = False,
 ) -> None:
-    """Make randomly chosen committed runs again, shared stages included, in a temporary folder; compare the records. Exit code 1: different."""
+    """Make randomly chosen committed runs again, shared stages included, in a temporary folder, and compare; 1 when one is different."""
     from study.cli.carry_out import processes
     from study.runner.execute import Work
     from study.runner.verify import choose, read

@@ -1,6 +1,7 @@
 """A helper process - a vLLM teacher, a rollout server - that belongs to a stage: port, devices, health check, and certain death with it.
 
-    with serve(["vllm", "serve", folder, "--host", "{host}", "--port", "{port}"], health="/health", log=log, timeout_s=600, gpus=[1]) as server:
+    command = ["vllm", "serve", folder, "--host", "{host}", "--port", "{port}"]
+    with serve(command, health="/health", log=log, timeout_s=600, gpus=[1], stage=node.id) as server:
         ...  # server.url
 
 The command runs on a leash (`study.models.leash`) that ends its whole tree when the block is left, by whatever way, and when this process

@@ -17,7 +17,7 @@ from study.train.preflight import Check, Report, check_grid
 
 @dataclass(frozen=True)
 class MadeModels:
-    """The folder of a model: that of its first seed whose artifact is whole, or where a local or hub model lies; None if there is none yet."""
+    """The folder of a model: that of its first seed whose artifact is whole, or where a local or hub model lies; else None."""
 
     results: Results
     seeds: tuple[int, ...]

@@ -71,8 +71,9 @@ def _models(pair: Pair, models: Models, sides: list[Side]) -> list[Check]:
     loaded = [load_side(model, models) for model in (pair.recipe.student, pair.recipe.teacher)]
     sides += loaded
     stand_ins = [f"{name}: {side.origin}" for name, side in zip((pair.student, pair.teacher), loaded, strict=True) if side.origin != MADE]
-    message = f"not made yet, checked on stand-ins: {'; '.join(stand_ins)}" if stand_ins else "made, and their files are as they were sealed"
-    return [Check("models", pair.name, True, message)]
+    if stand_ins:
+        return [Check("models", pair.name, True, f"not made yet, checked on stand-ins: {'; '.join(stand_ins)}")]
+    return [Check("models", pair.name, True, "made, and checked as they are")]
 
 
 def _tokens(pair: Pair, student: Side, teacher: Side) -> list[Check]:

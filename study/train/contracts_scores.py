@@ -5,7 +5,7 @@ Axes: N completion tokens of a few rollouts, H hidden size, K tokens of a suppor
 """
 
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,7 +34,7 @@ from study.train.preflight import Check
 ZERO = 1e-5  # nats a token; float32 rounding of a sum over a vocabulary stays below
 SAME = 1e-3  # two gradients closer than this, relative to the larger, are one
 COVERAGE = 0.9  # below this share of the teacher's probability a TopK loss is told to see little of the teacher
-CALL_MORE = 2, 24  # completions a prompt and their length: enough for two seeds to differ
+DRAWS, LENGTH = 2, 24  # completions a prompt and their tokens: enough for two seeds to differ
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ def score(
     """Both sides on one rollout of each problem, each with its own view."""
     rows = stages.prompt_rows(list(problems), recipe)
     mine, theirs = (_ids(tokenizer, rows[side]) for side in ("prompt", "teacher_prompt"))
-    length = min(CALL_MORE[1], recipe.training.sampling.max_completion_length)
+    length = min(LENGTH, recipe.training.sampling.max_completion_length)
     sampling = recipe.training.sampling.model_copy(update={"max_completion_length": length})
     written = [row[0].ids for row in generate(student, tokenizer, mine, sampling, k=1, seed=0)]
     student.train()  # as in training: dropout would make a teacher equal to the student score differently
@@ -83,9 +83,7 @@ def _hidden(model: PreTrainedModel, prompts: Sequence[Sequence[int]], written: S
     return torch.cat(parts)
 
 
-def _loss_and_gradient(
-    scored: Scored, teacher_NH: Tensor, teacher_head: nn.Module, objective: Objective
-) -> tuple[Tensor, Tensor]:  # fmt: skip
+def _loss_and_gradient(scored: Scored, teacher_NH: Tensor, teacher_head: nn.Module, objective: Objective) -> tuple[Tensor, Tensor]:
     leaf_NH = scored.student_NH.detach().clone().requires_grad_()
     losses = token_losses(leaf_NH, scored.student_head, teacher_NH, teacher_head, scored.tokens_N, objective, diagnostics_k=None)
     return losses.loss_N.detach(), torch.autograd.grad(losses.loss_N.sum(), leaf_NH)[0]
@@ -104,9 +102,10 @@ def zero(scored: Scored, objective: Objective, subject: str) -> Check:
     if left <= SAME:
         return Check("zero at the teacher", subject, True, "no loss and no gradient at a teacher equal to the student", measured=measured)
     known = "expected: negative control" if negative_control(objective) else _known_gradient(objective)
-    message = f"no loss at a teacher equal to the student, but a gradient ({left:.2g} of that at a shuffled one)"
+    message = "no loss at a teacher equal to the student, but a gradient"
     if known:
         return Check("zero at the teacher", subject, True, f"{message}; {known}", "", True, measured)
+    message = f"{message} ({left:.2g} of that at a shuffled one)"
     hint = "study losses compares the gradients of all forms: this one should vanish"
     return Check("zero at the teacher", subject, False, message, hint, False, measured)
 
@@ -151,11 +150,12 @@ def coverage(scored: Scored, k: int, subject: str) -> Check:
     student_NV, teacher_NV = student_NV[:, :shared], teacher_NV[:, :shared]
     seen, own = (float(support_mass(logprobs(teacher_NV), top_ids(side, k)).mean()) for side in (student_NV, teacher_NV))
     measured = {"k": k, "teacher_in_student_topk": seen, "teacher_in_its_topk": own, "tokens": len(scored.tokens_N)}
-    message = f"K = {k}: {seen:.3f} of the teacher's probability is in the student's TopK, {own:.3f} in its own"
     if not scored.trained:
-        return Check("coverage", subject, True, f"{message} (untrained weights: not representative)", measured=measured)
-    hint = f"a loss on the student's TopK does not see the rest (below {COVERAGE}); a larger K, or normalisation: tail_bucket"
-    return Check("coverage", subject, True, message, hint if seen < COVERAGE else "", seen < COVERAGE, measured)
+        return Check("coverage", subject, True, "measured on untrained weights: not representative", measured=measured)
+    if seen < COVERAGE:
+        message = f"a loss on the student's TopK sees less than {COVERAGE} of the teacher's probability at K = {k}"
+        return Check("coverage", subject, True, message, "a larger K, or normalisation: tail_bucket", True, measured)
+    return Check("coverage", subject, True, f"at least {COVERAGE} of the teacher's probability is in the student's TopK", measured=measured)
 
 
 def seeds(
@@ -163,12 +163,11 @@ def seeds(
     problems: Sequence[Problem], subject: str,
 ) -> list[Check]:  # fmt: skip
     """One seed gives one set of completions, two seeds give two: in evaluation, and in the rollouts of training."""
-    k, length = CALL_MORE
-    sampling = recipe.training.sampling.model_copy(update={"max_completion_length": length})
+    sampling = recipe.training.sampling.model_copy(update={"max_completion_length": LENGTH})
     prompts = _ids(tokenizer, stages.prompt_rows(list(problems), recipe)["prompt"])
 
     def drawn(seed: int) -> list[list[int]]:
-        return [list(c.ids) for row in generate(student, tokenizer, prompts, sampling, k=k, seed=seed) for c in row]
+        return [list(c.ids) for row in generate(student, tokenizer, prompts, sampling, k=DRAWS, seed=seed) for c in row]
 
     with rollouts(student, teacher, tokenizer, recipe, problems, sampling) as rolled:
         return [
@@ -177,29 +176,34 @@ def seeds(
         ]
 
 
-def _seeds(drawn: Any, subject: str) -> Check:
-    with torch.random.fork_rng():
+def _seeds(drawn: Callable[[int], list[list[int]]], subject: str) -> Check:
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         torch.manual_seed(1)
         first = drawn(1)
         torch.manual_seed(2)  # the global state must play no part
         again, other = drawn(1), drawn(2)
-    differing = sum(a != b for a, b in zip(first, other, strict=True))
-    measured = {"completions": len(first), "differ_between_seeds": differing, "differ_within_a_seed": sum(a != b for a, b in zip(first, again, strict=True))}  # fmt: skip
-    if measured["differ_within_a_seed"]:
-        message = f"one seed gives different completions ({measured['differ_within_a_seed']} of {len(first)} differ)"
-        return Check("seeds", subject, False, message, "the sampler draws from a state that is not the run's: nothing can be repeated", False, measured)
-    if not differing:
+    within, between = _differing(first, again), _differing(first, other)
+    measured = {"completions": len(first), "differ_between_seeds": between, "differ_within_a_seed": within}
+    if within:
+        message = f"one seed gives different completions ({within} of {len(first)} differ)"
+        hint = "the sampler draws from a state that is not the run's: nothing can be repeated"
+        return Check("seeds", subject, False, message, hint, False, measured)
+    if not between:
         message = f"two seeds give the same {len(first)} completions"
         hint = "the sampler ignores its seed, or the student is certain of every token: replications would be copies"
         return Check("seeds", subject, False, message, hint, False, measured)
-    return Check("seeds", subject, True, f"{differing} of {len(first)} completions differ between two seeds, none within one", measured=measured)
+    return Check("seeds", subject, True, "two seeds give different completions, one seed the same", measured=measured)
+
+
+def _differing(left: list[list[int]], right: list[list[int]]) -> int:
+    return sum(a != b for a, b in zip(left, right, strict=True))
 
 
 @contextmanager
 def rollouts(
     student: PreTrainedModel, teacher: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, recipe: DistilledModel,
     problems: Sequence[Problem], sampling: Sampling,
-) -> Iterator[Any]:  # fmt: skip
+) -> Iterator[Callable[[int, list[list[int]]], list[list[int]]]]:  # fmt: skip
     """(run seed, prompts) -> completions, by the trainer that training uses, without a step of training."""
     with tempfile.TemporaryDirectory() as folder:
         args = arguments(

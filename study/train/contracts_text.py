@@ -36,8 +36,8 @@ def grader(problems: Sequence[Problem], data: str) -> Check:
     measured = {"cases": len(cases), "wrong": len(wrong), "references": len(problems), "references_refused": len(refused)}
     if wrong:
         case, outcome = wrong[0]
-        message = f"{len(wrong)} of {len(cases)} golden cases are graded wrongly; the first, {case['completion']!r} for {case['answer']!r}, is"
-        message = f"{message} {case['outcome']} and was graded {outcome}"
+        first = f"{case['completion']!r} for {case['answer']!r} is {case['outcome']} and was graded {outcome}"
+        message = f"{len(wrong)} of {len(cases)} golden cases are graded wrongly; the first: {first}"
         return Check("grader", data, False, message, "study/data/grading.py: no accuracy means anything until it is right", False, measured)
     if refused:
         message = f"{len(refused)} of {len(problems)} reference answers are not accepted in a box; the first: {refused[0].answer!r}"
@@ -146,7 +146,8 @@ def _views_hold(
     alike = measured["same_as_own"] = sum(a == b for a, b in zip(own, shown, strict=True))
     message = f"placebo: the teacher sees another problem's, by chance the same text in {alike} of {len(problems)}"
     if alike == len(problems):
-        return Check("views", subject, False, f"{message}: it is no placebo", "choose a template that tells problems apart", False, measured)
+        hint = "choose a template that tells problems apart"
+        return Check("views", subject, False, f"{message}: it is no placebo", hint, False, measured)
     return Check("views", subject, True, message, measured=measured)
 
 
@@ -184,4 +185,3 @@ def temperatures(recipe: DistilledModel, objective: Objective, evaluation: Evalu
 
 def _drawn(sampling: Any) -> str:
     return f"T={sampling.temperature:g}" + (f" top_p={sampling.top_p:g}" if sampling.top_p != 1.0 else "")
-

@@ -135,6 +135,7 @@ mkdir -p "$folder/state" "$folder/spool"
 export SLURM_CONF=$folder/slurm.conf
 
 SLURM_CONF="$folder/slurm.conf" slurmdbd -D > "$folder/slurmdbd.out" 2>&1 & pids=($! "${pids[@]}")
+[ -z "${DEBUG_SLURM:-}" ] || { sleep 4; timeout 10 sacctmgr -vvv -n list cluster; tail -5 "$folder/slurmdbd.log"; exit 1; }
 wait_for slurmdbd "$folder/slurmdbd.out" sacctmgr -n list cluster
 sacctmgr -i add cluster test > /dev/null
 sacctmgr -i add account study > /dev/null
