@@ -45,18 +45,20 @@ class Spent:
 
 
 def write_pages(folder: Path, seeds: int) -> Path:
-    """The pages of the grid below `folder`/experiments: 500 cells, a table of all, curves of six arms, two claims. Returns the grid's page."""
+    """The pages of the grid below `folder`/experiments: a table of its 500 cells, curves of six, two claims. Returns the grid's page."""
     losses = [(f"{loss}_k{k}", loss, k) for loss, last in (("biased", 63), ("stop_gradient", 62)) for k in range(1, last + 1)]
     levels = "".join(f"    {label}: {{preset: topk_{loss}, k: {k}}}\n" for label, loss, k in losses)
     arms = [f"{{teacher: rlvr, objective: {loss}_k{k}, length: standard}}" for k in (1, 5, 20) for loss in ("biased", "stop_gradient")]
     drawn = "".join(f"      - {arm}\n" for arm in arms)
-    claim = "  - {{id: {0}, text: t, source: none, outcome: {1}, expectation: negative, smallest_effect: 0.1, primary: true, contrast: {2}}}\n"
-    contrasts = (f"{{kind: difference, arm: {arms[0]}, versus: {arms[1]}}}", f"{{kind: change, arm: {arms[2]}}}")
+    claim = "  - {{id: {}, text: t, source: none, outcome: {}, expectation: negative, smallest_effect: 0.1, primary: true, contrast: {}}}\n"
+    one = claim.format("one", "score", f"{{kind: difference, arm: {arms[0]}, versus: {arms[1]}}}")
+    two = claim.format("two", "eval/avg@k", f"{{kind: change, arm: {arms[2]}}}")
+    figure = "number: 900\ntitle: Six arms\ngrid: matrix\nscale: lab\nkind: curves\nrows:\n  - title: A\n    arms:\n"
     pages = {
         "grids/matrix.yaml": GRID.format(levels=levels, seeds=", ".join(map(str, range(seeds)))),
         "tables/900.yaml": "{number: 900, title: All cells, grid: matrix, scale: lab, kind: final_scores}\n",
-        "figures/900.yaml": f"number: 900\ntitle: Six arms\ngrid: matrix\nscale: lab\nkind: curves\nrows:\n  - title: A\n    arms:\n{drawn}",
-        "claims.yaml": "grid: matrix\nclaims:\n" + claim.format("one", "score", contrasts[0]) + claim.format("two", "eval/avg@k", contrasts[1]),
+        "figures/900.yaml": figure + drawn,
+        "claims.yaml": f"grid: matrix\nclaims:\n{one}{two}",
     }
     for name, text in pages.items():
         (folder / "experiments" / name).parent.mkdir(parents=True, exist_ok=True)

@@ -48,8 +48,8 @@ def test_killed_while_sealing_an_intact_one_remains(
 ) -> None:
     """Before the folder has come over, before it has its name, before the older one is gone."""
     Checkpoints(tmp_path / "c").seal(made("1"), 1)
-    killed = _killed_by(KeyboardInterrupt)
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+    second = made("2")
+    with monkeypatch.context() as patch:
         match place:
             case "move":
                 patch.setattr(module.shutil, "move", killed)
@@ -58,18 +58,16 @@ def test_killed_while_sealing_an_intact_one_remains(
             case _:
                 original = module._remove
                 patch.setattr(module, "_remove", lambda path: killed() if path.name == "step-1" else original(path))
-        Checkpoints(tmp_path / "c").seal(made("2"), 2)
+        with pytest.raises(KeyboardInterrupt):
+            Checkpoints(tmp_path / "c").seal(second, 2)
     found = Checkpoints(tmp_path / "c").latest()
     assert found is not None
     assert found.name == ("step-2" if place == "remove" else "step-1")
     assert names(tmp_path / "c") == [found.name], "what is half-written or older is removed"
 
 
-def _killed_by(error: type[BaseException]) -> Callable[..., None]:
-    def killed(*_: object) -> None:
-        raise error
-
-    return killed
+def killed(*_: object) -> None:
+    raise KeyboardInterrupt
 
 
 DAMAGE: dict[str, Callable[[Path], object]] = {
@@ -126,7 +124,7 @@ def test_seconds_of_attempts_add_up_over_the_checkpoints_that_were_continued(tmp
     assert third.spent() == {"wall_s": 13.0, "core_s": 5.0}
 
 
-def test_due_after_a_while_or_when_a_stop_is_asked_for(tmp_path: Path, made: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_due_after_a_while_or_when_a_stop_is_asked(tmp_path: Path, made: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch) -> None:
     now = [100.0]
     monkeypatch.setattr(module.time, "monotonic", lambda: now[0])
     checkpoints = Checkpoints(tmp_path / "c", every_s=30)

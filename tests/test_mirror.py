@@ -1,24 +1,35 @@
-"""The MLflow mirror, read back with MLflow's own client: nested runs, parameters, curves, scores, status; a failure costs nothing."""
+"""The MLflow mirror, read back with MLflow's own client: nested runs, parameters, curves, scores, status; eight writers, a kill, a repair."""
 
 import json
+import multiprocessing
+import os
+import signal
 import sqlite3
 import subprocess
 import sys
+import time
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from study.cli.upkeep import set_damaged_aside
+from study.record.address import address
 from study.record.mirror import Mirror
+from study.record.mirrored import MAX_NAME, dotted, metric_name, parameters, spelled, text
 from study.record.schema import Record
 from study.record.store import Results, read_record
-from study.record.tracking import dotted, follow, metric_name, parameters
+from study.record.writer import writer_for
 from study.runner.execute import RunPlan, execute_run, execute_stage
 from study.runner.stages import stage_graph
 from study.spec.identity import cell_id
 from tests.fake_work import WORK, cell
 
 ROOT = Path(__file__).resolve().parents[1]
+BAD = {"objective": "a@b (c); d\n\x00é\ud800/../" + "x" * 7000, "odd @(;)": "y"}
+GRID = {"op": "grid", "grid": "fake", "scale": "lab"}
+END = {"op": "end", "status": "FINISHED"}
 
 
 def silent(phase: str, done: int, total: int, latest: dict[str, float]) -> None:
@@ -33,6 +44,17 @@ def make(results: Results, k: int) -> Path:
     return results.record(plan.run_id)
 
 
+def write(results: Results, *messages: dict[str, Any]) -> tuple[int, str]:
+    """What the writer's process does, without the process: its exit code and what it told."""
+    told: list[str] = []
+    code = writer_for(results, address(results), told.append).follow([json.dumps(message) for message in messages])
+    return code, "\n".join(told)
+
+
+def sealed(path: Path, labels: dict[str, str] | None = None) -> dict[str, Any]:
+    return {"op": "sealed", "record": str(path), "labels": labels or {"objective": "x"}}
+
+
 @pytest.fixture(scope="module")
 def mirrored(tmp_path_factory: pytest.TempPathFactory) -> tuple[Results, list[Record]]:
     """Two sealed runs, one that failed and one that was still running when the grid was stopped."""
@@ -40,22 +62,28 @@ def mirrored(tmp_path_factory: pytest.TempPathFactory) -> tuple[Results, list[Re
     paths = [make(results, k) for k in (1, 5)]
     (results.root / "analysis" / "figures").mkdir(parents=True)
     (results.root / "analysis" / "figures" / "20.png").write_bytes(b"picture")
-    mirror = Mirror(results, "fake", "lab")
+    mirror = Mirror(results)
+    mirror.begin("fake", "lab")
     for k, path in zip((1, 5), paths, strict=True):
         mirror.started(read_record(path).run, {"objective": f"biased_k{k}"}, 0)
         mirror.sealed(path, {"objective": f"biased_k{k}"})
     mirror.failed("broken-s0", {"objective": "broken"}, 0, "ValueError: it broke")
     mirror.started("open-s0", {"objective": "open"}, 0)
     mirror.figures([results.root / "analysis" / "figures" / "20.png"])
-    assert mirror.close("FAILED") == "", (results.root / "mlflow.log").read_text()
+    mirror.end("FAILED")
+    assert mirror.close(60) == "", (results.root / "mlflow.log").read_text()
     return results, [read_record(path) for path in paths]
 
 
 @pytest.fixture
 def client(mirrored: tuple[Results, list[Record]]) -> Any:
+    return client_of(mirrored[0])
+
+
+def client_of(results: Results) -> Any:
     from mlflow.tracking import MlflowClient
 
-    return MlflowClient(f"sqlite:///{mirrored[0].database}")
+    return MlflowClient(address(results).uri)
 
 
 def all_runs(client: Any, condition: str = "") -> list[Any]:
@@ -63,13 +91,19 @@ def all_runs(client: Any, condition: str = "") -> list[Any]:
     return list(client.search_runs([experiment.experiment_id], condition))
 
 
+def children(client: Any) -> list[tuple[str, str, bool]]:
+    """(run, status, whether it is whole) of every child, in order."""
+    runs = all_runs(client, "tags.`study.kind` = 'run'")
+    return sorted((run.data.tags["study.run"], run.info.status, "study.seal" in run.data.tags) for run in runs)
+
+
 def test_children_are_nested_below_the_grid_with_their_true_status(mirrored: tuple[Results, list[Record]], client: Any) -> None:
     (parent,) = all_runs(client, "tags.`study.kind` = 'grid'")
-    children = all_runs(client, f"tags.`mlflow.parentRunId` = '{parent.info.run_id}'")
-    found = {child.info.run_name: child.info.status for child in children}
+    nested = all_runs(client, f"tags.`mlflow.parentRunId` = '{parent.info.run_id}'")
+    found = {child.info.run_name: child.info.status for child in nested}
     assert found == {"biased_k1 s0": "FINISHED", "biased_k5 s0": "FINISHED", "broken s0": "FAILED", "open s0": "KILLED"}
     assert parent.info.status == "FAILED"
-    (broken,) = [child for child in children if child.info.status == "FAILED"]
+    (broken,) = [child for child in nested if child.info.status == "FAILED"]
     assert broken.data.tags["study.error"] == "ValueError: it broke"
 
 
@@ -103,9 +137,9 @@ def test_mirroring_again_changes_nothing_and_a_gap_is_filled(mirrored: tuple[Res
     before = {run.info.run_id for run in all_runs(client)}
     (unfinished,) = all_runs(client, f"tags.`study.run` = '{records[0].run}'")
     client.set_tag(unfinished.info.run_id, "study.seal", "that of another record")
-    grid = {"op": "grid", "grid": "fake", "scale": "lab"}
-    sealed = [{"op": "sealed", "record": str(results.record(record.run)), "labels": {"objective": "x"}} for record in records]
-    follow(results, [json.dumps(message) for message in (grid, *sealed, {"op": "end", "status": "FINISHED"})])
+    again = [sealed(results.record(record.run)) for record in records]
+    failure = {"op": "failed", "run": "broken-s0", "labels": {}, "seed": 0, "reason": "ValueError: it broke"}
+    assert write(results, GRID, *again, failure, {"op": "settle", "at_work": False}, END) == (0, "")
     after = {run.info.run_id for run in all_runs(client)}
     assert before - after == {unfinished.info.run_id}
     assert len(after) == len(before)
@@ -115,34 +149,97 @@ def test_mirroring_again_changes_nothing_and_a_gap_is_filled(mirrored: tuple[Res
 
 
 def test_a_grid_whose_parent_was_killed_reads_killed(mirrored: tuple[Results, list[Record]], client: Any) -> None:
-    follow(mirrored[0], [json.dumps({"op": "grid", "grid": "fake", "scale": "lab"})])
+    write(mirrored[0], GRID)
     (parent,) = all_runs(client, "tags.`study.kind` = 'grid'")
     assert parent.info.status == "KILLED"
 
 
-def test_a_broken_database_is_a_warning(tmp_path: Path) -> None:
-    results = Results(tmp_path)
-    results.database.write_bytes(b"this is no database")
-    mirror = Mirror(results, "fake", "lab")
-    for number in range(5000):  # more than a pipe holds: nothing may block
-        mirror.started(f"run-{number}", {"objective": "x" * 50}, 0)
-    assert "study sync-mlflow" in mirror.close("FINISHED")
+def test_a_record_that_cannot_be_read_costs_itself_alone(mirrored: tuple[Results, list[Record]], client: Any) -> None:
+    results, records = mirrored
+    before = children(client)
+    damaged = results.root / "damaged.json"
+    damaged.write_bytes(b"{}")
+    code, told = write(results, GRID, sealed(damaged), sealed(results.record(records[0].run)), END)
+    assert code == 1
+    assert "corrupt record" in told
+    assert "not written: 1 messages" in told
+    assert children(client) == before
 
 
-@pytest.mark.parametrize(("name", "spelled"), [("eval/avg@2", "eval/avg_at_2"), ("a(b)", "a_b_"), ("train/loss", "train/loss")])
-def test_metric_names_fit_their_alphabet(name: str, spelled: str) -> None:
-    assert metric_name(name) == spelled
+def test_bad_characters_and_long_values_are_no_reason_to_lose_a_run(mirrored: tuple[Results, list[Record]], client: Any) -> None:
+    results, records = mirrored
+    bad = GRID | {"grid": "odd @(;)\n../#?é"}
+    failure = {"op": "failed", "run": "odd-s0", "labels": BAD, "seed": 0, "reason": "\x00\ud800" + "z" * 9000}
+    assert write(results, bad, failure, sealed(results.record(records[0].run), BAD), END) == (0, "")
+    experiment = client.get_experiment_by_name("odd @(;)\n../#?é-lab")
+    runs = list(client.search_runs([experiment.experiment_id], "tags.`study.kind` = 'run'"))
+    assert sorted(run.info.status for run in runs) == ["FAILED", "FINISHED"]
+    for run in runs:
+        assert run.data.tags["label.objective"].startswith("a@b (c); d\n�é?/../xxx")
+        assert run.data.tags["label.odd _at____"] == "y"
+    assert experiment.artifact_location == "mlflow-artifacts:/odd______..____-lab"
 
 
-def test_parameters_are_dotted_paths(mirrored: tuple[Results, list[Record]]) -> None:
-    assert dotted({"a": {"b": 1, "c": [1, 2]}, "d": None}) == {"a.b": 1, "a.c": [1, 2], "d": None}
-    found = parameters(mirrored[1][0])
-    assert found["teacher.base.name"] == "strong"
-    assert found["seed"] == 0
-    assert "objective.beta" not in found
+def test_duplicates_and_the_killed_are_settled(mirrored: tuple[Results, list[Record]], client: Any) -> None:
+    results, records = mirrored
+    experiment = client.get_experiment_by_name("fake-lab").experiment_id
+    spare = client.create_run(experiment, tags={"study.kind": "grid"}).info.run_id
+    whole = all_runs(client, f"tags.`study.run` = '{records[0].run}'")[0]
+    client.set_tag(whole.info.run_id, "mlflow.parentRunId", spare)
+    for run_id in (records[0].run, "open-s0", "killed-s0"):
+        client.create_run(experiment, tags={"study.kind": "run", "study.run": run_id, "mlflow.parentRunId": spare})
+    write(results, GRID, {"op": "settle", "at_work": True}, END)
+    assert ("killed-s0", "RUNNING", False) in children(client)
+    write(results, GRID, {"op": "settle", "at_work": False}, END)
+    wanted = [("broken-s0", "FAILED", False), ("killed-s0", "KILLED", False), ("open-s0", "KILLED", False)]
+    assert children(client) == sorted([*wanted, *((record.run, "FINISHED", True) for record in records)])
+    (parent,) = all_runs(client, "tags.`study.kind` = 'grid'")
+    assert parent.info.run_id != spare
+    assert {run.data.tags["mlflow.parentRunId"] for run in all_runs(client, "tags.`study.kind` = 'run'")} == {parent.info.run_id}
 
 
-def test_the_parent_never_imports_mlflow_or_torch() -> None:
-    code = "import sys, study.cli.carry_out; print([n for n in ('mlflow', 'torch', 'pandas', 'matplotlib') if n in sys.modules])"
-    shown = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert shown.stdout.strip() == "[]"
+def test_an_experiment_that_was_deleted_comes_back(mirrored: tuple[Results, list[Record]], client: Any) -> None:
+    client.delete_experiment(client.get_experiment_by_name("fake-lab").experiment_id)
+    assert write(mirrored[0], GRID, sealed(mirrored[0].record(mirrored[1][0].run)), END) == (0, "")
+    assert client.get_experiment_by_name("fake-lab").lifecycle_stage == "active"
+
+
+def one_of_eight(root: Path, paths: list[Path], number: int) -> None:
+    """Its own runs, and the run that all of them mirror. Writers 2 and 3 are killed: one while it writes, one between two runs."""
+    results = Results(root)
+    writer = writer_for(results, address(results), lambda _told: None)
+    messages = [GRID, *(sealed(path) for path in [*paths[number::8], paths[0]])]
+    lines = (json.dumps(message) for message in ([*messages, END] if number not in (2, 3) else messages))
+    if number == 2:
+        from study.record import tracking
+
+        tracking.mirrored.points = lambda _record: os.kill(os.getpid(), signal.SIGKILL)  # parameters are there, metrics are not
+    code = writer.follow(lines)
+    os._exit(code)
+
+
+def test_eight_writers_at_once_lose_nothing_and_make_nothing_twice(tmp_path: Path) -> None:
+    import mlflow.tracking  # noqa: F401 - once, before the forks
+
+    results = Results(tmp_path / "results")
+    paths = [make(results, k) for k in range(1, 17)]
+    fork = multiprocessing.get_context("fork")
+    writers = [fork.Process(target=one_of_eight, args=(results.root, paths, number)) for number in range(8)]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join()
+    assert [writer.exitcode for writer in writers] == [0, 0, -signal.SIGKILL, 0, 0, 0, 0, 0]
+    client = client_of(results)
+    found = children(client)
+    assert Counter(status for _, status, _ in found) == {"FINISHED": 14, "RUNNING": 1}  # the killed one's: one half-written, one not begun
+    assert len(all_runs(client, "tags.`study.kind` = 'grid'")) == 1
+    before = {run.info.run_id for run in all_runs(client)}
+    repair = [GRID, *map(sealed, paths), {"op": "settle", "at_work": False}, END]
+    assert write(results, *repair) == (0, "")
+    names = sorted(read_record(path).run for path in paths)
+    assert children(client) == [(name, "FINISHED", True) for name in names]
+    after = {run.info.run_id for run in all_runs(client)}
+    assert len(before - after) == 1  # the half-written one
+    assert write(results, *repair) == (0, "")
+    assert {run.info.run_id for run in all_runs(client)} == after

@@ -1,4 +1,4 @@
-"""A stage that is killed and continued leaves the bytes of one that ran through: every file of its artifact but the seconds in cost.json."""
+"""A stage that is killed and continued leaves the bytes of one that ran through: every file but the seconds in cost.json."""
 
 import json
 import multiprocessing
@@ -158,7 +158,7 @@ def test_killed_again_and_again_a_stage_ends_with_the_same_bytes(
 
 
 def one_life(kind: str, inputs: dict[str, Path], out: Path, folder: Path, while_sealing: bool) -> None:
-    """A process that makes a checkpoint at every step and kills itself at its third report of a step, or in the middle of its second seal."""
+    """A process that makes a checkpoint at every step and kills itself at its third report of a step, or amid its second seal."""
     shaken()
     seen: list[int] = []
 
@@ -206,9 +206,10 @@ def test_nothing_continues_beyond_the_step_where_the_guard_stopped(
     monkeypatch.setitem(RECIPES, "stopped", stopping)
     monkeypatch.setattr(guard_module, "DETECTORS", {"third_step": lambda seen: seen.columns["step"][-1] >= 3})
     expected = content(attempt("stopped", inputs, tmp_path / "a", Checkpoints(tmp_path / "unused", every_s=1e9)))
-    with monkeypatch.context() as patch, pytest.raises(RuntimeError, match="told to fail"):
+    with monkeypatch.context() as patch:
         patch.setattr(stages_module, "save", lambda *_: told_to_fail())
-        attempt("stopped", inputs, tmp_path / "b", Checkpoints(tmp_path / "c", every_s=0))
+        with pytest.raises(RuntimeError, match="told to fail"):
+            attempt("stopped", inputs, tmp_path / "b", Checkpoints(tmp_path / "c", every_s=0))
     assert [path.name for path in (tmp_path / "c").iterdir()] == ["step-2"]
     assert content(attempt("stopped", inputs, tmp_path / "d", Checkpoints(tmp_path / "c", every_s=0))) == expected
     assert json.loads(expected["guard.json"])["stopped_at"] == 3

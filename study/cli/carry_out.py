@@ -1,14 +1,11 @@
-"""The body of `study run` and `study status`: plan, engine, display and mirror put together."""
+"""The body of `study run`: plan, engine, display and mirror put together."""
 
-import json
 import os
 import time
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any
 
 from study.cli import console
-from study.cli.progress import Board, Display, display_for, headline, own_stages, run_name
+from study.cli.progress import Board, Display, display_for, own_stages, run_name
 from study.errors import PrerequisiteError, RunFailed
 from study.record.mirror import Mirror
 from study.record.provenance import file_hash
@@ -16,10 +13,11 @@ from study.record.store import Results, atomic_write
 from study.runner.execute import RunPlan, Work
 from study.runner.local import LocalEngine
 from study.runner.plan import Plan, State, make_plan
+from study.runner.presence import present
 from study.runner.schedule import Engine, Notice, Started, Stopped, Summary, run_grid
 from study.runner.stages import stage_graph
 from study.runner.tasks import pending_runs
-from study.runner.worker import Failed, Finished, tasks_running
+from study.runner.worker import Failed, Finished
 from study.spec.grid import LabelledRun
 from study.spec.profile import Profile
 from study.spec.yaml import experiment_folders
@@ -36,6 +34,7 @@ def carry_out(
     *,
     profile: Profile | None = None,
     mlflow: bool = True,
+    mlflow_uri: str | None = None,
 ) -> Summary:
     """Run what is missing. Raises RunFailed after the last run if some failed, Stopped (exit code 130) on Ctrl-C or SIGTERM."""
     profile = profile or Profile()
@@ -50,18 +49,22 @@ def carry_out(
     console.say(f"{grid} ({scale}): {_to_do(plan, jobs)}")
     own = own_stages(runs, {run.run_id: (stage_graph(run.cell.model, run.seed) or (None,))[-1] for run in runs})
     board = Board(plan, own, jobs)
-    mirror = Mirror(results, grid, scale) if mlflow else None
-    if mirror and mirror.warning:
-        console.warn(mirror.warning)
+    mirror = _begun_mirror(results, grid, scale, mlflow_uri) if mlflow else None
     display = display_for(board, results)
     observer = _Observer(display, mirror, results, runs, own)
     started = time.monotonic()
     try:
-        summary = run_grid(plans, results, engine_for(results, work, jobs, profile), observer, profile)
+        with present(results, grid, scale, [run.run_id for run in runs], [stage.node.id for stage in plan.stages]):
+            summary = run_grid(plans, results, engine_for(results, work, jobs, profile), observer, profile)
     finally:
         display.close()
     _close_mirror(mirror, summary)
     return _conclude(summary, runs, grid, time.monotonic() - started)
+
+
+def all_sealed(runs: Sequence[LabelledRun], results: Results) -> bool:
+    """Whether there seems to be nothing to do; the records are read, and refused if damaged, later."""
+    return all(results.record(run.run_id).is_file() for run in runs)
 
 
 def engine_for(results: Results, work: Work, jobs: int, profile: Profile) -> Engine:
@@ -125,13 +128,22 @@ class _Observer:
                 return
 
 
+def _begun_mirror(results: Results, grid: str, scale: str, uri: str | None) -> Mirror:
+    mirror = Mirror(results, uri)
+    if mirror.warning:
+        console.warn(mirror.warning)
+    mirror.begin(grid, scale)
+    return mirror
+
+
 def _close_mirror(mirror: Mirror | None, summary: Summary) -> None:
     if mirror is None:
         return
     status = "KILLED" if summary.stopped else "FAILED" if summary.failed else "FINISHED"
     console.status("writing the MLflow mirror")
-    warning = mirror.close(status, timeout=5.0 if summary.stopped else 60.0)
-    if warning:
+    mirror.end(status)
+    warning = mirror.close(5.0) if summary.stopped else mirror.close()
+    if warning and warning != mirror.warning:
         console.warn(warning)
 
 
@@ -164,27 +176,3 @@ def claims_hash() -> str | None:
         if (folder / "claims.yaml").is_file():
             return file_hash(folder / "claims.yaml")
     return None
-
-
-def show_status(results: Results) -> None:
-    """One line per task at work, from the status files of the workers."""
-    found = [_read_status(path) for path in tasks_running(results)]
-    rows = [_status_row(status) for status in found if status is not None]
-    if rows:
-        console.table(("task", "phase", "step", "left", "latest"), rows)
-    else:
-        console.say(f"no task is at work in {results.root}")
-
-
-def _read_status(path: Path) -> dict[str, Any] | None:
-    try:
-        return json.loads(path.read_bytes())
-    except FileNotFoundError:
-        return None  # it finished between the listing and the reading
-
-
-def _status_row(status: dict[str, Any]) -> tuple[str, ...]:
-    alive = Path(f"/proc/{status['pid']}").exists() or not Path("/proc/self").exists()
-    phase = status["phase"] if alive else "dead (its process is gone)"
-    left = "" if status["eta_s"] is None else console.duration(status["eta_s"])
-    return status["task"], phase, f"{status['done']}/{status['total']}", left, headline(status["latest"])

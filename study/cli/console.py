@@ -3,7 +3,8 @@
 import os
 import shutil
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TextIO
 
 _STYLES = {"good": "32", "bad": "31", "warn": "33", "dim": "2", "bold": "1"}
@@ -60,11 +61,37 @@ def _clear_status() -> None:
 
 def table(headers: Sequence[str], rows: Iterable[Sequence[object]], right: Sequence[int] = ()) -> None:
     """Aligned columns, two spaces apart. right: indices of right-aligned columns; the last column is cut at the terminal's edge."""
+    for number, line in enumerate(aligned(headers, rows, right)):
+        say(line, "bold" if number == 0 else None)
+
+
+def aligned(headers: Sequence[str], rows: Iterable[Sequence[object]], right: Sequence[int] = ()) -> list[str]:
+    """The lines of a table, its headers first."""
     cells = [list(headers), *[[str(value) for value in row] for row in rows]]
     widths = [max(len(row[i]) for row in cells) for i in range(len(headers))]
-    for number, row in enumerate(cells):
-        line = "  ".join(v.rjust(w) if i in right else v.ljust(w) for i, (v, w) in enumerate(zip(row, widths, strict=True)))
-        say(_fitted(line.rstrip()), "bold" if number == 0 else None)
+    lines = ["  ".join(v.rjust(w) if i in right else v.ljust(w) for i, (v, w) in enumerate(zip(row, widths, strict=True))) for row in cells]
+    return [_fitted(line.rstrip()) for line in lines]
+
+
+@contextmanager
+def redrawn() -> Iterator[Callable[[Sequence[str]], None]]:
+    """A block of lines that the next one replaces, gone at the end. Off a terminal every block that is new is printed below the last."""
+    if not is_terminal():
+        shown: list[list[str]] = []
+        yield lambda lines: _say_once(list(lines), shown)
+        return
+    from rich.console import Console
+    from rich.live import Live
+    from rich.text import Text
+
+    with Live(console=Console(), transient=True, auto_refresh=False) as live:
+        yield lambda lines: live.update(Text("\n".join(lines)), refresh=True)
+
+
+def _say_once(lines: list[str], shown: list[list[str]]) -> None:
+    if shown[-1:] != [lines]:
+        shown[:] = [lines]
+        say("\n".join(lines))
 
 
 def _fitted(line: str) -> str:

@@ -95,5 +95,5 @@ def _show_numbers(checks: "Sequence[Check]") -> None:
 
 
 def _range(values: "Sequence[float]") -> str:
-    low, high = f"{min(values):.3g}", f"{max(values):.3g}"
+    low, high = (str(value) if isinstance(value, int) else f"{value:.3g}" for value in (min(values), max(values)))
     return low if low == high else f"{low}..{high}"

@@ -7,6 +7,8 @@ import typer
 
 from study.cli.plan import parse_seeds, show_plan
 
+MlflowUri = Annotated[str | None, typer.Option(help="A tracking server instead of the results folder; MLFLOW_TRACKING_URI by default.")]
+
 
 def run(
     grid: Annotated[str, typer.Option("--grid", "-g", help="A grid file or its name, e.g. grids/math.yaml.")],
@@ -18,10 +20,13 @@ def run(
     jobs: Annotated[int | None, typer.Option(min=1, help="Processes at once; one per core by default.")] = None,
     profile: Annotated[str | None, typer.Option(help="The machine: a page of profiles/ or its name, e.g. cluster.")] = None,
     results: Annotated[Path, typer.Option(help="The results folder.")] = Path("results"),
+    no_preflight: Annotated[bool, typer.Option("--no-preflight", help="Do not check the grid's contracts first.")] = False,
     no_mlflow: Annotated[bool, typer.Option("--no-mlflow", help="Do not mirror to MLflow.")] = False,
+    mlflow_uri: MlflowUri = None,
 ) -> None:
     """Train, evaluate and record the runs of a grid that are not recorded yet."""
-    from study.cli.carry_out import carry_out, processes
+    from study.cli.carry_out import all_sealed, carry_out, processes, require_writable
+    from study.cli.contracts import require_contracts
     from study.record.store import Results
     from study.runner.execute import Work
     from study.runner.plan import make_plan
@@ -34,13 +39,11 @@ def run(
     if dry_run:
         show_plan(page, make_plan(runs, folder, page.scale.expected_seconds), at_once)
         return
-    expected = page.scale.expected_seconds
-    carry_out(runs, folder, Work(), page.name, page.scale.name, at_once, expected, profile=machine, mlflow=not no_mlflow)
-
-
-def status(results: Annotated[Path, typer.Option(help="The results folder.")] = Path("results")) -> None:
-    """What is being made right now below a results folder; readable from a second shell."""
-    from study.cli.carry_out import show_status
-    from study.record.store import Results
-
-    show_status(Results(results))
+    require_writable(folder)
+    Work().require_packages()
+    if not no_preflight and not all_sealed(runs, folder):
+        require_contracts(page, grid, folder)
+    expected, mirrored = page.scale.expected_seconds, not no_mlflow
+    carry_out(
+        runs, folder, Work(), page.name, page.scale.name, at_once, expected, profile=machine, mlflow=mirrored, mlflow_uri=mlflow_uri
+    )

@@ -2,13 +2,14 @@ r"""outcome = grade(completion, answer): does the last `\boxed{...}` of a comple
 
 Strict on purpose: one place to look (the last box, braces matched), one comparison (equal text after whitespace is normalised, or the
 same rational number). A number may be written as an integer, a decimal, a fraction (`3/4`, `\frac{3}{4}`), a percentage or with
-thousands separators; nothing is evaluated. Symbolic equality (math-verify) is another grader and would carry another version.
+thousands separators; nothing is evaluated. Symbolic equality is another grader with another version: `study.evaluate.graders`.
 
 Every completion has exactly one outcome, so the four counts of a problem add up to its number of samples:
     truncated  the length limit came before the end of the text: no answer was given, whatever a box inside says
     unparsed   no box, an empty one, or one whose braces never close
     wrong      a box that holds something else
     correct    a box that holds the answer
+(`timed_out` is an outcome of graders that ask a symbolic tier, `study.evaluate.graders`; this one never gives it.)
 
 Time is linear in the text, so a hostile completion cannot stall an evaluation; numbers longer than `MAX_NUMBER_LENGTH` characters are
 compared as text, which keeps integer arithmetic bounded.
@@ -37,6 +38,7 @@ class Outcome(StrEnum):
     wrong = "wrong"
     unparsed = "unparsed"
     truncated = "truncated"
+    timed_out = "timed_out"  # a comparison that did not end within its limits of time and memory
 
 
 def grade(completion: str, answer: str, *, truncated: bool = False) -> Outcome:

@@ -41,7 +41,9 @@ def build_tokenizer(spec: LabTokenizer | BpeTokenizer, texts: Iterable[str] = ()
             core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
             core.decoder = ByteLevelDecoder()
             alphabet = pre_tokenizers.ByteLevel.alphabet()
-            core.train_from_iterator(texts, BpeTrainer(vocab_size=size, special_tokens=list(SPECIAL), initial_alphabet=alphabet))
+            core.train_from_iterator(
+                texts, BpeTrainer(vocab_size=size, special_tokens=list(SPECIAL), initial_alphabet=alphabet, show_progress=False)
+            )
     return PreTrainedTokenizerFast(
         tokenizer_object=core, pad_token=PAD, eos_token=END, additional_special_tokens=[SYSTEM, USER, ASSISTANT],
         chat_template=CHAT_TEMPLATE, padding_side="left", clean_up_tokenization_spaces=False,

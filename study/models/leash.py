@@ -39,6 +39,7 @@ class Leash:
         for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(signum, self._order)
         signal.signal(signal.SIGCHLD, lambda *_: None)  # a handler of its own, so that it wakes the pipe
+        signal.pthread_sigmask(signal.SIG_SETMASK, [])  # whatever was held back by who started this process
         _prctl(_PR_SET_CHILD_SUBREAPER, 1)
         self._owner_fd = _pidfd(owner)
 

@@ -1,156 +1,186 @@
-"""The MLflow mirror of one results folder: one experiment per grid and scale, in it a run for the grid and nested in that a run per run.
+"""The MLflow mirror of one grid at one scale: an experiment, in it a run for the grid and nested in that a run per run.
 
 A record becomes: parameters (the resolved spec, spelled as dotted YAML paths), step curves (history), scores as eval/<task>/avg_at_<k>,
-cost, tags (labels, ids, seal) and the run's true final status. `study.seal` is written last: a run without it is made anew.
+cost, tags (labels, ids, seal) and the run's true final status. `study.seal` is written last: a run without it is made anew. Every operation
+can be repeated, and finds what an earlier attempt or another writer left before it writes.
 
-Artifacts are addressed relative to the server (mlflow-artifacts:/...) and lie in <results>/mlartifacts, so that the folder can be moved:
-mlflow ui --backend-store-uri sqlite:///results/mlflow.db --artifacts-destination results/mlartifacts
-
-As a program (`python -m study.record.tracking RESULTS`) it reads messages of `study.record.mirror` from its input until that ends.
+In the results folder artifacts are addressed relative to the server (mlflow-artifacts:/...) and lie in <results>/mlartifacts, so that the
+folder can be moved: mlflow ui --backend-store-uri sqlite:///results/mlflow.db --artifacts-destination results/mlartifacts
 """
 
-import contextlib
-import json
 import re
 import shutil
-import sys
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-from pydantic import ValidationError
-
+from study.record import mirrored
+from study.record.address import Address
 from study.record.schema import Record
-from study.record.store import Results, read_record
-from study.spec.cell import Cell
+from study.record.store import Results
 
-_MAX_METRICS, _MAX_PARAMETERS, _MAX_TEXT = 1000, 100, 6000  # of one request
-
-
-def metric_name(name: str) -> str:
-    """MLflow's alphabet: letters, digits, _ - . space : /; "@" is spelled "_at_"."""
-    return re.sub(r"[^\w\-. :/]", "_", name.replace("@", "_at_"))
-
-
-def dotted(tree: Mapping[str, Any], path: str = "") -> dict[str, Any]:
-    """Leaves of nested mappings by dotted path; a list is one leaf."""
-    leaves: dict[str, Any] = {}
-    for key, item in tree.items():
-        leaves |= dotted(cast(dict[str, Any], item), f"{path}{key}.") if isinstance(item, dict) else {f"{path}{key}": item}
-    return leaves
-
-
-def parameters(record: Record) -> dict[str, Any]:
-    """The resolved configuration, defaults written out; the model's own settings without the prefix `model.`, as in a grid."""
-    try:
-        spec = Cell.model_validate_json(json.dumps(record.spec)).model_dump(mode="json")
-    except ValidationError:  # a record of another version of the spec is shown as it was written
-        spec = record.spec
-    leaves = {path.removeprefix("model."): value for path, value in dotted(spec).items()}
-    return {path: value for path, value in leaves.items() if value is not None} | {"seed": record.seed}
-
-
-def final_metrics(record: Record) -> dict[str, float]:
-    metrics: dict[str, float] = {}
-    for task, score in record.scores.items():
-        fields = {f"avg@{score.k}": score.mean, "greedy": score.greedy, "mean_tokens": score.mean_tokens}
-        fields |= {"truncated_fraction": score.truncated_fraction, "unparsed_fraction": score.unparsed_fraction}
-        metrics |= {f"eval/{task}/{name}": value for name, value in fields.items() if value is not None}
-    for kind, cost in record.cost.items():
-        metrics |= {f"cost/{kind}/{name}": float(value) for name, value in cost.model_dump().items()}
-    return metrics
+_MAX_METRICS, _MAX_PARAMETERS = 1000, 100  # of one request
 
 
 class GridMirror:
-    """The experiment of one grid at one scale."""
+    """open_runs: run id -> MLflow id of the runs that read RUNNING because of this writer; it outlives a lost connection."""
 
-    def __init__(self, results: Results, grid: str, scale: str) -> None:
+    def __init__(self, results: Results, place: Address, grid: str, scale: str, open_runs: dict[str, str]) -> None:
         from mlflow.tracking import MlflowClient  # seconds to import: only in the writer
 
-        self.results, self.grid = results, grid
-        self.client: Any = MlflowClient(f"sqlite:///{results.database.resolve()}")
-        self.experiment = self._experiment(f"{grid}-{scale}")
-        self.parent = self._parent(grid, scale)
-        self._runs = {run.data.tags["study.run"]: run for run in self._search("tags.`study.run` != ''")}
-        self._open: dict[str, str] = {}  # run id -> MLflow id of the runs that are RUNNING
+        self._results, self._local, self._open = results, place.local, open_runs
+        self._client: Any = MlflowClient(place.uri)
+        self._grid, self._scale = mirrored.text(grid), mirrored.text(scale)
+        self._name = mirrored.text(f"{grid}-{scale}", mirrored.MAX_EXPERIMENT)
+        self._experiment = self._find_experiment()
+        self._parent = self._find_parent()
 
-    def _experiment(self, name: str) -> str:
-        found = self.client.get_experiment_by_name(name)
-        return found.experiment_id if found else self.client.create_experiment(name, artifact_location=f"mlflow-artifacts:/{name}")
+    def _find_experiment(self) -> str:
+        found = self._client.get_experiment_by_name(self._name)
+        if found is None:
+            return self._create_experiment()
+        if found.lifecycle_stage == "deleted":
+            self._client.restore_experiment(found.experiment_id)
+        return found.experiment_id
 
-    def _parent(self, grid: str, scale: str) -> str:
-        for run in self._search("tags.`study.kind` = 'grid'"):
-            self.client.update_run(run.info.run_id, status="RUNNING")
+    def _create_experiment(self) -> str:
+        """A server places artifacts as it was told to; our own database has them beside it."""
+        location = f"mlflow-artifacts:/{re.sub(r'[^A-Za-z0-9_.-]', '_', self._name)}" if self._local else None
+        try:
+            return self._client.create_experiment(self._name, artifact_location=location)
+        except Exception:
+            found = self._client.get_experiment_by_name(self._name)  # another writer was first
+            if found is None:
+                raise
+            return found.experiment_id
+
+    def ping(self) -> None:
+        """Raises what a database or server that cannot be reached raises."""
+        self._client.get_experiment_by_name(self._name)
+
+    def _find_parent(self) -> str:
+        for run in self._parents():
+            self._client.update_run(run.info.run_id, status="RUNNING")
             return run.info.run_id
-        tags = {"study.kind": "grid", "study.grid": grid, "study.scale": scale}
-        return self.client.create_run(self.experiment, run_name=grid, tags=tags).info.run_id
+        tags = {"study.kind": "grid", "study.grid": self._grid, "study.scale": self._scale}
+        return self._client.create_run(self._experiment, run_name=self._grid, tags=tags).info.run_id
+
+    def _parents(self) -> list[Any]:
+        """The grid's runs, the oldest first: there is one, unless two writers started on two hosts at once."""
+        return sorted(self._search("tags.`study.kind` = 'grid'"), key=lambda run: (run.info.start_time, run.info.run_id))
 
     def _search(self, condition: str) -> Iterator[Any]:
         token: str | None = ""
         while token is not None:
-            page = self.client.search_runs([self.experiment], condition, max_results=1000, page_token=token or None)
+            page = self._client.search_runs([self._experiment], condition, max_results=1000, page_token=token or None)
             yield from page
             token = page.token or None
 
+    def _found(self, run_id: str) -> list[Any]:
+        return list(self._search("tags.`study.run` = '{}'".format(run_id.replace("'", ""))))
+
     def started(self, run_id: str, labels: Mapping[str, str], seed: int, start_ms: int | None = None) -> str:
         """A RUNNING child; what an earlier, unfinished attempt left is replaced."""
-        if run_id in self._open:
-            return self._open[run_id]
-        if run_id in self._runs:
-            self.client.delete_run(self._runs.pop(run_id).info.run_id)
-        name = " ".join([*labels.values(), f"s{seed}"]) if labels else run_id
-        tags = {"mlflow.parentRunId": self.parent, "study.kind": "run", "study.run": run_id, "study.grid": self.grid}
-        tags |= {f"label.{factor}": level for factor, level in labels.items()}
-        child = self.client.create_run(self.experiment, start_time=start_ms, run_name=name, tags=tags).info.run_id
-        self._open[run_id] = child
-        return child
+        found = self._found(run_id)
+        empty = [run.info.run_id for run in found if run.info.status == "RUNNING" and not run.data.params and not run.data.metrics]
+        for run in found:
+            if run.info.run_id not in empty[:1]:
+                self._client.delete_run(run.info.run_id)
+        self._open[run_id] = empty[0] if empty else self._create(run_id, labels, seed, start_ms)
+        return self._open[run_id]
+
+    def _create(self, run_id: str, labels: Mapping[str, str], seed: int, start_ms: int | None) -> str:
+        tags = {"mlflow.parentRunId": self._parent, "study.kind": "run", "study.run": run_id.replace("'", ""), "study.grid": self._grid}
+        tags |= mirrored.label_tags(labels)
+        name = mirrored.run_name(run_id, labels, seed)
+        return self._client.create_run(self._experiment, start_time=start_ms, run_name=name, tags=tags).info.run_id
 
     def sealed(self, record: Record, labels: Mapping[str, str]) -> None:
         """Everything of a record, then FINISHED. A run that carries the record's seal already is left alone."""
-        known = self._runs.get(record.run)
-        if known is not None and known.data.tags.get("study.seal") == record.seal:
+        found = self._found(record.run)
+        whole = [run for run in found if run.data.tags.get("study.seal") == record.seal]
+        if whole:
+            self._keep(whole[0], found)
             return
         start, end = (_milliseconds(when) for when in (record.provenance.started, record.provenance.finished))
         child = self.started(record.run, labels, record.seed, start)
         self._log(child, record, end)
-        self.client.set_tag(child, "study.seal", record.seal)
-        self.client.set_terminated(child, "FINISHED", end)
+        self._client.set_terminated(child, "FINISHED", end)
+        self._client.set_tag(child, "study.seal", record.seal)
         del self._open[record.run]
 
     def _log(self, child: str, record: Record, when: int) -> None:
         from mlflow.entities import Metric, Param
 
-        found: list[Any] = [Param(metric_name(name), str(value)[:_MAX_TEXT]) for name, value in parameters(record).items()]
+        values = mirrored.parameters(record)
+        names = mirrored.spelled(values)
+        found: list[Any] = [Param(names[name], mirrored.text(value, mirrored.MAX_PARAMETER)) for name, value in values.items()]
         for some in _pieces(found, _MAX_PARAMETERS):
-            self.client.log_batch(child, params=some)
-        metrics: list[Any] = [Metric(metric_name(name), value, when, 0) for name, value in final_metrics(record).items()]
-        for name in record.history.keys() - {"step"}:
-            metrics += [Metric(metric_name(name), value, when, step) for step, value in zip(*record.series(name), strict=True)]
+            self._client.log_batch(child, params=some)
+        metrics: list[Any] = [Metric(name, value, when, step) for name, value, step in mirrored.points(record)]
         for some in _pieces(metrics, _MAX_METRICS):
-            self.client.log_batch(child, metrics=some)
-        for key, value in {"study.cell": record.cell, "study.code": record.provenance.code}.items():
-            self.client.set_tag(child, key, value)
+            self._client.log_batch(child, metrics=some)
+        for key, value in mirrored.tags(record).items():
+            self._client.set_tag(child, key, value)
 
     def failed(self, run_id: str, labels: Mapping[str, str], seed: int, reason: str) -> None:
+        """A run that reads FAILED for this reason already is left alone."""
+        told, found = mirrored.text(reason), self._found(run_id)
+        same = [run for run in found if run.info.status == "FAILED" and run.data.tags.get("study.error") == told]
+        if same:
+            self._keep(same[0], found)
+            return
         child = self.started(run_id, labels, seed)
-        self.client.set_tag(child, "study.error", reason[:_MAX_TEXT])
-        self.client.set_terminated(self._open.pop(run_id), "FAILED")
+        self._client.set_tag(child, "study.error", told)
+        self._client.set_terminated(self._open.pop(run_id), "FAILED")
+
+    def _keep(self, kept: Any, found: Iterable[Any]) -> None:
+        """One of the MLflow runs of a run, below its grid; the others go."""
+        for other in found:
+            if other.info.run_id != kept.info.run_id:
+                self._client.delete_run(other.info.run_id)
+        self._open.pop(kept.data.tags["study.run"], None)
+        if kept.data.tags.get("mlflow.parentRunId") != self._parent:
+            self._client.set_tag(kept.info.run_id, "mlflow.parentRunId", self._parent)
+
+    def settle(self, *, at_work: bool) -> None:
+        """One MLflow run a run and one for the grid. Unless a `study run` is at work, what still reads RUNNING was killed."""
+        runs: dict[str, list[Any]] = {}
+        for run in self._search("tags.`study.kind` = 'run'"):
+            runs.setdefault(run.data.tags.get("study.run", ""), []).append(run)
+        for found in runs.values():
+            best = max(found, key=lambda run: ("study.seal" in run.data.tags, run.info.status == "RUNNING", run.info.start_time))
+            self._keep(best, found)
+            if best.info.status == "RUNNING" and not at_work:
+                self._client.set_terminated(best.info.run_id, "KILLED")
+        for spare in self._parents():
+            if spare.info.run_id != self._parent:
+                self._client.delete_run(spare.info.run_id)
 
     def figures(self, paths: Iterable[Path]) -> None:
-        """Pictures copied to where the server looks for the parent's artifacts."""
-        location = self.client.get_run(self.parent).info.artifact_uri.removeprefix("mlflow-artifacts:/")
-        folder = self.results.root / "mlartifacts" / location / "figures"
+        """Pictures of the grid's run: uploaded to a server, or copied to where the server of this folder looks for them."""
+        if not self._local:
+            for path in paths:
+                self._client.log_artifact(self._parent, str(path), "figures")
+            return
+        root = (self._results.root / "mlartifacts").resolve()
+        location = self._client.get_run(self._parent).info.artifact_uri.removeprefix("mlflow-artifacts:/")
+        folder = (root / location / "figures").resolve()
+        if not folder.is_relative_to(root):
+            raise ValueError(f"the database places artifacts outside {root}: {location}")
         folder.mkdir(parents=True, exist_ok=True)
         for path in paths:
             shutil.copyfile(path, folder / path.name)
 
     def end(self, status: str) -> None:
-        """Whatever is still open was killed; the grid's run gets `status`."""
-        for child in self._open.values():
-            self.client.set_terminated(child, "KILLED")
-        self._open.clear()
-        self.client.set_terminated(self.parent, status)
+        """Whatever this writer left open was killed; the grid's run gets `status` (RUNNING: a `study run` is at work, it says the rest)."""
+        for run_id, child in list(self._open.items()):
+            if any(run.info.run_id == child for run in self._found(run_id)):  # not replaced by another writer meanwhile
+                self._client.set_terminated(child, "KILLED")
+            del self._open[run_id]
+        if status != "RUNNING":
+            self._client.set_terminated(self._parent, status)
 
 
 def _milliseconds(when: str) -> int:
@@ -159,36 +189,3 @@ def _milliseconds(when: str) -> int:
 
 def _pieces(items: list[Any], size: int) -> Iterator[list[Any]]:
     return (items[i : i + size] for i in range(0, len(items), size))
-
-
-def follow(results: Results, messages: Iterable[str]) -> None:
-    """Take messages until they end. The last grid's run is KILLED if its `end` never came: the parent was killed."""
-    mirror: GridMirror | None = None
-    for message in map(json.loads, messages):
-        match message:
-            case {"op": "grid", "grid": grid, "scale": scale}:
-                mirror = GridMirror(results, grid, scale)
-                continue
-            case _:
-                assert mirror is not None, "the first message names the grid"
-        match message:
-            case {"op": "started", "run": run, "labels": labels, "seed": seed}:
-                mirror.started(run, labels, seed)
-            case {"op": "failed", "run": run, "labels": labels, "seed": seed, "reason": reason}:
-                mirror.failed(run, labels, seed, reason)
-            case {"op": "sealed", "record": path, "labels": labels}:
-                mirror.sealed(read_record(Path(path)), labels)
-            case {"op": "figures", "paths": paths}:
-                mirror.figures(map(Path, paths))
-            case {"op": "end", "status": status}:
-                mirror.end(status)
-                mirror = None
-            case _:
-                raise ValueError(f"an unknown message: {message}")
-    if mirror is not None:
-        mirror.end("KILLED")
-
-
-if __name__ == "__main__":
-    with contextlib.suppress(KeyboardInterrupt):
-        follow(Results(Path(sys.argv[1])), sys.stdin)

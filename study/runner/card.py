@@ -103,9 +103,8 @@ def _made(stage: str, recipe: Model, manifest: Mapping[str, Any], step: int | No
     inputs: Mapping[str, str] = manifest["inputs"]
     roles = {role: f"{slug(model)} (`{inputs.get(role, model.kind)}`)" for role, model in parents(recipe).items()}
     steps = f"{manifest['steps']}; these weights are of step {step}" if step is not None else manifest["steps"]
-    return [
-        ("stage", f"`{stage}`"), *roles.items(), *_settings(recipe), ("steps", steps), ("seed", manifest["seed"]), ("code", f"`{manifest['code']}`")
-    ]  # fmt: skip
+    last = [("steps", steps), ("seed", manifest["seed"]), ("code", f"`{manifest['code']}`")]
+    return [("stage", f"`{stage}`"), *roles.items(), *_settings(recipe), *last]
 
 
 def _settings(recipe: Model) -> list[tuple[str, object]]:

@@ -38,17 +38,17 @@ class Source:
 def find(name: str, results: Results, step: int | None = None) -> Source:
     """`name`: the id of a run or stage, or a unique beginning or end of one. Every hash of the artifact is checked.
 
-    Errors: SpecError (unknown or ambiguous), IncompleteResults (not made yet), PrerequisiteError (weights or step not kept), RecordMismatch.
+    Errors: SpecError (unknown or ambiguous), IncompleteResults (not made), PrerequisiteError (not kept), RecordMismatch (damaged).
     """
     records = {_run(path): path for folder in (results.records, results.runs) for path in record_paths(folder)}
     stages = sorted(path.parent.name for path in results.artifacts.glob(f"*/{MANIFEST}"))
     unsealed = sorted(path.name for path in results.runs.glob("*-s*") if path.name not in records)
     chosen = _choose(name, [*records, *stages, *unsealed], results)
     if chosen in unsealed:
-        raise IncompleteResults(f"run {chosen} has no record yet", hint=_make_again(chosen))
+        raise IncompleteResults(f"run {chosen} has no record yet", hint=_make_again(chosen, results))
     record = read_record(records[chosen]) if chosen in records else None
     stage = _stage_of(record) if record else chosen
-    folder, manifest = _weights(results.artifact(stage), chosen, step)
+    folder, manifest = _weights(results.artifact(stage), step, _make_again(chosen, results))
     return Source(stage, folder, manifest, record or _record_of(stage, list(records.values())), step)
 
 
@@ -82,13 +82,13 @@ def _choose(name: str, known: Sequence[str], results: Results) -> str:
     raise SpecError(f"there is no run and no stage {name!r} in {results.root}", hint=hint)
 
 
-def _weights(artifact: Path, name: str, step: int | None) -> tuple[Path, Mapping[str, Any]]:
+def _weights(artifact: Path, step: int | None, make_again: str) -> tuple[Path, Mapping[str, Any]]:
     """The folder of the wanted weights and the manifest of its artifact."""
     if not artifact.exists():
-        raise IncompleteResults(f"the artifact {artifact.name} of {name} is not in {artifact.parent}", hint=_make_again(name))
+        raise IncompleteResults(f"there is no artifact {artifact.name} in {artifact.parent}", hint=make_again)
     if is_dropped(artifact):
         what = f"the weights of {artifact.name} were not kept (profile: keep none)"
-        raise PrerequisiteError(what, hint=f"keep them (final), remove the artifact and make it again: rm -r {artifact}; {_make_again(name)}")
+        raise PrerequisiteError(what, hint=f"with a profile that keeps them: {make_again}")
     manifest = verify_artifact(artifact)
     if step is None:
         return artifact, manifest
@@ -103,8 +103,8 @@ def _stage_of(record: Record) -> str:
     """The stage that made the model of a run."""
     model: Mapping[str, Any] = record.spec["model"]
     if model["kind"] not in REVISIONS:
-        where = model.get("id") or model.get("path")
-        raise PrerequisiteError(f"run {record.run} evaluates a {model['kind']} model that no stage made", hint=f"it is there already: {where}")
+        what = f"run {record.run} evaluates a {model['kind']} model that no stage made"
+        raise PrerequisiteError(what, hint=f"it is there already: {model.get('id') or model.get('path')}")
     return record.stages[model["kind"]]
 
 
@@ -118,9 +118,11 @@ def _record_of(stage: str, paths: Sequence[Path]) -> Record | None:
     return None
 
 
-def _make_again(name: str) -> str:
+def _make_again(name: str, results: Results) -> str:
+    """A run with a record is done; only without it are its stages made again."""
     cell, dash, seed = name.rpartition("-s")
-    return f"study run --grid GRID --only {cell} --seeds {seed}" if dash and seed.isdigit() else "study run --grid GRID"
+    again = f"study run --grid GRID --only {cell} --seeds {seed}" if dash and seed.isdigit() else "study run --grid GRID"
+    return f"rm {results.record(name)}; {again}" if results.record(name).is_file() else again
 
 
 def _run(path: Path) -> str:

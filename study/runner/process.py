@@ -20,7 +20,7 @@ from study.spec.profile import Profile
 def work(payload: Payload, results: Results, entry: Work, profile: Profile, environment: Mapping[str, str], channel: Connection) -> None:
     """The whole life of a worker process."""
     checkpoints = checkpoints_of(payload, results, profile)
-    _take_signals(checkpoints)
+    take_signals(checkpoints)
     os.environ.update(environment)
     threading.Thread(target=_die_with_parent, daemon=True).start()
     _first_to_go()
@@ -29,7 +29,7 @@ def work(payload: Payload, results: Results, entry: Work, profile: Profile, envi
     reporter = Reporter(task_id(payload), folder / "status.json", channel)
     try:
         reporter("starting", 0, 1, {})
-        _one_thread(entry)
+        one_thread(entry)
         outcome = perform(payload, results, entry, profile, reporter, checkpoints)
     finally:
         reporter.close()
@@ -40,7 +40,7 @@ def work(payload: Payload, results: Results, entry: Work, profile: Profile, envi
         channel.send(outcome)
 
 
-def _take_signals(checkpoints: Checkpoints) -> None:
+def take_signals(checkpoints: Checkpoints) -> None:
     """Ctrl-C reaches the whole group: the parent decides, and sends SIGTERM. Training then ends at its next step, with a checkpoint."""
 
     def leave(signum: int, _frame: object) -> None:
@@ -74,7 +74,7 @@ def _redirect_output(path: Path) -> None:
         os.dup2(log.fileno(), 2)
 
 
-def _one_thread(entry: Work) -> None:
+def one_thread(entry: Work) -> None:
     """The environment's thread count does not bind a torch that was imported before; its own setting does."""
     load(entry.build)
     torch = sys.modules.get("torch")

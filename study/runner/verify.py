@@ -84,7 +84,7 @@ def runs_of(records: Sequence[Record], grid: Mapping[str, LabelledRun]) -> tuple
     runs: list[LabelledRun] = []
     older: list[Check] = []
     for record in records:
-        cell = grid[record.run].cell if record.run in grid else _cell(record)
+        cell = grid[record.run].cell if record.run in grid else cell_of(record)
         name = cell_id(cell)
         if f"{name}-s{record.seed}" == record.run:
             labels = grid[record.run].labels if record.run in grid else {"cell": name}
@@ -141,7 +141,8 @@ def _scores(record: Record) -> str:
     return "; ".join(f"{task} avg@{score.k} {score.mean:.4f}" for task, score in sorted(record.scores.items()))
 
 
-def _cell(record: Record) -> Cell:
+def cell_of(record: Record) -> Cell:
+    """The cell that a record's settings spell. SpecError where they cannot: a local model's folder is no part of them."""
     try:
         return Cell.model_validate_json(json.dumps(record.spec))
     except ValidationError as error:

@@ -26,6 +26,12 @@ def noncentral_t_upper_tail(value: float, degrees: int, shift: float) -> float:
     return float(_stats.nct.sf(value, degrees, shift))
 
 
+def binomial_limits(successes: int, trials: int, confidence: float = 0.95) -> tuple[float, float]:
+    """Exact (Clopper-Pearson) limits of a probability of which `successes` of `trials` independent trials are known."""
+    found = _stats.binomtest(successes, trials).proportion_ci(confidence, method="exact")
+    return float(found.low), float(found.high)
+
+
 def root(function: Callable[[float], float], low: float, high: float) -> float:
     """Where a function that changes its sign between low and high is zero (Brent)."""
     return float(_optimize.brentq(function, low, high))

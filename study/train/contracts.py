@@ -4,7 +4,7 @@ Grader on every source of problems; then pair by pair models, tokens, end of tur
 the models of a pair held only meanwhile. Scores are asked for only where a token has one id. What two pairs share is asked once.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 
 from jinja2 import TemplateError
@@ -33,7 +33,7 @@ def steps_of(cells: Sequence[LabelledCell], models: Models) -> list[Step]:
     return steps + [partial(_alone, model, models, known) for model in models_without_teacher(cells).values()]
 
 
-def _guarded(name: str, subject: str, ask: Callable[[], Sequence[Check]]) -> list[Check]:
+def _guarded(name: str, subject: str, ask: Callable[[], Iterable[Check]]) -> list[Check]:
     """The checks that `ask` makes; one that does not hold if it cannot make them."""
     try:
         return list(ask())
@@ -52,18 +52,19 @@ def _pair(pair: Pair, models: Models, known: set[tuple[str, ...]]) -> list[Check
     checks = _guarded("models", pair.name, lambda: _models(pair, models, sides))
     if not sides:
         return checks
-    asked = (
-        ("tokens", lambda: _tokens(pair, *sides)),
+    student, teacher = sides
+    asked: tuple[tuple[str, Callable[[], Iterable[Check]]], ...] = (
+        ("tokens", lambda: _tokens(pair, student, teacher)),
         ("end of turn", lambda: _turn_ends(pair, sides, known)),
-        ("chat template", lambda: _template(pair, *sides)),
-        ("views", lambda: [contracts_text.views(pair.recipe, pair.problems, sides[0].tokenizer, pair.name)]),
+        ("chat template", lambda: _template(pair, student, teacher)),
+        ("views", lambda: [contracts_text.views(pair.recipe, pair.problems, student.tokenizer, pair.name)]),
         ("temperatures", lambda: _temperatures(pair)),
     )
     for name, ask in asked:
         checks += _guarded(name, pair.name, ask)
     if all(check.passed for check in checks if check.name in ("tokens", "views", "chat template")):
-        checks += _guarded("scores", pair.name, lambda: _scores(pair, *sides, known))
-        checks += _guarded("seeds", pair.student, lambda: _seeds(pair, *sides, known))
+        checks += _guarded("scores", pair.name, lambda: _scores(pair, student, teacher, known))
+        checks += _guarded("seeds", pair.student, lambda: _seeds(pair, student, teacher, known))
     return checks
 
 

@@ -63,10 +63,11 @@ def score(
     student.train()  # as in training: dropout would make a teacher equal to the student score differently
     student_NH = _hidden(student, mine, written)
     student.eval()
-    heads = (student.get_output_embeddings(), teacher.get_output_embeddings())
+    student_head: Any = student.get_output_embeddings()
+    teacher_head: Any = teacher.get_output_embeddings()
     tokens_N = torch.tensor([token for row in written for token in row], device=student_NH.device)
     again_NH, teacher_NH = _hidden(student, mine, written), _hidden(teacher, theirs, written)
-    return Scored(student_NH, again_NH, teacher_NH, tokens_N, *heads, trained)
+    return Scored(student_NH, again_NH, teacher_NH, tokens_N, student_head, teacher_head, trained)
 
 
 def _ids(tokenizer: PreTrainedTokenizerBase, views: Any) -> list[list[int]]:

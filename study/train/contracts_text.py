@@ -122,7 +122,7 @@ def views(recipe: DistilledModel, problems: Sequence[Problem], tokenizer: PreTra
     shown = _shown(recipe.privileged, problems)
     leaks = sum(s.count(pi) > p.prompt.count(pi) for s, pi, p in zip(prompts["prompt"], shown, problems, strict=False) if pi)
     absent = sum(t.count(pi) <= s.count(pi) for s, t, pi in zip(*prompts.values(), shown, strict=False) if pi)
-    measured = {"problems": len(problems), "leaks": leaks, "absent": absent, "unknown_tokens": unknown}
+    measured: dict[str, float] = {"problems": len(problems), "leaks": leaks, "absent": absent, "unknown_tokens": unknown}
     if leaks:
         message = f"the student's prompt holds the privileged information in {leaks} of {len(problems)} problems; the first: {shown[0]!r}"
         return Check("views", subject, False, message, "study/data/views.py: PI belongs to the teacher's view only", False, measured)
@@ -165,7 +165,7 @@ def _text(tokenizer: PreTrainedTokenizerBase, messages: Messages, *, prompt: boo
 
 def _unknown(tokenizer: PreTrainedTokenizerBase, text: str) -> int:
     """Words without an id of their own. The lab's tokenizer writes its padding token for them."""
-    stand_ins = {tokenizer.unk_token_id, tokenizer.pad_token_id} - {None, tokenizer.eos_token_id}
+    stand_ins = [i for i in (_special(tokenizer, "unk"), _special(tokenizer, "pad")) if i not in (None, _special(tokenizer, "eos"))]
     return sum(i in stand_ins for i in tokenizer(text, add_special_tokens=False)["input_ids"])  # type: ignore[union-attr]
 
 

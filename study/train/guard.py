@@ -144,9 +144,12 @@ DETECTORS: dict[str, Callable[[Seen], bool]] = {
 class Guard:
     """Collects one row a step. alarms: detector -> the step at which it fired first; stopped_at: where policy stop ended the run."""
 
-    def __init__(self, policy: Policy = "observe", thresholds: Thresholds | None = None) -> None:
+    def __init__(
+        self, policy: Policy = "observe", thresholds: Thresholds | None = None, detectors: Iterable[str] | None = None
+    ) -> None:
         self.policy: Policy = policy
         self.thresholds = thresholds or Thresholds()
+        self.detectors = tuple(DETECTORS if detectors is None else detectors)
         self.columns: dict[str, Column] = {"step": []}
         self.alarms: dict[str, int] = {}
         self.stopped_at: int | None = None
@@ -156,7 +159,7 @@ class Guard:
         """Takes the means of one step; returns the detectors that fired now. Metrics that are no signal are left out."""
         self._append(step, {name: metrics[name] for name in SIGNALS if name in metrics})
         seen = Seen(self.columns, self.thresholds, self.lowest_divergence)
-        fired = [name for name, holds in DETECTORS.items() if name not in self.alarms and holds(seen)]
+        fired = [name for name in self.detectors if name not in self.alarms and DETECTORS[name](seen)]
         self.alarms |= dict.fromkeys(fired, step)
         known = [value for value in (self.lowest_divergence, seen.start(DIVERGENCE), seen.now(DIVERGENCE)) if value is not None]
         self.lowest_divergence = min(known, default=None)
@@ -198,9 +201,14 @@ class Guard:
         self.alarms, self.stopped_at, self.lowest_divergence = dict(state["alarms"]), state["stopped_at"], state["lowest_divergence"]
 
 
-def replay(trace: Mapping[str, Sequence[float | None]], thresholds: Thresholds | None = None) -> dict[str, int]:
-    """The alarms that these thresholds give on a written trace (rounded to 5 digits: an alarm on the very edge may move by a step)."""
-    guard = Guard(thresholds=thresholds)
+def replay(
+    trace: Mapping[str, Sequence[float | None]], thresholds: Thresholds | None = None, detectors: Iterable[str] | None = None
+) -> dict[str, int]:
+    """The alarms that these thresholds give on a written trace (rounded to 5 digits: an alarm on the very edge may move by a step).
+
+    detectors: the names of those to ask, all where it is None.
+    """
+    guard = Guard(thresholds=thresholds, detectors=detectors)
     for i, step in enumerate(trace["step"]):
         row = {name: value for name, column in trace.items() if (value := column[i]) is not None}
         guard.observe(int(step or 0), row)

@@ -5,7 +5,7 @@ stage has made yet are stood in for by untrained ones of the same architecture a
 process can read the checks of a worker; what checks them (`study.train.contracts`) brings the training stack.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -28,7 +28,7 @@ class Check:
     message: str
     hint: str = ""
     note: bool = False
-    measured: dict[str, float] = field(default_factory=dict[str, float])
+    measured: Mapping[str, float] = field(default_factory=dict[str, float])
 
     @property
     def state(self) -> Literal["ok", "note", "FAIL"]:

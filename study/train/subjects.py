@@ -7,6 +7,7 @@ architecture and tokenizer, drawn for its recipe.
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -39,7 +40,8 @@ class Side:
     @property
     def rows(self) -> int:
         """Rows of the head: one for each token id."""
-        return int(self.model.get_output_embeddings().get_parameter("weight").shape[0])
+        head: Any = self.model.get_output_embeddings()
+        return int(head.weight.shape[0])
 
 
 @dataclass

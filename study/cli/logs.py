@@ -1,0 +1,121 @@
+"""`study logs`: why a run failed, and what it and its stages printed."""
+
+import time
+from collections import deque
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from study.cli import console
+from study.errors import SpecError
+
+if TYPE_CHECKING:
+    from study.record.store import Results
+    from study.runner.lookup import Task
+
+_LOOK_EVERY_S = 0.5
+
+
+def logs(
+    run: Annotated[str, typer.Argument(help="a run or stage id, a unique beginning or end of one, or with --grid globs over levels")],
+    stage: Annotated[str | None, typer.Option(help="only this one: a role (distill, teacher, teacher.base), or `run` itself")] = None,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="go on until nothing of it is at work, or Ctrl-C")] = False,
+    lines: Annotated[int, typer.Option("--lines", "-n", min=0, help="last lines of each log")] = 20,
+    grid: Annotated[str | None, typer.Option("--grid", "-g", help="the grid whose levels are meant")] = None,
+    scale: Annotated[str, typer.Option(help="the scale of the grid")] = "lab",
+    results: Annotated[Path, typer.Option(help="the results folder")] = Path("results"),
+) -> None:
+    """Show the logs of a run and of the stages behind it; the reason of a failure comes first."""
+    from study.record.store import Results
+    from study.runner.lookup import find_run, tasks_of
+
+    folder = Results(results)
+    run_id = find_run(run, folder, grid, scale)
+    tasks = _of_role(tasks_of(run_id, folder, grid, scale), stage)
+    console.say(run_id, "bold")
+    _show_failure(tasks)
+    ends = {task.id: _show_log(task, lines) for task in tasks}
+    if follow:
+        _follow(tasks, ends, folder, run_id)
+
+
+def _of_role(tasks: "Sequence[Task]", role: str | None) -> "list[Task]":
+    kept = [task for task in tasks if role is None or role in (task.role, task.id)]
+    if not kept:
+        raise SpecError(f"no stage {role!r} behind this run", hint=f"one of: {', '.join(task.role for task in tasks)}")
+    return kept
+
+
+def _show_failure(tasks: "Sequence[Task]") -> None:
+    """Each reason once: a run that failed with its stage repeats the stage's."""
+    from study.runner.lookup import failure
+
+    told: set[str] = set()
+    for task in tasks:
+        found = failure(task.folder)
+        origin = str(found.get("stage", task.id))
+        if found and origin not in told:
+            told.add(origin)
+            console.say(f"FAILED at {found.get('at', '?')}: {origin}: {found.get('error', '')}", "bad")
+            if found.get("hint"):
+                console.say(f"  -> {found['hint']}")
+
+
+def _show_log(task: "Task", lines: int) -> int:
+    """The last lines; returns how far the file was read."""
+    path = task.folder / "log.txt"
+    console.say()
+    if not path.is_file():
+        console.say(f"{task.role}  {task.id}: no log yet", "dim")
+        return 0
+    console.say(f"{task.role}  {path}", "bold")
+    with path.open("rb") as handle:
+        last = deque(handle, lines)
+        end = handle.tell()
+    for line in last:
+        console.say(_text(line))
+    if not end:
+        console.say("(empty)", "dim")
+    return end
+
+
+def _follow(tasks: "Sequence[Task]", ends: dict[str, int], results: "Results", run_id: str) -> None:
+    """New lines as they come, marked with their role. Ctrl-C is how one stops: no error."""
+    try:
+        while _at_work(tasks, results, run_id):
+            time.sleep(_LOOK_EVERY_S)
+            for task in tasks:
+                ends[task.id] = _show_new(task, ends[task.id])
+    except KeyboardInterrupt:
+        return
+    console.say("nothing of it is at work", "dim")
+    _show_failure(tasks)
+
+
+def _show_new(task: "Task", start: int) -> int:
+    path = task.folder / "log.txt"
+    if not path.is_file():
+        return start
+    with path.open("rb") as handle:
+        handle.seek(start if start <= path.stat().st_size else 0)  # a log that was begun anew
+        for line in handle:
+            console.say(f"{task.role}: {_text(line)}")
+        return handle.tell()
+
+
+def _at_work(tasks: "Sequence[Task]", results: "Results", run_id: str) -> bool:
+    """Something of it runs, or a living `study run` will come to it."""
+    from study.runner.snapshot import snapshot
+
+    seen, ids = snapshot(results), {task.id for task in tasks}
+    if any(task.task in ids and task.alive is not False for task in seen.tasks):
+        return True
+    ended = results.record(run_id).is_file() or (results.run(run_id) / "failure.json").is_file()
+    return not ended and any(session.alive and run_id in session.runs for session in seen.sessions)
+
+
+def _text(line: bytes) -> str:
+    """A log holds what libraries print: progress bars redraw with carriage returns, of which the last state stays."""
+    return line.decode("utf-8", errors="replace").rstrip("\r\n").rpartition("\r")[2]

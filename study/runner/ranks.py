@@ -1,0 +1,103 @@
+"""Several processes for one stage (accelerate launch, torchrun): the first one leads, the others follow it into training and leave.
+
+The leader claims the task, makes the artifact's folder and tells its place in `ranks-<attempt>.json`. A follower builds with the same
+arguments in a folder of its own inside it, whose `trainer/` is the leader's: the parts of a distributed checkpoint come together there,
+and nothing else of a follower is kept. A leader that has nothing to train dismisses the others. Evaluation is the leader's alone.
+"""
+
+import contextlib
+import json
+import os
+import shutil
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from study.record.checkpoints import Checkpoints
+from study.record.store import Results, write_json
+from study.runner.execute import Build, Report, Work, load
+from study.runner.payload import Assignment
+from study.runner.process import one_thread, take_signals
+from study.runner.stages import StageNode
+from study.runner.worker import checkpoints_of
+from study.spec.model import Model
+
+_WAIT_S, _POLL_S = 600.0, 0.1
+_LEAD = "study.runner.ranks:lead"
+
+
+def rank() -> int:
+    return int(os.environ.get("RANK", "0"))
+
+
+def processes() -> int:
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def leading(entry: Work, folder: Path) -> Work:
+    """The work of rank 0: as given when it is alone, else one that calls the others in before it trains."""
+    if processes() == 1:
+        return entry
+    os.environ["STUDY_BUILD"], os.environ["STUDY_RANKS"] = entry.build, str(_note(folder))
+    return Work(build=_LEAD, evaluate=entry.evaluate)
+
+
+def lead(recipe: Model, seed: int, inputs: Mapping[str, Path], out: Path, report: Report, checkpoints: Checkpoints) -> None:
+    """`Build` of rank 0: tell where, train, wait until all have, and keep one's own files alone."""
+    write_json(Path(os.environ["STUDY_RANKS"]), {"out": str(out), "inputs": {role: str(path) for role, path in inputs.items()}})
+    build: Build = load(os.environ["STUDY_BUILD"])
+    build(recipe, seed, inputs, out, report, checkpoints)
+    _together()
+    for folder in out.glob("rank-*"):
+        shutil.rmtree(folder)
+
+
+def dismiss(folder: Path) -> None:
+    """Tell those who still wait that nothing is left to train."""
+    if processes() > 1 and not _note(folder).exists():
+        write_json(_note(folder), {"out": None})
+
+
+def follow(assignment: Assignment, results: Results, folder: Path) -> int:
+    """The whole life of any other rank. Its exit status: 0, also when there is nothing to train."""
+    payload = assignment.payload
+    said = _told(_note(folder)) if isinstance(payload, StageNode) else {"out": None}
+    if said["out"] is None or not isinstance(payload, StageNode):
+        return 0
+    checkpoints = checkpoints_of(payload, results, assignment.profile)
+    take_signals(checkpoints)
+    one_thread(assignment.entry)
+    mine = Path(said["out"]) / f"rank-{rank()}"
+    mine.mkdir()
+    (Path(said["out"]) / "trainer").mkdir(exist_ok=True)
+    (mine / "trainer").symlink_to(Path(said["out"]) / "trainer", target_is_directory=True)
+    build: Build = load(assignment.entry.build)
+    build(payload.recipe, payload.seed, {role: Path(path) for role, path in said["inputs"].items()}, mine, _silent, checkpoints)
+    _together()
+    return 0
+
+
+def _together() -> None:
+    """A barrier of the processes that trained together, if the build has made them a group."""
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.barrier()
+
+
+def _silent(_phase: str, _done: int, _total: int, _latest: dict[str, float]) -> None:
+    """Progress is told by the leader."""
+
+
+def _note(folder: Path) -> Path:
+    """One note an attempt: the launcher's port is another one each time."""
+    return folder / f"ranks-{os.environ.get('STUDY_JOB', '')}-{os.environ.get('MASTER_PORT', '')}-{os.getppid()}.json"
+
+
+def _told(note: Path) -> dict[str, object]:
+    deadline = time.monotonic() + _WAIT_S
+    while time.monotonic() < deadline:
+        with contextlib.suppress(OSError, ValueError):
+            return json.loads(note.read_bytes())
+        time.sleep(_POLL_S)
+    raise TimeoutError(f"rank 0 said nothing for {_WAIT_S:g} s")

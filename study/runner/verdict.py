@@ -1,0 +1,70 @@
+"""What a Slurm job that left no outcome died of, in words that say what to change; or that it deserves another try."""
+
+import re
+import signal
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from study.runner.queue import JobState
+from study.runner.worker import Failed
+
+LIVE = frozenset(
+    "PENDING CONFIGURING RUNNING COMPLETING SUSPENDED STOPPED STAGE_OUT SIGNALING RESIZING REQUEUED REQUEUE_FED REQUEUE_HOLD SPECIAL_EXIT "
+    "RESV_DEL_HOLD".split()
+)
+_LOST = {"PREEMPTED": "it was preempted", "NODE_FAIL": "its node failed", "BOOT_FAIL": "its node did not start", "REVOKED": "it was revoked"}
+_STOPPED = 128 + signal.SIGTERM
+_TAIL = 15
+
+
+@dataclass(frozen=True)
+class Again:
+    """Not the task's own fault: it is submitted again and continues from its checkpoint."""
+
+    why: str
+
+
+def judge(task: str, kind: str, job: str, state: JobState, logs: Sequence[Path], advanced: bool) -> Failed | Again:
+    """advanced: whether the stage has a newer checkpoint than when the job was submitted, or this was its first job."""
+    if state.state in _LOST:
+        return Again(_LOST[state.state])
+    if state.state in ("TIMEOUT", "DEADLINE") or state.code == _STOPPED:
+        what = "it reached its time limit" if state.state != "FAILED" else "it was asked to stop"
+        hint = f"raise resources.{kind}.time_min in the profile, or lower checkpoint_s"
+        return Again(what) if advanced else Failed(task, f"job {job}: {what} without a new checkpoint since the last time", hint)
+    said = f"job {job} ended as {state.state}"
+    match state.state:
+        case "OUT_OF_MEMORY":
+            return Failed(task, f"{said}: it used more memory than it asked for", f"raise resources.{kind}.memory_gb in the profile", tail(logs))
+        case "CANCELLED":
+            return Failed(task, f"{said}: somebody cancelled it", "the same command submits it again", tail(logs))
+        case "UNKNOWN":
+            return Failed(task, f"Slurm knows nothing of job {job} any more", "is it gone from sacct? the same command submits it again", again=True)
+    return _crashed(task, kind, said, state, tail(logs))
+
+
+def _crashed(task: str, kind: str, said: str, state: JobState, log: str) -> Failed:
+    """A signal is not what code does to itself: such a job is tried again."""
+    number = state.signal or (state.code - 128 if 128 < state.code < 160 else 0)
+    if "oom" in log.lower() or re.search(r"exceeded .*memory limit|out.of.memory", log, re.IGNORECASE):
+        return Failed(task, f"{said}: it used more memory than it asked for", f"raise resources.{kind}.memory_gb in the profile", log)
+    if number:
+        name = signal.Signals(number).name if number in set(signal.Signals) else f"signal {number}"
+        hint = f"if it was the node's memory: raise resources.{kind}.memory_gb in the profile"
+        return Failed(task, f"{said}: killed by {name}", hint, log, again=True)
+    last = next((line for line in reversed(log.splitlines()) if line.strip()), "its logs are empty")
+    what = f"exit code {state.code}" if state.state != "COMPLETED" else "without a result"
+    return Failed(task, f"{said}, {what}: {last}", "its logs: study logs", log, again=state.state == "COMPLETED")
+
+
+def tail(logs: Sequence[Path]) -> str:
+    """The last lines of the task's log and of the job's own."""
+    found: list[str] = []
+    for path in logs:
+        try:
+            lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+        except OSError:
+            continue
+        found += [f"{path.name}:", *lines[-_TAIL:]] if lines else []
+    return "\n".join(found)
