@@ -16,6 +16,7 @@ import pandas as pd
 
 from analysis.curves import Curves, Ends
 from analysis.gather import Gathered, gather
+from analysis.ledger import Ledger
 from analysis.revisions import older, older_text, refuse_mixed
 from study.errors import IncompleteResults, RecordMismatch, SpecError
 from study.record.schema import Record
@@ -88,6 +89,7 @@ class Evidence:
     missing: tuple[LabelledRun, ...]
     curve_k: int | None  # samples per problem of the in-training curve
     older: Mapping[str, str] = field(default_factory=dict[str, str])  # missing run -> how it is recorded under an older revision
+    ledger: Ledger = field(default_factory=Ledger)  # what all of it cost
     core: bool = False
     reference: str = ""  # the grid as the reader named it: commands on a page must find it again
 
@@ -205,6 +207,7 @@ def _evidence(made: Gathered, grid: Grid, *, scale: str, seeds: Sequence[int] | 
         curves=made.curves,
         missing=missing,
         older=older(made.earlier, missing),
+        ledger=made.ledger,
         curve_k=made.curve_k,
         core=core,
         reference=grid.name if not reference or grid.name in names("grids") else reference,

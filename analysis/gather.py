@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from analysis.curves import Curves
+from analysis.ledger import Ledger
 from study.record.revisions import slug_and_seed
 from study.record.schema import Record
 from study.spec.cell import Cell
@@ -35,6 +36,7 @@ class Gathered:
     present: list[Kept] = field(default_factory=list[Kept])
     earlier: list[Kept] = field(default_factory=list[Kept])
     curve_sizes: set[int] = field(default_factory=set[int])
+    ledger: Ledger = field(default_factory=Ledger)
 
     @property
     def curve_k(self) -> int | None:
@@ -65,6 +67,7 @@ def _take(gathered: Gathered, record: Record, labelled: LabelledCell, revisions:
     gathered.rows.append(_run_row(record, labelled))
     gathered.present.append(Kept(record.run, record.seed, revisions))
     gathered.curves.add(record)
+    gathered.ledger.add(record)
     gathered.curve_sizes |= {int(column.partition("@")[2]) for column in record.history if column.startswith("eval/avg@")}
 
 

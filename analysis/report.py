@@ -10,8 +10,10 @@ from pathlib import Path
 from analysis import figures, style, tables
 from analysis.claims import Verdict, judge_all
 from analysis.frames import Evidence
+from analysis.ledger import costs
 from analysis.pages import claims_of, figure_pages, table_pages
-from analysis.render import Table, spellings
+from analysis.render import Table, spellings, to_csv
+from analysis.render import to_markdown as to_table_markdown
 from analysis.verdicts import to_json, to_markdown
 from study.spec.table import FigurePage, Row
 
@@ -33,6 +35,7 @@ class Report:
     tables: dict[str, Table]
     figures: tuple[DrawnPage, ...]
     verdicts: tuple[Verdict, ...]
+    costs: Table
     texts: dict[str, str]
 
 
@@ -47,9 +50,11 @@ def build(evidence: Evidence, root: Path | None = None) -> Report:
     verdicts = judge_all(claims, evidence) if claims else ()
     texts = {f"tables/{name}.{suffix}": text for name, table in made.items() for suffix, text in spellings(table).items()}
     texts |= {f"figures/{figure.name}.csv": figure.csv for figure in drawn}
+    spent = costs(evidence.ledger, evidence.grid, evidence.scale)
+    texts |= {"costs.md": to_table_markdown(spent), "costs.csv": to_csv(spent)}
     if claims:
         texts |= {"verdicts.md": to_markdown(verdicts, evidence), "verdicts.json": to_json(verdicts, evidence)}
-    return Report(made, drawn, verdicts, texts)
+    return Report(made, drawn, verdicts, spent, texts)
 
 
 def draw_page(name: str, page: FigurePage, evidence: Evidence) -> DrawnPage:

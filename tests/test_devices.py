@@ -158,3 +158,13 @@ def test_torch_is_not_asked() -> None:
     program = f"{imports}; visible_gpus(Profile()); print('torch' in sys.modules)"
     ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert ran.stdout.strip() == "False"
+
+
+def test_tasks_of_one_size_start_in_the_order_in_which_they_are_asked() -> None:
+    slots, one = Slots(1), Resources()
+    for number in range(3 * PATIENCE):
+        assert slots.fits(f"task{number}", one)
+        slots.take(f"task{number}", one)
+        assert not any(slots.fits(f"task{later}", one) for later in range(number + 1, 100))
+        slots.free(f"task{number}")
+        assert slots.fits("a run whose stage has just been made", one)

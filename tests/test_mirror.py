@@ -1,32 +1,40 @@
-"""The MLflow mirror, read back with MLflow's own client: nested runs, parameters, curves, scores, status; eight writers, a kill, a repair."""
+"""The MLflow mirror, read back with MLflow's own client: nested runs, parameters, curves, status; eight writers, a kill, a server."""
 
 import json
 import multiprocessing
 import os
+import shutil
 import signal
+import socket
 import sqlite3
 import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from synthetic import record
 
-from study.cli.upkeep import set_damaged_aside
+from study.cli import upkeep
+from study.errors import SpecError
+from study.record import tracking
 from study.record.address import address
 from study.record.mirror import Mirror
-from study.record.mirrored import MAX_NAME, dotted, metric_name, parameters, spelled, text
+from study.record.mirrored import dotted, parameters
 from study.record.schema import Record
-from study.record.store import Results, read_record
+from study.record.store import Results, read_record, write_record
 from study.record.writer import writer_for
 from study.runner.execute import RunPlan, execute_run, execute_stage
 from study.runner.stages import stage_graph
+from study.spec.grid import load_grid
 from study.spec.identity import cell_id
 from tests.fake_work import WORK, cell
 
-ROOT = Path(__file__).resolve().parents[1]
 BAD = {"objective": "a@b (c); d\n\x00é\ud800/../" + "x" * 7000, "odd @(;)": "y"}
 GRID = {"op": "grid", "grid": "fake", "scale": "lab"}
 END = {"op": "end", "status": "FINISHED"}
@@ -200,22 +208,40 @@ def test_duplicates_and_the_killed_are_settled(mirrored: tuple[Results, list[Rec
 
 def test_an_experiment_that_was_deleted_comes_back(mirrored: tuple[Results, list[Record]], client: Any) -> None:
     client.delete_experiment(client.get_experiment_by_name("fake-lab").experiment_id)
-    assert write(mirrored[0], GRID, sealed(mirrored[0].record(mirrored[1][0].run)), END) == (0, "")
+    again = sealed(mirrored[0].record(mirrored[1][0].run))
+    assert write(mirrored[0], GRID, again, {"op": "settle", "at_work": False}, END) == (0, "")
     assert client.get_experiment_by_name("fake-lab").lifecycle_stage == "active"
+    names = [name for name, _, _ in children(client)]
+    assert len(names) == len(set(names))  # MLflow revives deleted runs with their experiment
+    assert len(all_runs(client, "tags.`study.kind` = 'grid'")) == 1
+
+
+def test_a_locked_database_is_written_when_it_is_free(mirrored: tuple[Results, list[Record]], client: Any) -> None:
+    results, records = mirrored
+    place = replace(address(results), uri=f"sqlite:///{results.database}?timeout=0.2")
+    again = sealed(results.record(records[0].run), {"objective": "locked"})
+    told: list[str] = []
+    with closing(sqlite3.connect(results.database, isolation_level=None)) as other:
+
+        def feed() -> Iterator[str]:
+            other.execute("begin exclusive")
+            yield from map(json.dumps, (GRID, {"op": "started", "run": "locked-s0", "labels": {}, "seed": 0}))
+            other.execute("rollback")
+            yield from map(json.dumps, (again, END))
+
+        assert writer_for(results, place, told.append).follow(feed()) == 0
+    assert "database is locked" in told[0]
+    assert ("locked-s0", "KILLED", False) in children(client)
+    assert [run.info.status for run in all_runs(client, "tags.`study.kind` = 'grid'")] == ["FINISHED"]
 
 
 def one_of_eight(root: Path, paths: list[Path], number: int) -> None:
-    """Its own runs, and the run that all of them mirror. Writers 2 and 3 are killed: one while it writes, one between two runs."""
+    """Its own runs, and one that all of them mirror. Writer 2 is killed in the middle of a run; the end of grid 3 never comes."""
     results = Results(root)
-    writer = writer_for(results, address(results), lambda _told: None)
-    messages = [GRID, *(sealed(path) for path in [*paths[number::8], paths[0]])]
-    lines = (json.dumps(message) for message in ([*messages, END] if number not in (2, 3) else messages))
+    messages = [GRID, *(sealed(path) for path in [*paths[number::8], paths[0]]), *([END] if number != 3 else [])]
     if number == 2:
-        from study.record import tracking
-
         tracking.mirrored.points = lambda _record: os.kill(os.getpid(), signal.SIGKILL)  # parameters are there, metrics are not
-    code = writer.follow(lines)
-    os._exit(code)
+    os._exit(writer_for(results, address(results), lambda _told: None).follow(map(json.dumps, messages)))
 
 
 def test_eight_writers_at_once_lose_nothing_and_make_nothing_twice(tmp_path: Path) -> None:
@@ -231,15 +257,74 @@ def test_eight_writers_at_once_lose_nothing_and_make_nothing_twice(tmp_path: Pat
         writer.join()
     assert [writer.exitcode for writer in writers] == [0, 0, -signal.SIGKILL, 0, 0, 0, 0, 0]
     client = client_of(results)
-    found = children(client)
-    assert Counter(status for _, status, _ in found) == {"FINISHED": 14, "RUNNING": 1}  # the killed one's: one half-written, one not begun
+    assert Counter(status for _, status, _ in children(client)) == {"FINISHED": 14, "RUNNING": 1}  # of two: one half-written, one not begun
     assert len(all_runs(client, "tags.`study.kind` = 'grid'")) == 1
     before = {run.info.run_id for run in all_runs(client)}
     repair = [GRID, *map(sealed, paths), {"op": "settle", "at_work": False}, END]
     assert write(results, *repair) == (0, "")
-    names = sorted(read_record(path).run for path in paths)
-    assert children(client) == [(name, "FINISHED", True) for name in names]
+    assert children(client) == sorted((read_record(path).run, "FINISHED", True) for path in paths)
     after = {run.info.run_id for run in all_runs(client)}
     assert len(before - after) == 1  # the half-written one
     assert write(results, *repair) == (0, "")
     assert {run.info.run_id for run in all_runs(client)} == after
+
+
+@contextmanager
+def server(folder: Path, database: Path) -> Iterator[str]:
+    """MLflow's own server on a free port of the loopback interface; ends with the block."""
+    with closing(socket.socket()) as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    places = ["--backend-store-uri", f"sqlite:///{database}", "--artifacts-destination", str(folder / "uploaded")]
+    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1", *places]
+    with (folder / "server.log").open("wb") as log:
+        environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
+        process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True, cwd=folder, env=environment)
+    try:
+        for _ in range(1200):
+            with closing(socket.socket()) as probe:
+                if probe.connect_ex(("127.0.0.1", port)) == 0:
+                    break
+            time.sleep(0.1)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def test_a_tracking_server_is_made_whole_by_sync_mlflow(
+    mirrored: tuple[Results, list[Record]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from mlflow.tracking import MlflowClient
+
+    results = Results(tmp_path / "results")
+    runs = load_grid("smoke").runs()
+    for run in runs:
+        write_record(results.record(run.run_id), record(run, 0.3, 0.8))
+    (results.root / "analysis" / "figures").mkdir(parents=True)
+    (results.root / "analysis" / "figures" / "curves.png").write_bytes(b"picture")
+    shutil.copyfile(mirrored[0].database, tmp_path / "server.db")  # a new one takes seconds
+    with server(tmp_path, tmp_path / "server.db") as uri:
+        upkeep.sync_mlflow(results=results.root, mlflow_uri=uri)
+        client = MlflowClient(uri)
+        experiment = client.get_experiment_by_name("smoke-lab").experiment_id
+        first = client.search_runs([experiment])
+        (parent,) = [run for run in first if run.data.tags["study.kind"] == "grid"]
+        assert [item.path for item in client.list_artifacts(parent.info.run_id, "figures")] == ["figures/curves.png"]
+        assert {run.data.tags["study.run"]: run.info.status for run in first if run != parent and "study.run" in run.data.tags} == {
+            run.run_id: "FINISHED" for run in runs
+        }
+        upkeep.sync_mlflow(results=results.root, mlflow_uri=uri)
+        assert {run.info.run_id for run in client.search_runs([experiment])} == {run.info.run_id for run in first}
+        with pytest.raises(SpecError, match="not what is on http://127"):
+            upkeep.sync_mlflow(results=results.root, mlflow_uri=uri, rebuild=True)
+    assert f"smoke: 2 runs mirrored to {uri}" in capsys.readouterr().out
+    assert not results.database.exists()
+
+
+def test_parameters_are_dotted_paths(mirrored: tuple[Results, list[Record]]) -> None:
+    assert dotted({"a": {"b": 1, "c": [1, 2]}, "d": None}) == {"a.b": 1, "a.c": [1, 2], "d": None}
+    found = parameters(mirrored[1][0])
+    assert found["teacher.base.name"] == "strong"
+    assert found["seed"] == 0
+    assert "objective.beta" not in found

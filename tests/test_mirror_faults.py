@@ -1,4 +1,4 @@
-"""The MLflow mirror when something is wrong: nothing it does or cannot do costs a run, and it is whole afterwards or says that it is not."""
+"""The MLflow mirror when something is wrong: nothing it does or cannot do costs a run, and it is whole or says that it is not."""
 
 import json
 import multiprocessing
@@ -17,9 +17,10 @@ from typing import Any
 import pytest
 
 from study.cli.upkeep import set_damaged_aside
-from study.record.address import address, without
+from study.record.address import address
 from study.record.mirror import Mirror
 from study.record.mirrored import MAX_NAME, metric_name, spelled, text
+from study.record.secrets import hidden
 from study.record.store import Results
 from study.record.writer import Hiding, Writer, turn
 
@@ -143,7 +144,7 @@ def test_a_password_is_taken_out_of_a_uri(uri: str, tmp_path: Path) -> None:
     place = address(Results(tmp_path), uri)
     assert "cret" not in f"{place!r}{place.shown}"
     assert "user" not in place.shown
-    assert without(place.secrets, "login se cret or se%20cret failed") == "login *** or *** failed"
+    assert hidden("login se cret or se%20cret failed", place.secrets) == "login *** or *** failed"
     if uri.startswith("http"):
         assert place.uri == "http://127.0.0.1:1/x"
         assert place.environment == {"MLFLOW_TRACKING_USERNAME": "user", "MLFLOW_TRACKING_PASSWORD": "se cret"}
@@ -214,7 +215,7 @@ def test_a_writer_that_cannot_start_is_a_warning(tmp_path: Path) -> None:
     assert mirror.close() == mirror.warning
 
 
-def test_a_damaged_database_is_set_aside_with_its_journals_and_a_locked_one_is_not(tmp_path: Path) -> None:
+def test_a_damaged_database_is_set_aside_without_leaving_a_journal_and_a_locked_one_is_not(tmp_path: Path) -> None:
     database = tmp_path / "mlflow.db"
     assert set_damaged_aside(database) is None
     with closing(sqlite3.connect(database)) as connection:
@@ -229,7 +230,6 @@ def test_a_damaged_database_is_set_aside_with_its_journals_and_a_locked_one_is_n
         (tmp_path / "mlflow.db-journal").write_bytes(b"stale")
         assert set_damaged_aside(database) == tmp_path / f"mlflow.db.damaged-{number}"
         assert (tmp_path / f"mlflow.db.damaged-{number}").read_bytes() == damaged
-        assert (tmp_path / f"mlflow.db.damaged-{number}-journal").exists()
         assert not database.exists()
         assert not (tmp_path / "mlflow.db-journal").exists()
 

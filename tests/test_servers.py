@@ -159,8 +159,8 @@ def test_the_stage_itself_cleans_up_after_a_killed_leash(script: list[str], tmp_
 
 def test_a_server_that_never_gets_healthy_is_told_with_the_end_of_its_log(script: list[str], tmp_path: Path) -> None:
     with (
-        pytest.raises(ServerFailed, match=r"not healthy after 1.5 s .*it answers 503") as failure,
-        serve([*script, "ill"], health="/health", log=tmp_path / "log.txt", timeout_s=1.5, grace_s=0.2),
+        pytest.raises(ServerFailed, match=r"not healthy after 4 s .*it answers 503") as failure,
+        serve([*script, "ill"], health="/health", log=tmp_path / "log.txt", timeout_s=4, grace_s=0.2),
     ):
         pytest.fail("the block of an ill server was entered")
     assert "the weights are being read" in failure.value.message

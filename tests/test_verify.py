@@ -46,6 +46,12 @@ class InlineEngine:
         found, self._events = self._events, []
         return found
 
+    def adopts(self, payload: Payload) -> bool:
+        return False
+
+    def parting(self) -> str:
+        return ""
+
     def stop(self) -> None:
         self._events.clear()
 

@@ -120,6 +120,7 @@ def show(report: "Report", evidence: "Evidence") -> None:
     if report.verdicts:
         show_table(summary_table(report.verdicts, evidence))
         _show_next_steps(report.verdicts)
+    show_table(report.costs)
 
 
 def show_curves(evidence: "Evidence") -> None:

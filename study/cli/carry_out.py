@@ -3,6 +3,7 @@
 import os
 import time
 from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
 
 from study.cli import console
 from study.cli.progress import Board, Display, display_for, own_stages, run_name
@@ -49,15 +50,18 @@ def carry_out(
     console.say(f"{grid} ({scale}): {_to_do(plan, jobs)}")
     own = own_stages(runs, {run.run_id: (stage_graph(run.cell.model, run.seed) or (None,))[-1] for run in runs})
     board = Board(plan, own, jobs)
+    engine = engine_for(results, work, jobs, profile)
     mirror = _begun_mirror(results, grid, scale, mlflow_uri) if mlflow else None
     display = display_for(board, results)
     observer = _Observer(display, mirror, results, runs, own)
     started = time.monotonic()
     try:
         with present(results, grid, scale, [run.run_id for run in runs], [stage.node.id for stage in plan.stages]):
-            summary = run_grid(plans, results, engine_for(results, work, jobs, profile), observer, profile)
+            summary = run_grid(plans, results, engine, observer, profile)
     finally:
         display.close()
+    if engine.parting():
+        console.say(engine.parting())
     _close_mirror(mirror, summary)
     return _conclude(summary, runs, grid, time.monotonic() - started)
 
@@ -72,7 +76,10 @@ def engine_for(results: Results, work: Work, jobs: int, profile: Profile) -> Eng
         case "local":
             return LocalEngine(results, work, jobs, profile)
         case "slurm":
-            from study.runner.slurm import SlurmEngine  # needs the extra `slurm`
+            if find_spec("submitit") is None:
+                raise PrerequisiteError("Slurm needs the package submitit", hint="install the extra: pip install 'opd-study[slurm]'")
+            from study.runner.slurm import SlurmEngine
+
 
             return SlurmEngine(results, work, profile)
 

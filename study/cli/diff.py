@@ -4,7 +4,6 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import fmean
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -117,7 +116,7 @@ def _score(side: Side, task: str) -> str:
     scores = [record.scores[task] for record in side.records if task in record.scores]
     if not scores:
         return "not recorded"
-    value = f"avg@{scores[0].k} {fmean(score.mean for score in scores):.4f}"
+    value = f"avg@{scores[0].k} {sum(score.mean for score in scores) / len(scores):.4f}"
     stopped = sum(record.status == "collapsed" for record in side.records)
     return (
         value

@@ -1,8 +1,5 @@
 """`study verify`: make recorded runs again, from nothing, and say whether the records hold."""
 
-import secrets
-import shutil
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -36,6 +33,8 @@ def verify(
     keep: Annotated[bool, typer.Option("--keep", help="Leave the temporary results folder and name it.")] = False,
 ) -> None:
     """Make randomly chosen committed runs again, shared stages included, in a temporary folder, and compare; 1 when one is different."""
+    import secrets
+
     from study.cli.carry_out import processes
     from study.runner.execute import Work
     from study.runner.verify import choose, read
@@ -118,6 +117,9 @@ def show(checks: "Sequence[Check]") -> None:
 @contextmanager
 def _folder(keep: bool) -> Iterator[Path]:
     """A results folder of its own below TMPDIR, removed at the end unless it is to be kept."""
+    import shutil
+    import tempfile
+
     folder = Path(tempfile.mkdtemp(prefix="study-verify-"))
     try:
         yield folder

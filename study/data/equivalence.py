@@ -42,7 +42,8 @@ _CHOICE = re.compile(r"(?:\\text\{)?\(?([A-Za-z])\)?(?:\})?[.:]?")
 _CHOICE_AND_TEXT = re.compile(r"(?:\\text\{)?\(([A-Z])\)(?:\})?[.:]?(.*)", re.DOTALL)
 _AND = re.compile(r"\\text\{,?\s*(?:and|or)\s*\}|,?(?<![A-Za-z\\])(?:and|or)(?![A-Za-z])")
 _MATRIX = re.compile(r"\\begin\{([pbvBV]?matrix|array)\}(?:\{[lcr|]*\})?(.*)\\end\{\1\}", re.DOTALL)
-_NAMED = re.compile(r"([A-Za-z](?:_\w|_\{\w+\})?|[A-Za-z]\([A-Za-z]\)|\\[a-z]+)(=|\\in)(.*)", re.DOTALL)
+_NAMED = re.compile(r"([A-Za-z](?:_\w|_\{\w+\})?|[A-Za-z]\([A-Za-z]\)|\\[a-z]+)(=|\\in(?![A-Za-z])) ?(.*)", re.DOTALL)
+_RELATION = re.compile(r"[=<>]|\\(?:le|ge|in|ne)(?![A-Za-z])")
 _CHAIN = re.compile(r"(.+?)(<|\\le) ?([A-Za-z])(<|\\le) ?(.+)")
 _ONE_SIDED = re.compile(r"([A-Za-z])(<|>|\\le|\\ge) ?(.+)")
 
@@ -76,7 +77,7 @@ def _compare(left: str, right: str, relaxed: bool, depth: int) -> Verdict:
         right_number = quantity(right, letters=True)
     if left_number and right_number:
         return Verdict(same(left_number, right_number, relaxed=relaxed), Tier.numeric)
-    for rule in (_as_words, _as_named, _as_structure):
+    for rule in (_as_named, _as_words, _as_structure):
         if (verdict := rule(left, right, relaxed, depth)) is not None:
             return verdict
     return _as_formula(left, right, relaxed, depth)
@@ -127,7 +128,7 @@ def _as_named(left: str, right: str, relaxed: bool, depth: int) -> Verdict | Non
 
 
 def _has_relation(text: str) -> bool:
-    return any(mark in text for mark in ("=", "<", ">", "\\le", "\\ge", "\\in", "\\ne"))
+    return _RELATION.search(text) is not None
 
 
 def _after_in(text: str) -> str:

@@ -1,7 +1,7 @@
 r"""Where in a completion the answer stands: `boxed` (strict) and `stated` (relaxed).
 
     strict   the content of the last `\boxed{...}`, braces matched; nothing else counts as an answer
-    relaxed  that box too; else what follows the last "final answer is", "Answer:", "####" or the like; else the last number. Where the reference
+    relaxed  that box too; else what follows the last "final answer is", "Answer:", "####" or the like; else the last formula or number. Where the reference
              is a list of n parts, also the last n boxes together
 What the relaxed way finds is a superset by construction, so strict and relaxed accuracies are the two ends of a band.
 
@@ -22,10 +22,10 @@ _MARKERS = (
     re.compile(r"(?:^|\n)[ \t*#]*(?:answer|ans|A)[ \t*]*[:=][ \t*]*", re.IGNORECASE),
     re.compile(r"\banswer[ \t*]*(?::|=|is\b|equals\b)[ \t*:]*", re.IGNORECASE),
 )
-_CLAUSE_END = re.compile(r"\n|[.!?](?=\s|$)|,? (?:because|since|so|which|as|where) ")
+_CLAUSE_END = re.compile(r"\n|(?<!\\)[.!?](?=\s|$)|,? (?:because|since|so|which|as|where) ")
 _DECIMAL = r"(?:\d{1,3}(?:,\d{3})+(?!\d)(?:\.\d+)?|\d+(?:\.\d+)?|\.\d+)"
 _NUMBERS = re.compile(rf"(?<![\w.,/^])[-+\u2212]?[ ]?\$?[ ]?(?:\d+ \d+/\d+|{_DECIMAL}(?:[ ]?/[ ]?\d+)?)(?:[ ]?\\?%|[ ]percent)?(?![\w^*/+=])")
-_MATH = re.compile(r"\$([^$\n]{1,300})\$|\\\(([^\n]{1,300}?)\\\)|\\\[([^\n]{1,300}?)\\\]")
+_MATH = re.compile(r"(?<!\\)\$([^$\n]{1,300})(?<!\\)\$|\\\(([^\n]{1,300}?)\\\)|\\\[([^\n]{1,300}?)\\\]")
 
 
 def boxed(text: str) -> str | None:
@@ -71,9 +71,7 @@ def stated(text: str) -> list[str]:
     for marker in _MARKERS:
         if (clause := _after_last(marker, tail)) is not None:
             return _readings(clause)
-    if (number := last_number(tail)) is not None:
-        return [number]
-    return []
+    return _last_said(tail)
 
 
 def _after_last(marker: re.Pattern[str], text: str) -> str | None:
@@ -94,11 +92,16 @@ def _readings(clause: str) -> list[str]:
     return [clause, number.group().strip()] if number and number.group() != clause else [clause]
 
 
-def last_number(text: str) -> str | None:
-    last = None
-    for match in _NUMBERS.finditer(text):
-        last = match.group()
-    return last.strip() if last else None
+def _last_said(text: str) -> list[str]:
+    """The last formula or the last number, whichever ends later."""
+    number = formula = None
+    for number in _NUMBERS.finditer(text):
+        pass
+    for formula in _MATH.finditer(text):
+        pass
+    if formula and (number is None or formula.end() >= number.end()):
+        return [group.strip() for group in formula.groups() if group]
+    return [number.group().strip()] if number else []
 
 
 def reference(text: str) -> str:

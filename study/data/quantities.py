@@ -4,7 +4,8 @@ r"""quantity(text) -> Quantity: the exact value of a number as people write answ
 Nothing is evaluated: exponents have at most three digits, a text at most MAX_DIGITS characters. Texts are `study.data.latex.plain` ones.
 
 `same(left, right)` says whether two of them are the same number:
-    exact rational equality; a decimal may stand for a value that it cannot hold (1/3) if it is its correct rounding to SIGNIFICANT digits
+    exact rational equality; a decimal may stand for a value that it cannot hold (1/3) if it is its correct rounding to DECIMALS places
+        and SIGNIFICANT digits at least
     50% is 1/2 and is not 50 (`relaxed` accepts both); 52_8 is not 52 (`relaxed` accepts it) and never 52_9
     a unit on one side only is ignored; two units must be the same one (`relaxed`: unless both are known, they are ignored)
     5 m is not 500 cm: units are compared, not converted
@@ -16,6 +17,7 @@ from fractions import Fraction
 
 MAX_DIGITS = 200
 SIGNIFICANT = 6
+DECIMALS = 4
 
 _DECIMAL = r"(?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9]{1,3}(?: [0-9]{3})+|[0-9]+)(?:\.[0-9]*)?|\.[0-9]+"
 _POWER = r"(?:e(?P<e>[+-]?[0-9]{1,3})|(?:\\times|\\cdot|\*)10\^(?:\{(?P<b>[+-]?[0-9]{1,3})\}|(?P<d>[0-9])))"
@@ -91,13 +93,14 @@ def _close(left: Quantity, right: Quantity) -> bool:
     if left.value == right.value:
         return True
     for exact, decimal in ((left, right), (right, left)):
-        if exact.decimals is None and decimal.decimals is not None and not decimal.percent and _significant(decimal) >= SIGNIFICANT:
-            return abs(exact.value - decimal.value) * 2 <= Fraction(1, 10**decimal.decimals)
+        places = decimal.decimals or 0
+        if exact.decimals is None and not decimal.percent and places >= DECIMALS and _digits(decimal.value * 10**places) >= SIGNIFICANT:
+            return abs(exact.value - decimal.value) * 2 <= Fraction(1, 10**places)
     return False
 
 
-def _significant(decimal: Quantity) -> int:
-    return len(str(abs(decimal.value.numerator) * 10 ** (decimal.decimals or 0) // decimal.value.denominator).lstrip("0"))
+def _digits(value: Fraction) -> int:
+    return len(str(abs(value.numerator) // value.denominator))
 
 
 def split_unit(text: str) -> tuple[str, str | None]:

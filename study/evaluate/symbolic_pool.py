@@ -1,6 +1,7 @@
 """SymbolicPool.equal(pairs) -> [True, False, or None where no verdict came within the limits]: math-verify in processes that can be killed.
 
-A deadline holds whatever a formula does: the pool counts wall time itself and kills (SIGKILL) a worker that is late; the next pair gets a new one.
+The limits hold whatever a formula does. `deadline_s` of processor time is the kernel's to enforce, so that a verdict does not depend on how busy
+the machine is; PATIENCE times as much wall time is the pool's own, which then kills the worker (SIGKILL). The next pair gets a new one.
 math-verify's own timeout cannot do that: it needs the main thread and a signal, which a power of large integers never lets through.
     Workers start when the first pair comes, are reused, and end with the pool or with the process that owns it, however that dies.
     A pool may be used from any thread (one at a time) and survives a fork: the child starts workers of its own.
@@ -9,6 +10,7 @@ math-verify's own timeout cannot do that: it needs the main thread and a signal,
 
 import contextlib
 import json
+import math
 import os
 import selectors
 import subprocess
@@ -24,6 +26,7 @@ from pathlib import Path
 from study.errors import PrerequisiteError
 
 DEADLINE_S = 5.0
+PATIENCE = 3.0
 MEMORY_BYTES = 2 * 1024**3
 START_S = 120.0  # the import of math-verify on a busy machine
 REMEMBERED = 100_000
@@ -36,7 +39,7 @@ class _Worker:
     """One process and the pair that it works on."""
 
     def __init__(self, deadline_s: float, memory_bytes: int) -> None:
-        command = [sys.executable, "-P", str(_SCRIPT), str(os.getpid()), str(memory_bytes), str(int(deadline_s) + 1)]
+        command = [sys.executable, "-P", str(_SCRIPT), str(os.getpid()), str(memory_bytes), str(math.ceil(deadline_s))]
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
         self.pair: Pair | None = None
         self.due = time.monotonic() + START_S
@@ -45,7 +48,7 @@ class _Worker:
 
     def send(self, pair: Pair, deadline_s: float) -> None:
         assert self.process.stdin is not None
-        self.pair, self.due = pair, time.monotonic() + deadline_s
+        self.pair, self.due = pair, time.monotonic() + PATIENCE * deadline_s
         with contextlib.suppress(BrokenPipeError):  # it has just died: its end of the other pipe will say so
             self.process.stdin.write(json.dumps(pair).encode("ascii") + b"\n")
             self.process.stdin.flush()
@@ -80,7 +83,7 @@ class _Worker:
 
 
 class SymbolicPool:
-    """`workers` processes; `deadline_s` wall seconds and `memory_bytes` of address space for each pair."""
+    """`workers` processes; `deadline_s` of processor time (whole seconds) and `memory_bytes` of address space for each pair."""
 
     def __init__(self, workers: int = 1, *, deadline_s: float = DEADLINE_S, memory_bytes: int = MEMORY_BYTES) -> None:
         if workers < 1 or deadline_s <= 0:

@@ -12,8 +12,12 @@ transformers.logging.disable_progress_bar()  # a bar for every folder that is re
 
 
 def load_model(folder: Path | str, *, dtype: torch.dtype = torch.float32) -> PreTrainedModel:
-    """The causal language model in `folder`."""
+    """The causal language model in `folder`, from safetensors: a pickle can run anything when it is read."""
     _require(folder)
+    if not any(Path(folder).glob("*.safetensors")):
+        found = ", ".join(sorted(path.name for path in Path(folder).glob("*.bin"))) or "no weights at all"
+        hint = "convert them where you trust them: load the model with transformers there, then save_pretrained(FOLDER)"
+        raise PrerequisiteError(f"{folder} has no *.safetensors ({found}); pickled weights are never loaded", hint=hint)
     return AutoModelForCausalLM.from_pretrained(str(folder), dtype=dtype, trust_remote_code=False, use_safetensors=True)
 
 

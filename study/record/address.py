@@ -6,11 +6,10 @@ A password in a URI is taken out of it at once. It goes to the writer through it
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from urllib.parse import unquote, urlsplit, urlunsplit
+from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
 from study.record.store import Results
 
-HIDDEN = "***"
 _BUSY_S = 30  # how long a statement waits for another process that holds the database
 
 
@@ -24,11 +23,10 @@ class Address:
     environment: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
 
     @property
-    def secrets(self) -> list[str]:
-        names = ("MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN")
-        known = [{**os.environ, **self.environment}.get(name, "") for name in names]
-        password = urlsplit(self.uri).password or ""
-        return [secret for secret in (*known, password, unquote(password)) if secret]
+    def secrets(self) -> set[str]:
+        """The password, as it is and as a URI spells it."""
+        known = {self.environment.get("MLFLOW_TRACKING_PASSWORD", ""), unquote(urlsplit(self.uri).password or "")} - {""}
+        return {spelling for secret in known for spelling in (secret, quote(secret), quote(secret, safe=""))}
 
 
 def address(results: Results, uri: str | None = None) -> Address:
@@ -44,9 +42,3 @@ def address(results: Results, uri: str | None = None) -> Address:
     login = {"MLFLOW_TRACKING_USERNAME": parts.username, "MLFLOW_TRACKING_PASSWORD": parts.password}
     return Address(bare, shown, local=False, environment={name: unquote(value) for name, value in login.items() if value})
 
-
-def without(secrets: list[str], message: str) -> str:
-    """The message with every secret hidden."""
-    for secret in sorted(secrets, key=len, reverse=True):
-        message = message.replace(secret, HIDDEN)
-    return message

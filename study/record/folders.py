@@ -18,6 +18,9 @@ from study.record.store import sync_folder, write_json
 
 def seal_folder(partial: Path, target: Path, manifest: dict[str, Any], name: str) -> None:
     """Hash the files of `partial`, write the manifest, fsync, rename to `target`. If another process was first, its folder stays."""
+    links = [path for path in partial.rglob("*") if path.is_symlink()]
+    if links:
+        raise refused(partial, f"{links[0].name} is a link: what it points to can change")
     files = {path.relative_to(partial).as_posix(): path for path in _files(partial, name)}
     for path in files.values():
         _sync_file(path)
@@ -47,10 +50,10 @@ def read_manifest(folder: Path, name: str) -> dict[str, Any]:
 
 def verify_folder(folder: Path, name: str) -> dict[str, Any]:
     """The manifest, after every file it names was found with its hash."""
-    manifest = read_manifest(folder, name)
+    manifest, inside = read_manifest(folder, name), folder.resolve()
     for key, digest in manifest["files"].items():
         path = folder / key
-        if path.is_symlink() or not path.is_file():
+        if path.resolve() != inside / key or not path.is_file():  # a link, wherever on the way, is not what was sealed
             raise refused(folder, f"{key} is missing")
         if file_hash(path) != digest:
             raise refused(folder, f"{key} has changed since it was written")

@@ -21,6 +21,7 @@ MAX_RECORD_BYTES = 12_000
 
 Number = int | float | Literal["nan", "inf", "-inf"]  # JSON has no NaN; a diverged loss is an outcome and keeps its name
 Measured = Number | None  # null = not measured at this step
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$")]  # an id, which is one part of a path
 Digits = Annotated[str, Field(pattern=r"^[0-9a-z]*$")]  # one base-36 digit per problem
 Pair = Annotated[tuple[str, int], Strict(False)]  # a list of two in JSON
 
@@ -107,14 +108,14 @@ class Record(Sealed):
     """
 
     schema_version: Literal[2] = Field(default=SCHEMA_VERSION, alias="schema")
-    run: str
-    cell: str
+    run: Name
+    cell: Name
     seed: int
     scale: str
     status: Literal["completed", "collapsed"] = "completed"
     collapsed_at: int | None = None
     spec: dict[str, Any]
-    stages: dict[str, str]
+    stages: dict[str, Name]
     revisions: dict[str, int]
     provenance: Provenance
     scores: dict[str, Score]

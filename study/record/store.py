@@ -65,22 +65,29 @@ class Results:
         return self.root / "mlflow.db"
 
     def artifact(self, stage_id: str) -> Path:
-        return self.artifacts / stage_id
+        return self.artifacts / one_name(stage_id)
 
     def partial(self, stage_id: str, owner: str) -> Path:
-        return (self.scratch or self.artifacts) / f"{stage_id}.partial-{owner}"
+        return (self.scratch or self.artifacts) / f"{one_name(stage_id)}.partial-{owner}"
 
     def checkpoints(self, stage_id: str) -> Path:
-        return self.root / "checkpoints" / stage_id
+        return self.root / "checkpoints" / one_name(stage_id)
 
     def run(self, run_id: str) -> Path:
-        return self.runs / run_id
+        return self.runs / one_name(run_id)
 
     def record(self, run_id: str) -> Path:
         return self.run(run_id) / "record.json"
 
     def stage(self, stage_id: str) -> Path:
-        return self.root / "stages" / stage_id
+        return self.root / "stages" / one_name(stage_id)
+
+
+def one_name(name: str) -> str:
+    """`name` as one part of a path. Ids are read from files, too: RecordMismatch for one that would lead somewhere else."""
+    if name in ("", ".", "..") or any(mark in name for mark in "/\\\0"):
+        raise RecordMismatch(f"{name!r} is not the id of a run or a stage", hint="ids of runs: study plan --grid GRID")
+    return name
 
 
 def atomic_write(path: Path, data: bytes) -> None:

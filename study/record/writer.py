@@ -14,11 +14,12 @@ import sys
 import time
 import traceback
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
-from study.record.address import Address, address, without
+from study.record.address import Address, address
+from study.record.secrets import hidden
 from study.record.store import Results, read_record
 from study.record.tracking import GridMirror
 
@@ -150,13 +151,13 @@ def _locked(file: io.BufferedWriter, deadline: float) -> bool:
 
 
 class Hiding(io.TextIOBase):
-    """A stream without secrets: what MLflow and its libraries print goes through it, too."""
+    """A stream without secrets: what MLflow and its libraries print goes through it, too. also: secrets besides the environment's."""
 
-    def __init__(self, stream: Any, secrets: list[str]) -> None:
-        self._stream, self._secrets = stream, secrets
+    def __init__(self, stream: Any, also: Collection[str] = ()) -> None:
+        self._stream, self._also = stream, also
 
     def write(self, text: str, /) -> int:
-        self._stream.write(without(self._secrets, text))
+        self._stream.write(hidden(text, self._also))
         self._stream.flush()
         return len(text)
 

@@ -20,6 +20,7 @@ from study.runner.stages import Ready
 from study.spec.model import HubModel, LocalModel
 
 MANIFEST = "stage.json"
+NEVER_FETCHED = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl", "*.pickle", "*.h5", "*.msgpack", "*.onnx", "*.gguf", "*.py", "*.zip")  # code, pickles
 WEIGHTS = (".safetensors", ".safetensors.index.json")
 
 
@@ -108,7 +109,7 @@ def resolve_model(model: Ready) -> Path:
             from huggingface_hub import snapshot_download  # a heavy import that only hub models need
 
             try:
-                return Path(snapshot_download(model.id, revision=model.revision))
+                return Path(snapshot_download(model.id, revision=model.revision, ignore_patterns=list(NEVER_FETCHED)))
             except (OSError, ValueError) as error:
                 raise PrerequisiteError(f"model {model.id} at {model.revision} cannot be had: {error}") from error
 

@@ -23,7 +23,8 @@ class Slots:
         self._cpus, self._gpus, self._patience = cpus, tuple(gpus), patience
         self._free_cpus, self._free_gpus = cpus, list(gpus)
         self._taken: dict[str, tuple[int, list[str]]] = {}
-        self._passed: dict[str, int] = {}  # tasks that were refused -> how many others have started since
+        self._passed: dict[str, int] = {}  # tasks that were refused -> how many smaller ones have started since
+        self._wanted: dict[str, Resources] = {}  # what they asked for
         self._reserved: str | None = None
         self._asked: set[str] = set()  # who was refused since the holder of the reservation asked last
 
@@ -44,6 +45,7 @@ class Slots:
             if self._reserved == task:
                 self._reserved = None
             return True
+        self._wanted[task] = resources
         if self._passed.setdefault(task, 0) >= self._patience and self._reserved is None:
             self._reserved = task
         return False
@@ -53,7 +55,7 @@ class Slots:
         if task not in self._asked:
             self._asked.add(task)
             return False
-        self._passed.pop(self._reserved or "", None)
+        self._forget(self._reserved or "")
         self._reserved = None
         self._asked.clear()
         return True
@@ -65,9 +67,14 @@ class Slots:
         mine, self._free_gpus = self._free_gpus[: resources.gpus], self._free_gpus[resources.gpus :]
         self._free_cpus -= resources.cpus
         self._taken[task] = (resources.cpus, mine)
-        self._passed.pop(task, None)
-        self._passed = {name: count + 1 for name, count in self._passed.items()}
+        self._forget(task)
+        for name, wanted in self._wanted.items():  # tasks of one size wait for each other in the order of the grid
+            self._passed[name] += wanted.gpus > resources.gpus or wanted.cpus > resources.cpus
         return {"CUDA_VISIBLE_DEVICES": ",".join(mine)}
+
+    def _forget(self, task: str) -> None:
+        self._passed.pop(task, None)
+        self._wanted.pop(task, None)
 
     def free(self, task: str) -> None:
         """The task has ended. Its GPUs come back in their first order, so that neighbours stay together."""

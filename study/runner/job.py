@@ -4,14 +4,15 @@ A time limit that comes near (SIGUSR2) or a preemption (SIGTERM) becomes a SIGTE
 job queues itself again through submitit's checkpoint hook. A job that Slurm is ending already (cancelled, requeued) only leaves.
 """
 
-import getpass
 import os
+import shutil
 import signal
 import subprocess
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from submitit.core.utils import DelayedSubmission
 
@@ -77,8 +78,18 @@ class Job:
         signal.signal(signal.SIGUSR2, signal.SIG_IGN)
         self.log.parent.mkdir(parents=True, exist_ok=True)
         with self.log.open("ab") as log:
-            child = subprocess.Popen(self.command, stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, preexec_fn=_let_signals_in)
-        return child
+            streams: dict[str, Any] = {"stdout": log, "stderr": subprocess.STDOUT, "stdin": subprocess.DEVNULL}
+            return subprocess.Popen(self.command, **streams, preexec_fn=_let_signals_in)
+
+
+def launched(prefix: list[str], program: list[str]) -> list[str]:
+    """The program (python -m MODULE ...) behind a launcher. accelerate and torchrun start Python themselves; they lie beside it."""
+    if not prefix:
+        return program
+    name = Path(prefix[0]).name
+    beside = Path(program[0]).with_name(name)
+    found = [str(beside), *prefix[1:]] if shutil.which(prefix[0]) is None and beside.exists() else prefix
+    return [*found, *(program[1:] if name in ("accelerate", "torchrun") else program)]
 
 
 def newest_step(checkpoints: Path) -> int:
@@ -108,7 +119,7 @@ def _is_running(ask: Callable[[list[str]], str] | None = None) -> bool:
     job = os.environ.get("SLURM_JOB_ID")
     if os.environ.get("SUBMITIT_EXECUTOR") != "slurm" or job is None:
         return True
-    return (ask or _output)(["squeue", "-h", "-u", getpass.getuser(), "-j", job, "-o", "%T"]).strip() == "RUNNING"
+    return (ask or _output)(["squeue", "-h", "-j", job, "-o", "%T"]).strip() == "RUNNING"
 
 
 def _output(command: list[str]) -> str:

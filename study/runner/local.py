@@ -61,6 +61,9 @@ class LocalEngine:
         """Whether cores and GPUs for this task are free now."""
         return not self._warming.is_alive() and self._slots.fits(task_id(payload), self._profile.resources_for(task_kind(payload)))
 
+    def adopts(self, payload: Payload) -> bool:  # noqa: ARG002 - workers end with their parent: none is left to take up
+        return False
+
     def start(self, payload: Payload) -> None:
         task = task_id(payload)
         environment = self._slots.take(task, self._profile.resources_for(task_kind(payload)))
@@ -121,6 +124,10 @@ class LocalEngine:
         self._slots.free(worker.task)
         worker.process.close()
         return event
+
+    def parting(self) -> str:
+        """Nothing goes on after the parent."""
+        return ""
 
     def stop(self) -> None:
         """End every worker: asked first, killed after the profile's grace."""

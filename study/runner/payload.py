@@ -69,5 +69,6 @@ def _expanded(name: str, place: str | None) -> Path | None:
         return None
     path = os.path.expandvars(place)
     if "$" in path:
-        raise PrerequisiteError(f"`{name}: {place}` of the profile names a variable that is not set on this node", hint="correct the profile")
+        what = f"`{name}: {place}` of the profile names a variable that is not set on this node"
+        raise PrerequisiteError(what, hint="correct the profile")
     return Path(path).expanduser()

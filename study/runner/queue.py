@@ -1,7 +1,7 @@
 """The queue of a cluster as the engine sees it: submit, ask for the states of many jobs at once, cancel. Slurm's, through submitit."""
 
-import getpass
 import shlex
+import shutil
 import subprocess
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -39,10 +39,9 @@ class SlurmQueue:
     """squeue tells of live jobs; of ended ones sacct, and where there is no accounting scontrol, which forgets after some minutes."""
 
     def __init__(self, profile: Profile) -> None:
-        try:
-            submitit.SlurmExecutor(folder="unused")
-        except RuntimeError as error:
-            raise PrerequisiteError("there is no Slurm here: srun is not on the PATH", hint="log in to the cluster, or use --profile laptop") from error
+        if shutil.which("srun") is None:
+            hint = "log in to the cluster, or use another profile: --profile laptop"
+            raise PrerequisiteError("there is no Slurm here: srun is not on the PATH", hint=hint)
         self._slurm, self._watcher = profile.slurm, _Watcher()
 
     def submit(self, job: Job, name: str, resources: Resources) -> str:
@@ -57,7 +56,7 @@ class SlurmQueue:
 
     def live(self) -> dict[str, str]:
         """Name -> id of this user's jobs that are queued or running."""
-        lines = _lines(["squeue", "-h", "-u", getpass.getuser(), "-o", "%j|%i"])
+        lines = _lines(["squeue", "-h", "--me", "-o", "%j|%i"])
         return dict(line.split("|", 1) for line in lines)
 
     def states(self, jobs: Collection[str]) -> dict[str, JobState]:
@@ -65,7 +64,7 @@ class SlurmQueue:
         if not jobs:
             return {}
         try:
-            queued = dict(line.split("|", 1) for line in _lines(["squeue", "-h", "-u", getpass.getuser(), "-o", "%i|%T"]))
+            queued = dict(line.split("|", 1) for line in _lines(["squeue", "-h", "--me", "-o", "%i|%T"]))
         except (OSError, subprocess.SubprocessError):
             return {}  # the controller is away: nothing can be said of any job
         found = {job: JobState(queued[job]) for job in jobs if job in queued}

@@ -1,8 +1,8 @@
 """The Slurm engine: a task is a job with the resources of its stage kind. Jobs outlive the process that submitted them.
 
 What became of a task is read from the results folder: its outcome, its artifact or record, its status while it runs. Slurm is asked about
-jobs that left none. A preempted, timed-out or lost job is queued again and continues from its checkpoint. results/jobs/<task>.json names the
-job of a task, and the job carries the task's name: who submits again after a crash takes a job up that still lives, and never has two.
+jobs that left none. A preempted, timed-out or lost job is queued again and continues from its checkpoint. results/jobs/<task>.json names
+the job of a task, and the job carries the task's name: who submits again after a crash takes a job up that still lives, and never has two.
 """
 
 import contextlib
@@ -20,11 +20,11 @@ from study.errors import PrerequisiteError, StudyError
 from study.record.store import Results, write_json
 from study.runner.artifacts import is_made
 from study.runner.execute import RunPlan, Work
-from study.runner.job import Job, newest_step
+from study.runner.job import Job, launched, newest_step
 from study.runner.payload import Assignment, write_assignment
 from study.runner.queue import JobState, Queue, SlurmQueue, job_log, raw_lines
 from study.runner.task import read_outcome
-from study.runner.verdict import LIVE, Again, judge
+from study.runner.verdict import LIVE, QUEUED, Again, judge
 from study.runner.worker import Event, Failed, Finished, Payload, Progress, task_folder, task_id, task_kind
 from study.spec.profile import Profile
 
@@ -66,7 +66,7 @@ class SlurmEngine:
             what = f"profile {self._profile.profile} gives no time limit for {', '.join(without)}"
             raise PrerequisiteError(what, hint="set resources.<kind>.time_min, or resources.default.time_min, in the profile")
 
-    def fits(self, payload: Payload) -> bool:
+    def fits(self, payload: Payload) -> bool:  # noqa: ARG002 - what a job needs is Slurm's to find
         return len(self._jobs) < self._profile.slurm.max_jobs
 
     def adopts(self, payload: Payload) -> bool:
@@ -85,13 +85,16 @@ class SlurmEngine:
             with self._locked():
                 before = self._known(task)
                 live = self._names().get(_name(self._results, task))
-                if live is not None:
+                if live is not None and (self._folder(task) / f"{live}_submitted.pkl").exists():
                     self._take_up(payload, live, before)
-                else:
-                    self._submit(payload, 1)
-        except (StudyError, OSError) as error:
-            hint = error.hint if isinstance(error, StudyError) else ""
-            self._prompt.append(Failed(task, error.message if isinstance(error, StudyError) else f"it could not be submitted: {error}", hint))
+                    return
+                if live is not None:  # its submitter died before it had written what the job is to run
+                    self._queue.cancel(live)
+                self._submit(payload, 1)
+        except StudyError as error:
+            self._prompt.append(Failed(task, error.message, error.hint))
+        except OSError as error:
+            self._prompt.append(Failed(task, f"it could not be submitted: {error}"))
 
     def _submit(self, payload: Payload, submissions: int) -> None:
         task, kind = task_id(payload), task_kind(payload)
@@ -102,9 +105,8 @@ class SlurmEngine:
         write_assignment(folder / "payload.json", Assignment(payload, self._entry, self._profile))
         resources = self._profile.resources_for(kind)
         program = [sys.executable, "-m", "study.runner.task", str(folder), str(self._results.root)]
-        launch = self._profile.launch.get(kind)
         job = Job(
-            task, [*launch, *program[1:]] if launch else program, folder, task_folder(payload, self._results) / "log.txt",
+            task, launched(self._profile.launch.get(kind, []), program), folder, task_folder(payload, self._results) / "log.txt",
             self._results.checkpoints(task), resources.gpus, self._profile.slurm.max_requeues,
         )  # fmt: skip
         name = _name(self._results, task)
@@ -163,7 +165,7 @@ class SlurmEngine:
         if self._is_done(submitted.payload):
             del self._jobs[task]
             return [Finished(task, 0.0)]
-        if now - submitted.ended < self._late_s:
+        if state.state in ("COMPLETED", "FAILED") and now - submitted.ended < self._late_s:
             return []  # its files may only be late
         del self._jobs[task]
         return self._conclude(submitted, state)
@@ -190,7 +192,7 @@ class SlurmEngine:
         submitted.state = state.state
         if state.state != "RUNNING" or changed:
             submitted.heard = now
-            return [Progress(task, "queued", 0, 1)] if state.state in ("PENDING", "CONFIGURING", "REQUEUED") else []
+            return [Progress(task, "queued", 0, 1)] if state.state in QUEUED else []
         if now - submitted.heard <= self._profile.silent_s:
             return []
         self._queue.cancel(submitted.job)
@@ -222,7 +224,7 @@ class SlurmEngine:
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
-        """One submitter at a time, also on several hosts where the file system can lock; elsewhere claims keep the work from being doubled."""
+        """One submitter at a time, on several hosts too where the file system can lock; elsewhere claims keep work from being doubled."""
         place = self._results.root / "jobs" / ".lock"
         place.parent.mkdir(parents=True, exist_ok=True)
         with place.open("w") as handle:

@@ -9,13 +9,17 @@ from pathlib import Path
 from study.runner.queue import JobState
 from study.runner.worker import Failed
 
-LIVE = frozenset(
-    "PENDING CONFIGURING RUNNING COMPLETING SUSPENDED STOPPED STAGE_OUT SIGNALING RESIZING REQUEUED REQUEUE_FED REQUEUE_HOLD SPECIAL_EXIT "
-    "RESV_DEL_HOLD".split()
-)
-_LOST = {"PREEMPTED": "it was preempted", "NODE_FAIL": "its node failed", "BOOT_FAIL": "its node did not start", "REVOKED": "it was revoked"}
+QUEUED = frozenset({"PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD", "SPECIAL_EXIT", "RESV_DEL_HOLD"})
+LIVE = QUEUED | {"RUNNING", "COMPLETING", "SUSPENDED", "STOPPED", "STAGE_OUT", "SIGNALING", "RESIZING"}
+_LOST = {
+    "PREEMPTED": "it was preempted",
+    "NODE_FAIL": "its node failed",
+    "BOOT_FAIL": "its node did not start",
+    "REVOKED": "it was revoked",
+}
 _STOPPED = 128 + signal.SIGTERM
 _TAIL = 15
+_MEMORY = "it used more memory than it asked for"
 
 
 @dataclass(frozen=True)
@@ -36,11 +40,11 @@ def judge(task: str, kind: str, job: str, state: JobState, logs: Sequence[Path],
     said = f"job {job} ended as {state.state}"
     match state.state:
         case "OUT_OF_MEMORY":
-            return Failed(task, f"{said}: it used more memory than it asked for", f"raise resources.{kind}.memory_gb in the profile", tail(logs))
+            return Failed(task, f"{said}: {_MEMORY}", f"raise resources.{kind}.memory_gb in the profile", tail(logs))
         case "CANCELLED":
             return Failed(task, f"{said}: somebody cancelled it", "the same command submits it again", tail(logs))
         case "UNKNOWN":
-            return Failed(task, f"Slurm knows nothing of job {job} any more", "is it gone from sacct? the same command submits it again", again=True)
+            return Failed(task, f"Slurm knows nothing of job {job} any more", "the same command submits it again", again=True)
     return _crashed(task, kind, said, state, tail(logs))
 
 
@@ -48,7 +52,7 @@ def _crashed(task: str, kind: str, said: str, state: JobState, log: str) -> Fail
     """A signal is not what code does to itself: such a job is tried again."""
     number = state.signal or (state.code - 128 if 128 < state.code < 160 else 0)
     if "oom" in log.lower() or re.search(r"exceeded .*memory limit|out.of.memory", log, re.IGNORECASE):
-        return Failed(task, f"{said}: it used more memory than it asked for", f"raise resources.{kind}.memory_gb in the profile", log)
+        return Failed(task, f"{said}: {_MEMORY}", f"raise resources.{kind}.memory_gb in the profile", log)
     if number:
         name = signal.Signals(number).name if number in set(signal.Signals) else f"signal {number}"
         hint = f"if it was the node's memory: raise resources.{kind}.memory_gb in the profile"

@@ -18,6 +18,7 @@ from study.errors import StudyError
 from study.record import provenance
 from study.record.checkpoints import Checkpoints
 from study.record.owner import owner
+from study.record.secrets import hidden
 from study.record.store import Results, write_json
 from study.runner.artifacts import Damaged, is_dropped, quarantine
 from study.runner.claims import claimed
@@ -95,6 +96,13 @@ def task_folder(payload: Payload, results: Results) -> Path:
 
 def perform(payload: Payload, results: Results, entry: Work, profile: Profile, report: Report, checkpoints: Checkpoints) -> Outcome:
     """The whole of a task. Whatever a cell does wrong becomes a `Failed`; only a request to stop passes through, as SystemExit."""
+    outcome = _perform(payload, results, entry, profile, report, checkpoints)
+    if not isinstance(outcome, Failed):
+        return outcome
+    return replace(outcome, error=hidden(outcome.error), hint=hidden(outcome.hint), trace=hidden(outcome.trace))
+
+
+def _perform(payload: Payload, results: Results, entry: Work, profile: Profile, report: Report, checkpoints: Checkpoints) -> Outcome:
     task, started = task_id(payload), time.monotonic()
     try:
         with claimed(results.claims, task, profile.lease_s) as ours:

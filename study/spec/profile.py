@@ -25,7 +25,10 @@ class Resources(Spec):
 
 
 class Slurm(Spec):
-    """How jobs are submitted. `sbatch`: raw lines without `#SBATCH`; `setup`: shell lines before the job's command."""
+    """How jobs are submitted. `sbatch`: raw lines without `#SBATCH`; `setup`: shell lines before the job's command.
+
+    max_jobs: how many are in the queue at once. max_requeues: how often a task is queued again. poll_s: seconds between questions to Slurm.
+    """
 
     partition: str | None = None
     account: str | None = None
@@ -35,6 +38,7 @@ class Slurm(Spec):
     setup: list[str] = Field(default=[])
     max_jobs: int = Field(default=100, ge=1)
     max_requeues: int = Field(default=20, ge=0)
+    poll_s: float = Field(default=10.0, gt=0)
 
 
 class Profile(Spec):
