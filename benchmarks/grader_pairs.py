@@ -189,7 +189,7 @@ def _formulas(gold: str, change: _Change) -> Iterator[tuple[str, str]]:
     from math_verify import parse
     from sympy import Expr, latex
 
-    value = next(iter(parse(f"${gold}$", parsing_timeout=0)), None)
+    value = next(iter(parse(f"${gold}$")), None)
     if not isinstance(value, Expr) or "\\text" in plain(gold):
         return
     value = value.doit()

@@ -2,8 +2,8 @@
 
     python -m benchmarks.guard_calibration RESULTS [RESULTS ...] [--grid math] [--scale lab] [--docs docs]
 
-RESULTS are folders of `study run`: artifacts/distill-*/guard.json holds the trace of a run, runs/*/record.json its final score. Thresholds
-are chosen on base 0 alone and printed; what is evaluated on the other bases are the thresholds of `study/train/guard.py` as it stands, and
+RESULTS are folders of `study run`: artifacts/distill-*/guard.json holds the trace of a run, runs/*/record.json its final score (or that of a
+committed record of the same stage, records/*.json; a stage has one number, whoever runs it). Thresholds are chosen on base 0 alone and printed; what is evaluated on the other bases are the thresholds of `study/train/guard.py` as it stands, and
 where the two differ this says so. Writes guard_calibration.csv (one row a run), figures/guard_calibration.png and the numbers of guard.md,
 between its two marks. The definitions are in `study/train/calibration.py`.
 """
@@ -14,45 +14,86 @@ import io
 import json
 import sys
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
 
 from benchmarks.guard_figure import draw, save
 from study.record.store import iterate_records
 from study.spec.grid import load_grid
-from study.spec.identity import stage_id
-from study.train.calibration import ANY, Alarms, Outcome, Share, Stopped, Watched, Worth, choose, stopped, worth
+from study.spec.identity import canonical, stage_id
+from study.spec.model import DistilledModel
+from study.train.calibration import ANY, Alarms, Outcome, Share, Stopped, Watched, Worth, choose, ends_low, stopped, worth
 from study.train.guard import DETECTORS, Thresholds, first_alarm, replay
 
 CHOSEN_ON = 0  # the base whose runs set the thresholds
 BEGIN, END = "<!-- numbers:begin -->", "<!-- numbers:end -->"
-OUTCOMES: tuple[Outcome, ...] = ("healthy", "dipped", "collapsed")
+OUTCOMES: tuple[Outcome, ...] = ("healthy", "cut short", "dipped", "collapsed")
 SETTINGS = {  # the thresholds that belong to a detector, for its row of the table
     "topk_drain": ("leak_ratio", "leak_floor"), "entropy": ("entropy_ratio", "entropy_floor"), "length": ("length_ratio",),
     "truncation": ("truncated_rise",), "repetition": ("repetition_ratio", "repetition_floor"), "overlap": ("overlap_ratio",),
     "divergence": ("divergence_ratio", "divergence_floor"), "zero_signal": ("zero_gradient",),
 }  # fmt: skip
+HEAD = (
+    "detector", "threshold", "false alarms on healthy runs", "on cut short", "on dips", "collapses seen", "before the fall",
+    "lead: median (min to max)",
+)  # fmt: skip
 Seen = list[tuple[Watched, Alarms]]
 
 
-def labels_of_stages(grid: str, scale: str) -> dict[str, tuple[str, int]]:
-    """Stage id of a distillation -> (its labels, base)."""
-    runs = load_grid(grid, scale).runs()
-    return {stage_id(run.cell.model, run.seed): (" ".join(run.labels.values()), run.seed) for run in runs}
+@dataclass(frozen=True)
+class Planned:
+    """A distillation of the grid. recipe: what it shares with a longer or shorter run of itself."""
+
+    cell: str
+    base: int
+    steps: int
+    recipe: str
 
 
-def watched(folder: Path, labels: dict[str, tuple[str, int]]) -> list[Watched]:
-    """The finished runs below a results folder, in the order of the grid. A run without a record has no outcome yet and is left out."""
-    scores = {record.stages["distill"]: next(iter(record.scores.values())).mean for record in iterate_records(folder / "runs")}
-    found: list[Watched] = []
-    for stage, (cell, base) in labels.items():
-        path = folder / "artifacts" / stage / "guard.json"
-        if stage in scores and path.is_file():
-            guard = json.loads(path.read_text(encoding="utf-8"))
-            if guard["policy"] == "observe":  # a stopped run does not show what would have become of it
-                found.append(Watched(cell, base, guard["trace"], scores[stage]))
+@dataclass(frozen=True)
+class Ending:
+    score: float
+    low: bool
+
+
+def planned(grid: str, scale: str) -> dict[str, Planned]:
+    """By stage id, in the order of the grid."""
+    found: dict[str, Planned] = {}
+    for run in load_grid(grid, scale).runs():
+        model = run.cell.model
+        if isinstance(model, DistilledModel):
+            recipe = model.model_copy(update={"training": model.training.model_copy(update={"steps": 1})})
+            cell = " ".join(run.labels.values())
+            found[stage_id(model, run.seed)] = Planned(cell, run.seed, model.training.steps, canonical(recipe))
+    return found
+
+
+def endings(folders: Sequence[Path]) -> dict[str, Ending]:
+    """Stage id of a distillation -> how its record says that it ended: the final score, and whether that is far below the best of its curve."""
+    found: dict[str, Ending] = {}
+    for record in (r for folder in folders for place in ("runs", "records") for r in iterate_records(folder / place)):
+        score = next(iter(record.scores.values())).mean
+        curve = next((values for name, values in record.history.items() if name.startswith("eval/avg@")), [])
+        known = [float(value) for value in curve if isinstance(value, int | float)]
+        if "distill" in record.stages:
+            found[record.stages["distill"]] = Ending(score, bool(known) and ends_low(known, score))
+    return found
+
+
+def watched(folders: Sequence[Path], stages: Mapping[str, Planned]) -> list[Watched]:
+    """The finished runs below results folders, in the order of the grid. A run without a record has no outcome yet and is left out."""
+    known, found = endings(folders), list[Watched]()
+    low = [plan for stage, plan in stages.items() if stage in known and known[stage].low]
+    for stage, plan in stages.items():
+        path = next((p for folder in folders if (p := folder / "artifacts" / stage / "guard.json").is_file()), None)
+        if path is None or stage not in known:
+            continue
+        guard = json.loads(path.read_text(encoding="utf-8"))
+        if guard["policy"] == "observe":  # a stopped run does not show what would have become of it
+            longer = any((other.recipe, other.base) == (plan.recipe, plan.base) and other.steps > plan.steps for other in low)
+            found.append(Watched(plan.cell, plan.base, guard["trace"], known[stage].score, longer))
     return found
 
 
@@ -80,7 +121,9 @@ def numbers(seen: Seen, chosen: Thresholds) -> str:
         counts(seen), note, f"**Bases {bases}**, on which nothing was chosen:", table(others),
         f"**Base {CHOSEN_ON}**, on which the thresholds were chosen (no evidence of their worth):", table(first),
         "**Collapses, and what came first.** Steps; lead = fall - first alarm, against either fall.", collapses(seen),
-        "**What `stop` would have done**, at the first alarm of any detector:", costs(stopped(seen)),
+        f"**Another rule**, silent on the healthy runs of base {CHOSEN_ON} alone and not on its dips, evaluated on bases {bases}:",
+        rules(first, others),
+        f"**What `stop` would have done** on bases {bases}, at the first alarm of any detector:", costs(stopped(others)),
     ]  # fmt: skip
     return "\n\n".join(parts)
 
@@ -92,13 +135,20 @@ def counts(seen: Seen) -> str:
 
 
 def table(seen: Seen) -> str:
-    head = ["detector", "threshold", "false alarms on healthy runs", "alarms on dips", "collapses seen", "before the fall", "lead: median (min to max)"]
-    return markdown(head, [row(worth(name, seen)) for name in (*DETECTORS, ANY)])
+    return markdown(HEAD, [row(worth(name, seen)) for name in (*DETECTORS, ANY)])
 
 
 def row(of: Worth) -> list[str]:
     limits = ", ".join(f"{name} {getattr(Thresholds(), name):g}" for name in SETTINGS.get(of.detector, ()))
-    return [of.detector, limits, str(of.false_alarms), plain(of.on_dips), plain(of.seen), str(of.before), spread(of.leads)]
+    return [of.detector, limits, str(of.false_alarms), *map(plain, (of.on_cut_short, of.on_dips, of.seen)), str(of.before), spread(of.leads)]
+
+
+def rules(first: Seen, others: Seen) -> str:
+    """The first alarm of any detector under the thresholds in force and under those of the more sensitive rule."""
+    eager = choose((run for run, _ in first), ("healthy",))
+    pairs = {"in force": others, "healthy runs alone": [(run, replay(run.trace, eager)) for run, _ in others]}
+    rows = [[name, *row(worth(ANY, seen))[2:]] for name, seen in pairs.items()]
+    return markdown(["thresholds", *HEAD[2:]], rows)
 
 
 def plain(share: Share) -> str:
@@ -129,13 +179,17 @@ def first_names(alarms: Alarms) -> str:
     return ", ".join(name for name, step in alarms.items() if step == at)
 
 
-def costs(found: Iterable[Stopped]) -> str:
+def costs(found: Sequence[Stopped]) -> str:
     """One row for each outcome: runs stopped, steps not taken, accuracy at the stop against the final score."""
-    by_outcome = {outcome: [stop for stop in found if stop.run.outcome == outcome] for outcome in OUTCOMES}
-    rows = [
-        [outcome, str(len(stops)), spread([s.steps for s in stops]), f"{median(s.gained for s in stops):+.2f} ({min(s.gained for s in stops):+.2f} to {max(s.gained for s in stops):+.2f})"]
-        for outcome, stops in by_outcome.items() if stops
-    ]  # fmt: skip
+    rows: list[list[str]] = []
+    for outcome in OUTCOMES:
+        stops = [stop for stop in found if stop.run.outcome == outcome]
+        if stops:
+            gained = [stop.gained for stop in stops]
+            rows.append([
+                outcome, str(len(stops)), spread([stop.steps for stop in stops]),
+                f"{median(gained):+.2f} ({min(gained):+.2f} to {max(gained):+.2f})",
+            ])  # fmt: skip
     return markdown(["outcome if left alone", "runs stopped", "steps not taken", "accuracy at the stop - final score"], rows)
 
 
@@ -159,9 +213,8 @@ def main() -> None:
     parser.add_argument("--scale", default="lab")
     parser.add_argument("--docs", type=Path, default=Path("docs"))
     options = parser.parse_args()
-    labels = labels_of_stages(options.grid, options.scale)
-    runs = {(run.cell, run.base): run for folder in reversed(options.results) for run in watched(folder, labels)}
-    ordered = [runs[place] for place in labels.values() if place in runs]
+    stages = planned(options.grid, options.scale)
+    ordered = watched(options.results, stages)
     if not ordered:
         sys.exit(f"no finished run of the grid {options.grid} with a guard.json below {', '.join(map(str, options.results))}")
     chosen = choose(run for run in ordered if run.base == CHOSEN_ON)
@@ -169,7 +222,7 @@ def main() -> None:
     text = per_run(seen)
     (options.docs / "guard_calibration.csv").write_text(text, encoding="utf-8", newline="\n")
     save(draw([s for s in seen if s[0].base != CHOSEN_ON]), options.docs / "figures" / "guard_calibration.png", text)
-    content = f"{len(ordered)} of the {len(labels)} runs of grid {options.grid}, scale {options.scale}.\n\n{numbers(seen, chosen)}"
+    content = f"{len(ordered)} of the {len(stages)} runs of grid {options.grid}, scale {options.scale}.\n\n{numbers(seen, chosen)}"
     rewrite(options.docs / "guard.md", content)
     print(content)
 

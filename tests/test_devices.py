@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from study.errors import PrerequisiteError
-from study.runner.devices import Slots, parse_listing, require, size, visible_gpus
+from study.runner.devices import PATIENCE, Slots, parse_listing, require, size, visible_gpus
 from study.spec.profile import Profile, Resources
 
 GPUS = [str(i) for i in range(8)]

@@ -46,7 +46,8 @@ def base(name: str) -> PretrainedLab:
 
 
 def cell() -> Cell:
-    training = DistillTraining(prompts_per_step=4, **(SHARED | {"steps": 3}))
+    shared: dict[str, Any] = SHARED | {"steps": 3}
+    training = DistillTraining(prompts_per_step=4, **shared)
     pi = PrivilegedInformation(template="<answer> {answer}")
     objective = Objective(support="student_topk", k=5)
     model = DistilledModel(student=base("a"), teacher=base("b"), data=DATA, objective=objective, training=training, privileged=pi)

@@ -135,16 +135,12 @@ def test_a_written_trace_can_be_replayed_with_other_thresholds(detector: str) ->
     trace = json.loads(json.dumps(watched(collapsing(*COLLAPSES[detector])).as_dict()))["trace"]
     assert replay(trace).keys() == {detector}
     deaf = Thresholds(
-        leak_ratio=99,
-        entropy_ratio=99,
-        length_ratio=99,
-        truncated_rise=2,
-        repetition_ratio=99,
-        overlap_ratio=0,
-        divergence_ratio=99,
+        leak_ratio=99, entropy_ratio=99, length_ratio=99, truncated_rise=2, repetition_ratio=99, overlap_ratio=0, divergence_ratio=99,
         zero_gradient=-1,
-    )
+    )  # fmt: skip
     assert replay(trace, deaf) == {}
+    assert replay(trace, detectors=[detector]).keys() == {detector}
+    assert replay(trace, detectors={*DETECTORS} - {detector}) == {}
 
 
 def test_stop_ends_at_the_first_alarm_and_keeps_that_step() -> None:
@@ -229,8 +225,15 @@ def weights(folder: Path) -> torch.Tensor:
     return torch.cat([p.detach().flatten() for p in load_model(folder).parameters()])
 
 
-def test_observe_is_bitwise_the_run_without_a_guard(folders: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    watching = run(distilled(), folders, tmp_path / "guarded")
+@pytest.fixture(scope="module")
+def watching(folders: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run whose guard observes."""
+    return run(distilled(), folders, tmp_path_factory.mktemp("watching") / "d")
+
+
+def test_observe_is_bitwise_the_run_without_a_guard(
+    folders: dict[str, Path], watching: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     guard = read(watching)
     assert guard["trace"]["step"] == list(range(1, STEPS + 1))
     assert guard["trace"].keys() == {"step", *SIGNALS}
@@ -242,10 +245,9 @@ def test_observe_is_bitwise_the_run_without_a_guard(folders: dict[str, Path], tm
     assert read(watching, "history") == read(bare, "history")
 
 
-def test_the_trace_agrees_with_the_curve(folders: dict[str, Path], tmp_path: Path) -> None:
+def test_the_trace_agrees_with_the_curve(watching: Path) -> None:
     """Token means of the curve are weighted by tokens, so only means over rollouts and steps are the plain means of the trace."""
-    out = run(distilled(), folders, tmp_path / "d")
-    trace, columns = read(out)["trace"], read(out, "history")["columns"]
+    trace, columns = read(watching)["trace"], read(watching, "history")["columns"]
     for name in ("train/loss", "train/grad_norm", "rollout/mean_tokens", "rollout/accuracy", "rollout/repetition_3gram"):
         assert np.mean(trace[name]) == pytest.approx(columns[name][-1], rel=1e-4, abs=1e-9)
 
@@ -286,11 +288,14 @@ def test_the_token_table_counts_what_ends_a_repeated_3gram_with_both_sides_score
     assert [row["student_logprob"] for row in broken] == [None, None]
 
 
-def test_stop_without_an_alarm_is_bitwise_observe(folders: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_stop_without_an_alarm_is_bitwise_observe(
+    folders: dict[str, Path], watching: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(guard_module, "DETECTORS", {"not_finite": DETECTORS["not_finite"]})
-    paths = [run(distilled(policy), folders, tmp_path / policy) for policy in ("observe", "stop")]
-    assert torch.equal(*(weights(path) for path in paths))
-    assert read(paths[0])["trace"] == read(paths[1])["trace"]
+    stopping = run(distilled("stop"), folders, tmp_path / "d")
+    assert read(stopping)["stopped_at"] is None
+    assert torch.equal(weights(stopping), weights(watching))
+    assert read(stopping)["trace"] == read(watching)["trace"]
 
 
 def test_a_gradient_that_is_not_finite_stops_before_it_reaches_the_weights(

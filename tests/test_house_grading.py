@@ -95,10 +95,10 @@ HOSTILE = {
 
 @pytest.mark.parametrize("name", HOSTILE)
 def test_hostile_text_is_graded_in_linear_time(name: str) -> None:
-    started = time.perf_counter()
+    started = time.process_time()
     outcome = grade(HOSTILE[name], "8")
     assert outcome in {Outcome.wrong, Outcome.unparsed}
-    assert time.perf_counter() - started < 2.0
+    assert time.process_time() - started < 2.0  # processor time: a busy machine does not fail it
 
 
 @given(st.text(), st.text(min_size=1))

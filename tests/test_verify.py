@@ -113,6 +113,7 @@ def test_a_run_of_an_older_revision_is_told_and_not_executed(
 
 def test_a_run_that_fails_now_is_told_with_its_reason(made: dict[int, Record], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("STUDY_TEST_FAULT", "distill-k2:raise")
+    monkeypatch.setenv("STUDY_TEST_MARKER", str(tmp_path / "marker"))
     found = verb.check([made[2], made[1]], {}, tmp_path / "again", WORK, 2, Profile())
     assert [one.outcome for one in found] == [Outcome.FAILED, Outcome.EQUAL]
     assert "told to fail" in found[0].detail

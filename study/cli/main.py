@@ -22,6 +22,7 @@ VERBS: dict[str, str] = {
     "show": "study.cli.plan:show",
     "diff": "study.cli.diff:diff",
     "losses": "study.cli.losses:losses",
+    "grade": "study.cli.grade:grade",
     "analyze": "study.cli.analyze:analyze",
     "table": "study.cli.analyze:table",
     "figure": "study.cli.analyze:figure",

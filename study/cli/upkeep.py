@@ -66,7 +66,10 @@ def sync_mlflow(
         _remove_mirror(folder)
     elif place.local and (damaged := set_damaged_aside(folder.database)):
         console.warn(f"the MLflow database was damaged; it is now {damaged}, and a new one is made from the records")
-    _sync(folder, [grid for grid in _grids(scale) if any(run.run_id in paths for run in grid.runs())], paths, mlflow_uri)
+    grids = [grid for grid in _grids(scale) if any(run.run_id in paths for run in grid.runs())]
+    if not grids:
+        raise IncompleteResults(f"no grid of scale {scale} plans any of the {len(paths)} records", hint="name their scale: --scale SCALE")
+    _sync(folder, grids, paths, mlflow_uri)
 
 
 def _grids(scale: str) -> "Iterable[Grid]":

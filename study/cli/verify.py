@@ -86,7 +86,7 @@ def _execute(runs: "Sequence[LabelledRun]", results: "Results", work: "Work", jo
     from study.runner.stages import stage_graph
 
     work.require_packages()
-    plan = make_plan(runs, results, {})
+    plan = make_plan(runs, results, _expected({run.cell.scale for run in runs}))
     console.say(f"{len(runs)} runs and {len(plan.stages)} stages to make again, in {results.root}")
     own = own_stages(runs, {run.run_id: (stage_graph(run.cell.model, run.seed) or (None,))[-1] for run in runs})
     display = display_for(Board(plan, own, jobs), results)
@@ -98,6 +98,15 @@ def _execute(runs: "Sequence[LabelledRun]", results: "Results", work: "Work", jo
     if summary.stopped:
         raise Stopped("stopped; nothing was verified", hint="type the same command again")
     return {**summary.failed, **{run.run_id: "was not reached" for run in runs if run.run_id not in (*summary.failed, *summary.sealed_now)}}
+
+
+def _expected(scales: set[str]) -> dict[str, float]:
+    """The scales' own guesses of how long a stage takes; nothing for a scale that is gone."""
+    from study.spec.scale import load_scale
+    from study.spec.yaml import names
+
+    known = [load_scale(scale).expected_seconds for scale in sorted(scales & set(names("scales")))]
+    return {kind: seconds for guesses in known for kind, seconds in guesses.items()}
 
 
 def show(checks: "Sequence[Check]") -> None:

@@ -53,7 +53,7 @@ def compare(candidate: str, reference: str, *, relaxed: bool = False) -> Verdict
     left, right = plain(candidate), plain(reference)
     if left == right:
         return _SAME
-    if not left or max(len(left), len(right)) > MAX_LENGTH:
+    if not left or max(len(left), len(right)) > MAX_LENGTH or _UNREADABLE.search(left + right):
         return _OTHER
     return _compare(left, right, relaxed, 0)
 
@@ -270,11 +270,13 @@ def _as_formula(left: str, right: str, relaxed: bool, depth: int) -> Verdict:
         return _OTHER
     if (left_body, right_body) != (left, right) and left_body and right_body:
         return _compare(left_body, right_body, relaxed, depth + 1)
-    if _lost_by_parsing(left) != _lost_by_parsing(right):
+    if _lost_by_parsing(left) != _lost_by_parsing(right) or _TWO_NUMBERS.search(left + " | " + right):
         return _OTHER
     return Verdict(None, Tier.symbolic, ((left, right),))
 
 
+_TWO_NUMBERS = re.compile(r"[0-9] [0-9]")  # not a product, and not one number
+_UNREADABLE = re.compile(r"[\x00-\x08\x0e-\x1f\x7f-\x9f\ud800-\udfff]|(?![0-9])\d")  # control characters, halves of characters, other digits
 _BASE = re.compile(r"[0-9}]_(?:\{([0-9]+)\}|([0-9]))")
 
 

@@ -12,7 +12,7 @@ Nothing is evaluated: exponents have at most three digits, a text at most MAX_DI
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 MAX_DIGITS = 200
@@ -48,13 +48,14 @@ _NOT_UNITS = {"pi", "sqrt", "frac", "sin", "cos", "tan", "log", "ln", "exp", "or
 
 @dataclass(frozen=True)
 class Quantity:
-    """value: exact, a percentage already divided by 100. decimals: digits after the point, None for a ratio. base: of 52_8, else 10."""
+    """value: exact, a percentage already divided by 100. decimals: digits after the point, None for a ratio. base: of 52_8, else 10. digits: 52 there."""
 
     value: Fraction
     unit: str | None = None
     percent: bool = False
     decimals: int | None = None
     base: int = 10
+    digits: str = ""
 
 
 def quantity(text: str, *, letters: bool = False) -> Quantity | None:
@@ -66,17 +67,17 @@ def quantity(text: str, *, letters: bool = False) -> Quantity | None:
         return None
     scale = _SCALES.get(unit or "", None)
     if scale is not None:
-        return Quantity(found.value * scale, None, found.percent or unit == "percent", found.decimals, found.base)
+        return replace(found, value=found.value * scale, percent=found.percent or unit == "percent")
     money = "dollar" if unit is None and "$" in body else unit
-    return Quantity(found.value, money, found.percent, found.decimals, found.base)
+    return replace(found, unit=money)
 
 
 def same(left: Quantity, right: Quantity, *, relaxed: bool = False) -> bool:
     """See the module's text. Symmetric."""
     if not same_unit(left.unit, right.unit, relaxed=relaxed):
         return False
-    if left.base != right.base and not (relaxed and 10 in (left.base, right.base)):
-        return False
+    if left.base != right.base:
+        return relaxed and 10 in (left.base, right.base) and _digits_as_read(left) == _digits_as_read(right)
     if _close(left, right):
         return True
     return relaxed and left.percent != right.percent and left.value * (100 if left.percent else 1) == right.value * (100 if right.percent else 1)
@@ -87,6 +88,10 @@ def same_unit(left: str | None, right: str | None, *, relaxed: bool = False) -> 
     if left == right or {left, right} & {None, "unit"}:
         return True
     return relaxed and not (_is_known(left) and _is_known(right))
+
+
+def _digits_as_read(number: Quantity) -> str:
+    return number.digits or str(number.value)
 
 
 def _close(left: Quantity, right: Quantity) -> bool:
@@ -171,6 +176,6 @@ def _based(match: re.Match[str]) -> Quantity | None:
     if base < 2:
         return None
     try:
-        return Quantity(Fraction(int(match["digits"], base)), None, base=base)
+        return Quantity(Fraction(int(match["digits"], base)), None, base=base, digits=match["digits"])
     except ValueError:  # a digit that the base does not have
         return None

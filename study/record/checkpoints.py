@@ -35,7 +35,7 @@ class Checkpoints:
     ) -> None:
         self.folder, self.every_s, self.keep, self.clock = folder, every_s, keep, clock
         self.training, self.stop_asked = False, False
-        self._before = dict.fromkeys(_SECONDS, 0.0)
+        self._before: dict[str, float] = dict.fromkeys(_SECONDS, 0.0)
         self._last = time.monotonic()
 
     def latest(self) -> Path | None:

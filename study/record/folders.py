@@ -43,7 +43,7 @@ def read_manifest(folder: Path, name: str) -> dict[str, Any]:
     if not isinstance(manifest, dict) or not isinstance(manifest.get("files"), dict):
         raise refused(folder, f"its manifest {name} lists no files")
     for key in manifest["files"]:
-        if Path(key).is_absolute() or ".." in Path(key).parts:
+        if Path(key).is_absolute() or ".." in Path(key).parts or "\0" in key:
             raise refused(folder, f"its manifest {name} names {key!r}, which is outside the folder")
     return manifest
 

@@ -180,8 +180,9 @@ def seal_matches(data: bytes) -> bool:
     found = _SEAL.search(data)
     if found and hashlib.sha256(data[: found.start()] + data[found.end() :].rstrip()).hexdigest() == found[1].decode():
         return True
-    value: Any = json.loads(data)
-    return isinstance(value, dict) and value.get("seal") == seal_of(cast(dict[str, Any], value))
+    parsed: Any = json.loads(data)
+    value = cast(dict[str, Any], parsed) if isinstance(parsed, dict) else {}
+    return bool(value) and value.get("seal") == seal_of(value)
 
 
 def content(record: Record, other: Record | None = None) -> bytes:
@@ -190,7 +191,9 @@ def content(record: Record, other: Record | None = None) -> bytes:
     other: the record it will be compared with; None = one of the same schema.
     """
     both = (record, record if other is None else other)
-    left_out = {"provenance", "seal", "schema_version"} | ({"guard"} if any(one.guard is None for one in both) else set())
+    left_out = {"provenance", "seal", "schema_version"}
+    if any(one.guard is None for one in both):
+        left_out.add("guard")
     value = record.model_dump(mode="json", exclude=left_out)
     value["cost"] = {kind: {k: v for k, v in cost.items() if not k.endswith("_s")} for kind, cost in value["cost"].items()}
     if any(not _evaluation_tokens(one) for one in both):

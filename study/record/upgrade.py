@@ -4,7 +4,7 @@ An upgraded record keeps the seal of its file, so that the mirror and `study pub
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 from study.errors import RecordMismatch
 from study.record.schema import SCHEMA_VERSION, Record
@@ -18,8 +18,9 @@ class NewerSchema(RecordMismatch):
 
 def from_1_to_2(value: Value) -> Value:
     """Schema 1 knew one revision of every stage kind, and neither a guard nor a collapse. A run's kinds are those that cost something."""
-    kinds: Any = value.get("cost")
-    revisions = dict.fromkeys(kinds if isinstance(kinds, dict) else (), 1)  # what is no record of schema 1 either is refused later
+    cost: Any = value.get("cost")
+    kinds = cast(Value, cost) if isinstance(cost, dict) else {}  # what is no record of schema 1 either is refused later
+    revisions = dict.fromkeys(kinds, 1)
     return {**value, "schema": 2, "revisions": revisions, "guard": None, "collapsed_at": None}
 
 

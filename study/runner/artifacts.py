@@ -20,7 +20,7 @@ from study.runner.stages import Ready
 from study.spec.model import HubModel, LocalModel
 
 MANIFEST = "stage.json"
-NEVER_FETCHED = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl", "*.pickle", "*.h5", "*.msgpack", "*.onnx", "*.gguf", "*.py", "*.zip")  # code, pickles
+NEVER_FETCHED = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl", "*.pickle", "*.h5", "*.msgpack", "*.onnx", "*.gguf", "*.py")  # code, pickles
 WEIGHTS = (".safetensors", ".safetensors.index.json")
 
 

@@ -16,7 +16,8 @@ from typing import Any
 
 from submitit.core.utils import DelayedSubmission
 
-from study.runner.task import write_outcome
+from study.runner.logs import tail
+from study.runner.task import has_outcome, write_outcome
 from study.runner.worker import Failed
 
 _POLL_S = 0.1
@@ -33,6 +34,7 @@ class Job:
     """
 
     task: str
+    kind: str
     command: list[str]
     folder: Path
     log: Path
@@ -54,6 +56,8 @@ class Job:
         if code == 128 + signal.SIGTERM and received and _is_running():
             assert callable(requeue)
             requeue(signal.SIGUSR2, None)
+        if code != 0 and not received and not has_outcome(self.folder, os.environ["STUDY_JOB"]):
+            write_outcome(self.folder, self._death(code), os.environ["STUDY_JOB"])
         if code != 0:
             raise SystemExit(code)
 
@@ -65,9 +69,18 @@ class Job:
         if self.stuck < 2 and requeues < self.max_requeues:
             return DelayedSubmission(self)
         why = "stopped twice without a new checkpoint in between" if self.stuck >= 2 else f"queued again {requeues} times"
-        hint = "give the stage more time: resources.<kind>.time_min in the profile; or lower its checkpoint_s"
+        hint = f"raise resources.{self.kind}.time_min in the profile, or lower checkpoint_s"
         write_outcome(self.folder, Failed(self.task, why, hint), os.environ["STUDY_JOB"])
         return None
+
+    def _death(self, code: int) -> Failed:
+        """The child ended without saying why: only this process has seen how. Slurm itself confuses exit status 137 with 9."""
+        number, log = code - 128, tail([self.log])
+        if number in set(signal.Signals):
+            name = signal.Signals(number).name
+            hint = f"if it was the node's memory: raise resources.{self.kind}.memory_gb in the profile"
+            return Failed(self.task, f"the task's process was killed by {name}", hint, log, again=True)
+        return Failed(self.task, f"the task's process ended with exit code {code} and no result", "its log: study logs", log, again=True)
 
     def _start(self) -> "subprocess.Popen[bytes]":
         """SIGUSR2 reaches every process of a job: the child inherits that it is ignored, also through a launcher."""

@@ -58,7 +58,7 @@ def _in_grid(name: str, grid: Grid) -> str:
     ids = [run.run_id for run in grid.runs()]
     if any(run.startswith(name) or run.endswith(name) for run in ids):
         return one_of(name, ids)
-    fitting = grid.runs(only=name)
+    fitting = list(grid.runs(only=name))
     if len(fitting) > 1:
         shown = "; ".join(f"{','.join(run.labels.values())} seed {run.seed}: {run.run_id}" for run in fitting[:4])
         raise SpecError(f"{name!r} fits {len(fitting)} runs", hint=f"name one of: {shown}{' ...' if len(fitting) > 4 else ''}")

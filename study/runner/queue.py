@@ -55,9 +55,10 @@ class SlurmQueue:
             raise RunFailed(f"sbatch refused the job: {_last_words(str(error))}", hint=hint) from error
 
     def live(self) -> dict[str, str]:
-        """Name -> id of this user's jobs that are queued or running."""
-        lines = _lines(["squeue", "-h", "--me", "-o", "%j|%i"])
-        return dict(line.split("|", 1) for line in lines)
+        """Name -> id of this user's jobs that are queued or running; the newest of a name."""
+        lines = _lines(["squeue", "-h", "--me", "-o", "%i|%j"])
+        found = sorted((int(job), name) for job, name in (line.split("|", 1) for line in lines) if job.isdecimal())
+        return {name: str(job) for job, name in found}
 
     def states(self, jobs: Collection[str]) -> dict[str, JobState]:
         """The jobs that are not in the answer could not be asked about; UNKNOWN are those that Slurm does not know."""

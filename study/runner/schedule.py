@@ -16,6 +16,7 @@ from types import FrameType
 from typing import Protocol, assert_never
 
 from study.errors import StudyError
+from study.models.servers import sweep_servers
 from study.record.provenance import utc_now
 from study.record.store import Results, write_json
 from study.runner.artifacts import drop_weights, is_made, sweep_partials
@@ -240,6 +241,7 @@ def _readers_of_unkept(tasks: Sequence[Task], profile: Profile) -> dict[str, set
 
 def run_grid(runs: Sequence[RunPlan], results: Results, engine: Engine, observe: Observe, profile: Profile | None = None) -> Summary:
     """Bring every run of `runs` to a sealed record, or to a failure with its reason; sealed ones are left alone."""
+    sweep_servers()
     sweep_partials(results)
     pending, sealed = pending_runs(runs, results, lambda text: observe(Remark(text)))
     schedule = Schedule(tasks_for(pending, results), results, engine, observe, profile or Profile())

@@ -23,7 +23,7 @@ from study.runner.execute import RunPlan, Work
 from study.runner.job import Job, launched, newest_step
 from study.runner.payload import Assignment, write_assignment
 from study.runner.queue import JobState, Queue, SlurmQueue, job_log, raw_lines
-from study.runner.task import read_outcome
+from study.runner.task import has_outcome, read_outcome
 from study.runner.verdict import LIVE, QUEUED, Again, judge
 from study.runner.worker import Event, Failed, Finished, Payload, Progress, task_folder, task_id, task_kind
 from study.spec.profile import Profile
@@ -71,7 +71,12 @@ class SlurmEngine:
 
     def adopts(self, payload: Payload) -> bool:
         """Whether a job for this task, submitted by another process, is queued or running."""
-        return _name(self._results, task_id(payload)) in self._names()
+        return self._living(task_id(payload)) is not None
+
+    def _living(self, task: str) -> str | None:
+        """The job of that task which is queued or running; one that has told its outcome is only leaving."""
+        job = self._names().get(_name(self._results, task))
+        return None if job is None or has_outcome(self._folder(task), job) else job
 
     def parting(self) -> str:
         """What to say when the submitting process ends before its jobs."""
@@ -84,7 +89,7 @@ class SlurmEngine:
         try:
             with self._locked():
                 before = self._known(task)
-                live = self._names().get(_name(self._results, task))
+                live = self._living(task)
                 if live is not None and (self._folder(task) / f"{live}_submitted.pkl").exists():
                     self._take_up(payload, live, before)
                     return
@@ -106,7 +111,7 @@ class SlurmEngine:
         resources = self._profile.resources_for(kind)
         program = [sys.executable, "-m", "study.runner.task", str(folder), str(self._results.root)]
         job = Job(
-            task, launched(self._profile.launch.get(kind, []), program), folder, task_folder(payload, self._results) / "log.txt",
+            task, kind, launched(self._profile.launch.get(kind, []), program), folder, task_folder(payload, self._results) / "log.txt",
             self._results.checkpoints(task), resources.gpus, self._profile.slurm.max_requeues,
         )  # fmt: skip
         name = _name(self._results, task)

@@ -6,6 +6,7 @@ torchrun, the process of rank 0 alone claims, seals and records; the others take
 Exit status: 0 finished (or another process makes it), 1 failed with a reason, 143 asked to stop, with a checkpoint where training ran.
 """
 
+import json
 import os
 import signal
 import sys
@@ -82,6 +83,15 @@ def job_id() -> str:
 
 def write_outcome(folder: Path, outcome: Outcome, job: str) -> None:
     write_json(folder / "outcome.json", {"job": job, "event": type(outcome).__name__, **asdict(outcome)})
+
+
+def has_outcome(folder: Path, job: str) -> bool:
+    """Whether this job has already told how its task ended."""
+    try:
+        page: Any = json.loads((folder / "outcome.json").read_bytes())
+    except (OSError, ValueError):
+        return False
+    return isinstance(page, dict) and page.get("job") == job
 
 
 def read_outcome(page: dict[str, Any]) -> Event:

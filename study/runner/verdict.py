@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from study.runner.logs import tail
 from study.runner.queue import JobState
 from study.runner.worker import Failed
 
@@ -17,8 +18,8 @@ _LOST = {
     "BOOT_FAIL": "its node did not start",
     "REVOKED": "it was revoked",
 }
-_STOPPED = 128 + signal.SIGTERM
-_TAIL = 15
+_STOPPED = (128 + signal.SIGTERM, int(signal.SIGTERM))  # Slurm tells exit status 143 as 15
+_KILLED = {int(number) for number in (signal.SIGABRT, signal.SIGBUS, signal.SIGKILL, signal.SIGSEGV)}
 _MEMORY = "it used more memory than it asked for"
 
 
@@ -33,7 +34,7 @@ def judge(task: str, kind: str, job: str, state: JobState, logs: Sequence[Path],
     """advanced: whether the stage has a newer checkpoint than when the job was submitted, or this was its first job."""
     if state.state in _LOST:
         return Again(_LOST[state.state])
-    if state.state in ("TIMEOUT", "DEADLINE") or state.code == _STOPPED:
+    if state.state in ("TIMEOUT", "DEADLINE") or state.code in _STOPPED:
         what = "it reached its time limit" if state.state != "FAILED" else "it was asked to stop"
         hint = f"raise resources.{kind}.time_min in the profile, or lower checkpoint_s"
         return Again(what) if advanced else Failed(task, f"job {job}: {what} without a new checkpoint since the last time", hint)
@@ -50,7 +51,8 @@ def judge(task: str, kind: str, job: str, state: JobState, logs: Sequence[Path],
 
 def _crashed(task: str, kind: str, said: str, state: JobState, log: str) -> Failed:
     """A signal is not what code does to itself: such a job is tried again."""
-    number = state.signal or (state.code - 128 if 128 < state.code < 160 else 0)
+    code = state.code - 128 if state.code > 128 else state.code
+    number = state.signal or (code if code in _KILLED else 0)
     if "oom" in log.lower() or re.search(r"exceeded .*memory limit|out.of.memory", log, re.IGNORECASE):
         return Failed(task, f"{said}: {_MEMORY}", f"raise resources.{kind}.memory_gb in the profile", log)
     if number:
@@ -60,15 +62,3 @@ def _crashed(task: str, kind: str, said: str, state: JobState, log: str) -> Fail
     last = next((line for line in reversed(log.splitlines()) if line.strip()), "its logs are empty")
     what = f"exit code {state.code}" if state.state != "COMPLETED" else "without a result"
     return Failed(task, f"{said}, {what}: {last}", "its logs: study logs", log, again=state.state == "COMPLETED")
-
-
-def tail(logs: Sequence[Path]) -> str:
-    """The last lines of the task's log and of the job's own."""
-    found: list[str] = []
-    for path in logs:
-        try:
-            lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-        except OSError:
-            continue
-        found += [f"{path.name}:", *lines[-_TAIL:]] if lines else []
-    return "\n".join(found)

@@ -103,6 +103,7 @@ def perform(payload: Payload, results: Results, entry: Work, profile: Profile, r
 
 
 def _perform(payload: Payload, results: Results, entry: Work, profile: Profile, report: Report, checkpoints: Checkpoints) -> Outcome:
+    """The same, its words as they came."""
     task, started = task_id(payload), time.monotonic()
     try:
         with claimed(results.claims, task, profile.lease_s) as ours:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 _stats: Any = import_module("scipy.stats")
 _optimize: Any = import_module("scipy.optimize")
+_AT_ONCE = 50_000_000  # resampled values of a bootstrap held at a time
 
 
 def t_quantile(probability: float, degrees: int) -> float:
@@ -38,8 +39,9 @@ def root(function: Callable[[float], float], low: float, high: float) -> float:
 
 
 def bootstrap_mean(values: NDArray[np.float64], generator: np.random.Generator, confidence: float, resamples: int) -> tuple[float, float]:
-    """Percentile limits of the mean under resampling with replacement (scipy.stats.bootstrap)."""
+    """Percentile limits of the mean under resampling with replacement (scipy.stats.bootstrap), so many at a time as fit into 400 MB."""
+    batch = None if values.size * resamples <= _AT_ONCE else max(1, _AT_ONCE // values.size)
     result = _stats.bootstrap(
-        (values,), np.mean, confidence_level=confidence, n_resamples=resamples, method="percentile", vectorized=True, rng=generator
+        (values,), np.mean, confidence_level=confidence, n_resamples=resamples, batch=batch, method="percentile", vectorized=True, rng=generator
     )
     return float(result.confidence_interval.low), float(result.confidence_interval.high)

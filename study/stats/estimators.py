@@ -26,12 +26,17 @@ def pass_at_k(correct_counts_P: Counts, n: int, k: int) -> float:
     Unbiased for 1 - (1 - accuracy_p)^k (Chen et al. 2021, arXiv 2107.03374), computed as a product so that no binomial overflows.
     Limits: k = 1 is avg@n; k = n is the share of problems with any correct sample. Raises ValueError unless 1 <= k <= n.
     """
+    return float(pass_at_k_P(correct_counts_P, n, k).mean())
+
+
+def pass_at_k_P(correct_counts_P: Counts, n: int, k: int) -> NDArray[np.float64]:
+    """pass@k of each problem, for intervals over problems."""
     if not 1 <= k <= n:
         raise ValueError(f"pass@{k} needs at least {k} samples and k >= 1; there are {n}")
     counts_P = _checked(correct_counts_P, n)
     draws_k = np.arange(k, dtype=np.float64)
     all_wrong_P = np.prod(np.clip(n - counts_P[:, None] - draws_k, 0.0, None) / (n - draws_k), axis=1)
-    return float((1.0 - all_wrong_P).mean())
+    return 1.0 - all_wrong_P
 
 
 def maj_at_k(answers_PS: Sequence[Sequence[str | None]], references_P: Sequence[str]) -> float:
@@ -44,10 +49,11 @@ def maj_at_k(answers_PS: Sequence[Sequence[str | None]], references_P: Sequence[
         raise ValueError(f"{len(answers_PS)} problems with answers, {len(references_P)} references")
     if not references_P:
         raise ValueError("maj@k of no problems is not defined")
-    return sum(_majority_share(answers, reference) for answers, reference in zip(answers_PS, references_P, strict=True)) / len(references_P)
+    return sum(majority_share(answers, reference) for answers, reference in zip(answers_PS, references_P, strict=True)) / len(references_P)
 
 
-def _majority_share(answers_S: Sequence[str | None], reference: str) -> float:
+def majority_share(answers_S: Sequence[str | None], reference: str) -> float:
+    """maj@k of one problem."""
     votes = Counter(answer for answer in answers_S if answer is not None)
     if not votes:
         return 0.0

@@ -7,7 +7,8 @@
 
     collapsed  the final score and m of the last step both lie more than 0.15 below the best m of the run
     dipped     not collapsed, but it fell and came back
-    healthy    neither
+    cut short  neither, but a longer run of the same recipe and base is known to end so low: an alarm here may be right or early
+    healthy    none of these
 
 The best is the largest of many noisy means, so its margin is wider: with 320 rollouts at accuracy 0.7 a mean has a standard error of 0.026
 and the largest of 25 independent ones lies about two of them too high. Accuracy needs answers; no detector looks at it.
@@ -16,7 +17,7 @@ lead = fell - alarm in optimiser steps: positive where the alarm came first. Bot
 steps after it began; the lead is counted from the beginning. Torch is not needed here.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal
@@ -24,7 +25,8 @@ from typing import Literal
 from study.stats.distributions import binomial_limits
 from study.train.guard import Column, Thresholds, fell_at, first_alarm, mean, replay
 
-Outcome = Literal["healthy", "dipped", "collapsed"]
+Outcome = Literal["healthy", "cut short", "dipped", "collapsed"]
+ENDS_WELL: tuple[Outcome, ...] = ("healthy", "dipped")
 ANY = "any"
 SPAN, MARGIN = 5, 0.15  # steps; accuracy
 ACCURACY = "rollout/accuracy"
@@ -56,12 +58,16 @@ LADDERS: dict[str, tuple[tuple[str, ...], tuple[tuple[float, ...], ...]]] = {
 
 @dataclass(frozen=True)
 class Watched:
-    """A run whose guard only observed. score: accuracy of the final evaluation, on problems that it was not trained on."""
+    """A run whose guard only observed. score: accuracy of the final evaluation, on problems that it was not trained on.
+
+    longer_ends_low: whether a longer run of the same recipe and base is known that does.
+    """
 
     cell: str
     base: int
     trace: Mapping[str, Sequence[float | None]]
     score: float
+    longer_ends_low: bool = False
 
     @cached_property
     def means(self) -> list[float]:
@@ -84,13 +90,20 @@ class Watched:
 
     @property
     def outcome(self) -> Outcome:
-        if max(self.score, self.means[-1]) < max(self.means) - MARGIN:
+        if ends_low(self.means, self.score):
             return "collapsed"
-        return "healthy" if self.fell is None else "dipped"
+        if self.fell is not None:
+            return "dipped"
+        return "cut short" if self.longer_ends_low else "healthy"
 
     def accuracy_at(self, step: int) -> float:
         """m of that step; of the first one that has it where the step is earlier."""
         return self.means[max(0, list(self.trace["step"]).index(step) - SPAN + 1)]
+
+
+def ends_low(accuracies: Sequence[float], score: float) -> bool:
+    """Whether the last of them and the final score are both more than the margin below their best: m(t), or the points of a curve."""
+    return max(score, accuracies[-1]) < max(accuracies) - MARGIN
 
 
 def fell_from_best(steps: Sequence[float | None], accuracy: Column | Sequence[float | None], margin: float = MARGIN) -> int | None:
@@ -105,15 +118,15 @@ def fell_from_best(steps: Sequence[float | None], accuracy: Column | Sequence[fl
     return None
 
 
-def choose(runs: Iterable[Watched], start: Thresholds | None = None) -> Thresholds:
-    """For each detector the most sensitive level that is silent on every healthy run given, and one level less sensitive than that.
+def choose(runs: Iterable[Watched], quiet_on: Collection[Outcome] = ENDS_WELL) -> Thresholds:
+    """For each detector the most sensitive level that is silent on every run given of these outcomes, and one level deafer than that.
 
     Where no level is silent, and where the next one would be past the end, it is the deafest.
     """
-    chosen, healthy = start or Thresholds(), [run for run in runs if run.outcome == "healthy"]
+    chosen, quiet = Thresholds(), [run for run in runs if run.outcome in quiet_on]
     for detector, (names, levels) in LADDERS.items():
         tried = [replace(chosen, **dict(zip(names, level, strict=True))) for level in levels]
-        silent = (i for i, thresholds in enumerate(tried) if not _heard(healthy, detector, thresholds))
+        silent = (i for i, thresholds in enumerate(tried) if not _heard(quiet, detector, thresholds))
         chosen = tried[min(next(silent, len(tried)) + 1, len(tried) - 1)]
     return chosen
 
@@ -146,6 +159,7 @@ class Worth:
 
     detector: str
     false_alarms: Share
+    on_cut_short: Share
     on_dips: Share
     seen: Share
     before: Share
@@ -157,12 +171,16 @@ Alarms = Mapping[str, int]
 
 def worth(detector: str, runs: Sequence[tuple[Watched, Alarms]]) -> Worth:
     """detector: a name, or `any` for the first alarm of all."""
-    fired = {of: [(run, _alarm(detector, alarms)) for run, alarms in runs if run.outcome == of] for of in ("healthy", "dipped", "collapsed")}
-    shares = {of: Share(sum(alarm is not None for _, alarm in found), len(found)) for of, found in fired.items()}
-    located = [(run.fell, alarm) for run, alarm in fired["collapsed"] if run.fell is not None]
+    fired = [(run, _alarm(detector, alarms)) for run, alarms in runs]
+
+    def share(outcome: Outcome) -> Share:
+        heard = [alarm is not None for run, alarm in fired if run.outcome == outcome]
+        return Share(sum(heard), len(heard))
+
+    located = [(run.fell, alarm) for run, alarm in fired if run.outcome == "collapsed" and run.fell is not None]
     leads = tuple(sorted(fell - alarm for fell, alarm in located if alarm is not None))
     before = Share(sum(lead > 0 for lead in leads), len(located))
-    return Worth(detector, shares["healthy"], shares["dipped"], shares["collapsed"], before, leads)
+    return Worth(detector, share("healthy"), share("cut short"), share("dipped"), share("collapsed"), before, leads)
 
 
 def _alarm(detector: str, alarms: Alarms) -> int | None:

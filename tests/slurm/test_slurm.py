@@ -39,7 +39,14 @@ class Grid:
         self.process: subprocess.Popen[str] | None = None
 
     def start(self, **environment: str) -> "Grid":
-        command = [sys.executable, "-m", "tests.slurm.program", str(self.results.root), json.dumps(self.profile), ",".join(map(str, self.ks))]
+        command = [
+            sys.executable,
+            "-m",
+            "tests.slurm.program",
+            str(self.results.root),
+            json.dumps(self.profile),
+            ",".join(map(str, self.ks)),
+        ]
         env = os.environ | self.environment | environment
         self.process = subprocess.Popen(command, cwd=ROOT, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         return self
@@ -119,14 +126,16 @@ def same_as_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[
     return compare
 
 
-def continued(grid: Grid, kind: str = "distill") -> bool:
-    """Whether no step was trained twice although more than one process trained."""
+def continued(grid: Grid, kind: str = "distill", *, lost: int = 0) -> bool:
+    """Whether no more than `lost` steps were trained twice: a hard kill may come between a step and its checkpoint."""
     steps = [step for step, _ in grid.steps(kind)]
-    return steps == sorted(set(steps))
+    return set(steps) == set(range(1, max(steps) + 1)) and len(steps) - len(set(steps)) <= lost
 
 
 def test_a_grid_with_shared_stages(tmp_path: Path, same_as_alone: Callable[[Grid], None]) -> None:
-    grid = Grid(tmp_path, ks=(1, 2, 3), slurm={"max_jobs": 2, "setup": ["export STUDY_SET_UP=1"], "sbatch": ["--comment='a study'"]}).start()
+    grid = Grid(
+        tmp_path, ks=(1, 2, 3), slurm={"max_jobs": 2, "setup": ["export STUDY_SET_UP=1"], "sbatch": ["--comment='a study'"]}
+    ).start()
     output = grid.finish()
     assert "3 of 3 runs sealed" in output
     assert len(grid.jobs()) == 9  # three stages that all cells share, three distillations, three evaluations: each once
@@ -145,7 +154,7 @@ def test_a_job_that_is_killed_hard_is_tried_again(tmp_path: Path, same_as_alone:
     assert "tried again" in output
     assert "killed by SIGKILL" in output
     assert len({job for _, job in grid.steps()}) == 2
-    assert continued(grid)
+    assert continued(grid, lost=1)
     same_as_alone(grid)
 
 
@@ -157,7 +166,7 @@ def test_a_job_that_is_killed_again_and_again_fails_with_the_reason(tmp_path: Pa
     failure = json.loads(next(grid.results.root.glob("stages/*/failure.json")).read_bytes())
     assert "memory_gb" in failure["hint"]
     grid.start().finish()  # the same command tries it again
-    assert continued(grid)
+    assert continued(grid, lost=1)
     same_as_alone(grid)
 
 

@@ -1,0 +1,148 @@
+r"""How the graders agree with labels and with math-verify, and every disagreement; writes the measured part of docs/graders.md.
+
+    python -m benchmarks.grader_agreement DATA_FOLDER [--page docs/graders.md] [--workers 2]
+
+DATA_FOLDER holds math500.jsonl, aime24.jsonl, aime25.jsonl, amc23.jsonl, gsm8k-test.jsonl and gsm8k-model-solutions.jsonl.
+Labels: pairs by how they were made (benchmarks/grader_pairs.py), completions by the label that came with them. math-verify is asked as its page
+shows it, with its own extraction and timeouts. A disagreement is a pair on which our strict outcome (relaxed, for completions without a box)
+and math-verify differ; the label says who is right, WHY says what is behind it. Both were read, kind by kind, before they were written here.
+"""
+
+import argparse
+import json
+import logging
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from benchmarks.grader_pairs import FILES, RELAXED_WRAPPINGS, STRICT_WRAPPINGS, Pair, golds, pairs
+from study.data.extraction import boxed, reference
+from study.data.grading import Outcome
+from study.evaluate.graders import GradeResult, Grader, Sample, open_grader
+
+MARK = "<!-- Everything below this line is written by benchmarks/grader_agreement.py -->"
+LISTED = 8  # of a kind; the rest is counted
+
+WHY: dict[str, str] = {}
+
+
+class Case(NamedTuple):
+    """One pair on which both were asked."""
+
+    source: str
+    pair: Pair
+    ours: GradeResult
+    ours_correct: bool
+    stock: bool
+
+
+def stock(completion: str, answer: str) -> bool:
+    from math_verify import parse, verify
+
+    return bool(verify(parse(f"${answer}$"), parse(completion)))
+
+
+def itself(folder: Path, grader: Grader) -> list[str]:
+    """Rows of the first table: golds against themselves."""
+    lines = ["| golds | n | " + " | ".join([*STRICT_WRAPPINGS, *RELAXED_WRAPPINGS]) + " | math-verify, box |", "|---" * 10 + "|"]
+    for name in FILES:
+        references = golds(folder, name)
+        shares = [sum(r.outcome is Outcome.correct for r in _wrapped(grader, references, w)) for w in STRICT_WRAPPINGS.values()]
+        shares += [sum(r.relaxed is Outcome.correct for r in _wrapped(grader, references, w)) for w in RELAXED_WRAPPINGS.values()]
+        shares.append(sum(stock(f"$\\boxed{{{gold}}}$", gold) for gold in references))
+        lines.append(f"| {name} | {len(references)} | " + " | ".join(map(str, shares)) + " |")
+    return lines
+
+
+def _wrapped(grader: Grader, references: Sequence[str], wrapping: str) -> list[GradeResult]:
+    return grader.grade_many([Sample(wrapping.replace("%s", gold), gold) for gold in references])
+
+
+def made_pairs(folder: Path, grader: Grader) -> list[Case]:
+    cases = []
+    for name in FILES:
+        made = pairs(golds(folder, name))
+        results = grader.grade_many([Sample(f"$\\boxed{{{pair.answer}}}$", pair.gold) for pair in made])
+        for pair, result in zip(made, results, strict=True):
+            cases.append(Case(name, pair, result, result.outcome is Outcome.correct, stock(f"$\\boxed{{{pair.answer}}}$", pair.gold)))
+    return cases
+
+
+def completions(folder: Path, grader: Grader) -> list[Case]:
+    """Model solutions of GSM8K. They state an answer without a box, so the relaxed outcome is what can agree."""
+    with (folder / "gsm8k-model-solutions.jsonl").open(encoding="utf-8") as file:
+        rows = [json.loads(line) for line in file]
+    found = [(value, reference(row["ground_truth"])) for row in rows for value in row.values() if isinstance(value, dict)]
+    results = grader.grade_many([Sample(value["solution"], gold) for value, gold in found])
+    return [
+        Case("GSM8K completions", Pair("completion", "completion", _end(value["solution"]), gold, value["is_correct"]), result,
+             result.relaxed is Outcome.correct, stock(value["solution"], gold))
+        for (value, gold), result in zip(found, results, strict=True)
+    ]  # fmt: skip
+
+
+def _end(text: str) -> str:
+    assert boxed(text) is None
+    return text[-40:].replace("\n", " ")
+
+
+def table(cases: Sequence[Case]) -> list[str]:
+    lines = ["| source | pairs | n | ours right | math-verify right | disagreements | ours right in them | correct relaxedly alone | timed out |"]
+    lines.append("|---" * 9 + "|")
+    for source, group in dict.fromkeys((case.source, case.pair.group) for case in cases):
+        some = [case for case in cases if (case.source, case.pair.group) == (source, group)]
+        ours, theirs = sum(c.ours_correct == c.pair.equal for c in some), sum(c.stock == c.pair.equal for c in some)
+        differing = [c for c in some if c.ours_correct != c.stock]
+        band = sum(c.ours.relaxed is Outcome.correct and not c.ours_correct for c in some)
+        late = sum(c.ours.outcome is Outcome.timed_out for c in some)
+        won = sum(c.ours_correct == c.pair.equal for c in differing)
+        lines.append(f"| {source} | {group} | {len(some)} | {ours} | {theirs} | {len(differing)} | {won} | {band} | {late} |")
+    return lines
+
+
+def disagreements(cases: Iterable[Case]) -> list[str]:
+    """Grouped by kind and by who is right; then the pairs on which both are wrong."""
+    groups: dict[tuple[str, str], list[Case]] = defaultdict(list)
+    for case in cases:
+        if case.ours_correct != case.stock:
+            groups[case.pair.kind, "ours" if case.ours_correct == case.pair.equal else "math-verify"].append(case)
+        elif case.ours_correct != case.pair.equal:
+            groups[case.pair.kind, "neither"].append(case)
+    lines: list[str] = []
+    for who in ("ours", "math-verify", "neither"):
+        chosen = {kind: some for (kind, right), some in groups.items() if right == who}
+        lines += ["", f"### {who.capitalize()} right: {sum(map(len, chosen.values()))}", ""]
+        for kind, some in sorted(chosen.items(), key=lambda item: -len(item[1])):
+            lines += _listed(kind, who, some)
+    return lines
+
+
+def _listed(kind: str, who: str, cases: Sequence[Case]) -> list[str]:
+    sources = ", ".join(f"{source} {n}" for source, n in Counter(case.source for case in cases).items())
+    equal = "equal" if cases[0].pair.equal else "different"
+    why = WHY.get(f"{kind}/{who}", "")
+    shown = [f"`{case.pair.answer}` for `{case.pair.gold}`" for case in cases[:LISTED]]
+    more = [f"and {len(cases) - LISTED} more"] if len(cases) > LISTED else []
+    return [f"- **{kind}** ({cases[0].pair.group}, {equal}; {sources}). {why}", f"  {'; '.join([*shown, *more])}"]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--page", type=Path, default=Path("docs/graders.md"))
+    parser.add_argument("--workers", type=int, default=2)
+    asked = parser.parse_args()
+    logging.getLogger("math_verify").setLevel(logging.ERROR)
+    with open_grader(workers=asked.workers) as grader:
+        lines = ["## Golds against themselves", "", *itself(asked.folder, grader), ""]
+        cases = [*made_pairs(asked.folder, grader), *completions(asked.folder, grader)]
+    lines += ["## Labelled pairs and completions", "", *table(cases), "", "## Every disagreement, and who is right"]
+    lines += disagreements(cases)
+    before = asked.page.read_text(encoding="utf-8").partition(MARK)[0] if asked.page.exists() else ""
+    asked.page.write_text(f"{before.rstrip()}\n\n{MARK}\n\n" + "\n".join(lines).rstrip() + "\n", encoding="utf-8")
+    print(f"{len(cases)} cases in {asked.page}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,195 @@
+"""`study grade FILE`: outcomes and accuracy of anybody's completions; needs no grid and no results folder."""
+
+import os
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from study.cli import console
+from study.errors import PrerequisiteError, SpecError
+
+if TYPE_CHECKING:
+    from study.data.completions import Fields, Row
+    from study.evaluate.graders import Grader, GradeResult
+    from study.evaluate.scores import Summary
+
+CHUNK = 256  # completions graded together: enough to keep every worker busy between two looks at the clock
+COLUMNS = ("id", "sample", "outcome", "relaxed", "tier", "extracted", "extracted_relaxed", "reference", "disagreement", "grader", "line")
+_Graded = list[tuple["Row", int, "GradeResult"]]
+
+
+def grade(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="JSON Lines: completions and gold answers, from whatever framework.")],
+    completion_field: Annotated[str | None, typer.Option(help="Name or dotted path; a text or a list of samples. Guessed if not given.")] = None,
+    answer_field: Annotated[str | None, typer.Option(help="Name or dotted path of the gold answer. Guessed if not given.")] = None,
+    id_field: Annotated[str | None, typer.Option(help="Rows with the same id are samples of one problem. Guessed if not given.")] = None,
+    truncated_field: Annotated[str | None, typer.Option(help='true, or a finish reason such as "length". Guessed if not given.')] = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="One outcome a row: FILE.jsonl or FILE.csv.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace an --output file that exists.")] = False,
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes for symbolic comparisons; one per core by default.")] = None,
+    deadline: Annotated[float, typer.Option(min=1, help="Processor seconds for one symbolic comparison.")] = 5.0,
+    grader: Annotated[str, typer.Option(help="math-1, or boxed-1: the lab's.")] = "math-1",
+    audit: Annotated[bool, typer.Option("--audit", help="Ask the symbolic tier too where a cheaper one decided, and note disagreements.")] = False,
+    skip_malformed: Annotated[bool, typer.Option("--skip-malformed", help="Leave out lines that cannot be read, and count them.")] = False,
+) -> None:
+    """Grade completions against gold answers: outcomes, avg@k, pass@k, maj@k, strict and relaxed."""
+    from study.data import completions
+    from study.evaluate.graders import open_grader
+
+    _check_output(output, file, force)
+    columns = completions.fields(file, completion=completion_field, answer=answer_field, id=id_field, truncated=truncated_field)
+    console.say(_columns_line(columns))
+    skipped: list[str] = []
+    with open_grader(grader, workers=workers or _cores(), deadline_s=deadline, audit=audit) as judge:
+        graded = [each for chunk in _chunks(_progress(file, columns, skipped if skip_malformed else None)) for each in _grade(judge, chunk)]
+    if not graded:
+        raise PrerequisiteError(f"{file}: no line could be read", hint=skipped[0] if skipped else "")
+    _show(file, graded, judge.version, skipped)
+    if output is not None:
+        _write(output, graded, judge.version)
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _check_output(output: Path | None, source: Path, force: bool) -> None:
+    """Before any work is done."""
+    if output is None:
+        return
+    if output.suffix not in (".jsonl", ".csv"):
+        raise SpecError(f"{output}: outcomes are written as .jsonl or .csv", hint=f"--output {output.with_suffix('.jsonl')}")
+    if output.resolve() == source.resolve():
+        raise SpecError(f"{output} is the file that is graded", hint="--output another file")
+    if output.is_dir() or (output.exists() and not force):
+        raise SpecError(f"{output} exists", hint="replace it with --force, or --output another file")
+
+
+def _columns_line(columns: "Fields") -> str:
+    named = {"completion": columns.completion, "answer": columns.answer, "id": columns.id, "truncated": columns.truncated}
+    shown = [f"{name} {path!r}{' (guessed)' if name in columns.guessed else ''}" for name, path in named.items() if path]
+    absent = [f"no {name}" for name in ("id", "truncated") if named[name] is None]
+    return f"columns: {', '.join([*shown, *absent])}"
+
+
+def _progress(file: Path, columns: "Fields", skipped: list[str] | None) -> "Iterator[Row]":
+    """The rows, while a terminal shows how far it is. skipped: malformed lines are put there; None: the first one is raised."""
+    from study.data.completions import rows
+
+    started, total, number = time.monotonic(), max(file.stat().st_size, 1), 0
+    for row, read in rows(file, columns):
+        if isinstance(row, PrerequisiteError):
+            if skipped is None:
+                raise row
+            skipped.append(row.message)
+            continue
+        yield row
+        number += 1
+        spent = time.monotonic() - started
+        console.status(f"{number} rows, {read / total:.0%}, about {console.duration(spent * (total - read) / read)} left")
+
+
+def _chunks(rows: "Iterable[Row]") -> "Iterator[list[Row]]":
+    chunk: list[Row] = []
+    for row in rows:
+        chunk.append(row)
+        if sum(len(each.completions) for each in chunk) >= CHUNK:
+            yield chunk
+            chunk = []
+    if chunk:
+        yield chunk
+
+
+def _grade(judge: "Grader", chunk: "list[Row]") -> _Graded:
+    from dataclasses import replace
+
+    from study.evaluate.graders import Sample
+
+    samples = [Sample(text, row.answer, cut) for row in chunk for text, cut in zip(row.completions, row.truncated, strict=True)]
+    results = iter(judge.grade_many(samples))
+    without_texts = [(replace(row, completions=()), len(row.completions)) for row in chunk]  # gigabytes of completions need not stay
+    return [(row, number, next(results)) for row, size in without_texts for number in range(size)]
+
+
+def _problems(graded: _Graded) -> "dict[str, list[GradeResult]]":
+    """Samples by problem. Rows with the same id must want the same answer."""
+    found: dict[str, list[GradeResult]] = {}
+    wanted: dict[str, Row] = {}
+    for row, _, result in graded:
+        first = wanted.setdefault(row.id, row)
+        if first.answer != row.answer:
+            problem = f"lines {first.line} and {row.line} have the same id {row.id!r} and different gold answers"
+            raise PrerequisiteError(problem, hint="name the column that tells problems apart: --id-field NAME")
+        found.setdefault(row.id, []).append(result)
+    return found
+
+
+def _show(file: Path, graded: _Graded, version: str, skipped: list[str]) -> None:
+    from study.evaluate.scores import summarise
+
+    summary = summarise(_problems(graded))
+    console.say(f"{file}: {summary.problems} problems, k = {summary.k}, {summary.samples} completions, grader {version}")
+    if skipped:
+        console.warn(f"{len(skipped)} malformed lines left out, the first: {skipped[0]}")
+    console.say()
+    measures = [(measure.name, _percent(measure.strict), _percent(measure.relaxed)) for measure in summary.measures]
+    console.table(("measure", "strict", "relaxed"), measures)
+    console.say()
+    rows = [(str(outcome), strict, relaxed) for outcome, (strict, relaxed) in summary.counts.items()]
+    console.table(("outcome", "strict", "relaxed"), rows, right=(1, 2))
+    _explain(summary)
+
+
+def _explain(summary: "Summary") -> None:
+    from study.data.grading import Outcome
+
+    console.say()
+    console.say(f"decided by: {', '.join(f'{tier} {number}' for tier, number in sorted(summary.tiers.items())) or 'no comparison'}", "dim")
+    console.say("strict: the last \\boxed{...}; relaxed: also answers stated without a box, 50 for 50%; the other end of a band", "dim")
+    if summary.most > 1:
+        console.say("maj: tied answers share the point; completions without an answer cast no vote", "dim")
+    if summary.problems > 1:
+        console.say("[...]: 95% bootstrap over problems", "dim")
+    silent = summary.counts[Outcome.unparsed][0]
+    if 2 * silent > summary.samples:
+        console.warn(f"{silent} of {summary.samples} completions have no \\boxed{{...}}: what they state without one is in the relaxed column")
+    if summary.disagreements:
+        console.warn(f"{summary.disagreements} completions on which the tiers disagree: column disagreement of --output")
+
+
+def _percent(interval: Any) -> str:
+    limits = "" if interval.low is None else f"  [{100 * interval.low:.1f}, {100 * interval.high:.1f}]"
+    return f"{100 * interval.mean:.1f}%{limits}"
+
+
+def _write(output: Path, graded: _Graded, version: str) -> None:
+    import csv
+    import io
+    import json
+
+    from study.record.store import atomic_write
+
+    rows = [_line(row, number, result, version) for row, number, result in graded]
+    text = io.StringIO()
+    if output.suffix == ".csv":
+        writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    else:
+        text.writelines(json.dumps(row) + "\n" for row in rows)
+    atomic_write(output, text.getvalue().encode("utf-8", "backslashreplace"))
+    console.say(f"{len(rows)} outcomes in {output}")
+
+
+def _line(row: "Row", number: int, result: "GradeResult", version: str) -> dict[str, Any]:
+    from study.data.extraction import reference
+
+    return {
+        "id": row.id, "sample": number, "outcome": str(result.outcome), "relaxed": str(result.relaxed),
+        "tier": None if result.tier is None else str(result.tier), "extracted": result.extracted,
+        "extracted_relaxed": result.extracted_relaxed, "reference": reference(row.answer), "disagreement": result.disagreement, "grader": version,
+        "line": row.line,
+    }  # fmt: skip
