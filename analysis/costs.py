@@ -1,6 +1,6 @@
 """What more evidence would cost, from the costs that records hold."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from statistics import fmean
 
@@ -37,16 +37,19 @@ def _minutes(evidence: Evidence, pending: list[tuple[LabelledCell, int]]) -> flo
         return None
     new_bases = {seed for _, seed in pending} - evidence.bases
     shared = max(float(row["shared_minutes"]) for row in evidence.run_rows)
-    return sum(_own_minutes(evidence, cell) for cell, _ in pending) + len(new_bases) * shared
+    own = _own_minutes(evidence)
+    return sum(own(cell) for cell, _ in pending) + len(new_bases) * shared
 
 
-def _own_minutes(evidence: Evidence, cell: LabelledCell) -> float:
-    """The mean of this cell's recorded runs; for a cell without one, the mean minutes per step of the others times its steps."""
-    own = [float(row["own_minutes"]) for row in evidence.run_rows if row["cell"] == cell.cell_id]
-    if own:
-        return fmean(own)
-    by_id = {labelled.cell_id: labelled for labelled in evidence.all_cells}
-    return _steps(cell) * fmean(float(row["own_minutes"]) / _steps(by_id[row["cell"]]) for row in evidence.run_rows)
+def _own_minutes(evidence: Evidence) -> Callable[[LabelledCell], float]:
+    """The mean of a cell's recorded runs; for a cell without one, the mean minutes per step of the others times its steps."""
+    recorded: dict[str, list[float]] = {}
+    for row in evidence.run_rows:
+        recorded.setdefault(row["cell"], []).append(float(row["own_minutes"]))
+    means = {name: fmean(minutes) for name, minutes in recorded.items()}
+    steps = {labelled.cell_id: _steps(labelled) for labelled in evidence.all_cells}
+    per_step = fmean(float(row["own_minutes"]) / steps[row["cell"]] for row in evidence.run_rows)
+    return lambda cell: means.get(cell.cell_id, _steps(cell) * per_step)
 
 
 def _steps(cell: LabelledCell) -> int:

@@ -6,10 +6,11 @@ figure needs whole curves, but of the few arms that it names. So nothing that gr
 
 from array import array
 from collections.abc import Callable
+from operator import itemgetter
 from typing import NamedTuple
 
 from analysis.definitions import canonical_metric
-from study.record.schema import Record
+from study.record.schema import Measured, Record
 
 Series = dict[str, list[tuple[int, float]]]  # metric -> (step, value) in the order of steps, what was not measured left out
 _KEPT_RUNS = 64  # whole curves of so many runs stay: a page asks for an arm once for every panel
@@ -24,11 +25,33 @@ class Ends(NamedTuple):
 
 def series_of(record: Record) -> Series:
     """Every measured point of a record's history by the name of docs/metrics.md."""
+    steps = record.history.get("step", [])
     found: Series = {}
-    for column in record.history:
+    for column, values in record.history.items():
         if column != "step":
-            found.setdefault(canonical_metric(column), []).extend(zip(*record.series(column), strict=True))
-    return {metric: sorted(points, key=lambda point: point[0]) for metric, points in found.items()}
+            points = [(step, float(value)) for step, value in zip(steps, values, strict=True) if value is not None]
+            found.setdefault(canonical_metric(column), []).extend(points)  # pyright: ignore[reportArgumentType] - steps are whole numbers
+    for points in found.values():
+        points.sort(key=itemgetter(0))  # stable, and quick where they are in order
+    return found
+
+
+def ends_of(record: Record) -> dict[str, Ends]:
+    """The ends of every curve of a record. Most records have their steps in order and one column a metric: then no curve is built."""
+    steps = record.history.get("step", [])
+    columns = {canonical_metric(name): values for name, values in record.history.items() if name != "step"}
+    if len(columns) + 1 < len(record.history) or steps != sorted(set(steps)):  # pyright: ignore[reportArgumentType] - whole numbers
+        return {metric: Ends(_at_zero(points), points[-1][1] if points else None) for metric, points in series_of(record).items()}
+    zero = steps.index(0) if 0 in steps else None
+    return {metric: Ends(None if zero is None else _number(values[zero]), _last(values)) for metric, values in columns.items()}
+
+
+def _last(values: list[Measured]) -> float | None:
+    return next((float(value) for value in reversed(values) if value is not None), None)
+
+
+def _number(value: Measured) -> float | None:
+    return None if value is None else float(value)
 
 
 class Curves:
@@ -42,11 +65,11 @@ class Curves:
 
     def add(self, record: Record) -> None:
         """Hold the ends of this record's curves."""
-        series = series_of(record)
-        places = [self._places.setdefault(metric, len(self._places)) for metric in series]
+        found = ends_of(record)
+        places = [self._places.setdefault(metric, len(self._places)) for metric in found]
         values, measured = array("d", bytes(16 * (max(places, default=-1) + 1))), 0
-        for place, points in zip(places, series.values(), strict=True):
-            for slot, value in ((2 * place, _at_zero(points)), (2 * place + 1, points[-1][1] if points else None)):
+        for place, ends in zip(places, found.values(), strict=True):
+            for slot, value in enumerate(ends, 2 * place):
                 if value is not None:
                     values[slot], measured = value, measured | 1 << slot
         self._ends[record.run] = (measured, values)

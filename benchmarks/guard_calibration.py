@@ -2,10 +2,11 @@
 
     python -m benchmarks.guard_calibration RESULTS [RESULTS ...] [--grid math] [--scale lab] [--docs docs]
 
-RESULTS are folders of `study run`: artifacts/distill-*/guard.json holds the trace of a run, runs/*/record.json its final score (or that of a
-committed record of the same stage, records/*.json; a stage has one number, whoever runs it). Thresholds are chosen on base 0 alone and printed; what is evaluated on the other bases are the thresholds of `study/train/guard.py` as it stands, and
-where the two differ this says so. Writes guard_calibration.csv (one row a run), figures/guard_calibration.png and the numbers of guard.md,
-between its two marks. The definitions are in `study/train/calibration.py`.
+RESULTS are folders of `study run`: artifacts/distill-*/guard.json holds the trace of a run, runs/*/record.json its final score (or that of
+a committed record of the same stage, records/*.json: a stage has one number, whoever runs it). Thresholds are chosen on base 0 alone; what
+is evaluated on the other bases are those of `study/train/guard.py` as it stands, and where the two differ the page says so. Writes
+guard_calibration.csv (one row a run), figures/guard_calibration.png and the numbers of guard.md, between its two marks. The definitions
+are in `study/train/calibration.py`.
 """
 
 import argparse
@@ -71,7 +72,7 @@ def planned(grid: str, scale: str) -> dict[str, Planned]:
 
 
 def endings(folders: Sequence[Path]) -> dict[str, Ending]:
-    """Stage id of a distillation -> how its record says that it ended: the final score, and whether that is far below the best of its curve."""
+    """Stage id of a distillation -> how it ended by its record: the final score, and whether that is far below the best of its curve."""
     found: dict[str, Ending] = {}
     for record in (r for folder in folders for place in ("runs", "records") for r in iterate_records(folder / place)):
         score = next(iter(record.scores.values())).mean
@@ -102,8 +103,8 @@ def per_run(seen: Seen) -> str:
     lines = io.StringIO()
     writer = csv.writer(lines, lineterminator="\n")
     names = [*DETECTORS]
-    head = ["run", "base", "steps", "outcome", "accuracy_start", "accuracy_best", "accuracy_end", "score", "fell_from_start", "fell_from_best"]
-    writer.writerow([*head, "first_alarm", *names])
+    head = ["run", "base", "steps", "outcome", "accuracy_start", "accuracy_best", "accuracy_end", "score"]
+    writer.writerow([*head, "fell_from_start", "fell_from_best", "first_alarm", *names])
     for run, alarms in seen:
         accuracies = [f"{value:.4f}" for value in (run.means[0], max(run.means), run.means[-1], run.score)]
         steps = [run.fell_from_start, run.fell_from_best, first_alarm(alarms), *(alarms.get(name) for name in names)]
@@ -116,7 +117,7 @@ def numbers(seen: Seen, chosen: Thresholds) -> str:
     first, others = [s for s in seen if s[0].base == CHOSEN_ON], [s for s in seen if s[0].base != CHOSEN_ON]
     bases = " and ".join(str(base) for base in sorted({run.base for run, _ in others}))
     differing = {name: value for name, value in asdict(chosen).items() if value != getattr(Thresholds(), name)}
-    note = f"The rule would now choose other levels than those in force: {differing}." if differing else "The rule gives the levels in force."
+    note = f"The rule would now choose others than those in force: {differing}." if differing else "The rule gives the thresholds in force."
     parts = [
         counts(seen), note, f"**Bases {bases}**, on which nothing was chosen:", table(others),
         f"**Base {CHOSEN_ON}**, on which the thresholds were chosen (no evidence of their worth):", table(first),
@@ -140,7 +141,8 @@ def table(seen: Seen) -> str:
 
 def row(of: Worth) -> list[str]:
     limits = ", ".join(f"{name} {getattr(Thresholds(), name):g}" for name in SETTINGS.get(of.detector, ()))
-    return [of.detector, limits, str(of.false_alarms), *map(plain, (of.on_cut_short, of.on_dips, of.seen)), str(of.before), spread(of.leads)]
+    others = map(plain, (of.on_cut_short, of.on_dips, of.seen))
+    return [of.detector, limits, str(of.false_alarms), *others, str(of.before), spread(of.leads)]
 
 
 def rules(first: Seen, others: Seen) -> str:
@@ -168,8 +170,9 @@ def collapses(seen: Seen) -> str:
 def _collapse(run: Watched, alarms: Alarms) -> list[str]:
     at, falls = first_alarm(alarms), (run.fell_from_start, run.fell_from_best)
     leads = ["-" if at is None or fell is None else f"{fell - at:+d}" for fell in falls]
+    accuracies = (run.means[0], max(run.means), run.score)
     return [
-        run.cell, str(run.base), *(f"{a:.2f}" for a in (run.means[0], max(run.means), run.score)), *("-" if f is None else str(f) for f in falls),
+        run.cell, str(run.base), *(f"{value:.2f}" for value in accuracies), *("-" if fell is None else str(fell) for fell in falls),
         "none" if at is None else f"{at} ({first_names(alarms)})", *leads,
     ]  # fmt: skip
 

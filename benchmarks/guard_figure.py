@@ -1,5 +1,6 @@
 """The figure of the guard's calibration: when each detector fired in runs that fell, and how long before the fall."""
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
@@ -16,25 +17,27 @@ from study.train.guard import DETECTORS
 
 # Okabe-Ito colours, and a marker each, so that no two differ by colour alone.
 LOOKS: dict[str, tuple[str, str]] = {
-    "not_finite": ("#7F7F7F", "X"), "topk_drain": ("#D55E00", "o"), "entropy": ("#0072B2", "s"), "length": ("#E69F00", "^"),
-    "truncation": ("#CC79A7", "v"), "repetition": ("#56B4E9", "P"), "overlap": ("#009E73", "D"), "divergence": ("#000000", "*"),
+    "not_finite": ("#7F7F7F", "<"), "topk_drain": ("#D55E00", "o"), "entropy": ("#0072B2", "s"), "length": ("#E69F00", "^"),
+    "truncation": ("#CC79A7", "v"), "repetition": ("#56B4E9", "P"), "overlap": ("#009E73", "D"), "divergence": ("#000000", "X"),
     "zero_signal": ("#7F7F7F", "h"), ANY: ("#444444", "o"),
 }  # fmt: skip
 STEPS = (5, 10, 20, 50, 100, 200, 400)
-BANDS = (-50, -20, -10, -5, 0, 5, 10, 20, 50, 100, 200)
+LEADS = (-100, -20, -10, -5, 0, 5, 10, 20, 100)
+PLACES = (1.1, 1.27, 1.45)  # of the three columns of numbers, in widths of the panel
 Seen = Sequence[tuple[Watched, Alarms]]
 
 
 def draw(seen: Seen) -> Figure:
     """Left: a line for each run that fell, in steps. Right: a line for each detector, lead in steps, and its shares in words."""
-    fallen = [(run, alarms) for run, alarms in seen if run.outcome != "healthy"]
+    fallen = [(run, alarms) for run, alarms in seen if run.outcome in ("dipped", "collapsed")]
     fallen.sort(key=lambda pair: (pair[0].outcome == "dipped", pair[0].fell or 0))
     with style.styled():
         figure = Figure(figsize=(12.4, 1.9 + 0.23 * max(len(fallen), len(DETECTORS) + 4)), layout="constrained")
         left, right = figure.subplots(1, 2, gridspec_kw={"width_ratios": [1.0, 1.05]})
         _timelines(left, fallen)
         _leads(right, seen)
-        figure.suptitle("When the guard's detectors fire, and how long before accuracy falls", x=0.01, ha="left", fontsize=11, fontweight="bold")
+        title = "When the guard's detectors fire, and how long before accuracy falls"
+        figure.suptitle(title, x=0.01, ha="left", fontsize=11, fontweight="bold")
         figure.supxlabel(_note(seen), x=0.01, ha="left", fontsize=7.5, color="#444444")
     return figure
 
@@ -53,7 +56,17 @@ def _timelines(ax: Axes, fallen: Seen) -> None:
             ax.plot([run.fell] * 2, [height - 0.42, height + 0.42], color="#B00000", linewidth=2.4, zorder=2)
         for name, step in alarms.items():
             colour, marker = LOOKS[name]
-            ax.plot([step], [height], marker=marker, markersize=5.5, color=colour, markeredgecolor="white", markeredgewidth=0.5, zorder=3)
+            shift = 0.1 * (list(DETECTORS).index(name) - 4) / 1.2  # detectors that fire together stay visible
+            ax.plot(
+                [step],
+                [height + shift],
+                marker=marker,
+                markersize=5.5,
+                color=colour,
+                markeredgecolor="white",
+                markeredgewidth=0.5,
+                zorder=3,
+            )
     ax.set_yticks(range(len(fallen)), [f"{run.cell}, base {run.base}" for run, _ in fallen])
     collapsed = sum(run.outcome == "collapsed" for run, _ in fallen)
     if 0 < collapsed < len(fallen):
@@ -83,17 +96,18 @@ def _leads(ax: Axes, seen: Seen) -> None:
             ax.plot([lead], [height + offset], marker=marker, markersize=5, color=colour, markeredgecolor="white", markeredgewidth=0.4)
         if found.leads:
             ax.plot([median(found.leads)] * 2, [height - 0.38, height + 0.38], color=colour, linewidth=1.6)
-        words = (f"{found.false_alarms.k}/{found.false_alarms.n}", f"{found.on_dips.k}/{found.on_dips.n}", f"{found.before.k}/{found.before.n}")
-        for place, text in zip((1.09, 1.22, 1.36), words, strict=True):
-            ax.text(place, height, text, transform=ax.get_yaxis_transform(), va="center", ha="center", fontsize=8.5)
-    for place, text in zip((1.09, 1.22, 1.36), ("false alarms\n(healthy)", "alarms\non dips", "collapses\nbefore the fall"), strict=True):
+        shares = (found.false_alarms, found.on_dips, found.before)
+        for place, share in zip(PLACES, shares, strict=True):
+            ax.text(place, height, f"{share.k}/{share.n}", transform=ax.get_yaxis_transform(), va="center", ha="center", fontsize=8.5)
+    for place, text in zip(PLACES, ("false alarms\n(healthy)", "alarms\non dips", "collapses\nbefore the fall"), strict=True):
         ax.text(place, -0.75, text, transform=ax.get_yaxis_transform(), va="bottom", ha="center", fontsize=7.5, color="#444444")
     ax.axvline(0, color="#B00000", linewidth=1.6, zorder=1)
     ax.set_yticks(range(len(names)), names)
     ax.get_yticklabels()[-1].set_fontweight("bold")
     ax.set_ylim(len(names) - 0.4, -0.6)
     ax.set_xscale("symlog", linthresh=10)
-    ax.set_xticks(BANDS, [f"{band:+d}" if band else "0" for band in BANDS])
+    ax.set_xlim(-110, 250)
+    ax.set_xticks(LEADS, [f"{lead:+d}" if lead else "0" for lead in LEADS])
     ax.xaxis.set_minor_locator(NullLocator())
     ax.tick_params(axis="y", length=0)
     ax.set_xlabel("lead in steps: alarm before the fall (right) or after it (left)")
@@ -102,8 +116,9 @@ def _leads(ax: Axes, seen: Seen) -> None:
 
 def _note(seen: Seen) -> str:
     bases = ", ".join(str(base) for base in sorted({run.base for run, _ in seen}))
-    tally = [sum(run.outcome == outcome for run, _ in seen) for outcome in ("healthy", "dipped", "collapsed")]
+    n = Counter(run.outcome for run, _ in seen)
     return (
-        f"Lab scale, bases {bases} (thresholds were chosen on base 0): {tally[0]} healthy runs, {tally[1]} dips, {tally[2]} collapses. Bars on the right: medians.\n"
-        "A fall is the beginning of a confirmed one, from the start of the run or from its best, whichever is earlier. Definitions: docs/guard.md."
+        f"Lab scale, bases {bases} (thresholds were chosen on base 0): {n['healthy']} healthy runs, {n['cut short']} cut short, "
+        f"{n['dipped']} dips, {n['collapsed']} collapses. Upright bars on the right: medians.\n"
+        "A fall is where a confirmed one begins, from the start of the run or from its best, whichever is earlier. See docs/guard.md."
     )

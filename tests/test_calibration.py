@@ -168,7 +168,9 @@ def test_what_stop_would_have_done() -> None:
 ROOT = Path(__file__).parent.parent
 
 
-def test_the_command_writes_table_figure_and_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_writes_table_figure_and_page(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Made-up traces for two committed records: one run that stays, one that falls as its score says."""
     stages, traces = guard_calibration.planned("math", "lab"), {0: STEADY, 1: [0.6] * 20 + [0.0] * 40}
     for place in ("records", "docs"):

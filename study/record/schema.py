@@ -71,7 +71,7 @@ class Score(Sealed):
         for name, digits in (("correct", self.correct), ("truncated", self.truncated)):
             if len(digits) != self.num_problems:
                 raise ValueError(f"{name}: {len(digits)} counts for {self.num_problems} problems")
-            if any(int(digit, 36) > self.k for digit in digits):
+            if any(int(digit, 36) > self.k for digit in set(digits)):
                 raise ValueError(f"{name}: a count above k = {self.k}")
         return self
 

@@ -34,6 +34,7 @@ Report = Callable[[str, int, int, dict[str, float]], None]  # phase, done, total
 Build = Callable[[Model, int, Mapping[str, Path], Path, Report, Checkpoints], None]
 Evaluate = Callable[[Evaluation, Path, int, Path, Report], None]
 
+GENERATIONS = "generations.jsonl.gz"  # stays beside the record, so that a run can be graded again without generating
 LAB_PACKAGES = ("torch", "transformers", "trl", "datasets", "lm_eval")
 
 
@@ -117,6 +118,8 @@ def execute_run(run: RunPlan, results: Results, work: Work, report: Report) -> R
     try:
         evaluate(run.cell.evaluation, model_dir, run.seed, partial, report)
         evaluation = _read_json(partial / "evaluation.json")
+        if (partial / GENERATIONS).is_file():
+            (partial / GENERATIONS).replace(results.run(run.run_id) / GENERATIONS)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     record = _assemble(run, nodes, results, evaluation, clock)

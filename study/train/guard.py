@@ -144,9 +144,7 @@ DETECTORS: dict[str, Callable[[Seen], bool]] = {
 class Guard:
     """Collects one row a step. alarms: detector -> the step at which it fired first; stopped_at: where policy stop ended the run."""
 
-    def __init__(
-        self, policy: Policy = "observe", thresholds: Thresholds | None = None, detectors: Iterable[str] | None = None
-    ) -> None:
+    def __init__(self, policy: Policy = "observe", thresholds: Thresholds | None = None, detectors: Iterable[str] | None = None) -> None:
         self.policy: Policy = policy
         self.thresholds = thresholds or Thresholds()
         self.detectors = tuple(DETECTORS if detectors is None else detectors)
