@@ -4,7 +4,7 @@
 
 DATA_FOLDER holds math500.jsonl and gsm8k-model-solutions.jsonl. Two kinds of work:
     completions   model solutions of GSM8K: extraction and comparison of numbers
-    pairs         MATH-500 golds against rewritten equivalents, near misses and shuffled golds (benchmarks/grader_pairs.py); no two texts are the same
+    pairs         MATH-500 golds against rewritten equivalents, near misses and shuffled golds (benchmarks/grader_pairs.py); texts differ
     symbolic      those of the pairs that the exact and numeric tiers leave open
 Every measurement is a process of its own, warmed up on a few texts, and the variants take turns, so that a busy machine slows all of them.
 CPU seconds include those of the worker processes and are what is compared for one process; wall seconds are what two workers can win.
@@ -29,7 +29,11 @@ from study.evaluate.graders import Sample, open_grader
 
 VARIANTS = {"math-verify": 0, "ours, 1 worker": 1, "ours, 2 workers": 2}
 KINDS = ("completions", "pairs", "symbolic")
-WARM_UP = [Sample(r"\boxed{x + 1}", "1 + x"), Sample("The answer is 12.", "12"), Sample(r"\boxed{\frac{1}{\sqrt{2}}}", r"\frac{\sqrt{2}}{2}")]
+WARM_UP = [
+    Sample(r"\boxed{x + 1}", "1 + x"),
+    Sample("The answer is 12.", "12"),
+    Sample(r"\boxed{\frac{1}{\sqrt{2}}}", r"\frac{\sqrt{2}}{2}"),
+]
 
 
 def completions(folder: Path, number: int) -> list[Sample]:
@@ -93,11 +97,15 @@ def main() -> None:
     asked = parser.parse_args()
     if asked.measure:
         kind, workers = asked.measure[0], int(asked.measure[1])
-        work = completions(asked.folder, asked.completions) if kind == "completions" else answers(asked.folder, asked.pairs, symbolic=kind == "symbolic")
+        work = (
+            completions(asked.folder, asked.completions)
+            if kind == "completions"
+            else answers(asked.folder, asked.pairs, symbolic=kind == "symbolic")
+        )
         print(json.dumps({"n": len(work), **measure(work, workers)}))
         return
     print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} at the start; median of {asked.repeats} runs\n")
-    print("| work | variant | n | wall s | CPU s | a CPU second | times math-verify, CPU | times math-verify, wall |\n|---|---|---|---|---|---|---|---|")
+    print("| work | variant | n | wall s | CPU s | per CPU s | times math-verify, CPU | wall |\n" + "|---" * 8 + "|")
     for kind in KINDS:
         _report(kind, {name: [] for name in VARIANTS}, asked)
     print(f"\nload {os.getloadavg()[0]:.1f} at the end")
@@ -111,7 +119,9 @@ def _report(kind: str, runs: dict[str, list[dict[str, float]]], asked: argparse.
             runs[name].append(json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout))
     for name, results in runs.items():
         wall, core = _median(results, "wall_s"), _median(results, "cpu_s")
-        ratios = [statistics.median(a[key] / b[key] for a, b in zip(runs["math-verify"], results, strict=True)) for key in ("cpu_s", "wall_s")]
+        ratios = [
+            statistics.median(a[key] / b[key] for a, b in zip(runs["math-verify"], results, strict=True)) for key in ("cpu_s", "wall_s")
+        ]
         n = int(results[0]["n"])
         print(f"| {kind} | {name} | {n} | {wall:.2f} | {core:.2f} | {n / core:,.0f} | {ratios[0]:.1f} | {ratios[1]:.1f} |", flush=True)
 

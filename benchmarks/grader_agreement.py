@@ -3,9 +3,9 @@ r"""How the graders agree with labels and with math-verify, and every disagreeme
     python -m benchmarks.grader_agreement DATA_FOLDER [--page docs/graders.md] [--workers 2]
 
 DATA_FOLDER holds math500.jsonl, aime24.jsonl, aime25.jsonl, amc23.jsonl, gsm8k-test.jsonl and gsm8k-model-solutions.jsonl.
-Labels: pairs by how they were made (benchmarks/grader_pairs.py), completions by the label that came with them. math-verify is asked as its page
-shows it, with its own extraction and timeouts. A disagreement is a pair on which our strict outcome (relaxed, for completions without a box)
-and math-verify differ; the label says who is right, WHY says what is behind it. Both were read, kind by kind, before they were written here.
+Labels: pairs by how they were made (benchmarks/grader_pairs.py) or by hand (grader_cases.py), completions by the label that came with them.
+math-verify is asked as its page shows it, with its own extraction. A disagreement is a pair on which our strict outcome (relaxed, for
+completions without a box) and math-verify differ; the label says who is right, WHY what is behind it. All were read before that was written.
 """
 
 import argparse
@@ -16,15 +16,25 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from benchmarks.grader_cases import CASES
 from benchmarks.grader_pairs import FILES, RELAXED_WRAPPINGS, STRICT_WRAPPINGS, Pair, golds, pairs
 from study.data.extraction import boxed, reference
 from study.data.grading import Outcome
-from study.evaluate.graders import GradeResult, Grader, Sample, open_grader
+from study.evaluate.graders import Grader, GradeResult, Sample, open_grader
 
 MARK = "<!-- Everything below this line is written by benchmarks/grader_agreement.py -->"
-LISTED = 8  # of a kind; the rest is counted
+LISTED = 40  # of a kind; the rest is counted
+PATIENT_S = 60  # for math-verify, so that a busy machine does not make it wrong
 
-WHY: dict[str, str] = {}
+WHY: dict[str, str] = {
+    "sympy's own": "To math-verify `6i` is six times a variable and `6 i` a complex number: whether the gold has the space decides.",
+    "expanded": "The same.",
+    "factored": "The same.",
+    "other base": "math-verify drops the subscript, so every base is equal.",
+    "last digit": "math-verify rounds both to six places after the point: too few for a small number.",
+    "other bracket": "math-verify compares sets of numbers; as written, an interval that is closed at infinity is not the answer.",
+    "equation with both sides doubled": "An equation that is still to be solved; neither solves it.",
+}
 
 
 class Case(NamedTuple):
@@ -40,7 +50,8 @@ class Case(NamedTuple):
 def stock(completion: str, answer: str) -> bool:
     from math_verify import parse, verify
 
-    return bool(verify(parse(f"${answer}$"), parse(completion)))
+    gold, found = parse(f"${answer}$", parsing_timeout=PATIENT_S), parse(completion, parsing_timeout=PATIENT_S)
+    return bool(verify(gold, found, timeout_seconds=PATIENT_S))
 
 
 def itself(folder: Path, grader: Grader) -> list[str]:
@@ -60,12 +71,13 @@ def _wrapped(grader: Grader, references: Sequence[str], wrapping: str) -> list[G
 
 
 def made_pairs(folder: Path, grader: Grader) -> list[Case]:
-    cases = []
-    for name in FILES:
-        made = pairs(golds(folder, name))
+    cases: list[Case] = []
+    by_hand = [Pair("written by hand", "written by hand", answer, gold, equal) for answer, gold, equal in CASES]
+    for name, made in [*((name, pairs(golds(folder, name))) for name in FILES), ("benchmarks/grader_cases.py", by_hand)]:
         results = grader.grade_many([Sample(f"$\\boxed{{{pair.answer}}}$", pair.gold) for pair in made])
         for pair, result in zip(made, results, strict=True):
-            cases.append(Case(name, pair, result, result.outcome is Outcome.correct, stock(f"$\\boxed{{{pair.answer}}}$", pair.gold)))
+            said = stock(f"$\\boxed{{{pair.answer}}}$", pair.gold)
+            cases.append(Case(name, pair, result, result.outcome is Outcome.correct, said))
     return cases
 
 
@@ -88,7 +100,9 @@ def _end(text: str) -> str:
 
 
 def table(cases: Sequence[Case]) -> list[str]:
-    lines = ["| source | pairs | n | ours right | math-verify right | disagreements | ours right in them | correct relaxedly alone | timed out |"]
+    lines = [
+        "| source | pairs | n | ours right | math-verify right | disagreements | ours right in them | correct relaxedly alone | timed out |"
+    ]
     lines.append("|---" * 9 + "|")
     for source, group in dict.fromkeys((case.source, case.pair.group) for case in cases):
         some = [case for case in cases if (case.source, case.pair.group) == (source, group)]
@@ -114,17 +128,23 @@ def disagreements(cases: Iterable[Case]) -> list[str]:
         chosen = {kind: some for (kind, right), some in groups.items() if right == who}
         lines += ["", f"### {who.capitalize()} right: {sum(map(len, chosen.values()))}", ""]
         for kind, some in sorted(chosen.items(), key=lambda item: -len(item[1])):
-            lines += _listed(kind, who, some)
+            lines += _listed(kind, some)
     return lines
 
 
-def _listed(kind: str, who: str, cases: Sequence[Case]) -> list[str]:
+def _listed(kind: str, cases: Sequence[Case]) -> list[str]:
     sources = ", ".join(f"{source} {n}" for source, n in Counter(case.source for case in cases).items())
-    equal = "equal" if cases[0].pair.equal else "different"
-    why = WHY.get(f"{kind}/{who}", "")
-    shown = [f"`{case.pair.answer}` for `{case.pair.gold}`" for case in cases[:LISTED]]
+    equal = " or ".join(sorted({"equal" if case.pair.equal else "different" for case in cases}))
+    why = WHY.get(kind, "")
+    shown = [f"`{case.pair.answer}` for `{case.pair.gold}` ({_truth(case)})" for case in cases[:LISTED]]
     more = [f"and {len(cases) - LISTED} more"] if len(cases) > LISTED else []
     return [f"- **{kind}** ({cases[0].pair.group}, {equal}; {sources}). {why}", f"  {'; '.join([*shown, *more])}"]
+
+
+def _truth(case: Case) -> str:
+    if case.ours_correct == case.stock:
+        return "both wrong: equal" if case.pair.equal else "both wrong: different"
+    return "equal" if case.pair.equal else "different"
 
 
 def main() -> None:

@@ -1,7 +1,7 @@
 r"""Pairs (answer, reference) whose label is known by how they were made: golds against themselves, rewritten, nearly missed, and shuffled.
 
     itself      the gold answer in a box, in the wrappings in which models write it
-    equivalent  the same value in another spelling: 3/4 for \frac{3}{4}, reversed lists, a common factor, sympy's expansion and factorisation
+    equivalent  the same value in another spelling: 3/4 for \frac{3}{4}, reversed lists, a common factor, sympy's expansion and factors
     near miss   one unit more, the sign, the inverse, another bracket, another order of a tuple, another base, another word
     shuffled    the gold of the next problem; equal only by chance
 Nothing here asks a grader.
@@ -17,7 +17,13 @@ from study.data.extraction import reference
 from study.data.latex import closing, plain, split
 from study.data.quantities import quantity, split_unit
 
-FILES = {"MATH-500": "math500.jsonl", "AIME24": "aime24.jsonl", "AIME25": "aime25.jsonl", "AMC23": "amc23.jsonl", "GSM8K": "gsm8k-test.jsonl"}
+FILES = {
+    "MATH-500": "math500.jsonl",
+    "AIME24": "aime24.jsonl",
+    "AIME25": "aime25.jsonl",
+    "AMC23": "amc23.jsonl",
+    "GSM8K": "gsm8k-test.jsonl",
+}
 STRICT_WRAPPINGS = {
     "box": r"\boxed{%s}",
     "prose": "First we add, which gives \\boxed{12}. Wait.\nThus the final answer is $\\boxed{%s}$. I hope it is right.",
@@ -49,7 +55,11 @@ def pairs(references: list[str]) -> list[Pair]:
         made += [Pair("equivalent", kind, text, gold, True) for kind, text in equivalents(gold)]
         made += [Pair("near miss", kind, text, gold, False) for kind, text in near_misses(gold)]
     shifted = [*references[1:], references[0]]
-    made += [Pair("shuffled", "shuffled", other, gold, False) for gold, other in zip(references, shifted, strict=True) if _bare(other) != _bare(gold)]
+    made += [
+        Pair("shuffled", "shuffled", other, gold, False)
+        for gold, other in zip(references, shifted, strict=True)
+        if _bare(other) != _bare(gold)
+    ]
     return [pair for pair in dict.fromkeys(made) if pair.answer != pair.gold]
 
 
@@ -111,7 +121,12 @@ def near_misses(gold: str) -> Iterator[tuple[str, str]]:
 
 
 def _integers(value: int, unit: str | None) -> Iterator[tuple[str, str]]:
-    yield from (("decimal", f"{value}.0"), ("named", f"x = {value}"), ("fraction", rf"\frac{{{2 * value}}}{{2}}"), ("sum", f"{value - 1} + 1"))
+    yield from (
+        ("decimal", f"{value}.0"),
+        ("named", f"x = {value}"),
+        ("fraction", rf"\frac{{{2 * value}}}{{2}}"),
+        ("sum", f"{value - 1} + 1"),
+    )
     yield from [("thousands", f"{value:,}")] if abs(value) > 999 else []
     yield from [("with a unit", rf"{value}\text{{ apples}}"), ("with a bare unit", f"{value} cm")] if unit is None else []
 
@@ -176,11 +191,11 @@ def _doubled(text: str) -> str:
 _Change = Callable[[Any], dict[str, Any]]
 
 
-def _SAME(value: Any) -> dict[str, Any]:  # noqa: N802
+def _SAME(value: Any) -> dict[str, Any]:
     return {"sympy's own": value, "expanded": value.expand(), "factored": value.factor()}
 
 
-def _DIFFERENT(value: Any) -> dict[str, Any]:  # noqa: N802
+def _DIFFERENT(value: Any) -> dict[str, Any]:
     return {"+ 1": value + 1, "other sign": -value, "doubled": 2 * value}
 
 

@@ -122,7 +122,7 @@ def numbers(seen: Seen, chosen: Thresholds) -> str:
         counts(seen), note, f"**Bases {bases}**, on which nothing was chosen:", table(others),
         f"**Base {CHOSEN_ON}**, on which the thresholds were chosen (no evidence of their worth):", table(first),
         "**Collapses, and what came first.** Steps; lead = fall - first alarm, against either fall.", collapses(seen),
-        f"**Another rule**, silent on the healthy runs of base {CHOSEN_ON} alone and not on its dips, evaluated on bases {bases}:",
+        f"**Other rules**, chosen on base {CHOSEN_ON} too, any detector on bases {bases}:",
         rules(first, others),
         f"**What `stop` would have done** on bases {bases}, at the first alarm of any detector:", costs(stopped(others)),
     ]  # fmt: skip
@@ -146,11 +146,11 @@ def row(of: Worth) -> list[str]:
 
 
 def rules(first: Seen, others: Seen) -> str:
-    """The first alarm of any detector under the thresholds in force and under those of the more sensitive rule."""
-    eager = choose((run for run, _ in first), ("healthy",))
-    pairs = {"in force": others, "healthy runs alone": [(run, replay(run.trace, eager)) for run, _ in others]}
-    rows = [[name, *row(worth(ANY, seen))[2:]] for name, seen in pairs.items()]
-    return markdown(["thresholds", *HEAD[2:]], rows)
+    """The first alarm of any detector under the thresholds in force and under those of two more sensitive rules."""
+    base = [run for run, _ in first]
+    eager = {"healthy runs and dips, no level of margin": choose(base, margin=0), "healthy runs alone": choose(base, ("healthy",))}
+    pairs = {"in force": others} | {name: [(run, replay(run.trace, limits)) for run, _ in others] for name, limits in eager.items()}
+    return markdown(["silent on base 0 for", *HEAD[2:]], [[name, *row(worth(ANY, seen))[2:]] for name, seen in pairs.items()])
 
 
 def plain(share: Share) -> str:

@@ -13,26 +13,36 @@ from study.data.latex import MAX_LENGTH, closing, plain, split
 from study.data.quantities import quantity
 
 SAME = [
-    (r"\dfrac{14}{3}", r"\frac{14}{3}"), ("14/3", r"\frac{14}{3}"), (r"\frac 59", "5/9"), (r"\frac9{19}", "9/19"), (r"\frac{28}{6}", "14/3"),
+    (r"\dfrac{14}{3}", r"\frac{14}{3}"), ("14/3", r"\frac{14}{3}"), (r"\frac 59", "5/9"), (r"\frac9{19}", "9/19"),
+    (r"\frac{28}{6}", "14/3"),
     ("1,234", "1234"), (r"11,\! 111,\! 100", "11111100"), (r"10\,080", "10080"), ("142", "142.0"), ("5.", "5"), ("007", "7"), ("-0", "0"),
     (r"\$18.90", "18.90"), (r"18.9\text{ dollars}", r"\$18.90"), (r"50\%", "0.5"), (r"50\%", "1/2"), ("50 percent", r"50\%"),
-    (r"137\frac{1}{2}", "137.5"), ("2 1/2", "5/2"), (r"1.5\times 10^{3}", "1500"), ("3e-2", "0.03"), ("3 million", "3000000"), ("0.333333", "1/3"),
-    (r"90^{\circ}", "90"), (r"\frac{270}{7}\text{ degrees}", r"\frac{270}7"), (r"15\text{ square cm}", r"15\mbox{ cm}^2"), ("7 apples", "7"),
+    (r"137\frac{1}{2}", "137.5"), ("2 1/2", "5/2"), (r"1.5\times 10^{3}", "1500"), ("3e-2", "0.03"), ("3 million", "3000000"),
+    ("0.333333", "1/3"),
+    (r"90^{\circ}", "90"), (r"\frac{270}{7}\text{ degrees}", r"\frac{270}7"), (r"15\text{ square cm}", r"15\mbox{ cm}^2"),
+    ("7 apples", "7"),
     (r"864\text{ in}^2", r"864 \mbox{ inches}^2"), (r"5.4", r"5.4 \text{ cents}"), ("5 m", r"5\text{ meters}"),
-    (r"4210_{5}", "4210_5"), (r"\textbf{Evelyn}", r"\text{Evelyn}"), ("evelyn", r"\text{Evelyn}"), ("C", r"\text{(C)}"), ("(c)", r"\text{(C)}"),
+    (r"4210_{5}", "4210_5"), (r"\textbf{Evelyn}", r"\text{Evelyn}"), ("evelyn", r"\text{Evelyn}"), ("C", r"\text{(C)}"),
+    ("(c)", r"\text{(C)}"),
     (r"\left( 3, \frac{4}{8} \right)", "(3,1/2)"), ("-2,1", "1,-2"), ("3 and 5", "5, 3"), (r"3 \text{ or } 5", "3,5"), ("(1,-2)", "1,-2"),
     (r"\{3, 1, 2\}", r"\{1,2,3\}"), (r"\{5\}", "5"), (r"1 - \sqrt{19}, 1 + \sqrt{19}", r"1 \pm \sqrt{19}"), (r"\pm 3", "3, -3"),
-    (r"(9,36) \cup (0,9)", r"(0,9) \cup (9,36)"), (r"x \in [-2,7]", "[-2, 7]"), (r"-2 \le x \leq 7", r"x \in [-2,7]"), (r"x > 5", r"(5,\infty)"),
+    (r"(9,36) \cup (0,9)", r"(0,9) \cup (9,36)"), (r"x \in [-2,7]", "[-2, 7]"), (r"-2 \le x \leq 7", r"x \in [-2,7]"),
+    (r"x > 5", r"(5,\infty)"),
     (r"\begin{bmatrix} 0.2 \\ -3.6 \end{bmatrix}", r"\begin{pmatrix} 1/5 \\ -18/5 \end{pmatrix}"),
     ("x = 5", "5"), ("5", "x=5"), ("y = 2x + 3", "2x+3"), (r"f(x) = x^2", "x^2"), (r"\sqrt3", r"\sqrt{3}"), ("−3", "-3"), ("3π", r"3\pi"),
     ("\u200e7\u200f", "7"), (r"\mathrm{even}", r"\text{even}"), ("{7}", "7"), (r"\(7\)", "$7$"), ("100, 200", "100,200"),
+    ("(x,y)=(1,2)", "(1,2)"), (r"\approx 3.14", "3.14"), (r"\mathbf{C}", "C"), (r"\text{12}", "12"), ("12", r"\text{12}"),
+    (r"\mathbb{R}", r"(-\infty,\infty)"), ("2 < x", r"(2,\infty)"), (r"0.1\overline{6}", "1/6"), (r"\langle 2,-1\rangle", "(2,-1)"),
 ]  # fmt: skip
 
 DIFFERENT = [
     ("1 2", "12"), ("12,34", "1234"), (r"50\%", "50"), ("0.33", "1/3"), ("114200.33", "114200"), (r"114200\frac{1}{3}", "114200"),
-    (".0000671", ".0000672"), ("3.0000001", "3"), ("52_9", "52_8"), ("42", "52_8"), ("5 m", "5 cm"), (r"5\text{ cm}^2", r"5\text{ cm}"), ("-5", "5"),
-    (r"6 \text{ pm}", r"6 \text{ am}"), (r"\frac{3}{14}", r"\frac{14}{3}"), ("seat", "east"), (r"\text{odd}", r"\text{even}"), ("D", r"\text{(C)}"),
-    (r"\text{two}", "3"), ("(-2,1)", "(1,-2)"), ("(3,4)", "(3,4]"), ("[3,4]", "(3,4]"), ("1,-2,3", "1,-2"), ("1", "1,-2"), (r"\{1,2\}", r"\{1,3\}"),
+    (".0000671", ".0000672"), ("3.0000001", "3"), ("52_9", "52_8"), ("42", "52_8"), ("5 m", "5 cm"), (r"5\text{ cm}^2", r"5\text{ cm}"),
+    ("-5", "5"),
+    (r"6 \text{ pm}", r"6 \text{ am}"), (r"\frac{3}{14}", r"\frac{14}{3}"), ("seat", "east"), (r"\text{odd}", r"\text{even}"),
+    ("D", r"\text{(C)}"),
+    (r"\text{two}", "3"), ("(-2,1)", "(1,-2)"), ("(3,4)", "(3,4]"), ("[3,4]", "(3,4]"), ("1,-2,3", "1,-2"), ("1", "1,-2"),
+    (r"\{1,2\}", r"\{1,3\}"),
     (r"\begin{pmatrix} 1 & 2 \end{pmatrix}", r"\begin{pmatrix} 1 \\ 2 \end{pmatrix}"), (r"(0,9) \cup (9,36)", r"(0,9) \cup (9,35)"),
     ("7\x00", "7"), ("\u0667", "7"), ("", "7"), ("5", "x+1, 5"), (r"\begin{vmatrix}1\end{vmatrix}", r"\begin{pmatrix}1\end{pmatrix}"),
 ]  # fmt: skip
@@ -51,7 +61,8 @@ def test_another_answer(answer: str, gold: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("answer", "gold"), [(r"50\%", "50"), ("52", "52_8"), ("5 oranges", r"5\text{ apples}"), (r"\text{(C) } 12", r"\text{(C)}"), (r"(C) 12", "12")]
+    ("answer", "gold"),
+    [(r"50\%", "50"), ("52", "52_8"), ("5 oranges", r"5\text{ apples}"), (r"\text{(C) } 12", r"\text{(C)}"), (r"(C) 12", "12")],
 )
 def test_what_only_the_relaxed_rules_accept(answer: str, gold: str) -> None:
     assert not compare(answer, gold).equal
@@ -80,7 +91,8 @@ def test_votes_are_names_that_spellings_share() -> None:
 @pytest.mark.parametrize(
     ("text", "found"),
     [
-        (r"\boxed{3} no: \boxed{ \frac{1}{2} }", r"\frac{1}{2}"), ("\\boxed {\n7}", "7"), (r"\boxed{\{1,2\}}", r"\{1,2\}"), (r"\boxed{7", None),
+        (r"\boxed{3} no: \boxed{ \frac{1}{2} }", r"\frac{1}{2}"), ("\\boxed {\n7}", "7"), (r"\boxed{\{1,2\}}", r"\{1,2\}"),
+        (r"\boxed{7", None),
         (r"\boxed{}", None), (r"\boxed{7} then \boxed{7", None), ("7", None), (r"\boxed 7", None), (r"\fbox{7}", None),
     ],
 )  # fmt: skip
@@ -96,9 +108,12 @@ def test_several_boxes_in_order() -> None:
 @pytest.mark.parametrize(
     ("text", "found"),
     [
-        ("The final answer is 5.", "5"), ("**Answer:** 3,000", "3,000"), ("x\nA: 12\n", "12"), ("#### -1,000", "-1,000"), ("final answer: **42**", "42"),
-        ("we get 3 and then 4.5 apples", "4.5"), ("so it costs $1,234.50.", "$1,234.50"), ("The answer is 5 because 3+2=5", "5"), ("3-5=2", "2"),
-        ("a rise of 50%", "50%"), ("we find $x+1$", "x+1"), ("from $x$ we get 12", "12"), ("the answer is -3/4", "-3/4"), ("Answer: 7\nAnswer: 8", "8"),
+        ("The final answer is 5.", "5"), ("**Answer:** 3,000", "3,000"), ("x\nA: 12\n", "12"), ("#### -1,000", "-1,000"),
+        ("final answer: **42**", "42"),
+        ("we get 3 and then 4.5 apples", "4.5"), ("so it costs $1,234.50.", "$1,234.50"), ("The answer is 5 because 3+2=5", "5"),
+        ("3-5=2", "2"),
+        ("a rise of 50%", "50%"), ("we find $x+1$", "x+1"), ("from $x$ we get 12", "12"), ("the answer is -3/4", "-3/4"),
+        ("Answer: 7\nAnswer: 8", "8"),
     ],
 )  # fmt: skip
 def test_a_stated_answer(text: str, found: str) -> None:
@@ -133,7 +148,8 @@ def test_what_is_no_number() -> None:
         assert quantity(text) is None, text
 
 
-NASTY = ["{", "}", "\\", "\\text{", "\\frac", "(", ")", "[", "\\{", "\\}", ",", "=", "<", "\\le", "\\pm", "\\cup", "\\begin{pmatrix}", "&", "\\\\", "_", "^", "\x00",
+NASTY = ["{", "}", "\\", "\\text{", "\\frac", "(", ")", "[", "\\{", "\\}", ",", "=", "<", "\\le", "\\pm", "\\cup", "\\begin{pmatrix}",
+"&", "\\\\", "_", "^", "\x00",
          "\ud800", "\u202e", "$", "9", "-", ".", "/", "%", "and", "x", " ", "\\boxed{", "__import__('os')"]  # fmt: skip
 
 
@@ -154,7 +170,11 @@ def test_any_text_is_equal_to_itself_and_has_a_plain_form_that_stays(text: str) 
 
 @given(st.fractions(max_denominator=999).filter(lambda f: abs(f) < 10**6))
 def test_a_number_is_the_same_in_every_spelling_and_not_its_neighbour(value) -> None:
-    spellings = [str(value), rf"\dfrac{{{value.numerator}}}{{{value.denominator}}}", rf"{value.numerator} / {value.denominator}\text{{ cm}}"]
+    spellings = [
+        str(value),
+        rf"\dfrac{{{value.numerator}}}{{{value.denominator}}}",
+        rf"{value.numerator} / {value.denominator}\text{{ cm}}",
+    ]
     for spelling in spellings:
         assert compare(spelling, str(value)).equal
         assert compare(spelling, str(value + 1)).equal is False

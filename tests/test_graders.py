@@ -1,4 +1,4 @@
-"""The graders as rewards and evaluations use them: tiers, outcomes, the band; and that hostile text ends in an outcome within its limits."""
+"""The graders as rewards and evaluations use them: tiers, outcomes, the band; hostile text ends in an outcome within its limits."""
 
 import json
 import os
@@ -33,8 +33,11 @@ def grader():
     ("answer", "gold"),
     [
         ("-q + p", "p - q"), ("10^2", "100"), ("5!", "120"), (r"\sqrt{117}", r"3\sqrt{13}"), (r"\frac{1}{\sqrt{2}}", r"\frac{\sqrt{2}}{2}"),
-        (r"(b+2)(a+5)", "ab + 2b*0 + 2a + 5b + 10"), ("-5i + 6", "6-5i"), (r"(3, \pi/2)", r"\left( 3, \frac{\pi}{2} \right)"), ("x+x", "y = 2x"),
-        (r"\{\sqrt{4}, 1\}", r"\{1, 2\}"), (r"\begin{pmatrix} 1+1 \\ 3 \end{pmatrix}", r"\begin{bmatrix} 2 \\ 3 \end{bmatrix}"), ("1.414214", r"\sqrt{2}"),
+        (r"(b+2)(a+5)", "ab + 2b*0 + 2a + 5b + 10"), ("-5i + 6", "6-5i"), (r"(3, \pi/2)", r"\left( 3, \frac{\pi}{2} \right)"),
+        ("x+x", "y = 2x"),
+        (r"\{\sqrt{4}, 1\}", r"\{1, 2\}"), (r"\begin{pmatrix} 1+1 \\ 3 \end{pmatrix}", r"\begin{bmatrix} 2 \\ 3 \end{bmatrix}"),
+        ("1.414214", r"\sqrt{2}"),
+        ("x + 0", "x"), ("x", r"\frac{2x}{2}"),
     ],
 )  # fmt: skip
 def test_equal_formulas(grader: Grader, answer: str, gold: str) -> None:
@@ -44,7 +47,8 @@ def test_equal_formulas(grader: Grader, answer: str, gold: str) -> None:
 
 @pytest.mark.parametrize(
     ("answer", "gold"),
-    [("p + q", "p - q"), ("10^3", "100"), ("2t", "2h"), ("2n", "2k"), (r"(3, \pi/3)", r"(3, \frac{\pi}{2})"), ("y = 5", "x = 5"), ("1.41", r"\sqrt{2}"),
+    [("p + q", "p - q"), ("10^3", "100"), ("2t", "2h"), ("2n", "2k"), (r"(3, \pi/3)", r"(3, \frac{\pi}{2})"), ("y = 5", "x = 5"),
+    ("1.41", r"\sqrt{2}"),
      ("nan", "7"), (r"\frac{1}{0}", "7"), ("import os", "x+1"), ("x_1", "x_2")],
 )  # fmt: skip
 def test_formulas_that_differ(grader: Grader, answer: str, gold: str) -> None:
@@ -140,7 +144,7 @@ def test_towers_of_exponents_time_out_and_the_others_are_graded() -> None:
         assert grader.grade(r"\boxed{a+b}", "b+a").outcome is Outcome.correct  # by a new worker
 
 
-def test_the_pool_kills_a_worker_that_only_waits() -> None:
+def test_a_worker_that_only_waits_is_killed_and_one_that_died_replaced() -> None:
     with SymbolicPool(deadline_s=0.2) as pool:
         assert pool.equal([("x", "x+0")]) == [True]
         (worker,) = pool._workers
@@ -148,18 +152,13 @@ def test_the_pool_kills_a_worker_that_only_waits() -> None:
         assert pool.equal([("a+b", "b+a")]) == [None]
         assert worker.process.poll() is not None
         assert pool.equal([("b+c", "c+b")]) == [True]
+        os.kill(pool._workers[0].process.pid, signal.SIGKILL)  # one that dies by itself is replaced as well
+        assert pool.equal([("a+d", "d+a"), ("a+c", "c+a")])[1] is True
 
 
 def test_a_worker_without_memory_gives_no_verdict_or_a_wrong_one_but_does_not_grow() -> None:
-    with SymbolicPool(deadline_s=5, memory_bytes=600 * 2**20) as pool:
+    with SymbolicPool(deadline_s=2, memory_bytes=600 * 2**20) as pool:
         assert pool.equal([("10^{9} + 10^{10^{9}}", "7"), ("a+b", "b+a")])[1] is True
-
-
-def test_a_worker_that_dies_is_replaced() -> None:
-    with SymbolicPool() as pool:
-        assert pool.equal([("x", "x+0")]) == [True]
-        os.kill(pool._workers[0].process.pid, signal.SIGKILL)
-        assert pool.equal([("a+b", "b+a"), ("a+c", "c+a")])[1] is True
 
 
 def test_a_pool_works_in_threads_and_after_pickling() -> None:
@@ -200,7 +199,8 @@ def _alive(pid: int) -> bool:
 def test_the_worker_can_write_no_file_and_start_no_process(tmp_path: Path) -> None:
     script = Path(__file__).resolve().parents[1] / "study" / "evaluate" / "symbolic_worker.py"
     code = f"import runpy, os; w = runpy.run_path({str(script)!r}); w['_confine'](4 * 2**30)\n"
-    code += "for act in (lambda: os.system('true'), lambda: open('made', 'w'), lambda: os.remove('kept'), lambda: __import__('subprocess').run(['true'])):\n"
+    code += "from subprocess import run\n"
+    code += "for act in (lambda: os.system('true'), lambda: open('made', 'w'), lambda: os.remove('kept'), lambda: run(['true'])):\n"
     code += "    try:\n        act()\n        print('done')\n    except PermissionError:\n        print('refused')\n"
     (tmp_path / "kept").write_text("kept")
     result = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
@@ -210,7 +210,9 @@ def test_the_worker_can_write_no_file_and_start_no_process(tmp_path: Path) -> No
 
 def test_an_audit_notes_where_the_tiers_differ() -> None:
     with open_grader(audit=True) as grader:
-        results = grader.grade_many([Sample(r"\boxed{0.5}", r"\frac{1}{2}"), Sample(r"\boxed{.0000671}", ".0000672"), Sample(r"\boxed{a+b}", "b+a")])
+        results = grader.grade_many(
+            [Sample(r"\boxed{0.5}", r"\frac{1}{2}"), Sample(r"\boxed{.0000671}", ".0000672"), Sample(r"\boxed{a+b}", "b+a")]
+        )
     assert [result.disagreement for result in results] == ["", "numeric: different, symbolic: equal", ""]
     assert [result.outcome for result in results] == [Outcome.correct, Outcome.wrong, Outcome.correct]
 
@@ -218,7 +220,11 @@ def test_an_audit_notes_where_the_tiers_differ() -> None:
 def test_the_lab_grader_behind_the_same_interface() -> None:
     with open_grader(GRADER) as lab:
         assert lab.version == "boxed-1"
-        for completion, outcome, relaxed in [(r"\boxed{ 7 }", "correct", "correct"), (r"\boxed{7 apples}", "wrong", "correct"), ("7", "unparsed", "correct")]:
+        for completion, outcome, relaxed in [
+            (r"\boxed{ 7 }", "correct", "correct"),
+            (r"\boxed{7 apples}", "wrong", "correct"),
+            ("7", "unparsed", "correct"),
+        ]:
             result = lab.grade(completion, "7")
             assert (result.outcome, result.relaxed) == (outcome, relaxed)
 

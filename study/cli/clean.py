@@ -32,7 +32,7 @@ def clean(
     from study.spec.profile import load_profile
     from study.spec.yaml import names
 
-    folder, scales = Results.of(results, load_profile(profile)), scale or names("scales")
+    folder, scales = Results.from_afar(results, load_profile(profile)), scale or names("scales")
     left_out: list[StudyError] = []
     named = [load_grid(page, one) for page in grid or [] for one in scale or ["lab"]]
     found = waste(folder, references(folder, [*named, *known_grids(scales, left_out)], sealed=not runs), runs=runs)

@@ -22,6 +22,6 @@ def export(
     from study.runner.export import find
     from study.spec.profile import load_profile
 
-    source = find(run, Results.of(results, load_profile(profile)), step)
+    source = find(run, Results.from_afar(results, load_profile(profile)), step)
     write(source, folder)
     console.say(f"{source.stage}{'' if step is None else f' at step {step}'} -> {folder} (digest {weights_digest(folder)})")

@@ -23,7 +23,9 @@ _Graded = list[tuple["Row", int, "GradeResult"]]
 
 def grade(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="JSON Lines: completions and gold answers, from whatever framework.")],
-    completion_field: Annotated[str | None, typer.Option(help="Name or dotted path; a text or a list of samples. Guessed if not given.")] = None,
+    completion_field: Annotated[
+        str | None, typer.Option(help="Name or dotted path; a text or a list of samples. Guessed if not given.")
+    ] = None,
     answer_field: Annotated[str | None, typer.Option(help="Name or dotted path of the gold answer. Guessed if not given.")] = None,
     id_field: Annotated[str | None, typer.Option(help="Rows with the same id are samples of one problem. Guessed if not given.")] = None,
     truncated_field: Annotated[str | None, typer.Option(help='true, or a finish reason such as "length". Guessed if not given.')] = None,
@@ -32,7 +34,9 @@ def grade(
     workers: Annotated[int | None, typer.Option(min=1, help="Processes for symbolic comparisons; one per core by default.")] = None,
     deadline: Annotated[float, typer.Option(min=1, help="Processor seconds for one symbolic comparison.")] = 5.0,
     grader: Annotated[str, typer.Option(help="math-1, or boxed-1: the lab's.")] = "math-1",
-    audit: Annotated[bool, typer.Option("--audit", help="Ask the symbolic tier too where a cheaper one decided, and note disagreements.")] = False,
+    audit: Annotated[
+        bool, typer.Option("--audit", help="Ask the symbolic tier too where a cheaper one decided, and note disagreements.")
+    ] = False,
     skip_malformed: Annotated[bool, typer.Option("--skip-malformed", help="Leave out lines that cannot be read, and count them.")] = False,
 ) -> None:
     """Grade completions against gold answers: outcomes, avg@k, pass@k, maj@k, strict and relaxed."""
@@ -40,7 +44,7 @@ def grade(
     from study.evaluate.graders import open_grader
 
     _check_output(output, file, force)
-    columns = completions.fields(file, completion=completion_field, answer=answer_field, id=id_field, truncated=truncated_field)
+    columns = completions.fields(file, completion=completion_field, answer=answer_field, key=id_field, truncated=truncated_field)
     console.say(_columns_line(columns))
     skipped: list[str] = []
     with open_grader(grader, workers=workers or _cores(), deadline_s=deadline, audit=audit) as judge:
@@ -155,7 +159,9 @@ def _explain(summary: "Summary") -> None:
         console.say("[...]: 95% bootstrap over problems", "dim")
     silent = summary.counts[Outcome.unparsed][0]
     if 2 * silent > summary.samples:
-        console.warn(f"{silent} of {summary.samples} completions have no \\boxed{{...}}: what they state without one is in the relaxed column")
+        console.warn(
+            f"{silent} of {summary.samples} completions have no \\boxed{{...}}: what they state without one is in the relaxed column"
+        )
     if summary.disagreements:
         console.warn(f"{summary.disagreements} completions on which the tiers disagree: column disagreement of --output")
 
@@ -190,6 +196,6 @@ def _line(row: "Row", number: int, result: "GradeResult", version: str) -> dict[
     return {
         "id": row.id, "sample": number, "outcome": str(result.outcome), "relaxed": str(result.relaxed),
         "tier": None if result.tier is None else str(result.tier), "extracted": result.extracted,
-        "extracted_relaxed": result.extracted_relaxed, "reference": reference(row.answer), "disagreement": result.disagreement, "grader": version,
-        "line": row.line,
+        "extracted_relaxed": result.extracted_relaxed, "reference": reference(row.answer), "disagreement": result.disagreement,
+        "grader": version, "line": row.line,
     }  # fmt: skip

@@ -35,7 +35,7 @@ def run(
 
     page, machine = load_grid(grid, scale), load_profile(profile)
     runs = page.runs(seeds=parse_seeds(seeds), core=core, only=only)
-    folder, at_once = Results.of(results, machine), processes(jobs or machine.jobs)
+    folder, at_once = Results.from_afar(results, machine), processes(jobs or machine.jobs)
     if dry_run:
         show_plan(page, make_plan(runs, folder, page.scale.expected_seconds), at_once)
         return

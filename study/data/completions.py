@@ -18,7 +18,8 @@ from study.data.extraction import reference
 from study.errors import PrerequisiteError, SpecError
 
 COMPLETION = ("completion", "completions", "response", "responses", "output", "outputs", "generation", "generations", "generated_text",
-              "model_output", "model_outputs", "prediction", "predictions", "pred", "samples", "resps", "text", "choices", "messages")  # fmt: skip
+              "model_output", "model_outputs", "prediction", "predictions", "pred", "samples", "resps", "text", "choices",
+              "messages")  # fmt: skip
 ANSWER = ("answer", "gold", "gold_answer", "ground_truth", "target", "reference", "reference_answer", "expected", "expected_answer",
           "final_answer", "label", "reward_model.ground_truth", "doc.answer", "solution")  # fmt: skip
 ID = ("id", "problem_id", "question_id", "unique_id", "doc_id", "task_id", "uid")
@@ -49,13 +50,15 @@ class Row:
     truncated: tuple[bool, ...]
 
 
-def fields(path: Path, *, completion: str | None = None, answer: str | None = None, id: str | None = None, truncated: str | None = None) -> Fields:  # noqa: A002
-    """The named columns, and guesses for the others from the first row. SpecError for a name that is not there."""
+def fields(
+    path: Path, *, completion: str | None = None, answer: str | None = None, key: str | None = None, truncated: str | None = None
+) -> Fields:
+    """The named columns (key: of the id), and guesses for the others from the first row. SpecError for a name that is not there."""
     row = _first_row(path)
     found = {
         "completion": completion or _guess(row, COMPLETION),
         "answer": answer or _guess(row, ANSWER, taken=completion),
-        "id": id or _guess(row, ID),
+        "id": key or _guess(row, ID),
         "truncated": truncated or _guess(row, TRUNCATED),
     }
     for name, needed in (("completion", True), ("answer", True), ("id", False), ("truncated", False)):
@@ -64,7 +67,7 @@ def fields(path: Path, *, completion: str | None = None, answer: str | None = No
         if found[name] is not None and _at(row, str(found[name])) is None:
             hint = f"--{name}-field takes a name or a dotted path; there are: {_columns(row)}"
             raise SpecError(f"{path}: the first row has no {name} at {found[name]!r}", hint=hint)
-    named = {"completion": completion, "answer": answer, "id": id, "truncated": truncated}
+    named = {"completion": completion, "answer": answer, "id": key, "truncated": truncated}
     guessed = tuple(name for name in found if named[name] is None and found[name] is not None)
     return Fields(str(found["completion"]), str(found["answer"]), found["id"], found["truncated"], guessed)
 
@@ -84,7 +87,9 @@ def rows(path: Path, columns: Fields) -> Iterator[tuple[Row | PrerequisiteError,
 
 def _first_row(path: Path) -> dict[str, Any]:
     if not path.is_file():
-        raise PrerequisiteError(f"{path} is not a file", hint="give a JSON Lines file: one object with a completion and a gold answer a line")
+        raise PrerequisiteError(
+            f"{path} is not a file", hint="give a JSON Lines file: one object with a completion and a gold answer a line"
+        )
     with path.open("rb") as file:
         for number, line in enumerate(file, start=1):
             if line.strip():
@@ -96,7 +101,9 @@ def _parsed(line: bytes, where: str) -> dict[str, Any]:
     try:
         row = json.loads(line)
     except (ValueError, RecursionError) as error:
-        raise _malformed(where, f"not JSON ({error})", "one object a line; a JSON array is turned into lines by: jq -c '.[]' FILE") from error
+        raise _malformed(
+            where, f"not JSON ({error})", "one object a line; a JSON array is turned into lines by: jq -c '.[]' FILE"
+        ) from error
     if not isinstance(row, dict):
         raise _malformed(where, "not a JSON object", "one object a line; a JSON array is turned into lines by: jq -c '.[]' FILE")
     return row
@@ -129,7 +136,9 @@ def _flags(row: dict[str, Any], columns: Fields, samples: int, where: str) -> tu
     found = _at(row, columns.truncated) if columns.truncated else None
     flags = found if isinstance(found, list) else [found] * samples
     if len(flags) != samples:
-        raise _malformed(where, f"{len(flags)} values at {columns.truncated!r} for {samples} completions", "one for each, or one for the row")
+        raise _malformed(
+            where, f"{len(flags)} values at {columns.truncated!r} for {samples} completions", "one for each, or one for the row"
+        )
     return tuple(str(flag).casefold() in _CUT for flag in flags)
 
 

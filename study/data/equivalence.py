@@ -1,23 +1,24 @@
-r"""compare(candidate, reference) -> Verdict: are two answers the same? Decided here without evaluating anything, or handed on as pairs to ask about.
+r"""compare(candidate, reference) -> Verdict: are two answers the same? Decided here without evaluating anything, or handed on.
 
     exact      the same text after `latex.plain`; words by their letters, whatever the case; a choice (C) by its letter
     numeric    two numbers by their exact values and units (`quantities.same`)
-    structure  tuples and intervals in order, sets and bare lists in any order, unions, matrices, `x = ...`, `a \pm b`: part by part, by these rules
+    by parts   tuples and intervals in order, sets and bare lists in any order, unions, matrices, `x = ...`, `a \pm b` (`structure`):
+               each part by these same rules
     symbolic   all else: `Verdict.pending` holds pairs (candidate, reference), small ones, all of which a symbolic tier must find equal
 The three values of `equal`: True, False, None (all of `pending` must be asked). `relaxed` widens the rules of quantities and of brackets.
 Nesting deeper than MAX_DEPTH and answers longer than `latex.MAX_LENGTH` are compared as text.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from study.data.latex import MAX_LENGTH, closing, plain, split
+from study.data.latex import MAX_LENGTH, closing, plain
 from study.data.quantities import quantity, same, same_unit, split_unit
+from study.data.structure import Parts, comparable, has_relation, interval, named, parts
 
 MAX_DEPTH = 6
-MAX_PARTS = 60
 
 
 class Tier(StrEnum):
@@ -39,13 +40,12 @@ _SAME = Verdict(True, Tier.exact)
 _OTHER = Verdict(False, Tier.exact)
 _WORDS = re.compile(r"\\text\{([^{}]*)\}|([A-Za-z][A-Za-z' -]*)")
 _CHOICE = re.compile(r"(?:\\text\{)?\(?([A-Za-z])\)?(?:\})?[.:]?")
+_COMMAND = re.compile(r"\\[a-z]+|\\\{")
+_LISTS = {"\\cup", "\\begin", "\\pm", "\\{", "\\setminus", "\\in"}  # what may stand for several things without looking like it
+_TWO_NUMBERS = re.compile(r"(?<![_^0-9])[0-9]+ [0-9]")  # not a product, and not one number
+_UNREADABLE = re.compile(r"[\x00-\x08\x0e-\x1f\x7f-\x9f\ud800-\udfff]|(?![0-9])\d")  # control characters, half ones, other digits
+_BASE = re.compile(r"[0-9}]_(?:\{([0-9]+)\}|([0-9]))")
 _CHOICE_AND_TEXT = re.compile(r"(?:\\text\{)?\(([A-Z])\)(?:\})?[.:]?(.*)", re.DOTALL)
-_AND = re.compile(r"\\text\{,?\s*(?:and|or)\s*\}|,?(?<![A-Za-z\\])(?:and|or)(?![A-Za-z])")
-_MATRIX = re.compile(r"\\begin\{([pbvBV]?matrix|array)\}(?:\{[lcr|]*\})?(.*)\\end\{\1\}", re.DOTALL)
-_NAMED = re.compile(r"([A-Za-z](?:_\w|_\{\w+\})?|[A-Za-z]\([A-Za-z]\)|\\[a-z]+)(=|\\in(?![A-Za-z])) ?(.*)", re.DOTALL)
-_RELATION = re.compile(r"[=<>]|\\(?:le|ge|in|ne)(?![A-Za-z])")
-_CHAIN = re.compile(r"(.+?)(<|\\le) ?([A-Za-z])(<|\\le) ?(.+)")
-_ONE_SIDED = re.compile(r"([A-Za-z])(<|>|\\le|\\ge) ?(.+)")
 
 
 def compare(candidate: str, reference: str, *, relaxed: bool = False) -> Verdict:
@@ -91,10 +91,20 @@ def _as_words(left: str, right: str, relaxed: bool, depth: int) -> Verdict | Non
     if (choice := _CHOICE.fullmatch(right)) and right != choice[1]:
         other = _CHOICE.fullmatch(left)
         return Verdict(other is not None and other[1].casefold() == choice[1].casefold(), Tier.exact)
-    words = _words(right)
-    if words is None:
-        return _OTHER if left.startswith("\\text{") and _words(left) else None
-    return Verdict(_letters(left) == words, Tier.exact)
+    if (words := _words(right)) is not None:
+        return Verdict(_letters(left) == words, Tier.exact)
+    for text, other, swapped in ((left, right, False), (right, left, True)):
+        if inner := _quoted(text):
+            if inner.isalpha() and len(inner) > 1:
+                return Verdict(inner.casefold() == other.casefold(), Tier.exact)
+            return _compare(other, plain(inner), relaxed, depth + 1) if swapped else _compare(plain(inner), other, relaxed, depth + 1)
+    return None
+
+
+def _quoted(text: str) -> str | None:
+    r"""What \text{...} around the whole holds."""
+    match = _WORDS.fullmatch(text)
+    return (match[1] or "").strip() or None if match else None
 
 
 def _words(text: str) -> str | None:
@@ -103,7 +113,9 @@ def _words(text: str) -> str | None:
     if match is None:
         return None
     word = " ".join((match[1] if match[1] is not None else match[2]).casefold().split())
-    return word if match[1] is not None or (len(word) >= 4 and any(vowel in word for vowel in "aeiou")) else None
+    if match[1] is not None:
+        return word if any(letter.isalpha() for letter in word) and quantity(plain(match[1])) is None else None
+    return word if len(word) >= 4 and any(vowel in word for vowel in "aeiou") else None
 
 
 def _letters(text: str) -> str | None:
@@ -113,122 +125,48 @@ def _letters(text: str) -> str | None:
 
 def _as_named(left: str, right: str, relaxed: bool, depth: int) -> Verdict | None:
     """`x = 5` is 5 and is not `y = 5`; `x \\in [a, b]` and `a \\le x \\le b` are intervals."""
-    left_name, right_name = _NAMED.fullmatch(left), _NAMED.fullmatch(right)
-    if left_name and right_name and left_name[1] == right_name[1] and left_name[2] == right_name[2]:
-        return _compare(left_name[3], right_name[3], relaxed, depth + 1) if "=" not in left_name[3] + right_name[3] else None
-    if left_name and not _has_relation(right) and not _has_relation(left_name[3]):
-        return _compare(left_name[3], right, relaxed, depth + 1)
-    if right_name and not _has_relation(left) and not _has_relation(right_name[3]):
-        return _compare(left, right_name[3], relaxed, depth + 1)
-    left_interval, right_interval = _interval(left), _interval(right)
+    ours, theirs = named(left), named(right)
+    if ours and theirs and ours[:2] == theirs[:2]:
+        return _compare(ours[2], theirs[2], relaxed, depth + 1) if "=" not in ours[2] + theirs[2] else None
+    if ours and not has_relation(right) and not has_relation(ours[2]):
+        return _compare(ours[2], right, relaxed, depth + 1)
+    if theirs and not has_relation(left) and not has_relation(theirs[2]):
+        return _compare(left, theirs[2], relaxed, depth + 1)
+    left_interval, right_interval = interval(left), interval(right)
     if left_interval is None and right_interval is None:
         return None
-    left, right = left_interval or _after_in(left), right_interval or _after_in(right)
+    left = left_interval or (ours[2] if ours and ours[1] == "\\in" else left)
+    right = right_interval or (theirs[2] if theirs and theirs[1] == "\\in" else right)
     return _compare(left, right, relaxed, depth + 1) if left[:1] in "([" and right[:1] in "([" else None
 
 
-def _has_relation(text: str) -> bool:
-    return _RELATION.search(text) is not None
-
-
-def _after_in(text: str) -> str:
-    match = _NAMED.fullmatch(text)
-    return match[3] if match and match[2] == "\\in" else text
-
-
-def _interval(text: str) -> str | None:
-    """-2 \\le x < 7 as [-2,7); x > 3 as (3,\\infty)."""
-    if match := _CHAIN.fullmatch(text):
-        return f"{'(' if match[2] == '<' else '['}{match[1]},{match[5]}{')' if match[4] == '<' else ']'}"
-    if (match := _ONE_SIDED.fullmatch(text)) is None or _has_relation(match[3]):
-        return None
-    sign, bound = match[2], match[3]
-    if sign in ("<", "\\le"):
-        return f"(-\\infty,{bound}{')' if sign == '<' else ']'}"
-    return f"{'(' if sign == '>' else '['}{bound},\\infty)"
-
-
-@dataclass(frozen=True)
-class _Parts:
-    """kind: set, list (bare), tuple, union, matrix. marks: what must agree beside the parts (brackets, shape)."""
-
-    kind: str
-    parts: tuple[str, ...]
-    marks: str = ""
-
-
 def _as_structure(left: str, right: str, relaxed: bool, depth: int) -> Verdict | None:
-    ours, theirs = _parts(left), _parts(right)
+    ours, theirs = parts(left), parts(right)
     if ours is None and theirs is None:
         return None
     if ours is None or theirs is None:
         return _one_sided(left, right, ours, theirs, relaxed, depth)
-    if not _comparable(ours, theirs, relaxed):
+    if not comparable(ours, theirs, relaxed=relaxed) or len(ours.parts) != len(theirs.parts):
         return _OTHER
-    if len(ours.parts) != len(theirs.parts):
-        return _OTHER
-    if {ours.kind, theirs.kind} <= {"set", "list", "union"}:
-        return _in_any_order(ours.parts, theirs.parts, (left, right), relaxed, depth)
-    return _in_order(ours.parts, theirs.parts, relaxed, depth)
+    if ours.ordered or theirs.ordered:
+        return _in_order(ours.parts, theirs.parts, relaxed, depth)
+    return _in_any_order(ours.parts, theirs.parts, (left, right), relaxed, depth)
 
 
-def _one_sided(left: str, right: str, ours: _Parts | None, theirs: _Parts | None, relaxed: bool, depth: int) -> Verdict | None:
+def _one_sided(left: str, right: str, ours: Parts | None, theirs: Parts | None, relaxed: bool, depth: int) -> Verdict | None:
     """A list whose commas look like thousands separators; a set of one element; otherwise something else."""
     if theirs and theirs.kind in ("list", "set", "tuple") and quantity(left) is not None:
         listed = tuple(left.split(","))
         return _in_any_order(listed, theirs.parts, (left, right), relaxed, depth) if len(listed) == len(theirs.parts) > 1 else _OTHER
-    for parts, other, swapped in ((ours, right, False), (theirs, left, True)):
-        if parts and parts.kind == "set" and len(parts.parts) == 1:
-            return _compare(other, parts.parts[0], relaxed, depth + 1) if swapped else _compare(parts.parts[0], other, relaxed, depth + 1)
-    return None if ours and ours.kind == "union" or theirs and theirs.kind == "union" else _unlike(left, right)
+    for some, other, swapped in ((ours, right, False), (theirs, left, True)):
+        if some and some.kind == "set" and len(some.parts) == 1:
+            return _compare(other, some.parts[0], relaxed, depth + 1) if swapped else _compare(some.parts[0], other, relaxed, depth + 1)
+    return None if (ours and ours.kind == "union") or (theirs and theirs.kind == "union") else _unlike(left, right)
 
 
 def _unlike(left: str, right: str) -> Verdict | None:
     """A tuple or list against a number, or against a formula without any list in it, is something else."""
-    return _OTHER if not {"\\cup", "\\begin", "\\pm", "\\{", "\\setminus", "\\in"} & set(re.findall(r"\\[a-z]+|\\\{", left + right)) else None
-
-
-def _comparable(ours: _Parts, theirs: _Parts, relaxed: bool) -> bool:
-    kinds = {ours.kind, theirs.kind}
-    if kinds == {"tuple"}:
-        return ours.marks == theirs.marks or (len(ours.parts) > 2) or (relaxed and len(ours.parts) != 2)
-    if kinds == {"matrix"}:
-        return ours.marks == theirs.marks
-    if kinds == {"list", "tuple"} or kinds == {"list", "set"}:
-        return all("[" not in each.marks and "]" not in each.marks for each in (ours, theirs))
-    if kinds == {"matrix", "tuple"} or kinds == {"set", "tuple"}:
-        return relaxed
-    return len(kinds) == 1
-
-
-def _parts(text: str) -> _Parts | None:
-    if match := _MATRIX.fullmatch(text):
-        rows = [row.split("&") for row in match[2].removesuffix("\\\\").split("\\\\")]
-        cells = tuple(cell.strip() for row in rows for cell in row)
-        determinant = "|" if match[1] in ("vmatrix", "Vmatrix") else ""
-        return _Parts("matrix", cells, f"{determinant}{[len(row) for row in rows]}") if len(cells) <= MAX_PARTS else None
-    if len(members := text.split("\\cup")) > 1:
-        return _Parts("union", tuple(members)) if all(closing(m, 0) == len(m) - 1 or m.startswith("\\{") for m in members) else None
-    if text.startswith("\\{") and text.endswith("\\}"):
-        return _listed("set", text[2:-2], "")
-    if text[0] in "([" and closing(text, 0) == len(text) - 1:
-        found = _listed("tuple", text[1:-1], text[0] + text[-1])
-        return found if found and len(found.parts) > 1 else None
-    found = _listed("list", text, "") if quantity(text) is None else None
-    return found if found and len(found.parts) > 1 else None
-
-
-def _listed(kind: str, inner: str, marks: str) -> _Parts | None:
-    separated = _AND.sub(",", inner) if kind in ("list", "set") else inner
-    parts = [one for part in split(separated, ",;") if part for one in (_both_signs(part) if kind != "tuple" else [part])]
-    return _Parts(kind, tuple(parts), marks) if 0 < len(parts) <= MAX_PARTS else None
-
-
-def _both_signs(text: str) -> list[str]:
-    if text.count("\\pm") != 1:
-        return [text]
-    before, _, after = text.partition("\\pm")
-    return [f"{before}+{after}" if before else after.strip(), f"{before}-{after.strip()}"]
+    return None if _LISTS & set(_COMMAND.findall(left + right)) else _OTHER
 
 
 def _in_order(lefts: Sequence[str], rights: Sequence[str], relaxed: bool, depth: int) -> Verdict:
@@ -255,9 +193,8 @@ def _in_any_order(lefts: Sequence[str], rights: Sequence[str], whole: tuple[str,
     return Verdict(None, Tier.symbolic, (whole,)) if open_question else Verdict(True, _highest(t for t in tiers if t is not Tier.symbolic))
 
 
-def _highest(tiers: "object") -> Tier:
-    order = list(Tier)
-    return max(tiers, key=order.index, default=Tier.exact)  # type: ignore[call-overload]
+def _highest(tiers: Iterable[Tier]) -> Tier:
+    return max(tiers, key=list(Tier).index, default=Tier.exact)
 
 
 def _as_formula(left: str, right: str, relaxed: bool, depth: int) -> Verdict:
@@ -273,11 +210,6 @@ def _as_formula(left: str, right: str, relaxed: bool, depth: int) -> Verdict:
     if _lost_by_parsing(left) != _lost_by_parsing(right) or _TWO_NUMBERS.search(left + " | " + right):
         return _OTHER
     return Verdict(None, Tier.symbolic, ((left, right),))
-
-
-_TWO_NUMBERS = re.compile(r"[0-9] [0-9]")  # not a product, and not one number
-_UNREADABLE = re.compile(r"[\x00-\x08\x0e-\x1f\x7f-\x9f\ud800-\udfff]|(?![0-9])\d")  # control characters, halves of characters, other digits
-_BASE = re.compile(r"[0-9}]_(?:\{([0-9]+)\}|([0-9]))")
 
 
 def _lost_by_parsing(text: str) -> list[tuple[str, str]]:

@@ -1,8 +1,8 @@
 r"""Where in a completion the answer stands: `boxed` (strict) and `stated` (relaxed).
 
     strict   the content of the last `\boxed{...}`, braces matched; nothing else counts as an answer
-    relaxed  that box too; else what follows the last "final answer is", "Answer:", "####" or the like; else the last formula or number. Where the reference
-             is a list of n parts, also the last n boxes together
+    relaxed  that box too; else what follows the last "final answer is", "Answer:", "####" or the like; else the last formula or number.
+             Where the reference is a list of n parts, also the last n boxes together
 What the relaxed way finds is a superset by construction, so strict and relaxed accuracies are the two ends of a band.
 
 `reference(text)` reads the answer out of a column of gold answers: the last box, what follows `####` (GSM8K), or all of it.
@@ -10,6 +10,7 @@ All of it is linear in the text: markers are looked for in the last TAIL charact
 """
 
 import re
+from collections import deque
 
 TAIL = 20_000  # characters from the end in which a relaxed answer is looked for
 MAX_STATED = 300  # characters of a stated answer: more is not an answer but prose
@@ -24,7 +25,9 @@ _MARKERS = (
 )
 _CLAUSE_END = re.compile(r"\n|(?<!\\)[.!?](?=\s|$)|,? (?:because|since|so|which|as|where) ")
 _DECIMAL = r"(?:\d{1,3}(?:,\d{3})+(?!\d)(?:\.\d+)?|\d+(?:\.\d+)?|\.\d+)"
-_NUMBERS = re.compile(rf"(?<![\w.,/^])[-+\u2212]?[ ]?\$?[ ]?(?:\d+ \d+/\d+|{_DECIMAL}(?:[ ]?/[ ]?\d+)?)(?:[ ]?\\?%|[ ]percent)?(?![\w^*/+=])")
+_NUMBERS = re.compile(
+    rf"(?<![\w.,/^])[-+\u2212]?[ ]?\$?[ ]?(?:\d+ \d+/\d+|{_DECIMAL}(?:[ ]?/[ ]?\d+)?)(?:[ ]?\\?%|[ ]percent)?(?![\w^*/+=])"
+)
 _MATH = re.compile(r"(?<!\\)\$([^$\n]{1,300})(?<!\\)\$|\\\(([^\n]{1,300}?)\\\)|\\\[([^\n]{1,300}?)\\\]")
 
 
@@ -92,13 +95,13 @@ def _readings(clause: str) -> list[str]:
     return [clause, number.group().strip()] if number and number.group() != clause else [clause]
 
 
+def _last(pattern: re.Pattern[str], text: str) -> re.Match[str] | None:
+    return next(iter(deque(pattern.finditer(text), maxlen=1)), None)
+
+
 def _last_said(text: str) -> list[str]:
     """The last formula or the last number, whichever ends later."""
-    number = formula = None
-    for number in _NUMBERS.finditer(text):
-        pass
-    for formula in _MATH.finditer(text):
-        pass
+    number, formula = _last(_NUMBERS, text), _last(_MATH, text)
     if formula and (number is None or formula.end() >= number.end()):
         return [group.strip() for group in formula.groups() if group]
     return [number.group().strip()] if number else []

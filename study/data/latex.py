@@ -16,16 +16,20 @@ MAX_LENGTH = 2000  # characters of one answer; a longer one is compared as text 
 _INVISIBLE = re.compile("[\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff\u00ad]")
 _UNICODE = str.maketrans(
     {
-        "\u2212": "-", "\u2013": "-", "\u2010": "-", "\u2011": "-", "×": "\\times ", "·": "\\cdot ", "÷": "/", "π": "\\pi ", "∞": "\\infty ",
-        "°": "^\\circ ", "≤": "\\le ", "≥": "\\ge ", "≠": "\\ne ", "±": "\\pm ", "∪": "\\cup ", "∩": "\\cap ", "∈": "\\in ", "∅": "\\emptyset ",
-        "²": "^2", "³": "^3", "½": "\\frac{1}{2}", "¼": "\\frac{1}{4}", "¾": "\\frac{3}{4}", "⟨": "(", "⟩": ")", "−": "-",
+        "\u2212": "-", "\u2013": "-", "\u2010": "-", "\u2011": "-", "×": "\\times ", "·": "\\cdot ", "÷": "/", "π": "\\pi ",
+        "∞": "\\infty ",
+        "°": "^\\circ ", "≤": "\\le ", "≥": "\\ge ", "≠": "\\ne ", "±": "\\pm ", "∪": "\\cup ", "∩": "\\cap ", "∈": "\\in ",
+        "∅": "\\emptyset ",
+        "²": "^2", "³": "^3", "½": "\\frac{1}{2}", "¼": "\\frac{1}{4}", "¾": "\\frac{3}{4}", "⟨": "(", "⟩": ")",
         "\u00a0": " ", "\u2009": " ", "\u202f": " ", "\u2061": "", "’": "'", "θ": "\\theta ",
     }
 )  # fmt: skip
 _DELIMITER = re.compile(r"(?<!\\)\$|(?<!\\)\\[()\[\]]|\\displaystyle(?![A-Za-z])|\\textstyle(?![A-Za-z])|\\limits(?![A-Za-z])|\\!|\*\*")
 _SIZE = re.compile(r"\\(?:left|right|[Bb]igg?[lrm]?)(?![A-Za-z])\.?")
 _SPACING = re.compile(r"(?<!\\)\\(?:[,;: ~>]|quad(?![A-Za-z])|qquad(?![A-Za-z])|hspace\{[^{}]*\})|~")
-_FONT = re.compile(r"\\(?:mathrm|mathbf|mathit|mathsf|textbf|textit|textrm|textnormal|textsf|mbox|hbox|operatorname|boldsymbol|bm)\s*(?=\{)")
+_FONT = re.compile(
+    r"\\(?:mathrm|mathbf|mathit|mathsf|textbf|textit|textrm|textnormal|textsf|mbox|hbox|operatorname|boldsymbol|bm)\s*(?=\{)"
+)
 _FRACTION = re.compile(r"\\[dtc]frac(?![A-Za-z])")
 _SYNONYM = {
     "leq": "le", "geq": "ge", "leqslant": "le", "geqslant": "ge", "neq": "ne", "lbrace": "{", "rbrace": "}", "langle": "(", "rangle": ")",
@@ -37,6 +41,7 @@ _DIGIT_ARGUMENTS = re.compile(r"\\frac\s*(?:\{([^{}]*)\}|(\d))\s*(?:\{([^{}]*)\}
 _BARE_ROOT = re.compile(r"\\sqrt\s*(\d|[A-Za-z](?![A-Za-z]))")
 _BARE_CIRCLE = re.compile(r"\^\s*\{\s*\\circ\s*\}")
 _ONE_DIGIT_SCRIPT = re.compile(r"([\^_])\s*\{\s*(\w)\s*\}")
+_LEADING = re.compile(r"(?:=|\\approx(?![A-Za-z])|\\therefore(?![A-Za-z])) *")
 _EMPTY_TEXT = re.compile(r"\\text\s*\{\s*\}")
 _TEXT = re.compile(r"\\text\s*\{([^{}]*)\}")
 _IDLE_SPACE = re.compile(r"(?<![0-9A-Za-z]) +| +(?![0-9A-Za-z])|(?<=[0-9]) +(?=[A-Za-z])|(?<=[A-Za-z]) +(?=[0-9])")
@@ -54,7 +59,7 @@ def plain(text: str) -> str:
     text = _EMPTY_TEXT.sub("", _BARE_CIRCLE.sub(r"^\\circ", text))
     text = _ONE_DIGIT_SCRIPT.sub(r"\1\2", _BARE_ROOT.sub(r"\\sqrt{\1}", _DIGIT_ARGUMENTS.sub(_fraction, text)))
     text = _without_idle_spaces(text).rstrip(" .") if not text.rstrip().endswith("\\.") else text
-    return _unwrapped(text)
+    return _unwrapped(_LEADING.sub("", text, count=1) if _LEADING.match(text) else text)
 
 
 def _canonical(match: re.Match[str]) -> str:

@@ -1,4 +1,4 @@
-r"""quantity(text) -> Quantity: the exact value of a number as people write answers, with its unit; None for anything that is not one number.
+r"""quantity(text) -> Quantity: the exact value of a number as people write answers, with its unit; None for anything but one number.
 
     12   -3.5   .5   1,234   10 080   $18   50%   3/4   \frac{3}{4}   137\frac{1}{2}   2 1/2   1.5e3   2\times10^{-4}   3 million   52_8
 Nothing is evaluated: exponents have at most three digits, a text at most MAX_DIGITS characters. Texts are `study.data.latex.plain` ones.
@@ -24,18 +24,29 @@ _POWER = r"(?:e(?P<e>[+-]?[0-9]{1,3})|(?:\\times|\\cdot|\*)10\^(?:\{(?P<b>[+-]?[
 _NUMBER = re.compile(rf"(?P<sign>[+-]?)\$?(?P<value>{_DECIMAL}){_POWER}?(?P<percent>%?)", re.IGNORECASE)
 _SIMPLE = r"[0-9]+|[0-9]*\.[0-9]+|[0-9]{1,3}(?:,[0-9]{3})+"
 _RATIO = re.compile(
-    rf"(?P<sign>[+-]?)\$?(?:(?P<whole>[0-9]+)(?:[ ](?=[0-9])|(?=\\frac)))?(?:\\frac\{{(?P<a>[+-]?(?:{_SIMPLE}))\}}\{{(?P<b>[+-]?(?:{_SIMPLE}))\}}"
+    rf"(?P<sign>[+-]?)\$?(?:(?P<whole>[0-9]+)(?:[ ](?=[0-9])|(?=\\frac)))?"
+    rf"(?:\\frac\{{(?P<a>[+-]?(?:{_SIMPLE}))\}}\{{(?P<b>[+-]?(?:{_SIMPLE}))\}}"
     rf"|(?P<c>{_SIMPLE})/(?P<d>{_SIMPLE}))(?P<percent>%?)"
 )
+_REPEATING = re.compile(r"(?P<sign>[+-]?)(?P<whole>[0-9]*)\.(?P<fixed>[0-9]*)\\overline\{(?P<repeated>[0-9]+)\}")
 _BASED = re.compile(r"(?P<digits>[0-9A-Fa-f]+)_(?:\{(?P<long>[0-9]{1,2})\}|(?P<short>[0-9]))")
-_SCALES = {"hundred": 100, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12, "dozen": 12, "percent": Fraction(1, 100)}
+_SCALES = {
+    "hundred": 100,
+    "thousand": 10**3,
+    "million": 10**6,
+    "billion": 10**9,
+    "trillion": 10**12,
+    "dozen": 12,
+    "percent": Fraction(1, 100),
+}
 
 _UNIT = re.compile(r"(?:\\text\{(?P<text>[^{}]*)\}|(?<=[0-9}%])(?P<word>[A-Za-z]+(?: [A-Za-z]+){0,4}))(?:\^\{?(?P<power>[23])\}?)?$")
 _DEGREES = re.compile(r"\^\\circ(?:\\text\{)?(?P<scale>[CF]?)\}?$")
 _KNOWN = {
     "cm": "cm centimeter centimetre", "m": "m meter metre", "mm": "mm millimeter millimetre", "km": "km kilometer kilometre",
     "inch": "in inch inche", "foot": "ft foot feet", "yard": "yd yard", "mile": "mi mile",
-    "second": "s sec second", "minute": "min minute", "hour": "h hr hour", "day": "day", "week": "week", "month": "month", "year": "yr year",
+    "second": "s sec second", "minute": "min minute", "hour": "h hr hour", "day": "day", "week": "week", "month": "month",
+    "year": "yr year",
     "gram": "g gram", "kilogram": "kg kilogram", "pound": "lb pound", "ounce": "oz ounce", "ton": "ton",
     "liter": "l liter litre", "milliliter": "ml milliliter millilitre", "gallon": "gal gallon",
     "dollar": "dollar usd buck", "cent": "cent", "degree": "degree deg", "radian": "radian rad", "mph": "mph", "unit": "unit",
@@ -48,7 +59,7 @@ _NOT_UNITS = {"pi", "sqrt", "frac", "sin", "cos", "tan", "log", "ln", "exp", "or
 
 @dataclass(frozen=True)
 class Quantity:
-    """value: exact, a percentage already divided by 100. decimals: digits after the point, None for a ratio. base: of 52_8, else 10. digits: 52 there."""
+    """value: exact, a percentage already divided by 100. decimals: digits after the point, None for a ratio. 52_8: base 8, digits "52"."""
 
     value: Fraction
     unit: str | None = None
@@ -65,7 +76,7 @@ def quantity(text: str, *, letters: bool = False) -> Quantity | None:
     body, unit = (text[:-1], _CANONICAL[text[-1]]) if letters and text[-1] in _LETTERS else split_unit(text)
     if (found := _number(body)) is None:
         return None
-    scale = _SCALES.get(unit or "", None)
+    scale = _SCALES.get(unit or "")
     if scale is not None:
         return replace(found, value=found.value * scale, percent=found.percent or unit == "percent")
     money = "dollar" if unit is None and "$" in body else unit
@@ -80,7 +91,11 @@ def same(left: Quantity, right: Quantity, *, relaxed: bool = False) -> bool:
         return relaxed and 10 in (left.base, right.base) and _digits_as_read(left) == _digits_as_read(right)
     if _close(left, right):
         return True
-    return relaxed and left.percent != right.percent and left.value * (100 if left.percent else 1) == right.value * (100 if right.percent else 1)
+    return (
+        relaxed
+        and left.percent != right.percent
+        and left.value * (100 if left.percent else 1) == right.value * (100 if right.percent else 1)
+    )
 
 
 def same_unit(left: str | None, right: str | None, *, relaxed: bool = False) -> bool:
@@ -124,7 +139,7 @@ def split_unit(text: str) -> tuple[str, str | None]:
 
 
 def _bare_unit(words: list[str]) -> bool:
-    """Letters straight after a number are a unit if they are a known one of two letters or more, or look like a word: `2k`, `6xyz` do not."""
+    """Letters straight after a number are a unit if they are a known one of two letters, or look like a word: `2k` and `6xyz` do not."""
     first = words[0]
     if first in _NOT_UNITS:
         return False
@@ -133,7 +148,7 @@ def _bare_unit(words: list[str]) -> bool:
 
 
 def canonical_unit(words: list[str], power: str) -> str | None:
-    """"square inches" and inches^2 are inch2; unknown words stay as they are, in the singular."""
+    """ "square inches" and inches^2 are inch2; unknown words stay as they are, in the singular."""
     powers = [_POWERS[word] for word in words if word in _POWERS] + ([power] if power else [])
     rest = [_CANONICAL.get(_singular(word), _singular(word)) for word in words if word not in _POWERS]
     return " ".join(rest) + "".join(powers[:1]) or None
@@ -152,6 +167,8 @@ def _number(text: str) -> Quantity | None:
         return _decimal(match)
     if match := _RATIO.fullmatch(text):
         return _ratio(match)
+    if match := _REPEATING.fullmatch(text):
+        return _repeating(match)
     return _based(match) if (match := _BASED.fullmatch(text)) else None
 
 
@@ -169,6 +186,13 @@ def _ratio(match: re.Match[str]) -> Quantity | None:
         return None
     value = (int(match["whole"] or 0) + top / bottom) / (100 if match["percent"] else 1)
     return Quantity(-value if match["sign"] == "-" else value, None, bool(match["percent"]))
+
+
+def _repeating(match: re.Match[str]) -> Quantity:
+    """0.1\\overline{6} = 0.1 + 6 / 90."""
+    fixed, repeated = match["fixed"], match["repeated"]
+    value = Fraction(f"{match['whole'] or 0}.{fixed or 0}") + Fraction(int(repeated), (10 ** len(repeated) - 1) * 10 ** len(fixed))
+    return Quantity(-value if match["sign"] == "-" else value)
 
 
 def _based(match: re.Match[str]) -> Quantity | None:

@@ -1,13 +1,16 @@
 """The final evaluation of a run: k samples a problem through lm-eval, plus one greedy answer, on the held-out problems."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from study.data.grading import GRADER, Outcome
-from study.data.problems import load
-from study.evaluate.harness import run_task
-from study.evaluate.sampled import sample, summarise
+from study.data.problems import Problem, load
+from study.evaluate import generations
+from study.evaluate.choices import open_task_grader
+from study.evaluate.graders import Sample
+from study.evaluate.harness import TaskResult, run_task
+from study.evaluate.sampled import Graded, sample
 from study.models.loading import load_model, load_tokenizer
 from study.record.seeds import stream
 from study.spec.evaluation import Evaluation
@@ -16,22 +19,51 @@ Report = Callable[[str, int, int, dict[str, float]], None]
 
 
 def evaluate(spec: Evaluation, model_dir: Path, seed: int, out: Path, report: Report) -> None:
-    """Writes evaluation.json: the settings, and for each problem how many of its k samples were correct, truncated, unparsed.
+    """Writes evaluation.json (the settings, and for each problem how many of its k samples had which outcome) and the generations.
 
     tokens_sampled: tokens generated for all of that, the greedy answers included.
     """
     model, tokenizer = load_model(model_dir), load_tokenizer(model_dir)
     problems = load(spec.data, "held_out")[: spec.problems]
     report("evaluate", 0, 2, {})
-    result = run_task(spec.task, problems, model, tokenizer, k=spec.k, sampling=spec.sampling, seed=stream(seed, "evaluate"))
+    result = run_task(
+        spec.task, problems, model, tokenizer, k=spec.k, sampling=spec.sampling, seed=stream(seed, "evaluate"), grader=spec.grader
+    )
     report("evaluate", 1, 2, {f"eval/avg@{spec.k}": result.accuracy})
     greedy = sample(model, tokenizer, problems, spec.sampling, k=1, seed=stream(seed, "greedy"), greedy=True)
     report("evaluate", 2, 2, {f"eval/avg@{spec.k}": result.accuracy})
     content = {
-        "task": spec.task, "k": spec.k, "n": len(problems), "grader": GRADER, **spec.sampling.model_dump(),
-        f"avg@{spec.k}": result.accuracy, "avg@1_greedy": summarise(greedy)["accuracy"], "mean_tokens": result.mean_tokens,
+        "task": spec.task, "k": spec.k, "n": len(problems), "grader": spec.grader, **spec.sampling.model_dump(),
+        f"avg@{spec.k}": result.accuracy, "avg@1_greedy": _accuracy(greedy, spec.grader), "mean_tokens": result.mean_tokens,
         "tokens_sampled": result.num_tokens + sum(len(g.completion.ids) for row in greedy for g in row),
-        "problem_ids": result.problem_ids,
-        **{f"{name}_counts": result.counts(Outcome(name)) for name in ("correct", "truncated", "unparsed")},
+        "problem_ids": result.problem_ids, **outcome_counts(result),
     }  # fmt: skip
     (out / "evaluation.json").write_text(json.dumps(content), encoding="utf-8")
+    header = generations.Header(spec.task, spec.grader, spec.k, **spec.sampling.model_dump(), model=model_dir.name, seed=seed)
+    generations.write(out / generations.NAME, header, stored(problems, result))
+
+
+def outcome_counts(result: TaskResult) -> dict[str, list[int]]:
+    """Per problem and outcome, how many of the k samples: strict, and the relaxedly correct ones."""
+    counts = {f"{outcome}_counts": result.counts(outcome) for outcome in Outcome}
+    return {**counts, "relaxed_correct_counts": result.counts(Outcome.correct, relaxed=True)}
+
+
+def stored(problems: Sequence[Problem], result: TaskResult) -> list[generations.Problem]:
+    """What is kept of the completions, in the order of the problems."""
+    rows = zip(problems, result.prompts, result.completions, result.truncated, result.tokens, result.outcomes, strict=True)
+    return [
+        generations.Problem(p.id, p.answer, generations.prompt_sha(prompt), texts, cut, tokens, tuple(map(str, outcomes)))
+        for p, prompt, texts, cut, tokens, outcomes in rows
+    ]
+
+
+def _accuracy(graded: Sequence[Sequence[Graded]], grader: str) -> float:
+    """The greedy answers by the run's own grader; `sample` has graded them by the lab's."""
+    flat = [g for row in graded for g in row]
+    outcomes = [g.outcome for g in flat]
+    if grader != GRADER:
+        with open_task_grader(grader) as judge:
+            asked = [Sample(g.text, g.problem.answer, g.completion.truncated) for g in flat]
+            outcomes = [result.outcome for result in judge.grade_many(asked)]
+    return outcomes.count(Outcome.correct) / len(outcomes)

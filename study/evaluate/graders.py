@@ -1,10 +1,10 @@
 r"""Graders by version: `open_grader("math-1").grade(completion, answer) -> GradeResult`, the same object for rewards and for evaluation.
 
-    boxed-1   `study.data.grading`: the lab's rule, text or rational equality in the last box; the relaxed outcome is that of math-1, numeric tiers only
+    boxed-1   `study.data.grading`: the lab's rule, text or rational equality in the last box; relaxedly that of math-1 without formulas
     math-1    strict: the last box, compared exactly, numerically, part by part (`study.data.equivalence`), then symbolically (math-verify)
 
-Strict is the outcome. `relaxed` is the other end of a band and never takes its place: it also reads answers that were stated without a box, takes
-50 for 50%, 52 for 52_8 and forgives brackets and unknown units. What is correct strictly is correct relaxedly.
+Strict is the outcome. `relaxed` is the other end of a band and never takes its place: it also reads answers that were stated without a
+box, takes 50 for 50%, 52 for 52_8 and forgives brackets and unknown units. What is correct strictly is correct relaxedly.
 
     truncated   strict whatever a box inside says; the relaxed outcome looks for a closed box
     timed_out   a symbolic comparison did not end within its limits of time and memory; neither right nor wrong is known
@@ -36,7 +36,7 @@ class Sample(NamedTuple):
 
 @dataclass(frozen=True)
 class GradeResult:
-    """tier: the one that decided the strict outcome; None where there was nothing to compare. extracted: what each way found, cut at SHOWN."""
+    """tier: the one that decided the strict outcome; None where nothing was compared. extracted: what each way found, cut at SHOWN."""
 
     outcome: Outcome
     relaxed: Outcome
@@ -74,8 +74,7 @@ class _Question:
 
     @property
     def pending(self) -> list[tuple[str, str]]:
-        asked = [*(self.strict.pending if self.strict else ()), *(pair for verdict in self.relaxed for pair in verdict.pending)]
-        return asked
+        return [*(self.strict.pending if self.strict else ()), *(pair for verdict in self.relaxed for pair in verdict.pending)]
 
 
 class MathGrader:
@@ -125,7 +124,8 @@ class BoxedGrader:
         outcome = grading.grade(completion, answer, truncated=truncated)
         found = grading.last_boxed(completion)
         question = _question(Sample(completion, answer, truncated))
-        relaxed = outcome if outcome is Outcome.correct else _relaxed_outcome(question, {}, Outcome.wrong)
+        known = outcome is Outcome.correct or (question.strict is not None and question.strict.equal)
+        relaxed = Outcome.correct if known else _relaxed_outcome(question, {}, Outcome.wrong)
         return GradeResult(outcome, relaxed, None, _shown(found), _shown(next(iter(question.relaxed_texts), found)))
 
     def grade_many(self, samples: Iterable[Sample]) -> list[GradeResult]:

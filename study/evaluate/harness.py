@@ -1,8 +1,9 @@
-"""avg@k through lm-eval: (task, problems, model, k, decoding settings, seed) -> k graded completions of each problem.
+"""avg@k through lm-eval: (task, problems, engine, k, decoding, seed) -> k graded completions of each problem.
 
-lm-eval owns the task (a YAML page in `tasks/`), the prompt (chat template applied), the repeats, the filter and the aggregation. Sampling
-is the project's own sampler, the one the training curve uses, so that both see the same completions for the same seed; the grader is
-`study.data.grading`. Nothing touches a hub: problems are handed over in memory, and no stock task is indexed.
+lm-eval owns the task (a YAML page in `tasks/`), the prompt (chat template applied), the repeats, the filter and the aggregation. Completions
+come from an engine of the project (`study.evaluate.engines`); for a run's final evaluation that is the sampler of the training curve, so that
+both see the same completions for the same seed. Grading is the page's filter. Nothing touches a hub here: problems are handed over in
+memory, and no stock task is indexed.
 
 Shapes: P problems, S = k samples. Errors: `SpecError` for an unknown task, ValueError for no problems or k < 1.
 Source: lm-evaluation-harness 0.4.13, `evaluator.evaluate` (its `simple_evaluate` also reseeds the global random states and
@@ -13,25 +14,35 @@ import contextlib
 import io
 import logging
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from lm_eval.api.instance import Instance
+from lm_eval.api.model import LM
 from lm_eval.evaluator import evaluate
-from lm_eval.models.huggingface import HFLM
 from lm_eval.tasks import TaskManager
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from study.data.grading import Outcome
+from study.data.grading import GRADER, Outcome
 from study.data.problems import Problem
-from study.errors import SpecError
-from study.models.sampling import generate
+from study.errors import PrerequisiteError
+from study.evaluate.engines import Drawn, Engine, TransformersEngine
+from study.evaluate.graders import GradeResult
+from study.evaluate.pages import TASKS, Decoding, known_tasks, read_page
 from study.spec.training import Sampling
 
-TASKS = Path(__file__).parent / "tasks"
-_TransformersLM: Any = HFLM  # lm-eval's registry decorator hides the class's own type
+__all__ = ["Chat", "TaskResult", "evaluate_task", "known_tasks", "run_task"]
+
+_METRIC = "accuracy,graded"
+
+
+@dataclass(frozen=True)
+class Chat:
+    """How a problem becomes a prompt. template: the tokenizer's chat template, or the plain text; arguments: handed to the template."""
+
+    template: bool = True
+    arguments: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -39,59 +50,88 @@ class TaskResult:
     """k graded completions of each problem, in the order of the problems. `accuracy` is lm-eval's own aggregate, avg@k."""
 
     problem_ids: tuple[str, ...]
-    outcomes: tuple[tuple[Outcome, ...], ...]  # [P][S]
+    prompts: tuple[str, ...]  # as the model read them
+    results: tuple[tuple[GradeResult, ...], ...]  # [P][S]
     completions: tuple[tuple[str, ...], ...]  # [P][S], text without special tokens
+    truncated: tuple[tuple[bool, ...], ...]  # [P][S]
+    tokens: tuple[tuple[int, ...], ...]  # [P][S], the end tokens included
     accuracy: float
-    num_tokens: int  # of all P x S completions, the end tokens included
+
+    @property
+    def outcomes(self) -> tuple[tuple[Outcome, ...], ...]:
+        """[P][S], the strict ones."""
+        return tuple(tuple(result.outcome for result in row) for row in self.results)
+
+    @property
+    def num_tokens(self) -> int:
+        return sum(map(sum, self.tokens))
 
     @property
     def mean_tokens(self) -> float:
-        return self.num_tokens / sum(map(len, self.completions))
+        return self.num_tokens / sum(map(len, self.tokens))
 
-    def counts(self, outcome: Outcome) -> list[int]:
+    def counts(self, outcome: Outcome, *, relaxed: bool = False) -> list[int]:
         """How many of each problem's samples had this outcome, [P]."""
-        return [row.count(outcome) for row in self.outcomes]
+        return [sum((result.relaxed if relaxed else result.outcome) is outcome for result in row) for row in self.results]
 
 
-class Drawn(str):
+class Text(str):
     """A completion's text that remembers whether it was cut off and how many tokens it has; lm-eval hands strings on as they are."""
 
     __slots__ = ("num_tokens", "truncated")
     truncated: bool
     num_tokens: int
 
-    def __new__(cls, text: str, *, truncated: bool, num_tokens: int) -> "Drawn":
-        drawn = super().__new__(cls, text)
-        drawn.truncated, drawn.num_tokens = truncated, num_tokens
-        return drawn
+    def __new__(cls, text: str, *, truncated: bool, num_tokens: int) -> "Text":
+        made = super().__new__(cls, text)
+        made.truncated, made.num_tokens = truncated, num_tokens
+        return made
 
 
-class SamplerLM(_TransformersLM):
-    """lm-eval's transformers model with the study's sampler in place of its generation loop.
+class EngineLM(LM):
+    """An engine as lm-eval sees a model. lm-eval's own models return text alone (a completion cut at the limit looks like one that ended)."""
 
-    The stock loop returns text alone (a completion cut at the limit looks like one that ended) and draws from the global random state.
-    """
+    def __init__(self, engine: Engine, tokenizer: PreTrainedTokenizerBase, chat: Chat, seed: int, drawn: Drawn, fits: bool) -> None:
+        super().__init__()
+        self._engine, self._tokenizer, self._chat = engine, tokenizer, chat
+        self._seed, self._drawn, self._fits = seed, drawn, fits
 
-    def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, *, seed: int) -> None:
-        super().__init__(pretrained=model, tokenizer=tokenizer)
-        self._seed = seed
+    @property
+    def tokenizer_name(self) -> str:
+        """Only a part of the key of a request cache that is never asked for."""
+        return type(self._tokenizer).__name__
 
-    def generate_until(self, requests: list[Instance], disable_tqdm: bool = False) -> list[str]:  # noqa: ARG002 - lm-eval's signature
+    def apply_chat_template(self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True) -> str:
+        return str(
+            self._tokenizer.apply_chat_template(
+                chat_history, tokenize=False, add_generation_prompt=add_generation_prompt,
+                continue_final_message=not add_generation_prompt, **(self._chat.arguments or {}),
+            )
+        )  # fmt: skip
+
+    def generate_until(self, requests: list[Instance]) -> list[str]:
         """One text for each request. lm-eval sends every request `repeats` times in a row; all share the decoding settings."""
         k = requests[0].repeats or 1
         settings: dict[str, Any] = requests[0].arguments[1]
-        sampling = Sampling(temperature=settings["temperature"], top_p=settings["top_p"], max_completion_length=settings["max_gen_toks"])
-        prompts = [self.tok_encode(request.arguments[0], add_special_tokens=False) for request in requests[::k]]
-        rows = generate(self.model, self.tokenizer, prompts, sampling, k=k, seed=self._seed)
+        decoding = Decoding(settings["temperature"], settings["top_p"], settings["max_gen_toks"])
+        special = not self._chat.template  # a template writes its own start token
+        prompts = [self._tokenizer.encode(request.arguments[0], add_special_tokens=special) for request in requests[::k]]
+        if self._fits:
+            _require_room(prompts, decoding, self._engine.context)
+        rows = self._engine.draw(prompts, decoding, k=k, seed=self._seed, drawn=self._drawn)
         return [
-            Drawn(
-                self.tokenizer.decode(completion.ids, skip_special_tokens=True),
-                truncated=completion.truncated,
-                num_tokens=len(completion.ids),
+            Text(
+                str(self._tokenizer.decode(list(completion.ids), skip_special_tokens=True)),
+                truncated=completion.truncated, num_tokens=len(completion.ids),
             )
-            for row in rows
-            for completion in row
-        ]
+            for row in rows for completion in row
+        ]  # fmt: skip
+
+    def loglikelihood(self, requests: list[Instance]) -> list[tuple[float, bool]]:
+        raise NotImplementedError("the tasks of this project generate")
+
+    def loglikelihood_rolling(self, requests: list[Instance]) -> list[float]:
+        raise NotImplementedError("the tasks of this project generate")
 
 
 def run_task(
@@ -103,48 +143,70 @@ def run_task(
     k: int,
     sampling: Sampling,
     seed: int,
+    grader: str = GRADER,
 ) -> TaskResult:
-    """Evaluate `model` on `problems` with the task page `tasks/<task>.yaml`. The same seed gives the same completions."""
+    """The evaluation of a run: `model` on `problems` with the page `tasks/<task>.yaml`. The same seed gives the same completions."""
+    decoding = Decoding(sampling.temperature, sampling.top_p, sampling.max_completion_length)
+    return evaluate_task(task, problems, TransformersEngine(model, tokenizer), tokenizer, k=k, decoding=decoding, seed=seed, grader=grader)
+
+
+def evaluate_task(
+    task: str,
+    problems: Sequence[Problem],
+    engine: Engine,
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    k: int,
+    decoding: Decoding,
+    seed: int,
+    grader: str,
+    chat: Chat = Chat(),  # noqa: B008 - frozen
+    drawn: Drawn = lambda _samples, _tokens: None,
+    fits: bool = False,
+) -> TaskResult:
+    """fits: refuse, before anything is drawn, prompts that leave no room for a completion of the declared length."""
     if not problems or k < 1:
         raise ValueError(f"an evaluation needs problems and samples, not {len(problems)} and {k}")
     with _undisturbed():
-        configured = _load(task, problems)
+        configured = _load(task, problems, grader)
         configured.set_config(key="repeats", value=k)
-        configured.set_config(key="generation_kwargs", value=_generation_kwargs(sampling), update=True)
+        configured.set_config(key="generation_kwargs", value=decoding.generation_kwargs(), update=True)
         results: Any = evaluate(
-            SamplerLM(model, tokenizer, seed=seed), {"tasks": {task: configured}, "groups": {}},
-            apply_chat_template=True, bootstrap_iters=0, log_samples=True,
+            EngineLM(engine, tokenizer, chat, seed, drawn, fits), {"tasks": {task: configured}, "groups": {}},
+            apply_chat_template=chat.template, bootstrap_iters=0, log_samples=True,
         )  # fmt: skip
-    return _task_result(problems, results["samples"][task], results["results"][task]["accuracy,graded"])
+    return _task_result(problems, results["samples"][task], results["results"][task][_METRIC])
 
 
-def known_tasks() -> list[str]:
-    """The names an Evaluation may use."""
-    return sorted(page.stem for page in TASKS.glob("[!_]*.yaml"))
-
-
-def _load(task: str, problems: Sequence[Problem]) -> Any:
-    if task not in known_tasks():
-        raise SpecError(f"unknown evaluation task {task!r}", hint=f"known tasks: {', '.join(known_tasks())}")
-    metadata: Any = {"rows": [{"id": p.id, "prompt": p.prompt, "answer": p.answer} for p in problems]}
+def _load(task: str, problems: Sequence[Problem], grader: str) -> Any:
+    read_page(task)
+    rows = [{"id": p.id, "prompt": p.prompt, "answer": p.answer, "choices": p.columns.get("choices", "")} for p in problems]
+    metadata: Any = {"rows": rows, "grader": grader}
     manager = TaskManager(include_path=str(TASKS), include_defaults=False, metadata=metadata)
     return manager.load(task)["tasks"][task]
 
 
-def _generation_kwargs(sampling: Sampling) -> dict[str, float]:
-    return {"temperature": sampling.temperature, "top_p": sampling.top_p, "max_gen_toks": sampling.max_completion_length}
+def _require_room(prompts: Sequence[Sequence[int]], decoding: Decoding, context: int | None) -> None:
+    longest = max(map(len, prompts))
+    if context is None or longest + decoding.max_completion_length <= context:
+        return
+    room = context - longest
+    what = f"the model has {context} positions; prompts of up to {longest} tokens and {decoding.max_completion_length} for a completion do not fit"
+    hint = f"--max-completion-length {room}" if room > 0 else "these problems are too long for this model"
+    raise PrerequisiteError(what, hint=hint)
 
 
 def _task_result(problems: Sequence[Problem], samples: list[dict[str, Any]], accuracy: float) -> TaskResult:
     by_position = sorted(samples, key=lambda sample: sample["doc_id"])
-    drawn: list[list[Drawn]] = [sample["resps"][0] for sample in by_position]
-    lengths = [text.num_tokens for row in drawn for text in row]
+    drawn: list[list[Text]] = [sample["resps"][0] for sample in by_position]
     return TaskResult(
         problem_ids=tuple(problem.id for problem, _ in zip(problems, by_position, strict=True)),
-        outcomes=tuple(tuple(sample["filtered_resps"][0]) for sample in by_position),
+        prompts=tuple(str(sample["arguments"][0][0]) for sample in by_position),
+        results=tuple(tuple(sample["filtered_resps"][0]) for sample in by_position),
         completions=tuple(tuple(map(str, row)) for row in drawn),
+        truncated=tuple(tuple(text.truncated for text in row) for row in drawn),
+        tokens=tuple(tuple(text.num_tokens for text in row) for row in drawn),
         accuracy=float(accuracy),
-        num_tokens=sum(lengths),
     )
 
 

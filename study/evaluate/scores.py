@@ -1,11 +1,11 @@
 """summarise(problems) -> Summary: avg@k, unbiased pass@k and maj@k of graded completions, strictly and relaxedly, with intervals.
 
-P problems with their own numbers of samples n_p. Every measure is a mean over problems, so a problem counts once however often it was sampled:
+P problems, each with its own number of samples n_p. Every measure is a mean over problems, however often each was sampled:
     avg      c_p / n_p                                  c_p correct samples; the name carries k where all n_p are k
     pass@k   1 - C(n_p - c_p, k) / C(n_p, k)            for k = 2, 4, 8, ... and the smallest n_p
     maj      1 / (answers that share the most votes) if a right one is among them, else 0
-Votes: right answers vote together; wrong ones are the same answer if `equivalence.vote` names them alike; an unparsed or truncated completion
-casts none, and where nobody votes nothing is right. Wrong answers that only a symbolic tier would unite count as different ones, which can
+Votes: right answers vote together; wrong ones are the same answer if `equivalence.vote` names them alike; an unparsed or truncated
+completion casts none, and where nobody votes nothing is right. Wrong answers that only a symbolic tier would unite count as different ones, which can
 only help the right answer.
 Intervals: percentile bootstrap over problems, from a fixed seed; one problem has none. Only `correct` counts as right.
 """

@@ -1,12 +1,13 @@
-"""A process that asks math-verify whether two formulas are equal, one pair at a time; `study.evaluate.symbolic_pool` starts, times and kills it.
+"""A process that asks math-verify whether two formulas are equal, one pair at a time, started and killed by `study.evaluate.symbolic_pool`.
 
 Run as a script with `python -P`: it needs nothing of this project, so it starts as fast as math-verify can be imported.
-    in, out   one JSON value a line: ["candidate", "reference"] -> true, false, or null for "no verdict within the memory"; first out: "ready"
+    in, out   one JSON value a line: ["candidate",
+    "reference"] -> true, false, or null for "no verdict within the memory"; first out: "ready"
     argument  the process that owns it, and its memory limit in bytes
 
-It trusts nothing that it reads: its memory is limited, it can write no file, start no process and open no connection (an audit hook refuses),
-and a processor-time limit, set anew for every pair, ends it even if its owner has died meanwhile and the work sits inside C code, where neither
-a signal handler nor math-verify's own timeout is ever heard.
+It trusts nothing that it reads: its memory is limited; it can write no file, start no process and open no connection (an audit hook
+refuses); and a processor-time limit, set anew for every pair, ends it even if its owner has died meanwhile and the work sits inside C code,
+where neither a signal handler nor math-verify's own timeout is ever heard.
 Units are not math-verify's business here (`units=False`): its list of them holds h, t, d, m and would make 2h of 2t.
 """
 
@@ -19,9 +20,11 @@ from functools import lru_cache
 from typing import Any
 
 CACHED = 4096  # parsed formulas; a reference is asked about once for every sample
-_FORBIDDEN = ("os.system", "os.exec", "os.fork", "os.forkpty", "os.posix_spawn", "os.spawn", "os.startfile", "os.kill", "os.remove", "os.rename",
+_FORBIDDEN = ("os.system", "os.exec", "os.fork", "os.forkpty", "os.posix_spawn", "os.spawn", "os.startfile", "os.kill", "os.remove",
+"os.rename",
               "os.rmdir", "os.truncate", "os.chmod", "os.chown", "os.link", "os.symlink", "os.mkdir", "subprocess.Popen", "pty.spawn",
-              "socket.connect", "socket.bind", "socket.getaddrinfo", "shutil.", "ctypes.dlopen", "urllib.Request", "webbrowser.open")  # fmt: skip
+              "socket.connect", "socket.bind", "socket.getaddrinfo", "shutil.", "ctypes.dlopen", "urllib.Request",
+              "webbrowser.open")  # fmt: skip
 
 
 def main() -> None:
@@ -52,6 +55,7 @@ def _judge() -> Any:
 
     from latex2sympy2_extended.latex2sympy2 import NormalizationConfig
     from math_verify import LatexExtractionConfig, parse, verify
+    from sympy import Expr, Symbol, simplify
 
     logging.disable(logging.CRITICAL)
     rules = NormalizationConfig(basic_latex=True, units=False, malformed_operators=True, nits=True, boxed="last", equations=False)
@@ -64,7 +68,15 @@ def _judge() -> Any:
 
     def equal(candidate: str, reference: str) -> bool:
         ours, theirs = parsed(candidate), parsed(reference)
-        return ours is not None and theirs is not None and verify(theirs, ours, timeout_seconds=None)
+        if ours is None or theirs is None:
+            return False
+        return verify(theirs, ours, timeout_seconds=None) or _symbol(ours, theirs)
+
+    def _symbol(ours: Any, theirs: Any) -> bool:
+        """x + 0 is x: a symbol on one side alone is something that math-verify compares as text."""
+        if isinstance(ours, Symbol) == isinstance(theirs, Symbol) or not (isinstance(ours, Expr) and isinstance(theirs, Expr)):
+            return False
+        return bool(simplify(ours - theirs).is_zero)
 
     equal("x + \\frac{1}{2}", "\\sqrt{2}")  # loads what sympy imports late
     return equal

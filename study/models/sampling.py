@@ -26,7 +26,7 @@ def end_token_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) ->
     declared: Any = model.generation_config.eos_token_id if model.generation_config else None
     declared = [declared] if isinstance(declared, int) else list(declared or [])
     own: Any = tokenizer.eos_token_id
-    return list(dict.fromkeys([own, *declared]))
+    return [token for token in dict.fromkeys([own, *declared]) if token is not None]
 
 
 def generate(

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from study.errors import RecordMismatch
+from study.errors import PrerequisiteError, RecordMismatch
 from study.record.owner import owner
 from study.record.schema import MAX_RECORD_BYTES, Record, record_bytes, seal_matches, seal_of
 from study.record.upgrade import NewerSchema, record_of
@@ -37,8 +37,13 @@ class Results:
 
     @classmethod
     def of(cls, root: Path, profile: "Profile") -> "Results":
-        """The folder with the places that a profile names."""
-        return cls(root, *(Path(place).expanduser() if place else None for place in (profile.artifacts, profile.scratch)))
+        """The folder with the places that a profile names, as the process sees them that does the work."""
+        return cls(root, _place("artifacts", profile.artifacts), _place("scratch", profile.scratch))
+
+    @classmethod
+    def from_afar(cls, root: Path, profile: "Profile") -> "Results":
+        """The same for a process that lets others work: node-local scratch is not here if the work is on other nodes."""
+        return cls.of(root, profile.model_copy(update={"scratch": None}) if profile.engine == "slurm" else profile)
 
     @property
     def artifacts(self) -> Path:
@@ -88,6 +93,15 @@ def one_name(name: str) -> str:
     if name in ("", ".", "..") or any(mark in name for mark in "/\\\0"):
         raise RecordMismatch(f"{name!r} is not the id of a run or a stage", hint="ids of runs: study plan --grid GRID")
     return name
+
+
+def _place(name: str, place: str | None) -> Path | None:
+    """A path of a profile; it may name variables of the node, such as $TMPDIR."""
+    path = os.path.expandvars(place or "")
+    if "$" in path:
+        what = f"`{name}: {place}` of the profile names a variable that is not set here"
+        raise PrerequisiteError(what, hint="set it, or correct the profile")
+    return Path(path).expanduser() if path else None
 
 
 def atomic_write(path: Path, data: bytes) -> None:

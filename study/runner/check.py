@@ -9,7 +9,8 @@ from pathlib import Path
 from study.errors import PrerequisiteError, SpecError
 from study.spec.claim import Claims, arms
 from study.spec.grid import Grid, LabelledCell, load_grid
-from study.spec.identity import stage_id
+from study.spec.identity import REVISIONS, stage_id
+from study.spec.profile import load_profile
 from study.spec.scale import load_scale
 from study.spec.table import FigurePage, TablePage
 from study.spec.validation import validate
@@ -27,6 +28,8 @@ def check_experiments(root: Path | None = None) -> Iterator[Outcome]:
             yield f"grids/{grid}.yaml at {scale}", _tried(_check_grid, grid, scale, root)
     if any((folder / "claims.yaml").is_file() for folder in experiment_folders(root)):
         yield "claims.yaml", _tried(_check_claims, root)
+    for name in names("profiles", root):
+        yield f"profiles/{name}.yaml", _tried(check_profile, name, root)
     for kind, spec in (("tables", TablePage), ("figures", FigurePage)):
         for name in names(kind, root):
             yield f"{kind}/{name}.yaml", _tried(_check_page, kind, spec, name, root)
@@ -61,6 +64,19 @@ def _check_grid(name: str, scale: str, root: Path | None) -> str:
     if len({run.run_id for run in runs}) != len(runs) or len({cell.cell_id for cell in grid.cells}) != len(grid.cells):
         raise SpecError(f"grids/{name}.yaml: two cells have one id")
     return f"{len(grid.cells)} cells, {len(runs)} runs, {len(stages)} models"
+
+
+def check_profile(name: str, root: Path | None) -> str:
+    """Names of stage kinds are free text in a profile's tables: a typing error there would be a setting that nothing reads."""
+    profile = load_profile(name, root)
+    known = [*REVISIONS, "evaluate", "default"]
+    for section, kinds in (("resources", profile.resources), ("keep", profile.keep), ("launch", profile.launch)):
+        for kind in kinds:
+            if kind not in known or (kind == "default" and section != "resources"):
+                raise SpecError(f"profiles/{name}.yaml {section}: no stage kind {kind!r}{suggestion(kind, known)}")
+    if profile.profile != name:
+        raise SpecError(f"profiles/{name}.yaml: it calls itself {profile.profile!r}")
+    return f"engine {profile.engine}"
 
 
 def _check_claims(root: Path | None) -> str:

@@ -4,15 +4,14 @@ A stage is its recipe and seed, a run its cell and seed: everything else is deri
 """
 
 import json
-import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from study.errors import PrerequisiteError, RecordMismatch
-from study.record.store import Results, write_json
+from study.errors import RecordMismatch
+from study.record.store import write_json
 from study.runner.execute import RunPlan, Work
 from study.runner.stages import Staged, stage_graph
 from study.runner.worker import Payload
@@ -56,19 +55,3 @@ def _payload(task: dict[str, Any]) -> Payload:
     if node.id != task["id"]:
         raise ValueError(f"it asks for stage {task['id']}, but its recipe is that of {node.id}")
     return node
-
-
-def results_at_work(root: Path, profile: Profile) -> Results:
-    """The results folder as seen by the process that does the work: places may name variables of its node, such as $TMPDIR."""
-    places = {name: _expanded(name, place) for name, place in (("artifacts", profile.artifacts), ("scratch", profile.scratch))}
-    return Results(root, places["artifacts"], places["scratch"])
-
-
-def _expanded(name: str, place: str | None) -> Path | None:
-    if place is None:
-        return None
-    path = os.path.expandvars(place)
-    if "$" in path:
-        what = f"`{name}: {place}` of the profile names a variable that is not set on this node"
-        raise PrerequisiteError(what, hint="correct the profile")
-    return Path(path).expanduser()

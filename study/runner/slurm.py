@@ -183,7 +183,8 @@ class SlurmEngine:
         if not isinstance(verdict, Again):
             return [verdict]
         if submitted.submissions > self._profile.slurm.max_requeues:
-            return [Failed(task, f"{verdict.why}; submitted {submitted.submissions} times, as often as slurm.max_requeues allows")]
+            what = f"{verdict.why}; submitted {submitted.submissions} times, more is not allowed by slurm.max_requeues"
+            return [Failed(task, what, verdict.hint)]
         try:
             with self._locked():
                 self._submit(submitted.payload, submitted.submissions + 1)

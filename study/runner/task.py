@@ -20,7 +20,7 @@ from study.errors import StudyError
 from study.record.store import Results, write_json
 from study.runner import ranks
 from study.runner.claims import Watch
-from study.runner.payload import Assignment, read_assignment, results_at_work
+from study.runner.payload import Assignment, read_assignment
 from study.runner.process import one_thread, take_signals
 from study.runner.worker import Busy, Event, Failed, Finished, Outcome, Reporter, Spoiled, checkpoints_of, perform, task_folder, task_id
 
@@ -33,7 +33,7 @@ def main(folder: Path, root: Path) -> int:
     signal.signal(signal.SIGUSR2, signal.SIG_IGN)  # the job's own process takes it, and sends SIGTERM
     try:
         assignment = read_assignment(folder / "payload.json")
-        results = results_at_work(root, assignment.profile)
+        results = Results.of(root, assignment.profile)
     except StudyError as error:
         return _end(folder, Failed(folder.name, error.message, error.hint))
     if ranks.rank() > 0:

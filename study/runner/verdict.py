@@ -25,19 +25,20 @@ _MEMORY = "it used more memory than it asked for"
 
 @dataclass(frozen=True)
 class Again:
-    """Not the task's own fault: it is submitted again and continues from its checkpoint."""
+    """Not the task's own fault: it is submitted again and continues from its checkpoint. hint: what to do if that is too often."""
 
     why: str
+    hint: str
 
 
 def judge(task: str, kind: str, job: str, state: JobState, logs: Sequence[Path], advanced: bool) -> Failed | Again:
     """advanced: whether the stage has a newer checkpoint than when the job was submitted, or this was its first job."""
     if state.state in _LOST:
-        return Again(_LOST[state.state])
+        return Again(_LOST[state.state], "the same command submits it again")
     if state.state in ("TIMEOUT", "DEADLINE") or state.code in _STOPPED:
         what = "it reached its time limit" if state.state != "FAILED" else "it was asked to stop"
         hint = f"raise resources.{kind}.time_min in the profile, or lower checkpoint_s"
-        return Again(what) if advanced else Failed(task, f"job {job}: {what} without a new checkpoint since the last time", hint)
+        return Again(what, hint) if advanced else Failed(task, f"job {job}: {what} without a new checkpoint since the last time", hint)
     said = f"job {job} ended as {state.state}"
     match state.state:
         case "OUT_OF_MEMORY":

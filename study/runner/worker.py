@@ -26,7 +26,9 @@ from study.runner.execute import Report, RunPlan, Work, execute_run, execute_sta
 from study.runner.stages import StageNode
 from study.spec.profile import Profile
 
-provenance.code_hash()  # kept from here on: what runs is what was imported, even when files change while a grid runs
+# Kept from here on: what runs is what was imported, even when files change while a grid runs; and looked up once, not in every fork.
+provenance.code_hash()
+provenance.packages()
 
 Payload = StageNode | RunPlan
 _STATUS_EVERY_S, _MESSAGE_EVERY_S = 1.0, 0.2

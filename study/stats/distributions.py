@@ -42,6 +42,13 @@ def bootstrap_mean(values: NDArray[np.float64], generator: np.random.Generator, 
     """Percentile limits of the mean under resampling with replacement (scipy.stats.bootstrap), so many at a time as fit into 400 MB."""
     batch = None if values.size * resamples <= _AT_ONCE else max(1, _AT_ONCE // values.size)
     result = _stats.bootstrap(
-        (values,), np.mean, confidence_level=confidence, n_resamples=resamples, batch=batch, method="percentile", vectorized=True, rng=generator
+        (values,),
+        np.mean,
+        confidence_level=confidence,
+        n_resamples=resamples,
+        batch=batch,
+        method="percentile",
+        vectorized=True,
+        rng=generator,
     )
     return float(result.confidence_interval.low), float(result.confidence_interval.high)

@@ -118,8 +118,8 @@ def fell_from_best(steps: Sequence[float | None], accuracy: Column | Sequence[fl
     return None
 
 
-def choose(runs: Iterable[Watched], quiet_on: Collection[Outcome] = ENDS_WELL) -> Thresholds:
-    """For each detector the most sensitive level that is silent on every run given of these outcomes, and one level deafer than that.
+def choose(runs: Iterable[Watched], quiet_on: Collection[Outcome] = ENDS_WELL, margin: int = 1) -> Thresholds:
+    """For each detector the most sensitive level that is silent on every run given of these outcomes, and `margin` levels deafer than that.
 
     Where no level is silent, and where the next one would be past the end, it is the deafest.
     """
@@ -127,7 +127,7 @@ def choose(runs: Iterable[Watched], quiet_on: Collection[Outcome] = ENDS_WELL) -
     for detector, (names, levels) in LADDERS.items():
         tried = [replace(chosen, **dict(zip(names, level, strict=True))) for level in levels]
         silent = (i for i, thresholds in enumerate(tried) if not _heard(quiet, detector, thresholds))
-        chosen = tried[min(next(silent, len(tried)) + 1, len(tried) - 1)]
+        chosen = tried[min(next(silent, len(tried)) + margin, len(tried) - 1)]
     return chosen
 
 

@@ -29,25 +29,26 @@ DIGITS = 5  # significant digits of a written trace
 
 @dataclass(frozen=True)
 class Thresholds:
-    """When a detector fires. All values are ours, calibrated on base 0 of the lab alone (docs/guard.md); no paper gives any.
+    """When a detector fires. All values are ours, chosen on base 0 of the lab alone (docs/guard.md); no paper gives any.
 
     window, reference: optimiser steps. *_ratio: now / start. The floors keep a ratio from firing where the start is next to nothing.
+    A level is one step of its ladder (`study/train/calibration.py`) above the first that no run of base 0 that ends well would hear.
     """
 
-    window: int = 5  # steps; 320 rollouts at the lab
-    reference: int = 5  # steps; the learning rate still warms up
-    leak_ratio: float = 2.0  # probability outside the student's TopK
+    window: int = 5  # steps; 320 rollouts at the lab. Not chosen by data
+    reference: int = 5  # steps; the learning rate still warms up. Not chosen by data
+    leak_ratio: float = 1.3  # probability outside the student's TopK; strong_c dips are heard at 1.1 and 0.03
     leak_floor: float = 0.05  # probability
-    entropy_ratio: float = 2.0  # of the student's next-token distribution
-    entropy_floor: float = 0.5  # nats
-    length_ratio: float = 1.3  # mean tokens of a completion
-    truncated_rise: float = 0.1  # fraction of completions, above the start
-    repetition_ratio: float = 2.0  # fraction of positions whose 3-gram occurred before
-    repetition_floor: float = 0.1  # fraction
-    overlap_ratio: float = 0.85  # |TopK of the student and of the teacher| / K, below the start
-    divergence_ratio: float = 2.0  # KL(student || teacher) against its lowest so far
-    divergence_floor: float = 0.1  # nats a token
-    zero_gradient: float = 1e-6  # gradient norm before clipping; healthy lab runs stay above 1e-2
+    entropy_ratio: float = 2.0  # of the student's next-token distribution; strong_c dips are heard up to 1.5 and 0.45
+    entropy_floor: float = 0.6  # nats
+    length_ratio: float = 1.5  # mean tokens of a completion; a strong_c dip is heard up to 1.3
+    truncated_rise: float = 0.2  # fraction of completions, above the start; a strong_c dip is heard up to 0.1
+    repetition_ratio: float = 1.5  # fraction of positions whose 3-gram occurred before; no run that ends well is heard at any level
+    repetition_floor: float = 0.06  # fraction
+    overlap_ratio: float = 0.95  # |TopK of the student and of the teacher| / K, below the start; no run that ends well is heard
+    divergence_ratio: float = 1.5  # KL(student || teacher) against its lowest so far; after a strong_c dip it is heard up to 1.2 and 0.1
+    divergence_floor: float = 0.2  # nats a token
+    zero_gradient: float = 1e-6  # gradient norm before clipping; healthy lab runs stay above 1e-2. Not chosen by data
 
 
 @dataclass(frozen=True)

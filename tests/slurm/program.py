@@ -16,7 +16,7 @@ if __name__ == "__main__":
     root, profile, ks = Path(sys.argv[1]), Profile.model_validate_json(sys.argv[2]), [int(k) for k in sys.argv[3].split(",")]
     runs = [LabelledRun(f"{cell_id(cell(k))}-s0", cell(k), {"objective": f"k{k}"}, 0, cell_id(cell(k))) for k in ks]
     try:
-        carry_out(runs, Results.of(root, profile), WORK, "slow", "lab", 2, {}, profile=profile, mlflow=False)
+        carry_out(runs, Results.from_afar(root, profile), WORK, "slow", "lab", 2, {}, profile=profile, mlflow=False)
     except StudyError as error:
         print(error)
         sys.exit(error.exit_code)

@@ -1,34 +1,45 @@
-"""The three functions that the task files name: documents from memory, a filter that grades all k responses, and a problem's fractions.
+"""The three functions that the task files name: documents, a filter that grades all k responses, and a problem's fractions.
 
 lm-eval's default filter keeps the first response only and would turn k samples into one; this one keeps every one, graded.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from datasets import Dataset
+from pydantic import TypeAdapter
 
-from study.data.grading import Outcome, grade
-
-
-def documents(rows: list[dict[str, str]], **_: Any) -> dict[str, Dataset]:
-    """The problems handed over through the TaskManager's metadata, as the one split of the task."""
-    return {"test": Dataset.from_list(rows)}
-
-
-def graded(responses: Iterable[Sequence[str]], docs: Sequence[dict[str, str]]) -> list[list[Outcome]]:
-    """[P][k] texts -> [P][k] outcomes. A plain string (from an engine that does not say why it stopped) counts as ended."""
-    return [
-        [grade(text, doc["answer"], truncated=getattr(text, "truncated", False)) for text in texts]
-        for texts, doc in zip(responses, docs, strict=True)
-    ]
+from study.data.benchmarks import Source, read
+from study.data.grading import GRADER, Outcome
+from study.evaluate.choices import open_task_grader
+from study.evaluate.graders import GradeResult, Sample
 
 
-def fractions(doc: dict[str, str], results: list[list[Outcome]]) -> dict[str, float]:  # noqa: ARG001 - the harness passes both
-    """One problem's k outcomes -> its fractions; their means over problems are avg@k and its two companions."""
-    outcomes = results[0]
-    return {
-        "accuracy": outcomes.count(Outcome.correct) / len(outcomes),
-        "truncated_fraction": outcomes.count(Outcome.truncated) / len(outcomes),
-        "unparsed_fraction": outcomes.count(Outcome.unparsed) / len(outcomes),
-    }
+def documents(
+    rows: Sequence[Mapping[str, str]] | None = None, source: Mapping[str, Any] | None = None, grader: str = GRADER, **_: Any
+) -> dict[str, Dataset]:
+    """The one split of a task: the rows that `study` hands over, else (in plain lm-eval) what the page's source has."""
+    if rows is None:
+        problems = read("of this page", TypeAdapter[Any](Source).validate_python(source)).problems
+        rows = [{"id": p.id, "prompt": p.prompt, "answer": p.answer, "choices": p.columns.get("choices", "")} for p in problems]
+    return {"test": Dataset.from_list([{**row, "grader": grader} for row in rows])}
+
+
+def graded(responses: Iterable[Sequence[str]], docs: Sequence[Mapping[str, str]]) -> list[list[GradeResult]]:
+    """[P][k] texts -> [P][k] results. A plain string (from an engine that does not say why it stopped) counts as ended."""
+    texts = [list(row) for row in responses]
+    samples = [
+        Sample(text, doc["answer"], getattr(text, "truncated", False)) for row, doc in zip(texts, docs, strict=True) for text in row
+    ]  # fmt: skip
+    with open_task_grader(docs[0]["grader"]) as judge:
+        results = iter(judge.grade_many(samples))
+    return [[next(results) for _ in row] for row in texts]
+
+
+def fractions(doc: Mapping[str, str], results: Sequence[Sequence[GradeResult]]) -> dict[str, float]:  # noqa: ARG001 - lm-eval passes both
+    """One problem's k results -> its fractions; their means over problems are avg@k and its companions."""
+    graded_S = results[0]
+    strict = [result.outcome for result in graded_S]
+    named = {f"{outcome}_fraction": strict.count(outcome) / len(strict) for outcome in (Outcome.truncated, Outcome.unparsed, Outcome.timed_out)}
+    relaxed = sum(result.relaxed is Outcome.correct for result in graded_S)
+    return {"accuracy": strict.count(Outcome.correct) / len(strict), "relaxed_accuracy": relaxed / len(strict), **named}

@@ -1,0 +1,267 @@
+"""`study compare`: A minus B with everything that a reader needs to believe it, or a refusal that says why not."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+
+import typer
+
+from study.cli import console
+
+if TYPE_CHECKING:
+    from analysis.arms import Arm
+    from analysis.compare import Row, Sighted
+    from analysis.sides import Place
+    from study.stats.intervals import Interval
+
+_T = TypeVar("_T")
+LISTED = 40  # differing settings shown; the JSON file has all
+
+
+def compare(
+    a: Annotated[str, typer.Argument(metavar="A", help="A cell of --grid, a run, a grid, a folder of results or of study evaluate, graded JSONL or CSV.")],
+    b: Annotated[str, typer.Argument(metavar="B", help="The other one. Several files of one arm are joined by commas.")],
+    grid: Annotated[str, typer.Option("--grid", "-g", help="The grid whose cells are meant.")] = "math",
+    scale: Annotated[str, typer.Option(help="The scale of the grid.")] = "lab",
+    results: Annotated[Path, typer.Option(help="The results folder, for cells and runs.")] = Path("results"),
+    seeds: Annotated[str | None, typer.Option(help="Only these bases: 0,1,2.")] = None,
+    task: Annotated[str | None, typer.Option(help="Only this task.")] = None,
+    label_a: Annotated[str | None, typer.Option(help="What to call A, an arm of another framework for instance.")] = None,
+    label_b: Annotated[str | None, typer.Option(help="What to call B.")] = None,
+    metric: Annotated[list[str] | None, typer.Option(help="Metrics CSV: a column, or column of A=column of B. Repeatable.")] = None,
+    step_field: Annotated[str | None, typer.Option(help="Metrics CSV: the step column, where it cannot be guessed.")] = None,
+    allow_differences: Annotated[bool, typer.Option("--allow-differences", help="Compare in spite of another grader, decoding, or problems.")] = False,
+    output: Annotated[Path | None, typer.Option("--json", help="Write everything to this file.")] = None,
+) -> None:
+    """A minus B: paired by problem and by base, with intervals, what it could have missed, costs, and every setting that differs."""
+    from analysis.curve_files import is_metrics
+    from analysis.sides import Place
+
+    place = Place(grid, scale, results, _seeds(seeds))
+    names = (label_a or a, label_b or b)
+    if is_metrics(a) or is_metrics(b):
+        page = _compare_curves((a, b), names, place, metric or [], step_field)
+    else:
+        page = _compare_arms((a, b), (label_a, label_b), place, task, allow_differences)
+    if output is not None:
+        from study.record.store import atomic_write
+
+        atomic_write(output, (json.dumps(page, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode())
+        console.say(f"all of it: {output}", "dim")
+
+
+def _seeds(text: str | None) -> tuple[int, ...] | None:
+    from study.errors import SpecError
+
+    if text is None:
+        return None
+    parts = [part.strip() for part in text.split(",") if part.strip()]
+    if not parts or not all(part.isdecimal() for part in parts):
+        raise SpecError(f"--seeds {text!r} is not a list of whole numbers", hint="--seeds 0,1,2")
+    return tuple(int(part) for part in parts)
+
+
+def _compare_arms(sides: tuple[str, str], labels: tuple[str | None, str | None], place: "Place", task: str | None, allow: bool) -> dict[str, Any]:
+    from analysis.arms import labelled
+    from analysis.compare import compared, matched
+    from analysis.sides import arms_of
+
+    arms = [labelled(arms_of(side, place), label) for side, label in zip(sides, labels, strict=True)]
+    pairs, alone = matched(*arms, task)
+    rows = [compared(one, other, allow=allow) for one, other in pairs]
+    _show(rows, labels)
+    for line in alone[:10]:
+        console.warn(f"not compared, {line}")
+    if len(alone) > 10:
+        console.warn(f"not compared: {len(alone) - 10} more")
+    return {"rows": [as_data(row) for row in rows], "not_compared": alone}
+
+
+def _show(rows: "Sequence[Row]", labels: tuple[str | None, str | None]) -> None:
+    if len(rows) == 1 or len({row.a.key for row in rows}) == 1:
+        for side, arm, label in (("A", rows[0].a, labels[0]), ("B", rows[0].b, labels[1])):
+            console.say(f"{side}  {label or arm.name}{f'  ({arm.labels})' if arm.labels else ''}{'  external' if arm.external else ''}")
+        console.say()
+    heads = ("arm", "task", "A", "B", "A - B, points [95 %]", "over", "detectable, power .8", "bases", "problems", "k")
+    console.table(heads, [_line(row) for row in rows])
+    console.say()
+    for row in rows if len(rows) == 1 else ():
+        _details(row)
+    console.say(sentence(rows[0]) if len(rows) == 1 else _summary(rows))
+    _show_settings(rows)
+
+
+def _summary(rows: "Sequence[Row]") -> str:
+    """Many comparisons at once find something by chance: Holm's adjustment over all of them."""
+    from study.stats.comparisons import holm
+
+    identical = sum(row.identical for row in rows)
+    adjusted = holm({str(i): row.headline.p_value for i, row in enumerate(rows) if row.headline.p_value is not None})
+    shown, firm = sum(row.headline.shown for row in rows), sum(p < 0.05 for p in adjusted.values())
+    same = f"; {identical} have the same counts on every problem" if identical else ""
+    return f"{len(rows)} comparisons: {shown} intervals leave out 0, {firm} after Holm's adjustment for all of them (p < .05){same}."
+
+
+def _line(row: "Row") -> tuple[str, ...]:
+    seen = row.headline
+    return (
+        row.a.name if row.a.name == row.b.name else "A / B", row.task, f"{100 * row.mean_a:.1f}", f"{100 * row.mean_b:.1f}",
+        points(seen.interval), seen.over, _missed(seen), str(len(row.by_base)), str(row.problems), _k(row),
+    )  # fmt: skip
+
+
+def points(interval: "Interval") -> str:
+    if interval.low is None or interval.high is None:
+        return f"{100 * interval.mean:+.1f} [no interval at n = {interval.n}]"
+    return f"{100 * interval.mean:+.1f} [{100 * interval.low:+.1f}, {100 * interval.high:+.1f}]"
+
+
+def _missed(seen: "Sighted") -> str:
+    return "-" if seen.detectable is None else f"{100 * seen.detectable:.1f}"
+
+
+def _k(row: "Row") -> str:
+    sizes = ["mixed" if None in found else ",".join(map(str, sorted(found))) for found in ({s.k for s in arm.bases} for arm in (row.a, row.b))]  # type: ignore[type-var]
+    return sizes[0] if sizes[0] == sizes[1] else " / ".join(sizes)
+
+
+def _details(row: "Row") -> None:
+    """The other interval, bases one by one, lengths and costs."""
+    seen = row.over_problems
+    if row.bases is not None:
+        console.say(f"over problems: {points(seen.interval)}, detectable {_missed(seen)}")
+        console.say("by base: " + ", ".join(f"{seed}: {100 * value:+.1f}" for seed, value in row.by_base.items()))
+    if row.lengths is not None:
+        low, high = row.lengths.difference.low, row.lengths.difference.high
+        limits = "" if low is None or high is None else f" [{low:+.1f}, {high:+.1f}]"
+        what = f"{row.lengths.a:.1f} and {row.lengths.b:.1f}, A - B {row.lengths.difference.mean:+.1f}{limits}"
+        console.say(f"tokens of correct completions, on the {row.lengths.problems} problems that both solve: {what}")
+    lines = [(name, _shown(one), _shown(other), ratio(one, other)) for name, one, other in costs(row)]
+    if lines:
+        console.say()
+        console.table(("cost, mean of a base", "A", "B", "A / B"), lines, right=(1, 2, 3))
+    console.say()
+
+
+def costs(row: "Row") -> list[tuple[str, float | None, float | None]]:
+    """What each side took, only what at least one of them knows."""
+    a, b = row.a.bases, row.b.bases
+    found = [
+        ("core minutes, own stages", _mean([_minutes(s.spent.own_s) for s in a]), _mean([_minutes(s.spent.own_s) for s in b])),
+        ("core minutes, shared stages", _mean([_minutes(s.spent.shared_s) for s in a]), _mean([_minutes(s.spent.shared_s) for s in b])),
+        ("tokens sampled in training", _mean([s.spent.trained_tokens for s in a]), _mean([s.spent.trained_tokens for s in b])),
+        ("tokens sampled in evaluation", _mean([s.spent.sampled_tokens for s in a]), _mean([s.spent.sampled_tokens for s in b])),
+        ("tokens of a completion", _mean([s.mean_tokens for s in a]), _mean([s.mean_tokens for s in b])),
+    ]
+    return [(name, one, other) for name, one, other in found if one is not None or other is not None]
+
+
+def _minutes(seconds: float | None) -> float | None:
+    return None if seconds is None else seconds / 60.0
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known and len(known) == len(values) else None
+
+
+def _shown(value: float | None) -> str:
+    return "not known" if value is None else f"{value:,.0f}" if value >= 1000 else f"{value:.1f}"
+
+
+def ratio(one: float | None, other: float | None) -> str:
+    return "-" if one is None or not other else f"{one / other:.2f}"
+
+
+def sentence(row: "Row") -> str:
+    """The whole of it for a person who reads one line."""
+    seen, task = row.headline, "" if row.task == "-" else f"{row.task}: "
+    basis = f"t over {len(row.by_base)} bases, {row.problems} problems" if seen.over == "bases" else f"bootstrap over {row.problems} problems, one base"
+    if row.identical:
+        return f"{task}A and B have the same counts on every one of {row.problems} problems."
+    if seen.interval.low is None:
+        return f"{task}A - B is {points(seen.interval)} points: one problem shows nothing."
+    size = f"{abs(100 * seen.interval.mean):.1f} points {'above' if seen.interval.mean > 0 else 'below'} B"
+    missed = "" if seen.detectable is None else f"a true difference below {100 * seen.detectable:.1f} points could well be missed (power 80 %)"
+    if seen.shown:
+        return f"{task}A is {size} ({points(seen.interval)}; {basis})."
+    return f"{task}no difference is shown: A - B = {points(seen.interval)} ({basis}); {missed}."
+
+
+def _show_settings(rows: "Sequence[Row]") -> None:
+    """Of several rows what holds for all of them; the JSON file has each."""
+    from analysis.compare import differing
+
+    lines = [[f"compared in spite of it: {name} {one} / {other}" for name, one, other in row.allowed] for row in rows]
+    lines = [[*some, *row.notes, *(f"cannot be checked: {line}" for line in row.unchecked)] for some, row in zip(lines, rows, strict=True)]
+    for line in _shared(lines):
+        console.warn(line)
+    unknown = [side for side, arm in (("A", rows[0].a), ("B", rows[0].b)) if not arm.recipe]
+    if unknown:
+        console.say(f"how {' and '.join(unknown)} was made and judged is not in what was given", "dim")
+    else:
+        _show_recipes([differing(row.a.recipe, row.b.recipe) for row in rows])
+    made = _shared([differing(row.a.made, row.b.made) if row.a.made and row.b.made else [] for row in rows])
+    if made:
+        console.say("made under, A -> B: " + "; ".join(f"{name} {one} -> {other}" for name, one, other in made), "dim")
+
+
+def _show_recipes(found: "Sequence[Sequence[tuple[str, str, str]]]") -> None:
+    shared = _shared(found)
+    console.say()
+    if shared:
+        console.table(("setting that differs", "A", "B"), shared[:LISTED])
+    elif not any(found):
+        console.say("the same settings")
+    more = max(len(each) for each in found) - min(len(shared), LISTED)
+    if more:
+        console.say(f"{'settings that differ in some rows only' if len(found) > 1 else f'and {more} more'}: --json FILE", "dim")
+
+
+def _shared(lists: Sequence[Sequence[_T]]) -> list[_T]:
+    """What stands in all of them."""
+    return [each for each in dict.fromkeys(lists[0]) if all(each in other for other in lists[1:])]
+
+
+def as_data(row: "Row") -> dict[str, Any]:
+    """Accuracies as fractions."""
+    from analysis.compare import differing
+
+    return {
+        "a": _arm(row.a), "b": _arm(row.b), "task": row.task, "problems": row.problems, "mean_a": row.mean_a, "mean_b": row.mean_b,
+        "by_base": dict(row.by_base), "over_bases": None if row.bases is None else asdict(row.bases), "over_problems": asdict(row.over_problems),
+        "lengths": None if row.lengths is None else asdict(row.lengths), "costs": {name: {"a": one, "b": other} for name, one, other in costs(row)},
+        "settings_that_differ": [list(each) for each in differing(row.a.recipe, row.b.recipe)] if row.a.recipe and row.b.recipe else None,
+        "made_under": [list(each) for each in differing(row.a.made, row.b.made)], "allowed": [list(each) for each in row.allowed],
+        "cannot_be_checked": list(row.unchecked), "notes": list(row.notes), "sentence": sentence(row),
+    }  # fmt: skip
+
+
+def _arm(arm: "Arm") -> dict[str, Any]:
+    bases = [{"source": s.source, "seed": s.seed, "k": s.k, "mean": s.mean, "problems": s.problems, **s.settings} for s in arm.bases]
+    return {"name": arm.name, "key": arm.key, "labels": arm.labels, "external": arm.external, "bases": bases}
+
+
+def _compare_curves(sides: tuple[str, str], names: tuple[str, str], place: "Place", metric: Sequence[str], step: str | None) -> dict[str, Any]:
+    from analysis.curve_files import compare_curves, curves_of
+
+    a, b = (curves_of(side, place, step) for side in sides)
+    rows = compare_curves(a, b, metric)
+    for side, name in zip("AB", names, strict=True):
+        console.say(f"{side}  {name}")
+    console.say()
+    heads = ("metric", "last step", "A", "B", "A - B there", "A - B, mean of steps", "steps", "pairs")
+    lines = [(r.metric, r.step, f"{r.a:.4g}", f"{r.b:.4g}", _plain(r.last), _plain(r.whole), r.steps, r.last.n) for r in rows]
+    console.table(heads, lines)
+    console.say()
+    console.warn("cannot be checked: what these columns measure, the grader, the decoding settings, the problems")
+    if len(a) > 1 and any(curves.seed is None for curves in [*a, *b]):
+        console.warn("curves paired in the order given: a side does not know its seeds")
+    return {"a": names[0], "b": names[1], "curves": [asdict(row) for row in rows]}
+
+
+def _plain(interval: "Interval") -> str:
+    limits = "" if interval.low is None or interval.high is None else f" [{interval.low:+.4g}, {interval.high:+.4g}]"
+    return f"{interval.mean:+.4g}{limits}"

@@ -1,0 +1,3 @@
+"""`study regrade`: what a design can see, and what it costs."""
+def regrade() -> None:
+    """stub"""

@@ -1,0 +1,264 @@
+"""Comparing: pairs by id and by base, refusals, files of other frameworks, the sentence that is read."""
+
+import gzip
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from analysis.arms import Arm, Scores, of_records, problems_hash
+from analysis.compare import compared, matched
+from analysis.curve_files import compare_curves, read_curves
+from analysis.external import of_file
+from analysis.sides import Place, arms_of
+from study.cli.main import build_app
+from study.errors import IncompleteResults, PrerequisiteError, SpecError
+from study.record.schema import Record, sealed
+from study.record.store import write_record
+from study.spec.grid import load_grid
+from tests.synthetic import record
+
+KNOWN = {"task": "t", "grader": "math-1", "temperature": "1", "top_p": "1", "max_completion_length": "64"}
+ARMS = {"biased_k1": "rlvr,biased_k1,standard", "stop_gradient_k1": "rlvr,stop_gradient_k1,standard"}
+
+
+def scores(counts: list[int], *, seed: int | None = 0, ids: list[str] | None = None, k: int = 4, **settings: str) -> Scores:
+    names = ids or [f"p{i}" for i in range(len(counts))]
+    return Scores("x", seed, tuple(map(float, counts)), (k,) * len(counts), problems_hash(names), tuple(names), {**KNOWN, **settings})
+
+
+def arm(*bases: Scores, key: str = "a", task: str | None = "t") -> Arm:
+    return Arm(key, key, task, bases, {"model": key})
+
+
+def rows(path: Path, lines: list[dict[str, object]]) -> Path:
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return path
+
+
+def run(*arguments: object) -> str:
+    done = CliRunner().invoke(build_app(), ["compare", *map(str, arguments)])
+    if done.exception is not None and not isinstance(done.exception, SystemExit):
+        raise done.exception
+    return " ".join(done.output.split())
+
+
+@pytest.fixture
+def results(tmp_path: Path) -> Path:
+    """Records of two cells, three bases each, of the smoke grid's cells in the grid `math`."""
+    grid = load_grid("math", "lab")
+    for objective, finals in {"biased_k1": (0.10, 0.22, 0.15), "stop_gradient_k1": (0.70, 0.81, 0.77)}.items():
+        for one in grid.runs(only=ARMS[objective]):
+            write_record(tmp_path / "records" / f"{one.run_id}.json", record(one, 0.3, finals[one.seed]))
+    return tmp_path
+
+
+def test_problems_are_paired_by_id_whatever_their_order() -> None:
+    a = arm(scores([4, 0, 2], ids=["x", "y", "z"]))
+    b = arm(scores([2, 3, 0], ids=["z", "x", "y"]), key="b")
+    row = compared(a, b)
+    assert row.by_base["0"] == pytest.approx((1 / 4 + 0 + 0) / 3)
+    assert row.bases is None
+    assert row.headline.over == "problems"
+
+
+def test_over_bases_the_interval_is_the_paired_t_of_the_seeds() -> None:
+    from scipy import stats
+
+    a, b = [[4, 4, 3, 2], [4, 3, 3, 3], [4, 4, 4, 3]], [[2, 2, 2, 2], [3, 1, 2, 2], [1, 2, 2, 1]]
+    row = compared(arm(*(scores(c, seed=s) for s, c in enumerate(a))), arm(*(scores(b[s], seed=s) for s in (2, 0, 1)), key="b"))
+    expected = stats.ttest_rel(np.mean(a, axis=1) / 4, np.mean(b, axis=1) / 4)
+    low, high = expected.confidence_interval()
+    assert row.bases is not None
+    assert (row.bases.interval.low, row.bases.interval.high) == pytest.approx((low, high))
+    assert row.bases.p_value == pytest.approx(expected.pvalue)
+    assert row.headline is row.bases
+
+
+def test_another_grader_or_decoding_is_refused_and_can_be_allowed() -> None:
+    a, b = arm(scores([4, 1])), arm(scores([1, 1], grader="boxed-1", temperature="0.6"), key="b")
+    with pytest.raises(SpecError, match=r"grader math-1 / boxed-1; temperature 1 / 0.6") as refusal:
+        compared(a, b)
+    assert "regrade" in refusal.value.hint
+    row = compared(a, b, allow=True)
+    assert row.allowed == (("grader", "math-1", "boxed-1"), ("temperature", "1", "0.6"))
+
+
+def test_other_problems_are_refused_and_allowed_ones_are_counted() -> None:
+    a, b = arm(scores([4, 1, 0], ids=["x", "y", "z"])), arm(scores([1, 1], ids=["y", "w"]), key="b")
+    with pytest.raises(SpecError, match="1 problems are on both sides, 2 in A only, 1 in B only"):
+        compared(a, b)
+    row = compared(a, b, allow=True)
+    assert row.problems == 1
+    assert "compared on those of both sides" in row.notes[0]
+    with pytest.raises(SpecError, match="no problem id in common"):
+        compared(a, arm(scores([1], ids=["other"])), allow=True)
+
+
+def test_a_record_and_a_file_are_aligned_only_by_the_same_hash() -> None:
+    ids = ["p0", "p1", "p2"]
+    recorded = Scores("r", 0, (4.0, 0.0, 2.0), (4,) * 3, problems_hash(ids), None, KNOWN)
+    assert compared(arm(recorded), arm(scores([4, 0, 1]), key="b")).problems == 3
+    with pytest.raises(SpecError, match="not known to be the same"):
+        compared(arm(recorded), arm(scores([4, 0, 1], ids=["p1", "p0", "p2"]), key="b"), allow=True)
+
+
+def test_an_unpaired_seed_is_never_dropped() -> None:
+    a = arm(*(scores([4, 1], seed=s) for s in (0, 1, 2)))
+    with pytest.raises(SpecError, match=r"seeds \[2\] are on one side only") as refusal:
+        compared(a, arm(*(scores([2, 1], seed=s) for s in (0, 1)), key="b"))
+    assert "--seeds 0,1" in refusal.value.hint
+    with pytest.raises(SpecError, match="seed 0 / 1"):
+        compared(arm(scores([4, 1], seed=0)), arm(scores([4, 1], seed=1), key="b"))
+
+
+def test_what_is_not_known_is_said(tmp_path: Path) -> None:
+    theirs = of_file(rows(tmp_path / "x.jsonl", [{"id": "p0", "correct": True}, {"id": "p1", "correct": 0}]), "verl")
+    row = compared(arm(scores([4, 1])), theirs)
+    assert {line.split()[0] for line in row.unchecked} == {"task", "grader", "temperature", "top_p", "max_completion_length"}
+    assert theirs.external
+
+
+def test_graded_lines_of_any_spelling_give_the_same_arm(tmp_path: Path) -> None:
+    lists = rows(tmp_path / "a.jsonl", [{"problem_id": 1, "outcomes": ["correct", "wrong"], "tokens": [10, 20]}, {"problem_id": 2, "outcomes": ["truncated", "unparsed"], "tokens": [5, 5]}])
+    flat = rows(tmp_path / "b.jsonl", [{"id": "1", "score": 1, "tokens": 10}, {"id": "1", "score": 0.0, "tokens": 20}, {"id": "2", "score": 0, "tokens": 5}, {"id": "2", "score": 0, "tokens": 5}])
+    table = tmp_path / "c.csv"
+    table.write_text("id,outcome,tokens,grader\n1,correct,10,math-1\n1,wrong,20,math-1\n2,wrong,5,math-1\n2,wrong,5,math-1\n")
+    for path in (lists, flat, table):
+        found = of_file(path, "x").bases[0]
+        assert (found.ids, found.correct_P, found.samples_P) == (("1", "2"), (1.0, 0.0), (2, 2))
+        assert (found.mean_tokens, found.right_tokens_P) == (10.0, (10.0, None))
+    assert of_file(table, "x").bases[0].settings == {"grader": "math-1"}
+
+
+@pytest.mark.parametrize(("line", "problem"), [
+    ("not json", "not JSON"), ("[1]", "not a JSON object"), ('{"correct": true}', "no id"), ('{"id": 1, "completion": "x"}', "no outcome"),
+    ('{"id": 1, "score": 7}', "score is 7"), ('{"id": 1, "outcomes": ["correct"], "tokens": [1, 2]}', "2 lengths for 1 outcomes"),
+])  # fmt: skip
+def test_a_bad_line_is_one_message_with_its_number(tmp_path: Path, line: str, problem: str) -> None:
+    (tmp_path / "x.jsonl").write_text('{"id": "0", "correct": 1}\n' + line + "\n")
+    with pytest.raises(PrerequisiteError, match=rf"x\.jsonl:2: {problem}"):
+        of_file(tmp_path / "x.jsonl", "x")
+
+
+def test_lengths_are_compared_on_problems_that_both_solve(tmp_path: Path) -> None:
+    a = rows(tmp_path / "a.jsonl", [{"id": i, "outcomes": ["correct", "wrong"], "tokens": [100 + i, 999]} for i in range(4)])
+    b = rows(tmp_path / "b.jsonl", [{"id": i, "outcomes": ["correct" if i else "wrong", "wrong"], "tokens": [60, 5]} for i in range(4)])
+    row = compared(of_file(a, "a"), of_file(b, "b"))
+    assert row.lengths is not None
+    assert (row.lengths.problems, row.lengths.a, row.lengths.b) == (3, 102.0, 60.0)
+    assert row.lengths.difference.mean == 42.0
+
+
+def test_stored_generations_and_evaluations_bring_their_settings(tmp_path: Path) -> None:
+    head = {"format": "generations-1", "task": "t", "grader": "math-1", "k": 2, "temperature": 1.0, "top_p": 1.0, "max_completion_length": 64, "model": "m", "seed": 5, "bound_bytes": 1, "cut": False}
+    line = {"id": "p0", "answer": "1", "prompt_sha": "0" * 16, "completions": ["a", "b"], "truncated": [False, False], "tokens": [3, 9], "outcomes": ["correct", "wrong"]}
+    with gzip.open(tmp_path / "generations.jsonl.gz", "wt") as file:
+        file.write(json.dumps(head) + "\n" + json.dumps(line) + "\n")
+    stored = of_file(tmp_path / "generations.jsonl.gz", "x")
+    assert (stored.bases[0].settings, stored.bases[0].seed, stored.external) == (KNOWN, 5, False)
+    page = {"task": "t", "k": 2, "grader": "math-1", "temperature": 1.0, "top_p": 1.0, "max_completion_length": 64, "seed": 5, "problem_ids": ["p0"], "correct_counts": [1], "mean_tokens": 6.0, "model": "m", "packages": {"torch": "2"}, "avg@2": 0.5}
+    (tmp_path / "evaluation.json").write_text(json.dumps(page))
+    (made,) = arms_of(str(tmp_path), Place())
+    assert made.recipe["model"] == "m"
+    assert "avg@2" not in made.recipe
+    assert made.made == {"torch": "2"}
+    assert made.bases[0].right_tokens_P == (3.0,)
+    assert compared(made, stored).identical
+
+
+def test_cells_runs_and_grids_are_found_by_name(results: Path) -> None:
+    place = Place(results=results)
+    (cell,) = arms_of(ARMS["biased_k1"], place)
+    assert [s.seed for s in cell.bases] == [0, 1, 2]
+    (run_arm,) = arms_of(cell.bases[1].source.rpartition("topk_biased-")[2].split("-", 3)[-1], place)
+    assert [s.seed for s in run_arm.bases] == [1]
+    smoke, math = arms_of("smoke", place), arms_of("math", place)
+    pairs, alone = matched(smoke, math)
+    assert len(pairs) == 2
+    assert alone == []
+    with pytest.raises(IncompleteResults, match="no record in"):
+        arms_of("rlvr,full,standard", place)
+    with pytest.raises(SpecError, match="did you mean"):
+        arms_of("rlvr,fulll,standard", place)
+    with pytest.raises(IncompleteResults, match="--seeds 0,1,2"):
+        arms_of(str(results / "records"), Place(seeds=(9,)))
+
+
+def test_the_command_says_it_in_a_sentence_and_lists_settings(results: Path, tmp_path: Path) -> None:
+    shown = run(*ARMS.values(), "--results", results, "--json", tmp_path / "c.json")
+    assert "points below B" in shown
+    assert "t over 3 bases, 64 problems" in shown
+    assert "model.objective.gradient through stop_gradient" in shown
+    page = json.loads((tmp_path / "c.json").read_text())["rows"][0]
+    assert page["over_bases"]["interval"]["mean"] == pytest.approx(page["mean_a"] - page["mean_b"])
+    assert page["costs"]["core minutes, own stages"]["a"] == pytest.approx((60 + 6) / 60)
+
+
+def test_many_rows_are_adjusted_together(results: Path) -> None:
+    shown = run(results, results)
+    assert "2 comparisons: 0 intervals leave out 0, 0 after Holm's adjustment" in shown
+    assert "2 have the same counts on every problem" in shown
+    assert "the same settings" in shown
+
+
+def test_the_command_compares_labelled_outside_arms(tmp_path: Path) -> None:
+    a = rows(tmp_path / "a.jsonl", [{"id": i, "correct": i % 2} for i in range(40)])
+    b = rows(tmp_path / "b.jsonl", [{"id": i, "correct": i % 3 == 0} for i in range(40)])
+    shown = run(a, b, "--label-a", "verl", "--label-b", "ours")
+    assert "A verl external" in shown
+    assert "no difference is shown" in shown
+    assert "could well be missed" in shown
+    assert "cannot be checked: grader (not known of A and B)" in shown
+
+
+def test_metrics_of_another_framework_stand_beside_ours(results: Path, tmp_path: Path) -> None:
+    csv = tmp_path / "wandb.csv"
+    csv.write_text("global_step,val/acc,note\n0,0.30,start\n20,0.5,\n20,,x\n40,0.6,\n999,,\n")
+    curves = read_curves(csv)
+    assert curves.metrics == {"val/acc": {0: 0.3, 20: 0.5, 40: 0.6}}
+    shown = run(csv, ARMS["stop_gradient_k1"], "--results", results, "--seeds", "0", "--metric", "val/acc=eval/avg@2", "--label-a", "verl")
+    assert "A verl" in shown
+    assert "val/acc = eval/avg@2 40" in shown
+    assert "cannot be checked" in shown
+    with pytest.raises(SpecError, match="no metric has the same name"):
+        run(csv, ARMS["stop_gradient_k1"], "--results", results, "--seeds", "0")
+    (row,) = compare_curves([curves, curves], [curves, curves])
+    assert (row.step, row.steps, row.last.mean, row.last.low) == (40, 3, 0.0, 0.0)
+
+
+def test_a_bad_metrics_file_is_one_message(tmp_path: Path) -> None:
+    for text, problem in {"a,b\n1,2\n": "no step column", "step,b\nx,2\n": "csv:2: step is 'x'", "step,b\n1.5,2\n": "a step is"}.items():
+        (tmp_path / "m.csv").write_text(text)
+        with pytest.raises(PrerequisiteError) as error:
+            read_curves(tmp_path / "m.csv")
+        assert problem in str(error.value)
+
+
+def test_a_collapsed_base_is_named() -> None:
+    grid = load_grid("math", "lab")
+    runs = grid.runs(only=ARMS["biased_k1"])
+    made: list[Record] = [record(one, 0.3, 0.2) for one in runs]
+    fallen = sealed(made[0].model_copy(update={"status": "collapsed", "collapsed_at": 40}))
+    (a,), (b,) = of_records([fallen, *made[1:]], name="a"), of_records(made, name="b")
+    assert compared(a, b).notes == ("collapsed: base 0 of A at step 40",)
+
+
+def test_importing_it_loads_no_pandas() -> None:
+    import subprocess
+    import sys
+
+    code = "import sys, analysis.compare, analysis.sides, study.cli.compare; print([m for m in ('pandas', 'torch', 'matplotlib') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_settings_are_compared_as_text_of_one_spelling() -> None:
+    from analysis.arms import flat, shown
+
+    nested: Mapping[str, object] = {"a": {"b": 1.0, "c": None}, "d": [1, 2]}
+    assert flat(nested) == {"a.b": "1", "a.c": "none", "d": "[1, 2]"}
+    assert shown(0.6) == "0.6"
