@@ -2,7 +2,7 @@
 
     evaluation.json          of `study evaluate` or of a stage: counts per problem, with everything that it knows of its settings
     generations.jsonl(.gz)   a head and one line a problem, with outcomes and lengths
-    regraded-<grader>.json   of `study regrade`: the outcomes after
+    regraded-<grader>.json   of `study regrade`: the outcomes after; preference-<rule>.json: whether each reply is what was wanted
     FILE.jsonl, FILE.csv     one outcome or one problem a row, of `study grade --output` or any framework:
         id        id, problem_id, question_id, unique_id, doc_id, task_id or uid; rows with one id are samples of one problem
         outcome   outcome ("correct" and anything else), or correct, is_correct, score, reward: true, false or a number between 0 and 1
@@ -25,7 +25,7 @@ from study.errors import PrerequisiteError
 ID = ("id", "problem_id", "question_id", "unique_id", "doc_id", "task_id", "uid")
 RIGHT = ("outcome", "outcomes", "correct", "is_correct", "score", "reward")
 TOKENS = ("tokens", "num_tokens", "completion_tokens")
-GENERATIONS, REGRADED = "generations-1", "regraded-1"
+GENERATIONS, REGRADED, PREFERENCE = "generations-1", "regraded-1", "preference-1"
 _RESULTS = ("problem_ids", "mean_tokens", "tokens_sampled", "n", "seconds", "started", "finished")  # of evaluation.json, not settings
 _Row = dict[str, Any]
 
@@ -42,7 +42,8 @@ def of_file(path: Path, name: str) -> Arm:
     """The arm with the one base that a file holds."""
     if path.name.endswith(".json"):
         value = _json(path)
-        return _of_regraded(path, value, name) if value.get("format") == REGRADED else _of_evaluation(path, value, name)
+        kinds = {REGRADED: _of_regraded, PREFERENCE: _of_preference}
+        return kinds.get(str(value.get("format")), _of_evaluation)(path, value, name)
     first, lines = _first(path)
     if first.get("format") == GENERATIONS:
         return _of_generations(path, first, lines, name)
@@ -82,9 +83,16 @@ def _checked(values: Mapping[str, str]) -> dict[str, str]:
 
 
 def _of_regraded(path: Path, value: _Row, name: str) -> Arm:
-    head = value["head"]
     rows = [{"id": p["id"], "outcomes": p["after"], "tokens": p.get("tokens")} for p in value["problems"]]
-    return _generated(path, {**head, "grader": value["grader"]}, rows, name)
+    return _generated(path, {**value["head"], "grader": value["grader"]}, rows, name)
+
+
+def _of_preference(path: Path, value: _Row, name: str) -> Arm:
+    """Prompts of which it can be said what is wanted: those with a label, replies with a verdict."""
+    rows = [(number, {"id": p["id"], "correct": p["correct"]}) for number, p in enumerate(value["problems"]) if p["correct"] is not None]
+    if not rows:
+        raise PrerequisiteError(f"{path}: nothing says which replies are wanted", hint="say which prompts are unsafe: study regrade ... --prompts FILE")
+    return _of_rows(path, rows, name, {"grader": value["preference"], "task": "preference"})
 
 
 def _of_generations(path: Path, head: _Row, lines: Iterator[tuple[int, _Row]], name: str) -> Arm:

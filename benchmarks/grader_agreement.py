@@ -5,7 +5,7 @@ r"""How the graders agree with labels and with math-verify, and every disagreeme
 DATA_FOLDER holds math500.jsonl, aime24.jsonl, aime25.jsonl, amc23.jsonl, gsm8k-test.jsonl and gsm8k-model-solutions.jsonl.
 Labels: pairs by how they were made (benchmarks/grader_pairs.py) or by hand (grader_cases.py), completions by the label that came with them.
 math-verify is asked as its page shows it, with its own extraction. A disagreement is a pair on which our strict outcome (relaxed, for
-completions without a box) and math-verify differ; the label says who is right, WHY what is behind it. All were read before that was written.
+completions without a box) and math-verify differ; the label says who is right, WHY what is behind it. All were read first.
 """
 
 import argparse
@@ -27,6 +27,9 @@ LISTED = 40  # of a kind; the rest is counted
 PATIENT_S = 60  # for math-verify, so that a busy machine does not make it wrong
 
 WHY: dict[str, str] = {
+    "written by hand/ours": "math-verify does not read `5\\%`, `90°`, `1 4/5`, digits after `\\,` or a repeating decimal in a box, compares "
+    "lists as sets and letters as a product, and drops the power of a unit.",
+    "written by hand/neither": "Kinds that neither knows: see What is known to be wrong.",
     "sympy's own": "To math-verify `6i` is six times a variable and `6 i` a complex number: whether the gold has the space decides.",
     "expanded": "The same.",
     "factored": "The same.",
@@ -128,14 +131,14 @@ def disagreements(cases: Iterable[Case]) -> list[str]:
         chosen = {kind: some for (kind, right), some in groups.items() if right == who}
         lines += ["", f"### {who.capitalize()} right: {sum(map(len, chosen.values()))}", ""]
         for kind, some in sorted(chosen.items(), key=lambda item: -len(item[1])):
-            lines += _listed(kind, some)
+            lines += _listed(kind, who, some)
     return lines
 
 
-def _listed(kind: str, cases: Sequence[Case]) -> list[str]:
+def _listed(kind: str, who: str, cases: Sequence[Case]) -> list[str]:
     sources = ", ".join(f"{source} {n}" for source, n in Counter(case.source for case in cases).items())
     equal = " or ".join(sorted({"equal" if case.pair.equal else "different" for case in cases}))
-    why = WHY.get(kind, "")
+    why = WHY.get(f"{kind}/{who}", WHY.get(kind, ""))
     shown = [f"`{case.pair.answer}` for `{case.pair.gold}` ({_truth(case)})" for case in cases[:LISTED]]
     more = [f"and {len(cases) - LISTED} more"] if len(cases) > LISTED else []
     return [f"- **{kind}** ({cases[0].pair.group}, {equal}; {sources}). {why}", f"  {'; '.join([*shown, *more])}"]

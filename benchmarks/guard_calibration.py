@@ -40,7 +40,7 @@ HEAD = (
     "detector", "threshold", "false alarms on healthy runs", "on cut short", "on dips", "collapses seen", "before the fall",
     "lead: median (min to max)",
 )  # fmt: skip
-Seen = list[tuple[Watched, Alarms]]
+Seen = Sequence[tuple[Watched, Alarms]]
 
 
 @dataclass(frozen=True)
@@ -104,10 +104,10 @@ def per_run(seen: Seen) -> str:
     writer = csv.writer(lines, lineterminator="\n")
     names = [*DETECTORS]
     head = ["run", "base", "steps", "outcome", "accuracy_start", "accuracy_best", "accuracy_end", "score"]
-    writer.writerow([*head, "fell_from_start", "fell_from_best", "first_alarm", *names])
+    writer.writerow([*head, "fell_from_start", "fell_from_best", "fell", "first_alarm", *names])
     for run, alarms in seen:
         accuracies = [f"{value:.4f}" for value in (run.means[0], max(run.means), run.means[-1], run.score)]
-        steps = [run.fell_from_start, run.fell_from_best, first_alarm(alarms), *(alarms.get(name) for name in names)]
+        steps = [run.fell_from_start, run.fell_from_best, run.fell, first_alarm(alarms), *(alarms.get(name) for name in names)]
         writer.writerow([run.cell, run.base, len(run.trace["step"]), run.outcome, *accuracies, *("" if s is None else s for s in steps)])
     return lines.getvalue()
 
@@ -121,7 +121,7 @@ def numbers(seen: Seen, chosen: Thresholds) -> str:
     parts = [
         counts(seen), note, f"**Bases {bases}**, on which nothing was chosen:", table(others),
         f"**Base {CHOSEN_ON}**, on which the thresholds were chosen (no evidence of their worth):", table(first),
-        "**Collapses, and what came first.** Steps; lead = fall - first alarm, against either fall.", collapses(seen),
+        "**Collapses, and what came first.** Steps. The first falls are confirmed ones; a run may come back from them.", collapses(seen),
         f"**Other rules**, chosen on base {CHOSEN_ON} too, any detector on bases {bases}:",
         rules(first, others),
         f"**What `stop` would have done** on bases {bases}, at the first alarm of any detector:", costs(stopped(others)),
@@ -163,17 +163,16 @@ def spread(steps: Sequence[int]) -> str:
 
 def collapses(seen: Seen) -> str:
     rows = [_collapse(run, alarms) for run, alarms in seen if run.outcome == "collapsed"]
-    head = ["run", "base", "start", "best", "score", "fell from start", "fell from best", "first alarm", "lead to start", "lead to best"]
+    head = ["run", "base", "start", "best", "score", "first fall from start", "from best", "fell", "first alarm", "lead"]
     return markdown(head, rows)
 
 
 def _collapse(run: Watched, alarms: Alarms) -> list[str]:
-    at, falls = first_alarm(alarms), (run.fell_from_start, run.fell_from_best)
-    leads = ["-" if at is None or fell is None else f"{fell - at:+d}" for fell in falls]
+    at, falls = first_alarm(alarms), (run.fell_from_start, run.fell_from_best, run.fell)
     accuracies = (run.means[0], max(run.means), run.score)
     return [
         run.cell, str(run.base), *(f"{value:.2f}" for value in accuracies), *("-" if fell is None else str(fell) for fell in falls),
-        "none" if at is None else f"{at} ({first_names(alarms)})", *leads,
+        "none" if at is None else f"{at} ({first_names(alarms)})", "-" if at is None or run.fell is None else f"{run.fell - at:+d}",
     ]  # fmt: skip
 
 

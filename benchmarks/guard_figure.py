@@ -22,8 +22,8 @@ LOOKS: dict[str, tuple[str, str]] = {
     "zero_signal": ("#7F7F7F", "h"), ANY: ("#444444", "o"),
 }  # fmt: skip
 STEPS = (5, 10, 20, 50, 100, 200, 400)
-LEADS = (-100, -20, -10, -5, 0, 5, 10, 20, 100)
-PLACES = (1.1, 1.27, 1.45)  # of the three columns of numbers, in widths of the panel
+LEADS = (-100, -20, -5, 0, 5, 20, 100)
+PLACES = (1.1, 1.26, 1.42)  # of the three columns of numbers, in widths of the panel
 Seen = Sequence[tuple[Watched, Alarms]]
 
 
@@ -118,7 +118,7 @@ def _note(seen: Seen) -> str:
     bases = ", ".join(str(base) for base in sorted({run.base for run, _ in seen}))
     n = Counter(run.outcome for run, _ in seen)
     return (
-        f"Lab scale, bases {bases} (thresholds were chosen on base 0): {n['healthy']} healthy runs, {n['cut short']} cut short, "
-        f"{n['dipped']} dips, {n['collapsed']} collapses. Upright bars on the right: medians.\n"
-        "A fall is where a confirmed one begins, from the start of the run or from its best, whichever is earlier. See docs/guard.md."
+        f"Lab scale, bases {bases} (thresholds were chosen on base 0): {n['healthy']} runs healthy and {n['cut short']} cut short "
+        f"(not on the left), {n['dipped']} dipped, {n['collapsed']} collapsed. Upright bars on the right: medians.\n"
+        "A fall is from the start of the run or from its best, whichever is earlier; of a collapse the one that it did not come back from."
     )

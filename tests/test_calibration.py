@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from benchmarks import guard_calibration
 from study.record.store import read_record
 from study.stats.distributions import binomial_limits
-from study.train.calibration import ANY, LADDERS, Share, Watched, choose, fell_from_best, stopped, worth
+from study.train.calibration import ANY, LADDERS, Share, Watched, choose, fell_from_best, last_entered, stopped, worth
 from study.train.guard import DETECTORS, Thresholds, replay
 
 STEPS = 60
@@ -64,6 +64,23 @@ DIP = [0.6] * 20 + [0.2] * 15 + [0.7] * 25
 def test_what_became_of_a_run(accuracy: list[float], score: float, outcome: str, from_start: int | None, from_best: int | None) -> None:
     run = made(accuracy, score)
     assert (run.outcome, run.fell_from_start, run.fell_from_best) == (outcome, from_start, from_best)
+    if outcome != "collapsed":
+        assert run.fell == (from_start or from_best)
+
+
+def test_a_collapse_fell_where_it_did_not_come_back_from() -> None:
+    assert falling(21).fell == 22
+    assert made([0.6] * 20 + [0.2] * 15 + [0.7] * 15 + [0.1] * 10).fell == 52  # after a dip at 22; (3 * .7 + 2 * .1) / 5 = .46 < .55
+    assert made([0.9] * 57 + [0.1] * 3).fell == 58  # (4 * .9 + .1) / 5 = .74 < .75
+
+
+def test_the_last_fall_is_entered_and_left_by_as_many_steps() -> None:
+    well, low = [False] * 6, [True] * 6
+    assert last_entered(well + low) == 6
+    assert last_entered([*well, True, *well, *low, False, True]) == 13  # one step above the line is not to have come back
+    assert last_entered(well + low + well + low) == 18
+    assert last_entered(well + low + well + [True] * 2) == 18  # not confirmed, and there is no other
+    assert last_entered([*well, True, False, *low]) == 8  # one step below it is not a fall
 
 
 def test_a_fall_from_the_best_must_last_and_is_measured_from_the_best_so_far() -> None:
@@ -107,9 +124,9 @@ def test_false_alarms_are_counted_on_healthy_runs_alone() -> None:
     assert (found.seen, found.before, found.leads) == (Share(0, 1), Share(0, 1), ())
 
 
-def test_a_collapse_without_a_located_fall_has_no_lead_but_is_seen() -> None:
-    found = counted("length", made([0.9] * 57 + [0.1] * 3, **{"rollout/mean_tokens": (10, 60.0)}))
-    assert (found.seen, found.before, found.leads) == (Share(1, 1), Share(0, 0), ())
+def test_a_collapse_that_no_alarm_announced_counts_against_the_detector() -> None:
+    found = counted("length", falling(30), falling(30, **{"rollout/mean_tokens": (10, 60.0)}))
+    assert (found.seen, found.before, len(found.leads)) == (Share(1, 2), Share(1, 2), 1)
 
 
 def test_the_level_chosen_is_one_deafer_than_the_most_sensitive_silent_one() -> None:
@@ -120,6 +137,7 @@ def test_the_level_chosen_is_one_deafer_than_the_most_sensitive_silent_one() -> 
     assert choose([steady, broken, cut_short]).length_ratio == 1.2
     assert choose([steady, dip, broken]).length_ratio == 1.4
     assert choose([steady, dip, broken], ("healthy",)).length_ratio == 1.2
+    assert choose([steady, broken], margin=0).length_ratio == 1.15
     assert choose([made(STEADY)]).length_ratio == 1.1
     assert (choose([made(STEADY)]).divergence_ratio, choose([made(STEADY)]).divergence_floor) == LADDERS["divergence"][1][1]
 
@@ -159,7 +177,7 @@ def test_exact_limits() -> None:
 def test_what_stop_would_have_done() -> None:
     """Stopped at the alarm: a dip keeps the accuracy of that step instead of the one that it comes back to."""
     dip, quiet = made(DIP, 0.7, **{"rollout/mean_tokens": (22, 60.0)}), made(STEADY)
-    (found,) = stopped([(run, replay(run.trace)) for run in (dip, quiet)])
+    (found,) = stopped([(run, replay(run.trace, Thresholds(length_ratio=1.3))) for run in (dip, quiet)])
     assert found.at == 22
     assert found.steps == STEPS - 22
     assert found.gained == pytest.approx((3 * 0.6 + 2 * 0.2) / 5 - 0.7)

@@ -14,6 +14,8 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
+from tests.tree import PAGE, tree
+
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 EXTRAS = PROJECT["optional-dependencies"]
@@ -127,17 +129,14 @@ def test_running_without_the_lab_extra_says_what_to_install(elsewhere: Path, tmp
     assert "Traceback" not in said
 
 
-def test_the_readme_has_one_phrase_for_every_module() -> None:
-    """The tree between the markers names each module of the packages and of benchmarks/ once, and nothing that is gone."""
+def test_the_page_of_files_is_that_of_the_files() -> None:
+    assert PAGE.read_text(encoding="utf-8") == tree(), "write it anew: python -m tests.tree"
+
+
+def test_the_readme_names_every_room() -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
-    tree = text.partition("<!-- tree:begin -->")[2].partition("<!-- tree:end -->")[0]
-    listed, folders = [], []
-    for line in tree.splitlines():
-        if match := re.fullmatch(r"( *)(\S+) *(.*)", line):
-            depth, name = len(match[1]) // 2, match[2]
-            folders[depth:] = [name.removesuffix("/")]
-            if name.endswith(".py"):
-                assert match[3], f"{name} has no phrase"
-                listed.append("/".join(folders))
-    rooms = [path for room in ("study", "analysis", "benchmarks") for path in (ROOT / room).rglob("*.py") if path.name != "__init__.py"]
-    assert sorted(listed) == sorted(str(path.relative_to(ROOT).as_posix()) for path in rooms)
+    shown = text.partition("<!-- tree:begin -->")[2].partition("<!-- tree:end -->")[0]
+    rooms = {path.parent.relative_to(ROOT).as_posix() for place in ("study", "analysis") for path in (ROOT / place).glob("*/*.py")}
+    assert rooms - {"analysis/figures"} <= {f"study/{name}" for name in re.findall(r"^  (\w+)/", shown, re.MULTILINE)}
+    linked = re.findall(r"\]\(([\w./]+)\)", text)
+    assert [path for path in linked if not (ROOT / path).exists()] == []

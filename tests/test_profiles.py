@@ -42,7 +42,10 @@ def page(folder: Path, text: str) -> Path:
         ("profile: mine\nresources: {distil: {gpus: 1}}\n", "no stage kind 'distil'; did you mean 'distill'?"),
         ("profile: mine\nkeep: {default: none}\n", "no stage kind 'default'"),
         ("profile: other\n", "it calls itself 'other'"),
-        ("profile: mine\nslurm: {partiton: gpu}\n", "profiles/mine.yaml:2 slurm.partiton: unknown field 'partiton'; did you mean 'partition'?"),
+        (
+            "profile: mine\nslurm: {partiton: gpu}\n",
+            "profiles/mine.yaml:2 slurm.partiton: unknown field 'partiton'; did you mean 'partition'?",
+        ),
         ("profile: mine\nengine: slum\n", "profiles/mine.yaml:2 engine"),
     ],
 )
@@ -53,7 +56,9 @@ def test_study_check_names_what_is_wrong(tmp_path: Path, text: str, said: str) -
 
 
 def test_what_sbatch_is_told() -> None:
-    slurm = Slurm(partition="gpu", account="us", qos="cheap", constraint="h100", sbatch=["--exclude node7", "--exclusive"], setup=["module load x"])
+    slurm = Slurm(
+        partition="gpu", account="us", qos="cheap", constraint="h100", sbatch=["--exclude node7", "--exclusive"], setup=["module load x"]
+    )
     told = parameters(slurm, Resources(gpus=4, cpus=16, memory_gb=1.5, time_min=240), "a name")
     wanted = {
         "job_name": "a name", "time": 240, "mem": "1536M", "cpus_per_task": 16, "gpus_per_node": 4, "nodes": 1, "ntasks_per_node": 1,

@@ -136,6 +136,7 @@ def test_a_record_that_differs_in_history_alone_is_consistent_and_not_equal(made
     found = judge(made[1], changed(made[1], history={}))
     assert found.outcome is Outcome.CONSISTENT
     assert "difference +0.0000 [+0.0000, +0.0000]" in found.detail
+    assert found.detail.endswith("; not the same: history")
 
 
 def test_the_interval_is_over_paired_problems(made: dict[int, Record]) -> None:

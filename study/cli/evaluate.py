@@ -63,7 +63,7 @@ def _require_packages(backend: str) -> None:
 
 def _planned(task: Any) -> str:
     page, origin = task.page, task.data.origin
-    source = {"file": origin.get("name"), "hub": f"{origin.get('name')}@{origin.get('revision', '')[:8]}"}.get(origin["kind"], "generated")
+    source = {"file": origin.get("name"), "hub": f"{origin.get('name')}@{origin.get('revision', '')[:8]}"}.get(origin["kind"], "the arithmetic world")
     return f"{page.task} ({len(task.data.problems)} problems x {page.k}, from {source})"
 
 
@@ -101,7 +101,8 @@ def show(evaluations: "Sequence[dict[str, Any]]") -> None:
     names = ("task", "n", "k", "truncated", "unparsed", "timed out", "mean tokens", "T", "top-p", "max tokens", "seed", "grader", "version")
     console.table(names, [_behind(e) for e in evaluations], right=range(1, 11))
     console.say()
-    console.say("[...]: 95% bootstrap over problems. strict: the answer in the last box; relaxed: also stated otherwise, the other end of a band", "dim")
+    console.say("strict: the answer in the last box; relaxed: also stated otherwise, the other end of a band", "dim")
+    console.say("[...]: 95% bootstrap over problems; none where one problem, or every problem alike, says nothing of others", "dim")
     for evaluation in evaluations:
         _advise(evaluation)
 
@@ -123,5 +124,6 @@ def _advise(evaluation: dict[str, Any]) -> None:
 
 
 def _percent(interval: dict[str, Any]) -> str:
-    limits = "" if interval["low"] is None else f"  [{100 * interval['low']:.1f}, {100 * interval['high']:.1f}]"
+    """A bootstrap over problems that all scored alike has no width; that is no certainty, and no interval is shown."""
+    limits = "" if interval["low"] == interval["high"] else f"  [{100 * interval['low']:.1f}, {100 * interval['high']:.1f}]"
     return f"{100 * interval['mean']:.1f}%{limits}"

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from study.evaluate.scores import Summary
 
 CHUNK = 256  # completions graded together: enough to keep every worker busy between two looks at the clock
-COLUMNS = ("id", "sample", "outcome", "relaxed", "tier", "extracted", "extracted_relaxed", "reference", "disagreement", "grader", "line")
 _Graded = list[tuple["Row", int, "GradeResult"]]
 
 
@@ -181,7 +180,7 @@ def _write(output: Path, graded: _Graded, version: str) -> None:
     rows = [_line(row, number, result, version) for row, number, result in graded]
     text = io.StringIO()
     if output.suffix == ".csv":
-        writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+        writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
     else:

@@ -175,15 +175,15 @@ def _show_needed(name: str, design: "Design", spread: "Spread", effect: float) -
     from study.stats.power import fewest
 
     found = {knob: fewest(effect / 100.0, spread, design, "problems", knob) for knob in ("problems", "k")}
-    texts = [f"{value} {_KNOB[knob]}" if value else f"no number of {_KNOB[knob]}" for knob, value in found.items()]
-    line = f"{name}: to find {effect:g} points, paired, over problems: {' or '.join(texts)}"
+    texts = [f"{_KNOB[knob]} {value or 'without end are not enough'}" for knob, value in found.items()]
+    line = f"{name}: to find {effect:g} points, paired, over problems: {', or '.join(texts)}"
     if design.bases > 1:
         needed = fewest(effect / 100.0, spread, design, "bases", "bases")
-        line += f"; over bases: {needed or 'no number of'} bases"
+        line += f"; over bases: bases {needed or 'without end are not enough'}"
     console.say(line)
 
 
-_KNOB = {"problems": "problems", "k": "samples a problem"}
+_KNOB = {"problems": "problems", "k": "k"}
 
 
 def _write(output: Path, page: dict[str, Any]) -> None:

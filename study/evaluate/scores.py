@@ -5,16 +5,14 @@ P problems, each with its own number of samples n_p. Every measure is a mean ove
     pass@k   1 - C(n_p - c_p, k) / C(n_p, k)            for k = 2, 4, 8, ... and the smallest n_p
     maj      1 / (answers that share the most votes) if a right one is among them, else 0
 Votes: right answers vote together; wrong ones are the same answer if `equivalence.vote` names them alike; an unparsed or truncated
-completion casts none, and where nobody votes nothing is right. Wrong answers that only a symbolic tier would unite count as different ones, which can
-only help the right answer.
+completion casts none, and where nobody votes nothing is right. Wrong answers that only a symbolic tier would
+unite count as different ones, which can only help the right answer.
 Intervals: percentile bootstrap over problems, from a fixed seed; one problem has none. Only `correct` counts as right.
 """
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-
-import numpy as np
 
 from study.data.equivalence import vote
 from study.data.grading import Outcome
@@ -89,7 +87,7 @@ def _measure(name: str, rows: Sequence[Sequence[GradeResult]], value: _Value) ->
     ends: list[Interval] = []
     for relaxed in (False, True):
         scores = [value([_right(r, relaxed) for r in row], [_vote(r, relaxed) for r in row]) for row in rows]
-        ends.append(bootstrap_interval(np.asarray(scores), seed=SEED))
+        ends.append(bootstrap_interval(scores, seed=SEED))
     return Measure(name, *ends)
 
 

@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from study.errors import PrerequisiteError
 from study.evaluate.engines import Engine, TransformersEngine, VllmEngine, require_vllm
 from study.evaluate.standalone import Request, Subject
+from study.models.loading import load_model
 from study.models.sampling import end_token_ids
 
 NOTABLE = 0.05  # share of unknown tokens from which a person is told
@@ -74,16 +75,11 @@ def _tokenizer(folder: Path, chat: bool) -> PreTrainedTokenizerBase:
 def _model(folder: Path, dtype: str) -> PreTrainedModel:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     wanted: Any = _DTYPES.get(dtype) or (torch.float32 if device == "cpu" else "auto")
-    if not any(folder.glob("*.safetensors")):
-        found = ", ".join(sorted(path.name for path in folder.glob("*.bin"))) or "no weights at all"
-        hint = "convert them where you trust them: load the model with transformers there, then save_pretrained(FOLDER)"
-        raise PrerequisiteError(f"{folder} has no *.safetensors ({found}); pickled weights are never loaded", hint=hint)
     try:
-        model = AutoModelForCausalLM.from_pretrained(str(folder), dtype=wanted, trust_remote_code=False, use_safetensors=True)
+        return load_model(folder, dtype=wanted).to(device).eval()  # pyright: ignore[reportArgumentType] - transformers' own decorator
     except (OSError, ValueError, KeyError, RuntimeError) as error:
-        hint = "does `transformers.AutoModelForCausalLM.from_pretrained` load it, with the installed version?"
+        hint = "does transformers' AutoModelForCausalLM.from_pretrained load it, with the installed version?"
         raise PrerequisiteError(f"no causal language model can be read from {folder}: {_line(error)}", hint=hint) from error
-    return model.to(device).eval()
 
 
 def _unknown_ids(tokenizer: PreTrainedTokenizerBase) -> set[int]:

@@ -1,7 +1,8 @@
 """SymbolicPool.equal(pairs) -> [True, False, or None where no verdict came within the limits]: math-verify in processes that can be killed.
 
 The limits hold whatever a formula does. `deadline_s` of processor time is the kernel's to enforce, so that a verdict does not depend on
-how busy the machine is; PATIENCE times as much wall time is the pool's own, which then kills the worker (SIGKILL). The next pair gets a new one.
+how busy the machine is; PATIENCE times as much wall time is the pool's own, which then kills the worker (SIGKILL).
+The next pair gets a new one.
 math-verify's own timeout cannot do that: it needs the main thread and a signal, which a power of large integers never lets through.
     Workers start when the first pair comes, are reused, and end with the pool or with the process that owns it, however that dies.
     A pool may be used from any thread (one at a time) and survives a fork: the child starts workers of its own.

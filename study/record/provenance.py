@@ -13,10 +13,11 @@ _PACKAGES = ("torch", "transformers", "trl", "accelerate", "datasets", "lm_eval"
 
 @cache
 def code_hash() -> str:
-    """sha256 over the relative names and contents of the .py files of the package `study`; the first 16 hex digits."""
+    """sha256 over the relative names and contents of the package `study`, its task pages and word lists included; first 16 hex digits."""
     root = Path(__file__).resolve().parents[1]
     digest = hashlib.sha256()
-    for path in sorted(root.rglob("*.py"), key=lambda path: path.relative_to(root).as_posix()):
+    files = (path for path in root.rglob("*") if path.suffix in (".py", ".yaml", ".json", ".jsonl") and "_experiments" not in path.parts)
+    for path in sorted(files, key=lambda path: path.relative_to(root).as_posix()):
         digest.update(f"{path.relative_to(root).as_posix()}\0{hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
     return digest.hexdigest()[:16]
 

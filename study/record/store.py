@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
+from pydantic_core import from_json
 
 from study.errors import PrerequisiteError, RecordMismatch
 from study.record.owner import owner
@@ -151,7 +152,7 @@ def read_record(path: Path) -> Record:
         data = path.read_bytes()
         if not seal_matches(data):
             raise ValueError("its content does not match its seal")
-        record = record_of(json.loads(data))
+        record = record_of(from_json(data))
     except NewerSchema as error:
         raise NewerSchema(f"{path}: {error.message}", hint=error.hint) from error
     except ValidationError as error:

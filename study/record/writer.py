@@ -14,7 +14,8 @@ import sys
 import time
 import traceback
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Generator, Iterable
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -128,7 +129,7 @@ class Writer:
 
 
 @contextlib.contextmanager
-def turn(path: Path, wait_s: float = _TURN_S) -> Iterator[bool]:
+def turn(path: Path, wait_s: float = _TURN_S) -> Generator[bool]:
     """This writer's turn; False when another one kept it for too long, or where there are no locks: then both write at once."""
     with contextlib.ExitStack() as stack:
         held = False
@@ -174,8 +175,7 @@ def main() -> int:
     place = address(results)
     output = Hiding(sys.stderr, place.secrets)
     sys.stdout, sys.stderr = output, output
-    import mlflow.tracking  # noqa: F401 - seconds; not while other writers wait for their turn
-
+    import_module("mlflow.tracking")  # seconds; not while other writers wait for their turn
     return writer_for(results, place, lambda text: output.write(f"{text}\n")).follow(sys.stdin)
 
 

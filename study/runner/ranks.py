@@ -9,10 +9,10 @@ import contextlib
 import json
 import os
 import shutil
-import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from study.record.checkpoints import Checkpoints
 from study.record.store import Results, write_json
@@ -20,7 +20,6 @@ from study.runner.execute import Build, Report, Work, load
 from study.runner.payload import Assignment
 from study.runner.process import one_thread, take_signals
 from study.runner.stages import StageNode
-from study.runner.worker import checkpoints_of
 from study.spec.model import Model
 
 _WAIT_S, _POLL_S = 600.0, 0.1
@@ -48,9 +47,11 @@ def lead(recipe: Model, seed: int, inputs: Mapping[str, Path], out: Path, report
     write_json(Path(os.environ["STUDY_RANKS"]), {"out": str(out), "inputs": {role: str(path) for role, path in inputs.items()}})
     build: Build = load(os.environ["STUDY_BUILD"])
     build(recipe, seed, inputs, out, report, checkpoints)
-    _together()
+    _wait_for(lambda: True if len(list(out.glob("rank-*/done"))) == processes() - 1 else None, "the other ranks did not finish")
     for folder in out.glob("rank-*"):
         shutil.rmtree(folder)
+    with contextlib.suppress(OSError):
+        (out / "trainer").rmdir()
 
 
 def dismiss(folder: Path) -> None:
@@ -65,7 +66,7 @@ def follow(assignment: Assignment, results: Results, folder: Path) -> int:
     said = _told(_note(folder)) if isinstance(payload, StageNode) else {"out": None}
     if said["out"] is None or not isinstance(payload, StageNode):
         return 0
-    checkpoints = checkpoints_of(payload, results, assignment.profile)
+    checkpoints = _Onlooker(results.checkpoints(payload.id), assignment.profile.checkpoint_s)
     take_signals(checkpoints)
     one_thread(assignment.entry)
     mine = Path(said["out"]) / f"rank-{rank()}"
@@ -74,15 +75,19 @@ def follow(assignment: Assignment, results: Results, folder: Path) -> int:
     (mine / "trainer").symlink_to(Path(said["out"]) / "trainer", target_is_directory=True)
     build: Build = load(assignment.entry.build)
     build(payload.recipe, payload.seed, {role: Path(path) for role, path in said["inputs"].items()}, mine, _silent, checkpoints)
-    _together()
+    (mine / "done").touch()
     return 0
 
 
-def _together() -> None:
-    """A barrier of the processes that trained together, if the build has made them a group."""
-    torch = sys.modules.get("torch")
-    if torch is not None and torch.distributed.is_available() and torch.distributed.is_initialized():
-        torch.distributed.barrier()
+class _Onlooker(Checkpoints):
+    """The checkpoints of a stage as a follower sees them: the leader says from where training continues, and seals alone."""
+
+    def latest(self) -> Path | None:
+        return None
+
+    def seal(self, made: Path, step: int) -> Path:
+        shutil.rmtree(made, ignore_errors=True)
+        return self.folder / f"step-{step}"
 
 
 def _silent(_phase: str, _done: int, _total: int, _latest: dict[str, float]) -> None:
@@ -94,10 +99,17 @@ def _note(folder: Path) -> Path:
     return folder / f"ranks-{os.environ.get('STUDY_JOB', '')}-{os.environ.get('MASTER_PORT', '')}-{os.getppid()}.json"
 
 
-def _told(note: Path) -> dict[str, object]:
+def _told(note: Path) -> dict[str, Any]:
+    return _wait_for(lambda: json.loads(note.read_bytes()), "rank 0 said nothing")
+
+
+def _wait_for(look: Callable[[], Any], otherwise: str) -> Any:
+    """What `look` finds once it finds anything. Raises TimeoutError: a launcher then ends all processes."""
     deadline = time.monotonic() + _WAIT_S
     while time.monotonic() < deadline:
         with contextlib.suppress(OSError, ValueError):
-            return json.loads(note.read_bytes())
+            found = look()
+            if found is not None:
+                return found
         time.sleep(_POLL_S)
-    raise TimeoutError(f"rank 0 said nothing for {_WAIT_S:g} s")
+    raise TimeoutError(f"{otherwise} for {_WAIT_S:g} s")

@@ -21,7 +21,7 @@ from pydantic import ValidationError
 
 from study.errors import IncompleteResults, SpecError
 from study.record.revisions import recorded_under
-from study.record.schema import Provenance, Record, Score, same_content
+from study.record.schema import Provenance, Record, Score, content, same_content
 from study.record.store import read_record, record_paths
 from study.spec.cell import Cell
 from study.spec.grid import LabelledRun
@@ -105,7 +105,14 @@ def judge(then: Record, now: Record) -> Check:
         return Check(then.run, Outcome.DIFFERENT, "evaluated on other tasks", elsewhere)
     judged = [_judge_score(task, then.scores[task], now.scores[task]) for task in sorted(then.scores)]
     outcome = Outcome.CONSISTENT if all(holds for holds, _ in judged) else Outcome.DIFFERENT
-    return Check(then.run, outcome, "; ".join(text for _, text in judged), elsewhere)
+    fields = f"not the same: {', '.join(differing_fields(then, now))}"
+    return Check(then.run, outcome, "; ".join([*(text for _, text in judged), fields]), elsewhere)
+
+
+def differing_fields(then: Record, now: Record) -> list[str]:
+    """The fields in which two executions should agree and do not: training reproduced but scores not is another fault than neither."""
+    old, new = json.loads(content(then, now)), json.loads(content(now, then))
+    return [name for name in sorted(old.keys() | new.keys()) if old.get(name) != new.get(name)]
 
 
 def _judge_score(task: str, then: Score, now: Score) -> tuple[bool, str]:

@@ -159,18 +159,19 @@ def _chance(shares_BP: NDArray[np.float64], k: int) -> float | None:
 
 
 def _components(values_BP: NDArray[np.float64], chance: float | None, k: int) -> Components:
-    """chance: the variance that sampling gives one entry."""
+    """chance: the variance that independent sampling gives one entry. Arms that draw the same random numbers err together, and vary less."""
     bases, problems = values_BP.shape
     by_problem, by_base, mean = values_BP.mean(axis=0), values_BP.mean(axis=1), float(values_BP.mean())
     if bases == 1:
         total = float(np.var(by_problem, ddof=1))
-        return Components(0.0, max(0.0, total - chance), 0.0, chance * k) if chance is not None else Components(0.0, 0.0, 0.0, total)
+        sampling = total if chance is None else min(chance, total)
+        return Components(0.0, total - sampling, 0.0, sampling * k)
     left = values_BP - by_problem - by_base[:, None] + mean
     residual = float(np.sum(left**2)) / ((bases - 1) * (problems - 1))
     problem = max(0.0, float(np.var(by_problem, ddof=1)) - residual / bases)
     base = max(0.0, float(np.var(by_base, ddof=1)) - residual / problems)
-    sampling = residual if chance is None else chance
-    return Components(base, problem, max(0.0, residual - sampling), sampling * k)
+    sampling = residual if chance is None else min(chance, residual)
+    return Components(base, problem, residual - sampling, sampling * k)
 
 
 def _median(parts: Sequence[Components]) -> Components:

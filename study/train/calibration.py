@@ -3,7 +3,8 @@
     m(t) = mean accuracy of the rollouts of steps t - span + 1 .. t      best(t) = the largest m(s), s <= t
     fell from the start: first confirmed t with m(t) < m(span) - 0.10    (`guard.fell_at`, what guard.json holds)
     fell from the best:  first confirmed t with m(t) < best(t) - 0.15    (`fell_from_best`)
-    fell = the earlier of the two
+    fell = the earlier of the two. A run may dip, come back and collapse later: of a collapsed one only falls after the last `span` + 1
+    steps in a row without the inequality count, and one that the end of the run leaves unconfirmed where there is no other
 
     collapsed  the final score and m of the last step both lie more than 0.15 below the best m of the run
     dipped     not collapsed, but it fell and came back
@@ -14,12 +15,13 @@ The best is the largest of many noisy means, so its margin is wider: with 320 ro
 and the largest of 25 independent ones lies about two of them too high. Accuracy needs answers; no detector looks at it.
 
 lead = fell - alarm in optimiser steps: positive where the alarm came first. Both look at trailing means, and a fall is only known `span`
-steps after it began; the lead is counted from the beginning. Torch is not needed here.
+steps after it began; the lead is counted to the beginning. Torch is not needed here.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import accumulate, takewhile
 from typing import Literal
 
 from study.stats.distributions import binomial_limits
@@ -28,7 +30,7 @@ from study.train.guard import Column, Thresholds, fell_at, first_alarm, mean, re
 Outcome = Literal["healthy", "cut short", "dipped", "collapsed"]
 ENDS_WELL: tuple[Outcome, ...] = ("healthy", "dipped")
 ANY = "any"
-SPAN, MARGIN = 5, 0.15  # steps; accuracy
+SPAN, DROP, MARGIN = 5, 0.1, 0.15  # steps; accuracy below the start, below the best
 ACCURACY = "rollout/accuracy"
 
 # detector -> (its thresholds, their levels from the most sensitive to the deafest). Windows are not chosen, nor are the limits of what no
@@ -78,27 +80,44 @@ class Watched:
 
     @cached_property
     def fell_from_start(self) -> int | None:
-        return fell_at(self.trace["step"], self.trace[ACCURACY], span=SPAN)
+        return fell_at(self.trace["step"], self.trace[ACCURACY], span=SPAN, drop=DROP)
 
     @cached_property
     def fell_from_best(self) -> int | None:
         return fell_from_best(self.trace["step"], self.trace[ACCURACY])
 
-    @property
+    @cached_property
     def fell(self) -> int | None:
+        if self.outcome == "collapsed":
+            return self._fell_for_good()
         return min((step for step in (self.fell_from_start, self.fell_from_best) if step is not None), default=None)
 
-    @property
+    def _fell_for_good(self) -> int:
+        highest = list(accumulate(self.means, max))
+        from_start = [now < self.means[0] - DROP for now in self.means]
+        from_best = [now < best - MARGIN for now, best in zip(self.means, highest, strict=True)]
+        first = min(last_entered(below) for below in (from_start, from_best) if below[-1])
+        return int(self.trace["step"][first + SPAN - 1] or 0)
+
+    @cached_property
     def outcome(self) -> Outcome:
         if ends_low(self.means, self.score):
             return "collapsed"
-        if self.fell is not None:
+        if self.fell_from_start is not None or self.fell_from_best is not None:
             return "dipped"
         return "cut short" if self.longer_ends_low else "healthy"
 
     def accuracy_at(self, step: int) -> float:
         """m of that step; of the first one that has it where the step is earlier."""
         return self.means[max(0, list(self.trace["step"]).index(step) - SPAN + 1)]
+
+
+def last_entered(below: Sequence[bool]) -> int:
+    """Where the last fall begins: after the last `span` + 1 False in a row the first `span` + 1 True, or else the Trues at the end."""
+    well = [i for i in range(SPAN, len(below)) if not any(below[i - SPAN : i + 1])]
+    start = well[-1] + 1 if well else 0
+    confirmed = (i for i in range(start, len(below) - SPAN) if all(below[i : i + SPAN + 1]))
+    return next(confirmed, len(below) - len(list(takewhile(bool, reversed(below)))))
 
 
 def ends_low(accuracies: Sequence[float], score: float) -> bool:
@@ -152,9 +171,9 @@ class Share:
 
 @dataclass(frozen=True)
 class Worth:
-    """What one detector's alarms are worth. leads: steps, one for each collapse whose fall was located and that it saw at all.
+    """What one detector's alarms are worth. leads: steps, one for each collapse that it saw, in order.
 
-    before: of the collapses with a located fall, those announced at an earlier step than the fall; seen: of all collapses, at any step.
+    seen: collapses with an alarm at any step; before: with one at an earlier step than the fall.
     """
 
     detector: str
@@ -177,9 +196,8 @@ def worth(detector: str, runs: Sequence[tuple[Watched, Alarms]]) -> Worth:
         heard = [alarm is not None for run, alarm in fired if run.outcome == outcome]
         return Share(sum(heard), len(heard))
 
-    located = [(run.fell, alarm) for run, alarm in fired if run.outcome == "collapsed" and run.fell is not None]
-    leads = tuple(sorted(fell - alarm for fell, alarm in located if alarm is not None))
-    before = Share(sum(lead > 0 for lead in leads), len(located))
+    leads = tuple(sorted(run.fell - alarm for run, alarm in fired if run.outcome == "collapsed" and run.fell and alarm is not None))
+    before = Share(sum(lead > 0 for lead in leads), share("collapsed").n)
     return Worth(detector, share("healthy"), share("cut short"), share("dipped"), share("collapsed"), before, leads)
 
 
