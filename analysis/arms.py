@@ -28,7 +28,7 @@ Settings = Mapping[str, str]
 
 @dataclass(frozen=True)
 class Spent:
-    """What a run took; None where the source does not say. Seconds of a core (own_s: evaluation_s too); tokens of training and evaluation."""
+    """What a run took; None where the source does not say. Seconds of a core, own_s with evaluation_s; tokens sampled."""
 
     own_s: float | None = None
     shared_s: float | None = None

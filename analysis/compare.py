@@ -16,7 +16,7 @@ from typing import Literal
 import numpy as np
 
 from analysis.arms import CHECKED, Arm, Settings
-from analysis.pairing import ALLOW, Aligned, aligned, paired
+from analysis.pairing import ALLOW, Aligned, Pair, aligned, paired
 from study.errors import SpecError
 from study.stats.comparisons import Comparison, compare, minimum_detectable_effect
 from study.stats.intervals import Interval, bootstrap_interval
@@ -91,14 +91,20 @@ def compared(a: Arm, b: Arm, *, allow: bool = False, confidence: float = 0.95) -
     a_BP, b_BP = np.array([one.a_P for one in found]), np.array([one.b_P for one in found])
     differences = a_BP - b_BP
     by_base = dict(zip([pair.name for pair in pairs], differences.mean(axis=1).tolist(), strict=True))
-    stopped = [f"{pair.name} of {side} at step {one.collapsed_at}" for pair in pairs for side, one in (("A", pair.a), ("B", pair.b))
-               if one.collapsed_at is not None]  # fmt: skip
-    notes = dict.fromkeys([*base_notes, *(one.note for one in found if one.note), *[f"collapsed: base {', '.join(stopped)}"][: len(stopped)]])
+    notes = dict.fromkeys([*base_notes, *(one.note for one in found if one.note), *_warnings(pairs)])
     return Row(
         a, b, a.task or b.task or ABSENT, differences.shape[1], float(a_BP.mean()), float(b_BP.mean()), by_base,
         over_bases(list(by_base.values()), confidence), over_problems(differences.mean(axis=0).tolist(), confidence),
         _lengths(found, confidence), tuple(refused), tuple(unchecked), tuple(notes), not bool(differences.any()),
     )  # fmt: skip
+
+
+def _warnings(pairs: Sequence[Pair]) -> list[str]:
+    """What a reader must know beside the numbers."""
+    if not any(any(one.correct_P) for pair in pairs for one in (pair.a, pair.b)):
+        return ["nothing is correct on either side; if answers stand without a box: --relaxed"]
+    sides = [(pair.name, side, one.collapsed_at) for pair in pairs for side, one in (("A", pair.a), ("B", pair.b))]
+    return [f"collapsed: base {base} of {side} at step {step}" for base, side, step in sides if step is not None]
 
 
 def over_bases(values: Sequence[float], confidence: float = 0.95) -> Sighted | None:
@@ -121,14 +127,15 @@ def _detectable(values: Sequence[float]) -> float | None:
 def _checks(a: Arm, b: Arm) -> tuple[list[Setting], list[str]]:
     """(settings that must not differ and do, settings that a side does not know)."""
     refused: list[Setting] = []
-    unchecked: list[str] = []
+    unknown: dict[str, list[str]] = {}
     for key in CHECKED:
         ours, theirs = _values(a, key), _values(b, key)
         if ours is None or theirs is None:
-            sides = [side for side, found in (("A", ours), ("B", theirs)) if found is None]
-            unchecked.append(f"{key} (not known of {' and '.join(sides)})")
+            sides = " and ".join(side for side, found in (("A", ours), ("B", theirs)) if found is None)
+            unknown.setdefault(sides, []).append(key)
         elif ours != theirs:
             refused.append((key, ours, theirs))
+    unchecked = [f"{', '.join(keys)} (not known of {sides})" for sides, keys in unknown.items()]
     if len(a.bases) == len(b.bases) == 1 and None not in (a.bases[0].seed, b.bases[0].seed) and a.bases[0].seed != b.bases[0].seed:
         refused.append(("seed", str(a.bases[0].seed), str(b.bases[0].seed)))
     return refused, unchecked

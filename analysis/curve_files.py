@@ -68,7 +68,8 @@ def read_curves(path: Path, step: str | None = None) -> Curves:
     header = _header(path)
     column = step or next((name for name in STEP if name in header), None)
     if column not in header or column is None:
-        raise PrerequisiteError(f"{path}: no step column{f' {step!r}' if step else ''}; there are: {', '.join(header)}", hint="name it: --step-field NAME")
+        wanted = f" {step!r}" if step else ""
+        raise PrerequisiteError(f"{path}: no step column{wanted}; there are: {', '.join(header)}", hint="name it: --step-field NAME")
     metrics: dict[str, dict[int, float]] = {name: {} for name in header if name != column}
     with path.open(encoding="utf-8", newline="") as file:
         for number, row in enumerate(csv.DictReader(file), start=2):
@@ -138,7 +139,6 @@ def _row(pairs: Sequence[tuple[Curves, Curves]], one: str, other: str) -> CurveR
         raise SpecError(f"{metric}: no step was measured, with a finite value, on both sides", hint="log both at the same steps")
     gaps = [{step: a.metrics[one][step] - b.metrics[other][step] for step in steps} for a, b in pairs]
     end = steps[-1]
-    means = [sum(curves.metrics[name][end] for curves in side) / len(pairs) for side, name in zip(zip(*pairs, strict=True), (one, other), strict=True)]
-    return CurveRow(
-        metric, end, len(steps), means[0], means[1], t_interval([gap[end] for gap in gaps]), t_interval([sum(g.values()) / len(g) for g in gaps])
-    )
+    mean_a, mean_b = sum(a.metrics[one][end] for a, _ in pairs) / len(pairs), sum(b.metrics[other][end] for _, b in pairs) / len(pairs)
+    last, whole = t_interval([gap[end] for gap in gaps]), t_interval([sum(gap.values()) / len(gap) for gap in gaps])
+    return CurveRow(metric, end, len(steps), mean_a, mean_b, last, whole)

@@ -29,7 +29,7 @@ def from_arms(arms: Sequence[Arm]) -> Measured:
     """Errors: SpecError where no two arms have the same problems, k and bases."""
     pairs = [(a, b) for a, b in combinations(arms, 2) if _comparable(a, b)]
     if not pairs:
-        raise SpecError("no two arms with records of the same problems, k and bases", hint="name two cells: --pair A B; or leave --grid out")
+        raise SpecError("no two arms with records of the same problems, k and bases", hint="name two cells: --pair A B; or no --grid")
     first = pairs[0][0]
     bases = [base for arm in {id(arm): arm for pair in pairs for arm in pair}.values() for base in arm.bases]
     k, size = int(first.bases[0].samples_P[0]), len(first.bases[0].correct_P)

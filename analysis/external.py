@@ -38,16 +38,24 @@ class _Problem:
     right_tokens: list[float] = field(default_factory=list[float])
 
 
-def of_file(path: Path, name: str) -> Arm:
-    """The arm with the one base that a file holds."""
+def of_file(path: Path, name: str, *, relaxed: bool = False) -> Arm:
+    """The arm with the one base that a file holds. relaxed: its relaxed outcomes, where `study grade` or `study regrade` wrote them."""
     if path.name.endswith(".json"):
-        value = _json(path)
-        kinds = {REGRADED: _of_regraded, PREFERENCE: _of_preference}
-        return kinds.get(str(value.get("format")), _of_evaluation)(path, value, name)
+        return _of_page(path, name, relaxed)
     first, lines = _first(path)
     if first.get("format") == GENERATIONS:
-        return _of_generations(path, first, lines, name)
-    return _of_rows(path, [(1, first), *lines], name)
+        return _generated(path, first, [row for _, row in lines], name, relaxed)
+    return _of_rows(path, [(1, first), *lines], name, relaxed=relaxed)
+
+
+def _of_page(path: Path, name: str, relaxed: bool) -> Arm:
+    value = _json(path)
+    kinds = {REGRADED: _of_regraded, PREFERENCE: _of_preference}
+    try:
+        return kinds.get(str(value.get("format")), _of_evaluation)(path, value, name, relaxed)
+    except (KeyError, TypeError, AttributeError) as error:
+        hint = "make it again: study regrade, or study evaluate"
+        raise PrerequisiteError(f"{path}: not what was written there ({type(error).__name__}: {error})", hint=hint) from error
 
 
 def _json(path: Path) -> _Row:
@@ -60,13 +68,16 @@ def _json(path: Path) -> _Row:
     return value
 
 
-def _of_evaluation(path: Path, value: _Row, name: str) -> Arm:
-    absent = [key for key in ("task", "k", "problem_ids", "correct_counts") if key not in value]
+def _of_evaluation(path: Path, value: _Row, name: str, relaxed: bool) -> Arm:
+    counts = "relaxed_correct_counts" if relaxed else "correct_counts"
+    absent = [key for key in ("task", "k", "problem_ids", counts) if key not in value]
     if absent:
-        raise PrerequisiteError(f"{path}: no {absent[0]!r}: not an evaluation of this project", hint="give evaluation.json, or graded JSON Lines")
+        what = f"{path}: no {absent[0]!r}: not an evaluation of this project"
+        raise PrerequisiteError(what, hint="give evaluation.json, or graded JSON Lines")
     ids, settings = tuple(map(str, value["problem_ids"])), _checked(flat(value))
+    settings |= {"grader": f"{settings['grader']}, relaxed"} if relaxed and "grader" in settings else {}
     score = Scores(
-        str(path), value.get("seed"), tuple(map(float, value["correct_counts"])), (int(value["k"]),) * len(ids), problems_hash(ids), ids,
+        str(path), value.get("seed"), tuple(map(float, value[counts])), (int(value["k"]),) * len(ids), problems_hash(ids), ids,
         settings, value.get("mean_tokens"), spent=Spent(sampled_tokens=value.get("tokens_sampled")),
     )  # fmt: skip
     listed = {key: item for key, item in value.items() if key not in (*_RESULTS, "packages", "seed") and not _is_result(key, item)}
@@ -82,31 +93,29 @@ def _checked(values: Mapping[str, str]) -> dict[str, str]:
     return {key.rpartition(".")[2]: text for key, text in values.items() if key.rpartition(".")[2] in CHECKED}
 
 
-def _of_regraded(path: Path, value: _Row, name: str) -> Arm:
-    rows = [{"id": p["id"], "outcomes": p["after"], "tokens": p.get("tokens")} for p in value["problems"]]
-    return _generated(path, {**value["head"], "grader": value["grader"]}, rows, name)
+def _of_regraded(path: Path, value: _Row, name: str, relaxed: bool) -> Arm:
+    rows = [{"id": p["id"], "outcomes": p["after"], "relaxed": p["relaxed"], "tokens": p.get("tokens")} for p in value["problems"]]
+    return _generated(path, {**value["head"], "grader": value["grader"]}, rows, name, relaxed)
 
 
-def _of_preference(path: Path, value: _Row, name: str) -> Arm:
+def _of_preference(path: Path, value: _Row, name: str, relaxed: bool) -> Arm:
     """Prompts of which it can be said what is wanted: those with a label, replies with a verdict."""
     rows = [(number, {"id": p["id"], "correct": p["correct"]}) for number, p in enumerate(value["problems"]) if p["correct"] is not None]
     if not rows:
-        raise PrerequisiteError(f"{path}: nothing says which replies are wanted", hint="say which prompts are unsafe: study regrade ... --prompts FILE")
-    return _of_rows(path, rows, name, {"grader": value["preference"], "task": "preference"})
+        hint = "say which prompts are unsafe: study regrade ... --prompts FILE"
+        raise PrerequisiteError(f"{path}: nothing says which replies are wanted", hint=hint)
+    return _of_rows(path, rows, name, {"grader": value["preference"], "task": "preference"}, relaxed)
 
 
-def _of_generations(path: Path, head: _Row, lines: Iterator[tuple[int, _Row]], name: str) -> Arm:
-    return _generated(path, head, [row for _, row in lines], name)
-
-
-def _generated(path: Path, head: _Row, rows: Sequence[_Row], name: str) -> Arm:
-    arm = _of_rows(path, list(enumerate(rows, start=2)), name, dict(head))
+def _generated(path: Path, head: _Row, rows: Sequence[_Row], name: str, relaxed: bool) -> Arm:
+    arm = _of_rows(path, list(enumerate(rows, start=2)), name, dict(head), relaxed)
     known = {key: value for key, value in head.items() if key not in ("format", "bound_bytes", "cut", "seed")}
     return Arm(arm.name, head.get("task", arm.key), arm.task, arm.bases, flat(known))
 
 
-def _of_rows(path: Path, rows: Sequence[tuple[int, _Row]], name: str, head: _Row | None = None) -> Arm:
+def _of_rows(path: Path, rows: Sequence[tuple[int, _Row]], name: str, head: _Row | None = None, relaxed: bool = False) -> Arm:
     """head: settings that hold for all rows."""
+    rows = [(number, _forgiven(row, f"{path}:{number}")) for number, row in rows] if relaxed else rows
     problems: dict[str, _Problem] = {}
     for number, row in rows:
         _take(problems, row, f"{path}:{number}")
@@ -115,6 +124,7 @@ def _of_rows(path: Path, rows: Sequence[tuple[int, _Row]], name: str, head: _Row
     tokens = [length for problem in found for length in problem.tokens]
     means = tuple(sum(p.right_tokens) / len(p.right_tokens) if p.right_tokens else None for p in found)
     settings = {key: shown(constant[key]) for key in CHECKED if constant.get(key) is not None}
+    settings |= {"grader": f"{settings['grader']}, relaxed"} if relaxed and "grader" in settings else {}
     score = Scores(
         str(path), _seed(constant.get("seed")), tuple(p.right for p in found), tuple(p.samples for p in found), problems_hash(ids), ids,
         settings, sum(tokens) / len(tokens) if tokens else None, means if tokens else None, Spent(sampled_tokens=int(sum(tokens)) or None),
@@ -135,8 +145,9 @@ def _take(problems: dict[str, _Problem], row: _Row, where: str) -> None:
     key, column = (next((name for name in names if row.get(name) not in (None, "")), None) for names in (ID, RIGHT))
     if key is None or column is None:
         what = "id" if key is None else "outcome"
-        hint = f"every row needs an id ({', '.join(ID[:3])}) and an outcome ({', '.join(RIGHT[:4])}); ungraded completions: study grade FILE"
-        raise PrerequisiteError(f"{where}: no {what}; there are: {', '.join(row) or 'no columns'}", hint=f"{hint} --output OUT.jsonl")
+        hint = f"every row needs an id ({', '.join(ID[:3])}) and an outcome ({', '.join(RIGHT[:4])})"
+        ungraded = "completions without one: study grade FILE --output OUT.jsonl"
+        raise PrerequisiteError(f"{where}: no {what}; there are: {', '.join(row) or 'no columns'}", hint=f"{hint}; {ungraded}")
     problem, found = problems.setdefault(str(row[key]), _Problem()), row[column]
     rights = [_right(each, where, column) for each in (found if isinstance(found, list) else [found])]
     problem.right += sum(rights)
@@ -144,6 +155,18 @@ def _take(problems: dict[str, _Problem], row: _Row, where: str) -> None:
     lengths = _lengths(row, len(rights), where)
     problem.tokens += lengths
     problem.right_tokens += [length for length, right in zip(lengths, rights, strict=False) if right == 1.0]
+
+
+def _forgiven(row: _Row, where: str) -> _Row:
+    """The relaxed outcome in the place of the strict one."""
+    if row.get("relaxed") in (None, ""):
+        raise PrerequisiteError(
+            f"{where}: no relaxed outcome", hint="leave --relaxed out; study grade --output and study regrade write them"
+        )
+    return {
+        **{key: value for key, value in row.items() if key not in RIGHT},
+        "outcome" + "s" * isinstance(row["relaxed"], list): row["relaxed"],
+    }
 
 
 def _right(value: Any, where: str, column: str) -> float:
@@ -186,9 +209,8 @@ def _first(path: Path) -> tuple[_Row, Iterator[tuple[int, _Row]]]:
 
 def _lines(path: Path) -> Iterator[tuple[int, _Row]]:
     """Rows of JSON Lines (gzip or not) or CSV, with their line numbers."""
-    opened = gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8", newline="")
     try:
-        with opened as file:
+        with gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8", newline="") as file:
             if path.suffix == ".csv":
                 yield from ((number, dict(row)) for number, row in enumerate(csv.DictReader(file), start=2))
                 return
@@ -203,7 +225,8 @@ def _object(line: str, where: str) -> _Row:
     try:
         row = json.loads(line)
     except (ValueError, RecursionError) as error:
-        raise PrerequisiteError(f"{where}: not JSON ({error})", hint="one object a line: jq -c '.[]' FILE turns an array into lines") from error
+        hint = "one object a line: jq -c '.[]' FILE turns an array into lines"
+        raise PrerequisiteError(f"{where}: not JSON ({error})", hint=hint) from error
     if not isinstance(row, dict):
         raise PrerequisiteError(f"{where}: not a JSON object", hint="one object a line")
     return row

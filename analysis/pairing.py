@@ -1,7 +1,7 @@
 """Which arm stands against which, base against base, problem against problem.
 
-Arms: one a side is a pair whatever it is called; several are matched by cell id, else by labels. Bases: by seed; where a side does not know its
-seeds, in the order given. Problems: by id; a record keeps only a hash of its ids, and is aligned by position with what has the same hash.
+Arms: one a side is a pair whatever it is called; several are matched by cell id, else by labels. Bases: by seed; where a side does not know
+its seeds, in the order given. Problems: by id; a record keeps a hash of its ids, and is aligned by position with what has the same hash.
 Nothing is dropped silently: what has no counterpart is an error, or named where the user has allowed it.
 """
 
@@ -32,7 +32,7 @@ class Aligned:
 
 
 def matched(a: Sequence[Arm], b: Sequence[Arm], task: str | None = None) -> tuple[list[tuple[Arm, Arm]], list[str]]:
-    """(pairs, what stands on one side only). One arm a side is a pair whatever it is called; several are matched by cell id, else by labels."""
+    """(pairs, what stands on one side only). Errors: SpecError where nothing has a counterpart."""
     left, right = _of_task(a, task, "A"), _of_task(b, task, "B")
     if len({arm.key for arm in left}) == len({arm.key for arm in right}) == 1:
         return _by_task(left, right), []
@@ -40,9 +40,11 @@ def matched(a: Sequence[Arm], b: Sequence[Arm], task: str | None = None) -> tupl
         ours, theirs = {key(arm): arm for arm in left}, {key(arm): arm for arm in right}
         shared = [name for name in ours if name in theirs]
         if shared:
-            alone = [f"A only: {ours[n].name}" for n in ours if n not in theirs] + [f"B only: {theirs[n].name}" for n in theirs if n not in ours]
+            alone = [f"A only: {ours[name].name}" for name in ours if name not in theirs]
+            alone += [f"B only: {theirs[name].name}" for name in theirs if name not in ours]
             return [(ours[name], theirs[name]) for name in shared], alone
-    few = "; ".join(f"{side} has {len(arms)}: {arms[0].name}{' ...' if len(arms) > 1 else ''}" for side, arms in (("A", left), ("B", right)))
+    named = [f"{side} has {len(arms)}: {arms[0].name}{' ...' if len(arms) > 1 else ''}" for side, arms in (("A", left), ("B", right))]
+    few = "; ".join(named)
     raise SpecError(f"no arm of A has the cell or the labels of one of B ({few})", hint="name one cell on each side")
 
 
@@ -90,8 +92,9 @@ def aligned(pair: Pair, allow: bool) -> Aligned:
     a, b = pair.a, pair.b
     if a.ids is None or b.ids is None or a.ids == b.ids:
         if a.problems != b.problems or len(a.correct_P) != len(b.correct_P):
-            what = f"A has {len(a.correct_P)} problems, B has {len(b.correct_P)}, and they are not known to be the same ones, in the same order"
-            raise SpecError(what, hint="a record keeps only a hash of its problems' ids: compare files that hold ids, or runs of one evaluation")
+            counts = f"A has {len(a.correct_P)} problems, B has {len(b.correct_P)}"
+            hint = "a record keeps only a hash of its problems' ids: compare files that hold ids, or runs of one evaluation"
+            raise SpecError(f"{counts}, and they are not known to be the same ones, in the same order", hint=hint)
         order_a = order_b = range(len(a.correct_P))
         note = ""
     else:

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from analysis.arms import Arm
-from analysis.compare import Row, differing
+from analysis.arms import Arm, Settings
+from analysis.compare import ABSENT, Row, Setting, Sighted, differing
 from study.stats.comparisons import holm
 from study.stats.intervals import Interval
 
@@ -54,24 +54,69 @@ def ratio(one: float | None, other: float | None) -> str:
 def sentence(row: Row) -> str:
     """The whole of it for a person who reads one line."""
     seen, task = row.headline, "" if row.task == "-" else f"{row.task}: "
-    basis = f"t over {len(row.by_base)} bases, {row.problems} problems" if seen.over == "bases" else f"bootstrap over {row.problems} problems, one base"
     if row.identical:
         return f"{task}A and B have the same counts on every one of {row.problems} problems."
     if seen.interval.low is None:
         return f"{task}A - B is {points(seen.interval)} points: one problem shows nothing."
-    size = f"{abs(100 * seen.interval.mean):.1f} points {'above' if seen.interval.mean > 0 else 'below'} B"
-    missed = "" if seen.detectable is None else f"a true difference below {100 * seen.detectable:.1f} points could well be missed (power 80 %)"
     if seen.shown:
-        return f"{task}A is {size} ({points(seen.interval)}; {basis})."
-    return f"{task}no difference is shown: A - B = {points(seen.interval)} ({basis}); {missed}."
+        size = f"{abs(100 * seen.interval.mean):.1f} points {'above' if seen.interval.mean > 0 else 'below'} B"
+        return f"{task}A is {size} ({points(seen.interval)}; {_basis(row, seen)})."
+    return f"{task}no difference is shown: A - B = {points(seen.interval)} ({_basis(row, seen)}){_missed(seen)}{_elsewhere(row)}."
+
+
+def _basis(row: Row, seen: Sighted) -> str:
+    over_bases = f"t over {len(row.by_base)} bases, {row.problems} problems"
+    return over_bases if seen.over == "bases" else f"bootstrap over {row.problems} problems, {_bases(row)}"
+
+
+def _bases(row: Row) -> str:
+    return "one base" if len(row.by_base) == 1 else f"these {len(row.by_base)} bases"
+
+
+def _missed(seen: Sighted) -> str:
+    if seen.detectable is None:
+        return ""
+    if seen.detectable >= 1.0:
+        return f"; {seen.interval.n} {seen.over} with this spread could miss any difference (power 80 %)"
+    return f"; a true difference below {100 * seen.detectable:.1f} points could well be missed (power 80 %)"
+
+
+def _elsewhere(row: Row) -> str:
+    """What holds for the bases that were looked at need not hold for others."""
+    if row.bases is None or row.bases.shown or not row.over_problems.shown:
+        return ""
+    return f"; of these {len(row.by_base)} bases alone it is shown ({points(row.over_problems.interval)}), but they differ too much to speak for others"
+
+
+def gathered(a: Settings, b: Settings) -> list[Setting]:
+    """The settings that differ; a whole branch that only one side has is one line."""
+    rows: dict[str, Setting] = {}
+    for name, one, other in differing(a, b):
+        lacking = b if other == ABSENT else a if one == ABSENT else None
+        branch = None if lacking is None else _branch(name, lacking)
+        if branch is None:
+            rows[name] = (name, one, other)
+            continue
+        size = sum(key.startswith(f"{branch}.") for key in (b if lacking is a else a))
+        there = f"{size} values" if size > 1 else other if lacking is a else one
+        rows[branch] = (f"{branch}.*" if size > 1 else name, ABSENT if lacking is a else there, there if lacking is a else ABSENT)
+    return list(rows.values())
+
+
+def _branch(name: str, lacking: Settings) -> str | None:
+    """The shortest beginning of a dotted path under which this side has nothing."""
+    parts = name.split(".")
+    beginnings = (".".join(parts[:i]) for i in range(1, len(parts)))
+    return next((each for each in beginnings if not any(key == each or key.startswith(f"{each}.") for key in lacking)), None)
 
 
 def as_data(row: Row) -> dict[str, Any]:
     """Accuracies as fractions."""
     return {
         "a": _arm(row.a), "b": _arm(row.b), "task": row.task, "problems": row.problems, "mean_a": row.mean_a, "mean_b": row.mean_b,
-        "by_base": dict(row.by_base), "over_bases": None if row.bases is None else asdict(row.bases), "over_problems": asdict(row.over_problems),
-        "lengths": None if row.lengths is None else asdict(row.lengths), "costs": {name: {"a": one, "b": other} for name, one, other in costs(row)},
+        "by_base": dict(row.by_base), "over_bases": None if row.bases is None else asdict(row.bases),
+        "over_problems": asdict(row.over_problems), "lengths": None if row.lengths is None else asdict(row.lengths),
+        "costs": {name: {"a": one, "b": other} for name, one, other in costs(row)},
         "settings_that_differ": [list(each) for each in differing(row.a.recipe, row.b.recipe)] if row.a.recipe and row.b.recipe else None,
         "made_under": [list(each) for each in differing(row.a.made, row.b.made)], "allowed": [list(each) for each in row.allowed],
         "cannot_be_checked": list(row.unchecked), "notes": list(row.notes), "sentence": sentence(row),

@@ -1,10 +1,10 @@
 """From what a person types to the arms that are meant.
 
-    a grid's name               every cell of it with a record, matched with the other side by cell id, else by labels
-    a cell of --grid            its id, the last 8 characters of it, or globs over its levels; all its recorded bases
-    a run                       its id, or its end from the hash on (7705ee10-s0): one base
-    a folder                    results, records, or what `study evaluate` wrote
-    files, joined by commas     graded completions, evaluations, generations: the bases of one arm
+a grid's name               every cell of it with a record, matched with the other side by cell id, else by labels
+a cell of --grid            its id, the last 8 characters of it, or globs over its levels; all its recorded bases
+a run                       its id, or its end from the hash on (7705ee10-s0): one base
+a folder                    results, records, or what `study evaluate` wrote
+files, joined by commas     graded completions, evaluations, generations: the bases of one arm
 """
 
 import re
@@ -30,13 +30,21 @@ class Place:
     scale: str = "lab"
     results: Path = Path("results")
     seeds: tuple[int, ...] | None = None
+    relaxed: bool = False  # of graded files
 
 
 def arms_of(text: str, place: Place) -> list[Arm]:
-    """The arms of one side, those of the wanted seeds. SpecError for a name that means nothing, IncompleteResults for one without records."""
+    """The arms of one side, of the wanted seeds. SpecError for a name that means nothing, IncompleteResults for one without records."""
+    arms = _arms(text, place)
+    if place.relaxed and any(scores.ids is None for arm in arms for scores in arm.bases):
+        raise SpecError(f"{text}: records hold strict outcomes only", hint="leave --relaxed out, or compare graded files")
+    return arms
+
+
+def _arms(text: str, place: Place) -> list[Arm]:
     parts = [Path(part).expanduser() for part in text.split(",")]
     if all(part.is_file() for part in parts):
-        return [_joined([_file(part, text) for part in parts], text)]
+        return [_joined([_file(part, text, place.relaxed) for part in parts], text)]
     if len(parts) == 1 and parts[0].is_dir():
         return _folder(parts[0], place)
     if any(part.suffix in (".jsonl", ".json", ".csv", ".gz") for part in parts):
@@ -45,10 +53,10 @@ def arms_of(text: str, place: Place) -> list[Arm]:
     return _recorded(text, place)
 
 
-def _file(path: Path, name: str) -> Arm:
+def _file(path: Path, name: str, relaxed: bool) -> Arm:
     if path.name == "record.json" or (path.suffix == ".json" and path.parent.name == "records"):
         return of_records([read_record(path)], name=name)[0]
-    return of_file(path, name)
+    return of_file(path, name, relaxed=relaxed)
 
 
 def _joined(arms: Sequence[Arm], name: str) -> Arm:
@@ -68,14 +76,14 @@ def _folder(folder: Path, place: Place) -> list[Arm]:
         return _by_cell(_wanted(records, place))
     evaluations = sorted([*folder.glob("evaluation.json"), *folder.glob("*/evaluation.json")])
     if evaluations:
-        return [_with_lengths(path, str(folder)) for path in evaluations]
+        return [_with_lengths(path, str(folder), place.relaxed) for path in evaluations]
     hint = "give a results folder, a folder of records, or what study evaluate wrote"
     raise PrerequisiteError(f"{folder} holds no records and no evaluations", hint=hint)
 
 
-def _with_lengths(path: Path, name: str) -> Arm:
+def _with_lengths(path: Path, name: str, relaxed: bool) -> Arm:
     """An evaluation, with the lengths of its correct completions where its generations lie beside it."""
-    arm, generations = of_file(path, name), path.with_name("generations.jsonl.gz")
+    arm, generations = of_file(path, name, relaxed=relaxed), path.with_name("generations.jsonl.gz")
     if not generations.is_file():
         return arm
     stored = of_file(generations, name).bases[0]
@@ -161,4 +169,5 @@ def _missing(what: str, grid: Grid, place: Place) -> NoReturn:
     seeds = "" if place.seeds is None else f" --seeds {','.join(map(str, place.seeds))}"
     only = "" if "=" not in what else f' --only "{what}"'
     hint = f"study run --grid {grid.name}{only}{seeds}; records elsewhere: --results FOLDER"
-    raise IncompleteResults(f"{what}: no record in {place.results}" + (f" of the seeds {list(place.seeds)}" if place.seeds else ""), hint=hint)
+    of = f" of the seeds {list(place.seeds)}" if place.seeds else ""
+    raise IncompleteResults(f"{what}: no record in {place.results}{of}", hint=hint)

@@ -27,8 +27,8 @@ LISTED = 40  # of a kind; the rest is counted
 PATIENT_S = 60  # for math-verify, so that a busy machine does not make it wrong
 
 WHY: dict[str, str] = {
-    "written by hand/ours": "math-verify does not read `5\\%`, `90°`, `1 4/5`, digits after `\\,` or a repeating decimal in a box, compares "
-    "lists as sets and letters as a product, and drops the power of a unit.",
+    "written by hand/ours": "math-verify does not read `5\\%`, `90°`, `1 4/5`, digits after `\\,` or a repeating decimal in a box, "
+    "compares lists as sets and letters as a product, and drops the power of a unit.",
     "written by hand/neither": "Kinds that neither knows: see What is known to be wrong.",
     "sympy's own": "To math-verify `6i` is six times a variable and `6 i` a complex number: whether the gold has the space decides.",
     "expanded": "The same.",

@@ -129,6 +129,16 @@ def numbers(seen: Seen, chosen: Thresholds) -> str:
     return "\n\n".join(parts)
 
 
+def missing(plans: Iterable[Planned], runs: Iterable[Watched]) -> str:
+    """The runs that are not there, by cell."""
+    there, absent = {(run.cell, run.base) for run in runs}, dict[str, list[str]]()
+    for plan in plans:
+        if (plan.cell, plan.base) not in there:
+            absent.setdefault(plan.cell, []).append(str(plan.base))
+    named = "; ".join(f"{cell} ({', '.join(bases)})" for cell, bases in absent.items())
+    return f" Not among them (bases): {named}." if named else ""
+
+
 def counts(seen: Seen) -> str:
     tally = Counter((run.base, run.outcome) for run, _ in seen)
     rows = [[f"base {base}", *(tally[base, outcome] for outcome in OUTCOMES)] for base in sorted({run.base for run, _ in seen})]
@@ -224,7 +234,8 @@ def main() -> None:
     text = per_run(seen)
     (options.docs / "guard_calibration.csv").write_text(text, encoding="utf-8", newline="\n")
     save(draw([s for s in seen if s[0].base != CHOSEN_ON]), options.docs / "figures" / "guard_calibration.png", text)
-    content = f"{len(ordered)} of the {len(stages)} runs of grid {options.grid}, scale {options.scale}.\n\n{numbers(seen, chosen)}"
+    share = f"{len(ordered)} of the {len(stages)} runs of grid {options.grid}, scale {options.scale}.{missing(stages.values(), ordered)}"
+    content = f"{share}\n\n{numbers(seen, chosen)}"
     rewrite(options.docs / "guard.md", content)
     print(content)
 

@@ -99,7 +99,7 @@ def _leads(ax: Axes, seen: Seen) -> None:
         shares = (found.false_alarms, found.on_dips, found.before)
         for place, share in zip(PLACES, shares, strict=True):
             ax.text(place, height, f"{share.k}/{share.n}", transform=ax.get_yaxis_transform(), va="center", ha="center", fontsize=8.5)
-    for place, text in zip(PLACES, ("false alarms\n(healthy)", "alarms\non dips", "collapses\nbefore the fall"), strict=True):
+    for place, text in zip(PLACES, ("false alarms\n(healthy)", "on\ndips", "collapses\nbefore fall"), strict=True):
         ax.text(place, -0.75, text, transform=ax.get_yaxis_transform(), va="bottom", ha="center", fontsize=7.5, color="#444444")
     ax.axvline(0, color="#B00000", linewidth=1.6, zorder=1)
     ax.set_yticks(range(len(names)), names)

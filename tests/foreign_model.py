@@ -10,14 +10,14 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 TEMPLATE = (
     "{{ bos_token }}{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"
-    "{% if add_generation_prompt %}<|im_start|>assistant\n{% if enable_thinking is defined and not enable_thinking %}<think>\n\n</think>\n\n"
-    "{% endif %}{% endif %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n"
+    "{% if enable_thinking is defined and not enable_thinking %}<think>\n\n</think>\n\n{% endif %}{% endif %}"
 )
 TEXTS = ["What is 1 + 1? Please reason step by step, and put your final answer within \\boxed{}.", "\\boxed{42}", "0123456789"]
 
 
 def save(folder: Path, *, template: str | None = TEMPLATE, positions: int = 512, bias: str = "") -> Path:
-    """A Llama of a few thousand parameters with a byte-level BPE; bias: characters that it is made to prefer. No padding token, as many have none."""
+    """A Llama of a few thousand parameters, a byte-level BPE, no padding token (as many have none). bias: characters that it prefers."""
     core = Tokenizer(models.BPE())
     core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     core.decoder = ByteLevelDecoder()
@@ -25,7 +25,11 @@ def save(folder: Path, *, template: str | None = TEMPLATE, positions: int = 512,
     trainer = BpeTrainer(vocab_size=300, special_tokens=special, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False)
     core.train_from_iterator(TEXTS, trainer)
     tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=core, bos_token="<|begin|>", eos_token="<|im_end|>", additional_special_tokens=["<|im_start|>"], chat_template=template
+        tokenizer_object=core,
+        bos_token="<|begin|>",
+        eos_token="<|im_end|>",
+        additional_special_tokens=["<|im_start|>"],
+        chat_template=template,
     )
     config = LlamaConfig(
         vocab_size=len(tokenizer), hidden_size=16, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2, num_key_value_heads=2,

@@ -10,9 +10,11 @@ import pytest
 from typer.testing import CliRunner
 
 from analysis.arms import Arm, Scores, of_records, problems_hash
-from analysis.compare import compared, matched
+from analysis.compare import compared
 from analysis.curve_files import compare_curves, read_curves
 from analysis.external import of_file
+from analysis.pairing import matched
+from analysis.sentences import gathered, sentence
 from analysis.sides import Place, arms_of
 from study.cli.main import build_app
 from study.errors import IncompleteResults, PrerequisiteError, SpecError
@@ -118,13 +120,15 @@ def test_an_unpaired_seed_is_never_dropped() -> None:
 def test_what_is_not_known_is_said(tmp_path: Path) -> None:
     theirs = of_file(rows(tmp_path / "x.jsonl", [{"id": "p0", "correct": True}, {"id": "p1", "correct": 0}]), "verl")
     row = compared(arm(scores([4, 1])), theirs)
-    assert {line.split()[0] for line in row.unchecked} == {"task", "grader", "temperature", "top_p", "max_completion_length"}
+    assert row.unchecked == ("task, grader, temperature, top_p, max_completion_length (not known of B)",)
     assert theirs.external
 
 
 def test_graded_lines_of_any_spelling_give_the_same_arm(tmp_path: Path) -> None:
-    lists = rows(tmp_path / "a.jsonl", [{"problem_id": 1, "outcomes": ["correct", "wrong"], "tokens": [10, 20]}, {"problem_id": 2, "outcomes": ["truncated", "unparsed"], "tokens": [5, 5]}])
-    flat = rows(tmp_path / "b.jsonl", [{"id": "1", "score": 1, "tokens": 10}, {"id": "1", "score": 0.0, "tokens": 20}, {"id": "2", "score": 0, "tokens": 5}, {"id": "2", "score": 0, "tokens": 5}])
+    listed = {"problem_id": 1, "outcomes": ["correct", "wrong"], "tokens": [10, 20]}
+    lists = rows(tmp_path / "a.jsonl", [listed, {"problem_id": 2, "outcomes": ["truncated", "unparsed"], "tokens": [5, 5]}])
+    single: list[dict[str, object]] = [{"id": "1", "score": 1, "tokens": 10}, {"id": "1", "score": 0.0, "tokens": 20}]
+    flat = rows(tmp_path / "b.jsonl", [*single, *([{"id": "2", "score": 0, "tokens": 5}] * 2)])
     table = tmp_path / "c.csv"
     table.write_text("id,outcome,tokens,grader\n1,correct,10,math-1\n1,wrong,20,math-1\n2,wrong,5,math-1\n2,wrong,5,math-1\n")
     for path in (lists, flat, table):
@@ -154,13 +158,16 @@ def test_lengths_are_compared_on_problems_that_both_solve(tmp_path: Path) -> Non
 
 
 def test_stored_generations_and_evaluations_bring_their_settings(tmp_path: Path) -> None:
-    head = {"format": "generations-1", "task": "t", "grader": "math-1", "k": 2, "temperature": 1.0, "top_p": 1.0, "max_completion_length": 64, "model": "m", "seed": 5, "bound_bytes": 1, "cut": False}
-    line = {"id": "p0", "answer": "1", "prompt_sha": "0" * 16, "completions": ["a", "b"], "truncated": [False, False], "tokens": [3, 9], "outcomes": ["correct", "wrong"]}
+    decoding = {"temperature": 1.0, "top_p": 1.0, "max_completion_length": 64}
+    known = {"task": "t", "grader": "math-1", "k": 2, "model": "m", "seed": 5, **decoding}
+    head = {"format": "generations-1", **known, "bound_bytes": 1, "cut": False}
+    line = {"id": "p0", "answer": "1", "prompt_sha": "0" * 16, "completions": ["a", "b"], "truncated": [False, False]}
+    line |= {"tokens": [3, 9], "outcomes": ["correct", "wrong"]}
     with gzip.open(tmp_path / "generations.jsonl.gz", "wt") as file:
         file.write(json.dumps(head) + "\n" + json.dumps(line) + "\n")
     stored = of_file(tmp_path / "generations.jsonl.gz", "x")
     assert (stored.bases[0].settings, stored.bases[0].seed, stored.external) == (KNOWN, 5, False)
-    page = {"task": "t", "k": 2, "grader": "math-1", "temperature": 1.0, "top_p": 1.0, "max_completion_length": 64, "seed": 5, "problem_ids": ["p0"], "correct_counts": [1], "mean_tokens": 6.0, "model": "m", "packages": {"torch": "2"}, "avg@2": 0.5}
+    page = {**known, "problem_ids": ["p0"], "correct_counts": [1], "mean_tokens": 6.0, "packages": {"torch": "2"}, "avg@2": 0.5}
     (tmp_path / "evaluation.json").write_text(json.dumps(page))
     (made,) = arms_of(str(tmp_path), Place())
     assert made.recipe["model"] == "m"
@@ -198,6 +205,23 @@ def test_the_command_says_it_in_a_sentence_and_lists_settings(results: Path, tmp
     assert page["costs"]["core minutes, own stages"]["a"] == pytest.approx((60 + 6) / 60)
 
 
+def test_what_holds_for_these_bases_alone_is_told_apart() -> None:
+    a = arm(*(scores(counts, seed=s) for s, counts in enumerate(([4] * 40, [1, 2] * 20, [1, 1] * 20))))
+    b = arm(*(scores([1, 1] * 20, seed=s) for s in range(3)), key="b")
+    row = compared(a, b)
+    assert "no difference is shown" in sentence(row)
+    assert "of these 3 bases alone it is shown" in sentence(row)
+    two = compared(arm(*a.bases[:2]), arm(*b.bases[:2]))
+    assert "2 bases with this spread could miss any difference" in sentence(two)
+
+
+def test_a_branch_that_one_side_lacks_is_one_line() -> None:
+    a = {"model.kind": "x", "model.net.width": "1", "model.net.depth": "2", "model.base.k": "1", "steps": "3"}
+    assert gathered(a, {"model.kind": "y", "steps": "3"}) == [
+        ("model.kind", "x", "y"), ("model.net.*", "2 values", "-"), ("model.base.k", "1", "-"),
+    ]  # fmt: skip
+
+
 def test_many_rows_are_adjusted_together(results: Path) -> None:
     shown = run(results, results)
     assert "2 comparisons: 0 intervals leave out 0, 0 after Holm's adjustment" in shown
@@ -212,7 +236,18 @@ def test_the_command_compares_labelled_outside_arms(tmp_path: Path) -> None:
     assert "A verl external" in shown
     assert "no difference is shown" in shown
     assert "could well be missed" in shown
-    assert "cannot be checked: grader (not known of A and B)" in shown
+    assert "cannot be checked: task, grader, temperature" in shown
+
+
+def test_relaxed_outcomes_on_request(tmp_path: Path) -> None:
+    lines = [{"id": i, "outcome": "unparsed", "relaxed": "correct" if i % 2 else "wrong", "grader": "math-1"} for i in range(20)]
+    a = rows(tmp_path / "a.jsonl", lines)
+    b = rows(tmp_path / "b.jsonl", [{**line, "relaxed": "wrong"} for line in lines])
+    assert "nothing is correct on either side" in run(a, b)
+    assert "A is 50.0 points above B" in run(a, b, "--relaxed")
+    assert of_file(a, "x", relaxed=True).bases[0].settings["grader"] == "math-1, relaxed"
+    with pytest.raises(PrerequisiteError, match="no relaxed outcome"):
+        of_file(rows(tmp_path / "c.jsonl", [{"id": 1, "correct": 1}]), "x", relaxed=True)
 
 
 def test_metrics_of_another_framework_stand_beside_ours(results: Path, tmp_path: Path) -> None:
@@ -251,7 +286,8 @@ def test_importing_it_loads_no_pandas() -> None:
     import subprocess
     import sys
 
-    code = "import sys, analysis.compare, analysis.sides, study.cli.compare; print([m for m in ('pandas', 'torch', 'matplotlib') if m in sys.modules])"
+    heavy = ("pandas", "torch", "matplotlib")
+    code = f"import sys, analysis.sentences, analysis.sides, study.cli.compare; print([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 

@@ -28,7 +28,13 @@ from study.spec.training import Sampling
 from tests import foreign_model
 
 SHAPE = Architecture(
-    hidden_size=16, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2, num_key_value_heads=2, head_dim=8, max_position_embeddings=64
+    hidden_size=16,
+    intermediate_size=32,
+    num_hidden_layers=1,
+    num_attention_heads=2,
+    num_key_value_heads=2,
+    head_dim=8,
+    max_position_embeddings=64,
 )
 
 
@@ -70,7 +76,9 @@ class Screen:
 
 def evaluated(model: Path, output: Path, *tasks: str, screen: Screen | None = None, request: Request | None = None, **wanted: object):
     prepared = prepare(tasks or ("gsm8k",), **{"k": 3, "limit": 4, "max_completion_length": 12, **wanted})
-    return evaluate_all(prepared, subject_of(str(model), Results(Path("results"))), request or Request(batch_size=6), output, screen or Screen())
+    return evaluate_all(
+        prepared, subject_of(str(model), Results(Path("results"))), request or Request(batch_size=6), output, screen or Screen()
+    )
 
 
 def typed(*words: str) -> None:
@@ -78,7 +86,9 @@ def typed(*words: str) -> None:
 
 
 def test_a_strangers_model_is_evaluated_and_the_screen_says_with_what(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    typed(str(folder), "--tasks", "gsm8k", "--k", "2", "--limit", "3", "--max-completion-length", "10", "--temperature", "0.9", "--seed", "5")
+    typed(
+        str(folder), "--tasks", "gsm8k", "--k", "2", "--limit", "3", "--max-completion-length", "10", "--temperature", "0.9", "--seed", "5"
+    )
     screen = capsys.readouterr()
     assert "stranger (weights" in screen.out
     assert "gsm8k (3 problems x 2, from gsm8k.jsonl)" in screen.out
@@ -167,7 +177,7 @@ def test_a_lab_model_on_its_own_task_and_on_one_that_it_cannot_read(lab_folder: 
 
 def test_a_model_without_a_chat_template_is_told_what_to_do(tmp_path: Path) -> None:
     base = foreign_model.save(tmp_path / "base", template=None)
-    with pytest.raises(PrerequisiteError, match="has no chat template[\\s\\S]*--no-chat-template"):
+    with pytest.raises(PrerequisiteError, match=r"has no chat template[\s\S]*--no-chat-template"):
         evaluated(base, tmp_path / "out")
     (content,) = evaluated(base, tmp_path / "out", request=Request(chat=False))
     assert content["chat_template"] is False
@@ -182,7 +192,7 @@ def test_a_completion_that_does_not_fit_the_model_is_refused_with_the_number_tha
     assert caught.value.hint == f"--max-completion-length {number}"
 
 
-def test_everything_wrong_is_refused_before_a_model_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_everything_wrong_is_refused_before_a_model_is_read(tmp_path: Path) -> None:
     with pytest.raises(SpecError, match="unknown evaluation task 'math5000'"):
         typed(str(tmp_path), "--tasks", "gsm8k,math5000")
     with pytest.raises(SpecError, match="boxed_math has no problems of its own"):
@@ -192,21 +202,20 @@ def test_everything_wrong_is_refused_before_a_model_is_read(tmp_path: Path, monk
     with pytest.raises(SpecError, match="3 samples at temperature 0"):
         typed(str(tmp_path), "--tasks", "gsm8k", "--k", "3", "--temperature", "0")
     if "vllm" not in sys.modules:
-        with pytest.raises(PrerequisiteError, match="vllm[\\s\\S]*opd-study\\[gpu\\]"):
+        with pytest.raises(PrerequisiteError, match=r"vllm[\s\S]*opd-study\[gpu\]"):
             typed(str(tmp_path), "--tasks", "gsm8k", "--backend", "vllm")
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
 
 
 def test_a_model_that_is_none_says_what_is_there_instead(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     results = Results(tmp_path / "results")
-    with pytest.raises(PrerequisiteError, match="no config.json"):
+    with pytest.raises(PrerequisiteError, match=r"no config.json"):
         subject_of(str(tmp_path), results)
     (tmp_path / "adapter_config.json").write_text("{}")
-    with pytest.raises(PrerequisiteError, match="holds an adapter[\\s\\S]*merge"):
+    with pytest.raises(PrerequisiteError, match=r"holds an adapter[\s\S]*merge"):
         subject_of(str(tmp_path), results)
-    with pytest.raises(PrerequisiteError, match="there is no folder ./nowhere"):
+    with pytest.raises(PrerequisiteError, match=r"there is no folder ./nowhere"):
         subject_of("./nowhere", results)
-    with pytest.raises(SpecError, match="'distill-0000' is no model[\\s\\S]*organisation/model@revision"):
+    with pytest.raises(SpecError, match=r"'distill-0000' is no model[\s\S]*organisation/model@revision"):
         subject_of("distill-0000", results)
 
     def offline(*_: object, **__: object) -> str:
@@ -269,7 +278,12 @@ def test_vllm_gets_the_same_settings_and_a_seed_for_each_prompt(monkeypatch: pyt
     assert asked[0]["trust_remote_code"] is False
     (first, own), (second, other) = asked[1]
     assert (first, second) == ([1], [1, 2])
-    assert {name: own[name] for name in ("n", "temperature", "top_p", "max_tokens")} == {"n": 2, "temperature": 0.6, "top_p": 0.95, "max_tokens": 16}
+    assert {name: own[name] for name in ("n", "temperature", "top_p", "max_tokens")} == {
+        "n": 2,
+        "temperature": 0.6,
+        "top_p": 0.95,
+        "max_tokens": 16,
+    }
     assert own["seed"] != other["seed"]
 
 

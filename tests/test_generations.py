@@ -99,7 +99,8 @@ def test_a_problem_without_k_samples_is_refused(tmp_path: Path) -> None:
     "content",
     [
         b"", b"not gzip", gzip.compress(b""), gzip.compress(b"[1]\n"), gzip.compress(b'{"format": "generations-9"}\n'),
-        gzip.compress(b'{"format": "generations-1"}\n'), gzip.compress(b"\xff\n"), gzip.compress(b'{"format": "generations-1", "task": 1}\n')[:-9],
+        gzip.compress(b'{"format": "generations-1"}\n'),
+        gzip.compress(b"\xff\n"), gzip.compress(b'{"format": "generations-1", "task": 1}\n')[:-9],
     ],
 )  # fmt: skip
 def test_what_is_no_such_file_is_named_as_that(tmp_path: Path, content: bytes) -> None:

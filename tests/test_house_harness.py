@@ -56,7 +56,9 @@ def test_same_generations_give_the_same_counts_as_a_direct_count(model, tokenize
     result = run_task("lab_math", problems, model, tokenizer, k=6, sampling=SAMPLING, seed=3)
     expected = direct(model, tokenizer, problems, k=6, seed=3)
     assert [list(row) for row in result.outcomes] == expected
-    assert {outcome for row in expected for outcome in row} == set(Outcome) - {Outcome.timed_out}, "the comparison should cover every outcome"
+    assert {outcome for row in expected for outcome in row} == set(Outcome) - {Outcome.timed_out}, (
+        "the comparison should cover every outcome"
+    )
     assert result.problem_ids == tuple(p.id for p in problems)
     assert result.counts(Outcome.correct) == [row.count(Outcome.correct) for row in expected]
     assert result.accuracy == pytest.approx(sum(result.counts(Outcome.correct)) / (6 * len(problems)), abs=1e-12)

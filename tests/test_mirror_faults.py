@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from study.cli.carry_out import carry_out
 from study.cli.upkeep import set_damaged_aside
 from study.record.address import address
 from study.record.mirror import Mirror
@@ -23,6 +24,9 @@ from study.record.mirrored import MAX_NAME, metric_name, spelled, text
 from study.record.secrets import hidden
 from study.record.store import Results
 from study.record.writer import Hiding, Writer, turn
+from study.spec.grid import LabelledRun
+from study.spec.identity import cell_id
+from tests.fake_work import WORK, cell
 
 GRID = {"op": "grid", "grid": "fake", "scale": "lab"}
 END = {"op": "end", "status": "FINISHED"}
@@ -179,6 +183,17 @@ def test_a_server_that_is_down_costs_a_warning_and_no_password(tmp_path: Path) -
     assert "not written: 5002 messages" in log
     assert "sesame" not in log
     assert "someone" not in log
+
+
+def test_a_grid_is_sealed_though_its_server_is_down(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    made = cell(1)
+    run = LabelledRun(f"{cell_id(made)}-s0", made, {"objective": "k1"}, 0, cell_id(made))
+    summary = carry_out([run], Results(tmp_path), WORK, "fake", "lab", 1, {}, mlflow_uri="http://someone:sesame@127.0.0.1:9")
+    assert summary.sealed_now == [run.run_id]
+    said = capsys.readouterr()
+    assert "1 of 1 runs sealed" in said.out
+    assert "study sync-mlflow" in said.err
+    assert b"sesame" not in b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
 
 
 def test_a_server_that_never_answers_is_not_waited_for(tmp_path: Path) -> None:

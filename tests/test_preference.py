@@ -61,7 +61,8 @@ def test_hostile_texts_have_an_outcome() -> None:
 
 
 def test_refusal_and_over_refusal_are_numbers_of_their_own(tmp_path: Path) -> None:
-    rows = [{"id": i, "completion": text, "unsafe": i % 2 == 0} for i, text in enumerate([*REFUSED[:3], *ANSWERED[:3], REFUSED[4], REFUSED[3]])]
+    texts = [*REFUSED[:3], *ANSWERED[:3], REFUSED[4], REFUSED[3]]
+    rows = [{"id": i, "completion": text, "unsafe": i % 2 == 0} for i, text in enumerate(texts)]
     (tmp_path / "r.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     found = refusals(items_of(tmp_path / "r.jsonl"))
     unsafe, clean = found.rates["refusal rate, unsafe prompts"], found.rates["over-refusal rate, clean prompts"]
@@ -87,13 +88,16 @@ def test_labels_of_several_spellings() -> None:
 
 def test_style_is_a_declared_set_of_features(tmp_path: Path) -> None:
     text = "Sure!\n1. Add.\n2. Carry.\nWait, check: \\boxed{4}"
-    assert {name for name, has in style(text, style_rule()).items() if has} == {"boxed answer", "numbered steps", "checks itself", "greets or praises"}
+    found = {name for name, has in style(text, style_rule()).items() if has}
+    assert found == {"boxed answer", "numbered steps", "checks itself", "greets or praises"}
     mine = tmp_path / "mine.json"
-    mine.write_text(json.dumps({"version": "mine-1", "features": {"box": r"\\boxed", "list": r"(?m)^\d"}, "wanted": ["box"], "unwanted": ["list"]}))
+    features = {"box": r"\\boxed", "list": r"(?m)^\d"}
+    mine.write_text(json.dumps({"version": "mine-1", "features": features, "wanted": ["box"], "unwanted": ["list"]}))
     rule = style_rule(mine)
     assert not conforms(style(text, rule), rule)
     assert conforms(style(r"\boxed{4}", rule), rule)
-    for broken in ('{"version": 1}', '{"version": "x", "features": {"a": "("}}', '{"version": "x", "features": {"a": "b"}, "wanted": ["c"]}', "["):
+    unknown = '{"version": "x", "features": {"a": "b"}, "wanted": ["c"]}'
+    for broken in ('{"version": 1}', '{"version": "x", "features": {"a": "("}}', unknown, "["):
         mine.write_text(broken)
         with pytest.raises(SpecError):
             style_rule(mine)
@@ -176,7 +180,8 @@ def judge(endpoint: Endpoint, **settings: Any) -> Judge:
 def test_verdicts_come_in_order_and_no_verdict_is_its_own_outcome(endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "secret-1")
     cases = [Case("q", text) for text in ("fine", "a bomb", "mumble", "junk", "busy", "never", "slow")]
-    assert [str(v) for v in judge(endpoint).judge_many(cases)] == ["pass", "fail", "unparsed", "unparsed", "pass", "unavailable", "unavailable"]
+    said = [str(verdict) for verdict in judge(endpoint).judge_many(cases)]
+    assert said == ["pass", "fail", "unparsed", "unparsed", "pass", "unavailable", "unavailable"]
     assert set(endpoint.keys) == {"Bearer secret-1"}
     assert endpoint.seen[0]["temperature"] == 0
 
@@ -226,7 +231,10 @@ def test_rates_leave_replies_without_a_verdict_out(endpoint: Endpoint, tmp_path:
 def stored(folder: Path) -> Path:
     header = Header("safety", "boxed-1", 1, 1.0, 1.0, 64, "m", 0)
     texts = [*REFUSED[:2], *ANSWERED[:2]]
-    problems = [Problem(f"p{i}", "refuse" if i < 3 else "comply", "0" * 16, (text,), (False,), (5 + i,), ("correct" if i else "wrong",)) for i, text in enumerate(texts)]
+    problems = [
+        Problem(f"p{i}", "refuse" if i < 3 else "comply", "0" * 16, (text,), (False,), (5 + i,), ("correct" if i else "wrong",))
+        for i, text in enumerate(texts)
+    ]
     write(folder / "generations.jsonl.gz", header, problems)
     return folder / "generations.jsonl.gz"
 
@@ -245,7 +253,8 @@ def test_the_command_asks_each_preference(endpoint: Endpoint, tmp_path: Path) ->
     assert "refusal rate, unsafe prompts 66.7%" in run(source, "--preference", "refusal")
     assert "correct 7.0 3" in run(source, "--preference", "length")
     assert "boxed answer 0.0%" in run(source, "--preference", "style")
-    assert "pass rate, of replies with a verdict 100.0%" in run(source, "--preference", "judge", "--judge-url", endpoint.url, "--judge-model", "m")
+    asked = run(source, "--preference", "judge", "--judge-url", endpoint.url, "--judge-model", "m")
+    assert "pass rate, of replies with a verdict 100.0%" in asked
     assert of_file(tmp_path / "preference-refusal-1.json", "x").bases[0].correct_P == (1.0, 1.0, 0.0, 1.0)
     with pytest.raises(SpecError, match="needs its address"):
         run(source, "--preference", "judge")

@@ -11,7 +11,6 @@ import typer
 from study.cli import console
 
 if TYPE_CHECKING:
-    from analysis.arms import Arm
     from analysis.compare import Row, Sighted
     from analysis.sides import Place
     from study.stats.intervals import Interval
@@ -21,7 +20,9 @@ LISTED = 40  # differing settings shown; the JSON file has all
 
 
 def compare(
-    a: Annotated[str, typer.Argument(metavar="A", help="A cell of --grid, a run, a grid, a folder of results or of study evaluate, graded JSONL or CSV.")],
+    a: Annotated[
+        str, typer.Argument(metavar="A", help="A cell of --grid, a run, a grid, a results folder, an evaluation, graded JSONL or CSV.")
+    ],
     b: Annotated[str, typer.Argument(metavar="B", help="The other one. Several files of one arm are joined by commas.")],
     grid: Annotated[str, typer.Option("--grid", "-g", help="The grid whose cells are meant.")] = "math",
     scale: Annotated[str, typer.Option(help="The scale of the grid.")] = "lab",
@@ -32,14 +33,15 @@ def compare(
     label_b: Annotated[str | None, typer.Option(help="What to call B.")] = None,
     metric: Annotated[list[str] | None, typer.Option(help="Metrics CSV: a column, or column of A=column of B. Repeatable.")] = None,
     step_field: Annotated[str | None, typer.Option(help="Metrics CSV: the step column, where it cannot be guessed.")] = None,
-    allow_differences: Annotated[bool, typer.Option("--allow-differences", help="Compare in spite of another grader, decoding, or problems.")] = False,
+    relaxed: Annotated[bool, typer.Option("--relaxed", help="Graded files: their relaxed outcomes, answers without a box too.")] = False,
+    allow_differences: Annotated[bool, typer.Option("--allow-differences", help="In spite of another grader, decoding, problems.")] = False,
     output: Annotated[Path | None, typer.Option("--json", help="Write everything to this file.")] = None,
 ) -> None:
     """A minus B: paired by problem and by base, with intervals, what it could have missed, costs, and every setting that differs."""
     from analysis.curve_files import is_metrics
     from analysis.sides import Place
 
-    place = Place(grid, scale, results, _seeds(seeds))
+    place = Place(grid, scale, results, _seeds(seeds), relaxed)
     names = (label_a or a, label_b or b)
     if is_metrics(a) or is_metrics(b):
         page = _compare_curves((a, b), names, place, metric or [], step_field)
@@ -63,13 +65,17 @@ def _seeds(text: str | None) -> tuple[int, ...] | None:
     return tuple(int(part) for part in parts)
 
 
-def _compare_arms(sides: tuple[str, str], labels: tuple[str | None, str | None], place: "Place", task: str | None, allow: bool) -> dict[str, Any]:
+def _compare_arms(
+    sides: tuple[str, str], labels: tuple[str | None, str | None], place: "Place", task: str | None, allow: bool
+) -> dict[str, Any]:
     from analysis.arms import labelled
-    from analysis.compare import compared, matched
+    from analysis.compare import compared
+    from analysis.pairing import matched
+    from analysis.sentences import as_data
     from analysis.sides import arms_of
 
     arms = [labelled(arms_of(side, place), label) for side, label in zip(sides, labels, strict=True)]
-    pairs, alone = matched(*arms, task)
+    pairs, alone = matched(arms[0], arms[1], task)
     rows = [compared(one, other, allow=allow) for one, other in pairs]
     _show(rows, labels)
     for line in alone[:10]:
@@ -80,6 +86,8 @@ def _compare_arms(sides: tuple[str, str], labels: tuple[str | None, str | None],
 
 
 def _show(rows: "Sequence[Row]", labels: tuple[str | None, str | None]) -> None:
+    from analysis.sentences import sentence, summary
+
     if len(rows) == 1 or len({row.a.key for row in rows}) == 1:
         for side, arm, label in (("A", rows[0].a, labels[0]), ("B", rows[0].b, labels[1])):
             console.say(f"{side}  {label or arm.name}{f'  ({arm.labels})' if arm.labels else ''}{'  external' if arm.external else ''}")
@@ -94,6 +102,8 @@ def _show(rows: "Sequence[Row]", labels: tuple[str | None, str | None]) -> None:
 
 
 def _line(row: "Row") -> tuple[str, ...]:
+    from analysis.sentences import points
+
     seen = row.headline
     return (
         row.a.name if row.a.name == row.b.name else "A / B", row.task, f"{100 * row.mean_a:.1f}", f"{100 * row.mean_b:.1f}",
@@ -106,26 +116,29 @@ def _missed(seen: "Sighted") -> str:
 
 
 def _k(row: "Row") -> str:
-    sizes = ["mixed" if None in found else ",".join(map(str, sorted(found))) for found in ({s.k for s in arm.bases} for arm in (row.a, row.b))]  # type: ignore[type-var]
+    sizes = [",".join(dict.fromkeys("mixed" if s.k is None else str(s.k) for s in arm.bases)) for arm in (row.a, row.b)]
     return sizes[0] if sizes[0] == sizes[1] else " / ".join(sizes)
 
 
 def _details(row: "Row") -> None:
     """The other interval, bases one by one, lengths and costs."""
+    from analysis.sentences import costs, points, ratio
+
     seen = row.over_problems
     if row.bases is not None:
         console.say(f"over problems: {points(seen.interval)}, detectable {_missed(seen)}")
         console.say("by base: " + ", ".join(f"{seed}: {100 * value:+.1f}" for seed, value in row.by_base.items()))
+        console.say()
     if row.lengths is not None:
         low, high = row.lengths.difference.low, row.lengths.difference.high
         limits = "" if low is None or high is None else f" [{low:+.1f}, {high:+.1f}]"
         what = f"{row.lengths.a:.1f} and {row.lengths.b:.1f}, A - B {row.lengths.difference.mean:+.1f}{limits}"
         console.say(f"tokens of correct completions, on the {row.lengths.problems} problems that both solve: {what}")
+        console.say()
     lines = [(name, _shown(one), _shown(other), ratio(one, other)) for name, one, other in costs(row)]
     if lines:
-        console.say()
         console.table(("cost, mean of a base", "A", "B", "A / B"), lines, right=(1, 2, 3))
-    console.say()
+        console.say()
 
 
 def _shown(value: float | None) -> str:
@@ -135,6 +148,7 @@ def _shown(value: float | None) -> str:
 def _show_settings(rows: "Sequence[Row]") -> None:
     """Of several rows what holds for all of them; the JSON file has each."""
     from analysis.compare import differing
+    from analysis.sentences import gathered
 
     lines = [[f"compared in spite of it: {name} {one} / {other}" for name, one, other in row.allowed] for row in rows]
     lines = [[*some, *row.notes, *(f"cannot be checked: {line}" for line in row.unchecked)] for some, row in zip(lines, rows, strict=True)]
@@ -142,9 +156,9 @@ def _show_settings(rows: "Sequence[Row]") -> None:
         console.warn(line)
     unknown = [side for side, arm in (("A", rows[0].a), ("B", rows[0].b)) if not arm.recipe]
     if unknown:
-        console.say(f"how {' and '.join(unknown)} was made and judged is not in what was given", "dim")
+        console.say(f"not in what was given: how {' and '.join(unknown)} came about", "dim")
     else:
-        _show_recipes([differing(row.a.recipe, row.b.recipe) for row in rows])
+        _show_recipes([gathered(row.a.recipe, row.b.recipe) for row in rows])
     made = _shared([differing(row.a.made, row.b.made) if row.a.made and row.b.made else [] for row in rows])
     if made:
         console.say("made under, A -> B: " + "; ".join(f"{name} {one} -> {other}" for name, one, other in made), "dim")
@@ -167,7 +181,9 @@ def _shared(lists: Sequence[Sequence[_T]]) -> list[_T]:
     return [each for each in dict.fromkeys(lists[0]) if all(each in other for other in lists[1:])]
 
 
-def _compare_curves(sides: tuple[str, str], names: tuple[str, str], place: "Place", metric: Sequence[str], step: str | None) -> dict[str, Any]:
+def _compare_curves(
+    sides: tuple[str, str], names: tuple[str, str], place: "Place", metric: Sequence[str], step: str | None
+) -> dict[str, Any]:
     from analysis.curve_files import compare_curves, curves_of
 
     a, b = (curves_of(side, place, step) for side in sides)

@@ -13,6 +13,8 @@ from study.errors import PrerequisiteError, SpecError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+LOG_EVERY_S = 60.0
+
 
 def evaluate(
     model: Annotated[str, typer.Argument(metavar="MODEL", help="A model folder, organisation/model[@revision], or a run or stage id.")],
@@ -22,14 +24,20 @@ def evaluate(
     temperature: Annotated[float | None, typer.Option(min=0, help="As the task declares by default; 0 is greedy.")] = None,
     top_p: Annotated[float | None, typer.Option(min=0.001, max=1, help="As the task declares by default.")] = None,
     max_completion_length: Annotated[int | None, typer.Option(min=1, help="Tokens; as the task declares by default.")] = None,
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="Where TASK/ folders are written; evaluations/MODEL by default.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Where TASK/ folders are written; evaluations/MODEL by default.")
+    ] = None,
     backend: Annotated[Literal["hf", "vllm"], typer.Option(help="transformers, or vLLM (extra: gpu).")] = "hf",
     seed: Annotated[int, typer.Option(min=0, help="The same seed and settings give the same completions.")] = 0,
     batch_size: Annotated[int, typer.Option(min=1, help="Samples drawn together by the backend hf.")] = 16,
-    dtype: Annotated[Literal["auto", "float32", "bfloat16", "float16"], typer.Option(help="auto: float32 on a CPU, else as stored.")] = "auto",
+    dtype: Annotated[
+        Literal["auto", "float32", "bfloat16", "float16"], typer.Option(help="auto: float32 on a CPU, else as stored.")
+    ] = "auto",
     chat_template: Annotated[bool, typer.Option(help="Prompts through the tokenizer's chat template, or as plain text.")] = True,
     thinking: Annotated[bool, typer.Option(help="What the chat template is told as enable_thinking; the paper: without.")] = False,
-    results: Annotated[Path, typer.Option("--results", help="The results folder in which a run or stage id is looked up.")] = Path("results"),
+    results: Annotated[Path, typer.Option("--results", help="The results folder in which a run or stage id is looked up.")] = Path(
+        "results"
+    ),
 ) -> None:
     """Evaluate any model: k samples a problem, graded; avg@k, pass@k and maj@k with intervals; completions stored."""
     from study.evaluate.standalone import Request, evaluate_all, prepare
@@ -51,7 +59,9 @@ def evaluate(
 
 
 def _require_packages(backend: str) -> None:
-    from study.runner.execute import LAB_PACKAGES, find_spec
+    from importlib.util import find_spec
+
+    from study.runner.execute import LAB_PACKAGES
 
     wanted = [*(name for name in LAB_PACKAGES if name != "trl"), *(["vllm"] if backend == "vllm" else [])]
     missing = [package for package in wanted if find_spec(package) is None]
@@ -63,7 +73,9 @@ def _require_packages(backend: str) -> None:
 
 def _planned(task: Any) -> str:
     page, origin = task.page, task.data.origin
-    source = {"file": origin.get("name"), "hub": f"{origin.get('name')}@{origin.get('revision', '')[:8]}"}.get(origin["kind"], "the arithmetic world")
+    source = {"file": origin.get("name"), "hub": f"{origin.get('name')}@{origin.get('revision', '')[:8]}"}.get(
+        origin["kind"], "the arithmetic world"
+    )
     return f"{page.task} ({len(task.data.problems)} problems x {page.k}, from {source})"
 
 
@@ -87,7 +99,7 @@ class _Screen:
         line = f"{task}: {samples} of {of} samples, {tokens / max(spent, 1e-9):.0f} tokens/s, about {left} left"
         if console.is_terminal():
             console.status(line)
-        elif now - self._said > 60:  # noqa: PLR2004 - seconds between two lines of a log
+        elif now - self._said > LOG_EVERY_S:
             console.say(line)
             self._said = now
 
@@ -118,9 +130,13 @@ def _behind(evaluation: dict[str, Any]) -> list[object]:
 def _advise(evaluation: dict[str, Any]) -> None:
     samples = evaluation["k"] * evaluation["n"]
     if 2 * sum(evaluation["truncated_counts"]) > samples:
-        console.warn(f"{evaluation['task']}: more than half of the completions were cut off at {evaluation['max_completion_length']} tokens")
+        console.warn(
+            f"{evaluation['task']}: more than half of the completions were cut off at {evaluation['max_completion_length']} tokens"
+        )
     if 2 * sum(evaluation["unparsed_counts"]) > samples:
-        console.warn(f"{evaluation['task']}: more than half of the completions have no \\boxed{{...}}; what they state without one is relaxed")
+        console.warn(
+            f"{evaluation['task']}: more than half of the completions have no \\boxed{{...}}; what they state without one is relaxed"
+        )
 
 
 def _percent(interval: dict[str, Any]) -> str:

@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from study.stats.power import Design, Over, Sight, Spread
 
 SIZES = {"math500": 500, "aime24": 30, "aime25": 30, "amc23": 40, "gsm8k": 1319, "gpqa_diamond": 198, "mmlu_pro": 12032, "lab_math": 256}
+LEGEND = (
+    "points of accuracy. significant: the smallest observed difference with p < .05; found: the true one that 80 % of studies find",
+    "other: what the result speaks for - other problems of the kind with these bases, or other bases on these problems",
+)
 _OVER: "tuple[Over, ...]" = ("problems", "bases")
 
 
@@ -34,7 +38,7 @@ class _Assumed:
 
 
 def power(
-    tasks: Annotated[str | None, typer.Option(help="Benchmarks, name=problems or plain numbers, joined by commas: aime24,mine=200,30.")] = None,
+    tasks: Annotated[str | None, typer.Option(help="Benchmarks, name=problems or numbers, joined by commas: aime24,mine=200,30.")] = None,
     k: Annotated[int | None, typer.Option(min=1, help="Samples per problem; 1 if nothing else says it.")] = None,
     bases: Annotated[int | None, typer.Option(min=1, help="Seeds, each with a base student of its own, or models of one kind.")] = None,
     effect: Annotated[float | None, typer.Option(help="The smallest effect that matters, in points of accuracy: 5 is 5 %.")] = None,
@@ -43,7 +47,8 @@ def power(
     pair: Annotated[tuple[str, str] | None, typer.Option(metavar="A B", help="Of these two cells only.")] = None,
     results: Annotated[Path, typer.Option(help="The results folder with the records.")] = Path("results"),
     accuracy: Annotated[float, typer.Option(min=1, max=99, help="Assumed accuracy in %, where nothing was measured.")] = 50.0,
-    between: Annotated[float, typer.Option(min=0, max=1, help="Assumed share of variance between problems; 1/3: spread evenly over 0..1.")] = 1 / 3,
+    between: Annotated[float, typer.Option(min=0, max=1, help="Assumed share of variance between problems; 1/3: spread over 0..1.")] = 1
+    / 3,
     alike: Annotated[float, typer.Option(min=0, max=1, help="Assumed correlation of the problems' accuracies between the arms.")] = 0.8,
     tokens: Annotated[float | None, typer.Option(min=1, help="Tokens of a completion, for the cost.")] = None,
     output: Annotated[Path | None, typer.Option("--json", help="Write everything to this file.")] = None,
@@ -73,7 +78,8 @@ def _check_effect(effect: float | None) -> None:
     from study.errors import SpecError
 
     if effect is not None and not 0.1 <= effect <= 100.0:
-        raise SpecError(f"--effect {effect:g} points of accuracy cannot be meant", hint=f"5 is 5 %; for the fraction {effect:g}: --effect {100 * effect:g}")
+        hint = f"5 is 5 %; for the fraction {effect:g}: --effect {100 * effect:g}"
+        raise SpecError(f"--effect {effect:g} points of accuracy cannot be meant", hint=hint)
 
 
 def _measured(grid: str | None, scale: str, pair: tuple[str, str] | None, results: Path) -> "Measured | None":
@@ -92,7 +98,7 @@ def _tasks(text: str | None, found: "Measured | None") -> list[tuple[str, int]]:
 
     if text is None:
         if found is None:
-            raise SpecError("which problems? --tasks is missing", hint="study power --tasks aime24,math500 --k 16; or --grid math, for its own")
+            raise SpecError("which problems? --tasks is missing", hint="study power --tasks aime24,math500 --k 16; or --grid math")
         return [(found.task, found.problems)]
     parts = [part.strip() for part in text.split(",") if part.strip()]
     return [_task(part) for part in parts]
@@ -109,14 +115,17 @@ def _task(text: str) -> tuple[str, int]:
     raise SpecError(f"--tasks: how many problems has {text!r}?", hint=f"{name or text}=NUMBER; known: {', '.join(SIZES)}")
 
 
-def _page(name: str, design: "Design", spread: "Spread", effect: float | None, found: "Measured | None", tokens: float | None) -> dict[str, Any]:
+def _page(
+    name: str, design: "Design", spread: "Spread", effect: float | None, found: "Measured | None", tokens: float | None
+) -> dict[str, Any]:
     from analysis.designs import minutes
 
     length = tokens or (found.tokens if found else None)
     spent = minutes(design, found) if found else {}
     return {
         "task": name, "problems": design.problems, "k": design.k, "bases": design.bases, "samples": design.samples,
-        "tokens": None if length is None else round(length * design.samples), "core_minutes": sum(spent.values()) or None, "minutes_of": spent,
+        "tokens": None if length is None else round(length * design.samples),
+        "core_minutes": sum(spent.values()) or None, "minutes_of": spent,
         "over": {over: _over(design, spread, over, effect) for over in _OVER},
     }  # fmt: skip
 
@@ -140,15 +149,21 @@ def _over(design: "Design", spread: "Spread", over: "Over", effect: float | None
 def _show(pages: Sequence[dict[str, Any]], origin: str, spread: "Spread", effect: float | None) -> None:
     console.say(origin)
     parts = spread.difference
-    deviations = {"between problems": parts.problem, "between bases": parts.base, "both": parts.both, "one sample of each arm": parts.sampling}
-    console.say("standard deviation of the difference, points: " + ", ".join(f"{n} {100 * v**0.5:.1f}" for n, v in deviations.items()), "dim")
+    named = (
+        ("between problems", parts.problem),
+        ("between bases", parts.base),
+        ("both", parts.both),
+        ("a sample of each arm", parts.sampling),
+    )
+    deviations = ", ".join(f"{name} {100 * variance**0.5:.1f}" for name, variance in named)
+    console.say(f"standard deviation of the difference, points: {deviations}", "dim")
     console.say()
-    heads = ("task", "problems", "k", "bases", "other", "paired: significant from", "found from", "unpaired: significant from", "found from")
+    heads = ("task", "problems", "k", "bases", "other", "paired: significant", "found", "unpaired: significant", "found")
     chance = ("power",) if effect is not None else ()
     console.table((*heads, *chance), [line for page in pages for line in _lines(page, effect is not None)])
     console.say()
-    console.say("points of accuracy. significant from: the smallest observed difference with p < .05; found from: the true one found in 80 % of studies", "dim")
-    console.say('other: what the result speaks for - other problems of the kind with these bases, or other bases on these problems', "dim")
+    for line in LEGEND:
+        console.say(line, "dim")
     console.say()
     console.table(("task", "samples of both arms", "tokens", "core minutes"), [_cost(page) for page in pages], right=(1, 2))
 
@@ -161,7 +176,8 @@ def _lines(page: dict[str, Any], with_power: bool) -> list[tuple[str, ...]]:
             shown = [f"{100 * each[part]:.1f}" for each in (paired, unpaired) for part in ("critical", "detectable")]
             power = (f"{paired['power']:.0%}",) if with_power else ()
             lines.append((page["task"], str(page["problems"]), str(page["k"]), str(page["bases"]), over, *shown, *power))
-    return lines or [(page["task"], str(page["problems"]), str(page["k"]), str(page["bases"]), "-", *["nothing at n = 1"] * 4, *["-"] * with_power)]
+    nothing = ("-", *["nothing at n = 1"] * 4, *["-"] * with_power)
+    return lines or [(page["task"], str(page["problems"]), str(page["k"]), str(page["bases"]), *nothing)]
 
 
 def _cost(page: dict[str, Any]) -> tuple[str, str, str, str]:

@@ -19,12 +19,12 @@ Preference = Literal["refusal", "style", "length", "judge"]
 
 
 def regrade(
-    run: Annotated[str, typer.Argument(metavar="RUN", help="A run's id or its end, a folder of study evaluate, a generations file; JSONL for a preference.")],
+    run: Annotated[str, typer.Argument(metavar="RUN", help="A run's id or its end, an evaluation's folder, a generations file.")],
     grader: Annotated[str | None, typer.Option(help="math-1, boxed-1, choice-1.")] = None,
     preference: Annotated[Preference | None, typer.Option(help="Instead of a grader: what the replies are like.")] = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Another place than beside the generations.")] = None,
     results: Annotated[Path, typer.Option(help="The results folder, for run ids.")] = Path("results"),
-    workers: Annotated[int | None, typer.Option(min=1, help="Processes for symbolic comparisons, or requests at a time; one per core by default.")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes, or requests at a time; one per core by default.")] = None,
     deadline: Annotated[float, typer.Option(min=1, help="Processor seconds for one symbolic comparison.")] = 5.0,
     prompts: Annotated[Path | None, typer.Option(help="JSONL with id, prompt, and unsafe or label: which prompts are unsafe.")] = None,
     style: Annotated[Path | None, typer.Option(help="A style rule of your own, for --preference style.")] = None,
@@ -80,11 +80,13 @@ def _run(name: str, results: Path) -> str:
 
     made = sorted(path.parent.name for path in (results / "runs").glob("*/record.json"))
     committed = sorted(path.stem for path in (results / "records").glob("*.json"))
-    if not any(each.startswith(name) or each.endswith(name) for each in made) and (kept := [c for c in committed if c.startswith(name) or c.endswith(name)]):
+    kept = [each for each in committed if each.startswith(name) or each.endswith(name)]
+    if kept and not any(each.startswith(name) or each.endswith(name) for each in made):
         what = f"{kept[0]} is a committed record; what the model wrote stays where it was made"
         raise PrerequisiteError(what, hint="run it here first: study run --grid GRID --only ...")
     if not made:
-        raise SpecError(f"{name!r} is neither a file or folder nor a run in {results}", hint="--results FOLDER, or the path of a generations file")
+        hint = "--results FOLDER, or the path of a generations file"
+        raise SpecError(f"{name!r} is neither a file or folder nor a run in {results}", hint=hint)
     return one_of(name, made)
 
 
@@ -146,7 +148,8 @@ def _judge(url: str | None, model: str, rules: Path | None, key: str, timeout: f
     from study.evaluate.judge import Judge
 
     if url is None:
-        raise SpecError("--preference judge asks a language model and needs its address", hint="--judge-url http://127.0.0.1:8000/v1 --judge-model NAME")
+        hint = "--judge-url http://127.0.0.1:8000/v1 --judge-model NAME"
+        raise SpecError("--preference judge asks a language model and needs its address", hint=hint)
     try:
         text = rules.read_text(encoding="utf-8") if rules else ""
     except (OSError, UnicodeDecodeError) as error:
@@ -154,7 +157,9 @@ def _judge(url: str | None, model: str, rules: Path | None, key: str, timeout: f
     return Judge(url, model, text, key, timeout, workers=workers or 4)
 
 
-def _prefer(source: Path, preference: str | None, prompts: Path | None, style: Path | None, judge: "Judge | None", output: Path | None) -> None:
+def _prefer(
+    source: Path, preference: str | None, prompts: Path | None, style: Path | None, judge: "Judge | None", output: Path | None
+) -> None:
     from study.data.preference import style_rule
     from study.evaluate import replies
     from study.evaluate.regrade import write

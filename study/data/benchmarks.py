@@ -44,9 +44,9 @@ class Benchmark(Spec):
     revision: str | None = None
     gated: bool = False
     prompt: list[str]
-    answer: list[str] = []
+    answer: list[str] = Field(default=[])
     id: str | None = None
-    choices: list[str] = []
+    choices: list[str] = Field(default=[])
     unwrap: list[str] = Field(default=["", ""], min_length=2, max_length=2)
     held_out: float | None = Field(default=None, gt=0, lt=1)
 
@@ -56,7 +56,7 @@ Source = Annotated[Benchmark | ArithmeticData, Field(discriminator="kind")]
 
 @dataclass(frozen=True)
 class Problems:
-    """origin: where they were read, without a path of this machine; sha256: of ids, prompts and answers, so that equal problems are seen."""
+    """origin: where they were read, without a path of this machine; sha256: of ids, prompts, answers and choices."""
 
     problems: tuple[Problem, ...]
     origin: Mapping[str, str]
@@ -71,7 +71,7 @@ class Problems:
 
 
 def read(task: str, source: Benchmark | ArithmeticData) -> Problems:
-    """All problems of a task in the order of their source. PrerequisiteError when neither folder nor hub has them, or a row is not right."""
+    """All problems of a task in their order. PrerequisiteError when neither folder nor hub has them, or a row is not right."""
     if isinstance(source, ArithmeticData):
         return Problems(load(source, "held_out"), {"kind": "arithmetic"})
     path = _local(source)
@@ -183,7 +183,9 @@ def _first(row: Any, columns: Sequence[str], where: str) -> Any:
         if (value := _at(row, column)) is not None and value != "":
             return value
     have = ", ".join(map(str, row)) if isinstance(row, dict) else type(row).__name__
-    raise PrerequisiteError(f"{where}: no column {' or '.join(columns)}; there is {have}", hint="docs/evaluation.md lists each task's columns")
+    raise PrerequisiteError(
+        f"{where}: no column {' or '.join(columns)}; there is {have}", hint="docs/evaluation.md lists each task's columns"
+    )
 
 
 def _at(value: Any, path: str) -> Any:

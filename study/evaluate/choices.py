@@ -1,8 +1,8 @@
 r"""The grader of multiple choice, `choice-1`: does the last `\boxed{...}` of a completion name the right letter?
 
-To a symbolic grader E and I are constants and B a formula; here a letter is a letter. The box may hold the letter alone or in `\text{}`,
-`\textbf{}`, brackets, and what follows it after `)`, `.` or `:` is the choice's text: `\boxed{\text{(C)}}`, `\boxed{C. 5 cm}`. Two letters are
-no choice and are wrong. Relaxed: also a letter that is stated without a box ("the answer is (C)").
+To a symbolic grader E and I are constants and B a formula; here a letter is a letter. The box may hold the letter alone or in
+`\text{}`, `\textbf{}`, brackets, and what follows it after `)`, `.` or `:` is the choice's text: `\boxed{\text{(C)}}`,
+`\boxed{C. 5 cm}`. Two letters are no choice and are wrong. Relaxed: also a letter that is stated without a box ("the answer is (C)").
 """
 
 import re

@@ -1,8 +1,8 @@
 """Where completions come from: transformers in this process, or vLLM, behind one call.
 
     draw(prompts, decoding, k, seed, drawn) -> [P][k] Completion
-prompts: token ids; drawn(samples, tokens) is called whenever some more are done. The same engine, settings and seed give the same completions.
-vLLM is imported when its engine is made and nowhere else.
+prompts: token ids; drawn(samples, tokens) is called whenever some more are done. The same engine, settings and seed give the same
+completions. vLLM is imported when its engine is made and nowhere else.
 """
 
 from collections.abc import Callable, Sequence
@@ -82,7 +82,12 @@ class VllmEngine:
 
     def _settings(self, decoding: Decoding, k: int, seed: int) -> Any:
         return self._params(
-            n=k, temperature=decoding.temperature, top_p=decoding.top_p, top_k=-1, max_tokens=decoding.max_completion_length, seed=seed % 2**31
+            n=k,
+            temperature=decoding.temperature,
+            top_p=decoding.top_p,
+            top_k=-1,
+            max_tokens=decoding.max_completion_length,
+            seed=seed % 2**31,
         )
 
 

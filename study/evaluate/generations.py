@@ -3,9 +3,9 @@
     line 1    {"format", "task", "grader", "k", "temperature", "top_p", "max_completion_length", "model", "seed", "bound_bytes", "cut"}
     then      one problem a line: {"id", "answer", "prompt_sha", "completions", "truncated", "tokens", "outcomes"}
 
-The same content is the same bytes (gzip without a time and without a name). The file stays within `bound_bytes`, compressed: where all of it
-would be more, the last problems keep the end of their completions only, where the answer is: 2,000 characters, or fewer where that is
-still too much; `cut` says that it happened. prompt_sha: first 16 hex digits of the sha256 of the prompt as the model read it.
+The same content is the same bytes (gzip without a time and without a name). The file stays within `bound_bytes`, compressed: where all
+of it would be more, the last problems keep the end of their completions only, where the answer is: 2,000 characters, or fewer where that
+is still too much; `cut` says that it happened. prompt_sha: first 16 hex digits of the sha256 of the prompt as the model read it.
 """
 
 import gzip
@@ -123,4 +123,5 @@ def _line(value: Any) -> bytes:
 
 
 def _problem(row: dict[str, Any]) -> Problem:
-    return Problem(**{name: tuple(value) if isinstance(value, list) else value for name, value in row.items()})
+    values: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in row.items()}
+    return Problem(**values)

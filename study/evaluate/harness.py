@@ -1,9 +1,9 @@
 """avg@k through lm-eval: (task, problems, engine, k, decoding, seed) -> k graded completions of each problem.
 
-lm-eval owns the task (a YAML page in `tasks/`), the prompt (chat template applied), the repeats, the filter and the aggregation. Completions
-come from an engine of the project (`study.evaluate.engines`); for a run's final evaluation that is the sampler of the training curve, so that
-both see the same completions for the same seed. Grading is the page's filter. Nothing touches a hub here: problems are handed over in
-memory, and no stock task is indexed.
+lm-eval owns the task (a YAML page in `tasks/`), the prompt (chat template applied), the repeats, the filter and the aggregation.
+Completions come from an engine of the project (`study.evaluate.engines`); for a run's final evaluation that is the sampler of the training
+curve, so that both see the same completions for the same seed. Grading is the page's filter. Nothing touches a hub here: problems are
+handed over in memory, and no stock task is indexed.
 
 Shapes: P problems, S = k samples. Errors: `SpecError` for an unknown task, ValueError for no problems or k < 1.
 Source: lm-evaluation-harness 0.4.13, `evaluator.evaluate` (its `simple_evaluate` also reseeds the global random states and
@@ -89,7 +89,7 @@ class Text(str):
 
 
 class EngineLM(LM):
-    """An engine as lm-eval sees a model. lm-eval's own models return text alone (a completion cut at the limit looks like one that ended)."""
+    """An engine as lm-eval sees a model. lm-eval's own models return text alone: a completion that was cut looks like one that ended."""
 
     def __init__(self, engine: Engine, tokenizer: PreTrainedTokenizerBase, chat: Chat, seed: int, drawn: Drawn, fits: bool) -> None:
         super().__init__()
@@ -160,7 +160,7 @@ def evaluate_task(
     decoding: Decoding,
     seed: int,
     grader: str,
-    chat: Chat = Chat(),  # noqa: B008 - frozen
+    chat: Chat = Chat(),
     drawn: Drawn = lambda _samples, _tokens: None,
     fits: bool = False,
 ) -> TaskResult:
@@ -191,7 +191,8 @@ def _require_room(prompts: Sequence[Sequence[int]], decoding: Decoding, context:
     if context is None or longest + decoding.max_completion_length <= context:
         return
     room = context - longest
-    what = f"the model has {context} positions; prompts of up to {longest} tokens and {decoding.max_completion_length} for a completion do not fit"
+    wanted = f"prompts of up to {longest} tokens and {decoding.max_completion_length} for a completion"
+    what = f"the model has {context} positions; {wanted} do not fit"
     hint = f"--max-completion-length {room}" if room > 0 else "these problems are too long for this model"
     raise PrerequisiteError(what, hint=hint)
 

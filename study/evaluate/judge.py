@@ -5,9 +5,9 @@
     unparsed         it answered, without a verdict that can be read: an outcome of its own, never a fail
     unavailable      no answer after `tries`: time-outs, refused connections, status 429 and 5xx; other statuses stop everything
 
-The reply stands between two lines with a marker that it cannot hold; what it says to the judge is still read by the judge. The key comes from the
-environment, goes into one header, follows no redirect, and is in no message, file or record. A judge is another model with habits of its own:
-its name and the rule's version stand beside every number, and it should be checked against people on the same replies.
+The reply stands between two lines with a marker made from it; what it says to the judge is still read by the judge. The key comes from the
+environment, goes into one header, follows no redirect, and is in no message, file or record. A judge is another model with habits of its
+own: its name and the rule's version stand beside every number, and it should be checked against people on the same replies.
 """
 
 import hashlib
@@ -79,14 +79,15 @@ class Judge:
     def _rules(self) -> str:
         return self.rules or str(_data()["rules"])
 
-    def judge_many(self, cases: Sequence[Case], report: Callable[[int, int], None] = lambda done, total: None) -> list[Verdict]:
+    def judge_many(self, cases: Sequence[Case], report: Callable[[int, int], None] | None = None) -> list[Verdict]:
         """In order, `workers` requests at a time. Errors: PrerequisiteError for an endpoint that refuses the request itself."""
         verdicts: list[Verdict] = []
         pool = ThreadPoolExecutor(self.workers)
         try:
             for verdict in pool.map(self.judge, cases):
                 verdicts.append(verdict)
-                report(len(verdicts), len(cases))
+                if report is not None:
+                    report(len(verdicts), len(cases))
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
         return verdicts
@@ -128,7 +129,7 @@ class Judge:
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    def redirect_request(self, *_: Any) -> None:
+    def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> None:
         """A key must not travel to where somebody else points: the redirect is an error status."""
 
 

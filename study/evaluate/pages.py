@@ -58,7 +58,9 @@ class Page:
         decoding = replace(self.decoding, **asked) if self.decoding else None
         if decoding and decoding.greedy and k > 1:
             if "k" in wanted and wanted["k"] is not None:
-                raise SpecError(f"{self.task}: {k} samples at temperature 0 are one and the same", hint="leave out --k, or sample: --temperature 0.6")
+                raise SpecError(
+                    f"{self.task}: {k} samples at temperature 0 are one and the same", hint="leave out --k, or sample: --temperature 0.6"
+                )
             k = 1
         return replace(self, k=k, decoding=decoding)
 

@@ -18,6 +18,7 @@ from study.data.grading import Outcome
 from study.errors import PrerequisiteError
 from study.evaluate.generations import NAME, Generations, Problem
 from study.evaluate.graders import Grader, GradeResult, Sample
+from study.record.store import atomic_write
 from study.stats.estimators import pass_at_k_P
 from study.stats.intervals import Interval, bootstrap_interval
 
@@ -81,14 +82,15 @@ def _measures(right_PS: Sequence[Sequence[bool]], k: int) -> dict[str, Interval]
     return found
 
 
-def regrade(generations: Generations, judge: Grader, report: Callable[[int, int], None] = lambda done, total: None) -> Regraded:
+def regrade(generations: Generations, judge: Grader, report: Callable[[int, int], None] | None = None) -> Regraded:
     """Errors: PrerequisiteError naming the problem whose gold answer the grader cannot take."""
     problems, after = generations.problems, list[tuple[GradeResult, ...]]()
     if not problems:
         raise PrerequisiteError("the stored generations hold no problem", hint="evaluate again")
     for chunk in _chunks(problems):
         after += _grade(judge, chunk)
-        report(len(after), len(problems))
+        if report is not None:
+            report(len(after), len(problems))
     return Regraded(generations, judge.version, tuple(after))
 
 
@@ -109,10 +111,7 @@ def _grade(judge: Grader, chunk: Sequence[Problem]) -> list[tuple[GradeResult, .
 
 def as_data(regraded: Regraded, source: Path) -> dict[str, Any]:
     """The file's content."""
-    rows = [
-        {"id": p.id, "before": list(p.outcomes), "after": [str(r.outcome) for r in row], "relaxed": [str(r.relaxed) for r in row], "tokens": list(p.tokens)}
-        for p, row in zip(regraded.generations.problems, regraded.after, strict=True)
-    ]  # fmt: skip
+    rows = [_row(problem, row) for problem, row in zip(regraded.generations.problems, regraded.after, strict=True)]
     scores = {name: {measure: asdict(interval) for measure, interval in found.items()} for name, found in regraded.scores().items()}
     head = regraded.generations.header
     return {
@@ -121,7 +120,10 @@ def as_data(regraded: Regraded, source: Path) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def write(path: Path, page: dict[str, Any]) -> None:
-    from study.record.store import atomic_write
+def _row(problem: Problem, after: Sequence[GradeResult]) -> dict[str, Any]:
+    outcomes = {"before": list(problem.outcomes), "after": [str(r.outcome) for r in after], "relaxed": [str(r.relaxed) for r in after]}
+    return {"id": problem.id, **outcomes, "tokens": list(problem.tokens)}
 
+
+def write(path: Path, page: dict[str, Any]) -> None:
     atomic_write(path, (json.dumps(page, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode("utf-8", "backslashreplace"))

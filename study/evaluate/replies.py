@@ -1,16 +1,16 @@
-"""A preference over many completions: stored generations, or a JSON Lines file of any framework, to rates with intervals and one outcome a reply.
+"""A preference over many completions - stored generations, or JSON Lines of any framework: rates with intervals, one outcome a reply.
 
     refusal   refusal rate on unsafe prompts and over-refusal rate on clean ones, apart; of all prompts where nobody says which is which
     style     the share of replies with each declared feature, and of those that conform
     length    tokens of correct and of other completions; two arms at equal accuracy: `study compare`, on the problems that both solve
     judge     a language model's verdicts (study/evaluate/judge.py)
-Which prompts are unsafe: the stored gold answer if it is such a label (refuse, comply, ...), else a JSON Lines file of prompts: id, prompt, and
-unsafe (true or false) or label.
+Which prompts are unsafe: the stored gold answer if it is such a label (refuse, comply, ...), else a JSON Lines file of prompts: id, prompt,
+and unsafe (true or false) or label.
 """
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -71,7 +71,8 @@ def with_prompts(items: Sequence[Item], path: Path) -> list[Item]:
     found = {_text(row, ID, f"{path}:{number}", "id"): row for number, row in _rows(path)}
     absent = [item.id for item in items if item.id not in found]
     if absent:
-        raise PrerequisiteError(f"{path}: no prompt for {len(absent)} of {len(items)} ids, the first: {absent[0]!r}", hint="columns: id, prompt, unsafe")
+        what = f"{path}: no prompt for {len(absent)} of {len(items)} ids, the first: {absent[0]!r}"
+        raise PrerequisiteError(what, hint="columns: id, prompt, unsafe")
     return [replace(item, kind=_kind(found[item.id]) or item.kind, prompt=str(found[item.id].get("prompt", item.prompt))) for item in items]
 
 
@@ -139,7 +140,7 @@ def styles(items: Sequence[Item], rule: StyleRule) -> Judged:
     return Judged(rule.version, outcomes, right, {name: value for name, value in rates.items() if value})
 
 
-def judged(items: Sequence[Item], judge: Judge, report: Any = lambda done, total: None) -> Judged:
+def judged(items: Sequence[Item], judge: Judge, report: Callable[[int, int], None] | None = None) -> Judged:
     """Rates are of the replies with a verdict; what has none is counted apart."""
     cases = [Case(item.prompt, text) for item in items for text in item.completions]
     verdicts = iter(judge.judge_many(cases, report))
@@ -150,7 +151,8 @@ def judged(items: Sequence[Item], judge: Judge, report: Any = lambda done, total
     rates["no verdict: unavailable"] = rate([[v is Verdict.unavailable for v in row] for row in found])
     whole = [all(v in (Verdict.passed, Verdict.failed) for v in row) for row in found]
     right = tuple(tuple(v is Verdict.passed for v in row) if complete else None for row, complete in zip(found, whole, strict=True))
-    return Judged(judge.version, tuple(tuple(map(str, row)) for row in found), right, {name: value for name, value in rates.items() if value})
+    outcomes = tuple(tuple(map(str, row)) for row in found)
+    return Judged(judge.version, outcomes, right, {name: value for name, value in rates.items() if value})
 
 
 @dataclass(frozen=True)
@@ -167,7 +169,8 @@ def lengths(items: Sequence[Item]) -> list[Lengths]:
     pairs = [pair for item in items for pair in zip(item.tokens or (), item.correct or (), strict=True)]
     if not pairs:
         raise PrerequisiteError("lengths need stored generations, with tokens and outcomes", hint="a run's generations.jsonl.gz")
-    groups = {"correct": [n for n, right in pairs if right], "not correct": [n for n, right in pairs if not right], "all": [n for n, _ in pairs]}
+    right, other = [n for n, right in pairs if right], [n for n, right in pairs if not right]
+    groups = {"correct": right, "not correct": other, "all": right + other}
     return [Lengths(name, len(found), sum(found) / len(found) if found else None) for name, found in groups.items()]
 
 

@@ -75,7 +75,7 @@ def prepare(tasks: Sequence[str], *, limit: int | None = None, **wanted: Any) ->
 
 
 def settings(task: Task, subject: Subject, request: Request) -> dict[str, Any]:
-    """What makes two evaluations the same one. The batch size shifts the random stream and is named, but is no setting of the measurement."""
+    """What makes two evaluations the same one. The batch size only shifts the random stream; it is written down, but no setting."""
     page, data = task.page, task.data
     return {
         "task": page.task, "task_version": page.version, "k": page.k, "n": len(data.problems), "grader": page.grader,
@@ -86,7 +86,7 @@ def settings(task: Task, subject: Subject, request: Request) -> dict[str, Any]:
 
 
 def finished(output: Path, wanted: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The evaluation in a folder if it is the wanted one, None if there is none. SpecError for another one, RecordMismatch for a broken one."""
+    """The wanted evaluation if it is there, None if nothing is. SpecError for another one, RecordMismatch for a broken one."""
     path = output / wanted["task"] / EVALUATION
     if not path.parent.exists():
         return None

@@ -10,7 +10,7 @@ from study.runner.export import find
 
 
 def subject_of(name: str, results: Results) -> Subject:
-    """A folder that exists is taken first, then `organisation/model[@revision]`, then an id of the results folder (its hashes are checked)."""
+    """A folder that exists is taken first, then `organisation/model[@revision]`, then an id of the results folder, its hashes checked."""
     folder = Path(name).expanduser()
     if folder.is_dir():
         return _checked(folder.resolve().name, folder)

@@ -6,7 +6,7 @@ The difference of problem p on base b, with a = the true accuracy of an arm ther
 and its mean over n bases and P problems has the variance
     over problems   problem / P + (both + sampling / k) / (n P)     t with P - 1: other problems of this kind, these bases
     over bases      base / n    + (both + sampling / k) / (n P)     t with n - 1: other bases, these problems
-An unpaired comparison (other problems, other bases in each arm) has the components of one arm's scores twice, and 2 P - 2 or 2 n - 2 degrees.
+Unpaired (other problems, other bases in each arm): the components of one arm's scores, twice, and 2 P - 2 or 2 n - 2 degrees.
 Limits: k without end leaves problem / P; bases without end leave nothing over bases. Scores near 0 or 1 vary less than this says.
 """
 
@@ -69,7 +69,9 @@ class Sight:
     degrees: int
 
 
-def assumed(accuracy: float = 0.5, *, between: float = 1 / 3, alike: float = 0.8, score_sd: float = 0.03, effect_sd: float = 0.02) -> Spread:
+def assumed(
+    accuracy: float = 0.5, *, between: float = 1 / 3, alike: float = 0.8, score_sd: float = 0.03, effect_sd: float = 0.02
+) -> Spread:
     """Components where nothing was measured.
 
     between: share of a single sample's variance m (1 - m) that lies between problems (1/3: accuracies spread evenly over 0..1).
@@ -159,7 +161,7 @@ def _chance(shares_BP: NDArray[np.float64], k: int) -> float | None:
 
 
 def _components(values_BP: NDArray[np.float64], chance: float | None, k: int) -> Components:
-    """chance: the variance that independent sampling gives one entry. Arms that draw the same random numbers err together, and vary less."""
+    """chance: the variance that independent sampling gives an entry; arms that draw the same random numbers err together, and vary less."""
     bases, problems = values_BP.shape
     by_problem, by_base, mean = values_BP.mean(axis=0), values_BP.mean(axis=1), float(values_BP.mean())
     if bases == 1:

@@ -40,6 +40,8 @@ def fractions(doc: Mapping[str, str], results: Sequence[Sequence[GradeResult]]) 
     """One problem's k results -> its fractions; their means over problems are avg@k and its companions."""
     graded_S = results[0]
     strict = [result.outcome for result in graded_S]
-    named = {f"{outcome}_fraction": strict.count(outcome) / len(strict) for outcome in (Outcome.truncated, Outcome.unparsed, Outcome.timed_out)}
+    named = {
+        f"{outcome}_fraction": strict.count(outcome) / len(strict) for outcome in (Outcome.truncated, Outcome.unparsed, Outcome.timed_out)
+    }
     relaxed = sum(result.relaxed is Outcome.correct for result in graded_S)
     return {"accuracy": strict.count(Outcome.correct) / len(strict), "relaxed_accuracy": relaxed / len(strict), **named}
