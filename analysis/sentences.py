@@ -85,7 +85,8 @@ def _elsewhere(row: Row) -> str:
     """What holds for the bases that were looked at need not hold for others."""
     if row.bases is None or row.bases.shown or not row.over_problems.shown:
         return ""
-    return f"; of these {len(row.by_base)} bases alone it is shown ({points(row.over_problems.interval)}), but they differ too much to speak for others"
+    alone = points(row.over_problems.interval)
+    return f"; of these {len(row.by_base)} bases alone it is shown ({alone}), but they differ too much to speak for others"
 
 
 def gathered(a: Settings, b: Settings) -> list[Setting]:
