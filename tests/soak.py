@@ -67,7 +67,7 @@ class Soak:
         """One grid to its end: disturbed until there were enough kills, then left in peace."""
         while True:
             process = begin(results)
-            if not enough():
+            while not enough() and process.poll() is None:  # a killed worker is tried again by the same process
                 self.disturb(process)
             output, _ = process.communicate(timeout=1800)
             self.ends[str(process.returncode)] += 1
