@@ -4,7 +4,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup setup-dev check test core demo ui soak format clean
+.PHONY: help setup setup-dev check test core demo ui soak slurm-test format clean
 
 VENV ?= .venv
 PYTHON ?= $(firstword $(foreach p,python3.11 python3.12 python3,$(shell command -v $(p) 2>/dev/null)))
@@ -30,6 +30,7 @@ help:
 	@echo "make table-N           table N from the committed records, in seconds      (figure-N likewise)"
 	@echo "make reproduce-table-N rerun what table N needs, print ours-now beside the committed values (reproduce-figure-N likewise)"
 	@echo "make soak              kill it at random, 100 times and more, and compare what comes out (about 20 minutes)"
+	@echo "make slurm-test        a real Slurm of one node, as root, and what can go wrong in it (about 10 minutes)"
 	@echo "make ui                MLflow on 127.0.0.1:$(PORT)"
 
 setup: $(LAB_STAMP)
@@ -74,6 +75,10 @@ test: check
 soak: $(DEV_STAMP)
 	$(BIN)/python -m tests.soak --kills 100
 	$(BIN)/python -m tests.soak --kills 10 --lab
+
+# Debian's Slurm with accounting, below a temporary folder, for as long as the tests run; as root, which installs it if it is missing.
+slurm-test: $(DEV_STAMP)
+	PYTHON=$(abspath $(BIN))/python tests/slurm/run.sh
 
 table-%: $(LAB_STAMP)
 	@$(STUDY) table $*

@@ -1,5 +1,6 @@
 """Packing: never two tasks on a GPU, everything that fits alone runs in the end, a large task is not starved by small ones."""
 
+import os
 import subprocess
 import sys
 from itertools import chain
@@ -10,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from study.errors import PrerequisiteError
-from study.runner.devices import PATIENCE, Slots, parse_listing, require, size, visible_gpus
+from study.runner.devices import PATIENCE, Slots, cores, parse_listing, require, size, visible_gpus
 from study.spec.profile import Profile, Resources
 
 GPUS = [str(i) for i in range(8)]
@@ -151,6 +152,14 @@ def test_a_gpu_cut_into_slices_is_its_slices() -> None:
     listing = f"GPU 0: A100 (UUID: GPU-a)\n{slices}GPU 1: A100 (UUID: GPU-b)\n"
     assert parse_listing(listing) == ["MIG-x", "MIG-y", "1"]
     assert parse_listing("No devices found.\n") == []
+
+
+def test_cores_are_those_of_the_allocation() -> None:
+    mine = len(os.sched_getaffinity(0))
+    assert cores({}) == mine
+    assert cores({"SLURM_CPUS_PER_TASK": "1", "SLURM_CPUS_ON_NODE": "64"}) == 1
+    assert cores({"SLURM_CPUS_ON_NODE": str(mine + 5)}) == mine
+    assert cores({"SLURM_CPUS_ON_NODE": "64(x2)"}) == mine
 
 
 def test_torch_is_not_asked() -> None:

@@ -11,6 +11,7 @@ from study.errors import PrerequisiteError, RunFailed
 from study.record.mirror import Mirror
 from study.record.provenance import file_hash
 from study.record.store import Results, atomic_write
+from study.runner.devices import cores
 from study.runner.execute import RunPlan, Work
 from study.runner.local import LocalEngine
 from study.runner.plan import Plan, State, make_plan
@@ -174,7 +175,7 @@ def _conclude(summary: Summary, runs: Sequence[LabelledRun], grid: str, seconds:
 
 def processes(jobs: int | None) -> int:
     """One process per core that this process may use, unless said otherwise."""
-    return jobs or len(os.sched_getaffinity(0))
+    return jobs or cores()
 
 
 def claims_hash() -> str | None:

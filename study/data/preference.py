@@ -106,7 +106,7 @@ def _plain(text: str) -> str:
 def _declines(sentence: str, rule: RefusalRule) -> bool:
     rest = _JOIN.sub("", sentence)
     for _ in range(6):  # "I'm sorry, but as an AI model I can't ..."
-        if any(_begins(rest, opening) for opening in rule.beginnings):
+        if rest.startswith(rule.beginnings) and any(_begins(rest, opening) for opening in rule.beginnings):
             return True
         lead = next((lead for lead in rule.lead_ins if _begins(rest, lead)), None)
         if lead is None:

@@ -94,6 +94,13 @@ def require(slots: Slots, kinds: Iterable[str], profile: Profile) -> None:
         slots.require(kind, profile.resources_for(kind))
 
 
+def cores(environment: Mapping[str, str] = os.environ) -> int:
+    """The processor cores that this process may use: those it is bound to, and no more than Slurm has given it."""
+    bound = len(os.sched_getaffinity(0))
+    given = environment.get("SLURM_CPUS_PER_TASK") or environment.get("SLURM_CPUS_ON_NODE") or ""
+    return min(bound, int(given)) if given.isdecimal() and int(given) > 0 else bound
+
+
 def visible_gpus(profile: Profile, environment: Mapping[str, str] = os.environ) -> list[str]:
     """The ids of the GPUs that may be used, as CUDA_VISIBLE_DEVICES names them: indices, UUIDs or MIG names, kept as they are.
 

@@ -1,5 +1,6 @@
 """How a stage's settings become TRL arguments, in one place: what TRL defaults differently from the study is set here."""
 
+import os
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -7,6 +8,7 @@ import torch
 from transformers import Trainer, TrainingArguments
 from transformers.trainer_callback import PrinterCallback
 
+from study.errors import PrerequisiteError
 from study.spec.training import Optimisation
 
 Arguments = TypeVar("Arguments", bound=TrainingArguments)
@@ -15,11 +17,17 @@ Arguments = TypeVar("Arguments", bound=TrainingArguments)
 def arguments(
     kind: type[Arguments], out: Path, optimisation: Optimisation, *, steps: int, batch: int, seed: int, **extra: Any
 ) -> Arguments:
-    """Arguments of a TRL trainer: no reporting of its own, no checkpoints inside the artifact, full precision on a CPU."""
-    cuda = torch.cuda.is_available()
+    """Arguments of a TRL trainer: no reporting of its own, no checkpoints inside the artifact, full precision on a CPU.
+
+    `batch` is that of an optimiser step: several processes (WORLD_SIZE) share it. PrerequisiteError if it cannot be shared evenly.
+    """
+    cuda, processes = torch.cuda.is_available(), int(os.environ.get("WORLD_SIZE", "1"))
+    if batch % processes:
+        hint = f"let `launch` in the profile start a number of processes that divides {batch}"
+        raise PrerequisiteError(f"{processes} processes cannot share a batch of {batch} evenly", hint=hint)
     seed %= 2**32  # numpy's limit, met in transformers.set_seed
     settings: dict[str, Any] = {
-        "output_dir": str(out / "trainer"), "max_steps": steps, "per_device_train_batch_size": batch, "seed": seed,
+        "output_dir": str(out / "trainer"), "max_steps": steps, "per_device_train_batch_size": batch // processes, "seed": seed,
         "data_seed": seed, "use_cpu": not cuda, "bf16": cuda, "gradient_checkpointing": False, "report_to": [],
         "save_strategy": "no", "disable_tqdm": True, "logging_steps": 1, "logging_strategy": "steps", "dataloader_pin_memory": cuda,
         **optimisation.model_dump(),
