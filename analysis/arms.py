@@ -35,6 +35,7 @@ class Spent:
     trained_tokens: int | None = None
     sampled_tokens: int | None = None
     evaluation_s: float | None = None
+    seconds: float | None = None  # of the clock, of an evaluation by itself
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,8 @@ ID = ("id", "problem_id", "question_id", "unique_id", "doc_id", "task_id", "uid"
 RIGHT = ("outcome", "outcomes", "correct", "is_correct", "score", "reward")
 TOKENS = ("tokens", "num_tokens", "completion_tokens")
 GENERATIONS, REGRADED, PREFERENCE = "generations-1", "regraded-1", "preference-1"
-_RESULTS = ("problem_ids", "mean_tokens", "tokens_sampled", "n", "seconds", "started", "finished")  # of evaluation.json, not settings
+_RESULTS = ("format", "n", "seed", "mean_tokens", "tokens_sampled", "seconds", "started", "finished")  # of evaluation.json, not settings
+_MADE = ("packages", "python", "platform", "code", "device", "batch_size")
 _Row = dict[str, Any]
 
 
@@ -78,10 +79,15 @@ def _of_evaluation(path: Path, value: _Row, name: str, relaxed: bool) -> Arm:
     settings |= {"grader": f"{settings['grader']}, relaxed"} if relaxed and "grader" in settings else {}
     score = Scores(
         str(path), value.get("seed"), tuple(map(float, value[counts])), (int(value["k"]),) * len(ids), problems_hash(ids), ids,
-        settings, value.get("mean_tokens"), spent=Spent(sampled_tokens=value.get("tokens_sampled")),
+        settings, value.get("mean_tokens"), spent=Spent(sampled_tokens=value.get("tokens_sampled"), seconds=value.get("seconds")),
     )  # fmt: skip
-    listed = {key: item for key, item in value.items() if key not in (*_RESULTS, "packages", "seed") and not _is_result(key, item)}
-    return Arm(name, value["task"], value["task"], (score,), flat(listed), flat(value.get("packages", {})))
+    listed = {key: item for key, item in value.items() if key not in (*_RESULTS, *_MADE) and not _is_result(key, item)}
+    return Arm(name, value["task"], value["task"], (score,), flat(listed), _made(value))
+
+
+def _made(value: _Row) -> dict[str, str]:
+    packages = value.get("packages") or {}
+    return {**flat(packages), **{key: shown(value[key]) for key in _MADE[1:] if key in value}} if packages else {}
 
 
 def _is_result(key: str, item: Any) -> bool:

@@ -45,7 +45,10 @@ def matched(a: Sequence[Arm], b: Sequence[Arm], task: str | None = None) -> tupl
             return [(ours[name], theirs[name]) for name in shared], alone
     named = [f"{side} has {len(arms)}: {arms[0].name}{' ...' if len(arms) > 1 else ''}" for side, arms in (("A", left), ("B", right))]
     few = "; ".join(named)
-    raise SpecError(f"no arm of A has the cell or the labels of one of B ({few})", hint="name one cell on each side")
+    raise SpecError(
+        f"no arm of A has the cell or the labels of one of B ({few})",
+        hint=f"name one cell on each side; tasks of A: {_tasks(left)}; of B: {_tasks(right)}",
+    )
 
 
 def _of_task(arms: Sequence[Arm], task: str | None, side: str) -> list[Arm]:
@@ -66,7 +69,7 @@ def _by_task(left: Sequence[Arm], right: Sequence[Arm]) -> list[tuple[Arm, Arm]]
 
 
 def _tasks(arms: Sequence[Arm]) -> str:
-    return ", ".join(str(arm.task) for arm in arms)
+    return ", ".join(dict.fromkeys(str(arm.task) for arm in arms))
 
 
 def paired(a: Arm, b: Arm) -> tuple[list[Pair], list[str]]:

@@ -33,6 +33,7 @@ def costs(row: Row) -> list[tuple[str, float | None, float | None]]:
         ("core minutes, shared stages", _mean([_minutes(s.spent.shared_s) for s in a]), _mean([_minutes(s.spent.shared_s) for s in b])),
         ("tokens sampled in training", _mean([s.spent.trained_tokens for s in a]), _mean([s.spent.trained_tokens for s in b])),
         ("tokens sampled in evaluation", _mean([s.spent.sampled_tokens for s in a]), _mean([s.spent.sampled_tokens for s in b])),
+        ("seconds of the evaluation", _mean([s.spent.seconds for s in a]), _mean([s.spent.seconds for s in b])),
         ("tokens of a completion", _mean([s.mean_tokens for s in a]), _mean([s.mean_tokens for s in b])),
     ]
     return [(name, one, other) for name, one, other in found if one is not None or other is not None]

@@ -4,7 +4,7 @@ a grid's name               every cell of it with a record, matched with the oth
 a cell of --grid            its id, the last 8 characters of it, or globs over its levels; all its recorded bases
 a run                       its id, or its end from the hash on (7705ee10-s0): one base
 a folder                    results, records, or what `study evaluate` wrote
-files, joined by commas     graded completions, evaluations, generations: the bases of one arm
+joined by commas            files (graded completions, evaluations, generations) or folders of evaluations: the bases of one arm
 """
 
 import re
@@ -47,10 +47,20 @@ def _arms(text: str, place: Place) -> list[Arm]:
         return [_joined([_file(part, text, place.relaxed) for part in parts], text)]
     if len(parts) == 1 and parts[0].is_dir():
         return _folder(parts[0], place)
+    if all(part.is_dir() for part in parts):
+        return _of_folders([_folder(part, place) for part in parts], text)
     if any(part.suffix in (".jsonl", ".json", ".csv", ".gz") for part in parts):
         gone = next(part for part in parts if not part.is_file())
         raise PrerequisiteError(f"{gone} is not a file", hint="several bases of one arm are joined by commas: a-s0.jsonl,a-s1.jsonl")
     return _recorded(text, place)
+
+
+def _of_folders(found: Sequence[Sequence[Arm]], name: str) -> list[Arm]:
+    """Several evaluations of one arm: for each task its bases together."""
+    tasks = [arm.task for arm in found[0]]
+    if any([arm.task for arm in arms] != tasks for arms in found):
+        raise SpecError(f"{name}: the folders do not hold the same tasks", hint="one model's evaluations, the same tasks in each")
+    return [_joined(arms, name) for arms in zip(*found, strict=True)]
 
 
 def _file(path: Path, name: str, relaxed: bool) -> Arm:

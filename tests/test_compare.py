@@ -298,3 +298,17 @@ def test_settings_are_compared_as_text_of_one_spelling() -> None:
     nested: Mapping[str, object] = {"a": {"b": 1.0, "c": None}, "d": [1, 2]}
     assert flat(nested) == {"a.b": "1", "a.c": "none", "d": "[1, 2]"}
     assert shown(0.6) == "0.6"
+
+
+def test_evaluations_of_several_bases_are_joined_by_task(tmp_path: Path) -> None:
+    for name, seed, count in (("a0", 0, 2), ("a1", 1, 1), ("b0", 0, 1), ("b1", 1, 1)):
+        page = {"task": "t", "k": 2, "seed": seed, "problem_ids": ["p0", "p1"], "correct_counts": [count, 1], "seconds": 4.0, "model": name}
+        (tmp_path / name / "t").mkdir(parents=True)
+        (tmp_path / name / "t" / "evaluation.json").write_text(json.dumps({**page, "packages": {"torch": "2"}, "device": "cpu"}))
+    (a,), (b,) = (arms_of(",".join(str(tmp_path / f"{side}{seed}") for seed in (0, 1)), Place()) for side in "ab")
+    row = compared(a, b)
+    assert dict(row.by_base) == {"0": 0.25, "1": 0.0}
+    assert "seconds of the evaluation" in run(f"{tmp_path}/a0,{tmp_path}/a1", f"{tmp_path}/b0,{tmp_path}/b1")
+    assert a.made == {"torch": "2", "device": "cpu"}
+    assert "device" not in a.recipe
+    assert "model" not in a.recipe  # the bases are different models

@@ -1,6 +1,5 @@
 """The body of `study run`: plan, engine, display and mirror put together."""
 
-import os
 import time
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
