@@ -9,7 +9,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from study.errors import RecordMismatch
 from study.record.provenance import file_hash
@@ -40,12 +40,13 @@ def read_manifest(folder: Path, name: str) -> dict[str, Any]:
         manifest: Any = json.loads((folder / name).read_bytes())
     except (OSError, ValueError) as error:
         raise refused(folder, f"its manifest {name} is missing or unreadable") from error
-    if not isinstance(manifest, dict) or not isinstance(manifest.get("files"), dict):
+    listed: Any = cast(dict[str, Any], manifest).get("files") if isinstance(manifest, dict) else None
+    if not isinstance(listed, dict):
         raise refused(folder, f"its manifest {name} lists no files")
-    for key in manifest["files"]:
+    for key in cast(dict[str, Any], listed):
         if Path(key).is_absolute() or ".." in Path(key).parts or "\0" in key:
             raise refused(folder, f"its manifest {name} names {key!r}, which is outside the folder")
-    return manifest
+    return cast(dict[str, Any], manifest)
 
 
 def verify_folder(folder: Path, name: str) -> dict[str, Any]:

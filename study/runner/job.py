@@ -53,13 +53,17 @@ class Job:
             signal.signal(number, lambda signum, _frame: received.append(signum))
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
         code = _wait(child, received)
-        if code == 128 + signal.SIGTERM and received and _is_running():
-            assert callable(requeue)
-            requeue(signal.SIGUSR2, None)
-        if code != 0 and not received and not has_outcome(self.folder, os.environ["STUDY_JOB"]):
-            write_outcome(self.folder, self._death(code), os.environ["STUDY_JOB"])
+        if code != 0 and not has_outcome(self.folder, os.environ["STUDY_JOB"]):
+            self._unfinished(code, bool(received), requeue)
         if code != 0:
             raise SystemExit(code)
+
+    def _unfinished(self, code: int, stopped: bool, requeue: Any) -> None:
+        """The child left without an outcome: because it was asked to (a launcher's own exit status says nothing), or it was killed."""
+        if not stopped:
+            write_outcome(self.folder, self._death(code), os.environ["STUDY_JOB"])
+        elif _is_running():
+            requeue(signal.SIGUSR2, None)
 
     def checkpoint(self) -> DelayedSubmission | None:
         """submitit's hook: this job once more, or None when another try would be no better."""
@@ -91,8 +95,9 @@ class Job:
         signal.signal(signal.SIGUSR2, signal.SIG_IGN)
         self.log.parent.mkdir(parents=True, exist_ok=True)
         with self.log.open("ab") as log:
-            streams: dict[str, Any] = {"stdout": log, "stderr": subprocess.STDOUT, "stdin": subprocess.DEVNULL}
-            return subprocess.Popen(self.command, **streams, preexec_fn=_let_signals_in)
+            return subprocess.Popen(
+                self.command, stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, preexec_fn=_let_signals_in
+            )
 
 
 def launched(prefix: list[str], program: list[str]) -> list[str]:

@@ -50,7 +50,8 @@ def read_assignment(path: Path) -> Assignment:
 
 def _payload(task: dict[str, Any]) -> Payload:
     if "cell" in task:
-        return RunPlan(**task | {"cell": Cell.model_validate_json(json.dumps(task["cell"]))})
+        cell = Cell.model_validate_json(json.dumps(task["cell"]))
+        return RunPlan(task["run_id"], task["cell_id"], cell, task["seed"], task["claims"])
     node = stage_graph(_RECIPE.validate_json(json.dumps(task["recipe"])), task["seed"])[-1]
     if node.id != task["id"]:
         raise ValueError(f"it asks for stage {task['id']}, but its recipe is that of {node.id}")

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import submitit
+from submitit.core.utils import FailedJobError, FailedSubmissionError
 from submitit.slurm.slurm import SlurmInfoWatcher
 
 from study.errors import PrerequisiteError, RunFailed, SpecError
@@ -50,7 +51,7 @@ class SlurmQueue:
         executor.update_parameters(**parameters(self._slurm, resources, name))
         try:
             return str(executor.submit(job).job_id)
-        except (submitit.core.utils.FailedJobError, submitit.core.utils.FailedSubmissionError, OSError) as error:
+        except (FailedJobError, FailedSubmissionError, OSError) as error:
             hint = "correct the profile: partition, account, qos, constraint and resources must be what this cluster knows"
             raise RunFailed(f"sbatch refused the job: {_last_words(str(error))}", hint=hint) from error
 

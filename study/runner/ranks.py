@@ -74,7 +74,8 @@ def follow(assignment: Assignment, results: Results, folder: Path) -> int:
     (Path(said["out"]) / "trainer").mkdir(exist_ok=True)
     (mine / "trainer").symlink_to(Path(said["out"]) / "trainer", target_is_directory=True)
     build: Build = load(assignment.entry.build)
-    build(payload.recipe, payload.seed, {role: Path(path) for role, path in said["inputs"].items()}, mine, _silent, checkpoints)
+    inputs: dict[str, str] = said["inputs"] or {}
+    build(payload.recipe, payload.seed, {role: Path(path) for role, path in inputs.items()}, mine, _silent, checkpoints)
     (mine / "done").touch()
     return 0
 
