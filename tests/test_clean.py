@@ -101,7 +101,7 @@ def test_a_record_of_a_newer_schema_still_holds_its_stages(results: Results, smo
     assert found(results, [smoke]) == {}
 
 
-@pytest.mark.parametrize("by", [owner(), ELSEWHERE])
+@pytest.mark.parametrize("by", [owner(), ELSEWHERE], ids=["here", "elsewhere"])
 def test_what_is_claimed_by_the_living_is_never_listed(results: Results, smoke: Grid, by: str) -> None:
     artifact(results, "distill-00000000")
     make(results.artifacts / f"distill-11111111.partial-{ELSEWHERE}" / "x")
