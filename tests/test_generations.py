@@ -102,6 +102,7 @@ def test_a_problem_without_k_samples_is_refused(tmp_path: Path) -> None:
         gzip.compress(b'{"format": "generations-1"}\n'),
         gzip.compress(b"\xff\n"), gzip.compress(b'{"format": "generations-1", "task": 1}\n')[:-9],
     ],
+    ids=["empty", "not gzip", "no line", "a list", "a later format", "no fields", "not text", "cut off"],
 )  # fmt: skip
 def test_what_is_no_such_file_is_named_as_that(tmp_path: Path, content: bytes) -> None:
     (tmp_path / NAME).write_bytes(content)

@@ -4,7 +4,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
@@ -359,21 +358,3 @@ def _child(controller: int) -> int:
     """The process that submitit's local controller has started for the job."""
     said = subprocess.run(["ps", "-o", "pid=", "--ppid", str(controller)], capture_output=True, text=True, check=True).stdout
     return int(said.split()[0])
-
-
-def test_two_ranks_make_one_artifact(tmp_path: Path) -> None:
-    """As a launcher starts them; the leader alone claims and seals, the other leaves nothing."""
-    results = Results(tmp_path / "results")
-    first = stage_graph(cell().model, 0)[0]
-    folder = results.root / "jobs" / first.id
-    write_assignment(folder / "payload.json", Assignment(first, WORK, profile(checkpoint_s=0)))
-    command = [sys.executable, "-m", "study.runner.task", str(folder), str(results.root)]
-    shared = os.environ | {"WORLD_SIZE": "2", "MASTER_PORT": "1", "STUDY_JOB": "9", "STUDY_TEST_LOG": str(tmp_path / "built.log")}
-    ranks = [subprocess.Popen(command, cwd=ROOT, env=shared | {"RANK": rank, "STUDY_TEST_STEP_S": "0.1"}) for rank in ("1", "0")]
-    assert [rank.wait(60) for rank in ranks] == [0, 0]
-    assert (tmp_path / "built.log").read_text().split() == [first.kind, first.kind]
-    assert json.loads((folder / "outcome.json").read_bytes())["event"] == "Finished"
-    made = results.artifact(first.id)
-    assert sorted(path.name for path in made.iterdir()) == ["history.json", "model.safetensors", "stage.json"]
-    again = [subprocess.Popen(command, cwd=ROOT, env=shared | {"RANK": rank, "MASTER_PORT": "2"}) for rank in ("1", "0")]
-    assert [rank.wait(60) for rank in again] == [0, 0]  # nothing is left to train: the other is dismissed

@@ -15,8 +15,17 @@ from typing import Any, Protocol
 
 import torch
 from accelerate.utils import broadcast_object_list
-from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import (
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    Trainer,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+    TrainingArguments,
+)
 
+from study.models.loading import save
 from study.record.checkpoints import Checkpoints
 from study.train.arguments import silent
 
@@ -46,6 +55,15 @@ def train(trainer: Trainer, checkpoints: Checkpoints, parts: Mapping[str, Statef
         out = Path(str(trainer.args.output_dir))
         shutil.rmtree(out, ignore_errors=True)
         checkpoints.take_kept(out.with_name("steps"))
+
+
+def save_trained(trainer: Trainer, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, out: Path) -> None:
+    """The trained model as a folder. Weights that are spread over processes (FSDP) are gathered by all; the first process writes them."""
+    if not trainer.is_fsdp_enabled:
+        save(model, tokenizer, out)
+        return
+    trainer.save_model(str(out))
+    (out / "training_args.bin").unlink(missing_ok=True)
 
 
 class CheckpointCallback(TrainerCallback):

@@ -15,14 +15,14 @@ from datasets import Dataset
 
 from study.data.problems import Problem, load
 from study.data.views import shifted, teacher_view
-from study.models.loading import load_model, load_tokenizer, require_same_tokens, save
+from study.models.loading import load_model, load_tokenizer, require_same_tokens
 from study.models.sampling import end_token_ids
 from study.record.checkpoints import Checkpoints
 from study.record.seeds import stream
 from study.spec.model import DistilledModel, GrpoModel, Model, PretrainedLab, SftModel
 from study.train import supervised
 from study.train.arguments import arguments
-from study.train.checkpoint import train
+from study.train.checkpoint import save_trained, train
 from study.train.curve import CurveCallback
 from study.train.distill import DistillationConfig, OnPolicyDistillation
 from study.train.evidence import Evidence
@@ -69,7 +69,7 @@ def _grpo(recipe: GrpoModel, seed: int, base: Path, out: Path, report: Report, c
     guard = Guard()
     trainer = grpo_trainer(recipe, model, tokenizer, drawn, reward, seed, out, [curve, GuardCallback(guard, GRPO_LOG)])
     train(trainer, checkpoints, {"curve": curve, "guard": guard, "reward": reward})
-    save(model, tokenizer, out)
+    save_trained(trainer, model, tokenizer, out)
     cost = {"tokens_sampled": reward.tokens_sampled, "tokens_scored": 0}
     return {"history": curve.history.columns, "cost": cost, "guard": guard.as_dict()}
 
@@ -96,7 +96,7 @@ def _distill(
         callbacks=[curve, GuardCallback(guard, DISTILL_LOG, evidence.step.take)],
     )  # fmt: skip
     train(trainer, checkpoints, {"curve": curve, "guard": guard, "evidence": evidence, "trainer": trainer})
-    save(student, tokenizer, out)
+    save_trained(trainer, student, tokenizer, out)
     cost = {f"tokens_{name}": n for name, n in trainer.tokens.items()} | {f"{name}_s": round(s, 3) for name, s in trainer.seconds.items()}
     left = {"history": curve.history.columns, "evidence": evidence.as_dict(), "cost": cost, "guard": guard.as_dict()}
     if guard.stopped_at is not None:

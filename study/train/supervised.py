@@ -19,7 +19,7 @@ from study.spec.data import ArithmeticData
 from study.spec.model import BpeTokenizer, PretrainedLab, SftModel
 from study.spec.training import ArithmeticCorpus, SolutionCorpus
 from study.train.arguments import arguments
-from study.train.checkpoint import train
+from study.train.checkpoint import save_trained, train
 from study.train.progress import History, ProgressCallback, Report
 
 Documents = Sequence[arithmetic.Document]
@@ -96,5 +96,5 @@ def _train(
     dataset = encode(documents, tokenizer, training.max_length)
     trainer = SFTTrainer(model=model, args=args, train_dataset=dataset, processing_class=tokenizer, callbacks=[progress])
     train(trainer, checkpoints, {"progress": progress})
-    save(model, tokenizer, out)
+    save_trained(trainer, model, tokenizer, out)
     return progress.history
