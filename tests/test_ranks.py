@@ -2,13 +2,13 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from transformers import TrainingArguments
 
 from study.errors import PrerequisiteError
 from study.record.store import Results
@@ -18,19 +18,19 @@ from study.spec.profile import Profile
 from study.train.arguments import arguments
 from study.train.checkpoint import save_trained
 from tests.fake_work import OPTIMISATION, WORK, cell
-from tests.harness import ROOT
+from tests.harness import ROOT, built, contents, finish, make_undisturbed, plan_of, start, wait_for, workers
 
 
 def test_processes_share_the_batch_of_a_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def per_process(processes: str) -> int:
+    def made(processes: str) -> SimpleNamespace:
         monkeypatch.setenv("WORLD_SIZE", processes)
-        return arguments(TrainingArguments, tmp_path, OPTIMISATION, steps=1, batch=6, seed=0).per_device_train_batch_size
+        kind = lambda **settings: SimpleNamespace(n_gpu=4, **settings)  # noqa: E731 - where four GPUs are seen
+        return arguments(kind, tmp_path, OPTIMISATION, steps=1, batch=6, seed=0)  # pyright: ignore[reportArgumentType]
 
-    assert per_process("1") == 6
+    assert [made(n).per_device_train_batch_size for n in ("1", "2", "3")] == [6, 3, 2]
+    assert made("1")._n_gpu == 1  # a single process would feed a batch to each GPU that it sees
     with pytest.raises(PrerequisiteError, match="4 processes cannot share a batch of 6 evenly"):
-        per_process("4")
-    monkeypatch.setattr(TrainingArguments, "__post_init__", lambda self: None)  # which would wait for the other processes
-    assert per_process("2") == 3
+        made("4")
 
 
 @pytest.mark.parametrize("sharded", [True, False])
@@ -42,6 +42,31 @@ def test_sharded_weights_are_gathered_by_the_trainer(tmp_path: Path, sharded: bo
     part = SimpleNamespace(save_pretrained=lambda folder: (Path(folder) / "own.safetensors").touch())
     save_trained(SimpleNamespace(is_fsdp_enabled=sharded, save_model=gathered), part, part, tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["model.safetensors" if sharded else "own.safetensors"]
+
+
+def test_a_local_stage_behind_a_launcher(tmp_path: Path) -> None:
+    """Any prefix will do here; the cells without one beside it as always, and the same records."""
+    process = start(tmp_path / "results", ks=(1,), profile={"launch": {"distill": ["nice", "-n", "1"]}, "checkpoint_s": 0})
+    code, output = finish(process)
+    assert code == 0, output
+    assert [path.name for path in (tmp_path / "results" / "jobs").iterdir()] == [stage_graph(cell().model, 0)[-1].id]
+    run = plan_of(1).run_id
+    assert contents(tmp_path / "results")[run] == make_undisturbed(Results(tmp_path / "alone"))[run]
+
+
+def test_a_launcher_ends_with_the_runner_and_its_stage_continues(tmp_path: Path) -> None:
+    slow = {"launch": {"distill": ["nice", "-n", "1"]}, "checkpoint_s": 0}
+    process = start(tmp_path / "results", ks=(1,), profile=slow, STUDY_TEST_STEP_S="0.3")
+    wait_for(lambda: (tmp_path / "built.log").is_file() and "distill" in built(tmp_path / "results"))
+    wait_for(lambda: list((tmp_path / "results" / "checkpoints").glob("distill-*/step-*")))
+    os.kill(process.pid, signal.SIGKILL)
+    finish(process)
+    wait_for(lambda: not workers(tmp_path / "results"))
+    code, output = finish(start(tmp_path / "results", ks=(1,), profile=slow))
+    assert code == 0, output
+    assert "distill-continued" in built(tmp_path / "results")
+    run = plan_of(1).run_id
+    assert contents(tmp_path / "results")[run] == make_undisturbed(Results(tmp_path / "alone"))[run]
 
 
 def test_two_ranks_make_one_artifact(tmp_path: Path) -> None:

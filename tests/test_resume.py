@@ -207,7 +207,7 @@ def test_nothing_continues_beyond_the_step_where_the_guard_stopped(
     monkeypatch.setattr(guard_module, "DETECTORS", {"third_step": lambda seen: seen.columns["step"][-1] >= 3})
     expected = content(attempt("stopped", inputs, tmp_path / "a", Checkpoints(tmp_path / "unused", every_s=1e9)))
     with monkeypatch.context() as patch:
-        patch.setattr(stages_module, "save", lambda *_: told_to_fail())
+        patch.setattr(stages_module, "save_trained", lambda *_: told_to_fail())
         with pytest.raises(RuntimeError, match="told to fail"):
             attempt("stopped", inputs, tmp_path / "b", Checkpoints(tmp_path / "c", every_s=0))
     assert [path.name for path in (tmp_path / "c").iterdir()] == ["step-2"]

@@ -3,8 +3,6 @@
 import json
 import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -17,7 +15,7 @@ from study.runner.stages import StageNode, stage_graph, stages_by_role
 from study.runner.tasks import tasks_for
 from study.spec.identity import stage_id
 from tests.fake_work import WORK, cell
-from tests.harness import ROOT, built, contents, finish, make_undisturbed, plan_of, silent, start, wait_for, workers
+from tests.harness import built, contents, finish, make_undisturbed, plan_of, silent, start, wait_for, workers
 
 
 @pytest.fixture(scope="module")
@@ -164,14 +162,3 @@ def test_a_signal_ends_cleanly_with_130(tmp_path: Path, undisturbed: dict[str, b
     code, output = finish(start(results))
     assert code == 0, output
     assert contents(results) == undisturbed
-
-
-def test_status_is_readable_while_a_stage_runs(tmp_path: Path) -> None:
-    results = tmp_path / "results"
-    process = start(results, ks=(1,), fault="evaluate:slow")
-    wait_for(lambda: (results.parent / "built.log").exists() and "evaluate" in built(results))
-    code = "import sys; from study.cli.carry_out import *; show_status(Results(Path(sys.argv[1])))"
-    shown = subprocess.run([sys.executable, "-c", code, str(results)], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    os.kill(process.pid, signal.SIGTERM)
-    assert finish(process)[0] == 130
-    assert plan_of(1).run_id in shown

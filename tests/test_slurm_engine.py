@@ -15,7 +15,8 @@ import submitit
 from study.errors import PrerequisiteError, RecordMismatch, RunFailed
 from study.record.store import Results
 from study.runner.execute import RunPlan, execute_stage
-from study.runner.job import Job, launched, newest_step
+from study.runner.job import Job, newest_step
+from study.runner.launch import launched
 from study.runner.payload import Assignment, read_assignment, write_assignment
 from study.runner.queue import JobState
 from study.runner.schedule import run_grid

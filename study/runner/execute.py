@@ -5,6 +5,7 @@ files, last -> rename. Run: check its model -> evaluate into evaluation.partial-
 Killed anywhere, the next execution continues and finds nothing half-written that counts as done.
 """
 
+import contextlib
 import json
 import resource
 import shutil
@@ -16,13 +17,13 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from study.errors import PrerequisiteError
+from study.errors import PrerequisiteError, RecordMismatch
 from study.record import provenance
 from study.record.assemble import assemble, score
 from study.record.checkpoints import Checkpoints
 from study.record.owner import owner
 from study.record.schema import Cost, Provenance, Record
-from study.record.store import Results, write_record
+from study.record.store import Results, read_record, write_record
 from study.runner.artifacts import Damaged, is_dropped, quarantine, read_manifest, resolve_model, seal_artifact, verify_artifact
 from study.runner.stages import Ready, StageNode, stage_graph, stages_by_role
 from study.spec.cell import Cell
@@ -109,7 +110,10 @@ def execute_stage(node: StageNode, results: Results, work: Work, report: Report,
 
 
 def execute_run(run: RunPlan, results: Results, work: Work, report: Report) -> Record:
-    """Evaluate the model of a run whose stages are made and write its record."""
+    """Evaluate the model of a run whose stages are made and write its record; one that another process has just sealed stays."""
+    if results.record(run.run_id).is_file():
+        with contextlib.suppress(RecordMismatch):  # a damaged one is written anew
+            return read_record(results.record(run.run_id))
     nodes = stage_graph(run.cell.model, run.seed)
     model_dir = _model_folder(run.cell.model, nodes, results)
     partial = _fresh(results.run(run.run_id) / f"evaluation.partial-{owner()}")

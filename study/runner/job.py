@@ -5,7 +5,6 @@ job queues itself again through submitit's checkpoint hook. A job that Slurm is 
 """
 
 import os
-import shutil
 import signal
 import subprocess
 import time
@@ -98,16 +97,6 @@ class Job:
             return subprocess.Popen(
                 self.command, stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, preexec_fn=_let_signals_in
             )
-
-
-def launched(prefix: list[str], program: list[str]) -> list[str]:
-    """The program (python -m MODULE ...) behind a launcher. accelerate and torchrun start Python themselves; they lie beside it."""
-    if not prefix:
-        return program
-    name = Path(prefix[0]).name
-    beside = Path(program[0]).with_name(name)
-    found = [str(beside), *prefix[1:]] if shutil.which(prefix[0]) is None and beside.exists() else prefix
-    return [*found, *(program[1:] if name in ("accelerate", "torchrun") else program)]
 
 
 def newest_step(checkpoints: Path) -> int:

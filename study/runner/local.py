@@ -20,6 +20,7 @@ from multiprocessing.process import BaseProcess
 from study.record.store import Results
 from study.runner.devices import Slots, require, visible_gpus
 from study.runner.execute import Work
+from study.runner.launch import work_launched
 from study.runner.process import work
 from study.runner.worker import Event, Failed, Payload, Progress, task_folder, task_id, task_kind
 from study.spec.profile import Profile
@@ -70,7 +71,9 @@ class LocalEngine:
         folder = task_folder(payload, self._results)
         receiver, sender = self._context.Pipe(duplex=False)
         arguments = (payload, self._results, self._entry, self._profile, environment, sender)
-        process = self._context.Process(target=work, args=arguments, name=task)
+        process = self._context.Process(
+            target=work_launched if self._profile.launch.get(task_kind(payload)) else work, args=arguments, name=task
+        )
         try:
             folder.mkdir(parents=True, exist_ok=True)
             (folder / "failure.json").unlink(missing_ok=True)

@@ -22,7 +22,7 @@ def work(payload: Payload, results: Results, entry: Work, profile: Profile, envi
     checkpoints = checkpoints_of(payload, results, profile)
     take_signals(checkpoints)
     os.environ.update(environment)
-    threading.Thread(target=_die_with_parent, daemon=True).start()
+    threading.Thread(target=die_with_parent, daemon=True).start()
     _first_to_go()
     folder = task_folder(payload, results)
     _redirect_output(folder / "log.txt")
@@ -53,7 +53,7 @@ def take_signals(checkpoints: Checkpoints) -> None:
     signal.pthread_sigmask(signal.SIG_SETMASK, [])  # held by the server, and inherited
 
 
-def _die_with_parent() -> None:
+def die_with_parent() -> None:
     """A worker whose parent was killed must not go on computing for nobody."""
     parent = multiprocessing.parent_process()
     if parent is not None:

@@ -8,8 +8,6 @@ the job of a task, and the job carries the task's name: who submits again after 
 import contextlib
 import fcntl
 import hashlib
-import json
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -20,7 +18,8 @@ from study.errors import PrerequisiteError, StudyError
 from study.record.store import Results, write_json
 from study.runner.artifacts import is_made
 from study.runner.execute import RunPlan, Work
-from study.runner.job import Job, launched, newest_step
+from study.runner.job import Job, newest_step
+from study.runner.launch import job_folder, launched, read_page, task_program
 from study.runner.payload import Assignment, write_assignment
 from study.runner.queue import JobState, Queue, SlurmQueue, job_log, raw_lines
 from study.runner.task import has_outcome, read_outcome
@@ -109,10 +108,10 @@ class SlurmEngine:
         (task_folder(payload, self._results) / "failure.json").unlink(missing_ok=True)
         write_assignment(folder / "payload.json", Assignment(payload, self._entry, self._profile))
         resources = self._profile.resources_for(kind)
-        program = [sys.executable, "-m", "study.runner.task", str(folder), str(self._results.root)]
+        command = launched(self._profile.launch.get(kind, []), task_program(folder, self._results))
         job = Job(
-            task, kind, launched(self._profile.launch.get(kind, []), program), folder, task_folder(payload, self._results) / "log.txt",
-            self._results.checkpoints(task), resources.gpus, self._profile.slurm.max_requeues,
+            task, kind, command, folder, task_folder(payload, self._results) / "log.txt", self._results.checkpoints(task), resources.gpus,
+            self._profile.slurm.max_requeues,
         )  # fmt: skip
         name = _name(self._results, task)
         number = self._queue.submit(job, name, resources)
@@ -144,13 +143,13 @@ class SlurmEngine:
     def _seen(self, task: str) -> list[Event]:
         """What the files of a task tell."""
         submitted = self._jobs[task]
-        page = _page(self._folder(task) / "outcome.json")
+        page = read_page(self._folder(task) / "outcome.json")
         if page and page.get("job") == submitted.job:
             with contextlib.suppress(KeyError, TypeError):
                 event = read_outcome(page)
                 del self._jobs[task]
                 return [event]
-        status = _page(task_folder(submitted.payload, self._results) / "status.json")
+        status = read_page(task_folder(submitted.payload, self._results) / "status.json")
         if status and status.get("updated") != submitted.told:
             submitted.told, submitted.heard = status["updated"], time.monotonic()
             return [Progress(task, status["phase"], status["done"], status["total"], status["latest"])]
@@ -220,13 +219,13 @@ class SlurmEngine:
         return self._live
 
     def _known(self, task: str) -> dict[str, Any]:
-        return _page(self._note(task)) or {}
+        return read_page(self._note(task)) or {}
 
     def _note(self, task: str) -> Path:
         return self._results.root / "jobs" / f"{task}.json"
 
     def _folder(self, task: str) -> Path:
-        return self._results.root / "jobs" / task
+        return job_folder(task, self._results)
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
@@ -242,11 +241,3 @@ class SlurmEngine:
 def _name(results: Results, task: str) -> str:
     """A job's name: unique to a task of this results folder."""
     return f"{task}.{hashlib.sha256(str(results.root).encode()).hexdigest()[:8]}"
-
-
-def _page(path: Path) -> dict[str, Any] | None:
-    try:
-        page: Any = json.loads(path.read_bytes())
-    except (OSError, ValueError):
-        return None  # not there, or being written on a file system that shows it half
-    return page if isinstance(page, dict) else None

@@ -32,7 +32,9 @@ def arguments(
         "save_strategy": "no", "disable_tqdm": True, "logging_steps": 1, "logging_strategy": "steps", "dataloader_pin_memory": cuda,
         **optimisation.model_dump(),
     }  # fmt: skip
-    return kind(**(settings | extra))
+    made = kind(**(settings | extra))
+    made._n_gpu = min(made.n_gpu, 1)  # a process trains on one GPU: the Trainer would enlarge the batch by those it sees beside it
+    return made
 
 
 def silent(trainer: Trainer) -> Trainer:
