@@ -51,7 +51,7 @@ def judge(task: str, kind: str, job: str, state: JobState, logs: Sequence[Path],
 
 
 def _crashed(task: str, kind: str, said: str, state: JobState, log: str) -> Failed:
-    """A signal is not what code does to itself: such a job is tried again."""
+    """A job that ended without an outcome was killed or never started: it is tried again."""
     code = state.code - 128 if state.code > 128 else state.code
     number = state.signal or (code if code in _KILLED else 0)
     if "oom" in log.lower() or re.search(r"exceeded .*memory limit|out.of.memory", log, re.IGNORECASE):
@@ -62,4 +62,4 @@ def _crashed(task: str, kind: str, said: str, state: JobState, log: str) -> Fail
         return Failed(task, f"{said}: killed by {name}", hint, log, again=True)
     last = next((line for line in reversed(log.splitlines()) if line.strip()), "its logs are empty")
     what = f"exit code {state.code}" if state.state != "COMPLETED" else "without a result"
-    return Failed(task, f"{said}, {what}: {last}", "its logs: study logs", log, again=state.state == "COMPLETED")
+    return Failed(task, f"{said}, {what}: {last}", "its logs: study logs", log, again=True)

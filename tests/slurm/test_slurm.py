@@ -54,10 +54,12 @@ class Grid:
     def finish(self, code: int = 0) -> str:
         """What it printed. Slurm lets a job that was queued again wait for two minutes; not here."""
         assert self.process
-        deadline = time.monotonic() + 280
+        deadline, waiting = time.monotonic() + 280, dict[str, float]()
         while self.process.poll() is None and time.monotonic() < deadline:
-            for job in slurm("squeue", "-h", "--me", "-t", "PD", "-o", "%i|%r").split():
-                if job.endswith("|BeginTime"):
+            held = slurm("squeue", "-h", "--me", "-t", "PD", "-o", "%i|%r").split()
+            waiting = {job: waiting.get(job, time.monotonic()) for job in held if job.endswith("|BeginTime")}
+            for job, since in waiting.items():
+                if time.monotonic() - since > 5:  # what Slurm waits for: its node must have ended the job before it starts anew
                     slurm("scontrol", "update", f"JobId={job.partition('|')[0]}", "StartTime=now")
             time.sleep(0.3)
         output, _ = self.process.communicate(timeout=1)
