@@ -153,7 +153,7 @@ def test_a_grid_with_shared_stages(tmp_path: Path, same_as_alone: Callable[[Grid
     ).start()
     output = grid.finish()
     assert "3 of 3 runs sealed" in output
-    assert len(grid.jobs()) == 9  # three stages that all cells share, three distillations, three evaluations: each once
+    wait_for(lambda: len(grid.jobs()) == 9)  # three stages that all cells share, three distillations, three evaluations: each once
     wait_for(lambda: accounted(grid, "State") == ["COMPLETED"] * 9)
     script = next((grid.results.root / "jobs").glob("*/*_submission.sh")).read_text()
     assert "export STUDY_SET_UP=1" in script
