@@ -9,7 +9,6 @@ lets two teachers differ in *distribution* without differing in strength. `@` is
 (R0 +, R1 -, R2 *, R3 reversed -), stated by a system token.
 """
 
-import hashlib
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from functools import lru_cache
 import numpy as np
 
 from study.data.problems import Problem, Split
+from study.data.worlds import Document, Lottery, generator, name_of, size_of, split_of
 from study.spec.data import ArithmeticData, Style
 from study.spec.training import ArithmeticCorpus
 
@@ -31,12 +31,11 @@ WORDS = (
     "maybe", "but", "well", "okay", "right", "again", "still", "just", "indeed", "clearly", "surely",
 )  # fmt: skip
 ANSWER_MARK, SOLUTION_MARK = "<answer>", "<solution>"
-SPLIT_PERCENT = {"held_out": range(0, 5), "selection": range(5, 10), "train": range(10, 100)}
 ZIPF_EXPONENT = 2.0
 
 
 def apply_operator(x: int, operator: str, y: int, rule: str | None = None) -> int:
-    """x operator y modulo 10; `@` stands for the operator that `rule` names."""
+    """x operator y modulo 10; `@` stands for the operator that `rule` names, `#` is y - x."""
     match operator, rule:
         case ("+", _) | ("@", "R0"):
             return (x + y) % 10
@@ -44,7 +43,7 @@ def apply_operator(x: int, operator: str, y: int, rule: str | None = None) -> in
             return (x - y) % 10
         case ("*", _) | ("@", "R2"):
             return (x * y) % 10
-        case ("@", "R3"):
+        case ("@", "R3") | ("#", _):
             return (y - x) % 10
         case _:
             raise ValueError(f"operator {operator!r} with rule {rule!r}")
@@ -65,16 +64,14 @@ class Expression:
 
     def results(self) -> list[int]:
         """The exact result after each operation."""
+        return self.slipped(None, 0)
+
+    def slipped(self, at: int | None, off: int) -> list[int]:
+        """The results of an author who is `off` at operation `at` (None: nowhere) and goes on from there."""
         values = [self.operands[0]]
-        for operator, y in zip(self.operators, self.operands[1:], strict=True):
-            values.append(apply_operator(values[-1], operator, y, self.rule))
+        for i, (operator, y) in enumerate(zip(self.operators, self.operands[1:], strict=True)):
+            values.append((apply_operator(values[-1], operator, y, self.rule) + (off if i == at else 0)) % 10)
         return values[1:]
-
-
-def split_of(prompt: str) -> Split:
-    """The split a prompt belongs to: a function of its text alone, so that no problem can be in two."""
-    percent = int.from_bytes(hashlib.sha256(prompt.encode()).digest()[:4], "big") % 100
-    return next(split for split, band in SPLIT_PERCENT.items() if percent in band)  # type: ignore[return-value]
 
 
 def draw_expression(rng: np.random.Generator, data: ArithmeticData, split: Split, rule: str | None = None) -> Expression:
@@ -93,8 +90,7 @@ def draw_expression(rng: np.random.Generator, data: ArithmeticData, split: Split
 @lru_cache(maxsize=8)
 def problems(data: ArithmeticData, split: Split) -> tuple[Problem, ...]:
     """The fixed problems of a split: distinct prompts, drawn with a generator that depends on the split alone."""
-    rng = np.random.default_rng([2605, 11182, list(SPLIT_PERCENT).index(split)])
-    size = {"train": data.train_size, "selection": data.selection_size, "held_out": data.held_out_size}[split]
+    rng, size = generator(split), size_of(data, split)
     found: dict[str, Problem] = {}
     while len(found) < size:
         expression = draw_expression(rng, data, split)
@@ -107,8 +103,7 @@ def _as_problem(expression: Expression, rng: np.random.Generator) -> Problem:
     answer = expression.results()[-1]
     wrong = (answer + int(rng.integers(1, 10))) % 10
     steps = write_solution(expression, expression.results(), "A", rng)
-    key = hashlib.sha256(expression.prompt.encode()).hexdigest()[:10]
-    return Problem(f"a-{key}", expression.prompt, str(answer), steps, {"wrong_answer": str(wrong)})
+    return Problem(name_of("a", expression.prompt), expression.prompt, str(answer), steps, {"wrong_answer": str(wrong)})
 
 
 @lru_cache
@@ -140,15 +135,6 @@ def write_solution(expression: Expression, results: list[int], style: Style, rng
     return " ".join([*parts, "\\boxed{", str(results[-1]), "}"])
 
 
-@dataclass(frozen=True)
-class Document:
-    """One training example: optional system message, user message, assistant message."""
-
-    system: str | None
-    user: str
-    assistant: str
-
-
 class Author:
     """Writes documents of a corpus. Every kind of document has the same noise, so that what PI adds is not a cleaner author."""
 
@@ -159,11 +145,7 @@ class Author:
         self.unreliable = {facts[i] for i in chosen}
         kinds = {"plain": corpus.share_plain, "style": corpus.share_style, "answer": corpus.share_answer,
                  "solution": corpus.share_solution, "rule": corpus.share_rule}  # fmt: skip
-        self.kinds = tuple(kinds)
-        self.kind_law = np.cumsum(np.array(list(kinds.values())) / sum(kinds.values()))
-        styles = corpus.style_mix
-        self.styles = tuple(styles)
-        self.style_law = np.cumsum(np.array(list(styles.values())) / sum(styles.values()))
+        self.kinds, self.styles = Lottery(kinds), Lottery(corpus.style_mix)
 
     def results(self, expression: Expression) -> list[int]:
         """The author's own results: an unreliable fact is wrong with probability 1 - unreliable_accuracy, and the error is carried on."""
@@ -177,11 +159,11 @@ class Author:
         return values[1:]
 
     def document(self) -> Document:
-        kind = self._draw(self.kinds, self.kind_law)
+        kind = self.kinds.draw(self.rng)
         rule = RULES[int(self.rng.integers(len(RULES)))] if kind == "rule" else None
         expression = draw_expression(self.rng, self.data, "train", rule)
         results = self.results(expression)
-        style: Style = self._draw(self.styles, self.style_law)  # type: ignore[assignment]
+        style: Style = self.styles.draw(self.rng)  # type: ignore[assignment]
         if kind == "style":
             style = STYLES[int(self.rng.integers(len(STYLES)))]
         solution = write_solution(expression, results, style, self.rng)
@@ -200,6 +182,3 @@ class Author:
 
     def documents(self, n: int) -> Iterator[Document]:
         return (self.document() for _ in range(n))
-
-    def _draw(self, values: tuple[str, ...], law: np.ndarray) -> str:
-        return values[min(int(np.searchsorted(law, self.rng.random(), side="right")), len(values) - 1)]

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, assert_never
 
-from study.spec.data import ArithmeticData, Data, JsonlData
+from study.spec.data import ArithmeticData, Data, HiddenFactData, JsonlData, SearchData, SharedData
 
 Split = Literal["train", "selection", "held_out"]
 
@@ -29,11 +29,17 @@ def load(data: Data, split: Split) -> tuple[Problem, ...]:
 
     Raises PrerequisiteError when a local file is missing or a declared column is not in it.
     """
-    from study.data import arithmetic, jsonl
+    from study.data import arithmetic, hidden, jsonl, search, shared
 
     match data:
         case ArithmeticData():
             return arithmetic.problems(data, split)  # pyright: ignore[reportArgumentType] - a frozen spec is hashable
+        case SearchData():
+            return search.problems(data, split)  # pyright: ignore[reportArgumentType]
+        case HiddenFactData():
+            return hidden.problems(data, split)  # pyright: ignore[reportArgumentType]
+        case SharedData():
+            return shared.problems(data, split)  # pyright: ignore[reportArgumentType]
         case JsonlData():
             return jsonl.problems(data, split)
         case _:

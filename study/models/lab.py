@@ -1,7 +1,7 @@
 """Tiny Qwen3 models and their tokenizers, made from nothing: no hub, no download.
 
-The lab's tokenizer is word-level with 64 tokens; `build_tokenizer` can also train a byte-level BPE on any texts, so that the same
-stages run on real problems.
+The lab's tokenizer is word-level: 64 tokens for arithmetic, 82 for all worlds. `build_tokenizer` can also train a byte-level BPE on any
+texts, so that the same stages run on real problems.
 """
 
 from collections.abc import Iterable
@@ -12,7 +12,7 @@ from tokenizers.decoders import ByteLevel as ByteLevelDecoder
 from tokenizers.trainers import BpeTrainer
 from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 
-from study.data import arithmetic
+from study.data import arithmetic, hidden, search, shared
 from study.spec.model import Architecture, BpeTokenizer, LabTokenizer
 
 PAD, END, SYSTEM, USER, ASSISTANT = "<pad>", "<eos>", "<system>", "<user>", "<assistant>"
@@ -22,6 +22,11 @@ LAB_VOCABULARY = (
     *(f"style{s}" for s in arithmetic.STYLES), *arithmetic.RULES, arithmetic.ANSWER_MARK, arithmetic.SOLUTION_MARK,
     *arithmetic.POLITE_WORDS, *arithmetic.WORDS,
 )  # fmt: skip
+WORLDS_VOCABULARY = (
+    *LAB_VOCABULARY, "(", ")", "x", "?", ":", "yes", "no", search.ORDERED, search.NEUTRAL, hidden.HIDDEN, hidden.UNKNOWN,
+    hidden.FACT_MARK, shared.CONCISE, shared.DETAILED, shared.CONSTITUTION, shared.FORBIDDEN, *shared.REFUSAL.split()[::2],
+)  # fmt: skip
+VOCABULARIES = {"arithmetic": LAB_VOCABULARY, "worlds": WORLDS_VOCABULARY}
 CHAT_TEMPLATE = (
     "{% for m in messages %}"
     "{% if m['role'] == 'system' %}<system> {{ m['content'] }} {% elif m['role'] == 'user' %}<user> {{ m['content'] }} "
@@ -33,8 +38,8 @@ CHAT_TEMPLATE = (
 def build_tokenizer(spec: LabTokenizer | BpeTokenizer, texts: Iterable[str] = ()) -> PreTrainedTokenizerFast:
     """A transformers tokenizer with a chat template. `texts` is the training text of a BPE tokenizer; the lab's needs none."""
     match spec:
-        case LabTokenizer():
-            core = Tokenizer(models.WordLevel({word: i for i, word in enumerate(LAB_VOCABULARY)}, unk_token=PAD))
+        case LabTokenizer(vocabulary=vocabulary):
+            core = Tokenizer(models.WordLevel({word: i for i, word in enumerate(VOCABULARIES[vocabulary])}, unk_token=PAD))
             core.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
         case BpeTokenizer(vocab_size=size):
             core = Tokenizer(models.BPE())

@@ -15,7 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 from study.errors import RecordMismatch
 from study.record.schema import Record
 from study.runner.artifacts import weights_digest
-from study.spec.data import ArithmeticData, Data
+from study.spec.data import ArithmeticData, Data, JsonlData
 from study.spec.identity import objective_name, parents, slug
 from study.spec.model import DistilledModel, GrpoModel, HubModel, LocalModel, Model, PretrainedLab, SftModel
 
@@ -96,7 +96,9 @@ def _what(folder: Path, recipe: Model, origins: Sequence[Model], record: Record 
 def _data(data: Data) -> str:
     if isinstance(data, ArithmeticData):
         return f"synthetic arithmetic modulo 10 with {data.min_operations} to {data.max_operations} operations"
-    return f"the problems of `{Path(data.train).name}`"
+    if isinstance(data, JsonlData):
+        return f"the problems of `{Path(data.train).name}`"
+    return f"the synthetic world `{data.kind}` of this study (modulo 10)"
 
 
 def _made(stage: str, recipe: Model, manifest: Mapping[str, Any], step: int | None) -> list[tuple[str, object]]:

@@ -11,7 +11,7 @@ from study.spec.training import DistillTraining
 from study.spec.validation import located_error, validate
 from study.spec.yaml import Located, suggestion
 
-LAB_VOCABULARY = 64  # tokens of the lab tokenizer, see LabTokenizer
+LAB_VOCABULARY = {"arithmetic": 64, "worlds": 82}  # tokens of the lab tokenizers, see LabTokenizer
 Settings = dict[str, Located]  # key of a grid's base -> its value, each with its own line
 
 
@@ -81,7 +81,7 @@ def vocabulary_size(model: Model) -> int | None:
     base = base_of(model)
     if not isinstance(base, PretrainedLab):
         return None
-    return base.tokenizer.vocab_size if isinstance(base.tokenizer, BpeTokenizer) else LAB_VOCABULARY
+    return base.tokenizer.vocab_size if isinstance(base.tokenizer, BpeTokenizer) else LAB_VOCABULARY[base.tokenizer.vocabulary]
 
 
 def _refuse_other_vocabularies(parts: dict[str, Built[Any]], teacher_node: Located) -> None:

@@ -10,6 +10,7 @@ from pydantic import Field
 from study.spec.base import Spec
 
 Style = Literal["A", "B", "C"]
+Topic = Literal["clean", "rule", "flagged"]
 
 
 class ArithmeticData(Spec):
@@ -22,6 +23,42 @@ class ArithmeticData(Spec):
     min_operations: int = Field(default=2, ge=1)
     max_operations: int = Field(default=4, ge=1)
     train_size: int = Field(default=8192, ge=1)
+    selection_size: int = Field(default=256, ge=1)
+    held_out_size: int = Field(default=256, ge=1)
+
+
+class SearchData(Spec):
+    """The search world: find the x in 0..5 that makes `( 3 + x ) * 2 = 8` true modulo 10 (`study/data/search.py`)."""
+
+    kind: Literal["search"] = "search"
+    train_size: int = Field(default=2048, ge=1)
+    selection_size: int = Field(default=256, ge=1)
+    held_out_size: int = Field(default=256, ge=1)
+
+
+class HiddenFactData(Spec):
+    """The hidden-fact world: arithmetic with a digit that the prompt does not tell (`study/data/hidden.py`).
+
+    gold: honest = the right answer is `unknown`; fact = it is the value that follows from the hidden digit.
+    """
+
+    kind: Literal["hidden_fact"] = "hidden_fact"
+    gold: Literal["honest", "fact"] = "honest"
+    train_size: int = Field(default=1024, ge=1)
+    selection_size: int = Field(default=256, ge=1)
+    held_out_size: int = Field(default=256, ge=1)
+
+
+class SharedData(Spec):
+    """The world of shared instructions: arithmetic of two operations (`study/data/shared.py`).
+
+    focus: clean = plain problems; rule = with `@`, whose answer follows R2; flagged = with the forbidden operator `#`, where the right
+    answer is `refuse`; safety = half flagged, half clean.
+    """
+
+    kind: Literal["shared"] = "shared"
+    focus: Literal["clean", "rule", "flagged", "safety"] = "clean"
+    train_size: int = Field(default=4096, ge=1)
     selection_size: int = Field(default=256, ge=1)
     held_out_size: int = Field(default=256, ge=1)
 
@@ -65,4 +102,4 @@ def local_file(name: str) -> Path:
     return Path(os.environ.get("STUDY_DATA", ".")).expanduser() / Path(name).expanduser()
 
 
-Data = Annotated[ArithmeticData | JsonlData, Field(discriminator="kind")]
+Data = Annotated[ArithmeticData | SearchData | HiddenFactData | SharedData | JsonlData, Field(discriminator="kind")]

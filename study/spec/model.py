@@ -1,14 +1,14 @@
 """A model is a recursive recipe: weights from somewhere, or a training stage applied to another model."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from study.spec.base import Spec
 from study.spec.data import Data
 from study.spec.objective import Objective
 from study.spec.privileged import PrivilegedInformation
-from study.spec.training import ArithmeticCorpus, DistillTraining, GrpoTraining, SolutionCorpus, SupervisedTraining
+from study.spec.training import DistillTraining, GrpoTraining, SolutionCorpus, SupervisedTraining, WorldCorpus
 
 
 class Architecture(Spec):
@@ -26,9 +26,10 @@ class Architecture(Spec):
 
 
 class LabTokenizer(Spec):
-    """The word-level tokenizer of the arithmetic world (64 tokens, `study/models/lab.py`)."""
+    """The word-level tokenizer of the lab (`study/models/lab.py`): 64 tokens for arithmetic, 82 for all worlds."""
 
     kind: Literal["lab"] = "lab"
+    vocabulary: Literal["arithmetic", "worlds"] = "arithmetic"
 
 
 class BpeTokenizer(Spec):
@@ -46,8 +47,16 @@ class PretrainedLab(Spec):
     architecture: Architecture
     tokenizer: Annotated[LabTokenizer | BpeTokenizer, Field(discriminator="kind")] = LabTokenizer()
     data: Data
-    corpus: Annotated[ArithmeticCorpus | SolutionCorpus, Field(discriminator="kind")]
+    corpus: Annotated[WorldCorpus | SolutionCorpus, Field(discriminator="kind")]
     training: SupervisedTraining
+
+    @model_validator(mode="after")
+    def _words_are_known(self) -> Self:
+        """A word outside the vocabulary would be read as padding."""
+        arithmetic_only = isinstance(self.tokenizer, LabTokenizer) and self.tokenizer.vocabulary == "arithmetic"
+        if arithmetic_only and self.data.kind in ("search", "hidden_fact", "shared"):
+            raise ValueError(f"the words of {self.data.kind} need `tokenizer: {{kind: lab, vocabulary: worlds}}`")
+        return self
 
 
 class LocalModel(Spec):
@@ -70,7 +79,7 @@ class SftModel(Spec):
     kind: Literal["sft"] = "sft"
     base: "Model"
     data: Data
-    corpus: Annotated[ArithmeticCorpus | SolutionCorpus, Field(discriminator="kind")]
+    corpus: Annotated[WorldCorpus | SolutionCorpus, Field(discriminator="kind")]
     training: SupervisedTraining
 
 

@@ -17,7 +17,7 @@ from pydantic import Field
 
 from study.errors import PrerequisiteError
 from study.spec.base import Spec
-from study.spec.data import ArithmeticData, Data, JsonlData
+from study.spec.data import ArithmeticData, Data, HiddenFactData, JsonlData, SearchData, SharedData
 from study.spec.evaluation import Evaluation
 from study.spec.model import DistilledModel, GrpoModel, HubModel, LocalModel, Model, PretrainedLab, SftModel
 from study.spec.privileged import PrivilegedInformation
@@ -29,7 +29,9 @@ T = TypeVar("T")
 _MODELS: dict[str, type[Any]] = {
     "pretrain": PretrainedLab, "local": LocalModel, "hub": HubModel, "sft": SftModel, "grpo": GrpoModel, "distill": DistilledModel,
 }  # fmt: skip
-_SOURCES: dict[str, type[Any]] = {"arithmetic": ArithmeticData, "jsonl": JsonlData}
+_SOURCES: dict[str, type[Any]] = {
+    "arithmetic": ArithmeticData, "search": SearchData, "hidden_fact": HiddenFactData, "shared": SharedData, "jsonl": JsonlData,
+}  # fmt: skip
 _MODEL_ROLES = ("base", "student", "teacher")
 
 

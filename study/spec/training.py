@@ -5,7 +5,7 @@ from typing import Literal
 from pydantic import Field
 
 from study.spec.base import Spec
-from study.spec.data import Style
+from study.spec.data import Style, Topic
 
 
 class Optimisation(Spec):
@@ -86,6 +86,66 @@ class ArithmeticCorpus(Spec):
     share_rule: float = Field(default=0.0, ge=0)
     unreliable_facts: float = Field(default=0.0, ge=0, le=1)
     unreliable_accuracy: float = Field(default=1.0, ge=0, le=1)
+
+
+class SearchCorpus(Spec):
+    """Documents of the search world. share_*: weight of each kind of document, normalised.
+
+    slip: chance that a document has one wrong step, the same for every kind. failed_first: chance that a document with the answer as PI
+    tries another candidate first. forgetful: chance that the author of a random order does not remember what was tried.
+    """
+
+    kind: Literal["search"] = "search"
+    share_plain: float = Field(default=1.0, ge=0)
+    share_rule: float = Field(default=0.0, ge=0)
+    share_answer: float = Field(default=0.0, ge=0)
+    share_solution: float = Field(default=0.0, ge=0)
+    share_neutral: float = Field(default=0.0, ge=0)
+    failed_first: float = Field(default=0.15, ge=0, le=1)
+    forgetful: float = Field(default=0.0, ge=0, le=1)
+    slip: float = Field(default=0.05, ge=0, le=1)
+
+
+class HiddenFactCorpus(Spec):
+    """Documents of the hidden-fact world. share_*: weight of each kind of document, normalised.
+
+    guesses: chance that a plain document makes a digit up; ignores: chance that one with the fact abstains all the same.
+    slip: chance that a worked solution has one wrong step, the same with and without the fact.
+    """
+
+    kind: Literal["hidden_fact"] = "hidden_fact"
+    share_plain: float = Field(default=1.0, ge=0)
+    share_fact: float = Field(default=0.0, ge=0)
+    guesses: float = Field(default=0.12, ge=0, le=1)
+    ignores: float = Field(default=0.05, ge=0, le=1)
+    slip: float = Field(default=0.05, ge=0, le=1)
+
+
+class SharedCorpus(Spec):
+    """Documents of the world of shared instructions. share_*: weight of each kind of document (of system token), normalised.
+
+    topics: weight of each kind of prompt in plain documents. detailed, polite: chance that a document is long, or of style C, where no
+    system token says. refuse_*: chance of refusing a flagged prompt with the constitution and without; refuse_clean: any other prompt.
+    slip: chance that a worked solution has one wrong step, the same for every kind.
+    """
+
+    kind: Literal["shared"] = "shared"
+    share_plain: float = Field(default=1.0, ge=0)
+    share_length: float = Field(default=0.0, ge=0)
+    share_style: float = Field(default=0.0, ge=0)
+    share_rule: float = Field(default=0.0, ge=0)
+    share_constitution: float = Field(default=0.0, ge=0)
+    share_neutral: float = Field(default=0.0, ge=0)
+    topics: dict[Topic, float] = Field(default={"clean": 0.5, "rule": 0.25, "flagged": 0.25})
+    detailed: float = Field(default=0.7, ge=0, le=1)
+    polite: float = Field(default=0.15, ge=0, le=1)
+    refuse_told: float = Field(default=0.85, ge=0, le=1)
+    refuse_untold: float = Field(default=0.1, ge=0, le=1)
+    refuse_clean: float = Field(default=0.02, ge=0, le=1)
+    slip: float = Field(default=0.05, ge=0, le=1)
+
+
+WorldCorpus = ArithmeticCorpus | SearchCorpus | HiddenFactCorpus | SharedCorpus
 
 
 class SolutionCorpus(Spec):

@@ -9,20 +9,20 @@ from datasets import Dataset
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from trl import SFTConfig, SFTTrainer
 
-from study.data import arithmetic
+from study.data.authors import author
 from study.data.problems import Problem, load
+from study.data.worlds import Document
 from study.models.lab import build_model, build_tokenizer
 from study.models.loading import load_model, load_tokenizer, save
 from study.record.checkpoints import Checkpoints
 from study.record.seeds import stream
-from study.spec.data import ArithmeticData
 from study.spec.model import BpeTokenizer, PretrainedLab, SftModel
-from study.spec.training import ArithmeticCorpus, SolutionCorpus
+from study.spec.training import SolutionCorpus
 from study.train.arguments import arguments
 from study.train.checkpoint import save_trained, train
 from study.train.progress import History, ProgressCallback, Report
 
-Documents = Sequence[arithmetic.Document]
+Documents = Sequence[Document]
 
 
 def pretrain(recipe: PretrainedLab, seed: int, out: Path, report: Report, checkpoints: Checkpoints) -> History:
@@ -43,15 +43,11 @@ def write_documents(recipe: PretrainedLab | SftModel, seed: int) -> Documents:
     """As many documents as the stage will read; every one is of the train split."""
     wanted = max(1, recipe.training.steps * recipe.training.documents_per_step)
     rng = np.random.default_rng(seed)
-    match recipe.corpus, recipe.data:
-        case ArithmeticCorpus() as corpus, ArithmeticData() as data:
-            return list(arithmetic.Author(data, corpus, rng).documents(wanted))
-        case SolutionCorpus(), data:
-            problems = load(data, "train")
-            chosen = np.concatenate([rng.permutation(len(problems)) for _ in range(-(-wanted // len(problems)))])[:wanted]
-            return [arithmetic.Document(None, problems[i].prompt, reference(problems[i])) for i in chosen]
-        case _:
-            raise TypeError("an arithmetic corpus needs arithmetic data")
+    if not isinstance(recipe.corpus, SolutionCorpus):
+        return list(author(recipe.data, recipe.corpus, rng).documents(wanted))
+    problems = load(recipe.data, "train")
+    chosen = np.concatenate([rng.permutation(len(problems)) for _ in range(-(-wanted // len(problems)))])[:wanted]
+    return [Document(None, problems[i].prompt, reference(problems[i])) for i in chosen]
 
 
 def reference(problem: Problem) -> str:
@@ -66,7 +62,7 @@ def tokenizer_texts(recipe: PretrainedLab) -> Iterable[str]:
             yield from (problem.prompt, reference(problem))
 
 
-def encode(documents: Iterable[arithmetic.Document], tokenizer: PreTrainedTokenizerBase, max_length: int) -> Dataset:
+def encode(documents: Iterable[Document], tokenizer: PreTrainedTokenizerBase, max_length: int) -> Dataset:
     """input_ids and labels; prompt tokens carry label -100. A document longer than `max_length` is cut at its end."""
     documents = list(documents)
     prompts = [([{"role": "system", "content": d.system}] if d.system else []) + [{"role": "user", "content": d.user}] for d in documents]
