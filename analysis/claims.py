@@ -1,13 +1,17 @@
 """Claims -> verdicts, per base student.
 
-d_r = the claim's contrast for base r; the interval is the paired t-interval over bases at 95%. With s = the smallest effect and the
-expectation `negative` (mirrored for `positive`):
+d_r = the claim's contrast for base r; the interval is the paired t-interval over bases. With s = the smallest effect and the expectation
+`negative` (mirrored for `positive`):
 
-    REPRODUCED    the whole interval lies below -s        CONTRADICTED  the whole interval lies above -s
-    UNDECIDED     the interval holds -s, or there are fewer than three bases; says what would decide it
+    REPRODUCED    the whole interval lies below -s, and every placebo is beaten: the interval of (contrast - placebo's contrast) is below 0
+    CONTRADICTED  the whole interval lies above -s; or an excess of s over a placebo is excluded: a gain below its placebo is not a gain
+    UNDECIDED     the interval holds -s, or that over a placebo holds 0, or there are fewer than three bases; says what would decide it
     INVALID       a gate (control) failed, or the outcome is not a number somewhere: the comparison says nothing
     REPORTED      no expectation was declared: the effect is shown, no verdict is drawn
 
+Level: 95% for secondary claims. The m primary claims share 5% by Holm's step-down: p of a claim is the two-sided paired t-test of its
+contrast against -s; with c = Holm's factor (adjusted p / p) the interval that decides has confidence 1 - .05 / c, so that it leaves -s out
+exactly when the adjusted p is below .05. m counts every declared primary claim, also one without enough bases.
 Three or four bases make a verdict provisional.
 """
 
@@ -15,35 +19,82 @@ import math
 from dataclasses import dataclass, replace
 from typing import Literal
 
+import numpy as np
+
+from analysis.contrasts import contrast_by_base, over_placebo, over_problems
 from analysis.costs import more_evidence
+from analysis.declared import Declared, declared
 from analysis.frames import Evidence, arm_text
 from analysis.render import interval_text, number
-from analysis.tables import ends
-from study.errors import SpecError
-from study.spec.claim import Arm, Change, Claim, Claims, Contrast, Difference, Gate, Interaction, Start, arms
-from study.stats.comparisons import Comparison, bases_to_decide, compare, holm, minimum_detectable_effect
+from study.spec.claim import Claim, Claims, Gate
+from study.stats.comparisons import (
+    ENOUGH,
+    FIRM,
+    Comparison,
+    bases_to_decide,
+    compare,
+    holm_factors,
+    minimum_detectable_effect,
+    p_against,
+)  # fmt: skip
+from study.stats.distributions import sign_flip_p
+from study.stats.intervals import Interval, t_interval
 
 Word = Literal["REPRODUCED", "CONTRADICTED", "UNDECIDED", "INVALID", "REPORTED"]
-ENOUGH, FIRM = 3, 5  # bases for any verdict; bases from which it is no longer provisional
+ALPHA = 0.05
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """differences: the contrast by base. minimum_detectable: true effect found with power .8 here. reason: why this word."""
+    """differences: the contrast by base. comparison: with the 95% interval; deciding: the interval at the claim's level.
+
+    p, p_holm: against the smallest effect. minimum_detectable: true effect beyond it that is found with power .8 here, at this level.
+    reason: why this word. sign_flip, problems: descriptive - p of the mean under random signs, bootstrap over problems.
+    """
 
     claim: Claim
     word: Word
     differences: dict[int, float]
     comparison: Comparison | None
-    minimum_detectable: float | None
-    reason: str
+    declared: Declared
+    reason: str = ""
     next_step: str = ""
     gates: tuple[str, ...] = ()
-    p_holm: float | None = None
+    placebos: tuple[str, ...] = ()
+    factor: float = 1.0
+    p: float | None = None
+    sign_flip: float | None = None
+    problems: Interval | None = None
 
     @property
     def n(self) -> int:
         return len(self.differences)
+
+    @property
+    def alpha(self) -> float:
+        return ALPHA / self.factor
+
+    @property
+    def p_holm(self) -> float | None:
+        return min(1.0, self.factor * self.p) if self.claim.in_family and self.p is not None else None
+
+    @property
+    def deciding(self) -> Interval | None:
+        return t_interval(list(self.differences.values()), 1.0 - self.alpha) if self.comparison else None
+
+    @property
+    def minimum_detectable(self) -> float | None:
+        spread = self.comparison.deviation if self.comparison else None
+        return None if spread is None else minimum_detectable_effect(spread, self.n, alpha=self.alpha)
+
+    @property
+    def threshold(self) -> float:
+        """The contrast that the interval must leave behind."""
+        return self.sign * self.claim.smallest_effect
+
+    @property
+    def sign(self) -> float:
+        return -1.0 if self.claim.expectation == "negative" else 1.0
 
     @property
     def provisional(self) -> bool:
@@ -55,30 +106,43 @@ class Verdict:
 
 
 def judge_all(page: Claims, evidence: Evidence) -> tuple[Verdict, ...]:
-    """Every claim's verdict, in the order of the page, with Holm-adjusted p over the primary claims."""
-    gates = {gate.id: gate for gate in page.gates}
-    verdicts = [judge(claim, _gates_of(claim, gates), evidence) for claim in page.claims]
-    p_values = {v.claim.id: v.comparison.p_value for v in verdicts if v.claim.primary and v.comparison and v.comparison.p_value is not None}
-    adjusted = holm(p_values)
-    return tuple(replace(verdict, p_holm=adjusted.get(verdict.claim.id)) for verdict in verdicts)
+    """Every claim's verdict, in the order of the page."""
+    measured = [measure(page, claim, evidence) for claim in page.claims]
+    p_values = {v.claim.id: v.p for v in measured if v.claim.in_family and v.p is not None}
+    factors = holm_factors(p_values, page.family)
+    with_levels = [replace(v, factor=factors.get(v.claim.id, float(page.family) if v.claim.in_family else 1.0)) for v in measured]
+    return tuple(judge(verdict, page.gates_of(verdict.claim), evidence) for verdict in with_levels)
 
 
-def judge(claim: Claim, gates: tuple[Gate, ...], evidence: Evidence) -> Verdict:
+def measure(page: Claims, claim: Claim, evidence: Evidence) -> Verdict:
+    """What the records say, before any word."""
     by_base = contrast_by_base(claim.contrast, claim.outcome, evidence)
-    broken = [base for base, value in by_base.items() if not math.isfinite(value)]
-    comparison = compare(list(by_base.values())) if by_base and not broken else None
-    spread = comparison.deviation if comparison else None
-    detectable = minimum_detectable_effect(spread, len(by_base)) if spread is not None else None
+    values = list(by_base.values())
+    finite = bool(values) and all(map(math.isfinite, values))
+    verdict = Verdict(claim, "UNDECIDED", by_base, compare(values) if finite else None, declared(page, claim, evidence))
+    if verdict.comparison is None or len(values) < 2:
+        return verdict
+    return replace(
+        verdict,
+        p=p_against(verdict.comparison, verdict.threshold) if claim.expectation != "none" and len(values) >= ENOUGH else None,
+        sign_flip=sign_flip_p(np.asarray(values), np.random.default_rng(0)),
+        problems=over_problems(claim.contrast, claim.outcome, evidence),
+    )
+
+
+def judge(verdict: Verdict, gates: tuple[Gate, ...], evidence: Evidence) -> Verdict:
+    """The word of a measured claim."""
     checked = [gate_state(gate, evidence) for gate in gates]
-    verdict = Verdict(claim, "UNDECIDED", by_base, comparison, detectable, "", gates=tuple(text for _, text in checked))
-    if len(by_base) < ENOUGH:
+    verdict = replace(verdict, gates=tuple(text for _, text in checked))
+    if verdict.n < ENOUGH:
         return _too_few(verdict, evidence)
-    if broken or comparison is None:
+    broken = [base for base, value in verdict.differences.items() if not math.isfinite(value)]
+    if broken:
         return replace(verdict, word="INVALID", reason=f"the outcome is not a finite number for bases {broken}: it cannot carry this claim")
     failed = [text for holds, text in checked if not holds]
     if failed:
         return replace(verdict, word="INVALID", reason="a control failed: " + "; ".join(failed))
-    return _ruled(verdict, comparison, evidence)
+    return _ruled(verdict, evidence)
 
 
 def _too_few(verdict: Verdict, evidence: Evidence) -> Verdict:
@@ -88,26 +152,62 @@ def _too_few(verdict: Verdict, evidence: Evidence) -> Verdict:
     return replace(verdict, reason=reason, next_step=more_evidence(evidence, seeds).text)
 
 
-def _ruled(verdict: Verdict, comparison: Comparison, evidence: Evidence) -> Verdict:
-    claim, interval = verdict.claim, comparison.interval
-    if claim.expectation == "none" or interval.low is None or interval.high is None:
+def _ruled(verdict: Verdict, evidence: Evidence) -> Verdict:
+    claim, interval = verdict.claim, verdict.deciding
+    if claim.expectation == "none" or interval is None or interval.low is None or interval.high is None:
         return replace(verdict, word="REPORTED", reason="no expectation was declared; the effect is shown as it is")
-    sign = -1.0 if claim.expectation == "negative" else 1.0
-    near, far = sorted((sign * interval.low, sign * interval.high))  # the effect in the expected direction
-    shown, bar = interval_text(interval, 3), number(sign * claim.smallest_effect, 3)
+    near, far = _directed(interval, verdict.sign)
+    shown, bar = _level_text(verdict, interval), number(verdict.threshold, 3)
     if near > claim.smallest_effect:
-        return replace(verdict, word="REPRODUCED", reason=f"the whole interval {shown} lies beyond {bar}")
+        found = replace(verdict, word="REPRODUCED", reason=f"the whole {shown} lies beyond {bar}")
+        return _against_placebos(found, evidence)
     if far < claim.smallest_effect:
-        return replace(
-            verdict, word="CONTRADICTED", reason=f"the whole interval {shown} falls short of {bar}: an effect of that size is excluded"
+        reason = f"the whole {shown} falls short of {bar}: an effect of that size is excluded"
+        return replace(verdict, word="CONTRADICTED", reason=reason)
+    return replace(verdict, reason=f"the {shown} holds {bar}", next_step=_deciding_step(verdict, evidence))
+
+
+def _directed(interval: Interval, sign: float) -> tuple[float, float]:
+    """The limits in the expected direction, the nearer to zero first. Only for intervals that have limits."""
+    near, far = sorted((sign * (interval.low or 0.0), sign * (interval.high or 0.0)))
+    return near, far
+
+
+def _level_text(verdict: Verdict, interval: Interval) -> str:
+    percent = f"{100 * (1.0 - verdict.alpha):.3g}% " if verdict.factor > 1.0 else ""
+    return f"{percent}interval {interval_text(interval, 3)}"
+
+
+def _against_placebos(verdict: Verdict, evidence: Evidence) -> Verdict:
+    """A claim that was reproduced, after each of its placebos had its say; the worst word stands."""
+    for placebo in verdict.claim.placebos:
+        verdict = _against(verdict, arm_text(placebo), over_placebo(verdict.claim, placebo, evidence))
+    return verdict
+
+
+def _against(verdict: Verdict, name: str, excess: dict[int, float]) -> Verdict:
+    values = list(excess.values())
+    if len(values) < ENOUGH or not all(map(math.isfinite, values)):
+        text = f"placebo [{name}]: not measured on {ENOUGH} bases"
+        worse: Word = "INVALID"
+    else:
+        interval = t_interval(values, 1.0 - verdict.alpha)
+        near, far = _directed(interval, verdict.sign)
+        worse = "REPRODUCED" if near > 0.0 else "CONTRADICTED" if far < verdict.claim.smallest_effect else "UNDECIDED"
+        said = {"REPRODUCED": "beaten", "CONTRADICTED": "not beaten: a gain below its placebo is not a gain"}.get(
+            worse, "not told apart yet"
         )
-    return replace(
-        verdict, reason=f"the interval {shown} holds {bar}", next_step=_deciding_step(comparison, sign * claim.smallest_effect, evidence)
-    )
+        text = f"placebo [{name}]: {said}, the claim's contrast minus the placebo's is {interval_text(interval, 3)}"
+    noted = replace(verdict, placebos=(*verdict.placebos, text))
+    order = ("REPRODUCED", "UNDECIDED", "CONTRADICTED", "INVALID")
+    return replace(noted, word=worse, reason=f"{verdict.reason}, but {text}") if order.index(worse) > order.index(verdict.word) else noted
 
 
-def _deciding_step(comparison: Comparison, threshold: float, evidence: Evidence) -> str:
-    needed = bases_to_decide(comparison.interval.mean, comparison.deviation or 0.0, threshold)
+def _deciding_step(verdict: Verdict, evidence: Evidence) -> str:
+    comparison = verdict.comparison
+    if comparison is None:
+        return ""
+    needed = bases_to_decide(comparison.interval.mean, comparison.deviation or 0.0, verdict.threshold, alpha=verdict.alpha)
     if needed is None:
         return "more than 50 bases would be needed at this spread: a smaller question or a less noisy outcome is the better way"
     count = max(needed, len(evidence.seeds) + 1)
@@ -122,57 +222,7 @@ def gate_state(gate: Gate, evidence: Evidence) -> tuple[bool, str]:
     if not by_base:
         return False, f"{gate.text} - not measured"
     mean = sum(by_base.values()) / len(by_base)
-    holds = mean >= gate.at_least
-    return (
-        holds,
-        f"{gate.text}: mean {number(mean, 3)} over {len(by_base)} bases, {'at least' if holds else 'below'} {number(gate.at_least, 3)}",
-    )
-
-
-def contrast_by_base(contrast: Contrast, outcome: str, evidence: Evidence) -> dict[int, float]:
-    """The contrast for every base that has all of its arms; bases without one of them are counted as missing, never as zero."""
-    match contrast:
-        case Change():
-            parts = [_history(contrast.arm, outcome, "last", evidence), _history(contrast.arm, outcome, "first", evidence)]
-            weights = [1.0, -1.0]
-        case Start():
-            parts, weights = [_history(contrast.arm, outcome, "first", evidence)], [1.0]
-        case Difference():
-            parts, weights = [_final(arm, outcome, evidence) for arm in arms(contrast)], [1.0, -1.0]
-        case Interaction():
-            parts, weights = [_final(arm, outcome, evidence) for arm in arms(contrast)], [1.0, -1.0, -1.0, 1.0]
-    shared = set.intersection(*(set(part) for part in parts))
-    return {base: sum(w * part[base] for w, part in zip(weights, parts, strict=True)) for base in sorted(shared)}
-
-
-def _final(arm: Arm, outcome: str, evidence: Evidence) -> dict[int, float]:
-    return evidence.scores(arm) if outcome == "score" else _history(arm, outcome, "last", evidence)
-
-
-def _history(arm: Arm, outcome: str, which: str, evidence: Evidence) -> dict[int, float]:
-    if outcome == "score":
-        raise SpecError("a change or a start needs a history column as outcome", hint="use outcome: eval/avg@k")
-    return ends(evidence, arm, outcome, which)
-
-
-def contrast_text(contrast: Contrast) -> str:
-    """The contrast in words."""
-    match contrast:
-        case Change():
-            return f"last step minus step 0 of [{arm_text(contrast.arm)}]"
-        case Start():
-            return f"step 0 of [{arm_text(contrast.arm)}]"
-        case Difference():
-            return f"[{arm_text(contrast.arm)}] minus [{arm_text(contrast.versus)}]"
-        case Interaction():
-            first = f"([{arm_text(contrast.arm)}] minus [{arm_text(contrast.versus)}])"
-            return f"{first} minus ([{arm_text(contrast.control_arm)}] minus [{arm_text(contrast.control_versus)}])"
-
-
-def _gates_of(claim: Claim, gates: dict[str, Gate]) -> tuple[Gate, ...]:
-    unknown = [name for name in claim.gates if name not in gates]
-    if unknown:
-        raise SpecError(
-            f"claims.yaml: claim {claim.id} names the gate {unknown[0]!r}, which is not there", hint=f"known gates: {', '.join(gates)}"
-        )
-    return tuple(gates[name] for name in claim.gates)
+    limits = [("at least", gate.at_least, 1.0), ("at most", gate.at_most, -1.0)]
+    asked = [(words, limit, sign * mean >= sign * limit) for words, limit, sign in limits if limit is not None]
+    said = [f"{words if holds else ('below' if words == 'at least' else 'above')} {number(limit, 3)}" for words, limit, holds in asked]
+    return all(holds for _, _, holds in asked), f"{gate.text}: mean {number(mean, 3)} over {len(by_base)} bases, {', '.join(said)}"

@@ -62,6 +62,7 @@ class Curves:
         self._places: dict[str, int] = {}  # metric -> its place in the arrays
         self._ends: dict[str, tuple[int, array[float]]] = {}  # run -> (bit set of what was measured, first and last by place)
         self._whole: dict[str, Series] = {}
+        self._records: dict[str, Record] = {}
 
     def add(self, record: Record) -> None:
         """Hold the ends of this record's curves."""
@@ -83,6 +84,14 @@ class Curves:
     def points(self, run: str, metric: str) -> list[tuple[int, float]]:
         """One whole curve, read again from its record."""
         return self.whole(run).get(metric, [])
+
+    def record(self, run: str) -> Record:
+        """A run's record, read again; the last ones asked for stay."""
+        if run not in self._records:
+            if len(self._records) >= _KEPT_RUNS:
+                self._records.clear()
+            self._records[run] = self._read(run)
+        return self._records[run]
 
     def whole(self, run: str) -> Series:
         """All curves of one run."""

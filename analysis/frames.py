@@ -52,6 +52,7 @@ RUN_COLUMNS: tuple[Column, ...] = (
     Column("unparsed_fraction", "float64", "share of final samples without a readable answer"),
     Column("mean_tokens", "float64", "mean length of the final samples"),
     Column("own_minutes", "float64", "core minutes of this run's own stages"),
+    Column("claims", "string", "hash of the claims pages that stood when the run started (results/declared); absent where none stood"),
     Column("shared_minutes", "float64", "core minutes of the stages it shares with other runs of its seed"),
 )
 
@@ -92,6 +93,7 @@ class Evidence:
     ledger: Ledger = field(default_factory=Ledger)  # what all of it cost
     core: bool = False
     reference: str = ""  # the grid as the reader named it: commands on a page must find it again
+    declared: Path | None = None  # the folder with the states of the claims that records name
 
     def cell_of(self, arm: Mapping[str, str]) -> LabelledCell:
         """The one cell with these labels; a factor left out may have one level only. Raises SpecError otherwise."""
@@ -116,18 +118,27 @@ class Evidence:
 
     def by_base(self, arm: Mapping[str, str], column: str) -> dict[int, float]:
         """A number column of `runs` by base of one arm, bases in order."""
-        rows = self._runs_of_cell.get(self.cell_of(arm).cell_id, [])
-        return {int(row["seed"]): float(row[column]) for row in rows}
+        return {int(row["seed"]): float(row[column]) for row in self.runs_of(arm)}
 
     def series(self, arm: Mapping[str, str], metric: str) -> list[Point]:
         """The measured points of one arm, by base and step. Read again from the records."""
-        rows = self._runs_of_cell.get(self.cell_of(arm).cell_id, [])
-        return [Point(int(row["seed"]), *point) for row in rows for point in self.curves.points(row["run"], metric)]
+        return [Point(int(row["seed"]), *point) for row in self.runs_of(arm) for point in self.curves.points(row["run"], metric)]
+
+    def task_of(self, arm: Mapping[str, str]) -> str:
+        """The task of an arm's own evaluation."""
+        return self.cell_of(arm).cell.evaluation.task
+
+    def records(self, arm: Mapping[str, str]) -> Iterator[Record]:
+        """The records of one arm by base, read again one at a time."""
+        return (self.curves.record(row["run"]) for row in self.runs_of(arm))
+
+    def runs_of(self, arm: Mapping[str, str]) -> list[dict[str, Any]]:
+        """The rows of `runs` of one arm, bases in order."""
+        return self._runs_of_cell.get(self.cell_of(arm).cell_id, [])
 
     def ends(self, arm: Mapping[str, str], metric: str) -> dict[int, Ends]:
         """The first and last value of a metric by base of one arm, bases in order."""
-        rows = self._runs_of_cell.get(self.cell_of(arm).cell_id, [])
-        return {int(row["seed"]): self.curves.ends(row["run"], metric) for row in rows}
+        return {int(row["seed"]): self.curves.ends(row["run"], metric) for row in self.runs_of(arm)}
 
     @cached_property
     def history(self) -> pd.DataFrame:
@@ -165,7 +176,7 @@ def load(path: str | Path, *, grid: str = "math", scale: str = "lab", seeds: Seq
     """
     loaded, places = load_grid(grid, scale), dict[str, Path]()
     made = gather(_reading(Path(path), places), _cells_of_runs(loaded, seeds, core), lambda run: read_record(places[run]))
-    return _evidence(made, loaded, scale=scale, seeds=seeds, core=core, reference=grid)
+    return _evidence(made, loaded, scale=scale, seeds=seeds, core=core, reference=grid, declared=Path(path).parent / "declared")
 
 
 def _reading(folder: Path, places: dict[str, Path]) -> Iterator[Record]:
@@ -191,7 +202,16 @@ def _cells_of_runs(grid: Grid, seeds: Sequence[int] | None, core: bool) -> dict[
     return {run.run_id: cells[run.cell_id] for run in grid.runs(seeds=seeds, core=core)}
 
 
-def _evidence(made: Gathered, grid: Grid, *, scale: str, seeds: Sequence[int] | None, core: bool, reference: str) -> Evidence:
+def _evidence(
+    made: Gathered,
+    grid: Grid,
+    *,
+    scale: str,
+    seeds: Sequence[int] | None,
+    core: bool,
+    reference: str,
+    declared: Path | None = None,
+) -> Evidence:
     refuse_mixed(made.present, grid.name)
     expected = tuple(grid.runs(seeds=seeds, core=core))
     found = {row["run"] for row in made.rows}
@@ -211,6 +231,7 @@ def _evidence(made: Gathered, grid: Grid, *, scale: str, seeds: Sequence[int] | 
         curve_k=made.curve_k,
         core=core,
         reference=grid.name if not reference or grid.name in names("grids") else reference,
+        declared=declared,
     )
 
 

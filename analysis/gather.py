@@ -101,6 +101,7 @@ def _run_row(record: Record, labelled: LabelledCell) -> dict[str, Any]:
         "unparsed_fraction": score.unparsed_fraction,
         "mean_tokens": score.mean_tokens,
         "own_minutes": sum(value for kind, value in minutes.items() if kind in OWN_STAGES),
+        "claims": record.provenance.claims,
         "shared_minutes": sum(value for kind, value in minutes.items() if kind not in OWN_STAGES),
         **{f"label.{factor}": level for factor, level in labelled.labels.items()},
     }

@@ -33,19 +33,13 @@ def figure_pages(grid: str, root: Path | None = None) -> list[FigurePage]:
 
 
 def claims_of(grid: str, root: Path | None = None) -> Claims | None:
-    """The claims that are declared for a grid, if any."""
-    path = claims_path(root)
-    if path is None:
+    """The claims that are declared for a grid (`experiments/claims/<grid>.yaml`), if any."""
+    if grid not in names("claims", root):
         return None
-    page = validate(Claims, load(path), "")
-    return page if page.grid == grid else None
-
-
-def claims_path(root: Path | None = None) -> Path | None:
-    try:
-        return find("claims", "claims.yaml", root)
-    except SpecError:
-        return None
+    page = validate(Claims, load(find("claims", grid, root)), "")
+    if page.grid != grid:
+        raise SpecError(f"claims/{grid}.yaml is about the grid {page.grid!r}", hint=f"name the page claims/{page.grid}.yaml")
+    return page
 
 
 def _page(spec: type[PageT], kind: Kind, number: str, root: Path | None) -> PageT:

@@ -58,7 +58,7 @@ def write_pages(folder: Path, seeds: int) -> Path:
         "grids/matrix.yaml": GRID.format(levels=levels, seeds=", ".join(map(str, range(seeds)))),
         "tables/900.yaml": "{number: 900, title: All cells, grid: matrix, scale: lab, kind: final_scores}\n",
         "figures/900.yaml": figure + drawn,
-        "claims.yaml": f"grid: matrix\nclaims:\n{one}{two}",
+        "claims/matrix.yaml": f"grid: matrix\nclaims:\n{one}{two}",
     }
     for name, text in pages.items():
         (folder / "experiments" / name).parent.mkdir(parents=True, exist_ok=True)

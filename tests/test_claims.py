@@ -132,7 +132,7 @@ def test_holm_runs_over_the_primary_claims_alone() -> None:
     primary = [verdict for verdict in every.values() if verdict.claim.primary]
     assert all(verdict.p_holm is not None for verdict in primary)
     assert all(verdict.p_holm is None for verdict in every.values() if not verdict.claim.primary)
-    smallest = min(verdict.comparison.p_value for verdict in primary if verdict.comparison and verdict.comparison.p_value is not None)
+    smallest = min(verdict.p for verdict in primary if verdict.p is not None)
     assert min(verdict.p_holm for verdict in primary if verdict.p_holm is not None) == pytest.approx(len(primary) * smallest)
 
 

@@ -7,8 +7,8 @@ from importlib.util import find_spec
 from study.cli import console
 from study.cli.progress import Board, Display, display_for, own_stages, run_name
 from study.errors import PrerequisiteError, RunFailed
+from study.record.declared import in_force, keep, state_hash
 from study.record.mirror import Mirror
-from study.record.provenance import file_hash
 from study.record.store import Results, atomic_write
 from study.runner.devices import cores
 from study.runner.execute import RunPlan, Work
@@ -21,7 +21,6 @@ from study.runner.tasks import pending_runs
 from study.runner.worker import Failed, Finished
 from study.spec.grid import LabelledRun
 from study.spec.profile import Profile
-from study.spec.yaml import experiment_folders
 
 
 def carry_out(
@@ -40,12 +39,14 @@ def carry_out(
     """Run what is missing. Raises RunFailed after the last run if some failed, Stopped (exit code 130) on Ctrl-C or SIGTERM."""
     profile = profile or Profile()
     require_writable(results)
-    plans = [RunPlan(run.run_id, run.cell_id, run.cell, run.seed, claims_hash()) for run in runs]
+    claims = in_force()
+    plans = [RunPlan(run.run_id, run.cell_id, run.cell, run.seed, state_hash(claims)) for run in runs]
     pending, sealed = pending_runs(plans, results, console.warn)
     if not pending:
         console.say(f"nothing to do: all {len(sealed)} runs of {grid} are sealed; next: study analyze --grid {grid}")
         return Summary(sealed_before=sealed)
     work.require_packages()
+    keep(results.declared, claims)
     plan = make_plan(runs, results, expected_seconds)
     console.say(f"{grid} ({scale}): {_to_do(plan, jobs)}")
     own = own_stages(runs, {run.run_id: (stage_graph(run.cell.model, run.seed) or (None,))[-1] for run in runs})
@@ -79,7 +80,6 @@ def engine_for(results: Results, work: Work, jobs: int, profile: Profile) -> Eng
             if find_spec("submitit") is None:
                 raise PrerequisiteError("Slurm needs the package submitit", hint="install the extra: pip install 'opd-study[slurm]'")
             from study.runner.slurm import SlurmEngine
-
 
             return SlurmEngine(results, work, profile)
 
@@ -175,11 +175,3 @@ def _conclude(summary: Summary, runs: Sequence[LabelledRun], grid: str, seconds:
 def processes(jobs: int | None) -> int:
     """One process per core that this process may use, unless said otherwise."""
     return jobs or cores()
-
-
-def claims_hash() -> str | None:
-    """sha256 of the claims file that is in force now: a record shows that its claims were not written after it."""
-    for folder in experiment_folders():
-        if (folder / "claims.yaml").is_file():
-            return file_hash(folder / "claims.yaml")
-    return None

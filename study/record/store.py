@@ -7,6 +7,7 @@ results/runs/<run id>/               record.json; log.txt, status.json, failure.
 results/claims/<task>~<n>            which process makes a task (study/runner/claims.py)
 results/quarantine/                  what was found damaged, moved aside and made again
 results/records/<run id>.json        committed evidence: written by `study publish` alone, never a reason to skip a run
+results/declared/<hash>/             the claims pages that runs were started under (study/record/declared.py), committed too
 """
 
 import json
@@ -65,6 +66,10 @@ class Results:
     @property
     def records(self) -> Path:
         return self.root / "records"
+
+    @property
+    def declared(self) -> Path:
+        return self.root / "declared"
 
     @property
     def database(self) -> Path:

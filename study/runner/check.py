@@ -7,14 +7,15 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from study.errors import PrerequisiteError, SpecError
-from study.spec.claim import Claims, arms
+from study.spec.claim import Claim, Claims, all_arms
 from study.spec.grid import Grid, LabelledCell, load_grid
 from study.spec.identity import REVISIONS, stage_id
 from study.spec.profile import load_profile
 from study.spec.scale import load_scale
 from study.spec.table import FigurePage, TablePage
 from study.spec.validation import validate
-from study.spec.yaml import Located, experiment_folders, find, load, names, suggestion
+from study.spec.yaml import Located, find, load, names, suggestion
+from study.stats.comparisons import ENOUGH, minimum_detectable_effect
 
 Outcome = tuple[str, str | SpecError]  # page, what it holds or what is wrong
 
@@ -26,8 +27,8 @@ def check_experiments(root: Path | None = None) -> Iterator[Outcome]:
     for grid in names("grids", root):
         for scale in scales:
             yield f"grids/{grid}.yaml at {scale}", _tried(_check_grid, grid, scale, root)
-    if any((folder / "claims.yaml").is_file() for folder in experiment_folders(root)):
-        yield "claims.yaml", _tried(_check_claims, root)
+    for name in names("claims", root):
+        yield f"claims/{name}.yaml", _tried(_check_claims, name, root)
     for name in names("profiles", root):
         yield f"profiles/{name}.yaml", _tried(check_profile, name, root)
     for kind, spec in (("tables", TablePage), ("figures", FigurePage)):
@@ -79,18 +80,39 @@ def check_profile(name: str, root: Path | None) -> str:
     return f"engine {profile.engine}"
 
 
-def _check_claims(root: Path | None) -> str:
-    page = validate(Claims, load(find("claims", "claims.yaml", root)), "")
+def _check_claims(name: str, root: Path | None) -> str:
+    """Every arm is one cell, every gate is there, and the grid's seeds could decide every claim."""
+    page = validate(Claims, load(find("claims", name, root)), "")
+    if page.grid != name:
+        raise SpecError(f"claims/{name}.yaml: it is about the grid {page.grid!r}", hint=f"name the page claims/{page.grid}.yaml")
     grid = load_grid(page.grid, "lab", root)
     for judged in (*page.gates, *page.claims):
-        for arm in arms(judged.contrast):
-            _one_cell(grid, arm, f"claims.yaml {judged.id}")
-    known = {gate.id for gate in page.gates}
+        for arm in all_arms(judged):
+            _one_cell(grid, arm, f"claims/{name}.yaml {judged.id}")
     for claim in page.claims:
-        for gate in claim.gates:
-            if gate not in known:
-                raise SpecError(f"claims.yaml {claim.id}: no gate {gate!r}; known: {', '.join(known)}")
-    return f"{len(page.claims)} claims"
+        page.gates_of(claim)
+        _refuse_undecidable(page, claim, len(grid.seeds))
+    return f"{len(page.claims)} claims, {page.family} of them primary"
+
+
+def _refuse_undecidable(page: Claims, claim: Claim, bases: int) -> None:
+    """A verdict needs ENOUGH bases, and a true effect of nothing must be told from the smallest one that counts.
+
+    The strictest level that Holm's adjustment can ask for is alpha / m.
+    """
+    where = f"claims/{page.grid}.yaml {claim.id}"
+    if claim.expectation == "none":
+        return
+    if bases < ENOUGH:
+        raise SpecError(f"{where}: the grid declares {bases} seeds; no verdict is drawn from fewer than {ENOUGH}", hint="add seeds")
+    if claim.spread is None:
+        return
+    alpha = 0.05 / (page.family if claim.primary else 1)
+    detectable = minimum_detectable_effect(claim.spread, bases, alpha=alpha)
+    if claim.smallest_effect < detectable:
+        what = f"{where}: {bases} bases with a spread of {claim.spread:g} find an effect of {detectable:.3g} (power .8, level {alpha:.3g})"
+        hint = "declare more seeds, fewer primary claims, a larger smallest effect or a less noisy outcome"
+        raise SpecError(f"{what}, not one of {claim.smallest_effect:g}", hint=hint)
 
 
 def _check_page(kind: str, spec: type[TablePage] | type[FigurePage], name: str, root: Path | None) -> str:

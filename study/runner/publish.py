@@ -1,5 +1,7 @@
 """Promotion of sealed runs to committed evidence: results/runs/<run id>/record.json -> results/records/<run id>.json, byte for byte.
 
+The states of the claims that the records name (results/declared) go with them.
+
 Committed records are read by tables, figures and claims; they are written here alone, and never satisfy a plan.
 """
 
@@ -8,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from study.errors import IncompleteResults
+from study.record.declared import copy_states
 from study.record.schema import same_content
 from study.record.store import Results, atomic_write, read_record, record_paths
 
@@ -40,4 +43,6 @@ def publish(results: Results, target: Path, run_ids: Collection[str] | None = No
             continue
         (published.new if known is None else published.changed).append(run_id)
         atomic_write(committed, found[run_id].read_bytes())
+    states = {record.provenance.claims for record in records.values() if record.provenance.claims}
+    copy_states(states, results.declared, target.parent / "declared")
     return published

@@ -1,28 +1,39 @@
 """A claim is a finding as a predicate over records: arms by label, an outcome, a contrast, an expectation, the smallest effect that counts.
 
-Claims are judged per base student (`analysis/claims.py`); nothing here computes anything.
+One page per grid, `experiments/claims/<grid>.yaml`. Claims are judged per base student (`analysis/claims.py`); nothing here computes
+anything. `declaration` is what must have stood before the data.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator, model_validator
 
+from study.errors import SpecError
 from study.spec.base import Spec
+from study.spec.identity import canonical_value
+from study.spec.outcome import is_curve, outcome
 
 Arm = dict[str, str]  # factor -> level label; must name exactly one cell of the grid
 
 
 class Change(Spec):
-    """outcome(arm, last step) - outcome(arm, step 0): what training did to this base. Needs a history column as outcome."""
+    """outcome(arm, last step) - outcome(arm, step 0): what training did to this base. Needs a training curve as outcome."""
 
     kind: Literal["change"] = "change"
     arm: Arm
 
 
 class Start(Spec):
-    """outcome(arm, step 0): the base student before distillation. Needs a history column as outcome."""
+    """outcome(arm, step 0): the base student before training. Needs a training curve as outcome."""
 
     kind: Literal["start"] = "start"
+    arm: Arm
+
+
+class Level(Spec):
+    """outcome(arm) itself, for a gate on a score, a probe or a rate."""
+
+    kind: Literal["level"] = "level"
     arm: Arm
 
 
@@ -44,37 +55,72 @@ class Interaction(Spec):
     control_versus: Arm
 
 
-Contrast = Annotated[Change | Start | Difference | Interaction, Field(discriminator="kind")]
+Contrast = Annotated[Change | Start | Level | Difference | Interaction, Field(discriminator="kind")]
 
 
-class Gate(Spec):
-    """A control that must hold before a claim can be judged: the mean of its contrast over bases is at least `at_least`."""
+class Judged(Spec):
+    """What claims and gates share: a contrast of an outcome."""
 
     id: str
     text: str
     outcome: str
     contrast: Contrast
-    at_least: float
+
+    @field_validator("outcome")
+    @classmethod
+    def _known(cls, text: str) -> str:
+        try:
+            outcome(text)
+        except SpecError as error:
+            raise ValueError(f"{error.message}; {error.hint}") from error
+        return text
+
+    @model_validator(mode="after")
+    def _has_a_start(self) -> "Judged":
+        if isinstance(self.contrast, Change | Start) and not is_curve(self.outcome):
+            raise ValueError("a change or a start needs a training curve as outcome, such as eval/avg@k")
+        return self
 
 
-class Claim(Spec):
-    """outcome: `score` (avg@k of the final evaluation, last step) or a history column (last step).
+class Gate(Judged):
+    """A control that must hold before a claim can be judged: the mean of its contrast over bases is at least `at_least`, at most `at_most`.
 
-    expectation: the sign of the contrast that the source leads to expect; `none` = reported without a verdict.
-    smallest_effect: the interval must lie beyond this size for the claim to count as reproduced; same unit as the outcome.
-    k: the TopK size the claim is about; claims are judged for each K on its own.
+    That a prompt moves the teacher at all is a gate too: a difference, prompted arm minus unprompted arm, of at least .2.
     """
 
-    id: str
-    text: str
+    at_least: float | None = None
+    at_most: float | None = None
+
+    @model_validator(mode="after")
+    def _has_a_limit(self) -> "Gate":
+        if self.at_least is None and self.at_most is None:
+            raise ValueError("a gate needs at_least, at_most or both")
+        return self
+
+
+class Claim(Judged):
+    """expectation: the sign of the contrast that the source leads to expect; `none` = reported without a verdict.
+
+    smallest_effect: the interval must lie beyond this size for the claim to count as reproduced; same unit as the outcome.
+    k: the TopK size the claim is about; claims are judged for each K on its own.
+    placebos: arms that must be beaten too: with the placebo in place of `arm` the contrast must be smaller, in the expected direction.
+    spread: the standard deviation of the per-base contrast that is expected; with it `study check` refuses a claim that the grid's
+    seeds could not decide. primary: one of the few that Holm's adjustment runs over.
+    """
+
     source: str
     k: int | None = None
-    outcome: str
-    contrast: Contrast
     expectation: Literal["negative", "positive", "none"]
     smallest_effect: float = Field(ge=0)
     gates: tuple[str, ...] = Field(default=(), strict=False)  # a page holds lists
     primary: bool = False
+    placebos: tuple[Arm, ...] = Field(default=(), strict=False)
+    spread: float | None = Field(default=None, gt=0)
+
+    @property
+    def in_family(self) -> bool:
+        """Whether it counts for Holm's adjustment."""
+        return self.primary and self.expectation != "none"
 
 
 class Claims(Spec):
@@ -84,13 +130,39 @@ class Claims(Spec):
     gates: tuple[Gate, ...] = Field(default=(), strict=False)
     claims: tuple[Claim, ...] = Field(strict=False)
 
+    @property
+    def family(self) -> int:
+        """Claims that Holm's adjustment runs over."""
+        return sum(claim.in_family for claim in self.claims)
+
+    def claim(self, name: str) -> Claim | None:
+        return next((claim for claim in self.claims if claim.id == name), None)
+
+    def gates_of(self, claim: Claim) -> tuple[Gate, ...]:
+        """Errors: SpecError on the name of a gate that is not there."""
+        gates = {gate.id: gate for gate in self.gates}
+        unknown = [name for name in claim.gates if name not in gates]
+        if unknown:
+            what = f"claims/{self.grid}.yaml: claim {claim.id} names the gate {unknown[0]!r}, which is not there"
+            raise SpecError(what, hint=f"known gates: {', '.join(gates)}")
+        return tuple(gates[name] for name in claim.gates)
+
+    def declaration(self, claim: Claim) -> dict[str, Any]:
+        """A claim with the gates it names, what equals a default left out: the text that must have stood before the data."""
+        return canonical_value(claim) | {"gates": [canonical_value(gate) for gate in self.gates_of(claim)]}
+
 
 def arms(contrast: Contrast) -> tuple[Arm, ...]:
     """Every arm that a contrast needs."""
     match contrast:
-        case Change() | Start():
+        case Change() | Start() | Level():
             return (contrast.arm,)
         case Difference():
             return (contrast.arm, contrast.versus)
         case Interaction():
             return (contrast.arm, contrast.versus, contrast.control_arm, contrast.control_versus)
+
+
+def all_arms(judged: Judged) -> tuple[Arm, ...]:
+    """The arms of a claim with its placebos, or of a gate."""
+    return (*arms(judged.contrast), *(judged.placebos if isinstance(judged, Claim) else ()))

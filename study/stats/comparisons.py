@@ -8,6 +8,8 @@ import numpy as np
 from study.stats.distributions import noncentral_t_upper_tail, root, t_quantile, t_upper_tail
 from study.stats.intervals import Interval, t_interval
 
+ENOUGH, FIRM = 3, 5  # bases for any verdict; bases from which it is no longer provisional
+
 
 @dataclass(frozen=True)
 class Comparison:
@@ -49,6 +51,28 @@ def holm(p_by_name: Mapping[str, float]) -> dict[str, float]:
     return adjusted
 
 
+def holm_factors(p_by_name: Mapping[str, float], family: int = 0) -> dict[str, float]:
+    """c with adjusted p = min(1, c p), so that the interval at confidence 1 - alpha / c decides exactly when adjusted p < alpha.
+
+    For the i-th smallest p of m: c_i = max over j <= i of (m - j + 1) p_(j) / p_(i), at least m - i + 1. `family`: m, where claims
+    without a p count too (they count as the largest p).
+    """
+    size, running = max(family, len(p_by_name)), 0.0
+    factors: dict[str, float] = {}
+    for rank, name in enumerate(sorted(p_by_name, key=lambda key: (p_by_name[key], key))):
+        p = p_by_name[name]
+        running = max(running, (size - rank) * p)
+        factors[name] = running / p if p > 0.0 else float(size - rank)
+    return factors
+
+
+def p_against(comparison: Comparison, value: float) -> float | None:
+    """Two-sided p of the paired t-test against a true mean of `value`; None at n = 1."""
+    if comparison.deviation is None:
+        return None
+    return _two_sided_p(comparison.interval.mean - value, comparison.deviation, comparison.interval.n)
+
+
 def detection_power(effect: float, deviation: float, n: int, alpha: float = 0.05) -> float:
     """P(|T| > t_{1 - alpha / 2, n - 1}) with T noncentral t, noncentrality |effect| sqrt(n) / deviation: the power of the paired t-test."""
     critical = t_quantile(1.0 - alpha / 2.0, n - 1)
@@ -75,14 +99,14 @@ def minimum_detectable_effect(deviation: float, n: int, *, power: float = 0.8, a
     return root(surplus, 0.0, upper)
 
 
-def bases_to_decide(mean: float, deviation: float, threshold: float, *, most: int = 50) -> int | None:
+def bases_to_decide(mean: float, deviation: float, threshold: float, *, most: int = 50, alpha: float = 0.05) -> int | None:
     """The fewest bases at which an interval around this mean, with this spread, would lie on one side of `threshold`; None beyond `most`.
 
     A plan made from what was seen, not a promise: both numbers will move with more bases.
     """
     distance = abs(mean - threshold)
     for n in range(3, most + 1):
-        if t_quantile(0.975, n - 1) * deviation / n**0.5 < distance:
+        if t_quantile(1.0 - alpha / 2.0, n - 1) * deviation / n**0.5 < distance:
             return n
     return None
 

@@ -33,6 +33,26 @@ def binomial_limits(successes: int, trials: int, confidence: float = 0.95) -> tu
     return float(found.low), float(found.high)
 
 
+def binomial_p(successes: int, trials: int) -> float:
+    """Exact two-sided p of `successes` of `trials` against a fair coin (McNemar's test of discordant pairs); 1 without a trial."""
+    return float(_stats.binomtest(successes, trials, 0.5).pvalue) if trials else 1.0
+
+
+def sign_flip_p(values: NDArray[np.float64], generator: np.random.Generator) -> float:
+    """Two-sided p of the mean under random signs (scipy.stats.permutation_test): exact up to 13 values, else 10,000 draws."""
+    found = _stats.permutation_test(
+        (values,), np.mean, permutation_type="samples", vectorized=True, n_resamples=10_000, rng=generator, alternative="two-sided"
+    )
+    return float(found.pvalue)
+
+
+def survival(times: NDArray[np.float64], ended: NDArray[np.bool_]) -> tuple[list[float], list[float]]:
+    """Kaplan-Meier (scipy.stats.ecdf of censored data): times and the share that has not ended by them. ended = False: censored."""
+    data = _stats.CensoredData(uncensored=times[ended], right=times[~ended])
+    curve = _stats.ecdf(data).sf
+    return [float(time) for time in curve.quantiles], [float(share) for share in curve.probabilities]
+
+
 def root(function: Callable[[float], float], low: float, high: float) -> float:
     """Where a function that changes its sign between low and high is zero (Brent)."""
     return float(_optimize.brentq(function, low, high))

@@ -1,0 +1,113 @@
+"""An outcome of an arm, by base student (`study/spec/outcome.py` says how it is written).
+
+What the frames hold is taken from there; whole curves, further tasks, probes and collapses are read again from the records of the arm.
+A base without the measurement is left out, never zero. A value that is not finite stays: it is an outcome that carries no claim.
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from analysis.curves import series_of
+from analysis.definitions import canonical_metric
+from analysis.frames import Evidence
+from study.errors import RecordMismatch
+from study.record.schema import Record, Score
+from study.spec.outcome import Outcome, outcome
+from study.stats.collapse import fell_at
+
+Arm = Mapping[str, str]
+ACCURACY = "eval/avg@k"
+
+
+class Lasting(NamedTuple):
+    """How long a run lasted: the step at which it collapsed, or its last step."""
+
+    step: int
+    collapsed: bool
+
+
+def by_base(evidence: Evidence, arm: Arm, text: str) -> dict[int, float]:
+    """The outcome for every base that has it, bases in order."""
+    asked = outcome(text)
+    if asked.kind == "score" and asked.task is None and asked.column in ("score", "truncated_fraction", "unparsed_fraction", "mean_tokens"):
+        return evidence.by_base(arm, asked.column)
+    if asked.kind == "last":
+        ends = evidence.ends(arm, canonical_metric(asked.column))
+        return {seed: curve.last for seed, curve in ends.items() if curve.last is not None}
+    return _read(evidence, arm, lambda record: value(record, asked, evidence.task_of(arm)))
+
+
+def _read(evidence: Evidence, arm: Arm, get: Callable[[Record], float | None]) -> dict[int, float]:
+    found = {record.seed: get(record) for record in evidence.records(arm)}
+    return {seed: number for seed, number in found.items() if number is not None}
+
+
+def value(record: Record, asked: Outcome, task: str) -> float | None:
+    """One record's outcome; None where it was not measured. task: the cell's own."""
+    match asked.kind:
+        case "score":
+            score = record.scores.get(asked.task or task)
+            return None if score is None else of_score(score, asked.column)
+        case "probe":
+            return _of_probe(record, asked)
+        case "collapse":
+            return None if (lasted := lasting(record)) is None else float(lasted.step)
+        case _:
+            return _of_curve(series_of(record).get(canonical_metric(asked.column), []), asked)
+
+
+def of_score(score: Score, column: str) -> float | None:
+    """parsed_accuracy = correct / samples with a readable answer, which truncated and unparsed ones have not; nan where none has."""
+    match column:
+        case "score":
+            return score.mean
+        case "parsed_accuracy":
+            readable = 1.0 - score.unparsed_fraction - score.truncated_fraction
+            return score.mean / readable if readable > 1e-9 else math.nan
+        case _:
+            return getattr(score, column)
+
+
+def _of_probe(record: Record, asked: Outcome) -> float | None:
+    probes: dict[str, Mapping[str, Any]] = getattr(record, "probes", {})  # records before probes have none
+    found = probes.get(asked.probe, {}).get(asked.column)
+    if found is None:
+        return None
+    if isinstance(found, list) == (asked.index is None):
+        what = f"run {record.run}: probe {asked.probe}.{asked.column} is {'a list' if asked.index is None else 'no list'}"
+        raise RecordMismatch(what, hint=f"write probe:{asked.probe}.{asked.column}{'.0' if asked.index is None else ''}")
+    return float(found[asked.index] if isinstance(found, list) else found)
+
+
+def _of_curve(points: list[tuple[int, float]], asked: Outcome) -> float | None:
+    if not points:
+        return None
+    steps, values = [step for step, _ in points], [number for _, number in points]
+    match asked.kind:
+        case "step":
+            return dict(points).get(asked.step or 0)
+        case "auc":
+            return float(np.trapezoid(values, steps)) / (steps[-1] - steps[0]) if steps[-1] > steps[0] else None
+        case "best":
+            return max(values)
+        case _:
+            return values[-1]
+
+
+def lasting(record: Record) -> Lasting | None:
+    """The guard's stop, or the step from which sampled accuracy stays below half of its best, or the last step; None without a curve."""
+    if record.collapsed_at is not None:
+        return Lasting(record.collapsed_at, True)
+    points = series_of(record).get(ACCURACY, [])
+    if not points:
+        return None
+    fell = fell_at([step for step, _ in points], [number for _, number in points])
+    return Lasting(points[-1][0], False) if fell is None else Lasting(fell, True)
+
+
+def lastings(evidence: Evidence, arm: Arm) -> dict[int, Lasting]:
+    """`lasting` by base."""
+    return {record.seed: lasted for record in evidence.records(arm) if (lasted := lasting(record)) is not None}
