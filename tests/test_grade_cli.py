@@ -1,6 +1,7 @@
 """`study grade` as a person with somebody else's completions types it: which columns it takes, what it says, what it writes and refuses."""
 
 import csv
+import gzip
 import json
 import subprocess
 import sys
@@ -24,7 +25,7 @@ def write(path: Path, rows: Iterable[Any]) -> Path:
 
 
 def grade(file: Path, **options: Any) -> None:
-    defaults = dict.fromkeys(("completion_field", "answer_field", "id_field", "truncated_field", "output", "workers"))
+    defaults = dict.fromkeys(("completion_field", "answer_field", "id_field", "truncated_field", "output", "summary", "workers"))
     defaults |= {"force": False, "deadline": 5.0, "grader": "math-1", "audit": False, "skip_malformed": False}
     command.grade(file, **{**defaults, **options})
 
@@ -161,6 +162,51 @@ def test_an_output_is_never_replaced_unasked(tmp_path: Path) -> None:
     with pytest.raises(SpecError, match="is the file that is graded"):
         grade(file, output=file, force=True)
     assert [path.name for path in tmp_path.iterdir() if "tmp" in path.name] == []
+
+
+def test_gzipped_lines_give_the_same_outcomes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = samples(tmp_path)
+    packed = tmp_path / "samples.jsonl.gz"
+    packed.write_bytes(gzip.compress(file.read_bytes()))
+    said = []
+    for each in (file, packed):
+        grade(each)
+        said.append(capsys.readouterr().out.replace(str(each), "FILE"))
+    assert said[0] == said[1]
+    for content in (file.read_bytes(), packed.read_bytes()[:-12]):
+        packed.write_bytes(content)
+        with pytest.raises(PrerequisiteError, match="cannot be read"):
+            grade(packed)
+
+
+def test_a_summary_as_json_holds_what_the_screen_shows(tmp_path: Path) -> None:
+    file, summary = samples(tmp_path), tmp_path / "s.json"
+    grade(file, summary=summary)
+    page = json.loads(summary.read_text())
+    assert (page["file"], page["grader"], page["problems"], page["samples"], page["k"]) == ("samples.jsonl", "math-1", 2, 8, "4")
+    assert page["measures"]["avg@4"]["strict"]["mean"] == 0.375
+    assert page["outcomes"]["unparsed"] == {"strict": 2, "relaxed": 0}
+    assert page["correct_relaxedly_alone"] == 2
+    assert page["columns"]["completion"] == "completions"
+    with pytest.raises(SpecError, match="exists"):
+        grade(file, summary=summary)
+    with pytest.raises(SpecError, match=r"--summary is written as \.json"):
+        grade(file, summary=tmp_path / "s.csv")
+
+
+def test_letters_of_choices(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = write(tmp_path / "x.jsonl", [{"completion": r"\boxed{\text{(E)}}", "answer": letter} for letter in ("E", "(e)", "I")])
+    grade(file, grader="choice-1", summary=tmp_path / "s.json")
+    assert "grader choice-1" in capsys.readouterr().out
+    assert json.loads((tmp_path / "s.json").read_text())["outcomes"]["correct"]["strict"] == 2
+    with pytest.raises(PrerequisiteError, match=r"lines 1 to 1: choice-1 cannot take a gold answer: .* is not a letter"):
+        grade(write(tmp_path / "y.jsonl", [{"completion": "x", "answer": "12"}]), grader="choice-1")
+
+
+def test_stored_generations_are_sent_to_regrade(tmp_path: Path) -> None:
+    with pytest.raises(SpecError, match="stored generations") as caught:
+        grade(write(tmp_path / "x.jsonl", [{"format": "generations-1", "task": "t"}]))
+    assert caught.value.hint.startswith("study regrade")
 
 
 def test_it_works_in_an_empty_folder_and_says_a_mistake_in_two_lines(tmp_path: Path) -> None:

@@ -1,7 +1,9 @@
 """The lm-eval path: same completions and same counts as a direct count, seeded, offline, fast."""
 
+import copy
 import random
 import socket
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,13 +13,16 @@ from transformers import PreTrainedTokenizerFast, Qwen3ForCausalLM
 from study.data.grading import Outcome
 from study.data.problems import Problem
 from study.errors import SpecError
+from study.evaluate.graders import open_grader
 from study.evaluate.harness import known_tasks, run_task
-from study.evaluate.sampled import sample
+from study.evaluate.sampled import prompt_ids, sample
 from study.models.lab import LAB_VOCABULARY, build_model, build_tokenizer
 from study.spec.model import Architecture, LabTokenizer
 from study.spec.training import Sampling
+from study.train.grpo import Correctness
 
 SAMPLING = Sampling(max_completion_length=24)
+SEED = 3  # of the head: one with which every outcome occurs
 SHAPE = Architecture(
     hidden_size=64, intermediate_size=128, num_hidden_layers=3, num_attention_heads=4, num_key_value_heads=2, head_dim=16,
     max_position_embeddings=128,
@@ -35,7 +40,8 @@ def model() -> Qwen3ForCausalLM:
     torch.set_num_threads(1)
     model = build_model(SHAPE, len(LAB_VOCABULARY), seed=0)
     likely = [LAB_VOCABULARY.index(word) for word in ("\\boxed{", "}", "<eos>", "0")]
-    with torch.no_grad():
+    with torch.no_grad(), torch.random.fork_rng(devices=[]):
+        torch.manual_seed(SEED)
         model.lm_head = torch.nn.Linear(64, len(LAB_VOCABULARY), bias=True)
         model.lm_head.bias[:] = torch.tensor([2.5 if i in likely else -3.0 for i in range(len(LAB_VOCABULARY))])
     return model
@@ -84,6 +90,31 @@ def test_the_seed_alone_decides_the_completions(model, tokenizer, problems) -> N
     assert again == first
     assert global_states() == states, "the global random states are left alone"
     assert run_task("lab_math", problems, model, tokenizer, k=2, sampling=SAMPLING, seed=4).completions != first.completions
+
+
+def test_arguments_of_the_chat_template_reach_curve_and_final_evaluation(model, tokenizer, problems) -> None:
+    spoken = copy.deepcopy(tokenizer)
+    spoken.chat_template += "{% if enable_thinking is defined and not enable_thinking %}<answer>{% endif %}"
+    off = {"enable_thinking": False}
+    plain, quiet = (prompt_ids(spoken, problems, template) for template in (None, off))
+    assert plain == prompt_ids(tokenizer, problems)
+    assert quiet == [[*ids, *spoken.encode("<answer>", add_special_tokens=False)] for ids in plain]
+    ran = [run_task("lab_math", problems, model, spoken, k=1, sampling=SAMPLING, seed=0, template=t).prompts for t in (None, off)]
+    assert [text + "<answer>" for text in ran[0]] == list(ran[1])
+
+
+def test_the_curve_and_the_reward_can_be_judged_by_the_grader_of_the_evaluation(model, tokenizer, problems) -> None:
+    formulas = [replace(p, answer="x - x") for p in problems]
+    by = {name: sample(model, tokenizer, formulas, SAMPLING, k=6, seed=3, grader=name) for name in ("boxed-1", "math-1")}
+    flat = {name: [g for row in rows for g in row] for name, rows in by.items()}
+    assert [g.text for g in flat["boxed-1"]] == [g.text for g in flat["math-1"]]
+    right = {name: [float(g.outcome is Outcome.correct) for g in graded] for name, graded in flat.items()}
+    assert sum(right["boxed-1"]) == 0 < sum(right["math-1"])
+    ids, rows = [list(g.completion.ids) for g in flat["math-1"]], [formulas.index(g.problem) for g in flat["math-1"]]
+    for name, expected in right.items():
+        with open_grader(name) as judge:
+            assert Correctness(formulas, tokenizer, SAMPLING.max_completion_length, judge)(ids, rows) == expected
+    assert Correctness(formulas, tokenizer, SAMPLING.max_completion_length)(ids, rows) == right["boxed-1"]
 
 
 def test_decoding_settings_reach_the_sampler(model, tokenizer, problems) -> None:

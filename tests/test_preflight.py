@@ -12,9 +12,10 @@ import pytest
 import torch
 
 from study.cli import main
-from study.data import grading
+from study.data import extraction, grading
 from study.data.grading import Outcome
 from study.errors import PrerequisiteError, RecordMismatch
+from study.evaluate.symbolic_pool import SymbolicPool
 from study.models.lab import LAB_VOCABULARY, build_model, build_tokenizer
 from study.models.loading import save
 from study.objectives import divergences, sampled
@@ -34,6 +35,7 @@ from study.spec.yaml import Located
 from study.train import contracts_scores, contracts_text, stages
 from study.train import distill as distill_module
 from study.train.preflight import Check, check_grid, refuse
+from study.train.subjects import sources_of
 
 DATA = ArithmeticData(train_size=64, selection_size=8, held_out_size=8)
 ARCHITECTURE = Architecture(
@@ -344,9 +346,25 @@ def test_a_grader_that_counts_truncated_answers(sound: Path, monkeypatch: pytest
     assert failures(checks_of(sound))["grader"].startswith("1 of 16 golden cases are graded wrongly")
 
 
-def test_the_golden_set_holds_every_outcome_of_the_grader() -> None:
-    lines = (Path(grading.__file__).parent / "grading_golden.jsonl").read_text(encoding="utf-8").splitlines()
+@pytest.mark.parametrize("version", contracts_text.GOLDEN)
+def test_the_golden_sets_hold_every_outcome_that_needs_no_clock(version: str) -> None:
+    lines = contracts_text.GOLDEN[version].read_text(encoding="utf-8").splitlines()
     assert {json.loads(line)["outcome"] for line in lines} == {"correct", "wrong", "unparsed", "truncated"}
+
+
+def test_the_golden_set_of_formulas_finds_a_grader_without_its_symbolic_tier(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert contracts_text.grader([], "here", "math-1").passed
+    monkeypatch.setattr(SymbolicPool, "equal", lambda _, pairs: [False for _ in pairs])
+    assert contracts_text.grader([], "here", "math-1").message.startswith("2 of 26 golden cases are graded wrongly")
+    monkeypatch.setattr(extraction, "stated", lambda _: [])
+    assert contracts_text.grader([], "here", "math-1").message.startswith("4 of 26 golden cases are graded wrongly")
+
+
+def test_the_grader_of_a_cell_is_the_one_that_is_tried() -> None:
+    plain = cell()
+    evaluation = plain.cell.evaluation.model_copy(update={"grader": "math-1"})
+    asked = sources_of([replace(plain, cell=plain.cell.model_copy(update={"evaluation": evaluation}))])
+    assert [grader for _, grader in asked] == ["math-1", "boxed-1"]
 
 
 def test_an_objective_that_ignores_its_teacher(sound: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,8 +10,9 @@ from lm_eval.tasks import TaskManager
 from study.data.benchmarks import Benchmark, choice_order, is_held_out, read
 from study.data.grading import Outcome
 from study.errors import PrerequisiteError, SpecError
-from study.evaluate.choices import ChoiceGrader, letter, open_task_grader
+from study.evaluate.choices import ChoiceGrader, letter
 from study.evaluate.engines import Drawn
+from study.evaluate.graders import open_grader
 from study.evaluate.harness import Chat, evaluate_task
 from study.evaluate.pages import TASKS, Decoding, known_tasks, read_page
 from study.models.sampling import Completion
@@ -196,17 +197,18 @@ def test_the_letter_that_a_box_names(text: str, named: str | None) -> None:
 
 
 def test_the_choice_grader_knows_every_outcome_and_a_band() -> None:
-    with open_task_grader("choice-1") as judge:
+    with open_grader("choice-1") as judge:
         assert judge.grade("\\boxed{C}", "C").outcome is Outcome.correct
         stated = judge.grade("The answer is (C).", "C")
         assert (stated.outcome, stated.relaxed) == (Outcome.unparsed, Outcome.correct)
         assert judge.grade("\\boxed{C}", "C", truncated=True).outcome is Outcome.truncated
         both = judge.grade("\\boxed{A, C}", "C")
         assert (both.outcome, both.relaxed) == (Outcome.wrong, Outcome.wrong)
+        assert judge.grade("\\boxed{C}", "(c)").outcome is Outcome.correct
         with pytest.raises(ValueError, match="not a letter"):
             judge.grade("\\boxed{C}", "muon")
     assert isinstance(judge, ChoiceGrader)
-    with open_task_grader("boxed-1") as other:
+    with open_grader("boxed-1") as other:
         assert other.version == "boxed-1"
 
 

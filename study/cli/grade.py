@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from study.cli import console
-from study.errors import PrerequisiteError, SpecError
+from study.cli import grade_files as files
+from study.errors import PrerequisiteError
 
 if TYPE_CHECKING:
     from study.data.completions import Fields, Row
@@ -17,11 +18,10 @@ if TYPE_CHECKING:
     from study.evaluate.scores import Summary
 
 CHUNK = 256  # completions graded together: enough to keep every worker busy between two looks at the clock
-_Graded = list[tuple["Row", int, "GradeResult"]]
 
 
 def grade(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="JSON Lines: completions and gold answers, from whatever framework.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="JSON Lines, also .gz: completions and gold answers, from any framework.")],
     completion_field: Annotated[
         str | None, typer.Option(help="Name or dotted path; a text or a list of samples. Guessed if not given.")
     ] = None,
@@ -29,10 +29,11 @@ def grade(
     id_field: Annotated[str | None, typer.Option(help="Rows with the same id are samples of one problem. Guessed if not given.")] = None,
     truncated_field: Annotated[str | None, typer.Option(help='true, or a finish reason such as "length". Guessed if not given.')] = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="One outcome a row: FILE.jsonl or FILE.csv.")] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace an --output file that exists.")] = False,
+    summary: Annotated[Path | None, typer.Option(help="What the screen shows, as FILE.json.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace --output and --summary files that exist.")] = False,
     workers: Annotated[int | None, typer.Option(min=1, help="Processes for symbolic comparisons; one per core by default.")] = None,
     deadline: Annotated[float, typer.Option(min=1, help="Processor seconds for one symbolic comparison.")] = 5.0,
-    grader: Annotated[str, typer.Option(help="math-1, or boxed-1: the lab's.")] = "math-1",
+    grader: Annotated[str, typer.Option(help="math-1; choice-1: letters of choices; boxed-1: the lab's.")] = "math-1",
     audit: Annotated[
         bool, typer.Option("--audit", help="Ask the symbolic tier too where a cheaper one decided, and note disagreements.")
     ] = False,
@@ -41,8 +42,10 @@ def grade(
     """Grade completions against gold answers: outcomes, avg@k, pass@k, maj@k, strict and relaxed."""
     from study.data import completions
     from study.evaluate.graders import open_grader
+    from study.evaluate.scores import summarise
 
-    _check_output(output, file, force)
+    files.check(output, (".jsonl", ".csv"), "--output", file, force)
+    files.check(summary, (".json",), "--summary", file, force)
     columns = completions.fields(file, completion=completion_field, answer=answer_field, key=id_field, truncated=truncated_field)
     console.say(_columns_line(columns))
     skipped: list[str] = []
@@ -50,25 +53,16 @@ def grade(
         graded = [each for chunk in _chunks(_progress(file, columns, skipped if skip_malformed else None)) for each in _grade(judge, chunk)]
     if not graded:
         raise PrerequisiteError(f"{file}: no line could be read", hint=skipped[0] if skipped else "")
-    _show(file, graded, judge.version, skipped)
+    totals = summarise(_problems(graded))
+    _show(file, totals, judge.version, skipped)
     if output is not None:
-        _write(output, graded, judge.version)
+        files.write_outcomes(output, graded, judge.version)
+    if summary is not None:
+        files.write_summary(summary, totals, judge.version, file, columns, len(skipped))
 
 
 def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _check_output(output: Path | None, source: Path, force: bool) -> None:
-    """Before any work is done."""
-    if output is None:
-        return
-    if output.suffix not in (".jsonl", ".csv"):
-        raise SpecError(f"{output}: outcomes are written as .jsonl or .csv", hint=f"--output {output.with_suffix('.jsonl')}")
-    if output.resolve() == source.resolve():
-        raise SpecError(f"{output} is the file that is graded", hint="--output another file")
-    if output.is_dir() or (output.exists() and not force):
-        raise SpecError(f"{output} exists", hint="replace it with --force, or --output another file")
 
 
 def _columns_line(columns: "Fields") -> str:
@@ -106,18 +100,22 @@ def _chunks(rows: "Iterable[Row]") -> "Iterator[list[Row]]":
         yield chunk
 
 
-def _grade(judge: "Grader", chunk: "list[Row]") -> _Graded:
+def _grade(judge: "Grader", chunk: "list[Row]") -> files.Graded:
     from dataclasses import replace
 
     from study.evaluate.graders import Sample
 
     samples = [Sample(text, row.answer, cut) for row in chunk for text, cut in zip(row.completions, row.truncated, strict=True)]
-    results = iter(judge.grade_many(samples))
+    try:
+        results = iter(judge.grade_many(samples))
+    except ValueError as error:
+        what = f"lines {chunk[0].line} to {chunk[-1].line}: {judge.version} cannot take a gold answer: {error}"
+        raise PrerequisiteError(what, hint="another --grader, or --answer-field NAME") from error
     without_texts = [(replace(row, completions=()), len(row.completions)) for row in chunk]  # gigabytes of completions need not stay
     return [(row, number, next(results)) for row, size in without_texts for number in range(size)]
 
 
-def _problems(graded: _Graded) -> "dict[str, list[GradeResult]]":
+def _problems(graded: files.Graded) -> "dict[str, list[GradeResult]]":
     """Samples by problem. Rows with the same id must want the same answer."""
     found: dict[str, list[GradeResult]] = {}
     wanted: dict[str, Row] = {}
@@ -130,10 +128,7 @@ def _problems(graded: _Graded) -> "dict[str, list[GradeResult]]":
     return found
 
 
-def _show(file: Path, graded: _Graded, version: str, skipped: list[str]) -> None:
-    from study.evaluate.scores import summarise
-
-    summary = summarise(_problems(graded))
+def _show(file: Path, summary: "Summary", version: str, skipped: list[str]) -> None:
     console.say(f"{file}: {summary.problems} problems, k = {summary.k}, {summary.samples} completions, grader {version}")
     if skipped:
         console.warn(f"{len(skipped)} malformed lines left out, the first: {skipped[0]}")
@@ -166,35 +161,6 @@ def _explain(summary: "Summary") -> None:
 
 
 def _percent(interval: Any) -> str:
-    limits = "" if interval.low is None else f"  [{100 * interval.low:.1f}, {100 * interval.high:.1f}]"
+    """All problems alike give an interval without width; that is no certainty, and none is shown."""
+    limits = "" if interval.low == interval.high else f"  [{100 * interval.low:.1f}, {100 * interval.high:.1f}]"
     return f"{100 * interval.mean:.1f}%{limits}"
-
-
-def _write(output: Path, graded: _Graded, version: str) -> None:
-    import csv
-    import io
-    import json
-
-    from study.record.store import atomic_write
-
-    rows = [_line(row, number, result, version) for row, number, result in graded]
-    text = io.StringIO()
-    if output.suffix == ".csv":
-        writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-    else:
-        text.writelines(json.dumps(row) + "\n" for row in rows)
-    atomic_write(output, text.getvalue().encode("utf-8", "backslashreplace"))
-    console.say(f"{len(rows)} outcomes in {output}")
-
-
-def _line(row: "Row", number: int, result: "GradeResult", version: str) -> dict[str, Any]:
-    from study.data.extraction import reference
-
-    return {
-        "id": row.id, "sample": number, "outcome": str(result.outcome), "relaxed": str(result.relaxed),
-        "tier": None if result.tier is None else str(result.tier), "extracted": result.extracted,
-        "extracted_relaxed": result.extracted_relaxed, "reference": reference(row.answer), "disagreement": result.disagreement,
-        "grader": version, "line": row.line,
-    }  # fmt: skip

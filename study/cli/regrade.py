@@ -92,11 +92,10 @@ def _run(name: str, results: Path) -> str:
 
 def _regrade(source: Path, grader: str, workers: int, deadline: float, output: Path | None) -> None:
     from study.evaluate import regrade as again
-    from study.evaluate.choices import CHOICE, ChoiceGrader
     from study.evaluate.generations import read
     from study.evaluate.graders import open_grader
 
-    with ChoiceGrader() if grader == CHOICE else open_grader(grader, workers=workers, deadline_s=deadline) as judge:
+    with open_grader(grader, workers=workers, deadline_s=deadline) as judge:
         done = again.regrade(read(source), judge, _progress)
     place = output or source.with_name(f"regraded-{done.grader}.json")
     again.write(place, again.as_data(done, source))

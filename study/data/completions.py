@@ -1,4 +1,4 @@
-"""Completions and gold answers out of any JSON Lines file: one `Row` a line, whatever framework wrote it.
+"""Completions and gold answers out of any JSON Lines file, gzipped (.gz) or not: one `Row` a line, whatever framework wrote it.
 
 A field is a name or a dotted path (`doc.answer`, `choices.message.content`); a step into a list goes into each of its elements.
     completion   a text, a list of texts (samples of one problem), a chat (its last message), or objects with a text inside
@@ -8,11 +8,14 @@ A field is a name or a dotted path (`doc.answer`, `choices.message.content`); a 
 Fields that are not named are guessed from the first row by the names below, in their order. Errors name the file, the line and what to do.
 """
 
+import gzip
 import json
-from collections.abc import Iterator, Sequence
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, cast
 
 from study.data.extraction import reference
 from study.errors import PrerequisiteError, SpecError
@@ -25,6 +28,8 @@ ANSWER = ("answer", "gold", "gold_answer", "ground_truth", "target", "reference"
 ID = ("id", "problem_id", "question_id", "unique_id", "doc_id", "task_id", "uid")
 TRUNCATED = ("truncated", "finish_reason", "finish_reasons", "choices.finish_reason", "stop_reason")
 _INSIDE = ("text", "content", "completion", "generated_text", "message", "output", "solution")
+_WANTED = "one object with a completion and a gold answer a line"
+_LINES = "one object a line; a JSON array is turned into lines by: jq -c '.[]' FILE"
 _CUT = {"length", "max_tokens", "max_length", "truncated", "true"}
 
 
@@ -55,6 +60,8 @@ def fields(
 ) -> Fields:
     """The named columns (key: of the id), and guesses for the others from the first row. SpecError for a name that is not there."""
     row = _first_row(path)
+    if row.get("format") == "generations-1":
+        raise SpecError(f"{path} holds stored generations of this project", hint=f"study regrade {path} --grader math-1")
     found = {
         "completion": completion or _guess(row, COMPLETION),
         "answer": answer or _guess(row, ANSWER, taken=completion),
@@ -73,39 +80,43 @@ def fields(
 
 
 def rows(path: Path, columns: Fields) -> Iterator[tuple[Row | PrerequisiteError, int]]:
-    """(a row, or what is wrong with its line; bytes read so far). Blank lines are nothing."""
-    read = 0
-    with path.open("rb") as file:
+    """(a row, or what is wrong with its line; bytes of the file read so far). Blank lines are nothing."""
+    with _opened(path) as (file, read):
         for number, line in enumerate(file, start=1):
-            read += len(line)
             if line.strip():
                 try:
-                    yield _row(_parsed(line, f"{path}:{number}"), columns, f"{path}:{number}", number), read
+                    yield _row(_parsed(line, f"{path}:{number}"), columns, f"{path}:{number}", number), read()
                 except PrerequisiteError as error:
-                    yield error, read
+                    yield error, read()
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[tuple[IO[bytes], Callable[[], int]]]:
+    """The file's lines as bytes, and how much of what is on the disk has been read."""
+    try:
+        with path.open("rb") as raw:
+            yield cast("IO[bytes]", gzip.GzipFile(fileobj=raw)) if path.suffix == ".gz" else raw, raw.tell
+    except (OSError, EOFError, zlib.error) as error:
+        raise PrerequisiteError(f"{path}: cannot be read ({error})", hint=f"give a JSON Lines file: {_WANTED}") from error
 
 
 def _first_row(path: Path) -> dict[str, Any]:
     if not path.is_file():
-        raise PrerequisiteError(
-            f"{path} is not a file", hint="give a JSON Lines file: one object with a completion and a gold answer a line"
-        )
-    with path.open("rb") as file:
+        raise PrerequisiteError(f"{path} is not a file", hint=f"give a JSON Lines file: {_WANTED}")
+    with _opened(path) as (file, _):
         for number, line in enumerate(file, start=1):
             if line.strip():
                 return _parsed(line, f"{path}:{number}")
-    raise PrerequisiteError(f"{path} is empty", hint="give a JSON Lines file: one object with a completion and a gold answer a line")
+    raise PrerequisiteError(f"{path} is empty", hint=f"give a JSON Lines file: {_WANTED}")
 
 
 def _parsed(line: bytes, where: str) -> dict[str, Any]:
     try:
         row = json.loads(line)
     except (ValueError, RecursionError) as error:
-        raise _malformed(
-            where, f"not JSON ({error})", "one object a line; a JSON array is turned into lines by: jq -c '.[]' FILE"
-        ) from error
+        raise _malformed(where, f"not JSON ({error})", _LINES) from error
     if not isinstance(row, dict):
-        raise _malformed(where, "not a JSON object", "one object a line; a JSON array is turned into lines by: jq -c '.[]' FILE")
+        raise _malformed(where, "not a JSON object", _LINES)
     return row
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from study.data import extraction
 from study.data.equivalence import Tier
 from study.data.grading import Outcome
-from study.evaluate.graders import SHOWN, Grader, GradeResult, Sample, open_grader
+from study.evaluate.graded import SHOWN, GradeResult, Sample
 
 CHOICE = "choice-1"
 
@@ -20,7 +20,7 @@ _LETTER = re.compile(r"\(?([A-Za-z])(?:\)|[.:]|$)")
 
 
 class ChoiceGrader:
-    """choice-1. An answer that is not one letter is a fault of the data: ValueError."""
+    """choice-1. An answer that names no letter (`C`, `(C)`, `c`) is a fault of the data: ValueError."""
 
     version = CHOICE
 
@@ -34,13 +34,13 @@ class ChoiceGrader:
         """Nothing is held."""
 
     def grade(self, completion: str, answer: str, *, truncated: bool = False) -> GradeResult:
-        if not re.fullmatch(r"[A-Z]", answer):
+        if (wanted := letter(answer)) is None:
             raise ValueError(f"the reference answer {answer!r} is not a letter")
         boxed = extraction.boxed(completion)
         stated = [boxed] if boxed is not None else [] if truncated else extraction.stated(completion)
-        strict = Outcome.truncated if truncated else _outcome(boxed, answer)
+        strict = Outcome.truncated if truncated else _outcome(boxed, wanted)
         relaxed = next((text for text in stated if letter(text)), None)
-        loose = _outcome(relaxed, answer) if relaxed is not None else strict
+        loose = _outcome(relaxed, wanted) if relaxed is not None else strict
         best = Outcome.correct if Outcome.correct in (strict, loose) else loose
         compared = strict in (Outcome.correct, Outcome.wrong)
         return GradeResult(strict, best, Tier.exact if compared else None, _shown(boxed), _shown(relaxed or boxed))
@@ -55,15 +55,10 @@ def letter(text: str) -> str | None:
     return match[1].upper() if match else None
 
 
-def open_task_grader(version: str, *, workers: int = 1) -> Grader:
-    """Every grader that a task page may name: choice-1 and those of `study.evaluate.graders`."""
-    return ChoiceGrader() if version == CHOICE else open_grader(version, workers=workers)
-
-
-def _outcome(text: str | None, answer: str) -> Outcome:
+def _outcome(text: str | None, wanted: str) -> Outcome:
     if text is None:
         return Outcome.unparsed
-    return Outcome.correct if letter(text) == answer else Outcome.wrong
+    return Outcome.correct if letter(text) == wanted else Outcome.wrong
 
 
 def _shown(text: str | None) -> str | None:

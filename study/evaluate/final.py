@@ -1,14 +1,13 @@
 """The final evaluation of a run: k samples a problem through lm-eval, plus one greedy answer, on the held-out problems."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from study.data.grading import GRADER, Outcome
+from study.data.grading import Outcome
 from study.data.problems import Problem, load
 from study.evaluate import generations
-from study.evaluate.choices import open_task_grader
-from study.evaluate.graders import Sample
 from study.evaluate.harness import TaskResult, run_task
 from study.evaluate.sampled import Graded, sample
 from study.models.loading import load_model, load_tokenizer
@@ -18,23 +17,27 @@ from study.spec.evaluation import Evaluation
 Report = Callable[[str, int, int, dict[str, float]], None]
 
 
-def evaluate(spec: Evaluation, model_dir: Path, seed: int, out: Path, report: Report) -> None:
+def evaluate(spec: Evaluation, model_dir: Path, seed: int, out: Path, report: Report, template: Mapping[str, Any] | None = None) -> None:
     """Writes evaluation.json (the settings, and for each problem how many of its k samples had which outcome) and the generations.
 
-    tokens_sampled: tokens generated for all of that, the greedy answers included.
+    tokens_sampled: tokens generated for all of that, the greedy answers included. template: arguments of the chat template
+    (`{"enable_thinking": False}`); None leaves it its own defaults.
     """
     model, tokenizer = load_model(model_dir), load_tokenizer(model_dir)
     problems = load(spec.data, "held_out")[: spec.problems]
     report("evaluate", 0, 2, {})
     result = run_task(
-        spec.task, problems, model, tokenizer, k=spec.k, sampling=spec.sampling, seed=stream(seed, "evaluate"), grader=spec.grader
-    )
+        spec.task, problems, model, tokenizer, k=spec.k, sampling=spec.sampling, seed=stream(seed, "evaluate"), grader=spec.grader,
+        template=template,
+    )  # fmt: skip
     report("evaluate", 1, 2, {f"eval/avg@{spec.k}": result.accuracy})
-    greedy = sample(model, tokenizer, problems, spec.sampling, k=1, seed=stream(seed, "greedy"), greedy=True)
+    greedy = sample(
+        model, tokenizer, problems, spec.sampling, k=1, seed=stream(seed, "greedy"), greedy=True, grader=spec.grader, template=template
+    )
     report("evaluate", 2, 2, {f"eval/avg@{spec.k}": result.accuracy})
     content = {
         "task": spec.task, "k": spec.k, "n": len(problems), "grader": spec.grader, **spec.sampling.model_dump(),
-        f"avg@{spec.k}": result.accuracy, "avg@1_greedy": _accuracy(greedy, spec.grader), "mean_tokens": result.mean_tokens,
+        f"avg@{spec.k}": result.accuracy, "avg@1_greedy": _accuracy(greedy), "mean_tokens": result.mean_tokens,
         "tokens_sampled": result.num_tokens + sum(len(g.completion.ids) for row in greedy for g in row),
         "problem_ids": result.problem_ids, **outcome_counts(result),
     }  # fmt: skip
@@ -58,12 +61,6 @@ def stored(problems: Sequence[Problem], result: TaskResult) -> list[generations.
     ]
 
 
-def _accuracy(graded: Sequence[Sequence[Graded]], grader: str) -> float:
-    """The greedy answers by the run's own grader; `sample` has graded them by the lab's."""
-    flat = [g for row in graded for g in row]
-    outcomes = [g.outcome for g in flat]
-    if grader != GRADER:
-        with open_task_grader(grader) as judge:
-            asked = [Sample(g.text, g.problem.answer, g.completion.truncated) for g in flat]
-            outcomes = [result.outcome for result in judge.grade_many(asked)]
+def _accuracy(graded: Sequence[Sequence[Graded]]) -> float:
+    outcomes = [g.outcome for row in graded for g in row]
     return outcomes.count(Outcome.correct) / len(outcomes)

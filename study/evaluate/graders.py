@@ -2,6 +2,7 @@ r"""Graders by version: `open_grader("math-1").grade(completion, answer) -> Grad
 
     boxed-1   `study.data.grading`: the lab's rule, text or rational equality in the last box; relaxedly that of math-1 without formulas
     math-1    strict: the last box, compared exactly, numerically, part by part (`study.data.equivalence`), then symbolically (math-verify)
+    choice-1  the letter of one choice in the last box (`study.evaluate.choices`)
 
 Strict is the outcome. `relaxed` is the other end of a band and never takes its place: it also reads answers that were stated without a
 box, takes 50 for 50%, 52 for 52_8 and forgives brackets and unknown units. What is correct strictly is correct relaxedly.
@@ -13,53 +14,21 @@ box, takes 50 for 50%, 52 for 52_8 and forgives brackets and unknown units. What
 A version names rules; change a rule and the version must change with it.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
 
 from study.data import extraction, grading
 from study.data.equivalence import Tier, Verdict, compare
 from study.data.grading import Outcome
 from study.errors import SpecError
+from study.evaluate.choices import CHOICE, ChoiceGrader
+from study.evaluate.graded import Grader, GradeResult, Sample, shown
 from study.evaluate.symbolic_pool import DEADLINE_S, SymbolicPool
 
+__all__ = ["CHOICE", "MATH", "VERSIONS", "BoxedGrader", "GradeResult", "Grader", "MathGrader", "Sample", "open_grader"]
+
 MATH = "math-1"
-VERSIONS = (grading.GRADER, MATH)
-SHOWN = 200  # characters of an extracted answer that a result keeps
-
-
-class Sample(NamedTuple):
-    completion: str
-    answer: str
-    truncated: bool = False
-
-
-@dataclass(frozen=True)
-class GradeResult:
-    """tier: the one that decided the strict outcome; None where nothing was compared. extracted: what each way found, cut at SHOWN."""
-
-    outcome: Outcome
-    relaxed: Outcome
-    tier: Tier | None = None
-    extracted: str | None = None
-    extracted_relaxed: str | None = None
-    disagreement: str = ""
-
-
-class Grader(Protocol):
-    version: str
-
-    def grade(self, completion: str, answer: str, *, truncated: bool = False) -> GradeResult:
-        """ValueError on an empty answer: a fault of the data."""
-        ...
-
-    def grade_many(self, samples: Iterable[Sample]) -> list[GradeResult]: ...
-
-    def close(self) -> None: ...
-
-    def __enter__(self) -> "Grader": ...
-
-    def __exit__(self, *_: object) -> None: ...
+VERSIONS = (grading.GRADER, MATH, CHOICE)
 
 
 @dataclass
@@ -126,7 +95,7 @@ class BoxedGrader:
         question = _question(Sample(completion, answer, truncated))
         known = outcome is Outcome.correct or (question.strict is not None and question.strict.equal)
         relaxed = Outcome.correct if known else _relaxed_outcome(question, {}, Outcome.wrong)
-        return GradeResult(outcome, relaxed, None, _shown(found), _shown(next(iter(question.relaxed_texts), found)))
+        return GradeResult(outcome, relaxed, None, shown(found), shown(next(iter(question.relaxed_texts), found)))
 
     def grade_many(self, samples: Iterable[Sample]) -> list[GradeResult]:
         return [self.grade(sample.completion, sample.answer, truncated=sample.truncated) for sample in samples]
@@ -138,6 +107,8 @@ def open_grader(version: str = MATH, *, workers: int = 1, deadline_s: float = DE
         return MathGrader(workers=workers, deadline_s=deadline_s, audit=audit)
     if version == grading.GRADER:
         return BoxedGrader()
+    if version == CHOICE:
+        return ChoiceGrader()
     raise SpecError(f"unknown grader {version!r}", hint=f"known graders: {', '.join(VERSIONS)}")
 
 
@@ -167,9 +138,9 @@ def _result(question: _Question, answers: dict[tuple[str, str], bool | None], au
     else:
         outcome = _settled(strict, answers)
     relaxed = outcome if outcome is Outcome.correct else _relaxed_outcome(question, answers, outcome)
-    shown = question.strict_text if question.sample.truncated or strict else None
+    read = question.strict_text if question.sample.truncated or strict else None
     first = next(iter(question.relaxed_texts), question.strict_text)
-    return GradeResult(outcome, relaxed, tier, _shown(shown), _shown(first), _disagreement(strict, audited, answers))
+    return GradeResult(outcome, relaxed, tier, shown(read), shown(first), _disagreement(strict, audited, answers))
 
 
 def _settled(verdict: Verdict, answers: dict[tuple[str, str], bool | None]) -> Outcome:
@@ -204,12 +175,3 @@ def _disagreement(strict: Verdict | None, audited: tuple[str, str] | None, answe
         return ""
     said = {True: "equal", False: "different"}
     return f"{strict.tier}: {said[bool(strict.equal)]}, symbolic: {said[not strict.equal]}"
-
-
-def _shown(text: str | None) -> str | None:
-    return text if text is None or len(text) <= SHOWN else f"{text[: SHOWN - 1]}…"
-
-
-def outcomes(results: Sequence[GradeResult]) -> dict[Outcome, int]:
-    """How many of each, every outcome named."""
-    return {outcome: sum(result.outcome is outcome for result in results) for outcome in Outcome}

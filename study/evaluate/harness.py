@@ -144,10 +144,12 @@ def run_task(
     sampling: Sampling,
     seed: int,
     grader: str = GRADER,
+    template: Mapping[str, Any] | None = None,
 ) -> TaskResult:
     """The evaluation of a run: `model` on `problems` with the page `tasks/<task>.yaml`. The same seed gives the same completions."""
     decoding = Decoding(sampling.temperature, sampling.top_p, sampling.max_completion_length)
-    return evaluate_task(task, problems, TransformersEngine(model, tokenizer), tokenizer, k=k, decoding=decoding, seed=seed, grader=grader)
+    engine, chat = TransformersEngine(model, tokenizer), Chat(arguments=template)
+    return evaluate_task(task, problems, engine, tokenizer, k=k, decoding=decoding, seed=seed, grader=grader, chat=chat)
 
 
 def evaluate_task(

@@ -1,13 +1,15 @@
 """The light evaluation of the training curve: greedy and k samples a problem, graded; no lm-eval."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from study.data.grading import Outcome, grade
+from study.data.grading import GRADER, Outcome, grade
 from study.data.problems import Problem
 from study.data.views import student_view
+from study.evaluate.graders import Sample, open_grader
 from study.models.sampling import Completion, generate
 from study.spec.training import Curve, Sampling
 
@@ -22,24 +24,35 @@ class Graded:
     outcome: Outcome
 
 
-def prompt_ids(tokenizer: PreTrainedTokenizerBase, problems: Sequence[Problem]) -> list[list[int]]:
-    """The student's view of each problem as token ids, up to where its answer starts."""
+def prompt_ids(
+    tokenizer: PreTrainedTokenizerBase, problems: Sequence[Problem], template: Mapping[str, Any] | None = None
+) -> list[list[int]]:
+    """The student's view of each problem as token ids, up to where its answer starts. template: arguments of the chat template."""
     views = [student_view(p) for p in problems]
-    return tokenizer.apply_chat_template(views, add_generation_prompt=True, tokenize=True, return_dict=False)  # type: ignore[return-value]
+    return tokenizer.apply_chat_template(views, add_generation_prompt=True, tokenize=True, return_dict=False, **(template or {}))  # type: ignore[return-value]
 
 
 def sample(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, problems: Sequence[Problem], sampling: Sampling,
-    *, k: int, seed: int, greedy: bool = False,
+    *, k: int, seed: int, greedy: bool = False, grader: str = GRADER, template: Mapping[str, Any] | None = None,
 ) -> list[list[Graded]]:  # fmt: skip
     """k graded completions of each problem, [P][k]."""
-    drawn = generate(model, tokenizer, prompt_ids(tokenizer, problems), sampling, k=k, seed=seed, greedy=greedy)
-    return [[judge(tokenizer, p, c) for c in cs] for p, cs in zip(problems, drawn, strict=True)]
+    drawn = generate(model, tokenizer, prompt_ids(tokenizer, problems, template), sampling, k=k, seed=seed, greedy=greedy)
+    rows = [[judge(tokenizer, p, c) for c in cs] for p, cs in zip(problems, drawn, strict=True)]
+    return rows if grader == GRADER else _judged_by(grader, rows)
 
 
 def judge(tokenizer: PreTrainedTokenizerBase, problem: Problem, completion: Completion) -> Graded:
+    """By the lab's grader, strictly: what a training step can afford."""
     text = str(tokenizer.decode(list(completion.ids), skip_special_tokens=True))
     return Graded(problem, completion, text, grade(text, problem.answer, truncated=completion.truncated))
+
+
+def _judged_by(grader: str, rows: Sequence[Sequence[Graded]]) -> list[list[Graded]]:
+    with open_grader(grader) as other:
+        asked = [Sample(g.text, g.problem.answer, g.completion.truncated) for row in rows for g in row]
+        said = iter(other.grade_many(asked))
+    return [[replace(g, outcome=next(said).outcome) for g in row] for row in rows]
 
 
 def repetition_3gram(ids: Sequence[int]) -> float:
@@ -70,13 +83,15 @@ def summarise(graded: Sequence[Sequence[Graded]]) -> dict[str, float]:
 
 
 def curve_point(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, problems: Sequence[Problem], curve: Curve, sampling: Sampling, seed: int
-) -> dict[str, float]:
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, problems: Sequence[Problem], curve: Curve, sampling: Sampling, seed: int,
+    *, grader: str = GRADER, template: Mapping[str, Any] | None = None,
+) -> dict[str, float]:  # fmt: skip
     """One point of the training curve, the `eval/*` metrics; sampled at T = 1 is the headline."""
     at_one = Sampling(temperature=1.0, top_p=1.0, max_completion_length=sampling.max_completion_length)
     chosen = problems[: curve.problems]
-    greedy = summarise(sample(model, tokenizer, chosen, at_one, k=1, seed=seed, greedy=True))
-    drawn = summarise(sample(model, tokenizer, chosen, at_one, k=curve.k, seed=seed))
+    how: dict[str, Any] = {"seed": seed, "grader": grader, "template": template}
+    greedy = summarise(sample(model, tokenizer, chosen, at_one, k=1, greedy=True, **how))
+    drawn = summarise(sample(model, tokenizer, chosen, at_one, k=curve.k, **how))
     return {
         f"eval/avg@{curve.k}": drawn["accuracy"], "eval/greedy": greedy["accuracy"],
         **{f"eval/{name}": drawn[name] for name in ("mean_tokens", "truncated_fraction", "repetition_3gram")},

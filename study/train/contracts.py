@@ -28,7 +28,7 @@ Step = Callable[[], list[Check]]
 def steps_of(cells: Sequence[LabelledCell], models: Models) -> list[Step]:
     """The work in its order, in steps of seconds."""
     known: set[tuple[str, ...]] = set()
-    steps: list[Step] = [partial(_guarded, "grader", data.kind, partial(_grader, data)) for data in sources_of(cells)]
+    steps: list[Step] = [partial(_guarded, "grader", data.kind, partial(_grader, data, rule)) for data, rule in sources_of(cells)]
     steps += [partial(_pair, pair, models, known) for pair in pairs_of(cells)]
     return steps + [partial(_alone, model, models, known) for model in models_without_teacher(cells).values()]
 
@@ -43,8 +43,8 @@ def _guarded(name: str, subject: str, ask: Callable[[], Iterable[Check]]) -> lis
         return [Check(name, subject, False, f"the chat template cannot render it: {error}", "choose another `placement` of the PI")]
 
 
-def _grader(data: Data) -> list[Check]:
-    return [contracts_text.grader(load(data, "held_out")[:REFERENCES], data.kind)]
+def _grader(data: Data, version: str) -> list[Check]:
+    return [contracts_text.grader(load(data, "held_out")[:REFERENCES], data.kind, version)]
 
 
 def _pair(pair: Pair, models: Models, known: set[tuple[str, ...]]) -> list[Check]:

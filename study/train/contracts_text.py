@@ -13,6 +13,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from study.data import grading
 from study.data.problems import Problem
 from study.data.views import Messages, render, shifted
+from study.evaluate.graders import MATH, GradeResult, Sample, open_grader
 from study.models.loading import require_same_tokens
 from study.models.sampling import end_token_ids
 from study.spec.evaluation import Evaluation
@@ -22,27 +23,44 @@ from study.spec.privileged import PrivilegedInformation
 from study.train import stages
 from study.train.preflight import Check
 
-GOLDEN = Path(grading.__file__).with_name("grading_golden.jsonl")
+GOLDEN = {
+    grading.GRADER: Path(grading.__file__).with_name("grading_golden.jsonl"),
+    MATH: Path(grading.__file__).with_name("grading_golden_math.jsonl"),
+}
+_RULES = {grading.GRADER: "study/data/grading.py", MATH: "study/data/equivalence.py, study/evaluate/graders.py"}
 _SPECIAL = ("eos", "pad", "bos", "unk")
 _WORD = "xyzzy"  # stands for content: no template contains it
 
 
-def grader(problems: Sequence[Problem], data: str) -> Check:
-    """The grader says of every golden completion what a person said, and accepts the reference answers of this data."""
-    cases = [json.loads(line) for line in GOLDEN.read_text(encoding="utf-8").splitlines()]
-    said = [grading.grade(case["completion"], case["answer"], truncated=case.get("truncated", False)) for case in cases]
-    wrong = [(case, outcome) for case, outcome in zip(cases, said, strict=True) if outcome != case["outcome"]]
-    refused = [p for p in problems if grading.grade(f"\\boxed{{{p.answer}}}", p.answer) is not grading.Outcome.correct]
+def grader(problems: Sequence[Problem], data: str, version: str = grading.GRADER) -> Check:
+    """The grader says of every golden completion what a person said, and accepts the reference answers of this data.
+
+    A golden case names the strict outcome and, where the band matters, the relaxed one. `timed_out` is a limit of time, not in the set.
+    """
+    cases = [json.loads(line) for line in GOLDEN[version].read_text(encoding="utf-8").splitlines()]
+    asked = [Sample(case["completion"], case["answer"], case.get("truncated", False)) for case in cases]
+    with open_grader(version) as judge:
+        said = judge.grade_many([*asked, *(Sample(f"\\boxed{{{p.answer}}}", p.answer) for p in problems)])
+    wrong = [(case, found) for case, result in zip(cases, said, strict=False) if (found := _other(case, result)) is not None]
+    refused = [p for p, result in zip(problems, said[len(cases) :], strict=True) if result.outcome is not grading.Outcome.correct]
     measured = {"cases": len(cases), "wrong": len(wrong), "references": len(problems), "references_refused": len(refused)}
     if wrong:
         case, outcome = wrong[0]
         first = f"{case['completion']!r} for {case['answer']!r} is {case['outcome']} and was graded {outcome}"
         message = f"{len(wrong)} of {len(cases)} golden cases are graded wrongly; the first: {first}"
-        return Check("grader", data, False, message, "study/data/grading.py: no accuracy means anything until it is right", False, measured)
+        hint = f"{_RULES[version]}: no accuracy means anything until it is right"
+        return Check("grader", data, False, message, hint, False, measured)
     if refused:
         message = f"{len(refused)} of {len(problems)} reference answers are not accepted in a box; the first: {refused[0].answer!r}"
         return Check("grader", data, False, message, "correct `answer_field` or `answer_after` in the scale file", False, measured)
-    return Check("grader", data, True, f"{grading.GRADER}: {len(cases)} golden cases, {len(problems)} reference answers", measured=measured)
+    return Check("grader", data, True, f"{version}: {len(cases)} golden cases, {len(problems)} reference answers", measured=measured)
+
+
+def _other(case: dict[str, Any], result: GradeResult) -> str | None:
+    """What a golden case was graded where that is not what it should be."""
+    if result.outcome != case["outcome"]:
+        return str(result.outcome)
+    return f"{result.relaxed} relaxedly" if result.relaxed != case.get("relaxed", result.relaxed) else None
 
 
 def tokens(student: PreTrainedTokenizerBase, teacher: PreTrainedTokenizerBase, heads: tuple[int, int], subject: str) -> Check:

@@ -8,21 +8,25 @@ from datasets import Dataset
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from trl import GRPOConfig, GRPOTrainer
 
-from study.data.grading import Outcome, grade
+from study.data.grading import GRADER, Outcome
 from study.data.problems import Problem
 from study.data.views import teacher_view
+from study.evaluate.graders import Grader, Sample, open_grader
 from study.record.seeds import stream
 from study.spec.model import GrpoModel
 from study.train.arguments import arguments
 
 
 class Correctness:
-    """1 for a correct completion, else 0; a truncated one is never correct. The grader is the one of the evaluation."""
+    """1 for a correct completion, else 0; a truncated one is never correct. grader: the same object that evaluations use."""
 
     __name__ = "correctness"
 
-    def __init__(self, problems: Sequence[Problem], tokenizer: PreTrainedTokenizerBase, max_length: int) -> None:
+    def __init__(
+        self, problems: Sequence[Problem], tokenizer: PreTrainedTokenizerBase, max_length: int, grader: Grader | None = None
+    ) -> None:
         self.problems, self.tokenizer, self.max_length = problems, tokenizer, max_length
+        self.grader = grader or open_grader(GRADER)
         self.tokens_sampled = 0
 
     def state_dict(self) -> dict[str, Any]:
@@ -34,11 +38,12 @@ class Correctness:
     def __call__(self, completion_ids: list[list[int]], problem: Sequence[int], **_: Any) -> list[float]:
         self.tokens_sampled += sum(map(len, completion_ids))
         texts = self.tokenizer.batch_decode(completion_ids, skip_special_tokens=True)
-        return [float(self._outcome(*one) is Outcome.correct) for one in zip(texts, completion_ids, problem, strict=True)]
+        samples = [self._sample(*one) for one in zip(texts, completion_ids, problem, strict=True)]
+        return [float(result.outcome is Outcome.correct) for result in self.grader.grade_many(samples)]
 
-    def _outcome(self, text: str, ids: list[int], row: int) -> Outcome:
+    def _sample(self, text: str, ids: list[int], row: int) -> Sample:
         truncated = len(ids) >= self.max_length and ids[-1] != self.tokenizer.eos_token_id
-        return grade(text, self.problems[row].answer, truncated=truncated)
+        return Sample(text, self.problems[row].answer, truncated)
 
 
 def grpo_trainer(

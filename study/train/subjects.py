@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from study.data.grading import GRADER
 from study.data.problems import Problem, load
 from study.models.lab import build_model, build_tokenizer
 from study.models.loading import load_model, load_tokenizer
@@ -81,10 +82,11 @@ def models_without_teacher(cells: Sequence[LabelledCell]) -> dict[str, Model]:
     return {canonical(cell.cell.model): cell.cell.model for cell in cells if not isinstance(cell.cell.model, DistilledModel)}
 
 
-def sources_of(cells: Sequence[LabelledCell]) -> list[Data]:
-    sources = [cell.cell.evaluation.data for cell in cells]
-    sources += [cell.cell.model.data for cell in cells if isinstance(cell.cell.model, DistilledModel)]
-    return list({canonical(source): source for source in sources}.values())
+def sources_of(cells: Sequence[LabelledCell]) -> list[tuple[Data, str]]:
+    """Each source of problems with each grader that judges answers to it; rewards and training curves are judged by the lab's."""
+    sources: list[tuple[Data, str]] = [(cell.cell.evaluation.data, cell.cell.evaluation.grader) for cell in cells]
+    sources += [(cell.cell.model.data, GRADER) for cell in cells if isinstance(cell.cell.model, DistilledModel)]
+    return list({(canonical(source), grader): (source, grader) for source, grader in sources}.values())
 
 
 def _student_name(cell: LabelledCell, recipe: DistilledModel) -> str:

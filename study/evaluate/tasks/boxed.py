@@ -11,8 +11,7 @@ from pydantic import TypeAdapter
 
 from study.data.benchmarks import Source, read
 from study.data.grading import GRADER, Outcome
-from study.evaluate.choices import open_task_grader
-from study.evaluate.graders import GradeResult, Sample
+from study.evaluate.graders import GradeResult, Sample, open_grader
 
 
 def documents(
@@ -31,7 +30,7 @@ def graded(responses: Iterable[Sequence[str]], docs: Sequence[Mapping[str, str]]
     samples = [
         Sample(text, doc["answer"], getattr(text, "truncated", False)) for row, doc in zip(texts, docs, strict=True) for text in row
     ]  # fmt: skip
-    with open_task_grader(docs[0]["grader"]) as judge:
+    with open_grader(docs[0]["grader"]) as judge:
         results = iter(judge.grade_many(samples))
     return [[next(results) for _ in row] for row in texts]
 
