@@ -22,7 +22,7 @@ from study.spec.training import Sampling
 from study.train.grpo import Correctness
 
 SAMPLING = Sampling(max_completion_length=24)
-SEED = 3  # of the head: one with which every outcome occurs
+SEED = 0  # of the head: one with which every outcome occurs
 SHAPE = Architecture(
     hidden_size=64, intermediate_size=128, num_hidden_layers=3, num_attention_heads=4, num_key_value_heads=2, head_dim=16,
     max_position_embeddings=128,
