@@ -70,7 +70,10 @@ def fields(
     }
     for name, needed in (("completion", True), ("answer", True), ("id", False), ("truncated", False)):
         if found[name] is None and needed:
-            raise SpecError(f"{path}: no column looks like the {name}; there are: {_columns(row)}", hint=f"name it: --{name}-field NAME")
+            raise SpecError(
+                f"{path}: no column looks like the {name}; there are: {_columns(row)}",
+                hint=f"name it: --{name}-field NAME, or OUTER.NAME for one inside another",
+            )
         if found[name] is not None and _at(row, str(found[name])) is None:
             hint = f"--{name}-field takes a name or a dotted path; there are: {_columns(row)}"
             raise SpecError(f"{path}: the first row has no {name} at {found[name]!r}", hint=hint)
