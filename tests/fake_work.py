@@ -103,7 +103,7 @@ def _checkpoint(made: Path, state: dict[str, Any], checkpoints: Checkpoints) -> 
     checkpoints.seal(made, state["step"])
 
 
-def evaluate(spec: Evaluation, model_dir: Path, seed: int, out: Path, report: Report) -> None:
+def evaluate(spec: Evaluation, model_dir: Path, seed: int, out: Path, report: Report, beside: Mapping[str, Path]) -> None:
     _log("evaluate")
     _fault("evaluate")
     digest = bytes.fromhex((model_dir / "model.safetensors").read_text())

@@ -31,7 +31,7 @@ from tests.test_resume import ARCHITECTURE, CORPUS, DATA, SHARED
 WORK = Work(evaluate="tests.test_export:evaluate")
 
 
-def evaluate(spec: Evaluation, model_dir: Path, seed: int, out: Path, report: Any) -> None:
+def evaluate(spec: Evaluation, model_dir: Path, seed: int, out: Path, report: Any, beside: Any) -> None:
     """Sixteen problems of which four are solved, whatever the model says."""
     counts = {"correct_counts": [4] * 4 + [0] * 12, "truncated_counts": [0] * 16, "unparsed_counts": [0] * 16}
     how = {"temperature": 1.0, "top_p": 1.0, "max_completion_length": 10, "grader": "boxed-1"}

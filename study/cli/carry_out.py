@@ -16,7 +16,7 @@ from study.runner.local import LocalEngine
 from study.runner.plan import Plan, State, make_plan
 from study.runner.presence import present
 from study.runner.schedule import Engine, Notice, Started, Stopped, Summary, run_grid
-from study.runner.stages import stage_graph
+from study.runner.stages import own_stage
 from study.runner.tasks import pending_runs
 from study.runner.worker import Failed, Finished
 from study.spec.grid import LabelledRun
@@ -49,7 +49,7 @@ def carry_out(
     keep(results.declared, claims)
     plan = make_plan(runs, results, expected_seconds)
     console.say(f"{grid} ({scale}): {_to_do(plan, jobs)}")
-    own = own_stages(runs, {run.run_id: (stage_graph(run.cell.model, run.seed) or (None,))[-1] for run in runs})
+    own = own_stages(runs, {run.run_id: own_stage(run.cell, run.seed) for run in runs})
     board = Board(plan, own, jobs)
     engine = engine_for(results, work, jobs, profile)
     mirror = _begun_mirror(results, grid, scale, mlflow_uri) if mlflow else None

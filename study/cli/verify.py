@@ -83,12 +83,12 @@ def _execute(runs: "Sequence[LabelledRun]", results: "Results", work: "Work", jo
     from study.runner.execute import RunPlan
     from study.runner.plan import make_plan
     from study.runner.schedule import Stopped, run_grid
-    from study.runner.stages import stage_graph
+    from study.runner.stages import own_stage
 
     work.require_packages()
     plan = make_plan(runs, results, _expected({run.cell.scale for run in runs}))
     console.say(f"{len(runs)} runs and {len(plan.stages)} stages to make again, in {results.root}")
-    own = own_stages(runs, {run.run_id: (stage_graph(run.cell.model, run.seed) or (None,))[-1] for run in runs})
+    own = own_stages(runs, {run.run_id: own_stage(run.cell, run.seed) for run in runs})
     display = display_for(Board(plan, own, jobs), results)
     plans = [RunPlan(run.run_id, run.cell_id, run.cell, run.seed) for run in runs]
     try:

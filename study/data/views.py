@@ -31,6 +31,8 @@ def teacher_view(problem: Problem, privileged: PrivilegedInformation | None, oth
             return [{"role": "user", "content": f"{text} {problem.prompt}"}]
         case "after_prompt":
             return [{"role": "user", "content": f"{problem.prompt} {text}"}]
+        case "instead_of_prompt":
+            return [{"role": "user", "content": text}]
 
 
 def render(template: str, problem: Problem) -> str:

@@ -7,43 +7,63 @@ from typing import Any
 
 from study.data.grading import Outcome
 from study.data.problems import Problem, load
+from study.data.views import shifted, teacher_view
 from study.evaluate import generations
-from study.evaluate.harness import TaskResult, run_task
+from study.evaluate.harness import Chat, TaskResult, run_task
 from study.evaluate.sampled import Graded, sample
 from study.models.loading import load_model, load_tokenizer
 from study.record.seeds import stream
-from study.spec.evaluation import Evaluation
+from study.spec.evaluation import Evaluation, Prefix
+from study.spec.identity import canonical
+from study.spec.training import Sampling
 
 Report = Callable[[str, int, int, dict[str, float]], None]
 
 
-def evaluate(spec: Evaluation, model_dir: Path, seed: int, out: Path, report: Report, template: Mapping[str, Any] | None = None) -> None:
+def evaluate(
+    spec: Evaluation, model_dir: Path, seed: int, out: Path, report: Report, beside: Mapping[str, Path],
+    template: Mapping[str, Any] | None = None,
+) -> None:  # fmt: skip
     """Writes evaluation.json (the settings, and for each problem how many of its k samples had which outcome) and the generations.
 
-    tokens_sampled: tokens generated for all of that, the greedy answers included. template: arguments of the chat template
-    (`{"enable_thinking": False}`); None leaves it its own defaults.
+    tokens_sampled: tokens generated for all of that, the greedy answers included. Where the model sees privileged information or continues
+    a prefix there is no greedy answer. template: arguments of the chat template (`{"enable_thinking": False}`); None leaves it its own
+    defaults.
     """
     model, tokenizer = load_model(model_dir), load_tokenizer(model_dir)
     problems = load(spec.data, "held_out")[: spec.problems]
     report("evaluate", 0, 2, {})
+    views = {p.prompt: teacher_view(p, spec.privileged, other) for p, other in zip(problems, shifted(problems), strict=True)}
+    begun = prefixes(spec.prefix, beside[canonical(spec.prefix.source)], problems, spec.sampling, seed) if spec.prefix else {}
+    plain = spec.privileged is None and not begun
     result = run_task(
         spec.task, problems, model, tokenizer, k=spec.k, sampling=spec.sampling, seed=stream(seed, "evaluate"), grader=spec.grader,
-        template=template,
+        chat=Chat(arguments=template) if plain else Chat(arguments=template, views=views, prefixes=begun),
     )  # fmt: skip
     report("evaluate", 1, 2, {f"eval/avg@{spec.k}": result.accuracy})
-    greedy = sample(
-        model, tokenizer, problems, spec.sampling, k=1, seed=stream(seed, "greedy"), greedy=True, grader=spec.grader, template=template
-    )
+    how: dict[str, Any] = {"k": 1, "seed": stream(seed, "greedy"), "greedy": True, "grader": spec.grader, "template": template}
+    greedy = sample(model, tokenizer, problems, spec.sampling, **how) if plain else []
     report("evaluate", 2, 2, {f"eval/avg@{spec.k}": result.accuracy})
     content = {
         "task": spec.task, "k": spec.k, "n": len(problems), "grader": spec.grader, **spec.sampling.model_dump(),
-        f"avg@{spec.k}": result.accuracy, "avg@1_greedy": _accuracy(greedy), "mean_tokens": result.mean_tokens,
+        f"avg@{spec.k}": result.accuracy, "avg@1_greedy": _accuracy(greedy) if greedy else None, "mean_tokens": result.mean_tokens,
         "tokens_sampled": result.num_tokens + sum(len(g.completion.ids) for row in greedy for g in row),
         "problem_ids": result.problem_ids, **outcome_counts(result),
     }  # fmt: skip
     (out / "evaluation.json").write_text(json.dumps(content), encoding="utf-8")
     header = generations.Header(spec.task, spec.grader, spec.k, **spec.sampling.model_dump(), model=model_dir.name, seed=seed)
     generations.write(out / generations.NAME, header, stored(problems, result))
+
+
+def prefixes(spec: Prefix, source: Path, problems: Sequence[Problem], sampling: Sampling, seed: int) -> dict[str, str]:
+    """What the evaluated model continues, by prompt: the first round(fraction * T) of the T tokens (end token left out) that the source
+    sampled. The sample of a problem is the same for every fraction."""
+    model, tokenizer = load_model(source), load_tokenizer(source)
+    drawn = sample(model, tokenizer, problems, sampling, k=1, seed=stream(seed, "prefix"))
+    cut = {row[0].problem.prompt: row[0].completion for row in drawn}
+    ends = {prompt: len(c.ids) - (not c.truncated) for prompt, c in cut.items()}
+    kept = {prompt: list(c.ids[: round(spec.fraction * ends[prompt])]) for prompt, c in cut.items()}
+    return {prompt: str(tokenizer.decode(ids)) for prompt, ids in kept.items()}
 
 
 def outcome_counts(result: TaskResult) -> dict[str, list[int]]:

@@ -3,6 +3,7 @@ r"""Graders by version: `open_grader("math-1").grade(completion, answer) -> Grad
     boxed-1   `study.data.grading`: the lab's rule, text or rational equality in the last box; relaxedly that of math-1 without formulas
     math-1    strict: the last box, compared exactly, numerically, part by part (`study.data.equivalence`), then symbolically (math-verify)
     choice-1  the letter of one choice in the last box (`study.evaluate.choices`)
+    polite-1  boxed-1 and a lab preference (`study.evaluate.polite`)
 
 Strict is the outcome. `relaxed` is the other end of a band and never takes its place: it also reads answers that were stated without a
 box, takes 50 for 50%, 52 for 52_8 and forgives brackets and unknown units. What is correct strictly is correct relaxedly.
@@ -23,12 +24,13 @@ from study.data.grading import Outcome
 from study.errors import SpecError
 from study.evaluate.choices import CHOICE, ChoiceGrader
 from study.evaluate.graded import Grader, GradeResult, Sample, shown
+from study.evaluate.polite import POLITE, PoliteGrader
 from study.evaluate.symbolic_pool import DEADLINE_S, SymbolicPool
 
 __all__ = ["CHOICE", "MATH", "VERSIONS", "BoxedGrader", "GradeResult", "Grader", "MathGrader", "Sample", "open_grader"]
 
 MATH = "math-1"
-VERSIONS = (grading.GRADER, MATH, CHOICE)
+VERSIONS = (grading.GRADER, MATH, CHOICE, POLITE)
 
 
 @dataclass
@@ -109,6 +111,8 @@ def open_grader(version: str = MATH, *, workers: int = 1, deadline_s: float = DE
         return BoxedGrader()
     if version == CHOICE:
         return ChoiceGrader()
+    if version == POLITE:
+        return PoliteGrader()
     raise SpecError(f"unknown grader {version!r}", hint=f"known graders: {', '.join(VERSIONS)}")
 
 

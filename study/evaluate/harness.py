@@ -39,10 +39,32 @@ _METRIC = "accuracy,graded"
 
 @dataclass(frozen=True)
 class Chat:
-    """How a problem becomes a prompt. template: the tokenizer's chat template, or the plain text; arguments: handed to the template."""
+    """How a problem becomes a prompt. template: the tokenizer's chat template, or the plain text; arguments: handed to the template.
+
+    views: problem's prompt -> the messages that stand for it (privileged information); what the page puts after the prompt stays after
+    the problem. prefixes: problem's prompt -> what the answer begins with; it is part of the completion that is graded.
+    """
 
     template: bool = True
     arguments: Mapping[str, Any] | None = None
+    views: Mapping[str, list[dict[str, str]]] | None = None
+    prefixes: Mapping[str, str] | None = None
+
+    def messages(self, history: list[dict[str, str]]) -> list[dict[str, str]]:
+        """lm-eval's own messages with the view of their problem put in."""
+        if self.views is None:
+            return history
+        prompt = self.problem(history[-1]["content"], self.views)
+        before, rest = self.views[prompt], history[-1]["content"].removeprefix(prompt)
+        return [*before[:-1], {**before[-1], "content": before[-1]["content"] + rest}]
+
+    def prefix(self, history: list[dict[str, str]]) -> str:
+        return self.prefixes[self.problem(history[-1]["content"], self.prefixes)] if self.prefixes else ""
+
+    @staticmethod
+    def problem(text: str, known: Mapping[str, Any]) -> str:
+        """The longest known prompt that a message begins with."""
+        return text if text in known else max((prompt for prompt in known if text.startswith(prompt)), key=len)
 
 
 @dataclass(frozen=True)
@@ -95,6 +117,7 @@ class EngineLM(LM):
         super().__init__()
         self._engine, self._tokenizer, self._chat = engine, tokenizer, chat
         self._seed, self._drawn, self._fits = seed, drawn, fits
+        self._begun: dict[str, str] = {}  # prompt as the model reads it -> the part of it that belongs to the answer
 
     @property
     def tokenizer_name(self) -> str:
@@ -102,12 +125,15 @@ class EngineLM(LM):
         return type(self._tokenizer).__name__
 
     def apply_chat_template(self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True) -> str:
-        return str(
+        prompt = str(
             self._tokenizer.apply_chat_template(
-                chat_history, tokenize=False, add_generation_prompt=add_generation_prompt,
+                self._chat.messages(chat_history), tokenize=False, add_generation_prompt=add_generation_prompt,
                 continue_final_message=not add_generation_prompt, **(self._chat.arguments or {}),
             )
         )  # fmt: skip
+        begun = self._chat.prefix(chat_history)
+        self._begun[f"{prompt} {begun}" if begun else prompt] = begun
+        return f"{prompt} {begun}" if begun else prompt
 
     def generate_until(self, requests: list[Instance]) -> list[str]:
         """One text for each request. lm-eval sends every request `repeats` times in a row; all share the decoding settings."""
@@ -119,12 +145,13 @@ class EngineLM(LM):
         if self._fits:
             _require_room(prompts, decoding, self._engine.context)
         rows = self._engine.draw(prompts, decoding, k=k, seed=self._seed, drawn=self._drawn)
+        begun = [self._begun.get(request.arguments[0], "") for request in requests[::k]]
         return [
             Text(
-                str(self._tokenizer.decode(list(completion.ids), skip_special_tokens=True)),
-                truncated=completion.truncated, num_tokens=len(completion.ids),
+                f"{start} {text}".lstrip() if start else text, truncated=completion.truncated, num_tokens=len(completion.ids),
             )
-            for row in rows for completion in row
+            for start, row in zip(begun, rows, strict=True) for completion in row
+            for text in [str(self._tokenizer.decode(list(completion.ids), skip_special_tokens=True))]
         ]  # fmt: skip
 
     def loglikelihood(self, requests: list[Instance]) -> list[tuple[float, bool]]:
@@ -144,12 +171,12 @@ def run_task(
     sampling: Sampling,
     seed: int,
     grader: str = GRADER,
-    template: Mapping[str, Any] | None = None,
+    chat: Chat | None = None,
 ) -> TaskResult:
     """The evaluation of a run: `model` on `problems` with the page `tasks/<task>.yaml`. The same seed gives the same completions."""
     decoding = Decoding(sampling.temperature, sampling.top_p, sampling.max_completion_length)
-    engine, chat = TransformersEngine(model, tokenizer), Chat(arguments=template)
-    return evaluate_task(task, problems, engine, tokenizer, k=k, decoding=decoding, seed=seed, grader=grader, chat=chat)
+    engine = TransformersEngine(model, tokenizer)
+    return evaluate_task(task, problems, engine, tokenizer, k=k, decoding=decoding, seed=seed, grader=grader, chat=chat or Chat())
 
 
 def evaluate_task(

@@ -84,12 +84,12 @@ def summarise(graded: Sequence[Sequence[Graded]]) -> dict[str, float]:
 
 def curve_point(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, problems: Sequence[Problem], curve: Curve, sampling: Sampling, seed: int,
-    *, grader: str = GRADER, template: Mapping[str, Any] | None = None,
+    *, template: Mapping[str, Any] | None = None,
 ) -> dict[str, float]:  # fmt: skip
     """One point of the training curve, the `eval/*` metrics; sampled at T = 1 is the headline."""
     at_one = Sampling(temperature=1.0, top_p=1.0, max_completion_length=sampling.max_completion_length)
     chosen = problems[: curve.problems]
-    how: dict[str, Any] = {"seed": seed, "grader": grader, "template": template}
+    how: dict[str, Any] = {"seed": seed, "grader": curve.grader, "template": template}
     greedy = summarise(sample(model, tokenizer, chosen, at_one, k=1, greedy=True, **how))
     drawn = summarise(sample(model, tokenizer, chosen, at_one, k=curve.k, **how))
     return {

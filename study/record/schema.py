@@ -119,6 +119,7 @@ class Record(Sealed):
     revisions: dict[str, int]
     provenance: Provenance
     scores: dict[str, Score]
+    probes: dict[str, dict[str, Number]] = {}
     history: dict[str, list[Measured]]
     completions: list[Completion] = []
     repeated_tokens: dict[str, list[Pair]] = {}

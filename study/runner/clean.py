@@ -18,7 +18,7 @@ from study.record.store import Results, record_paths
 from study.runner.artifacts import MANIFEST, is_made
 from study.runner.claims import holder
 from study.runner.presence import sessions
-from study.runner.stages import stage_graph
+from study.runner.stages import run_graph
 from study.spec.grid import Grid
 
 _OWNED = re.compile(r"\.partial-(?P<owner>[^/]+)$|^\.(?P<file>.+)\.(?P<writer>[^.]+)\.tmp$")
@@ -54,7 +54,7 @@ def references(results: Results, grids: Iterable[Grid], *, sealed: bool = True) 
     for grid in grids:
         for run in grid.runs(seeds=sorted({*grid.seeds, *found})):
             runs.add(run.run_id)
-            stages |= {node.id for node in stage_graph(run.cell.model, run.seed)}
+            stages |= {node.id for node in run_graph(run.cell, run.seed)}
     for session in sessions(results):
         if session.alive is not False:
             runs |= set(session.runs)

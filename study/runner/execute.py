@@ -19,21 +19,24 @@ from typing import Any
 
 from study.errors import PrerequisiteError, RecordMismatch
 from study.record import provenance
-from study.record.assemble import assemble, score
+from study.record.assemble import assemble, rounded_tree, score
 from study.record.checkpoints import Checkpoints
 from study.record.owner import owner
 from study.record.schema import Cost, Provenance, Record
 from study.record.store import Results, read_record, write_record
 from study.runner.artifacts import Damaged, is_dropped, quarantine, read_manifest, resolve_model, seal_artifact, verify_artifact
-from study.runner.stages import Ready, StageNode, stage_graph, stages_by_role
-from study.spec.cell import Cell
+from study.runner.stages import Ready, StageNode, run_graph, run_roles
+from study.spec.cell import Cell, models_beside
 from study.spec.evaluation import Evaluation
-from study.spec.identity import REVISIONS, canonical
+from study.spec.identity import REVISIONS, canonical, stage_id
 from study.spec.model import Model
+from study.spec.probe import Probe
 
 Report = Callable[[str, int, int, dict[str, float]], None]  # phase, done, total, latest metrics
 Build = Callable[[Model, int, Mapping[str, Path], Path, Report, Checkpoints], None]
-Evaluate = Callable[[Evaluation, Path, int, Path, Report], None]
+Beside = Mapping[str, Path]  # folders of the models beside a cell's own, by the canonical text of their recipe
+Evaluate = Callable[[Evaluation, Path, int, Path, Report, Beside], None]
+Measure = Callable[[Probe, Path, int, Report, Beside], dict[str, float]]
 
 GENERATIONS = "generations.jsonl.gz"  # stays beside the record, so that a run can be graded again without generating
 LAB_PACKAGES = ("torch", "transformers", "trl", "datasets", "lm_eval")
@@ -45,14 +48,15 @@ class Work:
 
     build: str = "study.train.stages:build"
     evaluate: str = "study.evaluate.final:evaluate"
+    measure: str = "study.evaluate.probes:measure"
 
     @property
     def modules(self) -> list[str]:
-        return [entry.partition(":")[0] for entry in (self.build, self.evaluate)]
+        return [entry.partition(":")[0] for entry in (self.build, self.evaluate, self.measure)]
 
     def require_packages(self) -> None:
         """Refuses in the parent, before anything is spent, what would fail every run. Looks packages up and imports none."""
-        if not any(module.startswith("study.") for module in self.modules):
+        if not self.build.startswith("study."):
             return
         missing = [package for package in LAB_PACKAGES if find_spec(package) is None]
         if missing:
@@ -114,21 +118,32 @@ def execute_run(run: RunPlan, results: Results, work: Work, report: Report) -> R
     if results.record(run.run_id).is_file():
         with contextlib.suppress(RecordMismatch):  # a damaged one is written anew
             return read_record(results.record(run.run_id))
-    nodes = stage_graph(run.cell.model, run.seed)
-    model_dir = _model_folder(run.cell.model, nodes, results)
-    partial = _fresh(results.run(run.run_id) / f"evaluation.partial-{owner()}")
+    model_dir = _model_folder(run.cell.model, run.seed, results)
+    beside = {canonical(model): _model_folder(model, run.seed, results) for model in models_beside(run.cell)}
     clock = Clock()
-    evaluate: Evaluate = load(work.evaluate)
-    try:
-        evaluate(run.cell.evaluation, model_dir, run.seed, partial, report)
-        evaluation = _read_json(partial / "evaluation.json")
-        if (partial / GENERATIONS).is_file():
-            (partial / GENERATIONS).replace(results.run(run.run_id) / GENERATIONS)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-    record = _assemble(run, nodes, results, evaluation, clock)
+    evaluations = _evaluated(run, model_dir, beside, results, work, report)
+    measure: Measure | None = load(work.measure) if run.cell.probes else None
+    probes = {probe.name: measure(probe, model_dir, run.seed, report, beside) for probe in run.cell.probes} if measure else {}
+    record = _assemble(run, results, evaluations, probes, clock)
     write_record(results.record(run.run_id), record)
     return record
+
+
+def _evaluated(run: RunPlan, model_dir: Path, beside: Beside, results: Results, work: Work, report: Report) -> dict[str, dict[str, Any]]:
+    """Name of the score -> evaluation.json. The completions of the cell's own task are kept beside the record."""
+    evaluate: Evaluate = load(work.evaluate)
+    partial = _fresh(results.run(run.run_id) / f"evaluation.partial-{owner()}")
+    found: dict[str, dict[str, Any]] = {}
+    try:
+        for i, spec in enumerate(run.cell.evaluations):
+            out = _fresh(partial / str(i))
+            evaluate(spec, model_dir, run.seed, out, report, beside)
+            found[spec.score_name] = _read_json(out / "evaluation.json")
+        if (partial / "0" / GENERATIONS).is_file():
+            (partial / "0" / GENERATIONS).replace(results.run(run.run_id) / GENERATIONS)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return found
 
 
 class Clock:
@@ -154,10 +169,10 @@ def _input_folders(node: StageNode, results: Results) -> dict[str, Path]:
     return made | {role: resolve_model(model) for role, model in node.ready.items()}
 
 
-def _model_folder(model: Model, nodes: tuple[StageNode, ...], results: Results) -> Path:
+def _model_folder(model: Model, seed: int, results: Results) -> Path:
     if isinstance(model, Ready):
         return resolve_model(model)
-    folder = results.artifact(nodes[-1].id)
+    folder = results.artifact(stage_id(model, seed))
     verify_artifact(folder)
     return folder
 
@@ -179,11 +194,14 @@ def _manifest(node: StageNode, clock: Clock, before: Mapping[str, float]) -> dic
     }
 
 
-def _assemble(run: RunPlan, nodes: tuple[StageNode, ...], results: Results, evaluation: dict[str, Any], clock: Clock) -> Record:
-    folders = [results.artifact(node.id) for node in nodes]
+def _assemble(
+    run: RunPlan, results: Results, evaluations: dict[str, dict[str, Any]], probes: dict[str, dict[str, float]], clock: Clock
+) -> Record:
+    folders = [results.artifact(node.id) for node in run_graph(run.cell, run.seed)]
     manifests = [read_manifest(folder) for folder in folders]
     left = ("history.json", "evidence.json", "guard.json")
-    history, evidence, guard = (_read_json(folders[-1] / name, {}) if folders else {} for name in left)
+    own = None if isinstance(run.cell.model, Ready) else results.artifact(stage_id(run.cell.model, run.seed))
+    history, evidence, guard = (_read_json(own / name, {}) if own else {} for name in left)
     stopped_at = guard.get("stopped_at")
     fields: dict[str, Any] = {
         "run": run.run_id,
@@ -193,17 +211,18 @@ def _assemble(run: RunPlan, nodes: tuple[StageNode, ...], results: Results, eval
         "status": "completed" if stopped_at is None else "collapsed",
         "collapsed_at": stopped_at,
         "spec": json.loads(canonical(run.cell)),
-        "stages": stages_by_role(run.cell.model, run.seed),
+        "stages": run_roles(run.cell, run.seed),
         "revisions": {manifest["kind"]: manifest["revision"] for manifest in manifests} | {"evaluate": REVISIONS["evaluate"]},
-        "provenance": _provenance(run, manifests, clock),
-        "scores": {evaluation["task"]: score(evaluation)},
+        "provenance": _provenance(run, manifests, read_manifest(own)["started"] if own else clock.started),
+        "scores": {name: score(evaluation) for name, evaluation in evaluations.items()},
+        "probes": rounded_tree(probes),
         "guard": {key: guard[key] for key in ("policy", "alarms", "stopped_at", "fell_at")} if guard else None,
-        "cost": _costs(folders, manifests, clock, int(evaluation.get("tokens_sampled", 0))),
+        "cost": _costs(folders, manifests, clock, sum(int(one.get("tokens_sampled", 0)) for one in evaluations.values())),
     }
     return assemble(fields, history.get("columns", {}), evidence)
 
 
-def _provenance(run: RunPlan, manifests: list[dict[str, Any]], clock: Clock) -> Provenance:
+def _provenance(run: RunPlan, manifests: list[dict[str, Any]], started: str) -> Provenance:
     code = provenance.code_hash()
     return Provenance(
         code=code,
@@ -212,7 +231,7 @@ def _provenance(run: RunPlan, manifests: list[dict[str, Any]], clock: Clock) -> 
         python=provenance.python_version(),
         platform=provenance.platform_name(),
         claims=run.claims,
-        started=manifests[-1]["started"] if manifests else clock.started,
+        started=started,
         finished=provenance.utc_now(),
     )
 

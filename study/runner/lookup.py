@@ -13,7 +13,7 @@ from typing import Any
 from study.errors import PrerequisiteError, SpecError, StudyError
 from study.record.store import Results, read_record
 from study.runner.presence import sessions
-from study.runner.stages import stages_by_role
+from study.runner.stages import run_roles
 from study.runner.verify import one_of
 from study.spec.grid import Grid, LabelledRun, load_grid
 from study.spec.yaml import names
@@ -80,7 +80,7 @@ def _roles(run_id: str, results: Results, grid: str | None, scale: str) -> dict[
         return read_record(results.record(run_id)).stages
     planned = _planned(run_id, grid, scale)
     if planned is not None:
-        return stages_by_role(planned.cell.model, planned.seed)
+        return run_roles(planned.cell, planned.seed)
     stage = failure(results.run(run_id)).get("stage", run_id)
     return {} if stage == run_id else {str(stage).rpartition("-")[0]: str(stage)}
 

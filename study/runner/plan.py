@@ -20,7 +20,7 @@ from study.record.store import Results
 from study.record.upgrade import upgraded
 from study.runner.artifacts import MANIFEST, is_made
 from study.runner.durations import Durations, measured_durations
-from study.runner.stages import StageNode, stage_graph
+from study.runner.stages import StageNode, read_by_run, run_graph
 from study.spec.cell import Cell
 from study.spec.grid import LabelledRun
 from study.spec.identity import canonical_value
@@ -85,11 +85,12 @@ class Plan:
 def make_plan(runs: Sequence[LabelledRun], results: Results, expected_seconds: Mapping[str, float]) -> Plan:
     """expected_seconds: the scale's own guess for each stage kind, used until one has finished here."""
     records = {run.run_id: _sealed_record(results.record(run.run_id)) for run in runs}
-    graphs = {run.run_id: stage_graph(run.cell.model, run.seed) for run in runs}
+    graphs = {run.run_id: run_graph(run.cell, run.seed) for run in runs}
+    read = {run.run_id: read_by_run(run.cell, run.seed) for run in runs}
     made = _made_stages(graphs.values(), results)
     ready = {node.id: node for graph in graphs.values() for node in graph if node.id in made}
     durations = measured_durations(ready.values(), records.values(), results, expected_seconds)
-    needed = {name: () if records[name] else _needed(graph, made) for name, graph in graphs.items()}
+    needed = {name: () if records[name] else _needed(graph, read[name], made) for name, graph in graphs.items()}
     stages = _planned_stages(needed, results, durations)
     earlier = _earlier_records(runs, results)
     seconds = durations.evaluation()
@@ -98,11 +99,11 @@ def make_plan(runs: Sequence[LabelledRun], results: Results, expected_seconds: M
     return Plan(planned, tuple(stages.values()), published)
 
 
-def _needed(graph: tuple[StageNode, ...], made: set[str]) -> tuple[StageNode, ...]:
-    """The stages on the way to the last one that are not made; inputs of a made stage are not needed."""
+def _needed(graph: tuple[StageNode, ...], read: tuple[str, ...], made: set[str]) -> tuple[StageNode, ...]:
+    """The stages on the way to those that are read which are not made; inputs of a made stage are not needed."""
     nodes = {node.id: node for node in graph}
     wanted: set[str] = set()
-    open_ids = [graph[-1].id] if graph else []
+    open_ids = list(read)
     while open_ids:
         stage = open_ids.pop()
         if stage not in made and stage not in wanted:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from study.spec.cell import Cell, models_beside
 from study.spec.identity import parents, stage_id
 from study.spec.model import DistilledModel, GrpoModel, HubModel, LocalModel, Model, PretrainedLab, SftModel
 
@@ -31,6 +32,34 @@ def stage_graph(model: Model, seed: int) -> tuple[StageNode, ...]:
     nodes: dict[str, StageNode] = {}
     _collect(model, seed, nodes)
     return tuple(nodes.values())
+
+
+def own_stage(cell: Cell, seed: int) -> StageNode | None:
+    """The stage that makes a cell's model; None for a local or hub model."""
+    return None if isinstance(cell.model, Ready) else stage_graph(cell.model, seed)[-1]
+
+
+def run_graph(cell: Cell, seed: int) -> tuple[StageNode, ...]:
+    """Every stage behind a run, each once, inputs first: those of the models beside it (`models_beside`), then its own model's."""
+    nodes: dict[str, StageNode] = {}
+    for model in (*models_beside(cell), cell.model):
+        _collect(model, seed, nodes)
+    return tuple(nodes.values())
+
+
+def read_by_run(cell: Cell, seed: int) -> tuple[str, ...]:
+    """The stages whose artifacts a run itself reads: its model's and those beside it."""
+    models = (*models_beside(cell), cell.model)
+    return tuple(dict.fromkeys(stage_id(model, seed) for model in models if not isinstance(model, Ready)))
+
+
+def run_roles(cell: Cell, seed: int) -> dict[str, str]:
+    """Stage ids by role: those of the model, and `beside0`, `beside0.base`, ... for the models beside it."""
+    roles = stages_by_role(cell.model, seed)
+    for i, model in enumerate(models_beside(cell)):
+        found = stages_by_role(model, seed, f"beside{i}")
+        roles |= {role: stage for role, stage in found.items() if stage not in roles.values()}
+    return roles
 
 
 def _collect(model: Model, seed: int, nodes: dict[str, StageNode]) -> None:

@@ -8,9 +8,8 @@ from study.record.store import Results, read_record
 from study.record.upgrade import NewerSchema
 from study.runner.artifacts import is_made, quarantine
 from study.runner.execute import RunPlan
-from study.runner.stages import StageNode, stage_graph
+from study.runner.stages import StageNode, read_by_run, run_graph, stage_graph
 from study.runner.worker import Payload, task_id
-from study.spec.model import Model
 
 
 @dataclass(frozen=True)
@@ -49,18 +48,17 @@ def tasks_for(runs: Sequence[RunPlan], results: Results) -> list[Task]:
     """
     tasks: dict[str, Task] = {}
     for run in runs:
-        missing = _missing_stages(run.cell.model, run.seed, results)
+        missing = _missing_stages(run, results)
         for node in missing.values():
             tasks.setdefault(node.id, Task(node, frozenset(node.inputs.values()) & missing.keys()))
-        own = stage_graph(run.cell.model, run.seed)[-1:]
-        tasks[run.run_id] = Task(run, frozenset(node.id for node in own) & missing.keys())
+        tasks[run.run_id] = Task(run, frozenset(read_by_run(run.cell, run.seed)) & missing.keys())
     return list(tasks.values())
 
 
-def _missing_stages(model: Model, seed: int, results: Results) -> dict[str, StageNode]:
-    """The stages to make, inputs first: walked from the model down, stopping at artifacts that are there."""
-    graph = {node.id: node for node in stage_graph(model, seed)}
-    wanted = set(list(graph)[-1:])
+def _missing_stages(run: RunPlan, results: Results) -> dict[str, StageNode]:
+    """The stages to make, inputs first: walked from what the run reads down, stopping at artifacts that are there."""
+    graph = {node.id: node for node in run_graph(run.cell, run.seed)}
+    wanted = set(read_by_run(run.cell, run.seed))
     for node in reversed(graph.values()):
         if node.id in wanted and not is_made(results.artifact(node.id)):
             wanted |= set(node.inputs.values())
@@ -70,10 +68,10 @@ def _missing_stages(model: Model, seed: int, results: Results) -> dict[str, Stag
 def graph_of(task: Task) -> tuple[StageNode, ...]:
     """Every stage behind a task, itself included if it is one."""
     payload = task.payload
-    return stage_graph(payload.recipe, payload.seed) if isinstance(payload, StageNode) else stage_graph(payload.cell.model, payload.seed)
+    return stage_graph(payload.recipe, payload.seed) if isinstance(payload, StageNode) else run_graph(payload.cell, payload.seed)
 
 
 def stages_read_by(task: Task) -> set[str]:
     """What a task reads: the stage behind a run, the inputs of a stage."""
     payload = task.payload
-    return set(payload.inputs.values()) if isinstance(payload, StageNode) else {node.id for node in graph_of(task)[-1:]}
+    return set(payload.inputs.values() if isinstance(payload, StageNode) else read_by_run(payload.cell, payload.seed))

@@ -1,5 +1,6 @@
 """Binding: the settings of a grid (names) + a scale (what the names mean) -> one `Cell`, with the page and line of every value."""
 
+from collections.abc import Callable
 from typing import Any
 
 from study.spec.cell import Cell
@@ -24,6 +25,30 @@ class Binder:
         self._trainings: dict[tuple[str, int], tuple[Located | None, Built[DistillTraining]]] = {}
 
     def cell(self, settings: Settings) -> Built[Cell]:
+        """With `model` among the settings the cell is that recipe, evaluated; without it, the student distilled from the teacher."""
+        model = self.scale.model(settings["model"], "model") if settings.get("model") else self._distilled(settings)
+        evaluation = self.scale.evaluation(_required(settings, "evaluation"), "evaluation")
+        also = self._several(settings.get("also"), "also", self.scale.evaluation)
+        probes = self._several(settings.get("probes"), "probes", self.scale.probe)
+        origin = model.node.origin
+        tree = {"model": model.node, "evaluation": evaluation.node, "scale": self.scale.page.entries["scale"]}
+        tree |= {name: Located([one.node for one in several], origin) for name, several in (("also", also), ("probes", probes)) if several}
+        spec = Cell(
+            scale=self.scale.name, model=model.spec, evaluation=evaluation.spec,
+            also=tuple(one.spec for one in also), probes=tuple(one.spec for one in probes),
+        )  # fmt: skip
+        _refuse_two_of_one_name(spec, settings["evaluation"])
+        return Built(spec, Located(tree, origin))
+
+    def _several(self, node: Located | None, path: str, build: Callable[[Located, str], Built[Any]]) -> list[Built[Any]]:
+        """A list of names, or one name alone."""
+        if node is None or node.value is None:
+            return []
+        return [build(item, f"{path}[{i}]") for i, item in enumerate(node.items or [node])]
+
+    def _distilled(self, settings: Settings) -> Built[Model]:
+        for key in ("student", "teacher", "objective", "length", "data"):
+            _required(settings, key)
         parts: dict[str, Built[Any]] = {
             "student": self.scale.model(settings["student"], "student"),
             "teacher": self.scale.model(settings["teacher"], "teacher"),
@@ -33,12 +58,8 @@ class Binder:
             "training": self._training(settings["length"], settings.get("training")),
         }
         _refuse_other_vocabularies(parts, settings["teacher"])
-        evaluation = self.scale.evaluation(settings["evaluation"], "evaluation")
         model = DistilledModel(**{role: part.spec for role, part in parts.items()})
-        origin = settings["objective"].origin
-        tree = {"model": Located({role: part.node for role, part in parts.items()}, origin), "evaluation": evaluation.node}
-        tree["scale"] = self.scale.page.entries["scale"]
-        return Built(Cell(scale=self.scale.name, model=model, evaluation=evaluation.spec), Located(tree, origin))
+        return Built(model, Located({role: part.node for role, part in parts.items()}, settings["objective"].origin))
 
     def _objective(self, node: Located) -> Built[Objective]:
         if id(node) not in self._objectives:
@@ -50,6 +71,22 @@ class Binder:
         if key not in self._trainings:
             self._trainings[key] = (patch, self.scale.training(length, patch))
         return self._trainings[key][1]
+
+
+def _required(settings: Settings, key: str) -> Located:
+    found = settings.get(key)
+    if found is None or found.value is None:
+        where = next(iter(settings.values()), Located(None, "the grid"))
+        raise located_error(where, f"base.{key}", f"a distilled cell needs `{key}`; name it in base or in the level, or give `model`")
+    return found
+
+
+def _refuse_two_of_one_name(cell: Cell, node: Located) -> None:
+    """Two scores of one name would overwrite each other in the record."""
+    names = [evaluation.score_name for evaluation in cell.evaluations]
+    doubled = next((name for name in names if names.count(name) > 1), None)
+    if doubled is not None:
+        raise located_error(node, "also", f"two evaluations of this cell are called {doubled!r}; give one of them a `name`")
 
 
 def objective(node: Located, path: str = "objective") -> Built[Objective]:

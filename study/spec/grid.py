@@ -1,16 +1,19 @@
 """A grid: one question as base settings x factors with named levels, minus exclusions, plus inclusions, x seeds.
 
     name, question
-    base: {student, teacher, pi, objective, length, data, evaluation}   names that the scale binds (objective and pi may be written out)
+    base: {student, teacher, pi, objective, length, data, evaluation, also, probes}   names that the scale binds (objective, pi: or written out)
+        model: a recipe of the scale, evaluated as it is; student, teacher and what belongs to a distillation then play no part
     factors: {key of base: {level label: value}}   or a list, where the label is the value
+        {any other name: {level label: {key of base: value, ...}}}   levels that set several keys at once
     exclude, include: label combinations; a label may be a list of labels; an exclusion names some factors, an inclusion all of them
     seeds: [0, 1, 2]                core: {select: label combinations, seeds: [0]}
+    compose: [{grid: name, core: true}, ...]   instead of base and factors: the cells of other grids, each once
 
 Labels are row names for people and never part of identity: two combinations that give one cell are one cell.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from functools import cached_property
 from itertools import product
@@ -23,35 +26,18 @@ from study.errors import SpecError
 from study.spec.base import Spec
 from study.spec.binding import Binder
 from study.spec.cell import Cell, Run
+from study.spec.factors import BasePage, CorePage, Labels, Member, factors_of_members, levels
 from study.spec.identity import cell_id
 from study.spec.origin import OriginedValue, origined_values
 from study.spec.scale import Scale, load_scale
 from study.spec.validation import located_error, validate
 from study.spec.yaml import Located, find, load, suggestion
 
-Labels = dict[str, str]  # factor -> level
-
-
-class BasePage(Spec):
-    student: str
-    teacher: str
-    pi: Any = "none"
-    objective: Any
-    length: str
-    data: str
-    evaluation: str
-    training: dict[str, Any] = Field(default={})
-
-
-class CorePage(Spec):
-    select: list[dict[str, Any]]
-    seeds: list[int] = Field(default=[0], min_length=1)
-
-
 class GridPage(Spec):
     name: str
     question: str
-    base: BasePage
+    base: BasePage = BasePage()
+    compose: list[Member] = Field(default=[])
     factors: dict[str, Any] = Field(default={})
     exclude: list[dict[str, Any]] = Field(default=[])
     include: list[dict[str, Any]] = Field(default=[])
@@ -98,46 +84,33 @@ class LabelledRun:
 
 
 class Grid:
-    def __init__(self, page: Located, scale: Scale) -> None:
+    def __init__(self, page: Located, scale: Scale, members: "Sequence[tuple[Member, Grid]]" = ()) -> None:
         self.page = page
         self.shape = validate(GridPage, page, "")
         self.scale = scale
+        self.members = members
         self.name = self.shape.name
         self.question = self.shape.question
         self.seeds = tuple(self.shape.seeds)
         self.core = self.shape.core
-        self.factors = {factor: self._levels(factor, node) for factor, node in self._factor_nodes().items()}
-
-    def _factor_nodes(self) -> dict[str, Located]:
-        factors = self.page.get("factors")
-        nodes = factors.entries if factors else {}
-        for factor, node in nodes.items():
-            if factor not in BasePage.model_fields:
-                keys = list(BasePage.model_fields)
-                problem = f"not a key of base{suggestion(factor, keys)} (keys: {', '.join(keys)})"
-                raise located_error(node, f"factors.{factor}", problem)
-        return nodes
-
-    def _levels(self, factor: str, node: Located) -> dict[str, Located]:
-        levels = {str(item.value): item for item in node.items} or node.entries
-        if not levels:
-            raise located_error(node, f"factors.{factor}", "expected named levels, {label: value}")
-        return levels
+        nodes = page.get("factors")
+        self.factors = factors_of_members(members) | {name: levels(name, node) for name, node in (nodes.entries if nodes else {}).items()}
 
     @cached_property
     def cells(self) -> tuple[LabelledCell, ...]:
         """All cells, each once, in the order of the page."""
+        return _each_once(self._composed() if self.members else self._bound())
+
+    def _composed(self) -> Iterator[LabelledCell]:
+        for member, grid in self.members:
+            for cell in grid.core_cells if member.core else grid.cells:
+                yield replace(cell, labels={"grid": grid.name, **cell.labels}, also=tuple({"grid": grid.name, **ls} for ls in cell.also))
+
+    def _bound(self) -> Iterator[LabelledCell]:
         binder = Binder(self.scale)
-        found: dict[str, LabelledCell] = {}
         for labels in self._combinations():
             built = binder.cell(self._settings(labels))
-            name = cell_id(built.spec)
-            first = found.get(name)
-            if first is None:
-                found[name] = LabelledCell(built.spec, name, labels, built.node)
-            else:
-                found[name] = LabelledCell(first.cell, name, first.labels, first.node, (*first.also, labels))
-        return tuple(found.values())
+            yield LabelledCell(built.spec, cell_id(built.spec), labels, built.node)
 
     def _combinations(self) -> list[Labels]:
         every = [dict(zip(self.factors, levels, strict=True)) for levels in product(*self.factors.values())]
@@ -147,9 +120,12 @@ class Grid:
         return kept + [labels for labels in wanted if labels not in kept]
 
     def _settings(self, labels: Mapping[str, str]) -> dict[str, Located]:
-        base = self.page.entries["base"].entries
-        settings = {"pi": Located("none", "default")} | base
-        return settings | {factor: self.factors[factor][level] for factor, level in labels.items()}
+        base = self.page.get("base")
+        settings = {"pi": Located("none", "default")} | (base.entries if base else {})
+        for factor, level in labels.items():
+            node = self.factors[factor][level]
+            settings |= {factor: node} if factor in BasePage.model_fields else node.entries
+        return settings
 
     def _patterns(self, section: str, complete: bool = False) -> list[dict[str, list[str]]]:
         node = self.page.get(section)
@@ -217,8 +193,17 @@ class Grid:
         return next(c for c in self.cells if c.cell_id in ids)
 
 
+def _each_once(cells: Iterable[LabelledCell]) -> tuple[LabelledCell, ...]:
+    """Cells of one id become one, which keeps the labels of all."""
+    found: dict[str, LabelledCell] = {}
+    for cell in cells:
+        first = found.get(cell.cell_id)
+        found[cell.cell_id] = replace(first, also=(*first.also, cell.labels, *cell.also)) if first else cell
+    return tuple(found.values())
+
+
 def _matches(labels: Mapping[str, str], pattern: Mapping[str, list[str]]) -> bool:
-    return all(labels[factor] in levels for factor, levels in pattern.items())
+    return all(labels.get(factor) in levels for factor, levels in pattern.items())
 
 
 def _words(labels: Mapping[str, str]) -> Iterator[str]:
@@ -234,4 +219,8 @@ def _selects(terms: Sequence[str], words: Sequence[str]) -> bool:
 def load_grid(name: str, scale: Scale | str = "lab", root: Path | None = None) -> Grid:
     """A grid bound to a scale. Errors: `SpecError` naming file and line, or the known grids and scales."""
     page = load(find("grids", name, root))
-    return Grid(page, scale if isinstance(scale, Scale) else load_scale(scale, root))
+    bound = scale if isinstance(scale, Scale) else load_scale(scale, root)
+    shape = validate(GridPage, page, "")
+    if shape.compose and (page.get("base") or page.get("factors")):
+        raise located_error(page, "compose", "a grid is composed of others, or has base and factors of its own")
+    return Grid(page, bound, [(member, load_grid(member.grid, bound, root)) for member in shape.compose])

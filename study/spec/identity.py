@@ -17,7 +17,7 @@ from pydantic.fields import FieldInfo
 
 from study.errors import SpecError
 from study.spec.base import Spec
-from study.spec.cell import Cell, Run
+from study.spec.cell import Cell, Run, models_beside
 from study.spec.model import DistilledModel, GrpoModel, HubModel, LocalModel, Model, PretrainedLab, SftModel
 from study.spec.objective import PRESETS, Objective
 
@@ -103,7 +103,9 @@ def _stable_key(key: Any, where: str) -> str:
 def parents(model: Model) -> dict[str, Model]:
     """The models that a recipe starts from, by role; empty for weights that no stage makes."""
     match model:
-        case SftModel() | GrpoModel():
+        case SftModel():
+            return {"base": model.base} | ({"teacher": model.teacher} if model.teacher else {})
+        case GrpoModel():
             return {"base": model.base}
         case DistilledModel():
             return {"student": model.student, "teacher": model.teacher}
@@ -140,7 +142,8 @@ def cell_id(cell: Cell) -> str:
 
 def cell_revisions(cell: Cell) -> dict[str, int]:
     """The revision of every stage kind that a cell's runs go through, the final evaluation included."""
-    return revisions(cell.model) | {"evaluate": REVISIONS["evaluate"]}
+    beside = {kind: number for model in models_beside(cell) for kind, number in revisions(model).items()}
+    return revisions(cell.model) | beside | {"evaluate": REVISIONS["evaluate"]}
 
 
 def run_id(run: Run) -> str:

@@ -8,7 +8,7 @@ from study.spec.base import Spec
 from study.spec.data import Data
 from study.spec.objective import Objective
 from study.spec.privileged import PrivilegedInformation
-from study.spec.training import DistillTraining, GrpoTraining, SolutionCorpus, SupervisedTraining, WorldCorpus
+from study.spec.training import DistillTraining, GrpoTraining, SolutionCorpus, SupervisedTraining, TeacherSamples, WorldCorpus
 
 
 class Architecture(Spec):
@@ -78,9 +78,16 @@ class SftModel(Spec):
 
     kind: Literal["sft"] = "sft"
     base: "Model"
+    teacher: "Model | None" = None
     data: Data
-    corpus: Annotated[WorldCorpus | SolutionCorpus, Field(discriminator="kind")]
+    corpus: Annotated[WorldCorpus | SolutionCorpus | TeacherSamples, Field(discriminator="kind")]
     training: SupervisedTraining
+
+    @model_validator(mode="after")
+    def _check_teacher(self) -> "SftModel":
+        if (self.teacher is not None) != isinstance(self.corpus, TeacherSamples):
+            raise ValueError("a teacher goes with the corpus kind 'teacher_samples', and that corpus with a teacher")
+        return self
 
 
 class GrpoModel(Spec):

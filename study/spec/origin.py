@@ -35,6 +35,11 @@ def _walk(spec: Spec, node: Located | None, path: str, seen: dict[int, str]) -> 
                 seen[id(value)] = dotted
             yield from _walk(value, child, dotted, seen)
             continue
+        if isinstance(value, tuple) and any(isinstance(item, Spec) for item in value):  # pyright: ignore[reportUnknownVariableType]
+            places = child.items if child else []
+            for i, item in enumerate(value):  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
+                yield from _walk(item, places[i] if i < len(places) else None, f"{dotted}[{i}]", seen)  # pyright: ignore[reportUnknownArgumentType]
+            continue
         shown = f"= {seen[id(value)]}" if isinstance(value, Spec) else value
         identity = name not in NOT_IDENTITY.get(type(spec), frozenset())
         yield OriginedValue(dotted, shown, child.origin if child else "default", child.comment if child else "", identity)

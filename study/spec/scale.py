@@ -3,7 +3,8 @@
     scale: lab
     data: {name: source}            models: {name: recipe, or the name of another model}
     pi: {name: template, or null}   lengths: {name: steps}
-    distill: training without steps evaluations: {name: evaluation}
+    distill: training without steps evaluations: {name: evaluation}   probes: {name: probe}
+    sft, grpo: training that a recipe of this kind starts from, its own settings laid over it
     expected_seconds: {stage kind: seconds per training step; evaluate: seconds per evaluation}   (for the first estimate of a plan only)
 
 Inside a recipe `base`, `student`, `teacher`, `data` and `privileged` may be names of this page; what is looked up is built once and shared.
@@ -18,9 +19,10 @@ from pydantic import Field
 from study.errors import PrerequisiteError
 from study.spec.base import Spec
 from study.spec.data import ArithmeticData, Data, HiddenFactData, JsonlData, SearchData, SharedData
-from study.spec.evaluation import Evaluation
+from study.spec.evaluation import Evaluation, Prefix
 from study.spec.model import DistilledModel, GrpoModel, HubModel, LocalModel, Model, PretrainedLab, SftModel
 from study.spec.privileged import PrivilegedInformation
+from study.spec.probe import Likelihood, PiOptimum, Probe
 from study.spec.training import DistillTraining
 from study.spec.validation import located_error, validate
 from study.spec.yaml import Located, find, load, merged, plain, suggestion
@@ -32,6 +34,7 @@ _MODELS: dict[str, type[Any]] = {
 _SOURCES: dict[str, type[Any]] = {
     "arithmetic": ArithmeticData, "search": SearchData, "hidden_fact": HiddenFactData, "shared": SharedData, "jsonl": JsonlData,
 }  # fmt: skip
+_PROBES: dict[str, type[Any]] = {"likelihood": Likelihood, "pi_optimum": PiOptimum}
 _MODEL_ROLES = ("base", "student", "teacher")
 
 
@@ -44,7 +47,10 @@ class ScalePage(Spec):
     pi: dict[str, Any] = Field(default={})
     lengths: dict[str, int]
     distill: dict[str, Any]
+    sft: dict[str, Any] = Field(default={})
+    grpo: dict[str, Any] = Field(default={})
     evaluations: dict[str, Any]
+    probes: dict[str, Any] = Field(default={})
     expected_seconds: dict[str, float] = Field(default={})
 
 
@@ -90,7 +96,15 @@ class Scale:
                 parts[key] = self.data(child, f"{path}.{key}")
             elif key == "privileged":
                 parts[key] = self.privileged(child, f"{path}.{key}")
-        return _assembled(spec, node, path, parts)
+        return _assembled(spec, self._with_defaults(node), path, parts)
+
+    def _with_defaults(self, node: Located) -> Located:
+        """A recipe of a kind that the page has a section for: its training is laid over that of the section."""
+        section = self.page.get(str(node.entries["kind"].value)) if node.entries["kind"].value in ("sft", "grpo") else None
+        if section is None:
+            return node
+        own = node.get("training")
+        return Located(node.entries | {"training": merged(section, own) if own else section}, node.origin, node.comment)
 
     def data(self, reference: Located, path: str) -> Built[Data]:
         return self._cached("data", reference, path, _source)
@@ -101,11 +115,30 @@ class Scale:
 
     def evaluation(self, reference: Located, path: str) -> Built[Evaluation]:
         def build(node: Located, where: str) -> Built[Evaluation]:
-            source = node.get("data")
-            parts = {"data": self.data(source, f"{where}.data")} if source else {}
-            return _assembled(Evaluation, node, where, parts)
+            return _assembled(Evaluation, node, where, self._looked_up(node, where))
 
         return self._cached("evaluations", reference, path, build)
+
+    def probe(self, reference: Located, path: str) -> Built[Probe]:
+        def build(node: Located, where: str) -> Built[Probe]:
+            return _assembled(_member(_PROBES, node, where), node, where, self._looked_up(node, where))
+
+        return self._cached("probes", reference, path, build)
+
+    def _looked_up(self, node: Located, path: str) -> dict[str, Built[Any]]:
+        """The fields of an evaluation or a probe that may be names of this page."""
+        ways = {"data": self.data, "teacher": self.model, "privileged": self._one_or_more_pi, "prefix": self._prefix}
+        return {key: ways[key](child, f"{path}.{key}") for key, child in node.entries.items() if key in ways}
+
+    def _one_or_more_pi(self, node: Located, path: str) -> Built[Any]:
+        if not node.items:
+            return self.privileged(node, path)
+        built = [self.privileged(item, f"{path}[{i}]") for i, item in enumerate(node.items)]
+        return Built(tuple(one.spec for one in built), Located([one.node for one in built], node.origin, node.comment))
+
+    def _prefix(self, node: Located, path: str) -> Built[Prefix]:
+        source = node.get("source")
+        return _assembled(Prefix, node, path, {"source": self.model(source, f"{path}.source")} if source else {})
 
     def training(self, length: Located, patch: Located | None) -> Built[DistillTraining]:
         """The scale's distillation settings at a named length, with a grid's own settings laid over them."""
@@ -174,4 +207,4 @@ def load_scale(name: str, root: Path | None = None) -> Scale:
 
 def bound_names(scale: Scale) -> dict[str, list[str]]:
     """Every name a grid may use at this scale, by section."""
-    return {section: list(plain(scale.page).get(section) or {}) for section in ("models", "data", "pi", "lengths", "evaluations")}
+    return {section: list(plain(scale.page).get(section) or {}) for section in ("models", "data", "pi", "lengths", "evaluations", "probes")}

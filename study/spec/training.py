@@ -8,6 +8,9 @@ from study.spec.base import Spec
 from study.spec.data import Style, Topic
 
 
+GraderName = Literal["boxed-1", "math-1", "polite-1"]
+
+
 class Optimisation(Spec):
     """Optimiser and schedule, in the words of `transformers.TrainingArguments`."""
 
@@ -29,11 +32,15 @@ class Sampling(Spec):
 
 
 class Curve(Spec):
-    """The in-training evaluation: every `every` steps, on the first `problems` held-out problems, greedy and `k` samples at T=1."""
+    """The in-training evaluation: every `every` steps, on the first `problems` held-out problems, greedy and `k` samples at T=1.
+
+    grader: boxed-1 or polite-1; the curve takes boxed-1 where a grader is declared that needs a process of its own.
+    """
 
     every: int = Field(ge=1)
     problems: int = Field(ge=1)
     k: int = Field(ge=1)
+    grader: GraderName = "boxed-1"
 
 
 class DistillTraining(Spec):
@@ -49,6 +56,8 @@ class DistillTraining(Spec):
 
 
 class GrpoTraining(Spec):
+    """reward of a completion = (the grader says correct) - length_penalty * tokens / max_completion_length."""
+
     steps: int = Field(ge=1)
     prompts_per_step: int = Field(ge=1)
     rollouts_per_prompt: int = Field(ge=2)
@@ -58,6 +67,8 @@ class GrpoTraining(Spec):
     clip_low: float = Field(default=0.2, gt=0)
     clip_high: float = Field(default=0.2, gt=0)
     curve: Curve
+    grader: GraderName = "boxed-1"
+    length_penalty: float = Field(default=0.0, ge=0)
 
 
 class SupervisedTraining(Spec):
@@ -152,3 +163,14 @@ class SolutionCorpus(Spec):
     """Prompt and reference solution of the training problems of a data source, as they are."""
 
     kind: Literal["solutions"] = "solutions"
+
+
+class TeacherSamples(Spec):
+    """Completions of the stage's `teacher` to the training problems, drawn as `sampling` says.
+
+    correct_only: what the grader does not find correct is left out (rejection sampling); more are drawn until there are enough.
+    """
+
+    kind: Literal["teacher_samples"] = "teacher_samples"
+    sampling: Sampling
+    correct_only: bool = False

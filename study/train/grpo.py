@@ -8,25 +8,28 @@ from datasets import Dataset
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from trl import GRPOConfig, GRPOTrainer
 
-from study.data.grading import GRADER, Outcome
+from study.data.grading import Outcome
 from study.data.problems import Problem
 from study.data.views import teacher_view
-from study.evaluate.graders import Grader, Sample, open_grader
+from study.evaluate.graders import Sample, open_grader
 from study.record.seeds import stream
 from study.spec.model import GrpoModel
+from study.spec.training import GrpoTraining
 from study.train.arguments import arguments
 
 
 class Correctness:
-    """1 for a correct completion, else 0; a truncated one is never correct. grader: the same object that evaluations use."""
+    """1 for a correct completion, else 0 (a truncated one is never correct), minus length_penalty * tokens / max_length.
+
+    The grader is that of the stage's settings: the same object that evaluations use.
+    """
 
     __name__ = "correctness"
 
-    def __init__(
-        self, problems: Sequence[Problem], tokenizer: PreTrainedTokenizerBase, max_length: int, grader: Grader | None = None
-    ) -> None:
-        self.problems, self.tokenizer, self.max_length = problems, tokenizer, max_length
-        self.grader = grader or open_grader(GRADER)
+    def __init__(self, problems: Sequence[Problem], tokenizer: PreTrainedTokenizerBase, training: GrpoTraining) -> None:
+        self.problems, self.tokenizer, self.max_length = problems, tokenizer, training.sampling.max_completion_length
+        self.length_penalty = training.length_penalty
+        self.grader = open_grader(training.grader)
         self.tokens_sampled = 0
 
     def state_dict(self) -> dict[str, Any]:
@@ -39,7 +42,9 @@ class Correctness:
         self.tokens_sampled += sum(map(len, completion_ids))
         texts = self.tokenizer.batch_decode(completion_ids, skip_special_tokens=True)
         samples = [self._sample(*one) for one in zip(texts, completion_ids, problem, strict=True)]
-        return [float(result.outcome is Outcome.correct) for result in self.grader.grade_many(samples)]
+        penalties = [self.length_penalty * len(ids) / self.max_length for ids in completion_ids]
+        results = self.grader.grade_many(samples)
+        return [float(result.outcome is Outcome.correct) - penalty for result, penalty in zip(results, penalties, strict=True)]
 
     def _sample(self, text: str, ids: list[int], row: int) -> Sample:
         truncated = len(ids) >= self.max_length and ids[-1] != self.tokenizer.eos_token_id

@@ -41,7 +41,7 @@ def build(recipe: Model, seed: int, inputs: Mapping[str, Path], out: Path, repor
         case PretrainedLab():
             left = {"history": supervised.pretrain(recipe, seed, out, report, checkpoints).columns}
         case SftModel():
-            left = {"history": supervised.sft(recipe, seed, inputs["base"], out, report, checkpoints).columns}
+            left = {"history": supervised.sft(recipe, seed, inputs, out, report, checkpoints).columns}
         case GrpoModel():
             left = _grpo(recipe, seed, inputs["base"], out, report, checkpoints)
         case DistilledModel():
@@ -65,7 +65,7 @@ def _grpo(recipe: GrpoModel, seed: int, base: Path, out: Path, report: Report, c
     # The same prompt order for every stage of one seed would pair a teacher's data with its student's; the stream is the stage's own.
     drawn = draw_problems(load(recipe.data, "train"), training.steps * training.prompts_per_step, stream(seed, "grpo", "problems"))
     curve = CurveCallback("grpo", training.steps, training.curve, training.sampling, load(recipe.data, "held_out"), tokenizer, seed, report)
-    reward = Correctness(drawn, tokenizer, training.sampling.max_completion_length)
+    reward = Correctness(drawn, tokenizer, training)
     guard = Guard()
     trainer = grpo_trainer(recipe, model, tokenizer, drawn, reward, seed, out, [curve, GuardCallback(guard, GRPO_LOG)])
     train(trainer, checkpoints, {"curve": curve, "guard": guard, "reward": reward})

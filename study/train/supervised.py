@@ -1,6 +1,6 @@
 """Stages `pretrain` and `sft`: TRL's SFTTrainer on documents, loss on the assistant's tokens alone."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,19 +10,23 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from trl import SFTConfig, SFTTrainer
 
 from study.data.authors import author
+from study.data.grading import Outcome
 from study.data.problems import Problem, load
 from study.data.worlds import Document
+from study.errors import PrerequisiteError
+from study.evaluate.sampled import sample
 from study.models.lab import build_model, build_tokenizer
 from study.models.loading import load_model, load_tokenizer, save
 from study.record.checkpoints import Checkpoints
 from study.record.seeds import stream
 from study.spec.model import BpeTokenizer, PretrainedLab, SftModel
-from study.spec.training import SolutionCorpus
+from study.spec.training import SolutionCorpus, TeacherSamples
 from study.train.arguments import arguments
 from study.train.checkpoint import save_trained, train
 from study.train.progress import History, ProgressCallback, Report
 
 Documents = Sequence[Document]
+MAX_PASSES = 20  # over the training problems, while a teacher's completions are rejected
 
 
 def pretrain(recipe: PretrainedLab, seed: int, out: Path, report: Report, checkpoints: Checkpoints) -> History:
@@ -33,9 +37,13 @@ def pretrain(recipe: PretrainedLab, seed: int, out: Path, report: Report, checkp
     return _train(recipe, model, tokenizer, documents, stream(seed, "pretrain", recipe.name, "order"), out, report, checkpoints)
 
 
-def sft(recipe: SftModel, seed: int, base: Path, out: Path, report: Report, checkpoints: Checkpoints) -> History:
-    """Supervised fine-tuning of a model folder."""
-    documents = write_documents(recipe, stream(seed, "sft", "documents"))
+def sft(recipe: SftModel, seed: int, inputs: Mapping[str, Path], out: Path, report: Report, checkpoints: Checkpoints) -> History:
+    """Supervised fine-tuning of the model folder `base`, on a corpus or on what the folder `teacher` answers."""
+    base = inputs["base"]
+    if isinstance(recipe.corpus, TeacherSamples):
+        documents = teacher_documents(recipe, recipe.corpus, inputs["teacher"], stream(seed, "sft", "documents"))
+    else:
+        documents = write_documents(recipe, stream(seed, "sft", "documents"))
     return _train(recipe, load_model(base), load_tokenizer(base), documents, stream(seed, "sft", "order"), out, report, checkpoints)
 
 
@@ -43,11 +51,31 @@ def write_documents(recipe: PretrainedLab | SftModel, seed: int) -> Documents:
     """As many documents as the stage will read; every one is of the train split."""
     wanted = max(1, recipe.training.steps * recipe.training.documents_per_step)
     rng = np.random.default_rng(seed)
-    if not isinstance(recipe.corpus, SolutionCorpus):
+    if not isinstance(recipe.corpus, SolutionCorpus | TeacherSamples):
         return list(author(recipe.data, recipe.corpus, rng).documents(wanted))
     problems = load(recipe.data, "train")
     chosen = np.concatenate([rng.permutation(len(problems)) for _ in range(-(-wanted // len(problems)))])[:wanted]
     return [Document(None, problems[i].prompt, reference(problems[i])) for i in chosen]
+
+
+def teacher_documents(recipe: SftModel, corpus: TeacherSamples, teacher: Path, seed: int) -> Documents:
+    """One completion of the teacher for each document that the stage will read, over the training problems in random order.
+
+    A truncated completion is no document: it would teach to write the end token in the middle. Raises PrerequisiteError where
+    rejection leaves fewer documents than the stage reads.
+    """
+    wanted = max(1, recipe.training.steps * recipe.training.documents_per_step)
+    problems, model, tokenizer = load(recipe.data, "train"), load_model(teacher), load_tokenizer(teacher)
+    rng, found = np.random.default_rng(seed), list[Document]()
+    for attempt in range(MAX_PASSES):
+        order = [problems[i] for i in rng.permutation(len(problems))[: (2 if corpus.correct_only else 1) * (wanted - len(found)) + 8]]
+        for graded in sample(model, tokenizer, order, corpus.sampling, k=1, seed=stream(seed, "teacher", attempt)):
+            kept = graded[0].outcome is Outcome.correct if corpus.correct_only else not graded[0].completion.truncated
+            found += [Document(None, graded[0].problem.prompt, graded[0].text)] if kept else []
+        if len(found) >= wanted:
+            return found[:wanted]
+    what = f"{MAX_PASSES} passes over the teacher's completions left {len(found)} documents of {wanted}"
+    raise PrerequisiteError(what, hint="train for fewer steps, allow longer completions, or leave correct_only out")
 
 
 def reference(problem: Problem) -> str:

@@ -1,0 +1,75 @@
+"""The parts of a grid's page: what its base may set, its factors and their named levels."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from pydantic import Field
+
+from study.spec.base import Spec
+from study.spec.validation import located_error
+from study.spec.yaml import Located, suggestion
+
+if TYPE_CHECKING:
+    from study.spec.grid import Grid
+
+Labels = dict[str, str]  # factor -> level
+
+
+class BasePage(Spec):
+    """What is missing here must be set by a level of a factor; a cell without it is refused."""
+
+    model: str | None = None
+    student: str | None = None
+    teacher: str | None = None
+    pi: Any = "none"
+    objective: Any = None
+    length: str | None = None
+    data: str | None = None
+    evaluation: str | None = None
+    also: Any = None
+    probes: Any = None
+    training: dict[str, Any] = Field(default={})
+
+
+class CorePage(Spec):
+    select: list[dict[str, Any]]
+    seeds: list[int] = Field(default=[0], min_length=1)
+
+
+class Member(Spec):
+    """core: only the core subset of that grid."""
+
+    grid: str
+    core: bool = False
+
+
+def levels(factor: str, node: Located) -> dict[str, Located]:
+    """The named levels of a factor: label -> value, or label -> several keys of base where the factor is none of them itself."""
+    found = {str(item.value): item for item in node.items} or node.entries
+    if not found:
+        raise located_error(node, f"factors.{factor}", "expected named levels, {label: value}")
+    if factor not in BasePage.model_fields:
+        for label, level in found.items():
+            _check_bundle(factor, label, level)
+    return found
+
+
+def _check_bundle(factor: str, label: str, level: Located) -> None:
+    keys = list(BasePage.model_fields)
+    if not isinstance(level.value, dict):
+        problem = f"not a key of base{suggestion(factor, keys)} (keys: {', '.join(keys)}); a factor of another name needs levels that set such keys"
+        raise located_error(level, f"factors.{factor}", problem)
+    for key, child in level.entries.items():
+        if key not in keys:
+            raise located_error(child, f"factors.{factor}.{label}", f"{key!r} is not a key of base{suggestion(key, keys)} (keys: {', '.join(keys)})")
+
+
+def factors_of_members(members: "Sequence[tuple[Member, Grid]]") -> dict[str, dict[str, Located]]:
+    """The factors of a composed grid: which grid a cell is of, and the factors of all of them."""
+    if not members:
+        return {}
+    found: dict[str, dict[str, Located]] = {"grid": {grid.name: grid.page for _, grid in members}}
+    for _, grid in members:
+        for factor, nodes in grid.factors.items():
+            found.setdefault(factor, {}).update(nodes)
+    return found
