@@ -32,6 +32,7 @@ WORDS = (
 )  # fmt: skip
 ANSWER_MARK, SOLUTION_MARK = "<answer>", "<solution>"
 ZIPF_EXPONENT = 2.0
+RUN_ON = 3  # problems that a document which does not stop goes on with
 
 
 def apply_operator(x: int, operator: str, y: int, rule: str | None = None) -> int:
@@ -159,6 +160,13 @@ class Author:
         return values[1:]
 
     def document(self) -> Document:
+        written = self._document()
+        if not self.corpus.share_run_on or self.rng.random() >= self.corpus.share_run_on:
+            return written
+        rest = " ".join(f"{more.user} {more.assistant}" for more in (self._document() for _ in range(RUN_ON)))
+        return Document(written.system, written.user, f"{written.assistant} {rest}")
+
+    def _document(self) -> Document:
         kind = self.kinds.draw(self.rng)
         rule = RULES[int(self.rng.integers(len(RULES)))] if kind == "rule" else None
         expression = draw_expression(self.rng, self.data, "train", rule)

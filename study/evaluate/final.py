@@ -55,15 +55,14 @@ def evaluate(
     generations.write(out / generations.NAME, header, stored(problems, result))
 
 
-def prefixes(spec: Prefix, source: Path, problems: Sequence[Problem], sampling: Sampling, seed: int) -> dict[str, str]:
+def prefixes(spec: Prefix, source: Path, problems: Sequence[Problem], sampling: Sampling, seed: int) -> dict[str, list[int]]:
     """What the evaluated model continues, by prompt: the first round(fraction * T) of the T tokens (end token left out) that the source
     sampled. The sample of a problem is the same for every fraction."""
     model, tokenizer = load_model(source), load_tokenizer(source)
     drawn = sample(model, tokenizer, problems, sampling, k=1, seed=stream(seed, "prefix"))
     cut = {row[0].problem.prompt: row[0].completion for row in drawn}
     ends = {prompt: len(c.ids) - (not c.truncated) for prompt, c in cut.items()}
-    kept = {prompt: list(c.ids[: round(spec.fraction * ends[prompt])]) for prompt, c in cut.items()}
-    return {prompt: str(tokenizer.decode(ids)) for prompt, ids in kept.items()}
+    return {prompt: list(c.ids[: round(spec.fraction * ends[prompt])]) for prompt, c in cut.items()}
 
 
 def outcome_counts(result: TaskResult) -> dict[str, list[int]]:

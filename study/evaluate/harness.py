@@ -42,13 +42,13 @@ class Chat:
     """How a problem becomes a prompt. template: the tokenizer's chat template, or the plain text; arguments: handed to the template.
 
     views: problem's prompt -> the messages that stand for it (privileged information); what the page puts after the prompt stays after
-    the problem. prefixes: problem's prompt -> what the answer begins with; it is part of the completion that is graded.
+    the problem. prefixes: problem's prompt -> the tokens that the answer begins with; they are part of the completion that is graded.
     """
 
     template: bool = True
     arguments: Mapping[str, Any] | None = None
     views: Mapping[str, list[dict[str, str]]] | None = None
-    prefixes: Mapping[str, str] | None = None
+    prefixes: Mapping[str, Sequence[int]] | None = None
 
     def messages(self, history: list[dict[str, str]]) -> list[dict[str, str]]:
         """lm-eval's own messages with the view of their problem put in."""
@@ -58,8 +58,8 @@ class Chat:
         before, rest = self.views[prompt], history[-1]["content"].removeprefix(prompt)
         return [*before[:-1], {**before[-1], "content": before[-1]["content"] + rest}]
 
-    def prefix(self, history: list[dict[str, str]]) -> str:
-        return self.prefixes[self.problem(history[-1]["content"], self.prefixes)] if self.prefixes else ""
+    def prefix(self, history: list[dict[str, str]]) -> Sequence[int]:
+        return self.prefixes[self.problem(history[-1]["content"], self.prefixes)] if self.prefixes else ()
 
     @staticmethod
     def problem(text: str, known: Mapping[str, Any]) -> str:
@@ -117,7 +117,7 @@ class EngineLM(LM):
         super().__init__()
         self._engine, self._tokenizer, self._chat = engine, tokenizer, chat
         self._seed, self._drawn, self._fits = seed, drawn, fits
-        self._begun: dict[str, str] = {}  # prompt as the model reads it -> the part of it that belongs to the answer
+        self._begun: dict[str, Sequence[int]] = {}  # rendered prompt -> the tokens that the answer begins with
 
     @property
     def tokenizer_name(self) -> str:
@@ -131,9 +131,8 @@ class EngineLM(LM):
                 continue_final_message=not add_generation_prompt, **(self._chat.arguments or {}),
             )
         )  # fmt: skip
-        begun = self._chat.prefix(chat_history)
-        self._begun[f"{prompt} {begun}" if begun else prompt] = begun
-        return f"{prompt} {begun}" if begun else prompt
+        self._begun[prompt] = self._chat.prefix(chat_history)
+        return prompt
 
     def generate_until(self, requests: list[Instance]) -> list[str]:
         """One text for each request. lm-eval sends every request `repeats` times in a row; all share the decoding settings."""
@@ -141,17 +140,18 @@ class EngineLM(LM):
         settings: dict[str, Any] = requests[0].arguments[1]
         decoding = Decoding(settings["temperature"], settings["top_p"], settings["max_gen_toks"])
         special = not self._chat.template  # a template writes its own start token
-        prompts = [self._tokenizer.encode(request.arguments[0], add_special_tokens=special) for request in requests[::k]]
+        begun = [self._begun.get(request.arguments[0], ()) for request in requests[::k]]
+        texts = [request.arguments[0] for request in requests[::k]]
+        prompts = [[*self._tokenizer.encode(text, add_special_tokens=special), *start] for text, start in zip(texts, begun, strict=True)]
         if self._fits:
             _require_room(prompts, decoding, self._engine.context)
         rows = self._engine.draw(prompts, decoding, k=k, seed=self._seed, drawn=self._drawn)
-        begun = [self._begun.get(request.arguments[0], "") for request in requests[::k]]
         return [
             Text(
-                f"{start} {text}".lstrip() if start else text, truncated=completion.truncated, num_tokens=len(completion.ids),
+                str(self._tokenizer.decode([*start, *completion.ids], skip_special_tokens=True)),
+                truncated=completion.truncated, num_tokens=len(completion.ids),
             )
             for start, row in zip(begun, rows, strict=True) for completion in row
-            for text in [str(self._tokenizer.decode(list(completion.ids), skip_special_tokens=True))]
         ]  # fmt: skip
 
     def loglikelihood(self, requests: list[Instance]) -> list[tuple[float, bool]]:

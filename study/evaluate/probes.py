@@ -14,11 +14,11 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from study.data.problems import Problem, load
 from study.data.views import Messages, shifted, student_view, teacher_view
+from study.evaluate.final import Report
 from study.models.loading import load_model, load_tokenizer
 from study.models.sampling import generate
 from study.objectives.optimum import pi_optimum
 from study.record.seeds import stream
-from study.runner.execute import Report
 from study.spec.identity import canonical
 from study.spec.probe import Likelihood, PiOptimum, Probe
 from study.spec.training import Sampling

@@ -86,6 +86,7 @@ class ArithmeticCorpus(Spec):
     style_mix: weight of each solution style in plain documents. share_*: weight of each kind of document.
     unreliable_facts: fraction of the arithmetic facts that are wrong most of the time in this corpus (the room to learn);
     unreliable_accuracy: how often such a fact is right.
+    share_run_on: share of documents that go on with other problems after their answer: a raw base that does not know where to stop.
     """
 
     kind: Literal["arithmetic"] = "arithmetic"
@@ -97,6 +98,7 @@ class ArithmeticCorpus(Spec):
     share_rule: float = Field(default=0.0, ge=0)
     unreliable_facts: float = Field(default=0.0, ge=0, le=1)
     unreliable_accuracy: float = Field(default=1.0, ge=0, le=1)
+    share_run_on: float = Field(default=0.0, ge=0, le=1)
 
 
 class SearchCorpus(Spec):
