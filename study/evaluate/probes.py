@@ -93,7 +93,8 @@ def _scored(
     for start in range(0, len(prompts), ROWS):
         heads, tails = prompts[start : start + ROWS], completions[start : start + ROWS]
         left, right = max(map(len, heads)), max(1, *map(len, tails))
-        ids = torch.tensor([[pad] * (left - len(h)) + [*h, *t] + [pad] * (right - len(t)) for h, t in zip(heads, tails, strict=True)])
-        mask = torch.tensor([[0] * (left - len(h)) + [1] * (len(h) + len(t)) + [0] * (right - len(t)) for h, t in zip(heads, tails, strict=True)])
+        pairs = list(zip(heads, tails, strict=True))
+        ids = torch.tensor([[pad] * (left - len(h)) + [*h, *t] + [pad] * (right - len(t)) for h, t in pairs])
+        mask = torch.tensor([[0] * (left - len(h)) + [1] * len([*h, *t]) + [0] * (right - len(t)) for h, t in pairs])
         logits: Any = model(input_ids=ids, attention_mask=mask, position_ids=(mask.cumsum(1) - 1).clamp(min=0)).logits
         yield logits[:, left - 1 : -1].float().log_softmax(-1), ids[:, left:], mask[:, left:].bool()

@@ -57,11 +57,13 @@ def levels(factor: str, node: Located) -> dict[str, Located]:
 def _check_bundle(factor: str, label: str, level: Located) -> None:
     keys = list(BasePage.model_fields)
     if not isinstance(level.value, dict):
-        problem = f"not a key of base{suggestion(factor, keys)} (keys: {', '.join(keys)}); a factor of another name needs levels that set such keys"
+        known = f"{suggestion(factor, keys)} (keys: {', '.join(keys)})"
+        problem = f"not a key of base{known}; a factor of another name needs levels that set such keys"
         raise located_error(level, f"factors.{factor}", problem)
     for key, child in level.entries.items():
         if key not in keys:
-            raise located_error(child, f"factors.{factor}.{label}", f"{key!r} is not a key of base{suggestion(key, keys)} (keys: {', '.join(keys)})")
+            problem = f"{key!r} is not a key of base{suggestion(key, keys)} (keys: {', '.join(keys)})"
+            raise located_error(child, f"factors.{factor}.{label}", problem)
 
 
 def factors_of_members(members: "Sequence[tuple[Member, Grid]]") -> dict[str, dict[str, Located]]:

@@ -1,8 +1,8 @@
 """A grid: one question as base settings x factors with named levels, minus exclusions, plus inclusions, x seeds.
 
     name, question
-    base: {student, teacher, pi, objective, length, data, evaluation, also, probes}   names that the scale binds (objective, pi: or written out)
-        model: a recipe of the scale, evaluated as it is; student, teacher and what belongs to a distillation then play no part
+    base: {student, teacher, pi, objective, length, data, evaluation, also, probes}   names that the scale binds (objective and pi may be
+        written out); model: a recipe of the scale, evaluated as it is, and what belongs to a distillation plays no part
     factors: {key of base: {level label: value}}   or a list, where the label is the value
         {any other name: {level label: {key of base: value, ...}}}   levels that set several keys at once
     exclude, include: label combinations; a label may be a list of labels; an exclusion names some factors, an inclusion all of them
@@ -32,6 +32,7 @@ from study.spec.origin import OriginedValue, origined_values
 from study.spec.scale import Scale, load_scale
 from study.spec.validation import located_error, validate
 from study.spec.yaml import Located, find, load, suggestion
+
 
 class GridPage(Spec):
     name: str

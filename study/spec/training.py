@@ -7,7 +7,6 @@ from pydantic import Field
 from study.spec.base import Spec
 from study.spec.data import Style, Topic
 
-
 GraderName = Literal["boxed-1", "math-1", "polite-1"]
 
 
