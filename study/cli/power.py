@@ -190,16 +190,16 @@ def _show_needed(name: str, design: "Design", spread: "Spread", effect: float) -
     """One knob at a time, the others as they are."""
     from study.stats.power import fewest
 
-    found = {knob: fewest(effect / 100.0, spread, design, "problems", knob) for knob in ("problems", "k")}
-    texts = [f"{_KNOB[knob]} {value or 'without end are not enough'}" for knob, value in found.items()]
-    line = f"{name}: to find {effect:g} points, paired, over problems: {', or '.join(texts)}"
+    problems, k = (fewest(effect / 100.0, spread, design, "problems", knob) for knob in ("problems", "k"))
+    line = f"{name}: to find {effect:g} points, paired, over problems: "
+    line += f"{_needed(problems, 'problems')}, or {_needed(k, 'samples a problem')}"
     if design.bases > 1:
-        needed = fewest(effect / 100.0, spread, design, "bases", "bases")
-        line += f"; over bases: bases {needed or 'without end are not enough'}"
+        line += f"; over bases: {_needed(fewest(effect / 100.0, spread, design, 'bases', 'bases'), 'bases')}"
     console.say(line)
 
 
-_KNOB = {"problems": "problems", "k": "k"}
+def _needed(number: int | None, what: str) -> str:
+    return f"no number of {what} is enough" if number is None else f"{number:,} {what}"
 
 
 def _write(output: Path, page: dict[str, Any]) -> None:

@@ -138,7 +138,8 @@ def _show_changes(changes: "Sequence[Change]", transitions: Sequence[tuple[str, 
 
 
 def percent(interval: Any) -> str:
-    limits = "" if interval.low is None else f" [{100 * interval.low:.1f}, {100 * interval.high:.1f}]"
+    """All problems alike give an interval without width; that is no certainty, and none is shown."""
+    limits = "" if interval.low == interval.high else f" [{100 * interval.low:.1f}, {100 * interval.high:.1f}]"
     return f"{100 * interval.mean:.1f}%{limits}"
 
 

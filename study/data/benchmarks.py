@@ -10,6 +10,7 @@ Held-out DAPO: a hash of the problem's text decides, so no list has to be kept a
 
 import hashlib
 import json
+import logging
 import os
 import random
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -125,6 +126,7 @@ def _hub_rows(task: str, source: Benchmark) -> Iterable[Any]:
     try:
         from datasets import load_dataset
 
+        logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # what cannot be reached is said below, once
         return load_dataset(source.hub, source.config, split=source.split, revision=source.revision)  # type: ignore[return-value]
     except (OSError, ValueError, RuntimeError) as error:
         what = f"{source.hub} at {source.revision[:12]} cannot be had ({type(error).__name__}: {str(error).splitlines()[0][:120]})"

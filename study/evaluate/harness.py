@@ -144,7 +144,7 @@ class EngineLM(LM):
         texts = [request.arguments[0] for request in requests[::k]]
         prompts = [[*self._tokenizer.encode(text, add_special_tokens=special), *start] for text, start in zip(texts, begun, strict=True)]
         if self._fits:
-            _require_room(prompts, decoding, self._engine.context)
+            _require_room(str(requests[0].task_name), prompts, decoding, self._engine.context)
         rows = self._engine.draw(prompts, decoding, k=k, seed=self._seed, drawn=self._drawn)
         return [
             Text(
@@ -215,14 +215,14 @@ def _load(task: str, problems: Sequence[Problem], grader: str) -> Any:
     return manager.load(task)["tasks"][task]
 
 
-def _require_room(prompts: Sequence[Sequence[int]], decoding: Decoding, context: int | None) -> None:
+def _require_room(task: str, prompts: Sequence[Sequence[int]], decoding: Decoding, context: int | None) -> None:
     longest = max(map(len, prompts))
     if context is None or longest + decoding.max_completion_length <= context:
         return
     room = context - longest
     wanted = f"prompts of up to {longest} tokens and {decoding.max_completion_length} for a completion"
-    what = f"the model has {context} positions; {wanted} do not fit"
-    hint = f"--max-completion-length {room}" if room > 0 else "these problems are too long for this model"
+    what = f"{task}: the model has {context} positions; {wanted} do not fit"
+    hint = f"--max-completion-length {room}" if room > 0 else "these problems are too long for this model: leave the task out"
     raise PrerequisiteError(what, hint=hint)
 
 
