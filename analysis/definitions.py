@@ -9,6 +9,8 @@ every token of those rollouts alike. An `eval/` value is measured at the step it
 from dataclasses import dataclass
 from typing import Literal
 
+from study.spec.outcome import outcome
+
 
 @dataclass(frozen=True)
 class Definition:
@@ -54,6 +56,30 @@ DEFINITIONS: tuple[Definition, ...] = (
         "#(samples without a readable boxed answer) / (P k)",
         "Samples of the final evaluation that ended but gave no answer that the grader can read.",
         bounds=SHARE,
+    ),
+    Definition(
+        "score/parsed_accuracy",
+        "Accuracy among parseable",
+        "correct / readable answers",
+        "sum_p c_p / (P k (1 - truncated - unparsed))",
+        "Of the samples of the final evaluation that end with a readable answer, the share that is right: what is left of a fall in accuracy "
+        "once broken formats are taken out. Not a number where no sample is readable.",
+        bounds=SHARE,
+    ),
+    Definition(
+        "score/greedy",
+        "Greedy accuracy",
+        "share of problems",
+        "#(problems whose greedy completion is correct) / P",
+        "Of the final evaluation, where it was measured.",
+        bounds=SHARE,
+    ),
+    Definition(
+        "collapse_step",
+        "Time to collapse",
+        "optimiser steps",
+        "the guard's stop, else the first step from which eval/avg@k stays below half of its highest value so far, to the end",
+        "A run that does not collapse counts its last step (censored). A dip from which a run comes back is no collapse.",
     ),
     Definition(
         "score/mean_tokens", "Length", "tokens", "(1 / (P k)) sum of sample lengths", "Mean completion length in the final evaluation."
@@ -211,6 +237,23 @@ def canonical_metric(column: str) -> str:
     """A history column's name without the number of its samples: eval/avg@2 -> eval/avg@k."""
     head, at, tail = column.partition("@")
     return f"{head}@k" if at and tail.isdigit() else column
+
+
+def outcome_words(text: str) -> tuple[str, str]:
+    """Title and unit of an outcome (study/spec/outcome.py), for an axis."""
+    asked = outcome(text)
+    task = f", {asked.task}" if asked.task else ""
+    match asked.kind:
+        case "probe":
+            return f"{asked.probe} {asked.column}" + ("" if asked.index is None else f" {asked.index}"), "probe"
+        case "collapse":
+            found = BY_NAME["collapse_step"]
+        case "score":
+            found = BY_NAME["score" if asked.column == "score" else f"score/{asked.column}"]
+        case _:
+            found = BY_NAME[canonical_metric(asked.column)]
+    how = {"step": f", step {asked.step}", "auc": ", mean over steps", "best": ", best step"}.get(asked.kind, "")
+    return f"{found.title}{task}{how}", found.unit
 
 
 def metrics_page() -> str:

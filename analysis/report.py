@@ -16,6 +16,7 @@ from analysis.render import Table, spellings, to_csv
 from analysis.render import to_markdown as to_table_markdown
 from analysis.verdicts import to_json, to_markdown
 from study.spec.table import FigurePage, Row
+from study.spec.yaml import names
 
 MOST_CELLS = 60  # of a default figure
 
@@ -40,9 +41,9 @@ class Report:
 
 
 def build(evidence: Evidence, root: Path | None = None) -> Report:
-    """All pages of the evidence's grid; a grid without numbered pages gets `scores` and, if it is not too large, `curves`."""
+    """All pages of the evidence's grid; a grid without numbered pages gets scores-GRID and, if it is not too large, curves-GRID."""
     made = {str(page.number): tables.build(page, evidence) for page in table_pages(evidence.grid, root)} or {
-        "scores": tables.build(None, evidence)
+        f"scores-{evidence.grid}": tables.build(None, evidence)
     }
     pages = {str(page.number): page for page in figure_pages(evidence.grid, root)} or _default_pages(evidence)
     drawn = tuple(draw_page(name, page, evidence) for name, page in pages.items())
@@ -51,9 +52,10 @@ def build(evidence: Evidence, root: Path | None = None) -> Report:
     texts = {f"tables/{name}.{suffix}": text for name, table in made.items() for suffix, text in spellings(table).items()}
     texts |= {f"figures/{figure.name}.csv": figure.csv for figure in drawn}
     spent = costs(evidence.ledger, evidence.grid, evidence.scale)
-    texts |= {"costs.md": to_table_markdown(spent), "costs.csv": to_csv(spent)}
+    texts |= {f"costs/{evidence.grid}.md": to_table_markdown(spent), f"costs/{evidence.grid}.csv": to_csv(spent)}
     if claims:
-        texts |= {"verdicts.md": to_markdown(verdicts, evidence), "verdicts.json": to_json(verdicts, evidence)}
+        pages = {"md": to_markdown(verdicts, evidence), "json": to_json(verdicts, evidence)}
+        texts |= {f"verdicts/{evidence.grid}.{suffix}": text for suffix, text in pages.items()}
     return Report(made, drawn, verdicts, spent, texts)
 
 
@@ -65,7 +67,7 @@ def draw_page(name: str, page: FigurePage, evidence: Evidence) -> DrawnPage:
 
 def _default_pages(evidence: Evidence) -> dict[str, FigurePage]:
     """The curves of all cells, unless they are so many that nobody could tell the lines apart: then a page has to choose some."""
-    return {"curves": default_curves(evidence)} if len(evidence.cells) <= MOST_CELLS else {}
+    return {f"curves-{evidence.grid}": default_curves(evidence)} if len(evidence.cells) <= MOST_CELLS else {}
 
 
 def default_curves(evidence: Evidence) -> FigurePage:
@@ -90,7 +92,7 @@ def write(report: Report, evidence: Evidence, out: Path) -> list[Path]:
 
 
 def write_figure(figure: DrawnPage, evidence: Evidence, out: Path) -> list[Path]:
-    """PNG, SVG and CSV of one figure below `out`/figures."""
+    """PNG, SVG, PDF and CSV of one figure below `out`/figures."""
     return style.save(figures.draw(figure.page, evidence, figure.rows), out / "figures" / figure.name, figure.csv)
 
 
@@ -98,8 +100,15 @@ def differences(report: Report, out: Path) -> list[str]:
     """What of the committed pages is not what the records give: one line per file, empty when all agree."""
     found = [line for name, text in report.texts.items() if (line := _text_difference(out / name, text))]
     found += [line for figure in report.figures if (line := _figure_difference(out / "figures" / f"{figure.name}.svg", figure.csv))]
-    stale = {path.name for path in (out / "figures").glob("*.csv")} - {f"{figure.name}.csv" for figure in report.figures}
-    return found + [f"figures/{name}: no page asks for this figure" for name in sorted(stale)]
+    return found + stale(out)
+
+
+def stale(out: Path, root: Path | None = None) -> list[str]:
+    """Figures that no page of any grid asks for."""
+    asked = {*names("figures", root), *(f"curves-{grid}" for grid in names("grids", root))}
+    return [
+        f"figures/{path.name}: no page asks for this figure" for path in sorted((out / "figures").glob("*.csv")) if path.stem not in asked
+    ]
 
 
 def _text_difference(path: Path, text: str) -> str:
@@ -113,6 +122,6 @@ def _text_difference(path: Path, text: str) -> str:
 
 
 def _figure_difference(svg: Path, csv_text: str) -> str:
-    if not svg.is_file() or not svg.with_suffix(".png").is_file():
+    if not all(svg.with_suffix(suffix).is_file() for suffix in (".svg", ".png", ".pdf")):
         return f"{svg}: the figure is missing"
     return "" if style.drawn_from(svg) == style.data_hash(csv_text) else f"{svg}: drawn from other data than the records give"

@@ -3,7 +3,8 @@
 import plotext
 
 from analysis.definitions import BY_NAME
-from analysis.figures.loss_curves import look_of, mean_line
+from analysis.figures.loss_curves import mean_line
+from analysis.figures.parts import look_of
 from analysis.frames import Evidence
 from analysis.style import FAMILY_COLOURS, Look
 from study.spec.grid import LabelledCell
@@ -46,9 +47,7 @@ def _colour(look: Look) -> Colour:
     return (int(look.colour[1:3], 16), int(look.colour[3:5], 16), int(look.colour[5:7], 16))
 
 
-def _chart(
-    evidence: Evidence, cells: list[LabelledCell], metric: str, looks: list[Look], width: int, height: int, colour: bool
-) -> str:
+def _chart(evidence: Evidence, cells: list[LabelledCell], metric: str, looks: list[Look], width: int, height: int, colour: bool) -> str:
     definition = BY_NAME[metric]
     plotext.clear_figure()
     plotext.theme("clear")

@@ -3,7 +3,7 @@
 import random
 from collections.abc import Callable, Mapping
 
-from study.record.schema import Cost, Number, Provenance, Record, Score, sealed
+from study.record.schema import Completion, Cost, Number, Provenance, Record, Score, sealed
 from study.spec.grid import Grid, LabelledRun
 from study.spec.identity import canonical_value, cell_revisions
 from study.spec.model import DistilledModel
@@ -45,6 +45,7 @@ def record(run: LabelledRun, before: float, after: float, *, k: int = 4, problem
             run=run.run_id, cell=run.cell_id, seed=run.seed, scale="lab", spec=canonical_value(run.cell), stages={},
             revisions=cell_revisions(run.cell), provenance=PROVENANCE,
             scores={run.cell.evaluation.task: score}, history=history(steps, before, after, collapsed, seed=run.run_id),
+            **evidence_of(steps, collapsed),
             cost={
                 "pretrain": Cost(wall_s=300, core_s=290),
                 "distill": Cost(wall_s=60, core_s=0.5 * steps),
@@ -52,6 +53,28 @@ def record(run: LabelledRun, before: float, after: float, *, k: int = 4, problem
             },
         )
     )  # fmt: skip
+
+
+def evidence_of(steps: int, collapsed: float) -> dict[str, object]:
+    """Completions, repeated tokens and log-ratios at three windows, worse towards the end of a run that collapses."""
+    starts = [0, steps // 2, steps - 5]
+    drift = [collapsed * step / steps for step in starts]
+    points = [
+        {
+            "steps": [start, start + 4],
+            "correct": [-0.1 - x, -0.05, None], "correct_tokens": [400, 300, 0],
+            "wrong": [-0.4 - x, -0.6 - 3 * x, -0.3], "wrong_tokens": [300, 200, 40],
+        }
+        for start, x in zip(starts, drift, strict=True)
+    ]  # fmt: skip
+    return {
+        "completions": [
+            Completion(step=start, prompt="1 + 1 =", completion="maybe " * round(1 + 9 * x) + "\\boxed{ 2 }", outcome="correct")
+            for start, x in zip(starts, drift, strict=True)
+        ],
+        "repeated_tokens": {str(start): [("maybe", 10 + round(90 * x)), (";", 40)] for start, x in zip(starts, drift, strict=True)},
+        "log_ratio": {"edges": [0, 4, 8, 16], "points": points},
+    }
 
 
 def history(steps: int, before: float, after: float, collapsed: float, *, seed: str) -> dict[str, list[Number | None]]:

@@ -168,12 +168,12 @@ def test_check_accepts_what_was_written_and_names_what_was_changed(tmp_path: Pat
     smoke = saved(tmp_path, grid="smoke")
     analyze(grid="smoke", results=smoke, committed=True)
     analyze(grid="smoke", results=smoke, check=True)
-    (smoke / "tables/scores.csv").write_text("changed\n")
-    (smoke / "figures/curves.svg").write_text("data sha256 " + "0" * 64)
+    (smoke / "tables/scores-smoke.csv").write_text("changed\n")
+    (smoke / "figures/curves-smoke.svg").write_text("data sha256 " + "0" * 64)
     with pytest.raises(RecordMismatch) as caught:
         analyze(grid="smoke", results=smoke, check=True)
-    assert "tables/scores.csv:1: differs" in caught.value.message
-    assert "curves.svg: drawn from other data" in caught.value.message
+    assert "tables/scores-smoke.csv:1: differs" in caught.value.message
+    assert "curves-smoke.svg: drawn from other data" in caught.value.message
     assert len(differences(report, tmp_path / "nothing")) == len(report.texts) + len(report.figures)
 
 
@@ -199,11 +199,11 @@ def test_the_bytes_do_not_hang_on_the_order_of_records(tmp_path: Path) -> None:
     texts = [build(evidence_from(order, grid, scale="lab")).texts for order in (made, made[::-1])]
     assert texts[0] == texts[1]
     written = write(build(evidence_from(made, grid, scale="lab")), evidence_from(made, grid, scale="lab"), tmp_path)
-    assert {path.suffix for path in written} == {".csv", ".md", ".tex", ".png", ".svg"}
+    assert {path.suffix for path in written} == {".csv", ".md", ".tex", ".png", ".svg", ".pdf"}
 
 
 def test_verdicts_as_data(tmp_path: Path) -> None:
-    page = json.loads(build(evidence()).texts["verdicts.json"])
+    page = json.loads(build(evidence()).texts["verdicts/math.json"])
     first = page["verdicts"][0]
     assert (first["verdict"], first["provisional"], first["n"]) == ("REPRODUCED", True, 3)
     assert list(first["by_base"]) == ["0", "1", "2"]

@@ -1,15 +1,24 @@
 """Each verdict from the records that should give it, and the word that is missing evidence."""
 
+import json
+import re
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import cache
+from pathlib import Path
 
 import pytest
 from synthetic import plausible, records
 
 from analysis.claims import Verdict, judge_all
-from analysis.frames import Evidence, evidence_from
+from analysis.declared import Declared
+from analysis.declared import declared as declared_state
+from analysis.frames import Evidence, evidence_from, load
 from analysis.pages import claims_of
-from study.errors import SpecError
+from analysis.verdicts import changed
+from study.errors import RecordMismatch, SpecError
+from study.record.declared import keep
+from study.runner.check import _refuse_undecidable
 from study.spec.claim import Claims
 from study.spec.grid import Grid, load_grid
 
@@ -154,3 +163,132 @@ def test_an_unknown_gate_is_named() -> None:
     wrong = page.model_copy(update={"claims": (page.claims[0].model_copy(update={"gates": ("rlvr_teach",)}),)})
     with pytest.raises(SpecError, match="rlvr_teach"):
         judge_all(wrong, evidence())
+
+
+PLAIN = {"objective": "biased_k1", "teacher": "rlvr", "length": "standard"}
+FIXED = PLAIN | {"objective": "stop_gradient_k1"}
+GAIN = {
+    "id": "gain", "text": "t", "source": "none", "outcome": "score", "expectation": "positive", "smallest_effect": 0.1,
+    "contrast": {"kind": "difference", "arm": FIXED, "versus": PLAIN},
+}  # fmt: skip
+
+
+def page_of(*claims: dict[str, object], gates: tuple[dict[str, object], ...] = ()) -> Claims:
+    return Claims.model_validate_json(json.dumps({"grid": "math", "gates": gates, "claims": claims}))
+
+
+def judged(page: Claims, ends: Ends = plausible) -> Verdict:
+    return judge_all(page, evidence(ends, (0, 1, 2, 3, 4)))[0]
+
+
+def test_a_gain_below_its_placebo_is_not_a_gain() -> None:
+    placebo = PLAIN | {"objective": "sampled_plain"}
+    page = page_of(GAIN | {"placebos": [placebo]})
+    beaten = judged(page)
+    assert (beaten.word, "beaten" in beaten.placebos[0]) == ("REPRODUCED", True)
+    equal = judged(page, with_final("sampled_plain", dict.fromkeys(range(5), 0.81)))
+    assert equal.word == "CONTRADICTED"
+    assert "a gain below its placebo is not a gain" in equal.reason
+    unclear = judged(page, with_final("sampled_plain", dict(enumerate((0.2, 0.95, 0.5, 0.9, 0.3)))))
+    assert unclear.word == "UNDECIDED"
+
+
+def test_a_teacher_that_its_prompt_does_not_change_makes_the_arm_invalid() -> None:
+    gate = {"id": "moved", "text": "the prompt moves the teacher", "outcome": "score", "contrast": GAIN["contrast"], "at_least": 0.2}
+    page = page_of(GAIN | {"gates": ["moved"]}, gates=(gate,))
+    assert judged(page).word == "REPRODUCED"
+    assert judged(page, with_final("biased_k1", dict.fromkeys(range(5), 0.66))).word == "INVALID"
+
+
+def test_a_gate_can_have_an_upper_limit() -> None:
+    gate = {
+        "id": "rate",
+        "text": "few are cut",
+        "outcome": "truncated_fraction",
+        "contrast": {"kind": "level", "arm": PLAIN},
+        "at_most": 0.5,
+    }
+    assert "above 0.500" in judged(page_of(GAIN | {"gates": ["rate"]}, gates=(gate,))).reason
+
+
+def test_holm_widens_the_interval_that_decides_a_primary_claim() -> None:
+    ends = with_final("stop_gradient_k1", dict(enumerate((0.135, 0.16, 0.14, 0.17, 0.15))))
+    alone = judged(page_of(GAIN | {"primary": True}), ends)
+    others = [GAIN | {"id": f"other_{i}", "primary": True} for i in range(9)]
+    among = judged(page_of(GAIN | {"primary": True}, *others), ends)
+    assert (alone.word, alone.factor, among.word, among.factor) == ("REPRODUCED", 1.0, "UNDECIDED", 10.0)
+    assert among.deciding is not None
+    assert among.deciding.low is not None
+    assert among.deciding.low < 0.1
+    assert "99.5% interval" in among.reason
+
+
+def test_descriptive_numbers_stand_beside_the_verdict() -> None:
+    found = judged(page_of(GAIN))
+    assert found.sign_flip == pytest.approx(2 / 2**5)
+    assert found.problems is not None
+    assert found.comparison is not None
+    assert found.problems.mean == pytest.approx(found.comparison.interval.mean)
+
+
+def under(state: str | None, folder: Path, page: Claims) -> Declared:
+    """What the records of two arms say when they name this state."""
+    made = [
+        one.model_copy(update={"provenance": one.provenance.model_copy(update={"claims": state})})
+        for one in records(grid(), seeds=(0, 1, 2), only="*_k1,rlvr")
+    ]
+    loaded = evidence_from(made, grid(), scale="lab", seeds=(0, 1, 2))
+    return declared_state(page, page.claims[0], replace(loaded, declared=folder))
+
+
+def state_of(page: dict[str, object], folder: Path) -> str | None:
+    return keep(folder, {"math.yaml": json.dumps(page).encode()})
+
+
+def test_declared_before_changed_after_and_declared_after_are_read_from_the_records(tmp_path: Path) -> None:
+    page, then = page_of(GAIN), GAIN | {"smallest_effect": 0.3}
+    states = [state_of({"grid": "math", "claims": claims}, tmp_path) for claims in ([GAIN], [then], [GAIN | {"id": "another"}])]
+    found = [under(state, tmp_path, page) for state in (*states, None, "0" * 64)]
+    assert [each.word for each in found] == [
+        "declared before data", "changed after data", "declared after data", "declared after data", "declared after data",
+    ]  # fmt: skip
+    assert found[1].earlier[0]["smallest_effect"] == 0.3
+    table = "\n".join(changed(found[1]))
+    assert "| **smallest_effect** | 0.3 | 0.1 |" in table
+    assert changed(found[0]) == []
+
+
+def test_a_changed_gate_changes_the_declaration(tmp_path: Path) -> None:
+    gate = {"id": "g", "text": "t", "outcome": "score", "contrast": {"kind": "level", "arm": PLAIN}, "at_least": 0.2}
+    page = page_of(GAIN | {"gates": ["g"]}, gates=(gate,))
+    state = state_of({"grid": "math", "gates": [gate | {"at_least": 0.1}], "claims": [GAIN | {"gates": ["g"]}]}, tmp_path)
+    assert under(state, tmp_path, page).word == "changed after data"
+
+
+def test_a_state_that_was_written_over_is_refused(tmp_path: Path) -> None:
+    state = state_of({"grid": "math", "claims": [GAIN]}, tmp_path)
+    assert state is not None
+    (tmp_path / state[:16] / "math.yaml").write_text("{grid: math, claims: []}", encoding="utf-8")
+    with pytest.raises(RecordMismatch, match="are not those of the state"):
+        under(state, tmp_path, page_of(GAIN))
+
+
+def test_the_committed_records_were_made_under_today_s_claims_of_math() -> None:
+    loaded = load(Path(__file__).parents[1] / "results" / "records")
+    assert {declared_state(declared(), claim, loaded).word for claim in declared().claims} == {"declared before data"}
+
+
+@pytest.mark.parametrize(
+    ("claim", "seeds", "word"),
+    [
+        ({}, 2, "no verdict is drawn from fewer than 3"),
+        ({"spread": 0.2}, 5, "not one of 0.1"),
+        ({"spread": 0.04, "primary": True}, 3, "level 0.05"),
+    ],
+)
+def test_check_refuses_a_claim_that_its_seeds_could_never_decide(claim: dict[str, object], seeds: int, word: str) -> None:
+    page = page_of(GAIN | claim)
+    with pytest.raises(SpecError, match=re.escape(word)):
+        _refuse_undecidable(page, page.claims[0], seeds)
+    easy = page_of(GAIN | {"spread": 0.04})
+    _refuse_undecidable(easy, easy.claims[0], 5)

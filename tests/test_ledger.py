@@ -83,5 +83,5 @@ def test_the_total_is_below_the_sum_over_records_by_what_they_share() -> None:
 def test_every_report_has_the_page() -> None:
     grid = load_grid("smoke")
     report = build(evidence_from(synthetic.records(grid, lambda labels, seed: (0.3, 0.8)), grid, scale="lab"))
-    assert report.texts["costs.md"].startswith("## What the evidence of grid smoke cost")
-    assert report.texts["costs.csv"].splitlines()[0] == "kind,made,used,core_hours,tokens_sampled,tokens_scored"
+    assert report.texts["costs/smoke.md"].startswith("## What the evidence of grid smoke cost")
+    assert report.texts["costs/smoke.csv"].splitlines()[0] == "kind,made,used,core_hours,tokens_sampled,tokens_scored"

@@ -302,7 +302,7 @@ def test_a_tracking_server_is_made_whole_by_sync_mlflow(
     for run in runs:
         write_record(results.record(run.run_id), record(run, 0.3, 0.8))
     (results.root / "analysis" / "figures").mkdir(parents=True)
-    (results.root / "analysis" / "figures" / "curves.png").write_bytes(b"picture")
+    (results.root / "analysis" / "figures" / "curves-smoke.png").write_bytes(b"picture")
     shutil.copyfile(mirrored[0].database, tmp_path / "server.db")  # a new one takes seconds
     with server(tmp_path, tmp_path / "server.db") as uri:
         upkeep.sync_mlflow(results=results.root, mlflow_uri=uri)
@@ -310,7 +310,7 @@ def test_a_tracking_server_is_made_whole_by_sync_mlflow(
         experiment = client.get_experiment_by_name("smoke-lab").experiment_id
         first = client.search_runs([experiment])
         (parent,) = [run for run in first if run.data.tags["study.kind"] == "grid"]
-        assert [item.path for item in client.list_artifacts(parent.info.run_id, "figures")] == ["figures/curves.png"]
+        assert [item.path for item in client.list_artifacts(parent.info.run_id, "figures")] == ["figures/curves-smoke.png"]
         assert {run.data.tags["study.run"]: run.info.status for run in first if run != parent and "study.run" in run.data.tags} == {
             run.run_id: "FINISHED" for run in runs
         }

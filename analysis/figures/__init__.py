@@ -1,40 +1,59 @@
-"""One figure per file: `plotted(page, evidence)` gives the numbers, `draw(page, evidence, rows)` the figure; a page names the kind."""
+"""One figure per file: `plotted(page, evidence)` gives the numbers, `draw(page, evidence, points)` the figure; a page names the kind.
+
+A file's numbers are named tuples of one type, its last class: `Point`, `CurvePoint` or `Mark`. Their fields are the columns of the CSV.
+"""
 
 import csv
 import io
-from typing import Any
+from types import ModuleType
+from typing import Any, assert_never
 
 from matplotlib.figure import Figure
 
-from analysis.figures import final_scores, loss_curves
+from analysis.figures import bars, final_scores, loss_curves, mass_drain, pi_optimum, prefix, repeated_tokens, signal, survival
 from analysis.frames import Evidence
 from study.spec.table import FigurePage
 
-Rows = list[Any]  # named tuples of one type: CurvePoint or Mark
+Rows = list[Any]  # named tuples of one type
+
+
+def _of(page: FigurePage) -> tuple[ModuleType, Any]:
+    """The file that draws a kind, and the type of its numbers."""
+    match page.kind:
+        case "curves":
+            return loss_curves, loss_curves.CurvePoint
+        case "final_scores":
+            return final_scores, final_scores.Mark
+        case "bars":
+            return bars, bars.Point
+        case "prefix":
+            return prefix, prefix.Point
+        case "repeated_tokens":
+            return repeated_tokens, repeated_tokens.Point
+        case "signal":
+            return signal, signal.Point
+        case "mass_drain":
+            return mass_drain, mass_drain.Point
+        case "pi_optimum":
+            return pi_optimum, pi_optimum.Point
+        case "survival":
+            return survival, survival.Point
+    assert_never(page.kind)
 
 
 def plotted(page: FigurePage, evidence: Evidence) -> Rows:
     """Exactly the numbers that the figure of a page shows."""
-    match page.kind:
-        case "curves":
-            return loss_curves.plotted(page, evidence)
-        case "final_scores":
-            return final_scores.plotted(evidence)
+    return _of(page)[0].plotted(page, evidence)
 
 
 def draw(page: FigurePage, evidence: Evidence, rows: Rows) -> Figure:
-    match page.kind:
-        case "curves":
-            return loss_curves.draw(page, evidence, rows)
-        case "final_scores":
-            return final_scores.draw(page, evidence, rows)
+    return _of(page)[0].draw(page, evidence, rows)
 
 
 def to_csv(page: FigurePage, rows: Rows) -> str:
     """The plotted numbers as text, six significant digits; its hash is what a figure is checked by."""
-    columns = {"curves": loss_curves.CurvePoint, "final_scores": final_scores.Mark}[page.kind]._fields
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(columns)
+    writer.writerow(_of(page)[1]._fields)
     writer.writerows([["" if value is None else f"{value:.6g}" if isinstance(value, float) else value for value in row] for row in rows])
     return out.getvalue()

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from analysis import style
-from analysis.figures.loss_curves import add_note, heading, look_of
+from analysis.figures.parts import WIDTH, add_heading, add_note, look_of
 from analysis.frames import Evidence
 from analysis.tables import ends, scope_note
 from study.spec.grid import LabelledCell
@@ -29,7 +29,7 @@ class Mark(NamedTuple):
     high: float | None
 
 
-def plotted(evidence: Evidence) -> list[Mark]:
+def plotted(page: FigurePage, evidence: Evidence) -> list[Mark]:  # noqa: ARG001 - a page of this kind shows the whole grid
     """Every mark, in the order of the grid."""
     marks = [mark for cell in evidence.cells for mark in _cell_marks(evidence, cell)]
     return marks + [mark for group, cells in groups(evidence).items() for mark in _before(evidence, group, cells)]
@@ -65,14 +65,14 @@ def draw(page: FigurePage, evidence: Evidence, marks: list[Mark]) -> Figure:
     blocks = groups(evidence)
     with style.styled():
         height = 0.25 * sum(len(cells) + 1 for cells in blocks.values()) + 1.9
-        figure = Figure(figsize=(7.4, height), layout="constrained")
+        figure = Figure(figsize=(WIDTH, height), layout="constrained")
         ratios = [len(cells) + 0.8 for cells in blocks.values()]
         axes = figure.subplots(len(blocks), 1, squeeze=False, sharex=True, gridspec_kw={"height_ratios": ratios})
         for (group, cells), ax in zip(blocks.items(), axes[:, 0], strict=True):
             _block(ax, group, cells, evidence, [mark for mark in marks if mark.group == group])
         axes[-1, 0].set_xlabel("final accuracy (avg@k of samples at T = 1, held-out problems)")
-        axes[0, 0].legend(handles=_legend_handles(), loc="lower left", bbox_to_anchor=(0.0, 1.12), ncols=3, borderaxespad=0.0)
-        figure.suptitle(heading(page), x=0.01, ha="left", fontsize=11, fontweight="bold")
+        figure.legend(handles=_legend_handles(), loc="outside upper left", ncols=3)
+        add_heading(figure, page)
         add_note(figure, [page.answers, *page.notes, scope_note(evidence)])
     return figure
 

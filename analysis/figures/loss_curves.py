@@ -4,7 +4,6 @@ A thin line is one base student, the bold line their mean. Accuracy is the sampl
 """
 
 import math
-import textwrap
 from collections.abc import Sequence
 from statistics import fmean
 from typing import Any, NamedTuple
@@ -17,15 +16,15 @@ from matplotlib.ticker import MaxNLocator, NullLocator
 
 from analysis import style
 from analysis.definitions import BY_NAME, Definition
+from analysis.figures.parts import WIDTH, add_heading, add_note, look_of
 from analysis.frames import Evidence, Point, arm_text
-from analysis.gather import objective_family
 from analysis.tables import count, scale_note
-from study.spec.model import DistilledModel
 from study.spec.table import Arm, FigurePage, Row
 
 PANELS = ("eval/avg@k", "eval/mean_tokens", "eval/repetition_3gram", "train/student_topk_mass", "train/reverse_kl")
 TICKS = [1, 2, 2.5, 5, 10]
 Lines = dict[tuple[str, str, str], dict[str, tuple[list[int], list[float]]]]  # (row, arm, metric) -> seed -> (steps, values)
+COLUMNS = 3  # panels beside each other on a page of one row
 MEAN = "mean"  # stands for the seed of the bold line
 
 
@@ -62,37 +61,47 @@ def mean_line(points: list[Point]) -> list[tuple[int, float]]:
 
 
 def draw(page: FigurePage, evidence: Evidence, points: list[CurvePoint]) -> Figure:
-    panels = page.panels or PANELS
-    lines = _lines_of(points)
+    """A page of one row wraps its panels; of several, each row is a strip with its own legend, and metrics share their scale."""
+    panels, lines = page.panels or PANELS, _lines_of(points)
     rows = [row for row in page.rows if any(line[0] == row.title for line in lines)] or list(page.rows)
+    columns = min(COLUMNS, len(panels)) if len(rows) == 1 else len(panels)
+    deep = -(-len(panels) // columns)
     with style.styled():
-        figure = Figure(figsize=(2.25 * len(panels) + 2.3, 1.95 * len(rows) + 1.25), layout="constrained")
-        widths = [1.0] * len(panels) + [0.95]
-        axes: Any = figure.subplots(len(rows), len(panels) + 1, squeeze=False, gridspec_kw={"width_ratios": widths})
-        for row, fields in zip(rows, axes, strict=True):
-            for metric, ax in zip(panels, fields, strict=False):
-                _panel(ax, row, metric, evidence, lines)
-            _legend(fields[-1], row, evidence, lines)
-        _share_limits(axes[:, :-1], panels)
-        for ax, metric in zip(axes[0], panels, strict=False):
-            ax.set_title(_title(BY_NAME[metric]))
-        for ax in axes[-1, :-1]:
+        figure = Figure(figsize=(WIDTH, len(rows) * (1.55 * deep + 0.5) + 1.0), layout="constrained")
+        strips: Any = figure.subfigures(len(rows), 1, squeeze=False)[:, 0]
+        axes = [
+            _strip(strip, row, panels, columns, evidence, lines, titles=row is rows[0]) for row, strip in zip(rows, strips, strict=True)
+        ]
+        _share_limits(np.array(axes), panels)
+        for ax in axes[-1][-columns:]:
             ax.set_xlabel("optimiser steps")
-        figure.suptitle(heading(page), x=0.01, ha="left", fontsize=11, fontweight="bold")
+        add_heading(figure, page)
         add_note(figure, [page.answers, *page.notes, _reading_note(page, evidence), shown_note(page, evidence, points)])
     return figure
 
 
-def heading(page: FigurePage) -> str:
-    return f"Figure {page.number}. {page.title}" if page.number else page.title
+def _strip(strip: Any, row: Row, panels: Sequence[str], columns: int, evidence: Evidence, lines: Lines, *, titles: bool) -> list[Axes]:
+    """The panels of one row and its legend, which stands beside them and can cover nothing."""
+    deep = -(-len(panels) // columns)
+    axes: list[Axes] = list(strip.subplots(deep, columns, squeeze=False).flat)
+    for metric, ax in zip(panels, axes, strict=False):
+        _panel(ax, row, metric, evidence, lines)
+        ax.tick_params(labelsize=7)
+        if titles:
+            ax.set_title(_title(BY_NAME[metric]), fontsize=8 if columns <= COLUMNS else 7)
+    for ax in axes[len(panels) :]:
+        ax.set_axis_off()
+    present = {arm for title, arm, _ in lines if title == row.title}
+    handles = [_handle(evidence, arm, name, arm_text(arm) in present) for name, arm in zip(_names(row, evidence), row.arms, strict=True)]
+    strip.legend(
+        handles=handles, title=row.title, loc="outside upper left", alignment="left", title_fontproperties={"weight": "bold", "size": 8},
+        ncols=min(4, len(handles)), fontsize=7.5, columnspacing=1.2, borderaxespad=0.2,
+    )  # fmt: skip
+    return axes[: len(panels)]
 
 
-def add_note(figure: Figure, notes: list[str]) -> None:
-    """Small print under the panels, as wide as the figure; the layout leaves room for it."""
-    width = int(figure.get_figwidth() * 15.5)
-    figure.supxlabel(
-        "\n".join(textwrap.wrap(" ".join(note for note in notes if note), width)), x=0.01, ha="left", fontsize=7.5, color="#444444"
-    )
+def _names(row: Row, evidence: Evidence) -> list[str]:
+    return list(row.names) or [look_of(evidence, arm).name for arm in row.arms]
 
 
 def _reading_note(page: FigurePage, evidence: Evidence) -> str:
@@ -163,30 +172,6 @@ def _share_limits(axes: Any, panels: Sequence[str]) -> None:
                 ax.set_ylim(min(limits[:, 0].min(), min(shown) - margin), max(limits[:, 1].max(), max(shown) + margin))
 
 
-def _legend(ax: Axes, row: Row, evidence: Evidence, lines: Lines) -> None:
-    """The row's legend in a field of its own: it can cover nothing."""
-    ax.set_axis_off()
-    present = {arm for title, arm, _ in lines if title == row.title}
-    handles = [_handle(evidence, arm, arm_text(arm) in present) for arm in row.arms]
-    ax.legend(
-        handles=handles,
-        title=row.title,
-        loc="center left",
-        bbox_to_anchor=(-0.12, 0.5),
-        alignment="left",
-        title_fontproperties={"weight": "bold"},
-    )
-
-
-def _handle(evidence: Evidence, arm: Arm, present: bool) -> Line2D:
+def _handle(evidence: Evidence, arm: Arm, name: str, present: bool) -> Line2D:
     look = look_of(evidence, arm)
-    name = textwrap.fill(look.name, 24) if present else textwrap.fill(f"{look.name} (not\u00a0run)", 24)
-    return Line2D([], [], color=look.colour, linestyle=look.line, linewidth=2.0, label=name)
-
-
-def look_of(evidence: Evidence, arm: Arm) -> style.Look:
-    labelled = evidence.cell_of(arm)
-    model = labelled.cell.model
-    if not isinstance(model, DistilledModel):
-        return style.look("other", None, labelled.text)
-    return style.look(objective_family(model.objective), model.objective.k, labelled.labels.get("objective", ""))
+    return Line2D([], [], color=look.colour, linestyle=look.line, linewidth=2.0, label=name if present else f"{name} (not\u00a0run)")

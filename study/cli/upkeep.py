@@ -128,10 +128,10 @@ def _reason(folder: Path) -> str | None:
 
 
 def _figures(results: "Results", grid: "Grid") -> list[Path]:
-    """The drawn figures of a grid: its numbered pages, or `curves` for a grid without any."""
+    """The drawn figures of a grid: its numbered pages, or curves-GRID for a grid without any."""
     from analysis.pages import figure_pages
 
-    names = [str(page.number) for page in figure_pages(grid.name)] or ["curves"]
+    names = [str(page.number) for page in figure_pages(grid.name)] or [f"curves-{grid.name}"]
     drawn = [(results.root / "analysis" / "figures" / f"{name}.png").resolve() for name in names]
     return [path for path in drawn if path.is_file()]
 

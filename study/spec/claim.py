@@ -11,7 +11,7 @@ from pydantic import Field, field_validator, model_validator
 from study.errors import SpecError
 from study.spec.base import Spec
 from study.spec.identity import canonical_value
-from study.spec.outcome import is_curve, outcome
+from study.spec.outcome import is_curve, refuse_unknown
 
 Arm = dict[str, str]  # factor -> level label; must name exactly one cell of the grid
 
@@ -69,11 +69,7 @@ class Judged(Spec):
     @field_validator("outcome")
     @classmethod
     def _known(cls, text: str) -> str:
-        try:
-            outcome(text)
-        except SpecError as error:
-            raise ValueError(f"{error.message}; {error.hint}") from error
-        return text
+        return refuse_unknown(text)
 
     @model_validator(mode="after")
     def _has_a_start(self) -> "Judged":

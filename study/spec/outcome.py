@@ -57,6 +57,15 @@ def outcome(text: str) -> Outcome:
     raise SpecError(f"{text!r} is no outcome{suggestion(text, known)}", hint=hint)
 
 
+def refuse_unknown(text: str) -> str:
+    """For the validation of a page: the text, or ValueError."""
+    try:
+        outcome(text)
+    except SpecError as error:
+        raise ValueError(f"{error.message}; {error.hint}") from error
+    return text
+
+
 def is_curve(text: str) -> bool:
     """Whether an outcome is the last value of a training curve, which also has a first one."""
     return outcome(text).kind == "last"

@@ -1,0 +1,126 @@
+"""What the figures share: headings, small print, the look and name of each arm, the line of each base student and their mean.
+
+Sizes are inches in print: WIDTH is a text block of two columns, and no font is below 7 points at that size.
+"""
+
+import math
+import textwrap
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from statistics import fmean
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from analysis import style
+from analysis.definitions import BY_NAME, canonical_metric, outcome_words
+from analysis.frames import Evidence
+from analysis.gather import objective_family
+from analysis.tables import count, scale_note
+from study.spec.model import DistilledModel
+from study.spec.outcome import outcome
+from study.spec.table import Arm, FigurePage, Row
+from study.stats.intervals import Interval, t_interval
+
+WIDTH = 7.0
+GREY = "#5A5A5A"
+MEAN = "mean"  # stands for the seed of the bold line
+BASE_LINE: dict[str, Any] = {"linewidth": 0.7, "alpha": 0.45}
+MEAN_LINE: dict[str, Any] = {"linewidth": 2.0}
+
+
+def heading(page: FigurePage) -> str:
+    return f"Figure {page.number}. {page.title}" if page.number else page.title
+
+
+def add_heading(figure: Figure, page: FigurePage) -> None:
+    width = int(figure.get_figwidth() * 11.5)
+    figure.suptitle("\n".join(textwrap.wrap(heading(page), width)), x=0.01, ha="left", fontsize=10, fontweight="bold")
+
+
+def add_note(figure: Figure, notes: Iterable[str]) -> None:
+    """Small print under the panels, as wide as the figure; the layout leaves room for it."""
+    width = int(figure.get_figwidth() * 16.5)
+    text = "\n".join(textwrap.wrap(" ".join(note for note in notes if note), width))
+    figure.supxlabel(text, x=0.01, ha="left", fontsize=7, color="#444444")
+
+
+def look_of(evidence: Evidence, arm: Arm) -> style.Look:
+    """The appearance of an arm's objective."""
+    labelled = evidence.cell_of(arm)
+    model = labelled.cell.model
+    if not isinstance(model, DistilledModel):
+        return style.look("other", None, labelled.text)
+    return style.look(objective_family(model.objective), model.objective.k, labelled.labels.get("objective", ""))
+
+
+def names_of(row: Row, evidence: Evidence) -> list[str]:
+    """What the page calls its arms, else the levels in which they differ."""
+    if row.names:
+        return list(row.names)
+    labels = [evidence.cell_of(arm).labels for arm in row.arms]
+    telling = [factor for factor in labels[0] if len({each.get(factor) for each in labels}) > 1]
+    return [" ".join(each.get(factor, "-") for factor in telling) or look_of(evidence, row.arms[0]).name for each in labels]
+
+
+def looks_of(row: Row, evidence: Evidence) -> list[style.Look]:
+    """Coloured by the objective where the row has several, else one colour of the palette each, in the order of the page."""
+    looks = [look_of(evidence, arm) for arm in row.arms]
+    names = names_of(row, evidence)
+    if len(looks) > 1 and len({look.colour for look in looks}) == 1:
+        palette = list(style.FAMILY_COLOURS.values())
+        order = [palette[i] for i in (2, 1, 3, 5, 6, 4, 0, 7)]
+        looks = [style.Look(order[i % len(order)], "-", "o", name) for i, name in enumerate(names)]
+    return [replace(look, name=name) for look, name in zip(looks, names, strict=True)]
+
+
+def interval_of(by_base: Mapping[int, float]) -> Interval | None:
+    """Mean and t-interval over bases; of values that are not all finite the mean is nan and there is no interval."""
+    values = list(by_base.values())
+    if values and not all(map(math.isfinite, values)):
+        return Interval(math.nan, None, None, len(values))
+    return t_interval(values) if values else None
+
+
+def mean_line(lines: Mapping[str, Sequence[tuple[float, float]]]) -> list[tuple[float, float]]:
+    """(x, mean over bases) where every base was measured: a mean over fewer would jump for no reason of its own."""
+    at: dict[float, list[float]] = {}
+    for points in lines.values():
+        for x, y in points:
+            at.setdefault(x, []).append(y)
+    return [(x, fmean(values)) for x, values in sorted(at.items()) if len(values) == len(lines)]
+
+
+def label_ends(ax: Axes, ends: Sequence[tuple[float, str, str]], *, x: float) -> None:
+    """Direct labels to the right of line ends, (height, text, colour) each, moved apart where they would lie on each other."""
+    low, high = ax.get_ylim()
+    gap = 0.14 * (high - low) / max(0.5, ax.figure.get_figheight() * ax.get_position().height)  # a line of print
+    ends = sorted(end for end in ends if math.isfinite(end[0]))
+    heights = [max(height, low) for height, _, _ in ends]
+    for i in range(1, len(heights)):
+        heights[i] = max(heights[i], heights[i - 1] + gap)
+    over = high - gap * 0.3
+    for i in reversed(range(len(heights))):  # and down again, where the pile has grown out of the panel
+        heights[i] = min(heights[i], over)
+        over = heights[i] - gap
+    for y, (_, text, colour) in zip(heights, ends, strict=True):
+        ax.annotate(text, (x, y), xytext=(4, 0), textcoords="offset points", va="center", fontsize=7.5, color=colour, annotation_clip=False)
+
+
+def axis_label(text: str) -> str:
+    """Name and unit of an outcome, for an axis."""
+    title, unit = outcome_words(text)
+    return f"{textwrap.fill(title, 26)}\n({unit})"
+
+
+def bounds_of(text: str) -> tuple[float | None, float | None]:
+    """The values that an outcome cannot leave."""
+    asked = outcome(text)
+    name = f"score/{asked.column}" if asked.kind == "score" and asked.column != "score" else canonical_metric(asked.column)
+    return BY_NAME[name].bounds if name in BY_NAME else (None, None)
+
+
+def bases_note(seeds: Iterable[str], evidence: Evidence) -> str:
+    number = len({seed for seed in seeds if seed.isdigit()})
+    return f"{scale_note(evidence)} Grid {evidence.grid}, {count(number, 'base student')}."
