@@ -62,8 +62,8 @@ DEFINITIONS: tuple[Definition, ...] = (
         "Accuracy among parseable",
         "correct / readable answers",
         "sum_p c_p / (P k (1 - truncated - unparsed))",
-        "Of the samples of the final evaluation that end with a readable answer, the share that is right: what is left of a fall in accuracy "
-        "once broken formats are taken out. Not a number where no sample is readable.",
+        "Of the samples of the final evaluation that end with a readable answer, the share that is right: what is left of a fall in "
+        "accuracy once broken formats are taken out. Not a number where no sample is readable.",
         bounds=SHARE,
     ),
     Definition(

@@ -93,8 +93,8 @@ def draw(page: FigurePage, evidence: Evidence, points: list[Point]) -> Figure:
         add_heading(figure, page)
         reading = (
             "P: the student's mass on its TopK, thin lines one base student each, bold their mean. Q: the teacher's mass there (dashed). "
-            "Dotted: the fixed point of P that the loss predicts - Q/e for the biased loss, Q where the loss is calibrated, none where it leaves "
-            "P free."
+            "Dotted: the fixed point of P that the loss predicts - Q/e for the biased loss, Q where the loss is calibrated, none where it "
+            "leaves P free."
         )
         add_note(figure, [page.answers, *page.notes, reading, bases_note([point.seed for point in points], evidence)])
     return figure

@@ -69,8 +69,8 @@ def draw(page: FigurePage, evidence: Evidence, points: list[Point]) -> Figure:
             ax.set_xlabel("positions per base")
         add_heading(figure, page)
         reading = (
-            "A position repeats if its 3-gram ended earlier in the same response. Bars: mean over bases; dots, joined by thin lines: one base "
-            "student each. A record keeps the tokens that repeat most; one that a base does not list counts as zero there."
+            "A position repeats if its 3-gram ended earlier in the same response. Bars: mean over bases; dots, joined by thin lines: one "
+            "base student each. A record keeps the tokens that repeat most; one that a base does not list counts as zero there."
         )
         add_note(figure, [page.answers, *page.notes, reading, bases_note([point.seed for point in points], evidence)])
     return figure

@@ -3,6 +3,7 @@
 Three panels by position (start, middle, end of training) and one by step. A bin of fewer than FEWEST tokens of a base is not drawn.
 """
 
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 from matplotlib.axes import Axes
@@ -43,7 +44,7 @@ def plotted(page: FigurePage, evidence: Evidence) -> list[Point]:
 
 def _of_record(row: str, arm: str, record: Record) -> list[Point]:
     edges: list[int] = record.log_ratio["edges"]
-    middles = [(low + high) / 2 for low, high in zip(edges, edges[1:], strict=False)]
+    middles = [(low + high) / 2 for low, high in pairwise(edges)]
     points: list[Point] = []
     for when, window in zip(WHEN, record.log_ratio["points"], strict=False):
         at = sum(window["steps"]) / 2
@@ -90,8 +91,8 @@ def draw(page: FigurePage, evidence: Evidence, points: list[Point]) -> Figure:
         axes[-1, -1].set_xlabel("optimiser steps")
         add_heading(figure, page)
         reading = (
-            "log q - log p of the sampled token, teacher q and student p: below zero the teacher finds it less likely. Thin lines: one base "
-            f"student each; bold: their mean where every base has at least {FEWEST} tokens of that kind there."
+            "log q - log p of the sampled token, teacher q and student p: below zero the teacher finds it less likely. Thin lines: one "
+            f"base student each; bold: their mean where every base has at least {FEWEST} tokens of that kind there."
         )
         add_note(figure, [page.answers, *page.notes, reading, bases_note([point.seed for point in points], evidence)])
     return figure

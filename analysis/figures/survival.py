@@ -19,7 +19,7 @@ from study.stats.collapse import kaplan_meier
 
 
 class Point(NamedTuple):
-    """seed: a base with its step and 1 (collapsed) or 0 (censored); `share`: a corner of the curve; `restricted_mean`: in value, to `step`."""
+    """seed: a base with its step and 1 (collapsed) or 0 (censored); `share`: a corner of the curve; `restricted_mean`: up to `step`."""
 
     row: str
     arm: str

@@ -35,7 +35,7 @@ class TablePage(Spec):
 
 
 class Row(Spec):
-    """One block of a figure: arms that are drawn together. names: what the figure calls them; at: where they stand on the x axis (prefix)."""
+    """One block of a figure: arms drawn together. names: what the figure calls them; at: where they stand on the x axis (prefix)."""
 
     title: str
     arms: tuple[Arm, ...] = Field(min_length=1, strict=False)
