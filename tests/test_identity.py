@@ -103,7 +103,7 @@ def test_a_local_path_is_no_identity_but_its_digest_is() -> None:
     here, there = LocalModel(path="a", digest="0" * 16), LocalModel(path="b", digest="0" * 16)
     assert canonical(here) == canonical(there) != canonical(LocalModel(path="a", digest="1" * 16))
     with pytest.raises(SpecError, match="not made by a stage"):
-        stage_id(HubModel(id="a/b", revision="c"), 0)
+        stage_id(HubModel(id="a/b", revision="c" * 40), 0)
 
 
 def test_every_preset_names_itself_and_no_two_share_a_tuple() -> None:
@@ -156,7 +156,7 @@ _CHANGEABLE = [path for path in _LEAVES if _dump_with(path) is not None]
 def test_nearly_every_field_can_be_changed_alone() -> None:
     """What the next test cannot reach: discriminators, and objective fields that need a second one."""
     left = {path[-1] for path in _LEAVES} - {path[-1] for path in _CHANGEABLE}
-    together = {"k", "normalisation", "gradient", "missing", "beta", "problems", "min_operations"}
+    together = {"k", "normalisation", "gradient", "missing", "beta", "problems", "thinking", "min_operations"}
     assert left <= {"kind", "privileged", "also", "prefix", "probes", *together}
     assert len(_CHANGEABLE) > 100
 

@@ -182,7 +182,7 @@ def _with_choices(row: Any, key: str, text: str, source: Benchmark, where: str) 
 
 def _first(row: Any, columns: Sequence[str], where: str) -> Any:
     for column in columns:
-        if (value := _at(row, column)) is not None and value != "":
+        if (value := column_value(row, column)) is not None and value != "":
             return value
     have = ", ".join(map(str, row)) if isinstance(row, dict) else type(row).__name__
     raise PrerequisiteError(
@@ -190,15 +190,15 @@ def _first(row: Any, columns: Sequence[str], where: str) -> Any:
     )
 
 
-def _at(value: Any, path: str) -> Any:
+def column_value(value: Any, path: str) -> Any:
     """The value at a dotted path; a name that itself holds dots is tried first."""
     if isinstance(value, list):
         head, _, rest = path.partition(".")
         inside = value[int(head)] if head.isdigit() and int(head) < len(value) else None
-        return _at(inside, rest) if rest else inside
+        return column_value(inside, rest) if rest else inside
     if not isinstance(value, dict):
         return None
     if path in value:
         return value[path]
     head, _, rest = path.partition(".")
-    return _at(value[head], rest) if rest and head in value else None
+    return column_value(value[head], rest) if rest and head in value else None

@@ -4,7 +4,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, assert_never
 
-from study.spec.data import ArithmeticData, Data, HiddenFactData, JsonlData, SearchData, SharedData
+from study.spec.data import (
+    ArithmeticData,
+    BenchmarkData,
+    Data,
+    HiddenFactData,
+    HubData,
+    JsonlData,
+    SearchData,
+    SharedData,
+)  # fmt: skip
 
 Split = Literal["train", "selection", "held_out"]
 
@@ -29,7 +38,7 @@ def load(data: Data, split: Split) -> tuple[Problem, ...]:
 
     Raises PrerequisiteError when a local file is missing or a declared column is not in it.
     """
-    from study.data import arithmetic, hidden, jsonl, search, shared
+    from study.data import arithmetic, hidden, jsonl, search, shared, sources
 
     match data:
         case ArithmeticData():
@@ -42,5 +51,9 @@ def load(data: Data, split: Split) -> tuple[Problem, ...]:
             return shared.problems(data, split)  # pyright: ignore[reportArgumentType]
         case JsonlData():
             return jsonl.problems(data, split)
+        case HubData():
+            return sources.problems(data, split)
+        case BenchmarkData():
+            return sources.benchmark_problems(data, split)
         case _:
             assert_never(data)

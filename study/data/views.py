@@ -1,6 +1,13 @@
-"""Two views of one problem: what the student sees and what the teacher sees. PI enters the teacher's view only."""
+"""Two views of one problem: what the student sees and what the teacher sees. PI enters the teacher's view only.
 
+A view is a list of messages. One that ends with an assistant's message says how that turn begins (`study.data.chat` renders both kinds).
+"""
+
+import hashlib
+import random
+import re
 from collections.abc import Sequence
+from dataclasses import replace
 from string import Formatter
 
 from study.data.problems import Problem
@@ -9,41 +16,80 @@ from study.spec.privileged import PrivilegedInformation
 
 Messages = list[dict[str, str]]
 
+MASK = "[MASK]"
+_SHOWN_TO_ALL = ("id", "prompt", "problem", "format")  # columns that are no secret: a placebo leaves them as they are
+_WORD = re.compile(r"\S+")
+
 
 def student_view(problem: Problem) -> Messages:
     return [{"role": "user", "content": problem.prompt}]
 
 
 def teacher_view(problem: Problem, privileged: PrivilegedInformation | None, other: Problem | None = None) -> Messages:
-    """The student's messages with PI placed in them; `other` is the problem whose columns a placebo (`source: other`) shows."""
+    """The student's messages with PI placed in them; `other` is the problem whose columns a placebo shows."""
     if privileged is None:
         return student_view(problem)
-    source = problem
-    if privileged.source == "other":
-        if other is None or other.id == problem.id:
-            raise SpecError("privileged information with `source: other` needs another problem")
-        source = other
-    text = render(privileged.template, source)
+    text = privileged_text(problem, privileged, other)
     match privileged.placement:
         case "system":
             return [{"role": "system", "content": text}, *student_view(problem)]
         case "before_prompt":
-            return [{"role": "user", "content": f"{text} {problem.prompt}"}]
+            return [{"role": "user", "content": f"{text}{privileged.separator}{problem.prompt}"}]
         case "after_prompt":
-            return [{"role": "user", "content": f"{problem.prompt} {text}"}]
+            return [{"role": "user", "content": f"{problem.prompt}{privileged.separator}{text}"}]
         case "instead_of_prompt":
             return [{"role": "user", "content": text}]
+        case "prefill":
+            return [*student_view(problem), {"role": "assistant", "content": text}]
+
+
+def privileged_text(problem: Problem, privileged: PrivilegedInformation, other: Problem | None = None) -> str:
+    """The text that PI adds to a teacher's view. SpecError where a placebo has no other problem, or a column is unknown or empty."""
+    source = problem
+    if privileged.source != "own":
+        if other is None or other.id == problem.id:
+            raise SpecError(f"privileged information with `source: {privileged.source}` needs another problem")
+        source = other if privileged.source == "other" else _without_meaning(other)
+    return render(privileged.template, _masked(source, privileged.mask) if privileged.mask else source)
 
 
 def render(template: str, problem: Problem) -> str:
-    """The template with the problem's columns filled in; an unknown column is named together with the known ones."""
+    """The template with the problem's columns filled in; an unknown column is named together with the known ones.
+
+    An empty column is an error too: a teacher without its solution would be a run without PI that says it has it.
+    """
     columns = problem.fields()
     for _, name, _, _ in Formatter().parse(template):
         if name is not None and name not in columns:
             raise SpecError(f"privileged template asks for column {name!r}; this data has {', '.join(sorted(columns))}")
+        if name is not None and not columns[name].strip():
+            hint = "choose privileged information that this data has: DAPO, for one, has answers and no solutions"
+            raise SpecError(f"privileged template asks for column {name!r}, which is empty for problem {problem.id}", hint=hint)
     return template.format(**columns)
 
 
 def shifted(problems: Sequence[Problem]) -> list[Problem]:
     """For each problem another one of the same batch (the next; the last takes the first)."""
     return [*problems[1:], problems[0]]
+
+
+def _masked(problem: Problem, share: float) -> Problem:
+    """Each word of the solution hidden with probability `share`, the spaces between them kept; the same words for every model and seed."""
+    draw = _drawn_for("mask", problem)
+    return replace(problem, solution=_WORD.sub(lambda word: MASK if draw.random() < share else word[0], problem.solution))
+
+
+def _without_meaning(problem: Problem) -> Problem:
+    """The words of every secret column in random order, so that length and vocabulary stay."""
+
+    def mixed(name: str, text: str) -> str:
+        words = text.split()
+        _drawn_for(f"random/{name}", problem).shuffle(words)
+        return " ".join(words)
+
+    columns = {name: text if name in _SHOWN_TO_ALL else mixed(name, text) for name, text in problem.columns.items()}
+    return replace(problem, answer=mixed("answer", problem.answer), solution=mixed("solution", problem.solution), columns=columns)
+
+
+def _drawn_for(purpose: str, problem: Problem) -> random.Random:
+    return random.Random(int.from_bytes(hashlib.sha256(f"{purpose}/{problem.id}".encode()).digest()[:8], "big"))

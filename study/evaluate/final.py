@@ -5,8 +5,10 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from study.data import chat
 from study.data.grading import Outcome
 from study.data.problems import Problem, load
+from study.data.task_pages import as_asked
 from study.data.views import shifted, teacher_view
 from study.evaluate import generations
 from study.evaluate.harness import Chat, TaskResult, run_task
@@ -34,24 +36,26 @@ def evaluate(
     problems = load(spec.data, "held_out")[: spec.problems]
     report("evaluate", 0, 2, {})
     views = {p.prompt: teacher_view(p, spec.privileged, other) for p, other in zip(problems, shifted(problems), strict=True)}
-    begun = prefixes(spec.prefix, beside[canonical(spec.prefix.source)], problems, spec.sampling, seed) if spec.prefix else {}
-    plain = spec.privileged is None and not begun
+    asked = as_asked(spec.task, problems)  # as the task asks, where it adds words of its own
+    begun = prefixes(spec.prefix, beside[canonical(spec.prefix.source)], asked, spec.sampling, seed) if spec.prefix else {}
+    plain, told = spec.privileged is None and not begun, {**chat.asked(spec.sampling.thinking), **(template or {})}
     result = run_task(
         spec.task, problems, model, tokenizer, k=spec.k, sampling=spec.sampling, seed=stream(seed, "evaluate"), grader=spec.grader,
-        chat=Chat(arguments=template) if plain else Chat(arguments=template, views=views, prefixes=begun),
+        chat=Chat(arguments=told) if plain else Chat(arguments=told, views=views, prefixes=begun),
     )  # fmt: skip
     report("evaluate", 1, 2, {f"eval/avg@{spec.k}": result.accuracy})
     how: dict[str, Any] = {"k": 1, "seed": stream(seed, "greedy"), "greedy": True, "grader": spec.grader, "template": template}
-    greedy = sample(model, tokenizer, problems, spec.sampling, **how) if plain else []
+    greedy = sample(model, tokenizer, asked, spec.sampling, **how) if plain else []
     report("evaluate", 2, 2, {f"eval/avg@{spec.k}": result.accuracy})
     content = {
-        "task": spec.task, "k": spec.k, "n": len(problems), "grader": spec.grader, **spec.sampling.model_dump(),
+        "task": spec.task, "k": spec.k, "n": len(problems), "grader": spec.grader, **spec.sampling.model_dump(exclude_none=True),
         f"avg@{spec.k}": result.accuracy, "avg@1_greedy": _accuracy(greedy) if greedy else None, "mean_tokens": result.mean_tokens,
         "tokens_sampled": result.num_tokens + sum(len(g.completion.ids) for row in greedy for g in row),
         "problem_ids": result.problem_ids, **outcome_counts(result),
     }  # fmt: skip
     (out / "evaluation.json").write_text(json.dumps(content), encoding="utf-8")
-    header = generations.Header(spec.task, spec.grader, spec.k, **spec.sampling.model_dump(), model=model_dir.name, seed=seed)
+    drawn = spec.sampling.model_dump(exclude={"thinking"})
+    header = generations.Header(spec.task, spec.grader, spec.k, **drawn, model=model_dir.name, seed=seed)
     generations.write(out / generations.NAME, header, stored(problems, result))
 
 

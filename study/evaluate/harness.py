@@ -24,6 +24,7 @@ from lm_eval.evaluator import evaluate
 from lm_eval.tasks import TaskManager
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from study.data.chat import prompt_text
 from study.data.grading import GRADER, Outcome
 from study.data.problems import Problem
 from study.errors import PrerequisiteError
@@ -125,12 +126,9 @@ class EngineLM(LM):
         return type(self._tokenizer).__name__
 
     def apply_chat_template(self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True) -> str:
-        prompt = str(
-            self._tokenizer.apply_chat_template(
-                self._chat.messages(chat_history), tokenize=False, add_generation_prompt=add_generation_prompt,
-                continue_final_message=not add_generation_prompt, **(self._chat.arguments or {}),
-            )
-        )  # fmt: skip
+        if not add_generation_prompt:
+            raise NotImplementedError("the tasks of this project ask, and do not continue an answer of their own")
+        prompt = prompt_text(self._tokenizer, self._chat.messages(chat_history), template=self._chat.arguments)
         self._begun[prompt] = self._chat.prefix(chat_history)
         return prompt
 

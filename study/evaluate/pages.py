@@ -3,21 +3,16 @@
 lm-eval reads the same files (`include_path`); nothing is declared twice.
 """
 
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import Any
 
-from pydantic import TypeAdapter
-from ruamel.yaml import YAML
-from ruamel.yaml.nodes import ScalarNode
-
-from study.data.benchmarks import Benchmark, Source
+from study.data.benchmarks import Benchmark
 from study.data.grading import GRADER
+from study.data.task_pages import TASKS, known_tasks, page_values, task_source
 from study.errors import SpecError
 from study.spec.data import ArithmeticData
 
-TASKS = Path(__file__).parent / "tasks"
+__all__ = ["TASKS", "Decoding", "Page", "known_tasks", "read_page"]
 
 
 @dataclass(frozen=True)
@@ -65,37 +60,12 @@ class Page:
         return replace(self, k=k, decoding=decoding)
 
 
-def known_tasks() -> list[str]:
-    """The names of all pages."""
-    return sorted(page.stem for page in TASKS.glob("[!_]*.yaml"))
-
-
 def read_page(task: str) -> Page:
     """SpecError for a task that does not exist."""
-    if task not in known_tasks():
-        raise SpecError(f"unknown evaluation task {task!r}", hint=f"known tasks: {', '.join(known_tasks())}")
-    values = _load(TASKS / f"{task}.yaml")
+    values = page_values(task)
     about, drawn = values["metadata"], values["generation_kwargs"]
-    source = about.get("source")
     return Page(
         task, str(about["version"]), values.get("repeats", 1),
         Decoding(drawn["temperature"], drawn["top_p"], drawn["max_gen_toks"]) if "temperature" in drawn else None,
-        about.get("grader", GRADER), None if source is None else TypeAdapter[Any](Source).validate_python(source),
+        about.get("grader", GRADER), task_source(values),
     )  # fmt: skip
-
-
-def _load(path: Path) -> dict[str, Any]:
-    """The page over what it includes, key by key, as lm-eval merges them."""
-    values: Mapping[str, Any] = _yaml().load(path.read_text(encoding="utf-8"))
-    included = values.get("include")
-    return {**(_load(path.parent / included) if included else {}), **values}
-
-
-def _yaml() -> YAML:
-    reader = YAML(typ="safe", pure=True)
-    reader.constructor.add_constructor("!function", _function)  # named here, called by lm-eval alone
-    return reader
-
-
-def _function(_: Any, node: ScalarNode) -> str:
-    return str(node.value)

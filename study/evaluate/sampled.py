@@ -6,6 +6,7 @@ from typing import Any
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from study.data import chat
 from study.data.grading import GRADER, Outcome, grade
 from study.data.problems import Problem
 from study.data.views import student_view
@@ -28,8 +29,7 @@ def prompt_ids(
     tokenizer: PreTrainedTokenizerBase, problems: Sequence[Problem], template: Mapping[str, Any] | None = None
 ) -> list[list[int]]:
     """The student's view of each problem as token ids, up to where its answer starts. template: arguments of the chat template."""
-    views = [student_view(p) for p in problems]
-    return tokenizer.apply_chat_template(views, add_generation_prompt=True, tokenize=True, return_dict=False, **(template or {}))  # type: ignore[return-value]
+    return chat.prompt_ids(tokenizer, [student_view(p) for p in problems], template=template)
 
 
 def sample(
@@ -37,7 +37,8 @@ def sample(
     *, k: int, seed: int, greedy: bool = False, grader: str = GRADER, template: Mapping[str, Any] | None = None,
 ) -> list[list[Graded]]:  # fmt: skip
     """k graded completions of each problem, [P][k]."""
-    drawn = generate(model, tokenizer, prompt_ids(tokenizer, problems, template), sampling, k=k, seed=seed, greedy=greedy)
+    arguments = {**chat.asked(sampling.thinking), **(template or {})}
+    drawn = generate(model, tokenizer, prompt_ids(tokenizer, problems, arguments), sampling, k=k, seed=seed, greedy=greedy)
     rows = [[judge(tokenizer, p, c) for c in cs] for p, cs in zip(problems, drawn, strict=True)]
     return rows if grader == GRADER else _judged_by(grader, rows)
 
@@ -87,7 +88,7 @@ def curve_point(
     *, template: Mapping[str, Any] | None = None,
 ) -> dict[str, float]:  # fmt: skip
     """One point of the training curve, the `eval/*` metrics; sampled at T = 1 is the headline."""
-    at_one = Sampling(temperature=1.0, top_p=1.0, max_completion_length=sampling.max_completion_length)
+    at_one = sampling.model_copy(update={"temperature": 1.0, "top_p": 1.0})
     chosen = problems[: curve.problems]
     how: dict[str, Any] = {"seed": seed, "grader": curve.grader, "template": template}
     greedy = summarise(sample(model, tokenizer, chosen, at_one, k=1, greedy=True, **how))

@@ -1,13 +1,14 @@
 """Where problems come from. Every source yields `Problem(id, prompt, answer, solution, columns)` in three disjoint splits."""
 
 import hashlib
-import os
-from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field
 
 from study.spec.base import Spec
+from study.spec.files import local_file as local_file
+from study.spec.sources import BenchmarkData as BenchmarkData
+from study.spec.sources import HubData as HubData
 
 Style = Literal["A", "B", "C"]
 Topic = Literal["clean", "rule", "flagged"]
@@ -97,9 +98,6 @@ def _sha256(file: str) -> str:
     return hashlib.sha256(local_file(file).read_bytes()).hexdigest()
 
 
-def local_file(name: str) -> Path:
-    """Where a data file named in a scale lies on this machine."""
-    return Path(os.environ.get("STUDY_DATA", ".")).expanduser() / Path(name).expanduser()
-
-
-Data = Annotated[ArithmeticData | SearchData | HiddenFactData | SharedData | JsonlData, Field(discriminator="kind")]
+Data = Annotated[
+    ArithmeticData | SearchData | HiddenFactData | SharedData | JsonlData | HubData | BenchmarkData, Field(discriminator="kind")
+]

@@ -6,6 +6,7 @@ from pydantic import Field, model_validator
 
 from study.spec.base import Spec
 from study.spec.data import Data
+from study.spec.files import Revision
 from study.spec.objective import Objective
 from study.spec.privileged import PrivilegedInformation
 from study.spec.training import DistillTraining, GrpoTraining, SolutionCorpus, SupervisedTraining, TeacherSamples, WorldCorpus
@@ -68,9 +69,11 @@ class LocalModel(Spec):
 
 
 class HubModel(Spec):
+    """A model of the hub at a commit; a branch or a placeholder is refused."""
+
     kind: Literal["hub"] = "hub"
     id: str
-    revision: str
+    revision: Revision
 
 
 class SftModel(Spec):

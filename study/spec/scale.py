@@ -18,7 +18,16 @@ from pydantic import Field
 
 from study.errors import PrerequisiteError
 from study.spec.base import Spec
-from study.spec.data import ArithmeticData, Data, HiddenFactData, JsonlData, SearchData, SharedData
+from study.spec.data import (
+    ArithmeticData,
+    BenchmarkData,
+    Data,
+    HiddenFactData,
+    HubData,
+    JsonlData,
+    SearchData,
+    SharedData,
+)  # fmt: skip
 from study.spec.evaluation import Evaluation, Prefix
 from study.spec.model import DistilledModel, GrpoModel, HubModel, LocalModel, Model, PretrainedLab, SftModel
 from study.spec.privileged import PrivilegedInformation
@@ -33,6 +42,7 @@ _MODELS: dict[str, type[Any]] = {
 }  # fmt: skip
 _SOURCES: dict[str, type[Any]] = {
     "arithmetic": ArithmeticData, "search": SearchData, "hidden_fact": HiddenFactData, "shared": SharedData, "jsonl": JsonlData,
+    "hub": HubData, "benchmark": BenchmarkData,
 }  # fmt: skip
 _PROBES: dict[str, type[Any]] = {"likelihood": Likelihood, "pi_optimum": PiOptimum}
 _MODEL_ROLES = ("base", "student", "teacher")
@@ -171,7 +181,7 @@ class Scale:
 
 def _source(node: Located, path: str) -> Built[Data]:
     built = _assembled(_member(_SOURCES, node, path), node, path, {})
-    if not isinstance(built.spec, JsonlData):
+    if not isinstance(built.spec, JsonlData | HubData):
         return built
     try:
         return Built(built.spec.fingerprinted(), built.node)

@@ -23,11 +23,13 @@ class Optimisation(Spec):
 
 
 class Sampling(Spec):
-    """How completions are drawn."""
+    """How completions are drawn. thinking: what the chat template is told as enable_thinking, for every model that sees these prompts;
+    none leaves it to the template."""
 
     temperature: float = Field(default=1.0, gt=0)
     top_p: float = Field(default=1.0, gt=0, le=1)
     max_completion_length: int = Field(ge=1)
+    thinking: bool | None = None
 
 
 class Curve(Spec):
@@ -77,6 +79,7 @@ class SupervisedTraining(Spec):
     documents_per_step: int = Field(ge=1)
     optimisation: Optimisation
     max_length: int = Field(ge=2)
+    thinking: bool | None = None  # as in Sampling, for the prompts of the documents
 
 
 class ArithmeticCorpus(Spec):

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from trl import DistillationConfig
 
+from study.data.chat import prompt_ids
 from study.data.problems import Problem
 from study.models.logprobs import token_losses
 from study.models.sampling import end_token_ids, generate
@@ -56,7 +57,8 @@ def score(
 ) -> Scored:  # fmt: skip
     """Both sides on one rollout of each problem, each with its own view."""
     rows = stages.prompt_rows(list(problems), recipe)
-    mine, theirs = (_ids(tokenizer, rows[side]) for side in ("prompt", "teacher_prompt"))
+    thinking = recipe.training.sampling.thinking
+    mine, theirs = (prompt_ids(tokenizer, list(rows[side]), thinking) for side in ("prompt", "teacher_prompt"))
     length = min(LENGTH, recipe.training.sampling.max_completion_length)
     sampling = recipe.training.sampling.model_copy(update={"max_completion_length": length})
     written = [row[0].ids for row in generate(student, tokenizer, mine, sampling, k=1, seed=0)]
@@ -68,10 +70,6 @@ def score(
     tokens_N = torch.tensor([token for row in written for token in row], device=student_NH.device)
     again_NH, teacher_NH = _hidden(student, mine, written), _hidden(teacher, theirs, written)
     return Scored(student_NH, again_NH, teacher_NH, tokens_N, student_head, teacher_head, trained)
-
-
-def _ids(tokenizer: PreTrainedTokenizerBase, views: Any) -> list[list[int]]:
-    return tokenizer.apply_chat_template(list(views), add_generation_prompt=True, tokenize=True, return_dict=False)  # type: ignore[return-value]
 
 
 @torch.no_grad()
@@ -165,7 +163,8 @@ def seeds(
 ) -> list[Check]:  # fmt: skip
     """One seed gives one set of completions, two seeds give two: in evaluation, and in the rollouts of training."""
     sampling = recipe.training.sampling.model_copy(update={"max_completion_length": LENGTH})
-    prompts = _ids(tokenizer, stages.prompt_rows(list(problems), recipe)["prompt"])
+    views = list(stages.prompt_rows(list(problems), recipe)["prompt"])
+    prompts = prompt_ids(tokenizer, views, recipe.training.sampling.thinking)
 
     def drawn(seed: int) -> list[list[int]]:
         return [list(c.ids) for row in generate(student, tokenizer, prompts, sampling, k=DRAWS, seed=seed) for c in row]

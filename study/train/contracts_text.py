@@ -11,8 +11,9 @@ from typing import Any
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from study.data import grading
+from study.data.chat import prompt_text
 from study.data.problems import Problem
-from study.data.views import Messages, render, shifted
+from study.data.views import Messages, privileged_text, shifted
 from study.evaluate.graders import MATH, GradeResult, Sample, open_grader
 from study.models.loading import require_same_tokens
 from study.models.sampling import end_token_ids
@@ -135,7 +136,8 @@ def template(student: PreTrainedTokenizerBase, teacher: PreTrainedTokenizerBase,
 def views(recipe: DistilledModel, problems: Sequence[Problem], tokenizer: PreTrainedTokenizerBase, subject: str) -> Check:
     """The rendered privileged information stands in the teacher's prompt and nowhere in the student's; every token of both is known."""
     rows = stages.prompt_rows(list(problems), recipe)
-    prompts = {side: [_text(tokenizer, messages) for messages in rows[side]] for side in ("prompt", "teacher_prompt")}
+    thinking = recipe.training.sampling.thinking
+    prompts = {side: [prompt_text(tokenizer, view, thinking) for view in rows[side]] for side in ("prompt", "teacher_prompt")}
     unknown = sum(_unknown(tokenizer, text) for texts in prompts.values() for text in texts)
     shown = _shown(recipe.privileged, problems)
     leaks = sum(s.count(pi) > p.prompt.count(pi) for s, pi, p in zip(prompts["prompt"], shown, problems, strict=False) if pi)
@@ -160,7 +162,7 @@ def _views_hold(
         return Check("views", subject, True, "no privileged information: both sides see one prompt", measured=measured)
     if privileged.source == "own":
         return Check("views", subject, True, "privileged information is in the teacher's view only", measured=measured)
-    own = [render(privileged.template, p).strip() for p in problems]
+    own = [privileged_text(p, privileged.model_copy(update={"source": "own"})).strip() for p in problems]
     alike = measured["same_as_own"] = sum(a == b for a, b in zip(own, shown, strict=True))
     message = f"placebo: the teacher sees another problem's, by chance the same text in {alike} of {len(problems)}"
     if alike == len(problems):
@@ -173,8 +175,8 @@ def _shown(privileged: PrivilegedInformation | None, problems: Sequence[Problem]
     """The text that each teacher's view should hold and that the student's should not."""
     if privileged is None:
         return []
-    sources = problems if privileged.source == "own" else shifted(problems)
-    return [render(privileged.template, source).strip() for source in sources]  # templates trim what stands at the ends
+    others = shifted(problems)  # as training pairs them; templates trim what stands at the ends
+    return [privileged_text(p, privileged, other).strip() for p, other in zip(problems, others, strict=True)]
 
 
 def _text(tokenizer: PreTrainedTokenizerBase, messages: Messages, *, prompt: bool = True) -> str:

@@ -16,6 +16,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from trl import DistillationConfig, DistillationTrainer
 from trl.trainer.utils import pad
 
+from study.data.chat import prompt_ids
 from study.models.logprobs import TokenLosses, token_losses
 from study.objectives.reductions import response_mean, token_mean
 from study.record.seeds import stream
@@ -69,7 +70,9 @@ class OnPolicyDistillation(DistillationTrainer):
 
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
         batch = super()._generate_and_score_completions(inputs)
-        ids = [torch.tensor(row) for row in self._tokenize_prompts([x["teacher_prompt"] for x in inputs])[0]]
+        # A teacher's turn may have begun already (`placement: prefill`), which TRL's own tokenisation of prompts does not know.
+        views, thinking = [x["teacher_prompt"] for x in inputs], self.chat_template_kwargs.get("enable_thinking")
+        ids = [torch.tensor(row) for row in prompt_ids(self._tokenizer, views, thinking)]
         device: Any = self.accelerator.device
         fill: Any = self._tokenizer.pad_token_id
         batch["teacher_prompt_ids"] = pad(ids, padding_value=fill, padding_side="left").to(device)

@@ -8,9 +8,11 @@ from datasets import Dataset
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from trl import GRPOConfig, GRPOTrainer
 
+from study.data.chat import asked
 from study.data.grading import Outcome
 from study.data.problems import Problem
 from study.data.views import teacher_view
+from study.errors import SpecError
 from study.evaluate.graders import Sample, open_grader
 from study.record.seeds import stream
 from study.spec.model import GrpoModel
@@ -55,6 +57,9 @@ def grpo_trainer(
     recipe: GrpoModel, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, problems: Sequence[Problem], reward: Correctness,
     seed: int, out: Path, callbacks: Sequence[Any],
 ) -> GRPOTrainer:  # fmt: skip
+    if recipe.privileged is not None and recipe.privileged.placement == "prefill":
+        hint = "`placement: prefill` is for a teacher that scores; write this one into the prompt"
+        raise SpecError("reinforcement learning samples whole turns: its model cannot start in the middle of one", hint=hint)
     training = recipe.training
     rollouts = training.prompts_per_step * training.rollouts_per_prompt
     args = arguments(
@@ -62,6 +67,7 @@ def grpo_trainer(
         num_generations=training.rollouts_per_prompt, max_completion_length=training.sampling.max_completion_length,
         temperature=training.sampling.temperature, top_p=training.sampling.top_p, top_k=0, beta=training.kl_coefficient,
         epsilon=training.clip_low, epsilon_high=training.clip_high, loss_type="grpo", shuffle_dataset=False,
+        chat_template_kwargs=asked(training.sampling.thinking),
     )  # fmt: skip
     rows = Dataset.from_list([{"prompt": teacher_view(p, recipe.privileged), "problem": i} for i, p in enumerate(problems)])
     return GRPOTrainer(

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from datasets import Dataset
 
+from study.data.chat import asked
 from study.data.problems import Problem, load
 from study.data.views import shifted, teacher_view
 from study.models.loading import load_model, load_tokenizer, require_same_tokens
@@ -88,7 +89,7 @@ def _distill(
     args = arguments(
         DistillationConfig, out, training.optimisation, steps=training.steps, batch=training.prompts_per_step,
         seed=stream(seed, "distill"), max_completion_length=sampling.max_completion_length, temperature=sampling.temperature,
-        top_p=sampling.top_p, top_k=0, shuffle_dataset=False,
+        top_p=sampling.top_p, top_k=0, shuffle_dataset=False, chat_template_kwargs=asked(sampling.thinking),
     )  # fmt: skip
     trainer = OnPolicyDistillation(
         student, teacher, args, prompt_rows(problems, recipe), tokenizer,

@@ -10,6 +10,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from trl import SFTConfig, SFTTrainer
 
 from study.data.authors import author
+from study.data.chat import prompt_ids
 from study.data.grading import Outcome
 from study.data.problems import Problem, load
 from study.data.worlds import Document
@@ -90,11 +91,13 @@ def tokenizer_texts(recipe: PretrainedLab) -> Iterable[str]:
             yield from (problem.prompt, reference(problem))
 
 
-def encode(documents: Iterable[Document], tokenizer: PreTrainedTokenizerBase, max_length: int) -> Dataset:
+def encode(
+    documents: Iterable[Document], tokenizer: PreTrainedTokenizerBase, max_length: int, thinking: bool | None = None
+) -> Dataset:
     """input_ids and labels; prompt tokens carry label -100. A document longer than `max_length` is cut at its end."""
     documents = list(documents)
     prompts = [([{"role": "system", "content": d.system}] if d.system else []) + [{"role": "user", "content": d.user}] for d in documents]
-    heads: Any = tokenizer.apply_chat_template(prompts, add_generation_prompt=True, tokenize=True, return_dict=False)
+    heads = prompt_ids(tokenizer, prompts, thinking)
     tails: Any = tokenizer([d.assistant for d in documents], add_special_tokens=False)["input_ids"]
     rows = [(h, [*t, tokenizer.eos_token_id]) for h, t in zip(heads, tails, strict=True)]
     return Dataset.from_dict({
@@ -117,7 +120,7 @@ def _train(
         train_sampling_strategy="group_by_length", dataset_kwargs={"skip_prepare_dataset": True}, max_length=training.max_length,
         logging_steps=max(1, training.steps // 20),
     )  # fmt: skip
-    dataset = encode(documents, tokenizer, training.max_length)
+    dataset = encode(documents, tokenizer, training.max_length, training.thinking)
     trainer = SFTTrainer(model=model, args=args, train_dataset=dataset, processing_class=tokenizer, callbacks=[progress])
     train(trainer, checkpoints, {"progress": progress})
     save_trained(trainer, model, tokenizer, out)
