@@ -1,5 +1,6 @@
 """Every view of PI at the paper scale through Qwen3's own chat template, thinking on and off: golden texts, no leak, no re-tokenisation."""
 
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,7 @@ GOLDEN = {
 }  # fmt: skip
 
 
+@lru_cache
 def pi(name: str) -> PrivilegedInformation | None:
     return load_scale("paper").privileged(Located(name, "here"), "pi").spec
 
