@@ -210,9 +210,10 @@ def _deciding_step(verdict: Verdict, evidence: Evidence) -> str:
     needed = bases_to_decide(comparison.interval.mean, comparison.deviation or 0.0, verdict.threshold, alpha=verdict.alpha)
     if needed is None:
         return "more than 50 bases would be needed at this spread: a smaller question or a less noisy outcome is the better way"
-    count = max(needed, len(evidence.seeds) + 1)
-    unused = (seed for seed in range(2 * count + max(evidence.seeds) + 1) if seed not in evidence.seeds)
-    seeds = [*evidence.seeds, *(next(unused) for _ in range(count - len(evidence.seeds)))]
+    count = max(needed, verdict.n + 1)
+    planned = sorted(evidence.seeds, key=lambda seed: (seed not in verdict.differences, seed))  # those that are there come first
+    unused = (seed for seed in range(2 * count + max(planned) + 1) if seed not in planned)
+    seeds = [*planned[:count], *(next(unused) for _ in range(count - len(planned)))]
     return f"about {count} bases would decide it: {more_evidence(evidence, seeds).text}"
 
 

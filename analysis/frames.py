@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from analysis.curves import Curves, Ends
-from analysis.gather import Gathered, gather
+from analysis.gather import Gathered, Made, gather
 from analysis.ledger import Ledger
 from analysis.revisions import older, older_text, refuse_mixed
 from study.errors import IncompleteResults, RecordMismatch, SpecError
@@ -93,6 +93,8 @@ class Evidence:
     ledger: Ledger = field(default_factory=Ledger)  # what all of it cost
     core: bool = False
     reference: str = ""  # the grid as the reader named it: commands on a page must find it again
+    made: Mapping[Made, int] = field(default_factory=dict[Made, int])  # what runs were made with -> their number
+    expected_seconds: Mapping[str, float] = field(default_factory=dict[str, float])  # the scale's guess before anything was run
     declared: Path | None = None  # the folder with the states of the claims that records name
 
     def cell_of(self, arm: Mapping[str, str]) -> LabelledCell:
@@ -232,6 +234,8 @@ def _evidence(
         core=core,
         reference=grid.name if not reference or grid.name in names("grids") else reference,
         declared=declared,
+        made=made.made,
+        expected_seconds=grid.scale.expected_seconds,
     )
 
 

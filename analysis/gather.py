@@ -1,8 +1,9 @@
 """One pass over records: of each its row, the ends of its curves and its revisions are kept, the rest is let go before the next is read."""
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from analysis.curves import Curves
 from analysis.ledger import Ledger
@@ -15,6 +16,15 @@ from study.spec.model import DistilledModel
 from study.spec.objective import Objective
 
 OWN_STAGES = ("distill", "evaluate")  # the stages that belong to one run; the others are shared between the runs of a seed
+
+
+class Made(NamedTuple):
+    """Under what a run was made."""
+
+    code: str
+    packages: str
+    python: str
+    platform: str
 
 
 @dataclass(frozen=True)
@@ -37,6 +47,7 @@ class Gathered:
     earlier: list[Kept] = field(default_factory=list[Kept])
     curve_sizes: set[int] = field(default_factory=set[int])
     ledger: Ledger = field(default_factory=Ledger)
+    made: Counter[Made] = field(default_factory=Counter[Made])
 
     @property
     def curve_k(self) -> int | None:
@@ -68,6 +79,9 @@ def _take(gathered: Gathered, record: Record, labelled: LabelledCell, revisions:
     gathered.present.append(Kept(record.run, record.seed, revisions))
     gathered.curves.add(record)
     gathered.ledger.add(record)
+    found = record.provenance
+    packages = ", ".join(f"{name} {found.packages[name]}" for name in ("torch", "transformers", "trl") if name in found.packages)
+    gathered.made[Made(found.code, packages, found.python, found.platform)] += 1
     gathered.curve_sizes |= {int(column.partition("@")[2]) for column in record.history if column.startswith("eval/avg@")}
 
 

@@ -16,6 +16,7 @@ COLUMNS = (
     Column("kind", "Stage kind"),
     Column("made", "Made"),
     Column("used", "Runs that use one"),
+    Column("estimated_hours", "Core hours, estimated", 2),
     Column("core_hours", "Core hours", 2),
     Column("tokens_sampled", "Tokens sampled"),
     Column("tokens_scored", "Tokens scored"),
@@ -110,21 +111,28 @@ def _unknown(stages: Stages, each: Mapping[str, Sums]) -> list[str]:
     return sorted(stage for stage in stages if stage not in each)
 
 
-def costs(ledger: Ledger, grid: str, scale: str) -> Table:
-    """One row per stage kind and the total."""
-    kinds = ledger.kinds()
-    rows = [_row(kind, *found) for kind, found in kinds.items()]
+def costs(ledger: Ledger, grid: str, scale: str, estimated: Mapping[str, float] | None = None) -> Table:
+    """One row per stage kind and the total. estimated: core hours that were expected of the same stages before anything ran."""
+    kinds, guess = ledger.kinds(), estimated or {}
+    rows = [_row(kind, *found, guess.get(kind)) for kind, found in kinds.items()]
     if ledger.uncounted and ledger.uncounted == ledger.evaluations.records:
-        rows[-1] = (*rows[-1][:4], "not counted", 0)
+        rows[-1] = (*rows[-1][:5], "not counted", 0)
     total = Sums()
     for _, _, sums in kinds.values():
         total = total.plus(sums)
-    rows.append(("total", "", "", total.core_s / 3600, round(total.tokens_sampled), round(total.tokens_scored)))
+    expected = sum(guess.get(kind, 0.0) for kind in kinds) if guess else None
+    rows.append(("total", "", "", _hours(expected), total.core_s / 3600, round(total.tokens_sampled), round(total.tokens_scored)))
     notes = [f"Grid {grid} at scale {scale}. A stage that several runs share is counted once."]
+    if guess:
+        notes.append("Estimated: the scale's own seconds per step and evaluation, before anything was measured, for the same stages.")
     if ledger.uncounted:
         notes.append(f"{ledger.uncounted} records do not hold the tokens of their final evaluation (schema 1): those are not in the sum.")
     return Table(f"What the evidence of grid {grid} cost", COLUMNS, tuple(rows), tuple(notes))
 
 
-def _row(kind: str, made: int, used: int, sums: Sums) -> tuple[Value, ...]:
-    return kind, made, used, sums.core_s / 3600, round(sums.tokens_sampled), round(sums.tokens_scored)
+def _row(kind: str, made: int, used: int, sums: Sums, expected: float | None) -> tuple[Value, ...]:
+    return kind, made, used, _hours(expected), sums.core_s / 3600, round(sums.tokens_sampled), round(sums.tokens_scored)
+
+
+def _hours(expected: float | None) -> Value:
+    return "-" if expected is None else expected

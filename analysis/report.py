@@ -9,10 +9,11 @@ from pathlib import Path
 
 from analysis import figures, style, tables
 from analysis.claims import Verdict, judge_all
+from analysis.estimates import estimated_hours
 from analysis.frames import Evidence
 from analysis.ledger import costs
 from analysis.pages import claims_of, figure_pages, table_pages
-from analysis.render import Table, spellings, to_csv
+from analysis.render import Column, Table, spellings, to_csv
 from analysis.render import to_markdown as to_table_markdown
 from analysis.verdicts import to_json, to_markdown
 from study.spec.table import FigurePage, Row
@@ -38,6 +39,7 @@ class Report:
     verdicts: tuple[Verdict, ...]
     costs: Table
     texts: dict[str, str]
+    made: Table
 
 
 def build(evidence: Evidence, root: Path | None = None) -> Report:
@@ -51,12 +53,20 @@ def build(evidence: Evidence, root: Path | None = None) -> Report:
     verdicts = judge_all(claims, evidence) if claims else ()
     texts = {f"tables/{name}.{suffix}": text for name, table in made.items() for suffix, text in spellings(table).items()}
     texts |= {f"figures/{figure.name}.csv": figure.csv for figure in drawn}
-    spent = costs(evidence.ledger, evidence.grid, evidence.scale)
+    spent = costs(evidence.ledger, evidence.grid, evidence.scale, estimated_hours(evidence))
     texts |= {f"costs/{evidence.grid}.md": to_table_markdown(spent), f"costs/{evidence.grid}.csv": to_csv(spent)}
     if claims:
         pages = {"md": to_markdown(verdicts, evidence), "json": to_json(verdicts, evidence)}
         texts |= {f"verdicts/{evidence.grid}.{suffix}": text for suffix, text in pages.items()}
-    return Report(made, drawn, verdicts, spent, texts)
+    return Report(made, drawn, verdicts, spent, texts, provenance(evidence))
+
+
+def provenance(evidence: Evidence) -> Table:
+    """What the runs were made with, each way once."""
+    columns = (Column("runs", "Runs"), Column("code", "Code"), Column("packages", "Packages"), Column("python", "Python"))
+    rows = [(count, made.code[:16], made.packages or "-", made.python, made.platform) for made, count in sorted(evidence.made.items())]
+    note = "Code: hash of the package `study`. What two executions of a run must agree on: docs/records.md."
+    return Table(f"What the runs of grid {evidence.grid} were made with", (*columns, Column("platform", "Platform")), tuple(rows), (note,))
 
 
 def draw_page(name: str, page: FigurePage, evidence: Evidence) -> DrawnPage:

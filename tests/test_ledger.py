@@ -60,13 +60,13 @@ def test_a_stage_that_runs_share_is_counted_once() -> None:
         "evaluate": (2, 2, 72.0),
     }
     lines = to_csv(costs(ledger, "smoke", "lab")).splitlines()
-    assert lines[1:] == ["distill,2,2,3.00,20,10", "pretrain,1,2,2.00,0,0", "evaluate,2,2,0.02,2000,0", "total,,,5.02,2020,10"]
+    assert lines[1:] == ["distill,2,2,-,3.00,20,10", "pretrain,1,2,-,2.00,0,0", "evaluate,2,2,-,0.02,2000,0", "total,,,-,5.02,2020,10"]
 
 
 def test_tokens_that_old_records_did_not_count_are_said_to_be_missing_and_not_zero() -> None:
     evidence = load(RESULTS / "records")
     page = costs(evidence.ledger, evidence.grid, evidence.scale)
-    assert [row[4] for row in page.rows if row[0] == "evaluate"] == ["not counted"]
+    assert [row[5] for row in page.rows if row[0] == "evaluate"] == ["not counted"]
     assert any("72 records do not hold the tokens" in note for note in page.notes)
 
 
@@ -84,4 +84,4 @@ def test_every_report_has_the_page() -> None:
     grid = load_grid("smoke")
     report = build(evidence_from(synthetic.records(grid, lambda labels, seed: (0.3, 0.8)), grid, scale="lab"))
     assert report.texts["costs/smoke.md"].startswith("## What the evidence of grid smoke cost")
-    assert report.texts["costs/smoke.csv"].splitlines()[0] == "kind,made,used,core_hours,tokens_sampled,tokens_scored"
+    assert report.texts["costs/smoke.csv"].splitlines()[0] == "kind,made,used,estimated_hours,core_hours,tokens_sampled,tokens_scored"

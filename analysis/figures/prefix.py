@@ -105,7 +105,7 @@ def _counts(points: list[Point]) -> str:
         if point.panel == COUNTS:
             by_place.setdefault((point.row, point.at), {})[point.seed] = point.value
     said = [
-        f"{row} at {at:.0%}: {found['right_to_wrong']:.0f} right to wrong, {found['wrong_to_right']:.0f} wrong to right, p = {found['p']:.2g}"
+        f"{row} at {at:.0%}: {found['right_to_wrong']:.0f} right to wrong, {found['wrong_to_right']:.0f} wrong to right, p {found['p']:.2g}"
         for (row, at), found in by_place.items()
     ]
     return f"Problems over all bases, against the first line (exact McNemar): {'; '.join(said)}." if said else ""

@@ -40,20 +40,15 @@ def analyze(
     if metrics_page is not None:
         _write_metrics_page(metrics_page)
         return
-    from analysis import readme
     from analysis.report import build, differences
 
     source, target = folders(results, records, out, committed or check)
     evidence = load_evidence(source, grid, scale, seeds=seeds, core=core, partial=partial)
     report = build(evidence)
-    front = readme.of(target) if committed or check else None
     if check:
-        stale = readme.differences(front, report, evidence) if front else []
-        _refuse_differences([*differences(report, target), *stale], source, target)
+        _refuse_differences(differences(report, target), source, target)
         return
     _write(report, evidence, target)
-    if front:
-        readme.rewrite(front, report, evidence)
     if curves:
         show_curves(evidence)
     show(report, evidence)

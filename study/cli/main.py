@@ -28,6 +28,8 @@ VERBS: dict[str, str] = {
     "power": "study.cli.power:power",
     "regrade": "study.cli.regrade:regrade",
     "analyze": "study.cli.analyze:analyze",
+    "report": "study.cli.report:report",
+    "explain": "study.cli.explain:explain",
     "table": "study.cli.analyze:table",
     "figure": "study.cli.analyze:figure",
     "reproduce": "study.cli.reproduce:reproduce",

@@ -44,6 +44,4 @@ def run(
     if not no_preflight and not all_sealed(runs, folder):
         require_contracts(page, grid, folder)
     expected, mirrored = page.scale.expected_seconds, not no_mlflow
-    carry_out(
-        runs, folder, Work(), page.name, page.scale.name, at_once, expected, profile=machine, mlflow=mirrored, mlflow_uri=mlflow_uri
-    )
+    carry_out(runs, folder, Work(), page.name, page.scale.name, at_once, expected, profile=machine, mlflow=mirrored, mlflow_uri=mlflow_uri)
