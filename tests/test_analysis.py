@@ -52,7 +52,7 @@ def test_the_frames_have_the_declared_columns_and_types(tmp_path: Path) -> None:
     assert list(loaded.runs.columns) == [*declared, "label.teacher", "label.objective", "label.length"]
     assert {name: str(loaded.runs[name].dtype) for name in declared} == declared
     assert {name: str(kind) for name, kind in loaded.history.dtypes.items()} == {c.name: c.dtype for c in HISTORY_COLUMNS}
-    assert (len(loaded.runs), loaded.missing, loaded.seeds, loaded.curve_k) == (72, (), (0, 1, 2), 2)
+    assert (len(loaded.runs), loaded.missing, loaded.seeds, loaded.curve_k) == (120, (), (0, 1, 2, 3, 4), 2)
 
 
 def test_what_was_not_measured_has_no_row_and_what_diverged_keeps_its_row() -> None:
@@ -95,7 +95,7 @@ def test_a_missing_seed_is_an_error_with_the_command_that_fills_it(tmp_path: Pat
     folder = saved(tmp_path, drop=1)
     loaded = analysis.load(folder / "records")
     assert len(loaded.missing) == 1
-    with pytest.raises(IncompleteResults, match=r"1 of 72 runs .* seed 0") as caught:
+    with pytest.raises(IncompleteResults, match=r"1 of 120 runs .* seed 0") as caught:
         require_complete(loaded, folder)
     assert caught.value.hint.startswith("study run --grid math --seeds 0;")
 
@@ -128,9 +128,9 @@ def test_the_score_table_holds_means_and_n_of_every_cell() -> None:
     row = next(row for row in page.rows if row[:3] == ("rlvr", "biased_k5", "standard"))
     scores = list(evidence().scores(ARM).values())
     assert isinstance(row[3], Interval)
-    assert (row[3].mean, row[3].n, row[4]) == (pytest.approx(sum(scores) / 3), 3, 3)
-    assert row[5] == pytest.approx(0.33, abs=0.001)
-    assert any("Scale: lab" in note and "3 base students" in note for note in page.notes)
+    assert (row[3].mean, row[3].n, row[4]) == (pytest.approx(sum(scores) / 5), 5, 5)
+    assert row[5] == pytest.approx(0.34, abs=0.001)
+    assert any("Scale: lab" in note and "5 base students" in note for note in page.notes)
 
 
 def test_the_settings_table_resolves_every_row() -> None:
@@ -143,9 +143,9 @@ def test_the_settings_table_resolves_every_row() -> None:
 def test_a_curve_figure_plots_each_base_and_their_mean() -> None:
     page = figure_page("11")
     points = [point for point in figures.plotted(page, evidence()) if "biased_k5" in point.arm and point.metric == "eval/avg@k"]
-    assert {point.seed for point in points} == {"0", "1", "2", "mean"}
+    assert {point.seed for point in points} == {*"01234", "mean"}
     at_end = {point.seed: point.value for point in points if point.step == 120}
-    assert at_end["mean"] == pytest.approx(sum(at_end[seed] for seed in "012") / 3)
+    assert at_end["mean"] == pytest.approx(sum(at_end[seed] for seed in "01234") / 5)
 
 
 @pytest.mark.parametrize("number", ["11", "22"])
@@ -206,8 +206,8 @@ def test_the_bytes_do_not_hang_on_the_order_of_records(tmp_path: Path) -> None:
 def test_verdicts_as_data(tmp_path: Path) -> None:
     page = json.loads(build(evidence()).texts["verdicts/math.json"])
     first = page["verdicts"][0]
-    assert (first["verdict"], first["provisional"], first["n"]) == ("REPRODUCED", True, 3)
-    assert list(first["by_base"]) == ["0", "1", "2"]
+    assert (first["verdict"], first["provisional"], first["n"]) == ("REPRODUCED", False, 5)
+    assert list(first["by_base"]) == [*"01234"]
 
 
 def test_the_core_is_analysed_alone_and_the_rest_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -221,7 +221,7 @@ def test_the_core_is_analysed_alone_and_the_rest_is_named(tmp_path: Path, capsys
     assert not loaded.missing
     assert {verdict.word for verdict in build(loaded).verdicts} == {"UNDECIDED"}
     partial = analysis.load(tmp_path / "runs")
-    assert len(partial.missing) == 62
+    assert len(partial.missing) == 110
     assert "not run" in build(partial).texts["tables/20.md"]
 
 
@@ -244,7 +244,7 @@ def test_table_and_figure_verbs(tmp_path: Path, capsys: pytest.CaptureFixture[st
         table_verb("99", results=folder)
     assert caught.value.exit_code == 2
     assert "known tables: 1, 20" in caught.value.hint
-    with pytest.raises(IncompleteResults, match="72 of 72"):
+    with pytest.raises(IncompleteResults, match="120 of 120"):
         table_verb("20", results=tmp_path / "empty")
 
 
