@@ -44,7 +44,7 @@ RUN_COLUMNS: tuple[Column, ...] = (
     Column("objective.preset", "string", "name of the loss tuple"),
     Column("objective.k", "Int64", "TopK size; absent where the support is not a TopK"),
     Column("steps", "Int64", "training steps; absent where the model is not distilled here"),
-    Column("task", "string", "evaluation task"),
+    Column("task", "string", "name of the score: the evaluation task, or the name of the evaluation"),
     Column("score", "float64", "avg@k of the final evaluation"),
     Column("k", "int64", "samples per problem"),
     Column("num_problems", "int64", "problems of the final evaluation"),
@@ -128,7 +128,7 @@ class Evidence:
 
     def task_of(self, arm: Mapping[str, str]) -> str:
         """The task of an arm's own evaluation."""
-        return self.cell_of(arm).cell.evaluation.task
+        return self.cell_of(arm).cell.evaluation.score_name
 
     def records(self, arm: Mapping[str, str]) -> Iterator[Record]:
         """The records of one arm by base, read again one at a time."""

@@ -98,7 +98,7 @@ def objective_family(objective: Objective) -> str:
 
 
 def _run_row(record: Record, labelled: LabelledCell) -> dict[str, Any]:
-    score = record.scores[labelled.cell.evaluation.task]
+    score = record.scores[labelled.cell.evaluation.score_name]
     minutes = {kind: cost.core_s / 60.0 for kind, cost in record.cost.items()}
     return {
         "run": record.run,
@@ -107,7 +107,7 @@ def _run_row(record: Record, labelled: LabelledCell) -> dict[str, Any]:
         "seed": record.seed,
         "scale": record.scale,
         **_objective_columns(labelled.cell),
-        "task": labelled.cell.evaluation.task,
+        "task": labelled.cell.evaluation.score_name,
         "score": score.mean,
         "k": score.k,
         "num_problems": score.num_problems,

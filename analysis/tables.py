@@ -36,7 +36,7 @@ def build(page: TablePage | None, evidence: Evidence) -> Table:
 def final_scores(evidence: Evidence, title: str, number: int | None, notes: tuple[str, ...]) -> Table:
     """One row per cell in the order of the grid: mean over base students with its t-interval, and what goes with it."""
     labels = [Column(factor, factor.capitalize()) for factor in evidence.factors]
-    rows = [tuple(cell.labels[factor] for factor in evidence.factors) + _measures(evidence, cell) for cell in evidence.cells]
+    rows = [tuple(cell.labels.get(factor, "-") for factor in evidence.factors) + _measures(evidence, cell) for cell in evidence.cells]
     return Table(title, (*labels, *MEASURES), tuple(rows), (*notes, *_score_notes(evidence)), number)
 
 

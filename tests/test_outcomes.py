@@ -31,6 +31,8 @@ def test_outcomes_are_told_apart() -> None:
     assert outcome("mean_tokens:lab_search") == Outcome("score", "mean_tokens", task="lab_search")
     assert outcome("eval/avg@k") == Outcome("last", "eval/avg@k")
     assert outcome("eval/avg@k@40") == Outcome("step", "eval/avg@k", step=40)
+    assert outcome("train/reverse_kl@20") == Outcome("step", "train/reverse_kl", step=20)
+    assert outcome("eval/avg@2@40") == Outcome("step", "eval/avg@2", step=40)
     assert outcome("auc:eval/avg@k") == Outcome("auc", "eval/avg@k")
     assert outcome("probe:pi.teachers.2") == Outcome("probe", "teachers", probe="pi", index=2)
 

@@ -1,5 +1,6 @@
 """The report over all grids as Markdown and HTML, the story of a run, and the estimate beside the truth."""
 
+import random
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +20,7 @@ from study.errors import IncompleteResults, RecordMismatch, SpecError
 from study.record.schema import Guard, Record, sealed
 from study.record.store import write_record
 from study.spec.grid import load_grid
+from study.spec.yaml import names
 
 Say = Callable[[], str]
 
@@ -143,3 +145,16 @@ def test_the_estimate_counts_every_stage_once() -> None:
     assert found["pretrain"] * 3600 == pytest.approx(guess["pretrain"] * student.training.steps * 2)  # one base a seed, whatever shares it
     text = build(evidence).texts["costs/smoke.md"]
     assert "Core hours, estimated" in text
+
+
+@pytest.mark.parametrize("name", [name for name in names("grids") if name not in ("math", "smoke")])
+def test_every_grid_has_its_pages_as_soon_as_it_has_records(name: str) -> None:
+    """With records of plausible shape: tables, figures and verdicts are made, and no claim stays without its numbers but for probes."""
+    grid = load_grid(name)
+    made = records(grid, lambda labels, seed: (0.4, 0.5 + 0.1 * random.Random(f"{sorted(labels.items())}{seed}").random()), seeds=(0, 1, 2))
+    evidence = evidence_from(made, grid, scale="lab", seeds=(0, 1, 2))
+    built = build(evidence)
+    measured = {verdict.claim.id for verdict in built.verdicts if verdict.differences}
+    assert measured >= {verdict.claim.id for verdict in built.verdicts if "probe:" not in verdict.claim.outcome}
+    assert all(figure.csv.count("\n") > 1 for figure in built.figures if "probe:" not in str(figure.page.marks))
+    assert f"Claims on the grid {name}" in markdown([Part(evidence, built, grid.question)]) or not built.verdicts

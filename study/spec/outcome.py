@@ -20,7 +20,7 @@ from study.spec.yaml import suggestion
 
 COLUMNS = ("score", "parsed_accuracy", "greedy", "truncated_fraction", "unparsed_fraction", "mean_tokens")
 COLLAPSE = "collapse_step"
-_METRIC = re.compile(r"(?:train|eval|rollout)/[a-z0-9_/]+(?:@(?:k|\d+))?")
+_METRIC = re.compile(r"eval/avg@(?:k|\d+)|(?:train|eval|rollout)/[a-z0-9_/]+")
 _PROBE = re.compile(r"probe:([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)(?:\.(\d+))?")
 
 
