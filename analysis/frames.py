@@ -1,9 +1,9 @@
-"""Records -> tidy frames with declared, typed columns.
+"""Records -> evidence: tidy frames for a notebook, and by-base numbers for pages.
 
-`runs`: one row per run (RUN_COLUMNS, then one `label.<factor>` column per factor of the grid).
-`history`: one row per run, step and metric that was measured (HISTORY_COLUMNS). What was not measured has no row; a value that diverged
-stays in it as nan or inf: missing and broken are different things. Records are read one at a time, and `history` is made when it is asked
-for: what tables and claims need does not grow with the length of the histories.
+`analysis.load(path)` gives an Evidence with the frames `runs`, `history`, `completions`, `repeated_tokens` and `problems`; what their
+columns mean stands in `analysis/columns.py`. What was not measured has no row; a value that diverged stays in it as nan or inf: missing
+and broken are different things. Records are read one at a time, and every frame but `runs` is made when it is asked for: what tables and
+claims need does not grow with the length of the histories.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -14,6 +14,18 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
+from analysis.columns import (
+    COMPLETION_COLUMNS,
+    HISTORY_COLUMNS,
+    PROBLEM_COLUMNS,
+    REPEATED_COLUMNS,
+    RUN_COLUMNS,
+    completion_rows,
+    frame,
+    history_rows,
+    problem_rows,
+    repeated_rows,
+)  # fmt: skip
 from analysis.curves import Curves, Ends
 from analysis.gather import Gathered, Made, gather
 from analysis.ledger import Ledger
@@ -23,48 +35,6 @@ from study.record.schema import Record
 from study.record.store import read_record, record_paths
 from study.spec.grid import Grid, LabelledCell, LabelledRun, load_grid
 from study.spec.yaml import names
-
-
-@dataclass(frozen=True)
-class Column:
-    """dtype: the pandas type; meaning: one line for the reader of a notebook."""
-
-    name: str
-    dtype: str
-    meaning: str
-
-
-RUN_COLUMNS: tuple[Column, ...] = (
-    Column("run", "string", "run id"),
-    Column("cell", "string", "cell id"),
-    Column("arm", "string", "level labels of the cell, in the order of the grid's factors"),
-    Column("seed", "int64", "seed = base student: a seed starts at pretraining"),
-    Column("scale", "string", "lab or paper"),
-    Column("objective.family", "string", "full, biased, stop_gradient, renormalised, tail_bucket, sampled_pg, sampled_plain or other"),
-    Column("objective.preset", "string", "name of the loss tuple"),
-    Column("objective.k", "Int64", "TopK size; absent where the support is not a TopK"),
-    Column("steps", "Int64", "training steps; absent where the model is not distilled here"),
-    Column("task", "string", "name of the score: the evaluation task, or the name of the evaluation"),
-    Column("score", "float64", "avg@k of the final evaluation"),
-    Column("k", "int64", "samples per problem"),
-    Column("num_problems", "int64", "problems of the final evaluation"),
-    Column("truncated_fraction", "float64", "share of final samples cut at the length limit"),
-    Column("unparsed_fraction", "float64", "share of final samples without a readable answer"),
-    Column("mean_tokens", "float64", "mean length of the final samples"),
-    Column("own_minutes", "float64", "core minutes of this run's own stages"),
-    Column("claims", "string", "hash of the claims pages that stood when the run started (results/declared); absent where none stood"),
-    Column("shared_minutes", "float64", "core minutes of the stages it shares with other runs of its seed"),
-)
-
-HISTORY_COLUMNS: tuple[Column, ...] = (
-    Column("run", "string", "run id"),
-    Column("cell", "string", "cell id"),
-    Column("arm", "string", "level labels of the cell"),
-    Column("seed", "int64", "base student"),
-    Column("step", "int64", "optimiser steps done before the measurement"),
-    Column("metric", "string", "name as in docs/metrics.md"),
-    Column("value", "float64", "the measurement"),
-)
 
 
 class Point(NamedTuple):
@@ -145,14 +115,22 @@ class Evidence:
     @cached_property
     def history(self) -> pd.DataFrame:
         """Every measured point of every run, for a notebook; no page needs it."""
-        rows = [
-            (row["run"], row["cell"], row["arm"], row["seed"], step, metric, value)
-            for row in self.runs.to_dict("records")
-            for metric, points in self.curves.whole(row["run"]).items()
-            for step, value in points
-        ]
-        types = {column.name: column.dtype for column in HISTORY_COLUMNS}
-        return pd.DataFrame(rows, columns=list(types)).astype(types)
+        return frame(HISTORY_COLUMNS, history_rows(self.run_rows, self.curves))
+
+    @cached_property
+    def completions(self) -> pd.DataFrame:
+        """The completions that records keep, at three points of the training."""
+        return frame(COMPLETION_COLUMNS, completion_rows(self.run_rows, self.curves))
+
+    @cached_property
+    def repeated_tokens(self) -> pd.DataFrame:
+        """The tokens that repeat most, at three points of the training."""
+        return frame(REPEATED_COLUMNS, repeated_rows(self.run_rows, self.curves))
+
+    @cached_property
+    def problems(self) -> pd.DataFrame:
+        """One row per run, task and problem: how many of its samples are correct and how many were cut."""
+        return frame(PROBLEM_COLUMNS, problem_rows(self.run_rows, self.curves))
 
     @cached_property
     def run_rows(self) -> list[dict[str, Any]]:
@@ -225,7 +203,7 @@ def _evidence(
         seeds=tuple(sorted({run.seed for run in expected})),
         cells=grid.core_cells if core else grid.cells,
         all_cells=grid.cells,
-        runs=_frame(RUN_COLUMNS, made.rows, [f"label.{factor}" for factor in grid.factors]),
+        runs=frame(RUN_COLUMNS, made.rows, [f"label.{factor}" for factor in grid.factors]),
         curves=made.curves,
         missing=missing,
         older=older(made.earlier, missing),
@@ -256,8 +234,3 @@ def require_complete(evidence: Evidence, source: Path) -> None:
 
 def arm_text(arm: Mapping[str, str]) -> str:
     return " ".join(f"{factor}={level}" for factor, level in arm.items())
-
-
-def _frame(columns: Sequence[Column], rows: list[dict[str, Any]], labels: Sequence[str] = ()) -> pd.DataFrame:
-    types = {column.name: column.dtype for column in columns} | dict.fromkeys(labels, "string")
-    return pd.DataFrame(rows, columns=list(types)).astype(types)

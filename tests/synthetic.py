@@ -44,7 +44,8 @@ def record(run: LabelledRun, before: float, after: float, *, k: int = 4, problem
         Record(
             run=run.run_id, cell=run.cell_id, seed=run.seed, scale="lab", spec=canonical_value(run.cell), stages={},
             revisions=cell_revisions(run.cell), provenance=PROVENANCE,
-            scores={evaluation.score_name: score for evaluation in run.cell.evaluations}, history=history(steps, before, after, collapsed, seed=run.run_id),
+            scores={evaluation.score_name: score for evaluation in run.cell.evaluations},
+            history=history(steps, before, after, collapsed, seed=run.run_id),
             **evidence_of(steps, collapsed),
             cost={
                 "pretrain": Cost(wall_s=300, core_s=290),

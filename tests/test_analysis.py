@@ -55,6 +55,14 @@ def test_the_frames_have_the_declared_columns_and_types(tmp_path: Path) -> None:
     assert (len(loaded.runs), loaded.missing, loaded.seeds, loaded.curve_k) == (120, (), (0, 1, 2, 3, 4), 2)
 
 
+def test_a_notebook_has_completions_repeated_tokens_and_problems(tmp_path: Path) -> None:
+    loaded = analysis.load(saved(tmp_path, grid="smoke") / "records", grid="smoke")
+    assert sorted(loaded.completions["step"].unique()) == [0, 60, 115]
+    assert set(loaded.repeated_tokens["token"]) == {"maybe", ";"}
+    one = loaded.problems.groupby("run")["correct"].sum() / loaded.problems.groupby("run")["k"].sum()
+    assert one.to_dict() == pytest.approx(loaded.runs.set_index("run")["score"].to_dict())
+
+
 def test_what_was_not_measured_has_no_row_and_what_diverged_keeps_its_row() -> None:
     grid = load_grid("smoke")
     one = record(grid.runs()[0], 0.3, 0.8)
