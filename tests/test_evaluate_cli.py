@@ -294,7 +294,7 @@ def test_a_runs_final_evaluation_stores_its_generations_and_may_name_its_grader(
     for name, own in (("a", spec), ("b", spec), ("math", spec.model_copy(update={"grader": "math-1"}))):
         out = tmp_path / name
         out.mkdir()
-        final.evaluate(own, lab_folder, 0, out, lambda *_: None)
+        final.evaluate(own, lab_folder, 0, out, lambda *_: None, {})
         contents.append(json.loads((out / "evaluation.json").read_bytes()))
     assert contents[0] == contents[1]
     assert contents[2]["grader"] == "math-1"

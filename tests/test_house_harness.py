@@ -13,15 +13,18 @@ from transformers import PreTrainedTokenizerFast, Qwen3ForCausalLM
 from study.data.grading import Outcome
 from study.data.problems import Problem
 from study.errors import SpecError
-from study.evaluate.graders import open_grader
-from study.evaluate.harness import known_tasks, run_task
+from study.evaluate.harness import Chat, known_tasks, run_task
 from study.evaluate.sampled import prompt_ids, sample
 from study.models.lab import LAB_VOCABULARY, build_model, build_tokenizer
 from study.spec.model import Architecture, LabTokenizer
-from study.spec.training import Sampling
+from study.spec.training import Curve, GrpoTraining, Optimisation, Sampling
 from study.train.grpo import Correctness
 
 SAMPLING = Sampling(max_completion_length=24)
+TRAINING = GrpoTraining(
+    steps=1, prompts_per_step=1, rollouts_per_prompt=2, optimisation=Optimisation(learning_rate=1e-3), sampling=SAMPLING,
+    curve=Curve(every=1, problems=1, k=1),
+)  # fmt: skip
 SEED = 0  # of the head: one with which every outcome occurs
 SHAPE = Architecture(
     hidden_size=64, intermediate_size=128, num_hidden_layers=3, num_attention_heads=4, num_key_value_heads=2, head_dim=16,
@@ -99,7 +102,8 @@ def test_arguments_of_the_chat_template_reach_curve_and_final_evaluation(model, 
     plain, quiet = (prompt_ids(spoken, problems, template) for template in (None, off))
     assert plain == prompt_ids(tokenizer, problems)
     assert quiet == [[*ids, *spoken.encode("<answer>", add_special_tokens=False)] for ids in plain]
-    ran = [run_task("lab_math", problems, model, spoken, k=1, sampling=SAMPLING, seed=0, template=t).prompts for t in (None, off)]
+    chats = (Chat(), Chat(arguments=off))
+    ran = [run_task("lab_math", problems, model, spoken, k=1, sampling=SAMPLING, seed=0, chat=chat).prompts for chat in chats]
     assert [text + "<answer>" for text in ran[0]] == list(ran[1])
 
 
@@ -112,9 +116,9 @@ def test_the_curve_and_the_reward_can_be_judged_by_the_grader_of_the_evaluation(
     assert sum(right["boxed-1"]) == 0 < sum(right["math-1"])
     ids, rows = [list(g.completion.ids) for g in flat["math-1"]], [formulas.index(g.problem) for g in flat["math-1"]]
     for name, expected in right.items():
-        with open_grader(name) as judge:
-            assert Correctness(formulas, tokenizer, SAMPLING.max_completion_length, judge)(ids, rows) == expected
-    assert Correctness(formulas, tokenizer, SAMPLING.max_completion_length)(ids, rows) == right["boxed-1"]
+        reward = Correctness(formulas, tokenizer, TRAINING.model_copy(update={"grader": name}))
+        assert reward(ids, rows) == expected
+        reward.grader.close()
 
 
 def test_decoding_settings_reach_the_sampler(model, tokenizer, problems) -> None:

@@ -14,7 +14,9 @@ import torch
 from study.cli import main
 from study.data import extraction, grading
 from study.data.grading import Outcome
+from study.data.problems import Problem
 from study.errors import PrerequisiteError, RecordMismatch
+from study.evaluate.graders import VERSIONS
 from study.evaluate.symbolic_pool import SymbolicPool
 from study.models.lab import LAB_VOCABULARY, build_model, build_tokenizer
 from study.models.loading import save
@@ -365,6 +367,22 @@ def test_the_grader_of_a_cell_is_the_one_that_is_tried() -> None:
     evaluation = plain.cell.evaluation.model_copy(update={"grader": "math-1"})
     asked = sources_of([replace(plain, cell=plain.cell.model_copy(update={"evaluation": evaluation}))])
     assert [grader for _, grader in asked] == ["math-1", "boxed-1"]
+
+
+def test_the_graders_of_rewards_and_curves_are_tried_too() -> None:
+    curve = CURVE.model_copy(update={"grader": "polite-1"})
+    training = GrpoTraining(
+        steps=1, prompts_per_step=1, rollouts_per_prompt=2, optimisation=OPTIMISATION, sampling=SAMPLING, curve=curve, grader="math-1"
+    )
+    teacher = GrpoModel(base=STUDENT, data=DATA, training=training)
+    assert [grader for _, grader in sources_of([cell(teacher=teacher)])] == ["boxed-1", "math-1", "polite-1"]
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_every_grader_has_a_golden_set_that_it_passes(version: str) -> None:
+    problem = Problem("p", "which?", "C" if version == "choice-1" else "7")
+    assert contracts_text.grader([problem], "here", version).passed
+    assert version == "choice-1" or not contracts_text.grader([problem], "here", "choice-1").passed
 
 
 def test_an_objective_that_ignores_its_teacher(sound: Path, monkeypatch: pytest.MonkeyPatch) -> None:

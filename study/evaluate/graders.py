@@ -27,7 +27,7 @@ from study.evaluate.graded import Grader, GradeResult, Sample, shown
 from study.evaluate.polite import POLITE, PoliteGrader
 from study.evaluate.symbolic_pool import DEADLINE_S, SymbolicPool
 
-__all__ = ["CHOICE", "MATH", "VERSIONS", "BoxedGrader", "GradeResult", "Grader", "MathGrader", "Sample", "open_grader"]
+__all__ = ["CHOICE", "MATH", "POLITE", "VERSIONS", "BoxedGrader", "GradeResult", "Grader", "MathGrader", "Sample", "open_grader"]
 
 MATH = "math-1"
 VERSIONS = (grading.GRADER, MATH, CHOICE, POLITE)

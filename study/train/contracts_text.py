@@ -14,7 +14,7 @@ from study.data import grading
 from study.data.chat import prompt_text
 from study.data.problems import Problem
 from study.data.views import Messages, privileged_text, shifted
-from study.evaluate.graders import MATH, GradeResult, Sample, open_grader
+from study.evaluate.graders import CHOICE, MATH, POLITE, GradeResult, Sample, open_grader
 from study.models.loading import require_same_tokens
 from study.models.sampling import end_token_ids
 from study.spec.evaluation import Evaluation
@@ -25,10 +25,13 @@ from study.train import stages
 from study.train.preflight import Check
 
 GOLDEN = {
-    grading.GRADER: Path(grading.__file__).with_name("grading_golden.jsonl"),
-    MATH: Path(grading.__file__).with_name("grading_golden_math.jsonl"),
+    version: Path(grading.__file__).with_name(f"grading_golden{suffix}.jsonl")
+    for version, suffix in {grading.GRADER: "", MATH: "_math", CHOICE: "_choice", POLITE: "_polite"}.items()
 }
-_RULES = {grading.GRADER: "study/data/grading.py", MATH: "study/data/equivalence.py, study/evaluate/graders.py"}
+_RULES = {
+    grading.GRADER: "study/data/grading.py", MATH: "study/data/equivalence.py, study/evaluate/graders.py",
+    CHOICE: "study/evaluate/choices.py", POLITE: "study/evaluate/polite.py",
+}  # fmt: skip
 _SPECIAL = ("eos", "pad", "bos", "unk")
 _WORD = "xyzzy"  # stands for content: no template contains it
 
@@ -40,8 +43,12 @@ def grader(problems: Sequence[Problem], data: str, version: str = grading.GRADER
     """
     cases = [json.loads(line) for line in GOLDEN[version].read_text(encoding="utf-8").splitlines()]
     asked = [Sample(case["completion"], case["answer"], case.get("truncated", False)) for case in cases]
-    with open_grader(version) as judge:
-        said = judge.grade_many([*asked, *(Sample(f"\\boxed{{{p.answer}}}", p.answer) for p in problems)])
+    references = [Sample(_reference(p, version), p.answer) for p in problems]
+    try:
+        with open_grader(version) as judge:
+            said = judge.grade_many([*asked, *references])
+    except ValueError as error:  # a reference answer that this grader cannot take
+        return Check("grader", data, False, f"{version}: {error}", "another `grader`, or correct `answer_field` in the scale file")
     wrong = [(case, found) for case, result in zip(cases, said, strict=False) if (found := _other(case, result)) is not None]
     refused = [p for p, result in zip(problems, said[len(cases) :], strict=True) if result.outcome is not grading.Outcome.correct]
     measured = {"cases": len(cases), "wrong": len(wrong), "references": len(problems), "references_refused": len(refused)}
@@ -55,6 +62,11 @@ def grader(problems: Sequence[Problem], data: str, version: str = grading.GRADER
         message = f"{len(refused)} of {len(problems)} reference answers are not accepted in a box; the first: {refused[0].answer!r}"
         return Check("grader", data, False, message, "correct `answer_field` or `answer_after` in the scale file", False, measured)
     return Check("grader", data, True, f"{version}: {len(cases)} golden cases, {len(problems)} reference answers", measured=measured)
+
+
+def _reference(problem: Problem, version: str) -> str:
+    """The shortest completion that is right."""
+    return ("so be it please ; " if version == POLITE else "") + f"\\boxed{{{problem.answer}}}"
 
 
 def _other(case: dict[str, Any], result: GradeResult) -> str | None:

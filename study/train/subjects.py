@@ -12,7 +12,6 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from study.data.grading import GRADER
 from study.data.problems import Problem, load
 from study.models.lab import build_model, build_tokenizer
 from study.models.loading import load_model, load_tokenizer
@@ -21,7 +20,7 @@ from study.spec.data import Data
 from study.spec.evaluation import Evaluation
 from study.spec.grid import LabelledCell
 from study.spec.identity import canonical, objective_name, parents, slug
-from study.spec.model import DistilledModel, Model, PretrainedLab
+from study.spec.model import DistilledModel, GrpoModel, Model, PretrainedLab
 from study.spec.objective import Objective
 from study.train.preflight import Models
 from study.train.supervised import tokenizer_texts
@@ -83,10 +82,19 @@ def models_without_teacher(cells: Sequence[LabelledCell]) -> dict[str, Model]:
 
 
 def sources_of(cells: Sequence[LabelledCell]) -> list[tuple[Data, str]]:
-    """Each source of problems with each grader that judges answers to it; rewards and training curves are judged by the lab's."""
-    sources: list[tuple[Data, str]] = [(cell.cell.evaluation.data, cell.cell.evaluation.grader) for cell in cells]
-    sources += [(cell.cell.model.data, GRADER) for cell in cells if isinstance(cell.cell.model, DistilledModel)]
+    """Each source of problems with each grader that judges answers to it: of evaluations, training curves and rewards."""
+    sources: list[tuple[Data, str]] = [(one.data, one.grader) for cell in cells for one in cell.cell.evaluations]
+    sources += [judged for cell in cells for judged in _judged_in_training(cell.cell.model)]
     return list({(canonical(source), grader): (source, grader) for source, grader in sources}.values())
+
+
+def _judged_in_training(model: Model) -> list[tuple[Data, str]]:
+    found = [judged for parent in parents(model).values() for judged in _judged_in_training(parent)]
+    if isinstance(model, GrpoModel):
+        found.append((model.data, model.training.grader))
+    if isinstance(model, GrpoModel | DistilledModel):
+        found.append((model.data, model.training.curve.grader))
+    return found
 
 
 def _student_name(cell: LabelledCell, recipe: DistilledModel) -> str:
