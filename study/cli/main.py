@@ -16,6 +16,7 @@ from study.errors import StudyError
 VERBS: dict[str, str] = {
     "run": "study.cli.run:run",
     "plan": "study.cli.plan:plan",
+    "fetch": "study.cli.fetch:fetch",
     "preflight": "study.cli.preflight:preflight",
     "status": "study.cli.status:status",
     "logs": "study.cli.logs:logs",

@@ -22,6 +22,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from study.data.extraction import reference
+from study.data.hub import hub_errors
 from study.data.problems import Problem, load
 from study.errors import PrerequisiteError
 from study.spec.base import Spec
@@ -128,7 +129,7 @@ def _hub_rows(task: str, source: Benchmark) -> Iterable[Any]:
 
         logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # what cannot be reached is said below, once
         return load_dataset(source.hub, source.config, split=source.split, revision=source.revision)  # type: ignore[return-value]
-    except (OSError, ValueError, RuntimeError) as error:
+    except hub_errors() as error:
         what = f"{source.hub} at {source.revision[:12]} cannot be had ({type(error).__name__}: {str(error).splitlines()[0][:120]})"
         raise PrerequisiteError(f"task {task}: {looked}, and {what}", hint=hint) from error
 

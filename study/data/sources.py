@@ -17,6 +17,7 @@ from typing import Any
 from study.data.benchmarks import column_value, is_held_out
 from study.data.contamination import Benchmarks
 from study.data.extraction import boxes, reference
+from study.data.hub import hub_errors
 from study.data.problems import Problem, Split
 from study.errors import PrerequisiteError, RecordMismatch
 from study.spec.files import fingerprint, local_files
@@ -197,7 +198,7 @@ def _hub_rows(data: HubData) -> Iterable[Any]:
     try:
         rows: Any = load_dataset(data.hub, data.config, split=data.split, revision=data.revision)
         return rows.select_columns([name for name in _top_columns(data) if name in rows.column_names])
-    except (OSError, ValueError, RuntimeError) as error:
+    except hub_errors() as error:
         reason = f"{type(error).__name__}: {(str(error).strip() or 'no reason given').splitlines()[0][:120]}"
         terms = f". {data.hub} is gated: accept its terms on its page, then: hf auth login" if data.gated else ""
         name = f"STUDY_DATA=FOLDER with {data.files[0]} in it" if data.files else "no local file can stand in: `files` names none"

@@ -10,6 +10,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from study.data.hub import hub_errors
 from study.errors import PrerequisiteError, RecordMismatch
 from study.record import folders
 from study.record.owner import alive, is_owner, owner
@@ -110,8 +111,10 @@ def resolve_model(model: Ready) -> Path:
 
             try:
                 return Path(snapshot_download(model.id, revision=model.revision, ignore_patterns=list(NEVER_FETCHED)))
-            except (OSError, ValueError) as error:
-                raise PrerequisiteError(f"model {model.id} at {model.revision} cannot be had: {error}") from error
+            except hub_errors() as error:
+                reason = f"{type(error).__name__}: {(str(error).strip() or 'no reason given').splitlines()[0][:120]}"
+                hint = "where the hub can be reached: study fetch --scale NAME --into FOLDER (docs/paper-data.md)"
+                raise PrerequisiteError(f"model {model.id} at {model.revision[:12]} cannot be had ({reason})", hint=hint) from error
 
 
 def weights_digest(folder: Path) -> str:

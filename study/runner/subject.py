@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from study.data.hub import hub_errors
 from study.errors import PrerequisiteError, SpecError
 from study.evaluate.standalone import Subject
 from study.record.store import Results
@@ -33,7 +34,7 @@ def _from_hub(name: str) -> Subject:
     repository, _, revision = name.partition("@")
     try:
         folder = Path(snapshot_download(repository, revision=revision or None, ignore_patterns=list(NEVER_FETCHED)))
-    except (OSError, ValueError, RuntimeError) as error:
+    except hub_errors() as error:
         reason = f"{type(error).__name__}: {str(error).strip().splitlines()[0][:160]}" if str(error).strip() else type(error).__name__
         hint = "is it spelled right, and can the hub be reached? A gated model: accept its terms, then hf auth login. A folder needs no hub"
         raise PrerequisiteError(f"model {name} cannot be had ({reason})", hint=hint) from error

@@ -1,6 +1,6 @@
 """From a recipe to an artifact: trains the top stage of a model and writes a transformers folder with its history beside it.
 
-history.json {"columns": {...}}; cost.json {tokens and seconds}; guard.json {alarms, trace} of grpo and distill; a distillation also leaves
+history.json {"columns": {...}}; cost.json {tokens and seconds}; data.json {counts of a hub data set's rows}; guard.json {alarms, trace} of grpo and distill; a distillation also leaves
 evidence.json, and forensics.json where its guard stopped it. Raises TypeError for a recipe that is no stage (a local or hub model).
 """
 
@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from datasets import Dataset
 
+from study.data import sources
 from study.data.chat import asked
 from study.data.problems import Problem, load
 from study.data.views import shifted, teacher_view
@@ -20,6 +21,7 @@ from study.models.loading import load_model, load_tokenizer, require_same_tokens
 from study.models.sampling import end_token_ids
 from study.record.checkpoints import Checkpoints
 from study.record.seeds import stream
+from study.spec.data import HubData
 from study.spec.model import DistilledModel, GrpoModel, Model, PretrainedLab, SftModel
 from study.train import supervised
 from study.train.arguments import arguments
@@ -50,6 +52,8 @@ def build(recipe: Model, seed: int, inputs: Mapping[str, Path], out: Path, repor
         case _:
             raise TypeError(f"{recipe.kind} is not a stage")
     _write(out / "history.json", {"columns": left.pop("history")})
+    if not isinstance(recipe, PretrainedLab) and isinstance(recipe.data, HubData):
+        left["data"] = dict(sources.draw(recipe.data).counts)  # what was read and left out: filters, copies, problems of benchmarks
     for name, content in left.items():
         _write(out / f"{name}.json", content)
 
