@@ -26,7 +26,18 @@ OTHER = Problem(
     "p2", "What is 3 * 5?" + SUFFIX, "15", "Three fives are \\boxed{15}.", {"problem": "What is 3 * 5?", "format": SUFFIX.strip()}
 )
 ASK = "Please reason step by step, and put your final answer within \\boxed{}."
-MODES = ("none", "answer", "full", "masked", "hidden_think", "hidden_think_full", "conciseness", "constitution", "wrong_problem", "random")
+MODES = (
+    "none",
+    "answer",
+    "solution",
+    "masked",
+    "hidden_think",
+    "hidden_think_full",
+    "conciseness",
+    "constitution",
+    "other_solution",
+    "random",
+)
 USER = "<|im_start|>user\n{}<|im_end|>\n"
 OPEN = "<|im_start|>assistant\n"
 SILENT = "<think>\n\n</think>\n\n"
@@ -48,12 +59,12 @@ GOLDEN = {
     "answer": USER.format(
         PROBLEM.prompt + "\n\nThe answer is known to be 4. Find your own way to it, step by step, and end with that answer in the box."
     ) + OPEN + SILENT,
-    "full": USER.format(FULL.replace("SOLUTION", PROBLEM.solution)) + OPEN + SILENT,
+    "solution": USER.format(FULL.replace("SOLUTION", PROBLEM.solution)) + OPEN + SILENT,
     "hidden_think": USER.format(PROBLEM.prompt) + OPEN + "<think>\nI know the answer to this problem: \\boxed{4}.\n</think>\n\n",
     "hidden_think_full": USER.format(PROBLEM.prompt) + OPEN + "<think>\nTwo and two make \\boxed{4}.\n</think>\n\n",
     "conciseness": f"<|im_start|>system\n{CONCISE}<|im_end|>\n" + USER.format(PROBLEM.prompt) + OPEN + SILENT,
     "constitution": USER.format(RULES + PROBLEM.prompt) + OPEN + SILENT,
-    "wrong_problem": USER.format(FULL.replace("SOLUTION", OTHER.solution)) + OPEN + SILENT,
+    "other_solution": USER.format(FULL.replace("SOLUTION", OTHER.solution)) + OPEN + SILENT,
 }  # fmt: skip
 
 
@@ -126,7 +137,7 @@ def test_the_random_placebo_has_the_other_problems_words_and_not_their_order() -
 def test_pi_that_the_data_does_not_have_is_refused_not_left_out() -> None:
     bare = Problem("p6", "What?", "4", "", {"problem": "What?", "format": "!"})
     with pytest.raises(SpecError, match="'solution', which is empty for problem p6"):
-        teacher_view(bare, pi("full"), OTHER)
+        teacher_view(bare, pi("solution"), OTHER)
 
 
 def test_ids_are_those_of_the_template_and_the_tags_are_one_token_each() -> None:
@@ -162,7 +173,7 @@ def test_the_students_own_tokens_are_scored_whatever_text_they_spell(tmp_path: P
     student, teacher = Qwen3ForCausalLM(config), Qwen3ForCausalLM(config)
     rows = [
         {"prompt": student_view(PROBLEM), "teacher_prompt": teacher_view(PROBLEM, pi("hidden_think")), "problem": 0},
-        {"prompt": student_view(PROBLEM), "teacher_prompt": teacher_view(PROBLEM, pi("full")), "problem": 0},
+        {"prompt": student_view(PROBLEM), "teacher_prompt": teacher_view(PROBLEM, pi("solution")), "problem": 0},
     ]
     args = arguments(
         DistillationConfig, tmp_path, Optimisation(learning_rate=1e-3), steps=1, batch=2, seed=0, max_completion_length=8,

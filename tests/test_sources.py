@@ -89,6 +89,7 @@ def test_the_curve_is_judged_on_the_benchmark_as_the_benchmark_asks(write: Write
     assert held.prompt == MATH500 + "\n\nPlease reason step by step, and put your final answer within \\boxed{}."
     (raw,) = load(BenchmarkData(task="math500"), "held_out")
     assert raw.prompt == MATH500, "the task's page adds its own words when the final evaluation asks"
+    assert raw.solution == "", "this copy has no solutions; privileged information that asks for one is refused"
     with pytest.raises(PrerequisiteError, match="no train split"):
         load(BenchmarkData(task="math500"), "train")
     with pytest.raises(RecordMismatch, match="fingerprint"):
@@ -209,7 +210,7 @@ def test_a_column_that_is_not_there_is_named_with_those_that_are(write: Write) -
         load(data, "train")
 
 
-@pytest.mark.parametrize("grid", ["math", "smoke"])
+@pytest.mark.parametrize("grid", ["math", "smoke", "teacher-pi", "warmup"])
 def test_the_grids_of_the_lab_bind_at_the_papers_scale(grid: str) -> None:
     lab, paper = load_grid(grid, "lab"), load_grid(grid, "paper")
     assert [cell.labels for cell in paper.cells] == [cell.labels for cell in lab.cells]

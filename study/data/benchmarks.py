@@ -34,6 +34,7 @@ _BUCKETS = 2**32
 class Benchmark(Spec):
     """files: names in $STUDY_DATA, the first that exists. Columns are dotted paths (`prompt.0.content`), the first that a row has.
 
+    solution: where a problem has a worked one; it may be absent.
     choices: one column that holds a list, or one column each; without `answer` the first choice is the right one and all are shuffled.
     unwrap: text before and after the problem that is not part of it. held_out: the share of problems that this task keeps.
     """
@@ -47,6 +48,7 @@ class Benchmark(Spec):
     gated: bool = False
     prompt: list[str]
     answer: list[str] = Field(default=[])
+    solution: list[str] = Field(default=[])
     id: str | None = None
     choices: list[str] = Field(default=[])
     unwrap: list[str] = Field(default=["", ""], min_length=2, max_length=2)
@@ -162,9 +164,15 @@ def _problem(row: Any, text: str, source: Benchmark, where: str) -> Problem:
     if source.choices:
         return _with_choices(row, key, text, source, where)
     try:
-        return Problem(key, text, reference(str(_first(row, source.answer, where))))
+        return Problem(key, text, reference(str(_first(row, source.answer, where))), _solution(row, source))
     except ValueError as error:
         raise PrerequisiteError(f"{where}: {error}") from error
+
+
+def _solution(row: Any, source: Benchmark) -> str:
+    """Empty where the row has none: only privileged information asks for it, and refuses an empty one."""
+    found = (column_value(row, column) for column in source.solution)
+    return next((str(value) for value in found if value), "")
 
 
 def _with_choices(row: Any, key: str, text: str, source: Benchmark, where: str) -> Problem:

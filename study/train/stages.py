@@ -1,6 +1,7 @@
 """From a recipe to an artifact: trains the top stage of a model and writes a transformers folder with its history beside it.
 
-history.json {"columns": {...}}; cost.json {tokens and seconds}; data.json {counts of a hub data set's rows}; guard.json {alarms, trace} of grpo and distill; a distillation also leaves
+history.json {"columns": {...}}; cost.json {tokens and seconds}; data.json {what was read of a hub data set and left out}; guard.json
+{alarms, trace} of grpo and distill; a distillation also leaves
 evidence.json, and forensics.json where its guard stopped it. Raises TypeError for a recipe that is no stage (a local or hub model).
 """
 
