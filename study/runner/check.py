@@ -9,7 +9,7 @@ from pathlib import Path
 from study.errors import PrerequisiteError, SpecError
 from study.spec.claim import Claim, Claims, all_arms
 from study.spec.grid import Grid, LabelledCell, load_grid
-from study.spec.identity import REVISIONS, stage_id
+from study.spec.identity import REVISIONS, is_stage, stage_id
 from study.spec.profile import load_profile
 from study.spec.scale import load_scale
 from study.spec.table import FigurePage, TablePage
@@ -61,7 +61,7 @@ def _check_grid(name: str, scale: str, root: Path | None) -> str:
     runs = grid.runs()
     if grid.core is not None:
         grid.runs(core=True)
-    stages = {stage_id(run.cell.model, run.seed) for run in runs}
+    stages = {stage_id(run.cell.model, run.seed) for run in runs if is_stage(run.cell.model)}  # a hub model is there already
     if len({run.run_id for run in runs}) != len(runs) or len({cell.cell_id for cell in grid.cells}) != len(grid.cells):
         raise SpecError(f"grids/{name}.yaml: two cells have one id")
     return f"{len(grid.cells)} cells, {len(runs)} runs, {len(stages)} models"
