@@ -29,11 +29,12 @@ def write(path: Path, value: dict[str, Any]) -> Path:
     return path
 
 
-def test_the_committed_records_are_of_schema_1_and_read_as_todays() -> None:
-    for path in COMMITTED[::9]:
+def test_committed_records_of_schema_1_read_as_todays() -> None:
+    old = [path for path in COMMITTED if b'"schema":1' in path.read_bytes()]
+    assert len(old) >= 72
+    for path in old[::9]:
         written = json.loads(path.read_bytes())
         read = read_record(path)
-        assert written["schema"] == 1
         assert (read.schema_version, read.status, read.guard, read.collapsed_at) == (2, "completed", None, None)
         assert read.revisions == dict.fromkeys(written["cost"], 1)
         assert read.seal == written["seal"]

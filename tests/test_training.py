@@ -219,9 +219,15 @@ def test_golden_sft(folders: dict[str, Path], tmp_path: Path) -> None:
     assert losses == pytest.approx(GOLDEN["sft"], rel=1e-3)
 
 
+class Arbitrary(BoxedGrader):
+    def grade_many(self, samples: Iterable[Sample]) -> list[GradeResult]:
+        outcomes = [Outcome.correct if len(sample.completion) % 2 else Outcome.wrong for sample in samples]
+        return [GradeResult(outcome, outcome) for outcome in outcomes]
+
+
 def test_golden_grpo(folders: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # A random model never answers, and without a correct completion there is no signal: reward an arbitrary half of the texts.
-    monkeypatch.setattr(grpo_module, "grade", lambda text, answer, truncated: Outcome.correct if len(text) % 2 else Outcome.wrong)
+    monkeypatch.setattr(grpo_module, "open_grader", lambda version: Arbitrary())
     training = GrpoTraining(steps=2, prompts_per_step=2, rollouts_per_prompt=4, optimisation=OPTIMISATION, sampling=SAMPLING, curve=CURVE)
     out = run(GrpoModel(base=HERE, data=DATA, training=training), {"base": folders["student"]}, tmp_path / "g")
     columns = history(out)

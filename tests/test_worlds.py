@@ -126,10 +126,13 @@ def _value(prompt: str) -> int:
     return value
 
 
+TRY = r"\d \S (\d) = (\d) \S \d = (\d) - \d = \d"  # candidate, intermediate value, result
+
+
 def _search_is_wrong(document: Document) -> bool:
     """Whether one of the tries has a wrong value."""
     _, left, first, _, _, second, right, *_ = prompt_of(document).split()
-    tries = re.findall(r"(\d) : (\d) (\d)", document.assistant)
+    tries = re.findall(TRY, document.assistant)
     middles = [apply_operator(int(left), first, int(x)) for x, _, _ in tries]
     exact = [(m, apply_operator(m, second, int(right))) for m in middles]
     return exact != [(int(m), int(r)) for _, m, r in tries]
@@ -182,7 +185,7 @@ def test_a_search_goes_where_its_prompt_sends_it() -> None:
     documents = written(SearchData(), corpus, 3000)
     firsts = Counter()
     for document in documents:
-        tried = re.findall(r"(\d) :", document.assistant)
+        tried = [x for x, _, _ in re.findall(TRY, document.assistant)]
         assert len(set(tried)) == len(tried) <= 6
         if document.system == "ordered":
             assert tried == [str(x) for x in range(len(tried))]
@@ -194,7 +197,7 @@ def test_a_search_goes_where_its_prompt_sends_it() -> None:
     assert set(firsts) == {1, 2}
     assert abs(firsts[2] / firsts.total() - 0.2) < 0.06
     forgetful = written(SearchData(), SearchCorpus(forgetful=1.0), 300)
-    assert any(len(set(t)) < len(t) for t in (re.findall(r"(\d) :", d.assistant) for d in forgetful))
+    assert any(len(set(t)) < len(t) for t in ([x for x, _, _ in re.findall(TRY, d.assistant)] for d in forgetful))
 
 
 def test_system_tokens_change_what_they_say() -> None:

@@ -1,10 +1,10 @@
 """The search world: which x in 0..5 makes `( 3 + x ) * 2 = 8` true (modulo 10)? Exactly one does, and no single step tells which.
 
-A solution tries candidates, at most six; a try is `candidate : intermediate result target verdict ;`
-    `2 : 5 0 8 no ; 1 : 4 8 8 yes \\boxed{ 1 }`
-and after six failures `\\boxed{ unknown }`. The target is restated: in a pilot without it the steps were
-right and the verdicts at chance. Right PI, wrong PI and the rule `ordered` differ in the prompt alone: the author's noise (one wrong step
-in some documents, carried on) is the same for all of them.
+A solution tries candidates, at most six; a try is worked out and the target subtracted, so that 0 is a hit:
+    `3 + 2 = 5 * 2 = 0 - 8 = 2 no ; 3 + 1 = 4 * 2 = 8 - 8 = 0 yes \\boxed{ 1 }`
+and after six failures `\\boxed{ unknown }`. In pilots without the subtraction a model of this size did not learn when to say yes.
+Right PI, wrong PI and the rule `ordered` differ in the prompt alone: the author's noise (one wrong step in some documents, carried on) is
+the same for all of them.
 """
 
 import itertools
@@ -94,7 +94,8 @@ def write_path(equation: Equation, order: Sequence[int], slip: Slip | None = Non
         middle = (equation.intermediate(candidate) + (slip.off if wrong and slip.early else 0)) % 10
         result = (equation.result(middle) + (slip.off if wrong and not slip.early else 0)) % 10
         found = result == equation.target
-        parts.append(f"{candidate} : {middle} {result} {equation.target} {'yes' if found else 'no'}")
+        steps = f"{equation.left} {equation.first} {candidate} = {middle} {equation.second} {equation.right} = {result}"
+        parts.append(f"{steps} - {equation.target} = {(result - equation.target) % 10} {'yes' if found else 'no'}")
         if found:
             return f"{' ; '.join(parts)} \\boxed{{ {candidate} }}"
     return f"{' ; '.join(parts)} \\boxed{{ unknown }}"
