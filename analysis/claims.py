@@ -124,7 +124,7 @@ def measure(page: Claims, claim: Claim, evidence: Evidence) -> Verdict:
         return verdict
     return replace(
         verdict,
-        p=p_against(verdict.comparison, verdict.threshold) if claim.expectation != "none" and len(values) >= ENOUGH else None,
+        p=p_against(verdict.comparison, verdict.threshold) if claim.directed and len(values) >= ENOUGH else None,
         sign_flip=sign_flip_p(np.asarray(values), np.random.default_rng(0)),
         problems=over_problems(claim.contrast, claim.outcome, evidence),
     )
@@ -156,6 +156,8 @@ def _ruled(verdict: Verdict, evidence: Evidence) -> Verdict:
     claim, interval = verdict.claim, verdict.deciding
     if claim.expectation == "none" or interval is None or interval.low is None or interval.high is None:
         return replace(verdict, word="REPORTED", reason="no expectation was declared; the effect is shown as it is")
+    if claim.expectation == "equal":
+        return _ruled_equal(verdict, interval)
     near, far = _directed(interval, verdict.sign)
     shown, bar = _level_text(verdict, interval), number(verdict.threshold, 3)
     if near > claim.smallest_effect:
@@ -165,6 +167,17 @@ def _ruled(verdict: Verdict, evidence: Evidence) -> Verdict:
         reason = f"the whole {shown} falls short of {bar}: an effect of that size is excluded"
         return replace(verdict, word="CONTRADICTED", reason=reason)
     return replace(verdict, reason=f"the {shown} holds {bar}", next_step=_deciding_step(verdict, evidence))
+
+
+def _ruled_equal(verdict: Verdict, interval: Interval) -> Verdict:
+    """Equivalence: the interval must stay within the smallest effect on both sides."""
+    low, high, bar = interval.low or 0.0, interval.high or 0.0, verdict.claim.smallest_effect
+    shown, limit = _level_text(verdict, interval), number(bar, 3)
+    if -bar < low and high < bar:
+        return replace(verdict, word="REPRODUCED", reason=f"the whole {shown} lies within {limit} of no difference")
+    if low > bar or high < -bar:
+        return replace(verdict, word="CONTRADICTED", reason=f"the whole {shown} lies further than {limit} from no difference")
+    return replace(verdict, reason=f"the {shown} holds a difference of {limit}", next_step="more bases, or a less noisy outcome")
 
 
 def _directed(interval: Interval, sign: float) -> tuple[float, float]:

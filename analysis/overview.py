@@ -87,7 +87,7 @@ def claims_table(made: Sequence[Part]) -> Table:
 
 def _row(verdict: Verdict, grid: str) -> tuple[Value, ...]:
     claim = verdict.claim
-    sign = {"negative": "-", "positive": "+"}.get(claim.expectation)
+    sign = {"negative": "-", "positive": "+", "equal": "within "}.get(claim.expectation)
     smallest = f"{sign}{number(claim.smallest_effect, 2)}" if sign else "-"
     effect = verdict.comparison.interval if verdict.comparison else "-"
     p = "-" if verdict.p_holm is None else p_text(verdict.p_holm)

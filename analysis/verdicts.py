@@ -43,7 +43,7 @@ def summary_table(verdicts: tuple[Verdict, ...], evidence: Evidence) -> Table:
 
 def _row(verdict: Verdict) -> tuple[Value, ...]:
     claim = verdict.claim
-    sign = {"negative": "-", "positive": "+", "none": "+-"}[claim.expectation]
+    sign = {"negative": "-", "positive": "+", "equal": "within ", "none": "+-"}[claim.expectation]
     return (
         verdict.label,
         claim.id,

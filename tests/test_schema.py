@@ -15,7 +15,7 @@ from study.runner.publish import publish
 from tests.test_record import record
 
 COMMITTED = sorted((Path(__file__).parent.parent / "results" / "records").glob("*.json"))
-NEW = ("revisions", "guard", "collapsed_at")
+NEW = ("revisions", "guard", "collapsed_at", "probes")
 
 
 def as_schema_1(made: Record) -> dict[str, Any]:

@@ -95,7 +95,8 @@ def benchmark_tasks() -> list[str]:
 
 def test_the_tasks_are_those_that_the_docs_name() -> None:
     assert known_tasks() == [
-        "aime24", "aime25", "amc23", "boxed_math", "dapo_held_out", "gpqa_diamond", "gsm8k", "lab_math", "math500", "mmlu_pro",
+        "aime24", "aime25", "amc23", "boxed_math", "dapo_held_out", "gpqa_diamond", "gsm8k",
+        "lab_hidden", "lab_math", "lab_search", "lab_shared", "math500", "mmlu_pro",
     ]  # fmt: skip
     with pytest.raises(SpecError, match=r"unknown evaluation task 'aime26'[\s\S]*aime24, aime25"):
         read_page("aime26")

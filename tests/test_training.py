@@ -1,6 +1,7 @@
 """Stages on tiny models: what is trained, over which denominator, from which random state, and what is left behind."""
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import torch
 
 from study.data.grading import Outcome
 from study.errors import SpecError
+from study.evaluate.graders import BoxedGrader, GradeResult, Sample
 from study.models.lab import build_model, build_tokenizer
 from study.models.loading import load_model, load_tokenizer, save
 from study.models.sampling import generate

@@ -26,7 +26,7 @@ from study.data.hub import hub_errors
 from study.data.problems import Problem, load
 from study.errors import PrerequisiteError
 from study.spec.base import Spec
-from study.spec.data import ArithmeticData
+from study.spec.data import LabData
 
 _BUCKETS = 2**32
 
@@ -55,7 +55,7 @@ class Benchmark(Spec):
     held_out: float | None = Field(default=None, gt=0, lt=1)
 
 
-Source = Annotated[Benchmark | ArithmeticData, Field(discriminator="kind")]
+Source = Annotated[Benchmark | LabData, Field(discriminator="kind")]
 
 
 @dataclass(frozen=True)
@@ -74,10 +74,10 @@ class Problems:
         return Problems(self.problems[:limit], self.origin)
 
 
-def read(task: str, source: Benchmark | ArithmeticData) -> Problems:
+def read(task: str, source: Benchmark | LabData) -> Problems:
     """All problems of a task in their order. PrerequisiteError when neither folder nor hub has them, or a row is not right."""
-    if isinstance(source, ArithmeticData):
-        return Problems(load(source, "held_out"), {"kind": "arithmetic"})
+    if not isinstance(source, Benchmark):
+        return Problems(load(source, "held_out"), {"kind": source.kind})
     path = _local(source)
     if path is not None:
         origin = {"kind": "file", "name": path.name, "file_sha256": hashlib.sha256(path.read_bytes()).hexdigest()[:16]}

@@ -15,7 +15,7 @@ from ruamel.yaml.nodes import ScalarNode
 from study.data.benchmarks import Benchmark, Problems, Source, read
 from study.data.problems import Problem
 from study.errors import SpecError
-from study.spec.data import ArithmeticData
+from study.spec.data import LabData
 
 TASKS = Path(__file__).parents[1] / "evaluate" / "tasks"
 
@@ -32,7 +32,7 @@ def page_values(task: str) -> dict[str, Any]:
     return _load(TASKS / f"{task}.yaml")
 
 
-def task_source(values: Mapping[str, Any]) -> Benchmark | ArithmeticData | None:
+def task_source(values: Mapping[str, Any]) -> Benchmark | LabData | None:
     """None where problems only ever come from a grid."""
     source = values["metadata"].get("source")
     return None if source is None else TypeAdapter[Any](Source).validate_python(source)

@@ -10,7 +10,7 @@ from study.data.benchmarks import Benchmark
 from study.data.grading import GRADER
 from study.data.task_pages import TASKS, known_tasks, page_values, task_source
 from study.errors import SpecError
-from study.spec.data import ArithmeticData
+from study.spec.data import LabData
 
 __all__ = ["TASKS", "Decoding", "Page", "known_tasks", "read_page"]
 
@@ -44,7 +44,7 @@ class Page:
     k: int
     decoding: Decoding | None
     grader: str
-    source: Benchmark | ArithmeticData | None
+    source: Benchmark | LabData | None
 
     def changed(self, **wanted: Any) -> "Page":
         """With a person's own k, temperature, top_p or max_completion_length (None = as declared). SpecError for what cannot be."""

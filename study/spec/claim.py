@@ -95,7 +95,8 @@ class Gate(Judged):
 
 
 class Claim(Judged):
-    """expectation: the sign of the contrast that the source leads to expect; `none` = reported without a verdict.
+    """expectation: the sign of the contrast that the source leads to expect; `equal` = within smallest_effect of nothing on both sides
+    (equivalence; stands outside Holm's family); `none` = reported without a verdict.
 
     smallest_effect: the interval must lie beyond this size for the claim to count as reproduced; same unit as the outcome.
     k: the TopK size the claim is about; claims are judged for each K on its own.
@@ -106,7 +107,7 @@ class Claim(Judged):
 
     source: str
     k: int | None = None
-    expectation: Literal["negative", "positive", "none"]
+    expectation: Literal["negative", "positive", "equal", "none"]
     smallest_effect: float = Field(ge=0)
     gates: tuple[str, ...] = Field(default=(), strict=False)  # a page holds lists
     primary: bool = False
@@ -114,9 +115,14 @@ class Claim(Judged):
     spread: float | None = Field(default=None, gt=0)
 
     @property
+    def directed(self) -> bool:
+        """Whether a sign is expected."""
+        return self.expectation in ("negative", "positive")
+
+    @property
     def in_family(self) -> bool:
         """Whether it counts for Holm's adjustment."""
-        return self.primary and self.expectation != "none"
+        return self.primary and self.directed
 
 
 class Claims(Spec):

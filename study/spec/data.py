@@ -98,6 +98,7 @@ def _sha256(file: str) -> str:
     return hashlib.sha256(local_file(file).read_bytes()).hexdigest()
 
 
+LabData = ArithmeticData | SearchData | HiddenFactData | SharedData  # worlds that are made, not read
 Data = Annotated[
     ArithmeticData | SearchData | HiddenFactData | SharedData | JsonlData | HubData | BenchmarkData, Field(discriminator="kind")
 ]
