@@ -49,7 +49,7 @@ def over_problems(contrast: Contrast, text: str, evidence: Evidence) -> Interval
     if not shared or len({(problems, len(values)) for side in rows for problems, values in side}) != 1:
         return None  # other problems in one of the arms: nothing to pair
     weighted = [w * np.mean([values for _, values in side], axis=0) for w, side in zip(WEIGHTS[contrast.kind], rows, strict=True)]
-    return bootstrap_interval([float(number) for number in sum(weighted[1:], weighted[0])], seed=0)
+    return bootstrap_interval([float(number) for number in np.sum(weighted, axis=0)], seed=0)
 
 
 def _shares(evidence: Evidence, arm: Mapping[str, str], task: str) -> dict[int, tuple[str, list[float]]]:

@@ -245,7 +245,7 @@ def outcome_words(text: str) -> tuple[str, str]:
     task = f", {asked.task}" if asked.task else ""
     match asked.kind:
         case "probe":
-            return f"{asked.probe} {asked.column}" + ("" if asked.index is None else f" {asked.index}"), "probe"
+            return f"{asked.probe} {asked.column}", "probe"
         case "collapse":
             found = BY_NAME["collapse_step"]
         case "score":

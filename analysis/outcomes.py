@@ -6,14 +6,13 @@ A base without the measurement is left out, never zero. A value that is not fini
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from analysis.curves import series_of
 from analysis.definitions import canonical_metric
 from analysis.frames import Evidence
-from study.errors import RecordMismatch
 from study.record.schema import Record, Score
 from study.spec.outcome import Outcome, outcome
 from study.stats.collapse import fell_at
@@ -72,14 +71,8 @@ def of_score(score: Score, column: str) -> float | None:
 
 
 def _of_probe(record: Record, asked: Outcome) -> float | None:
-    probes: dict[str, Mapping[str, Any]] = getattr(record, "probes", {})  # records before probes have none
-    found = probes.get(asked.probe, {}).get(asked.column)
-    if found is None:
-        return None
-    if isinstance(found, list) == (asked.index is None):
-        what = f"run {record.run}: probe {asked.probe}.{asked.column} is {'a list' if asked.index is None else 'no list'}"
-        raise RecordMismatch(what, hint=f"write probe:{asked.probe}.{asked.column}{'.0' if asked.index is None else ''}")
-    return float(found[asked.index] if isinstance(found, list) else found)
+    found = record.probes.get(asked.probe, {}).get(asked.column)
+    return None if found is None else float(found)
 
 
 def _of_curve(points: list[tuple[int, float]], asked: Outcome) -> float | None:

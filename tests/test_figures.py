@@ -85,8 +85,8 @@ def test_the_prefix_counts_are_mcnemar_s() -> None:
 def test_repeated_tokens_are_ranked_and_averaged_over_bases() -> None:
     points = [p for p in repeated_tokens.plotted(page("repeated_tokens"), evidence()) if p.arm == "biased" and p.seed == "mean"]
     assert [p.token for p in points if p.when == "end"] == ["maybe", ";"]
-    (start,) = [p.count for p in points if (p.when, p.token) == ("start", "maybe")]
-    (end,) = [p.count for p in points if (p.when, p.token) == ("end", "maybe")]
+    (start,) = [p.positions for p in points if (p.when, p.token) == ("start", "maybe")]
+    (end,) = [p.positions for p in points if (p.when, p.token) == ("end", "maybe")]
     assert end > start
 
 

@@ -34,7 +34,7 @@ def test_outcomes_are_told_apart() -> None:
     assert outcome("train/reverse_kl@20") == Outcome("step", "train/reverse_kl", step=20)
     assert outcome("eval/avg@2@40") == Outcome("step", "eval/avg@2", step=40)
     assert outcome("auc:eval/avg@k") == Outcome("auc", "eval/avg@k")
-    assert outcome("probe:pi.teachers.2") == Outcome("probe", "teachers", probe="pi", index=2)
+    assert outcome("probe:pi.kl_geometric") == Outcome("probe", "kl_geometric", probe="pi")
 
 
 @pytest.mark.parametrize("text", ["scor", "score:", "loss", "auc:score", "probe:pi", "eval/avg@k@x", ""])
@@ -61,6 +61,13 @@ def test_columns_of_a_curve() -> None:
     assert read(made, "best:eval/avg@k") == 0.8
     assert read(made, "auc:eval/avg@k") == pytest.approx((0.5 * 10 + 0.6 * 30) / 40)
     assert math.isnan(read(made, "train/loss") or 0.0)
+
+
+def test_a_number_of_a_probe() -> None:
+    made = one().model_copy(update={"probes": {"pi": {"kl_geometric": 0.25, "heterogeneity": "inf"}}})
+    assert read(made, "probe:pi.kl_geometric") == 0.25
+    assert read(made, "probe:pi.heterogeneity") == math.inf
+    assert read(made, "probe:pi.absent") is read(made, "probe:absent.x") is None
 
 
 def test_time_to_collapse_is_censored_at_the_last_step() -> None:

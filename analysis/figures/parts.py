@@ -95,7 +95,7 @@ def mean_line(lines: Mapping[str, Sequence[tuple[float, float]]]) -> list[tuple[
 def label_ends(ax: Axes, ends: Sequence[tuple[float, str, str]], *, x: float) -> None:
     """Direct labels to the right of line ends, (height, text, colour) each, moved apart where they would lie on each other."""
     low, high = ax.get_ylim()
-    gap = 0.14 * (high - low) / max(0.5, ax.figure.get_figheight() * ax.get_position().height)  # a line of print
+    gap = 0.14 * (high - low) / max(0.5, _inches(ax) * ax.get_position().height)  # a line of print
     ends = sorted(end for end in ends if math.isfinite(end[0]))
     heights = [max(height, low) for height, _, _ in ends]
     for i in range(1, len(heights)):
@@ -106,6 +106,12 @@ def label_ends(ax: Axes, ends: Sequence[tuple[float, str, str]], *, x: float) ->
         over = heights[i] - gap
     for y, (_, text, colour) in zip(heights, ends, strict=True):
         ax.annotate(text, (x, y), xytext=(4, 0), textcoords="offset points", va="center", fontsize=7.5, color=colour, annotation_clip=False)
+
+
+def _inches(ax: Axes) -> float:
+    """Height of the figure that a panel is in."""
+    figure = ax.get_figure(root=True)
+    return figure.get_figheight() if figure else 1.0
 
 
 def axis_label(text: str) -> str:

@@ -18,7 +18,7 @@ WHEN = ("start", "middle", "end")
 
 
 class Point(NamedTuple):
-    """count: positions with this token in the window that begins at `step`; seed `mean`: over the bases, a token nobody lists is zero."""
+    """positions: those with this token in the window that begins at `step`; seed `mean`: over the bases, a token nobody lists is zero."""
 
     row: str
     arm: str
@@ -26,7 +26,7 @@ class Point(NamedTuple):
     step: int
     token: str
     seed: str
-    count: float
+    positions: float
 
 
 def plotted(page: FigurePage, evidence: Evidence) -> list[Point]:
@@ -81,10 +81,10 @@ def _panel(ax: Axes, when: str, points: list[Point], colour: str) -> None:
     heights = {token: height for height, token in enumerate(tokens)}
     for point in points:
         if point.seed == MEAN:
-            ax.barh(heights[point.token], point.count, height=0.65, color=colour, alpha=0.35)
+            ax.barh(heights[point.token], point.positions, height=0.65, color=colour, alpha=0.35)
     for seed in sorted({point.seed for point in points} - {MEAN}):
         mine = [point for point in points if point.seed == seed]
-        xs, ys = [point.count for point in mine], [heights[point.token] for point in mine]
+        xs, ys = [point.positions for point in mine], [heights[point.token] for point in mine]
         ax.plot(xs, ys, color=GREY, marker="o", markersize=2.2, **BASE_LINE)
     ax.set_yticks(range(len(tokens)), tokens, family="monospace")
     ax.set_ylim(len(tokens) - 0.4, -0.6)

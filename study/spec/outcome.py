@@ -3,7 +3,7 @@
 score                          avg@k of the final evaluation; `parsed_accuracy` = correct / samples with a readable answer;
                                greedy, truncated_fraction, unparsed_fraction, mean_tokens: the other columns of a score
 score:<task>                   the same of a further task of the cell; every column takes `:<task>`
-probe:<name>.<value>           a number of a probe; `probe:<name>.<value>.<i>` the i-th of a list (from 0)
+probe:<name>.<value>           a number of a probe
 <metric>                       a training curve (docs/metrics.md) at its last measured step: eval/avg@k
 <metric>@<step>                at this step: eval/avg@k@40
 auc:<metric>                   the mean height of the curve: area by the trapezoid rule / steps between its ends; the metric's unit
@@ -21,19 +21,18 @@ from study.spec.yaml import suggestion
 COLUMNS = ("score", "parsed_accuracy", "greedy", "truncated_fraction", "unparsed_fraction", "mean_tokens")
 COLLAPSE = "collapse_step"
 _METRIC = re.compile(r"eval/avg@(?:k|\d+)|(?:train|eval|rollout)/[a-z0-9_/]+")
-_PROBE = re.compile(r"probe:([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)(?:\.(\d+))?")
+_PROBE = re.compile(r"probe:([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)")
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """column: of a score, or the metric of a curve. task: None = the cell's own. step: of a curve. probe, value, index: of a probe."""
+    """column: of a score, or the metric of a curve. task: None = the cell's own. step: of a curve. probe: its name."""
 
     kind: Literal["score", "last", "step", "auc", "best", "probe", "collapse"]
     column: str = ""
     task: str | None = None
     step: int | None = None
     probe: str = ""
-    index: int | None = None
 
 
 def outcome(text: str) -> Outcome:
@@ -41,7 +40,7 @@ def outcome(text: str) -> Outcome:
     if text == COLLAPSE:
         return Outcome("collapse")
     if found := _PROBE.fullmatch(text):
-        return Outcome("probe", found[2], probe=found[1], index=int(found[3]) if found[3] else None)
+        return Outcome("probe", found[2], probe=found[1])
     head, colon, tail = text.partition(":")
     if head in COLUMNS and (tail or not colon):
         return Outcome("score", head, task=tail or None)
