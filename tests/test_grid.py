@@ -9,7 +9,7 @@ import pytest
 from study.errors import SpecError
 from study.spec.binding import objective, vocabulary_size
 from study.spec.grid import Grid, load_grid
-from study.spec.model import BpeTokenizer, DistilledModel, GrpoModel
+from study.spec.model import BpeTokenizer, DistilledModel, GrpoModel, PretrainedLab
 from study.spec.scale import Scale, load_scale
 from study.spec.yaml import find, parse
 
@@ -197,3 +197,63 @@ def test_a_grid_in_the_working_folder_wins(tmp_path: Path) -> None:
     page.write_text(BASE, encoding="utf-8")
     assert load_grid("math", root=tmp_path).name == "trial"
     assert load_grid("smoke", root=tmp_path).name == "smoke"
+
+
+def test_a_composed_grid_holds_every_cell_once_under_the_name_of_its_grid() -> None:
+    full, core = load_grid("full"), load_grid("core")
+    members = {cell.cell_id for name in ("loss", "teacher", "warmup", "opsd-instance") for cell in load_grid(name).cells}
+    ids = [cell.cell_id for cell in full.cells]
+    assert members <= set(ids)
+    assert len(ids) == len(set(ids))
+    assert {cell.cell_id for cell in core.cells} < set(ids)
+    assert all(set(cell.labels) == {"grid", "cell"} for cell in full.cells)
+    assert full.runs(only="grid=teacher", seeds=[0])
+
+
+def test_the_size_of_the_study_is_bounded() -> None:
+    assert len(load_grid("core").cells) <= 36
+    assert len(load_grid("full").cells) <= 120
+
+
+def test_every_cell_of_the_entry_grid_about_rlvr_stands_in_the_loss_grid() -> None:
+    loss = {cell.cell_id for cell in load_grid("loss").cells}
+    assert {cell.cell_id for cell in load_grid("math").cells if cell.labels["teacher"] == "rlvr"} <= loss
+
+
+BUNDLES = """
+name: bundles
+question: Do levels set several keys?
+base: {student: student, teacher: rlvr, objective: full_reverse_kl, length: standard, data: math, evaluation: math}
+factors:
+  arm: {as_it_is: {}, other: {teacher: strong_c, length: long}, untouched: {model: student, also: off_target}}
+seeds: [0]
+"""
+
+
+def bundles(text: str) -> Grid:
+    return Grid(parse(text, "grids/bundles.yaml"), load_scale("lab"))
+
+
+def test_a_level_of_a_bundle_sets_the_keys_it_names_and_a_model_is_evaluated_as_it_is() -> None:
+    plain, other, untouched = bundles(BUNDLES).cells
+    math = {cell.text: cell.cell_id for cell in load_grid("math").cells}
+    assert plain.cell_id == math["teacher=rlvr,objective=full,length=standard"]
+    assert isinstance(other.cell.model, DistilledModel)
+    assert other.cell.model.training.steps == 400
+    assert isinstance(untouched.cell.model, PretrainedLab)
+    assert [one.score_name for one in untouched.cell.evaluations] == ["lab_math", "off_target"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("teacher: strong_c", "teachr: strong_c", r"bundles\.yaml:\d+ factors\.arm\.other: 'teachr' is not a key of base; did you mean 'teacher'"),
+        ("as_it_is: {}", "as_it_is: rlvr", r"bundles\.yaml:\d+ factors\.arm: not a key of base"),
+        ("also: off_target", "also: math", r"bundles\.yaml:\d+ also: two evaluations of this cell are called 'lab_math'"),
+        ("length: standard, ", "", r"base\.length: a distilled cell needs `length`"),
+    ],
+)  # fmt: skip
+def test_bad_bundles_are_refused_where_they_stand(old: str, new: str, message: str) -> None:
+    assert old in BUNDLES
+    with pytest.raises(SpecError, match=message):
+        _ = bundles(BUNDLES.replace(old, new)).cells

@@ -66,12 +66,14 @@ def _check_bundle(factor: str, label: str, level: Located) -> None:
             raise located_error(child, f"factors.{factor}.{label}", problem)
 
 
+def member_labels(grid: "Grid", labels: Labels) -> Labels:
+    """How a composed grid names a cell: the grid it comes from, and its levels there in one word."""
+    return {"grid": grid.name, "cell": " ".join(labels.values())}
+
+
 def factors_of_members(members: "Sequence[tuple[Member, Grid]]") -> dict[str, dict[str, Located]]:
-    """The factors of a composed grid: which grid a cell is of, and the factors of all of them."""
+    """The two factors of a composed grid; none for a grid of its own."""
     if not members:
         return {}
-    found: dict[str, dict[str, Located]] = {"grid": {grid.name: grid.page for _, grid in members}}
-    for _, grid in members:
-        for factor, nodes in grid.factors.items():
-            found.setdefault(factor, {}).update(nodes)
-    return found
+    cells = {member_labels(grid, cell.labels)["cell"]: cell.node for _, grid in members for cell in grid.cells}
+    return {"grid": {grid.name: grid.page for _, grid in members}, "cell": cells}

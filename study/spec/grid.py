@@ -26,7 +26,7 @@ from study.errors import SpecError
 from study.spec.base import Spec
 from study.spec.binding import Binder
 from study.spec.cell import Cell, Run
-from study.spec.factors import BasePage, CorePage, Labels, Member, factors_of_members, levels
+from study.spec.factors import BasePage, CorePage, Labels, Member, factors_of_members, levels, member_labels
 from study.spec.identity import cell_id
 from study.spec.origin import OriginedValue, origined_values
 from study.spec.scale import Scale, load_scale
@@ -105,7 +105,7 @@ class Grid:
     def _composed(self) -> Iterator[LabelledCell]:
         for member, grid in self.members:
             for cell in grid.core_cells if member.core else grid.cells:
-                yield replace(cell, labels={"grid": grid.name, **cell.labels}, also=tuple({"grid": grid.name, **ls} for ls in cell.also))
+                yield replace(cell, labels=member_labels(grid, cell.labels), also=tuple(member_labels(grid, ls) for ls in cell.also))
 
     def _bound(self) -> Iterator[LabelledCell]:
         binder = Binder(self.scale)
