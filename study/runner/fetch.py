@@ -7,10 +7,10 @@ What a scale finds in $STUDY_DATA is not downloaded. Nothing here knows a token:
 """
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import assert_never
+from typing import Any, assert_never
 
 from study.data import sources
 from study.data.benchmarks import Benchmark
@@ -109,11 +109,11 @@ def _gigabytes(folder: Path, names: list[str]) -> float:
     return sum((folder / name).stat().st_size for name in names) / 1e9
 
 
-def _entries(scale: Scale, section: str, build: Callable[[Located, str], object]) -> list[object]:
+def _entries(scale: Scale, section: str, build: Callable[[Located, str], Any]) -> list[Any]:
     """The specs of a section, built by name. Errors: those of binding."""
     node = scale.page.get(section)
     names = node.entries if node else {}
-    return [build(Located(name, entry.origin), f"{section}.{name}").spec for name, entry in names.items()]  # type: ignore[attr-defined]
+    return [build(Located(name, entry.origin), f"{section}.{name}").spec for name, entry in names.items()]
 
 
 def _origins(model: Model) -> Iterator[HubModel]:
@@ -123,7 +123,7 @@ def _origins(model: Model) -> Iterator[HubModel]:
         yield from _origins(parent)
 
 
-def _once(items: list[Item]) -> list[Item]:
+def _once(items: Sequence[Item]) -> list[Item]:
     found: list[Item] = []
     for item in items:
         if item not in found:

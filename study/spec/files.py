@@ -37,7 +37,8 @@ def local_files(patterns: Sequence[str]) -> list[Path]:
     """The files of the first pattern that has any below $STUDY_DATA, in order of their names; none where it is not set."""
     if "STUDY_DATA" not in os.environ:
         return []
-    return next((found for pattern in patterns if (found := sorted(p for p in data_folder().glob(pattern) if p.is_file()))), [])
+    matching = (sorted(path for path in data_folder().glob(pattern) if path.is_file()) for pattern in patterns)
+    return next((found for found in matching if found), list[Path]())
 
 
 def fingerprint(files: Sequence[Path]) -> str:

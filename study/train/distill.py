@@ -71,7 +71,7 @@ class OnPolicyDistillation(DistillationTrainer):
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
         batch = super()._generate_and_score_completions(inputs)
         # A teacher's turn may have begun already (`placement: prefill`), which TRL's own tokenisation of prompts does not know.
-        views, thinking = [x["teacher_prompt"] for x in inputs], self.chat_template_kwargs.get("enable_thinking")
+        views, thinking = [x["teacher_prompt"] for x in inputs], dict(self.chat_template_kwargs).get("enable_thinking")
         ids = [torch.tensor(row) for row in prompt_ids(self._tokenizer, views, thinking)]
         device: Any = self.accelerator.device
         fill: Any = self._tokenizer.pad_token_id

@@ -43,7 +43,7 @@ def build(recipe: Model, seed: int, inputs: Mapping[str, Path], out: Path, repor
     """
     match recipe:
         case PretrainedLab():
-            left = {"history": supervised.pretrain(recipe, seed, out, report, checkpoints).columns}
+            left: dict[str, Any] = {"history": supervised.pretrain(recipe, seed, out, report, checkpoints).columns}
         case SftModel():
             left = {"history": supervised.sft(recipe, seed, inputs, out, report, checkpoints).columns}
         case GrpoModel():
