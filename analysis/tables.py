@@ -6,6 +6,7 @@ from typing import Any
 
 from analysis.definitions import BY_NAME
 from analysis.frames import Evidence, arm_text
+from analysis.outcomes import by_base
 from analysis.render import Column, Table, Value
 from analysis.revisions import older_text
 from study.errors import SpecError
@@ -30,6 +31,8 @@ def build(page: TablePage | None, evidence: Evidence) -> Table:
         return final_scores(evidence, f"Final scores of grid {evidence.grid}", None, ())
     if page.kind == "settings":
         return settings(page, evidence)
+    if page.kind == "outcomes":
+        return outcomes(page, evidence)
     return final_scores(evidence, page.title, page.number, _page_notes(page))
 
 
@@ -91,6 +94,21 @@ def _score_notes(evidence: Evidence) -> tuple[str, ...]:
         "A t-interval over few bases that differ is wide and not cut at 0 and 1; within a base cells are paired, see the verdicts.",
         "Before, Truncated, Unparsed, Tokens, Reverse KL: means over base students. Definitions: docs/metrics.md.",
     )
+
+
+def outcomes(page: TablePage, evidence: Evidence) -> Table:
+    """Each measured outcome: mean over base students with its t-interval, beside the paper's value and its source."""
+    columns = (
+        Column("item", "Item"),
+        Column("ours", f"Ours, scale {evidence.scale} [95% t-interval]", interval=True),
+        Column("n", "n bases"),
+        Column("paper", "Paper"),
+        Column("source", "Source"),
+    )
+    found = [(row, list(by_base(evidence, row.arm, row.outcome).values())) for row in page.measured]
+    rows = tuple((row.name, t_interval(values) if values else None, len(values), row.paper, row.source) for row, values in found)
+    notes = (*_page_notes(page), *_score_notes(evidence)[:1], "Values of the two columns are never mixed.")
+    return Table(page.title, columns, rows, notes, page.number)
 
 
 def settings(page: TablePage, evidence: Evidence) -> Table:

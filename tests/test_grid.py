@@ -247,7 +247,7 @@ def test_a_level_of_a_bundle_sets_the_keys_it_names_and_a_model_is_evaluated_as_
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("teacher: strong_c", "teachr: strong_c", r"bundles\.yaml:\d+ factors\.arm\.other: 'teachr' is not a key of base; did you mean 'teacher'"),
+        ("teacher: strong_c", "teachr: strong_c", r"factors\.arm\.other: 'teachr' is not a key of base; did you mean 'teacher'"),
         ("as_it_is: {}", "as_it_is: rlvr", r"bundles\.yaml:\d+ factors\.arm: not a key of base"),
         ("also: off_target", "also: math", r"bundles\.yaml:\d+ also: two evaluations of this cell are called 'lab_math'"),
         ("length: standard, ", "", r"base\.length: a distilled cell needs `length`"),

@@ -118,7 +118,7 @@ def _refuse_undecidable(page: Claims, claim: Claim, bases: int) -> None:
 def _check_page(kind: str, spec: type[TablePage] | type[FigurePage], name: str, root: Path | None) -> str:
     page = validate(spec, load(find(kind, name, root)), "")
     grid = load_grid(page.grid, page.scale, root)
-    named = page.arms if isinstance(page, FigurePage) else [page.cell] if page.cell else []
+    named = page.arms
     for arm in named:
         _one_cell(grid, arm, f"{kind}/{name}.yaml")
     if isinstance(page, TablePage) and page.cell:

@@ -20,18 +20,36 @@ class Setting(Spec):
     note: str = ""
 
 
+class Measured(Spec):
+    """One row of an outcomes table: an outcome of an arm, and the paper's value of what it answers (text; `-` = not known)."""
+
+    name: str
+    arm: Arm
+    outcome: str
+    paper: str = "-"
+    source: str = "-"
+
+
 class TablePage(Spec):
-    """kind: final_scores = one row per cell of the grid; settings = the resolved values of `cell` beside the paper's."""
+    """kind: final_scores = one row per cell of the grid; settings = the resolved values of `cell` beside the paper's;
+    outcomes = the outcomes that `measured` names, with interval and n, beside the paper's values.
+    """
 
     number: int = Field(ge=1)
     title: str
     grid: str
     scale: str
-    kind: Literal["final_scores", "settings"]
+    kind: Literal["final_scores", "settings", "outcomes"]
     answers: str = ""  # which part of the paper's table this page answers
     notes: tuple[str, ...] = Field(default=(), strict=False)
     cell: Arm = Field(default={})
     settings: tuple[Setting, ...] = Field(default=(), strict=False)
+    measured: tuple[Measured, ...] = Field(default=(), strict=False)
+
+    @property
+    def arms(self) -> tuple[Arm, ...]:
+        """Every arm that the page names."""
+        return (*([self.cell] if self.cell else []), *(row.arm for row in self.measured))
 
 
 class Row(Spec):
