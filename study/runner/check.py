@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from study.errors import PrerequisiteError, SpecError
+from study.spec.bound import NotBound
 from study.spec.claim import Claim, Claims, all_arms
 from study.spec.grid import Grid, LabelledCell, load_grid
 from study.spec.identity import REVISIONS, is_stage, stage_id
@@ -37,9 +38,11 @@ def check_experiments(root: Path | None = None) -> Iterator[Outcome]:
 
 
 def _tried(step: Callable[..., str], *arguments: object) -> str | SpecError:
-    """What a page needs from outside the repository (data files) can be absent without the page being wrong."""
+    """What a page needs from outside the repository (data files) can be absent without the page being wrong; so can a scale's names."""
     try:
         return step(*arguments)
+    except NotBound as error:
+        return error.message
     except PrerequisiteError as error:
         return f"not looked at further: {error.message}"
     except SpecError as error:

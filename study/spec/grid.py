@@ -7,6 +7,7 @@
         {any other name: {level label: {key of base: value, ...}}}   levels that set several keys at once
     exclude, include: label combinations; a label may be a list of labels; an exclusion names some factors, an inclusion all of them
     seeds: [0, 1, 2]                core: {select: label combinations, seeds: [0]}
+    scales: [lab]   the scales that bind it, where not all do (study/spec/bound.py)
     compose: [{grid: name, core: true}, ...]   instead of base and factors: the cells of other grids, each once
 
 Labels are row names for people and never part of identity: two combinations that give one cell are one cell.
@@ -25,6 +26,7 @@ from pydantic import Field
 from study.errors import SpecError
 from study.spec.base import Spec
 from study.spec.binding import Binder
+from study.spec.bound import require_bound
 from study.spec.cell import Cell, Run
 from study.spec.factors import BasePage, CorePage, Labels, Member, factors_of_members, levels, member_labels
 from study.spec.identity import cell_id
@@ -42,6 +44,7 @@ class GridPage(Spec):
     factors: dict[str, Any] = Field(default={})
     exclude: list[dict[str, Any]] = Field(default=[])
     include: list[dict[str, Any]] = Field(default=[])
+    scales: list[str] = Field(default=[])
     seeds: list[int] = Field(default=[0, 1, 2], min_length=1)
     core: CorePage | None = None
 
@@ -218,10 +221,11 @@ def _selects(terms: Sequence[str], words: Sequence[str]) -> bool:
 
 
 def load_grid(name: str, scale: Scale | str = "lab", root: Path | None = None) -> Grid:
-    """A grid bound to a scale. Errors: `SpecError` naming file and line, or the known grids and scales."""
+    """A grid bound to a scale. Errors: `SpecError` naming file and line, or the known grids and scales; `NotBound`."""
     page = load(find("grids", name, root))
     bound = scale if isinstance(scale, Scale) else load_scale(scale, root)
     shape = validate(GridPage, page, "")
     if shape.compose and (page.get("base") or page.get("factors")):
         raise located_error(page, "compose", "a grid is composed of others, or has base and factors of its own")
+    require_bound(page, bound)
     return Grid(page, bound, [(member, load_grid(member.grid, bound, root)) for member in shape.compose])

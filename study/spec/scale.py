@@ -1,6 +1,6 @@
 """A scale binds names: which recipe is `student`, which source is `math`, how many steps are `standard`. One YAML page per scale.
 
-    scale: lab
+    scale: lab                      extends: the name of another page, optional: this one holds only what is different (see `extended`)
     data: {name: source}            models: {name: recipe, or the name of another model}
     pi: {name: template, or null}   lengths: {name: steps}
     distill: training without steps evaluations: {name: evaluation}   probes: {name: probe}
@@ -34,7 +34,7 @@ from study.spec.privileged import PrivilegedInformation
 from study.spec.probe import Likelihood, PiOptimum, Probe
 from study.spec.training import DistillTraining
 from study.spec.validation import located_error, validate
-from study.spec.yaml import Located, find, load, merged, plain, suggestion
+from study.spec.yaml import Located, extended, find, load, merged, plain, suggestion
 
 T = TypeVar("T")
 _MODELS: dict[str, type[Any]] = {
@@ -52,6 +52,7 @@ class ScalePage(Spec):
     """The shape of the page; the values inside are checked when they are bound, each at its own line."""
 
     scale: str
+    extends: str | None = None
     data: dict[str, Any]
     models: dict[str, Any]
     pi: dict[str, Any] = Field(default={})
@@ -73,14 +74,20 @@ class Built(Generic[T]):
 
 
 class Scale:
-    def __init__(self, page: Located) -> None:
-        self.page = page
+    """above: the names of the scales that this one extends, the nearest first."""
+
+    def __init__(self, page: Located, above: tuple[str, ...] = ()) -> None:
+        self.page, self.above = page, above
         self.shape = validate(ScalePage, page, "")
         self.name = self.shape.scale
         self.expected_seconds = self.shape.expected_seconds
         self._models: dict[str, Built[Model]] = {}
         self._other: dict[tuple[str, str], Any] = {}
         self._open: list[str] = []  # names being built, to find a recipe that contains itself
+
+    @property
+    def file(self) -> str:
+        return self.page.origin.rpartition(":")[0]
 
     def model(self, reference: Located, path: str) -> Built[Model]:
         """A model by name or written out."""
@@ -174,7 +181,7 @@ class Scale:
         if isinstance(reference.value, str) and reference.value in entries:
             return entries[reference.value]
         known = ", ".join(entries) or "none"
-        file = self.page.origin.rpartition(":")[0]
+        file = self.file
         problem = f"no entry {reference.value!r} under {section} in {file} (known: {known}){suggestion(str(reference.value), entries)}"
         raise located_error(reference, path, problem)
 
@@ -211,8 +218,21 @@ def _assembled(spec: type[Any], node: Located, path: str, parts: dict[str, Built
 
 def load_scale(name: str, root: Path | None = None) -> Scale:
     """Errors: `SpecError` naming file and line, or the known scales."""
-    page = load(find("scales", name, root))
-    return Scale(page)
+    page, above = _extended(load(find("scales", name, root)), root, ())
+    return Scale(page, above)
+
+
+def _extended(page: Located, root: Path | None, seen: tuple[str, ...]) -> tuple[Located, tuple[str, ...]]:
+    """The page laid over all that it extends, and their names. seen: files that lead here, to find a page that extends itself."""
+    file, base = page.origin.rpartition(":")[0], page.get("extends")
+    if file in seen:
+        raise located_error(page, "extends", f"this page extends itself: {' -> '.join([*seen, file])}")
+    if base is None or base.value is None:
+        return page, ()
+    if page.get("scale") is None:
+        raise located_error(page, "scale", "a page that extends another needs a name of its own: `scale: NAME`")
+    below, above = _extended(load(find("scales", str(base.value), root)), root, (*seen, file))
+    return extended(below, page), (str(base.value), *above)
 
 
 def bound_names(scale: Scale) -> dict[str, list[str]]:

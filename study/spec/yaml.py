@@ -70,6 +70,14 @@ def merged(base: Located, patch: Located) -> Located:
     return Located(base.value | laid, base.origin, base.comment)
 
 
+def extended(base: Located, page: Located) -> Located:
+    """A page laid over the one that it extends: mappings merge, but what names its own `kind` stands alone, whatever it is called."""
+    if not (isinstance(base.value, dict) and isinstance(page.value, dict)) or "kind" in page.value:
+        return page
+    laid = {key: extended(base.value[key], child) if key in base.value else child for key, child in page.value.items()}
+    return Located(base.value | laid, page.origin, page.comment or base.comment)
+
+
 def suggestion(name: str, known: "Mapping[str, Any] | list[str] | tuple[str, ...]") -> str:
     """`; did you mean 'k'?`, or nothing when no known name is near."""
     close = get_close_matches(name, list(known), n=1, cutoff=0.5)
