@@ -5,7 +5,7 @@ A base without the measurement is left out, never zero. A value that is not fini
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -52,6 +52,8 @@ def value(record: Record, asked: Outcome, task: str) -> float | None:
             return None if score is None else of_score(score, asked.column)
         case "probe":
             return _of_probe(record, asked)
+        case "signal_gap":
+            return _signal_gap(record)
         case "collapse":
             return None if (lasted := lasting(record)) is None else float(lasted.step)
         case _:
@@ -73,6 +75,18 @@ def of_score(score: Score, column: str) -> float | None:
 def _of_probe(record: Record, asked: Outcome) -> float | None:
     found = record.probes.get(asked.probe, {}).get(asked.column)
     return None if found is None else float(found)
+
+
+def _signal_gap(record: Record) -> float | None:
+    """None where the start of training has no completion of one of the two kinds."""
+    first = next(iter(record.log_ratio.get("points", [])), None)
+    means = [_pooled(first[kind], first[f"{kind}_tokens"]) for kind in ("wrong", "correct")] if first else []
+    return None if not means or means[0] is None or means[1] is None else means[0] - means[1]
+
+
+def _pooled(values: Sequence[float | None], tokens: Sequence[int]) -> float | None:
+    held = [(value, n) for value, n in zip(values, tokens, strict=True) if value is not None and n]
+    return sum(abs(value) * n for value, n in held) / sum(n for _, n in held) if held else None
 
 
 def _of_curve(points: list[tuple[int, float]], asked: Outcome) -> float | None:

@@ -8,6 +8,8 @@ probe:<name>.<value>           a number of a probe
 <metric>@<step>                at this step: eval/avg@k@40
 auc:<metric>                   the mean height of the curve: area by the trapezoid rule / steps between its ends; the metric's unit
 best:<metric>                  the largest value of the curve. A best step is chosen by its result; pages say so
+signal_gap                     the teacher's signal |log p_S - log p_T| of sampled tokens at the start of training: mean over wrong
+                               completions minus mean over correct ones, in nats (signed means per bin of positions, pooled)
 collapse_step                  optimiser steps until the run collapsed; a run that did not counts its last step (censored)
 """
 
@@ -19,7 +21,7 @@ from study.errors import SpecError
 from study.spec.yaml import suggestion
 
 COLUMNS = ("score", "parsed_accuracy", "greedy", "truncated_fraction", "unparsed_fraction", "mean_tokens")
-COLLAPSE = "collapse_step"
+COLLAPSE, SIGNAL_GAP = "collapse_step", "signal_gap"
 _METRIC = re.compile(r"eval/avg@(?:k|\d+)|(?:train|eval|rollout)/[a-z0-9_/]+")
 _PROBE = re.compile(r"probe:([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)")
 
@@ -28,7 +30,7 @@ _PROBE = re.compile(r"probe:([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)")
 class Outcome:
     """column: of a score, or the metric of a curve. task: None = the cell's own. step: of a curve. probe: its name."""
 
-    kind: Literal["score", "last", "step", "auc", "best", "probe", "collapse"]
+    kind: Literal["score", "last", "step", "auc", "best", "probe", "collapse", "signal_gap"]
     column: str = ""
     task: str | None = None
     step: int | None = None
@@ -39,6 +41,8 @@ def outcome(text: str) -> Outcome:
     """The outcome that a text names. Errors: SpecError with the nearest known word."""
     if text == COLLAPSE:
         return Outcome("collapse")
+    if text == SIGNAL_GAP:
+        return Outcome("signal_gap")
     if found := _PROBE.fullmatch(text):
         return Outcome("probe", found[2], probe=found[1])
     head, colon, tail = text.partition(":")
@@ -51,8 +55,8 @@ def outcome(text: str) -> Outcome:
     metric, _, step = text.rpartition("@")
     if step.isdigit() and _METRIC.fullmatch(metric):
         return Outcome("step", metric, step=int(step))
-    known = [*COLUMNS, COLLAPSE, "auc:", "best:", "probe:"]
-    hint = f"one of {', '.join(COLUMNS)}, {COLLAPSE}, a metric of docs/metrics.md, METRIC@STEP, auc:METRIC, best:METRIC, probe:NAME.VALUE"
+    known = [*COLUMNS, COLLAPSE, SIGNAL_GAP, "auc:", "best:", "probe:"]
+    hint = f"one of {', '.join(COLUMNS)}, {COLLAPSE}, {SIGNAL_GAP}, a metric of docs/metrics.md, METRIC@STEP, auc:METRIC, best:METRIC, probe:NAME.VALUE"
     raise SpecError(f"{text!r} is no outcome{suggestion(text, known)}", hint=hint)
 
 
