@@ -2,7 +2,7 @@
 
     scale: lab                      extends: the name of another page, optional: this one holds only what is different (see `extended`)
     data: {name: source}            models: {name: recipe, or the name of another model}
-    pi: {name: template, or null}   lengths: {name: steps}
+    pi: {name: template, or null}   lengths: {name: steps, or settings of the distillation}
     distill: training without steps evaluations: {name: evaluation}   probes: {name: probe}
     sft, grpo: training that a recipe of this kind starts from, its own settings laid over it
     expected_seconds: {stage kind: seconds per training step; evaluate: seconds per evaluation}   (for the first estimate of a plan only)
@@ -56,7 +56,7 @@ class ScalePage(Spec):
     data: dict[str, Any]
     models: dict[str, Any]
     pi: dict[str, Any] = Field(default={})
-    lengths: dict[str, int]
+    lengths: dict[str, Any]
     distill: dict[str, Any]
     sft: dict[str, Any] = Field(default={})
     grpo: dict[str, Any] = Field(default={})
@@ -161,7 +161,7 @@ class Scale:
         """The scale's distillation settings at a named length, with a grid's own settings laid over them."""
         steps = self._entry("lengths", length, "length")
         base = self.page.entries["distill"]
-        node = Located(base.entries | {"steps": steps}, base.origin)
+        node = merged(base, steps if steps.entries else Located({"steps": steps}, steps.origin))
         node = merged(node, patch) if patch else node
         return Built(validate(DistillTraining, node, "training"), node)
 
