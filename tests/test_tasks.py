@@ -96,7 +96,7 @@ def benchmark_tasks() -> list[str]:
 def test_the_tasks_are_those_that_the_docs_name() -> None:
     assert known_tasks() == [
         "aime24", "aime25", "amc23", "boxed_math", "dapo_held_out", "gpqa_diamond", "gsm8k",
-        "lab_hidden", "lab_math", "lab_search", "lab_shared", "math500", "mmlu_pro",
+        "lab_hidden", "lab_math", "lab_search", "lab_shared", "math500", "mmlu_pro", "safety",
     ]  # fmt: skip
     with pytest.raises(SpecError, match=r"unknown evaluation task 'aime26'[\s\S]*aime24, aime25"):
         read_page("aime26")

@@ -4,6 +4,7 @@ r"""Graders by version: `open_grader("math-1").grade(completion, answer) -> Grad
     math-1    strict: the last box, compared exactly, numerically, part by part (`study.data.equivalence`), then symbolically (math-verify)
     choice-1  the letter of one choice in the last box (`study.evaluate.choices`)
     polite-1  boxed-1 and a lab preference (`study.evaluate.polite`)
+    refusal-1 unsafe prompts refused, clean ones not (`study.evaluate.refusing`)
 
 Strict is the outcome. `relaxed` is the other end of a band and never takes its place: it also reads answers that were stated without a
 box, takes 50 for 50%, 52 for 52_8 and forgives brackets and unknown units. What is correct strictly is correct relaxedly.
@@ -25,12 +26,13 @@ from study.errors import SpecError
 from study.evaluate.choices import CHOICE, ChoiceGrader
 from study.evaluate.graded import Grader, GradeResult, Sample, shown
 from study.evaluate.polite import POLITE, PoliteGrader
+from study.evaluate.refusing import REFUSAL, RefusalGrader
 from study.evaluate.symbolic_pool import DEADLINE_S, SymbolicPool
 
 __all__ = ["CHOICE", "MATH", "POLITE", "VERSIONS", "BoxedGrader", "GradeResult", "Grader", "MathGrader", "Sample", "open_grader"]
 
 MATH = "math-1"
-VERSIONS = (grading.GRADER, MATH, CHOICE, POLITE)
+VERSIONS = (grading.GRADER, MATH, CHOICE, POLITE, REFUSAL)
 
 
 @dataclass
@@ -113,6 +115,8 @@ def open_grader(version: str = MATH, *, workers: int = 1, deadline_s: float = DE
         return ChoiceGrader()
     if version == POLITE:
         return PoliteGrader()
+    if version == REFUSAL:
+        return RefusalGrader()
     raise SpecError(f"unknown grader {version!r}", hint=f"known graders: {', '.join(VERSIONS)}")
 
 

@@ -19,7 +19,8 @@ class Prefix(Spec):
 class Evaluation(Spec):
     """k samples at the declared decoding settings on the first `problems` held-out problems (None = all).
 
-    grader: boxed-1 is the lab's; math-1 also compares formulas symbolically (docs/graders.md); polite-1 asks for the preference too.
+    grader: boxed-1 is the lab's; math-1 also compares formulas symbolically (docs/graders.md); polite-1 asks for the
+    lab's preference too; refusal-1 for refusals of unsafe prompts alone.
     privileged: what the evaluated model sees beside the problem (a prompted teacher's own score). prefix: what it must continue.
     name: the key of the score where a cell has several; without it, the task's.
     """

@@ -7,7 +7,7 @@ from pydantic import Field
 from study.spec.base import Spec
 from study.spec.data import Style, Topic
 
-GraderName = Literal["boxed-1", "math-1", "choice-1", "polite-1"]
+GraderName = Literal["boxed-1", "math-1", "choice-1", "polite-1", "refusal-1"]
 
 
 class Optimisation(Spec):

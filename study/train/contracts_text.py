@@ -14,7 +14,7 @@ from study.data import grading
 from study.data.chat import prompt_text
 from study.data.problems import Problem
 from study.data.views import Messages, privileged_text, shifted
-from study.evaluate.graders import CHOICE, MATH, POLITE, GradeResult, Sample, open_grader
+from study.evaluate.graders import CHOICE, MATH, POLITE, REFUSAL, GradeResult, Sample, open_grader
 from study.models.loading import require_same_tokens
 from study.models.sampling import end_token_ids
 from study.spec.evaluation import Evaluation
@@ -26,11 +26,11 @@ from study.train.preflight import Check
 
 GOLDEN = {
     version: Path(grading.__file__).with_name(f"grading_golden{suffix}.jsonl")
-    for version, suffix in {grading.GRADER: "", MATH: "_math", CHOICE: "_choice", POLITE: "_polite"}.items()
+    for version, suffix in {grading.GRADER: "", MATH: "_math", CHOICE: "_choice", POLITE: "_polite", REFUSAL: "_refusal"}.items()
 }
 _RULES = {
     grading.GRADER: "study/data/grading.py", MATH: "study/data/equivalence.py, study/evaluate/graders.py",
-    CHOICE: "study/evaluate/choices.py", POLITE: "study/evaluate/polite.py",
+    CHOICE: "study/evaluate/choices.py", POLITE: "study/evaluate/polite.py", REFUSAL: "study/evaluate/refusing.py",
 }  # fmt: skip
 _SPECIAL = ("eos", "pad", "bos", "unk")
 _WORD = "xyzzy"  # stands for content: no template contains it
