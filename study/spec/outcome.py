@@ -56,7 +56,8 @@ def outcome(text: str) -> Outcome:
     if step.isdigit() and _METRIC.fullmatch(metric):
         return Outcome("step", metric, step=int(step))
     known = [*COLUMNS, COLLAPSE, SIGNAL_GAP, "auc:", "best:", "probe:"]
-    hint = f"one of {', '.join(COLUMNS)}, {COLLAPSE}, {SIGNAL_GAP}, a metric of docs/metrics.md, METRIC@STEP, auc:METRIC, best:METRIC, probe:NAME.VALUE"
+    fixed = ", ".join((*COLUMNS, COLLAPSE, SIGNAL_GAP))
+    hint = f"one of {fixed}, a metric of docs/metrics.md, METRIC@STEP, auc:METRIC, best:METRIC, probe:NAME.VALUE"
     raise SpecError(f"{text!r} is no outcome{suggestion(text, known)}", hint=hint)
 
 
