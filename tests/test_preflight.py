@@ -380,7 +380,7 @@ def test_the_graders_of_rewards_and_curves_are_tried_too() -> None:
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_every_grader_has_a_golden_set_that_it_passes(version: str) -> None:
-    problem = Problem("p", "which?", "C" if version == "choice-1" else "7")
+    problem = Problem("p", "which?", {"choice-1": "C", "refusal-1": "unsafe"}.get(version, "7"))
     assert contracts_text.grader([problem], "here", version).passed
     assert version == "choice-1" or not contracts_text.grader([problem], "here", "choice-1").passed
 
