@@ -33,6 +33,7 @@ COLUMNS = (
 )
 
 HALF = 0.5
+OUTCOME_KINDS = ("curves", "bars", "prefix", "pi_optimum", "mass_drain")  # figures that show what claims are about
 
 
 @dataclass(frozen=True)
@@ -76,12 +77,15 @@ def parts(folder: Path, scale: str, root: Path | None = None) -> list[Part]:
     return [Part(each, build(each, root), load_grid(each.grid, scale, root).question) for each in loaded]
 
 
-def claims_table(made: Sequence[Part]) -> Table:
-    """Every claim of every grid, a row each."""
-    rows = tuple(_row(verdict, part.evidence.grid) for part in made for verdict in part.report.verdicts)
-    counts = Counter(verdict.word for part in made for verdict in part.report.verdicts)
+def claims_table(made: Sequence[Part], primary: bool = False) -> Table:
+    """Every claim of every grid, a row each. primary: those alone that Holm's adjustment runs over and that have a measurement."""
+    every = [(verdict, part) for part in made for verdict in part.report.verdicts]
+    chosen = [(verdict, part) for verdict, part in every if not primary or (verdict.claim.in_family and verdict.n)]
+    rows = tuple(_row(verdict, part.evidence.grid) for verdict, part in chosen)
+    counts = Counter(verdict.word for verdict, _ in chosen)
     tally = ", ".join(f"{count} {word}" for word, count in sorted(counts.items()))
-    notes = (f"Scale: {made[0].evidence.scale}. {len(rows)} claims: {tally}.",) if rows else ()
+    kind = "primary claims" if primary else "claims"
+    notes = (f"Scale: {made[0].evidence.scale}. {len(rows)} {kind}: {tally}.",) if rows else ()
     return Table("Claims and verdicts", COLUMNS, rows, notes)
 
 
@@ -149,9 +153,10 @@ def _claim(verdict: Verdict, part: Part, shown: set[str]) -> Iterator[str]:
 
 
 def figure_of(verdict: Verdict, drawn: Sequence[DrawnPage]) -> DrawnPage | None:
-    """The first figure that shows every arm of the claim and names the fewest others; else the one of all final scores."""
+    """The first figure of outcomes that shows every arm of the claim and names the fewest others; else the one of all final scores."""
     wanted = {frozenset(arm.items()) for arm in all_arms(verdict.claim)}
-    holding = [figure for figure in drawn if wanted <= {frozenset(arm.items()) for arm in figure.page.arms}]
+    of_outcomes = [figure for figure in drawn if figure.page.kind in OUTCOME_KINDS]
+    holding = [figure for figure in of_outcomes if wanted <= {frozenset(arm.items()) for arm in figure.page.arms}]
     whole = [figure for figure in drawn if figure.page.kind == "final_scores"]
     return min(holding, key=lambda figure: len(figure.page.arms), default=whole[0] if whole else None)
 

@@ -15,8 +15,8 @@ VERDICT_COLUMNS = ("verdict", "claim", "grid", "effect", "smallest", "n", "decla
 
 
 def results(made: Sequence[Part]) -> str:
-    """Every claim with its verdict and the figures of the front page, as Markdown; of grids without claims the final scores."""
-    tables = [_narrowed(claims_table(made), VERDICT_COLUMNS)] if any(part.report.verdicts for part in made) else []
+    """Every primary claim with its verdict and the figures of the front page, as Markdown; of grids without claims the final scores."""
+    tables = [_narrowed(claims_table(made, primary=True), VERDICT_COLUMNS)] if any(part.report.verdicts for part in made) else []
     for part in made if not tables else ():
         tables += [_narrowed(table, SCORE_COLUMNS) for table in part.report.tables.values() if any(c.key == "score" for c in table.columns)]
     pages = [to_markdown(page).replace("## ", "### ", 1).rstrip() for page in tables]
