@@ -114,10 +114,10 @@ def _inches(ax: Axes) -> float:
     return figure.get_figheight() if figure else 1.0
 
 
-def axis_label(text: str) -> str:
-    """Name and unit of an outcome, for an axis."""
+def axis_label(text: str, width: int = 26) -> str:
+    """Name and unit of an outcome, for an axis; lines of at most `width` characters."""
     title, unit = outcome_words(text)
-    return f"{textwrap.fill(title, 26)}\n({unit})"
+    return f"{textwrap.fill(title, width)}\n{textwrap.fill(f'({unit})', width)}"
 
 
 def bounds_of(text: str) -> tuple[float | None, float | None]:

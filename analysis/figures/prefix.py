@@ -1,10 +1,10 @@
 """Accuracy of a model that continues a given prefix, against how much of it is given: its own prefix, the student's, raw and parseable.
 
-A row of the page is one source of prefixes: its arms stand at the fractions `at`. The first row is the control. McNemar's counts compare
-every other row with it at equal fractions, problem by problem: a problem counts as right if more than half of its samples are.
+A row of the page is one source of prefixes: its arms stand at the fractions `at`. Rows come in pairs, a control (the model's own prefix)
+and what is compared with it. McNemar's counts compare them at equal fractions, problem by problem: a problem counts as right if more than
+half of its samples are.
 """
 
-import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from analysis import style
-from analysis.figures.parts import BASE_LINE, MEAN, MEAN_LINE, WIDTH, add_heading, add_note, axis_label, bases_note, label_ends, mean_line
+from analysis.figures.parts import BASE_LINE, MEAN, MEAN_LINE, WIDTH, add_heading, add_note, axis_label, bases_note, mean_line
 from analysis.frames import Evidence
 from analysis.outcomes import by_base
 from study.errors import RecordMismatch
@@ -48,9 +48,8 @@ def plotted(page: FigurePage, evidence: Evidence) -> list[Point]:
 
 
 def _mcnemar(page: FigurePage, evidence: Evidence) -> list[Point]:
-    control, *others = page.rows
     points: list[Point] = []
-    for row in others:
+    for control, row in zip(page.rows[::2], page.rows[1::2], strict=False):
         for at in (at for at in row.at if at in control.at):
             own, theirs = (_right(evidence, source.arms[source.at.index(at)]) for source in (control, row))
             if own.keys() != theirs.keys() or not own:
@@ -78,20 +77,18 @@ def draw(page: FigurePage, evidence: Evidence, points: list[Point]) -> Figure:
         figure = Figure(figsize=(WIDTH, 3.4), layout="constrained")
         axes: Any = figure.subplots(1, len(panels), squeeze=False, sharey=True)[0]
         for panel, ax in zip(panels, axes, strict=True):
-            ends = []
             for row, colour in zip(page.rows, COLOURS, strict=False):
                 mine = [point for point in points if (point.panel, point.row) == (panel, row.title)]
                 for seed in sorted({point.seed for point in mine}):
                     line = [(point.at, point.value) for point in mine if point.seed == seed]
                     stroke = MEAN_LINE | {"marker": "o", "markersize": 4} if seed == MEAN else BASE_LINE
-                    ax.plot([x for x, _ in line], [y for _, y in line], color=colour, **stroke)
-                ends += [(point.value, row.title, colour) for point in mine if point.seed == MEAN and math.isfinite(point.value)][-1:]
-            ax.set_title(axis_label(panel), loc="left")
-            ax.set_xlabel("share of the prefix's solution that is given")
+                    named = row.title if seed == MEAN and panel == panels[0] else None
+                    ax.plot([x for x, _ in line], [y for _, y in line], color=colour, label=named, **stroke)
+            ax.set_title(axis_label(panel, 18), loc="left")
+            ax.set_xlabel("share of a solution\nthat is given")
             ax.xaxis.set_major_formatter(PercentFormatter(1.0))
             ax.set_ylim(-0.02, 1.02)
-            if panel == panels[-1]:
-                label_ends(ax, ends, x=max((point.at for point in points), default=1.0))
+        figure.legend(loc="outside right center", fontsize=7.5, frameon=False, labelcolor="linecolor")
         add_heading(figure, page)
         reading = "Thin lines: one base student each; bold: their mean. Parseable: completions that end with a readable answer."
         add_note(figure, [page.answers, *page.notes, reading, _counts(points), bases_note([p.seed for p in points], evidence)])
@@ -104,8 +101,14 @@ def _counts(points: list[Point]) -> str:
     for point in points:
         if point.panel == COUNTS:
             by_place.setdefault((point.row, point.at), {})[point.seed] = point.value
-    said = [
-        f"{row} at {at:.0%}: {found['right_to_wrong']:.0f} right to wrong, {found['wrong_to_right']:.0f} wrong to right, p {found['p']:.2g}"
-        for (row, at), found in by_place.items()
-    ]
-    return f"Problems over all bases, against the first line (exact McNemar): {'; '.join(said)}." if said else ""
+    said = []
+    for row in dict.fromkeys(row for row, _ in by_place):
+        found = {at: counts for (name, at), counts in by_place.items() if name == row}
+        at, lost, won = ("/".join(texts) for texts in zip(*_texts(found), strict=True))
+        largest = max(counts["p"] for counts in found.values())
+        said.append(f"{row}: at {at} {lost} problems right to wrong, {won} wrong to right (largest exact McNemar p {largest:.1g})")
+    return f"Over all bases, against the own prefix: {'; '.join(said)}." if said else ""
+
+
+def _texts(found: Mapping[float, Mapping[str, float]]) -> list[tuple[str, str, str]]:
+    return [(f"{at:.0%}", f"{c['right_to_wrong']:.0f}", f"{c['wrong_to_right']:.0f}") for at, c in sorted(found.items())]

@@ -88,7 +88,7 @@ class FigurePage(Spec):
     curves           a row of panels per entry of `rows`, a column per metric of `panels`
     final_scores     a mark per cell and base of the whole grid
     bars             outcomes (`panels`, score by default) of the arms of `rows`, `lines` across them
-    prefix           outcomes (`panels`) of `rows` against their `at`; the first row is the control of McNemar's counts
+    prefix           outcomes (`panels`) of `rows` against their `at`; rows in pairs, a control and what it is compared with
     repeated_tokens  what repeats in the rollouts of each arm of `rows`: start, middle, end of training
     signal           the teacher-student log-ratio of each arm of `rows`, by correctness, position and step
     mass_drain       the student's TopK mass of each arm of `rows` beside the fixed point that its loss predicts
