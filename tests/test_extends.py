@@ -86,7 +86,7 @@ def test_a_grid_that_a_scale_does_not_bind_says_what_is_missing(tmp_path: Path) 
     bare = scale_page(tmp_path, "data: {}\nmodels: {}\nlengths: {}\ndistill: {}\nevaluations: {}\n", "bare")
     with pytest.raises(NotBound) as told:
         load_grid("opsd-shared", bare)
-    assert told.value.message.startswith("not bound at this scale (lab only): the grid opsd-shared needs models.instructed, ")
+    assert told.value.message.startswith("not bound at this scale (lab, paper only): the grid opsd-shared needs models.instructed, ")
     assert "scales/bare.yaml" in told.value.hint
     with pytest.raises(NotBound, match="the grid opsd-shared"):
         load_grid("opsd-shared", load_scale("bare", tmp_path))
@@ -103,5 +103,5 @@ def test_a_scale_that_binds_every_name_is_not_refused(tmp_path: Path) -> None:
 def test_study_check_does_not_call_an_unbound_grid_wrong(tmp_path: Path) -> None:
     scale_page(tmp_path, "data: {}\nmodels: {}\nlengths: {}\ndistill: {}\nevaluations: {}\n", "bare")
     told = {grid: check._tried(check._check_grid, grid, "bare", tmp_path) for grid in ("opsd-shared", "math")}
-    assert str(told["opsd-shared"]).startswith("not bound at this scale (lab only)")
+    assert str(told["opsd-shared"]).startswith("not bound at this scale (lab, paper only)")
     assert type(told["math"]) is SpecError

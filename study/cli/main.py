@@ -14,6 +14,7 @@ from study.errors import StudyError
 
 # verb -> module and function, in the order of `study --help`
 VERBS: dict[str, str] = {
+    "init": "study.cli.init:init",
     "run": "study.cli.run:run",
     "plan": "study.cli.plan:plan",
     "fetch": "study.cli.fetch:fetch",

@@ -18,6 +18,7 @@ from study.record.seeds import stream
 from study.spec.evaluation import Evaluation, Prefix
 from study.spec.identity import canonical
 from study.spec.training import Sampling
+from study.spec.user_code import reference, version
 
 Report = Callable[[str, int, int, dict[str, float]], None]
 
@@ -40,22 +41,22 @@ def evaluate(
     begun = prefixes(spec.prefix, beside[canonical(spec.prefix.source)], asked, spec.sampling, seed) if spec.prefix else {}
     plain, told = spec.privileged is None and not begun, {**chat.asked(spec.sampling.thinking), **(template or {})}
     result = run_task(
-        spec.task, problems, model, tokenizer, k=spec.k, sampling=spec.sampling, seed=stream(seed, "evaluate"), grader=spec.grader,
-        chat=Chat(arguments=told) if plain else Chat(arguments=told, views=views, prefixes=begun),
+        spec.task, problems, model, tokenizer, k=spec.k, sampling=spec.sampling, seed=stream(seed, "evaluate"),
+        grader=reference(spec.grader), chat=Chat(arguments=told) if plain else Chat(arguments=told, views=views, prefixes=begun),
     )  # fmt: skip
     report("evaluate", 1, 2, {f"eval/avg@{spec.k}": result.accuracy})
-    how: dict[str, Any] = {"k": 1, "seed": stream(seed, "greedy"), "greedy": True, "grader": spec.grader, "template": template}
+    how: dict[str, Any] = {"k": 1, "seed": stream(seed, "greedy"), "greedy": True, "grader": reference(spec.grader), "template": template}
     greedy = sample(model, tokenizer, asked, spec.sampling, **how) if plain else []
     report("evaluate", 2, 2, {f"eval/avg@{spec.k}": result.accuracy})
     content = {
-        "task": spec.task, "k": spec.k, "n": len(problems), "grader": spec.grader, **spec.sampling.model_dump(exclude_none=True),
+        "task": spec.task, "k": spec.k, "n": len(problems), "grader": version(spec.grader), **spec.sampling.model_dump(exclude_none=True),
         f"avg@{spec.k}": result.accuracy, "avg@1_greedy": _accuracy(greedy) if greedy else None, "mean_tokens": result.mean_tokens,
         "tokens_sampled": result.num_tokens + sum(len(g.completion.ids) for row in greedy for g in row),
         "problem_ids": result.problem_ids, **outcome_counts(result),
     }  # fmt: skip
     (out / "evaluation.json").write_text(json.dumps(content), encoding="utf-8")
     drawn = spec.sampling.model_dump(exclude={"thinking"})
-    header = generations.Header(spec.task, spec.grader, spec.k, **drawn, model=model_dir.name, seed=seed)
+    header = generations.Header(spec.task, version(spec.grader), spec.k, **drawn, model=model_dir.name, seed=seed)
     generations.write(out / generations.NAME, header, stored(problems, result))
 
 

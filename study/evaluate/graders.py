@@ -4,6 +4,7 @@ r"""Graders by version: `open_grader("math-1").grade(completion, answer) -> Grad
     math-1    strict: the last box, compared exactly, numerically, part by part (`study.data.equivalence`), then symbolically (math-verify)
     choice-1  the letter of one choice in the last box (`study.evaluate.choices`)
     polite-1  boxed-1 and a lab preference (`study.evaluate.polite`)
+    file.py:function   one's own (`study.evaluate.user_grader`)
     refusal-1 unsafe prompts refused, clean ones not (`study.evaluate.refusing`)
 
 Strict is the outcome. `relaxed` is the other end of a band and never takes its place: it also reads answers that were stated without a
@@ -28,6 +29,8 @@ from study.evaluate.graded import Grader, GradeResult, Sample, shown
 from study.evaluate.polite import POLITE, PoliteGrader
 from study.evaluate.refusing import REFUSAL, RefusalGrader
 from study.evaluate.symbolic_pool import DEADLINE_S, SymbolicPool
+from study.evaluate.user_grader import UserGrader
+from study.spec.user_code import Code, is_code, parsed
 
 __all__ = ["CHOICE", "MATH", "POLITE", "VERSIONS", "BoxedGrader", "GradeResult", "Grader", "MathGrader", "Sample", "open_grader"]
 
@@ -117,7 +120,17 @@ def open_grader(version: str = MATH, *, workers: int = 1, deadline_s: float = DE
         return PoliteGrader()
     if version == REFUSAL:
         return RefusalGrader()
-    raise SpecError(f"unknown grader {version!r}", hint=f"known graders: {', '.join(VERSIONS)}")
+    if is_code(version):
+        return UserGrader(own_code(version))
+    raise SpecError(f"unknown grader {version!r}", hint=f"known graders: {', '.join(VERSIONS)}, or file.py:function")
+
+
+def own_code(version: str) -> Code:
+    """The code behind `file.py:function`, or behind a reference to it. SpecError for a file or a function that is not there."""
+    try:
+        return parsed(version)
+    except ValueError as error:
+        raise SpecError(f"grader {version}: {error}", hint="docs/extending.md shows a grader of one's own") from error
 
 
 def _question(sample: Sample) -> _Question:

@@ -13,6 +13,7 @@ from study.data.views import student_view
 from study.evaluate.graders import Sample, open_grader
 from study.models.sampling import Completion, generate
 from study.spec.training import Curve, Sampling
+from study.spec.user_code import reference
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,7 @@ def curve_point(
     """One point of the training curve, the `eval/*` metrics; sampled at T = 1 is the headline."""
     at_one = sampling.model_copy(update={"temperature": 1.0, "top_p": 1.0})
     chosen = problems[: curve.problems]
-    how: dict[str, Any] = {"seed": seed, "grader": curve.grader, "template": template}
+    how: dict[str, Any] = {"seed": seed, "grader": reference(curve.grader), "template": template}
     greedy = summarise(sample(model, tokenizer, chosen, at_one, k=1, greedy=True, **how))
     drawn = summarise(sample(model, tokenizer, chosen, at_one, k=curve.k, **how))
     return {

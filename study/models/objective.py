@@ -8,6 +8,7 @@ from typing import NamedTuple, Protocol, assert_never
 
 from torch import Tensor
 
+from study.models.user_objective import bind_user
 from study.objectives import divergences, sampled, topk
 from study.spec.objective import Objective
 
@@ -35,6 +36,7 @@ class TokenLoss(Protocol):
 def bind(objective: Objective) -> TokenLoss:
     """The per-token loss of an objective, over logits at temperature 1 (the objective's own temperature is applied here)."""
     divergence = _divergence(objective)
+    own = bind_user(objective) if objective.python is not None else None
 
     def token_loss(
         student_logits_NV: Tensor, teacher_logits_NV: Tensor, tokens_N: Tensor, *, support_logits_NV: Tensor | None = None
@@ -44,6 +46,8 @@ def bind(objective: Objective) -> TokenLoss:
         teacher_NV = divergences.at_least_float32(teacher_logits_NV.detach())
         if objective.temperature != 1.0:
             student_NV, teacher_NV = student_NV / objective.temperature, teacher_NV / objective.temperature
+        if own is not None:
+            return TokenValues(*_finite(own(student_NV, teacher_NV, tokens_N, chooser_NV)))
         match objective.support:
             case "full":
                 loss_N = divergence(divergences.logprobs(student_NV), divergences.logprobs(teacher_NV), None)
@@ -54,9 +58,13 @@ def bind(objective: Objective) -> TokenLoss:
                 loss_N, size_N = _truncated(objective, divergence, student_NV, teacher_NV, chooser_NV)
             case _:
                 assert_never(objective.support)
-        return TokenValues(divergences.require_finite(loss_N), size_N)
+        return TokenValues(*_finite((loss_N, size_N)))
 
     return token_loss
+
+
+def _finite(values: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    return divergences.require_finite(values[0]), values[1]
 
 
 def _divergence(objective: Objective) -> Divergence:

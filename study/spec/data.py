@@ -3,7 +3,7 @@
 import hashlib
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from study.spec.base import Spec
 from study.spec.files import local_file as local_file
@@ -67,15 +67,18 @@ class SharedData(Spec):
 class JsonlData(Spec):
     """Problems from local JSON Lines files: any world, no hub.
 
-    A relative file name is looked up under $STUDY_DATA, if that is set, else in the working folder; its sha256 is filled in when a grid is
+    A relative file name is looked up under $STUDY_DATA, if that is set, then in the working folder; its sha256 is filled in when a grid is
     bound, so that an edited file is another experiment.
     `answer_after`: the answer is the text after the last occurrence of this marker in the answer field (GSM8K: "####"); the text
     before it is the solution. Without it the answer field is the answer and `solution_field`, if any, the solution.
+    held_out: a file of its own; or none, and the share `held_out_share` of the train file, by a hash of `split_seed` and the prompt.
     """
 
     kind: Literal["jsonl"] = "jsonl"
     train: str
-    held_out: str
+    held_out: str | None = None
+    held_out_share: float | None = Field(default=None, gt=0, lt=1)
+    split_seed: int = 0
     prompt_field: str = "question"
     answer_field: str = "answer"
     solution_field: str | None = None
@@ -88,9 +91,16 @@ class JsonlData(Spec):
     train_sha256: str | None = None
     held_out_sha256: str | None = None
 
+    @model_validator(mode="after")
+    def _held_out_has_a_source(self) -> "JsonlData":
+        if (self.held_out is None) == (self.held_out_share is None):
+            raise ValueError("give `held_out`, a file, or `held_out_share`, a part of the train file")
+        return self
+
     def fingerprinted(self) -> "JsonlData":
         """The same source with the sha256 of its files. Raises FileNotFoundError."""
-        digests = {f"{name}_sha256": _sha256(file) for name, file in (("train", self.train), ("held_out", self.held_out))}
+        files = (("train", self.train), ("held_out", self.held_out))
+        digests = {f"{name}_sha256": _sha256(file) for name, file in files if file is not None}
         return self.model_copy(update=digests)
 
 

@@ -29,8 +29,9 @@ def data_folder() -> Path:
 
 
 def local_file(name: str) -> Path:
-    """Where a data file named in a scale lies on this machine."""
-    return data_folder() / Path(name).expanduser()
+    """Where a data file named in a scale lies on this machine: under $STUDY_DATA, or in the working folder where it is not there."""
+    path = Path(name).expanduser()
+    return path if path.is_file() and not (data_folder() / path).is_file() else data_folder() / path
 
 
 def local_files(patterns: Sequence[str]) -> list[Path]:

@@ -20,12 +20,13 @@ from study.spec.base import Spec
 from study.spec.cell import Cell, Run, models_beside
 from study.spec.model import DistilledModel, GrpoModel, HubModel, LocalModel, Model, PretrainedLab, SftModel
 from study.spec.objective import PRESETS, Objective
+from study.spec.user_code import Code
 
 # Bumped by hand when a change of code changes the numbers of a stage kind: a fixed bug must not read as done.
 REVISIONS: dict[str, int] = {"pretrain": 1, "sft": 1, "grpo": 1, "distill": 1, "evaluate": 1}
 
-# Fields that say where something lies, not what it is. A local model is pinned by its digest.
-NOT_IDENTITY: dict[type[Spec], frozenset[str]] = {LocalModel: frozenset({"path"})}
+# Fields that say where something lies, not what it is. A local model and a file of code are pinned by their digests.
+NOT_IDENTITY: dict[type[Spec], frozenset[str]] = {LocalModel: frozenset({"path"}), Code: frozenset({"file"})}
 
 # id(spec) -> (spec, value or text): recipes are shared by the cells of a grid. Holding the spec keeps its id taken.
 _values: dict[int, tuple[Spec, dict[str, Any]]] = {}
@@ -184,6 +185,8 @@ def _short(model: Model) -> str:
 def objective_name(objective: Objective) -> str:
     """The preset that spells this tuple (k aside), else the fields that differ from the defaults."""
     fields = {n: v for n, v in canonical_value(objective).items() if n != "k"}
+    if objective.python is not None:
+        fields["python"] = objective.python.function
     for name, (preset, _) in PRESETS.items():
         if fields == {n: v for n, v in preset.items() if v != Objective.model_fields[n].default}:  # a preset may spell a default out
             return name

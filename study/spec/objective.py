@@ -8,6 +8,7 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from study.spec.base import Spec
+from study.spec.user_code import CodeField
 
 Divergence = Literal["reverse_kl", "forward_kl", "jsd"]
 Support = Literal["full", "student_topk", "teacher_topk", "intersection", "union", "sampled"]
@@ -35,6 +36,7 @@ class Objective(Spec):
     reduction: response_mean = mean over a response's tokens, then over responses (Eq. 1); token_mean = mean over all tokens of the batch.
     temperature: divides both sides' logits inside the loss.
     beta: weight of KL(teacher || mixture) in the generalised JSD; 1 - beta that of KL(student || mixture).
+    python: file.py:function, a loss of one's own in place of the divergence (study/models/user_objective.py says what it is handed).
     """
 
     divergence: Divergence = "reverse_kl"
@@ -46,6 +48,7 @@ class Objective(Spec):
     reduction: Reduction = "response_mean"
     temperature: float = Field(default=1.0, gt=0, allow_inf_nan=False)
     beta: float | None = Field(default=None, gt=0, lt=1)
+    python: CodeField | None = None
 
     @model_validator(mode="after")
     def _refuse_empty_combinations(self) -> "Objective":
@@ -57,8 +60,19 @@ class Objective(Spec):
 
 def refusal(objective: Objective) -> str | None:
     """Why this tuple is invalid or empty, or None when it is a loss. Each refusal has a test."""
-    checks = (_refused_fields, _refused_normalisation, _refused_gradient, _refused_missing)
+    checks = (_refused_python, _refused_fields, _refused_normalisation, _refused_gradient, _refused_missing)
     return next((reason for check in checks if (reason := check(objective))), None)
+
+
+def _refused_python(o: Objective) -> str | None:
+    """What a function of one's own decides itself cannot be declared beside it."""
+    if o.python is None:
+        return None
+    if o.support not in ("full", "student_topk", "teacher_topk", "sampled"):
+        return f"a loss of your own is given one rectangle of log-probabilities; support {o.support!r} has gaps"
+    decided = {name: Objective.model_fields[name].default for name in ("divergence", "normalisation", "gradient", "missing", "beta")}
+    said = next((name for name, default in decided.items() if getattr(o, name) != default), None)
+    return f"{said} is what the function of `python` decides; remove it" if said else None
 
 
 def _refused_fields(o: Objective) -> str | None:

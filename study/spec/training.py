@@ -1,13 +1,24 @@
 """Settings of one training stage. Everything here changes the numbers and is therefore identity."""
 
-from typing import Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Discriminator, Field, Tag
 
 from study.spec.base import Spec
 from study.spec.data import Style, Topic
+from study.spec.user_code import UserCode
 
-GraderName = Literal["boxed-1", "math-1", "choice-1", "polite-1", "refusal-1"]
+
+def _which(value: Any) -> str:
+    return "own code" if isinstance(value, dict | UserCode) else "a name"
+
+
+# A name, or {python: file.py:function}. The tags hold a space: no key of a page does, so messages leave them out.
+_OwnCode = Annotated[UserCode, Tag("own code")]
+GraderName = Annotated[
+    Annotated[Literal["boxed-1", "math-1", "choice-1", "polite-1", "refusal-1"], Tag("a name")] | _OwnCode, Discriminator(_which)
+]
+RewardName = Annotated[Annotated[Literal["correctness"], Tag("a name")] | _OwnCode, Discriminator(_which)]
 
 
 class Optimisation(Spec):
@@ -57,7 +68,10 @@ class DistillTraining(Spec):
 
 
 class GrpoTraining(Spec):
-    """reward of a completion = (the grader says correct) - length_penalty * tokens / max_completion_length."""
+    """reward of a completion = (the grader says correct) - length_penalty * tokens / max_completion_length.
+
+    reward: a function of one's own, (completion, answer) -> number, in place of the grader's word (study/train/user_reward.py).
+    """
 
     steps: int = Field(ge=1)
     prompts_per_step: int = Field(ge=1)
@@ -69,6 +83,7 @@ class GrpoTraining(Spec):
     clip_high: float = Field(default=0.2, gt=0)
     curve: Curve
     grader: GraderName = "boxed-1"
+    reward: RewardName = "correctness"
     length_penalty: float = Field(default=0.0, ge=0)
 
 

@@ -52,8 +52,9 @@ def _walk(root: Located, loc: tuple[int | str, ...]) -> tuple[Located, list[str]
 
 
 def _is_tag(node: Located, step: int | str) -> bool:
+    """The name of a union's member: a `kind`, or words with a space (study/spec/training.py)."""
     kind = node.get("kind")
-    return kind is not None and kind.value == step
+    return " " in str(step) or (kind is not None and kind.value == step)
 
 
 def _problem(spec: type[Spec], node: Located, detail: ErrorDetails, names: list[str]) -> str:

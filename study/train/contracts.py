@@ -15,10 +15,23 @@ from study.spec.data import Data
 from study.spec.grid import LabelledCell
 from study.spec.identity import canonical, slug
 from study.spec.model import Model
-from study.train import contracts_scores, contracts_text
+from study.spec.objective import Objective
+from study.spec.user_code import Code
+from study.train import contracts_own, contracts_scores, contracts_text, user_reward
 from study.train.distill import DEFAULT_K
 from study.train.preflight import Check, Models
-from study.train.subjects import MADE, Pair, Side, load_side, models_without_teacher, objective_label, pairs_of, sources_of
+from study.train.subjects import (
+    MADE,
+    Pair,
+    Side,
+    load_side,
+    models_without_teacher,
+    objective_label,
+    own_objectives,
+    own_rewards,
+    pairs_of,
+    sources_of,
+)
 
 REFERENCES = 64  # reference answers of a source that the grader is tried on
 
@@ -29,6 +42,8 @@ def steps_of(cells: Sequence[LabelledCell], models: Models) -> list[Step]:
     """The work in its order, in steps of seconds."""
     known: set[tuple[str, ...]] = set()
     steps: list[Step] = [partial(_guarded, "grader", data.kind, partial(_grader, data, rule)) for data, rule in sources_of(cells)]
+    steps += [partial(_guarded, "loss", code.version, partial(_own_loss, o)) for o in own_objectives(cells) if (code := o.python)]
+    steps += [partial(_guarded, "reward", code.version, partial(_own_reward, code)) for code in own_rewards(cells)]
     steps += [partial(_pair, pair, models, known) for pair in pairs_of(cells)]
     return steps + [partial(_alone, model, models, known) for model in models_without_teacher(cells).values()]
 
@@ -45,6 +60,14 @@ def _guarded(name: str, subject: str, ask: Callable[[], Iterable[Check]]) -> lis
 
 def _grader(data: Data, version: str) -> list[Check]:
     return [contracts_text.grader(load(data, "held_out")[:REFERENCES], data.kind, version)]
+
+
+def _own_loss(objective: Objective) -> list[Check]:
+    return contracts_own.loss(objective)
+
+
+def _own_reward(code: Code) -> list[Check]:
+    return [user_reward.check(code)]
 
 
 def _pair(pair: Pair, models: Models, known: set[tuple[str, ...]]) -> list[Check]:

@@ -111,7 +111,7 @@ def zero(scored: Scored, objective: Objective, subject: str) -> Check:
 
 def _known_gradient(objective: Objective) -> str:
     """Why a gradient at equality belongs to the form: the TopK mass is part of it (paper Eqs. 6-9)."""
-    free = objective.support in TOPK_SUPPORTS and objective.normalisation == "none"
+    free = objective.python is None and objective.support in TOPK_SUPPORTS and objective.normalisation == "none"
     through = objective.divergence == "forward_kl" or (objective.divergence == "reverse_kl" and objective.gradient == "through")
     return "expected: an unnormalised TopK form moves its TopK mass" if free and through else ""
 
@@ -136,6 +136,8 @@ def teacher_matters(scored: Scored, objective: Objective, subject: str) -> Check
 
 def negative_control(objective: Objective) -> bool:
     """Whether the form is that of a preset that is declared one; temperature and reduction do not make it another."""
+    if objective.python is not None:
+        return False
     form = ("divergence", "support", "normalisation", "gradient")
     declared = [Objective.model_validate(fields) for fields, source in PRESETS.values() if source.startswith("negative control")]
     return any(all(getattr(objective, name) == getattr(control, name) for name in form) for control in declared)

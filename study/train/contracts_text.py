@@ -14,13 +14,15 @@ from study.data import grading
 from study.data.chat import prompt_text
 from study.data.problems import Problem
 from study.data.views import Messages, privileged_text, shifted
-from study.evaluate.graders import CHOICE, MATH, POLITE, REFUSAL, GradeResult, Sample, open_grader
+from study.evaluate import user_grader
+from study.evaluate.graders import CHOICE, MATH, POLITE, REFUSAL, GradeResult, Sample, open_grader, own_code
 from study.models.loading import require_same_tokens
 from study.models.sampling import end_token_ids
 from study.spec.evaluation import Evaluation
 from study.spec.model import DistilledModel
 from study.spec.objective import Objective
 from study.spec.privileged import PrivilegedInformation
+from study.spec.user_code import is_code
 from study.train import stages
 from study.train.preflight import Check
 
@@ -41,12 +43,13 @@ def grader(problems: Sequence[Problem], data: str, version: str = grading.GRADER
 
     A golden case names the strict outcome and, where the band matters, the relaxed one. `timed_out` is a limit of time, not in the set.
     """
-    cases = [json.loads(line) for line in GOLDEN[version].read_text(encoding="utf-8").splitlines()]
+    cases = _golden(version)
     asked = [Sample(case["completion"], case["answer"], case.get("truncated", False)) for case in cases]
     references = [Sample(_reference(p, version), p.answer) for p in problems]
     try:
         with open_grader(version) as judge:
             said = judge.grade_many([*asked, *references])
+            again = judge.grade_many([*asked, *references]) if is_code(version) else said
     except ValueError as error:  # a reference answer that this grader cannot take
         return Check("grader", data, False, f"{version}: {error}", "another `grader`, or correct `answer_field` in the scale file")
     wrong = [(case, found) for case, result in zip(cases, said, strict=False) if (found := _other(case, result)) is not None]
@@ -56,16 +59,28 @@ def grader(problems: Sequence[Problem], data: str, version: str = grading.GRADER
         case, outcome = wrong[0]
         first = f"{case['completion']!r} for {case['answer']!r} is {case['outcome']} and was graded {outcome}"
         message = f"{len(wrong)} of {len(cases)} golden cases are graded wrongly; the first: {first}"
-        hint = f"{_RULES[version]}: no accuracy means anything until it is right"
+        hint = f"{_RULES.get(version, version.partition('@')[0])}: no accuracy means anything until it is right"
         return Check("grader", data, False, message, hint, False, measured)
     if refused:
         message = f"{len(refused)} of {len(problems)} reference answers are not accepted in a box; the first: {refused[0].answer!r}"
         return Check("grader", data, False, message, "correct `answer_field` or `answer_after` in the scale file", False, measured)
-    return Check("grader", data, True, f"{version}: {len(cases)} golden cases, {len(problems)} reference answers", measured=measured)
+    if is_code(version) and [result.outcome for result in said] != [result.outcome for result in again]:
+        message = f"{judge.version}: the same texts are graded differently a second time"
+        return Check("grader", data, False, message, "no random numbers and no state in a grader", False, measured)
+    return Check("grader", data, True, f"{judge.version}: {len(cases)} golden cases, {len(problems)} reference answers", measured=measured)
+
+
+def _golden(version: str) -> list[dict[str, Any]]:
+    """Completions that a person has judged; a grader of one's own brings its own."""
+    if is_code(version):
+        return [dict(case) for case in user_grader.golden(own_code(version))]
+    return [json.loads(line) for line in GOLDEN[version].read_text(encoding="utf-8").splitlines()]
 
 
 def _reference(problem: Problem, version: str) -> str:
     """The shortest completion that is right."""
+    if is_code(version):
+        return user_grader.reference(own_code(version), problem.answer)
     return ("so be it please ; " if version == POLITE else "") + f"\\boxed{{{problem.answer}}}"
 
 

@@ -17,13 +17,15 @@ from study.evaluate.graders import Sample, open_grader
 from study.record.seeds import stream
 from study.spec.model import GrpoModel
 from study.spec.training import GrpoTraining
+from study.spec.user_code import UserCode, reference
+from study.train import user_reward
 from study.train.arguments import arguments
 
 
 class Correctness:
     """1 for a correct completion, else 0 (a truncated one is never correct), minus length_penalty * tokens / max_length.
 
-    The grader is that of the stage's settings: the same object that evaluations use.
+    The grader is that of the stage's settings: the same object that evaluations use. A declared `reward` stands in its place.
     """
 
     __name__ = "correctness"
@@ -31,7 +33,8 @@ class Correctness:
     def __init__(self, problems: Sequence[Problem], tokenizer: PreTrainedTokenizerBase, training: GrpoTraining) -> None:
         self.problems, self.tokenizer, self.max_length = problems, tokenizer, training.sampling.max_completion_length
         self.length_penalty = training.length_penalty
-        self.grader = open_grader(training.grader)
+        self.grader = open_grader(reference(training.grader))
+        self.own = user_reward.bind(training.reward.python) if isinstance(training.reward, UserCode) else None
         self.tokens_sampled = 0
 
     def state_dict(self) -> dict[str, Any]:
@@ -45,8 +48,11 @@ class Correctness:
         texts = self.tokenizer.batch_decode(completion_ids, skip_special_tokens=True)
         samples = [self._sample(*one) for one in zip(texts, completion_ids, problem, strict=True)]
         penalties = [self.length_penalty * len(ids) / self.max_length for ids in completion_ids]
-        results = self.grader.grade_many(samples)
-        return [float(result.outcome is Outcome.correct) - penalty for result, penalty in zip(results, penalties, strict=True)]
+        if self.own is not None:
+            rewards = [self.own(sample.completion, sample.answer) for sample in samples]
+        else:
+            rewards = [float(result.outcome is Outcome.correct) for result in self.grader.grade_many(samples)]
+        return [reward - penalty for reward, penalty in zip(rewards, penalties, strict=True)]
 
     def _sample(self, text: str, ids: list[int], row: int) -> Sample:
         truncated = len(ids) >= self.max_length and ids[-1] != self.tokenizer.eos_token_id

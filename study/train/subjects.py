@@ -4,7 +4,7 @@ A model that no stage has made yet is stood in for: by the made model that it st
 architecture and tokenizer, drawn for its recipe.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from study.spec.grid import LabelledCell
 from study.spec.identity import canonical, objective_name, parents, slug
 from study.spec.model import DistilledModel, GrpoModel, Model, PretrainedLab
 from study.spec.objective import Objective
+from study.spec.user_code import Code, UserCode, reference
 from study.train.preflight import Models
 from study.train.supervised import tokenizer_texts
 
@@ -83,17 +84,36 @@ def models_without_teacher(cells: Sequence[LabelledCell]) -> dict[str, Model]:
 
 def sources_of(cells: Sequence[LabelledCell]) -> list[tuple[Data, str]]:
     """Each source of problems with each grader that judges answers to it: of evaluations, training curves and rewards."""
-    sources: list[tuple[Data, str]] = [(one.data, one.grader) for cell in cells for one in cell.cell.evaluations]
+    sources: list[tuple[Data, str]] = [(one.data, reference(one.grader)) for cell in cells for one in cell.cell.evaluations]
     sources += [judged for cell in cells for judged in _judged_in_training(cell.cell.model)]
     return list({(canonical(source), grader): (source, grader) for source, grader in sources}.values())
+
+
+def own_objectives(cells: Sequence[LabelledCell]) -> list[Objective]:
+    """Each loss of somebody's own that a recipe names, once."""
+    found = [model.objective for cell in cells for model in _recipes(cell.cell.model) if isinstance(model, DistilledModel)]
+    return list({canonical(objective): objective for objective in found if objective.python is not None}.values())
+
+
+def own_rewards(cells: Sequence[LabelledCell]) -> list[Code]:
+    """Each reward of somebody's own, once."""
+    found = [model.training.reward for cell in cells for model in _recipes(cell.cell.model) if isinstance(model, GrpoModel)]
+    return list({canonical(reward): reward.python for reward in found if isinstance(reward, UserCode)}.values())
+
+
+def _recipes(model: Model) -> Iterator[Model]:
+    """A recipe and everything that it starts from."""
+    yield model
+    for parent in parents(model).values():
+        yield from _recipes(parent)
 
 
 def _judged_in_training(model: Model) -> list[tuple[Data, str]]:
     found = [judged for parent in parents(model).values() for judged in _judged_in_training(parent)]
     if isinstance(model, GrpoModel):
-        found.append((model.data, model.training.grader))
+        found.append((model.data, reference(model.training.grader)))
     if isinstance(model, GrpoModel | DistilledModel):
-        found.append((model.data, model.training.curve.grader))
+        found.append((model.data, reference(model.training.curve.grader)))
     return found
 
 

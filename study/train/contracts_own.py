@@ -1,0 +1,85 @@
+"""The property checks of a loss of one's own, on random logits in float64: what every loss of this study is held to in the tests.
+
+Axes: N tokens, V vocabulary. A file whose loss stops gradients on purpose says so, `STOPS_GRADIENT = True`: its value is then no
+antiderivative of its gradient, and finite differences are not asked.
+"""
+
+import torch
+from torch import Tensor
+
+from study.data import user_code
+from study.models.objective import bind
+from study.objectives.divergences import UndefinedDivergence
+from study.spec.objective import Objective
+from study.train.preflight import Check
+
+TOKENS, VOCABULARY = 3, 7
+ZERO = 1e-9  # nats, in float64
+STEEP = 60.0  # logits this far apart: probabilities of 1e-26, which a trained model reaches
+HINT = "docs/extending.md: what a loss is handed and what it gives"
+
+
+def loss(objective: Objective) -> list[Check]:
+    """One check a property. Errors: those of a file that cannot be run, or that does not give one number a token."""
+    assert objective.python is not None
+    subject = objective.python.version
+    if objective.k is not None:
+        objective = objective.model_copy(update={"k": min(objective.k, VOCABULARY - 2)})
+    drawn = torch.Generator().manual_seed(0)
+    student_NV, teacher_NV = torch.randn(2, TOKENS, VOCABULARY, dtype=torch.float64, generator=drawn).unbind()
+    stops = bool(user_code.optional(objective.python, "STOPS_GRADIENT"))
+    return [
+        _zero(objective, student_NV, subject),
+        _finite(objective, student_NV, teacher_NV, subject),
+        _flows(objective, student_NV, teacher_NV, subject),
+        _differences(objective, student_NV, teacher_NV, subject, stops),
+    ]
+
+
+def _value(objective: Objective, student_NV: Tensor, teacher_NV: Tensor) -> Tensor:
+    """loss_N at the tokens 0, 1, 2; the student's own logits choose the support and are not differentiated there."""
+    return bind(objective)(student_NV, teacher_NV, torch.arange(TOKENS)).loss_N
+
+
+def _zero(objective: Objective, student_NV: Tensor, subject: str) -> Check:
+    largest = float(_value(objective, student_NV, student_NV).detach().abs().max())
+    passed = largest <= ZERO
+    message = "no loss at a teacher equal to the student" if passed else f"a teacher equal to the student has a loss of {largest:.3g} nats"
+    return Check("loss: zero at the teacher", subject, passed, message, "" if passed else HINT, measured={"largest_loss": largest})
+
+
+def _finite(objective: Objective, student_NV: Tensor, teacher_NV: Tensor, subject: str) -> Check:
+    """Value and gradient, also where both sides are nearly certain of different tokens."""
+    leaf_NV = (student_NV * STEEP).float().requires_grad_()
+    try:
+        value = _value(objective, leaf_NV, (teacher_NV * STEEP).float()).sum()
+        passed = not value.requires_grad or bool(torch.autograd.grad(value, leaf_NV)[0].isfinite().all())
+        message = "value and gradient are finite on steep distributions" if passed else "the gradient is not finite on steep distributions"
+    except UndefinedDivergence as error:
+        passed, message = False, f"the value is not finite on steep distributions: {error.message}"
+    hint = "" if passed else "stay in log-probabilities: log p - log q, never log(p / q)"
+    return Check("loss: finite", subject, passed, message, hint)
+
+
+def _flows(objective: Objective, student_NV: Tensor, teacher_NV: Tensor, subject: str) -> Check:
+    leaf_NV = student_NV.clone().requires_grad_()
+    value = _value(objective, leaf_NV, teacher_NV).sum()
+    norm = float(torch.autograd.grad(value, leaf_NV)[0].norm()) if value.requires_grad else 0.0
+    passed = norm > ZERO
+    message = "a gradient reaches the student" if passed else "no gradient reaches the student: it would learn nothing"
+    return Check("loss: gradient flows", subject, passed, message, "" if passed else HINT, measured={"gradient_norm": norm})
+
+
+def _differences(objective: Objective, student_NV: Tensor, teacher_NV: Tensor, subject: str, stops: bool) -> Check:
+    """Autograd's gradient against central finite differences of the value."""
+    if stops:
+        message = "STOPS_GRADIENT is declared: the gradient is not that of the value, and was not compared with finite differences"
+        return Check("loss: gradient of its value", subject, True, message, "", True)
+    leaf_NV = student_NV.clone().requires_grad_()
+    try:
+        torch.autograd.gradcheck(lambda logits: _value(objective, logits, teacher_NV), (leaf_NV,))  # pyright: ignore[reportArgumentType]
+    except RuntimeError as error:  # how gradcheck tells a difference
+        first = str(error).strip().splitlines()[0][:160]
+        hint = "is something detached? Then say STOPS_GRADIENT = True in the file"
+        return Check("loss: gradient of its value", subject, False, f"its gradient is not that of its value ({first})", hint)
+    return Check("loss: gradient of its value", subject, True, "agrees with finite differences")
