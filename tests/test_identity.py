@@ -20,6 +20,7 @@ from study.spec.model import Architecture, DistilledModel, GrpoModel, HubModel, 
 from study.spec.objective import PRESETS, Objective
 from study.spec.privileged import PrivilegedInformation
 from study.spec.training import ArithmeticCorpus, Curve, DistillTraining, GrpoTraining, Optimisation, Sampling, SupervisedTraining
+from study.spec.user_code import Code
 
 GOLDEN_RUN = "distill-full_reverse_kl-from_grpo-4steps-ad89a9cc-s0"
 GOLDEN_STAGES = ["distill-9d9b53b6", "distill-769b74f0", "pretrain-cdde21a2", "grpo-12ba1f18"]
@@ -157,7 +158,8 @@ def test_nearly_every_field_can_be_changed_alone() -> None:
     """What the next test cannot reach: discriminators, and objective fields that need a second one."""
     left = {path[-1] for path in _LEAVES} - {path[-1] for path in _CHANGEABLE}
     together = {"k", "normalisation", "gradient", "missing", "beta", "problems", "thinking", "min_operations"}
-    assert left <= {"kind", "privileged", "also", "prefix", "probes", *together}
+    own_code = {"python", "reward"}  # tests/test_user_code.py changes them
+    assert left <= {"kind", "privileged", "also", "prefix", "probes", *together, *own_code}
     assert len(_CHANGEABLE) > 100
 
 
@@ -194,7 +196,7 @@ def test_privileged_information_is_identity() -> None:
 
 
 def test_only_paths_are_left_out_of_identity() -> None:
-    assert {LocalModel: frozenset({"path"})} == NOT_IDENTITY
+    assert {LocalModel: frozenset({"path"}), Code: frozenset({"file"})} == NOT_IDENTITY
 
 
 def test_labels_are_not_identity(tmp_path: Path) -> None:
