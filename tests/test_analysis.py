@@ -251,7 +251,7 @@ def test_table_and_figure_verbs(tmp_path: Path, capsys: pytest.CaptureFixture[st
     with pytest.raises(SpecError, match="there is no table 99") as caught:
         table_verb("99", results=folder)
     assert caught.value.exit_code == 2
-    assert "known tables: 1, 20" in caught.value.hint
+    assert "known tables: 1, 2, 3, 20" in caught.value.hint
     with pytest.raises(IncompleteResults, match="120 of 120"):
         table_verb("20", results=tmp_path / "empty")
 

@@ -210,7 +210,7 @@ def test_the_command_writes_table_figure_and_page(
     assert text.startswith("above\n")
     assert text.endswith("\nbelow\n")
     assert "last time" not in text
-    assert "2 of the 72 runs" in capsys.readouterr().out
+    assert "2 of the 120 runs" in capsys.readouterr().out
     rows = list(csv.DictReader((tmp_path / "docs" / "guard_calibration.csv").open(encoding="utf-8")))
     assert [(row["base"], row["outcome"]) for row in rows] == [("0", "healthy"), ("1", "collapsed")]
     assert (tmp_path / "docs" / "figures" / "guard_calibration.png").read_bytes().startswith(b"\x89PNG")

@@ -69,7 +69,7 @@ def test_help_answers_well_under_a_second(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (["plan", "--grid", "maths"], 2, "study: no grid named 'maths'; did you mean 'math'?\n  -> known grids: math, smoke\n"),
+        (["plan", "--grid", "maths"], 2, "study: no grid named 'maths'; did you mean 'math'?\n  -> known grids: core, full, loss, math, "),
         (["plan", "--grid", "math", "--only", "biased_k6"], 2, "selects no run of this grid; did you mean"),
         (["plan", "--grid", "math", "--seeds", "one"], 2, "--seeds 'one' is not a list of seeds"),
         (["plan", "--grid", "math", "--scale", "laboratory"], 2, "no scale named 'laboratory'"),
@@ -156,7 +156,7 @@ def test_durations(seconds: float, text: str) -> None:
 def test_check_finds_every_shipped_page_right(tmp_path: Path) -> None:
     done = study("check", cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "grids/math.yaml at lab: 24 cells, 72 runs" in done.stdout
+    assert "grids/math.yaml at lab: 24 cells, 120 runs" in done.stdout
 
 
 def test_check_does_not_need_data_from_outside(tmp_path: Path) -> None:
