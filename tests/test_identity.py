@@ -124,7 +124,8 @@ _OTHER: dict[str, Any] = {
     "divergence": "forward_kl",
     "reduction": "token_mean", "lr_scheduler_type": "linear", "name": "another", "task": "another", "scale": "paper",
     "A": 0.5, "initializer_range": 0.01, "tie_word_embeddings": False, "support": "sampled",
-    "guard": "stop", "grader": "math-1", "vocabulary": "worlds",
+    "guard": "stop", "grader": "math-1", "vocabulary": "worlds", "dtype": "bfloat16", "teacher_dtype": "bfloat16",
+    "lora": {"rank": 2, "alpha": 4.0},
 }  # fmt: skip
 _FLOATS = {0.9: 0.8, 0.95: 0.8, 1.0: 0.5, 0.0: 0.5, 0.2: 0.3, 1e-3: 2e-3}
 _LEAVES = _leaves(minimal_cell().model_dump())
@@ -134,6 +135,8 @@ def _changed(path: tuple[Any, ...], value: Any) -> Any:
     """Another valid value of the same field, or None when no change of this field alone is valid."""
     if path == ("model", "training", "rollouts_per_prompt") or path[-1] == "min_operations":
         return None  # one rollout is all that distillation has; min moves past max
+    if path[-1] in ("lora", "dtype") and path[:-1] != ("model", "training"):
+        return None  # not for a model that is pretrained here
     if path[-1] in _OTHER:
         return _OTHER[path[-1]]
     if type(value) is int:

@@ -10,7 +10,7 @@ from study.runner.check import check_profile
 from study.runner.queue import parameters, raw_lines
 from study.spec.profile import Profile, Resources, Slurm, load_profile
 
-NAMES = ("laptop", "node-8gpu", "cluster")
+NAMES = ("laptop", "node-8gpu", "cluster", "h200", "a100x8", "rtx-pro-6000x10", "cpu-core")
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -19,6 +19,7 @@ VERBS: dict[str, str] = {
     "plan": "study.cli.plan:plan",
     "fetch": "study.cli.fetch:fetch",
     "preflight": "study.cli.preflight:preflight",
+    "rehearse": "study.cli.rehearse:rehearse",
     "status": "study.cli.status:status",
     "logs": "study.cli.logs:logs",
     "show": "study.cli.plan:show",

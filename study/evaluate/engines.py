@@ -41,7 +41,7 @@ class TransformersEngine:
 
     def draw(self, prompts: Sequence[list[int]], decoding: Decoding, *, k: int, seed: int, drawn: Drawn) -> list[list[Completion]]:
         if self._batch_size is None:
-            return self._generate(prompts, decoding, k, seed, 512)
+            return self._generate(prompts, decoding, k, seed, None)
         at_once = max(1, self._batch_size // k)
         rows: list[list[Completion]] = []
         for start in range(0, len(prompts), at_once):
@@ -49,7 +49,9 @@ class TransformersEngine:
             drawn(k * len(rows), sum(len(completion.ids) for row in rows for completion in row))
         return rows
 
-    def _generate(self, prompts: Sequence[list[int]], decoding: Decoding, k: int, seed: int, batch_size: int) -> list[list[Completion]]:
+    def _generate(
+        self, prompts: Sequence[list[int]], decoding: Decoding, k: int, seed: int, batch_size: int | None
+    ) -> list[list[Completion]]:
         drawn = {"top_p": decoding.top_p, "max_completion_length": decoding.max_completion_length}
         sampling = Sampling(temperature=1.0 if decoding.greedy else decoding.temperature, **drawn)
         return generate(

@@ -13,7 +13,7 @@ from study.data.views import shifted, teacher_view
 from study.evaluate import generations
 from study.evaluate.harness import Chat, TaskResult, run_task
 from study.evaluate.sampled import Graded, sample
-from study.models.loading import load_model, load_tokenizer
+from study.models.loading import load_for_inference, load_tokenizer
 from study.record.seeds import stream
 from study.spec.evaluation import Evaluation, Prefix
 from study.spec.identity import canonical
@@ -33,7 +33,7 @@ def evaluate(
     a prefix there is no greedy answer. template: arguments of the chat template (`{"enable_thinking": False}`); None leaves it its own
     defaults.
     """
-    model, tokenizer = load_model(model_dir), load_tokenizer(model_dir)
+    model, tokenizer = load_for_inference(model_dir), load_tokenizer(model_dir)
     problems = load(spec.data, "held_out")[: spec.problems]
     report("evaluate", 0, 2, {})
     views = {p.prompt: teacher_view(p, spec.privileged, other) for p, other in zip(problems, shifted(problems), strict=True)}
@@ -63,7 +63,7 @@ def evaluate(
 def prefixes(spec: Prefix, source: Path, problems: Sequence[Problem], sampling: Sampling, seed: int) -> dict[str, list[int]]:
     """What the evaluated model continues, by prompt: the first round(fraction * T) of the T tokens (end token left out) that the source
     sampled. The sample of a problem is the same for every fraction."""
-    model, tokenizer = load_model(source), load_tokenizer(source)
+    model, tokenizer = load_for_inference(source), load_tokenizer(source)
     drawn = sample(model, tokenizer, problems, sampling, k=1, seed=stream(seed, "prefix"))
     cut = {row[0].problem.prompt: row[0].completion for row in drawn}
     ends = {prompt: len(c.ids) - (not c.truncated) for prompt, c in cut.items()}

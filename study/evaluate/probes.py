@@ -15,7 +15,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from study.data.problems import Problem, load
 from study.data.views import Messages, shifted, student_view, teacher_view
 from study.evaluate.final import Report
-from study.models.loading import load_model, load_tokenizer
+from study.models.loading import load_for_inference, load_tokenizer
 from study.models.sampling import generate
 from study.objectives.optimum import pi_optimum
 from study.record.seeds import stream
@@ -23,15 +23,16 @@ from study.spec.identity import canonical
 from study.spec.probe import Likelihood, PiOptimum, Probe
 from study.spec.training import Sampling
 
-ROWS = 64  # completions scored at once
+ROWS = 64  # completions scored at once,
+SCORES = 2**30  # or fewer: so many log-probabilities of one model (4.3 GB) exist together
 Ids = Sequence[Sequence[int]]
 
 
 def measure(probe: Probe, model_dir: Path, seed: int, report: Report, beside: Mapping[str, Path]) -> dict[str, float]:
     """The numbers of one probe on the model in `model_dir`; its teacher's folder stands in `beside` under its canonical text."""
     report(probe.kind, 0, 1, {})
-    model, tokenizer = load_model(model_dir), load_tokenizer(model_dir)
-    teacher = load_model(beside[canonical(probe.teacher)])
+    model, tokenizer = load_for_inference(model_dir), load_tokenizer(model_dir)
+    teacher = load_for_inference(beside[canonical(probe.teacher)])
     problems = load(probe.data, "held_out")[: probe.problems]
     match probe:
         case Likelihood():
@@ -88,13 +89,15 @@ def _prompts(tokenizer: PreTrainedTokenizerBase, views: Sequence[Messages]) -> l
 def _scored(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, views: Sequence[Messages], completions: Ids
 ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """(log-probabilities [B, T, V], completion ids [B, T], mask [B, T]) of `ROWS` completions at a time, in the same groups every time."""
+    """(log-probabilities [B, T, V], completion ids [B, T], mask [B, T]) of at most `ROWS` completions, the same groups for every model."""
     prompts, pad = _prompts(tokenizer, views), int(tokenizer.pad_token_id or 0)  # pyright: ignore[reportArgumentType]
-    for start in range(0, len(prompts), ROWS):
-        heads, tails = prompts[start : start + ROWS], completions[start : start + ROWS]
+    rows = max(1, min(ROWS, SCORES // (max(1, *map(len, completions)) * len(tokenizer))))
+    device: Any = model.device
+    for start in range(0, len(prompts), rows):
+        heads, tails = prompts[start : start + rows], completions[start : start + rows]
         left, right = max(map(len, heads)), max(1, *map(len, tails))
         pairs = list(zip(heads, tails, strict=True))
-        ids = torch.tensor([[pad] * (left - len(h)) + [*h, *t] + [pad] * (right - len(t)) for h, t in pairs])
-        mask = torch.tensor([[0] * (left - len(h)) + [1] * len([*h, *t]) + [0] * (right - len(t)) for h, t in pairs])
+        ids = torch.tensor([[pad] * (left - len(h)) + [*h, *t] + [pad] * (right - len(t)) for h, t in pairs], device=device)
+        mask = torch.tensor([[0] * (left - len(h)) + [1] * len([*h, *t]) + [0] * (right - len(t)) for h, t in pairs], device=device)
         logits: Any = model(input_ids=ids, attention_mask=mask, position_ids=(mask.cumsum(1) - 1).clamp(min=0)).logits
         yield logits[:, left - 1 : -1].float().log_softmax(-1), ids[:, left:], mask[:, left:].bool()

@@ -21,6 +21,13 @@ def load_model(folder: Path | str, *, dtype: torch.dtype = torch.float32) -> Pre
     return AutoModelForCausalLM.from_pretrained(str(folder), dtype=dtype, trust_remote_code=False, use_safetensors=True)
 
 
+def load_for_inference(folder: Path | str) -> PreTrainedModel:
+    """The model as it samples and scores outside of training: in bfloat16 on a GPU where there is one, else in float32 on the CPU."""
+    if not torch.cuda.is_available():
+        return load_model(folder)
+    return load_model(folder, dtype=torch.bfloat16).to("cuda")  # pyright: ignore[reportArgumentType] - transformers decorates `to`
+
+
 def load_tokenizer(folder: Path | str) -> PreTrainedTokenizerBase:
     """The tokenizer in `folder`, padding on the left as generation needs it. It must have a chat template."""
     _require(folder)

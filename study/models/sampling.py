@@ -12,6 +12,9 @@ from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerB
 
 from study.spec.training import Sampling
 
+ROWS = 512  # drawn together where memory does not say otherwise
+CACHE_SHARE = 0.5  # of a GPU's free memory for the keys and values of one batch: `generate` concatenates, and so holds a layer twice
+
 
 @dataclass(frozen=True)
 class Completion:
@@ -38,12 +41,17 @@ def generate(
     k: int,
     seed: int,
     greedy: bool = False,
-    batch_size: int = 512,
+    batch_size: int | None = None,
 ) -> list[list[Completion]]:
-    """k completions of each prompt, [P][k]. Raises ValueError on an empty prompt."""
+    """k completions of each prompt, [P][k]. Raises ValueError on an empty prompt.
+
+    batch_size: rows drawn together; None: `ROWS`, or as many as a GPU has memory for. It is part of what a seed means.
+    """
     if any(not p for p in prompts):
         raise ValueError("an empty prompt cannot be continued")
     rows = [list(p) for p in prompts for _ in range(k)]
+    longest = max(map(len, rows), default=0) + sampling.max_completion_length
+    batch_size = batch_size or (rows_on(model, longest) if model.device.type == "cuda" else ROWS)
     ends = end_token_ids(model, tokenizer)
     pad: Any = tokenizer.pad_token_id
     config = _generation_config(sampling, ends, pad, greedy)
@@ -76,6 +84,22 @@ def _batch(model: PreTrainedModel, rows: list[list[int]], config: GenerationConf
 def _cut(row: list[int], ends: list[int]) -> Completion:
     stop = next((i for i, token in enumerate(row) if token in ends), None)
     return Completion(tuple(row), True) if stop is None else Completion(tuple(row[: stop + 1]), False)
+
+
+def rows_on(model: PreTrainedModel, tokens: int) -> int:
+    """How many rows of so many tokens a GPU's free memory takes: 2 (keys, values) x layers x heads x width x bytes for each token."""
+    config: Any = model.config
+    width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    row = 2 * config.num_hidden_layers * config.num_key_value_heads * width * model.dtype.itemsize * tokens
+    free, _ = torch.cuda.mem_get_info(model.device)
+    free += torch.cuda.memory_reserved(model.device) - torch.cuda.memory_allocated(model.device)  # what torch holds and does not use
+    return max(1, min(ROWS, int(CACHE_SHARE * free) // row))
+
+
+def at_once(model: PreTrainedModel, rows: Sequence[Sequence[int]], max_completion_length: int) -> int:
+    """How many of these prompts to continue together: all of them on a CPU, as many as fit on a GPU."""
+    longest = max(map(len, rows), default=0) + max_completion_length
+    return rows_on(model, longest) if model.device.type == "cuda" else max(1, len(rows))
 
 
 def _devices(model: PreTrainedModel) -> list[torch.device]:

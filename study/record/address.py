@@ -41,4 +41,3 @@ def address(results: Results, uri: str | None = None) -> Address:
         return Address(wanted, shown, local=False)  # a database needs its password in the URI
     login = {"MLFLOW_TRACKING_USERNAME": parts.username, "MLFLOW_TRACKING_PASSWORD": parts.password}
     return Address(bare, shown, local=False, environment={name: unquote(value) for name, value in login.items() if value})
-

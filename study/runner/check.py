@@ -74,7 +74,8 @@ def check_profile(name: str, root: Path | None) -> str:
     """Names of stage kinds are free text in a profile's tables: a typing error there would be a setting that nothing reads."""
     profile = load_profile(name, root)
     known = [*REVISIONS, "evaluate", "default"]
-    for section, kinds in (("resources", profile.resources), ("keep", profile.keep), ("launch", profile.launch)):
+    sections = {name: getattr(profile, name) for name in ("resources", "keep", "launch", "micro_batch", "recompute")}
+    for section, kinds in sections.items():
         for kind in kinds:
             if kind not in known or (kind == "default" and section != "resources"):
                 raise SpecError(f"profiles/{name}.yaml {section}: no stage kind {kind!r}{suggestion(kind, known)}")

@@ -67,6 +67,7 @@ def follow(assignment: Assignment, results: Results, folder: Path) -> int:
     if said["out"] is None or not isinstance(payload, StageNode):
         return 0
     checkpoints = _Onlooker(results.checkpoints(payload.id), assignment.profile.checkpoint_s)
+    os.environ.update(assignment.profile.environment(payload.kind))
     take_signals(checkpoints)
     one_thread(assignment.entry)
     mine = Path(said["out"]) / f"rank-{rank()}"

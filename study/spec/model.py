@@ -52,6 +52,12 @@ class PretrainedLab(Spec):
     training: SupervisedTraining
 
     @model_validator(mode="after")
+    def _trained_from_nothing(self) -> Self:
+        if self.training.lora is not None or self.training.dtype != "float32":
+            raise ValueError("random weights are trained whole and in float32: `lora` and `dtype` are for models that are trained further")
+        return self
+
+    @model_validator(mode="after")
     def _words_are_known(self) -> Self:
         """A word outside the vocabulary would be read as padding."""
         arithmetic_only = isinstance(self.tokenizer, LabTokenizer) and self.tokenizer.vocabulary == "arithmetic"

@@ -9,6 +9,7 @@ from typing import Literal
 from pydantic import Field
 
 from study.spec.base import Spec
+from study.spec.hardware import Hardware
 from study.spec.validation import validate
 from study.spec.yaml import find, load
 
@@ -49,6 +50,9 @@ class Profile(Spec):
     silent_s: a worker that reports nothing for so long hangs and is killed. grace_s: between SIGTERM and SIGKILL of a worker.
     retries: how often a task whose worker was killed or hung is started again in one `study run`; an error of the code is not retried.
     keep: which weights of a stage kind stay: none (gone once its run is sealed), final (the default), all (every checkpoint too).
+    micro_batch: rows of a stage kind that go through forward and backward at once in one process (none: all of its share of a step); they
+    are accumulated to the batch of the step. recompute: stage kinds whose activations are computed again in the backward pass instead of
+    kept. Neither changes a loss or a gradient (tests/test_numerics.py). hardware: inputs of `study rehearse`.
     artifacts, scratch: other places for artifacts and for folders that are being written (node-local). launch: prefix of a stage's command.
     """
 
@@ -66,11 +70,19 @@ class Profile(Spec):
     scratch: str | None = None
     resources: dict[str, Resources] = Field(default={})
     launch: dict[str, list[str]] = Field(default={})
+    micro_batch: dict[str, int] = Field(default={})
+    recompute: list[str] = Field(default=[])
+    hardware: Hardware | None = None
     slurm: Slurm = Slurm()
 
     def resources_for(self, kind: str) -> Resources:
         """The resources of a stage kind, or of `evaluate`; else those of `default`."""
         return self.resources.get(kind, self.resources.get("default", Resources()))
+
+    def environment(self, kind: str) -> dict[str, str]:
+        """What a stage's trainer is told of the machine (`study.train.arguments`); empty text = not said."""
+        micro = self.micro_batch.get(kind)
+        return {"STUDY_MICRO_BATCH": str(micro or ""), "STUDY_RECOMPUTE": "1" if kind in self.recompute else ""}
 
 
 def load_profile(name: str | None, root: Path | None = None) -> Profile:

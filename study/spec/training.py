@@ -19,6 +19,17 @@ GraderName = Annotated[
     Annotated[Literal["boxed-1", "math-1", "choice-1", "polite-1", "refusal-1"], Tag("a name")] | _OwnCode, Discriminator(_which)
 ]
 RewardName = Annotated[Annotated[Literal["correctness"], Tag("a name")] | _OwnCode, Discriminator(_which)]
+Dtype = Literal["float32", "bfloat16"]
+
+
+class Lora(Spec):
+    """Low-rank adapters on every linear layer of the blocks, W + (alpha / rank) B A: only A and B are trained, in float32.
+
+    The artifact holds the merged weights, so whatever reads it needs to know nothing of them.
+    """
+
+    rank: int = Field(ge=1)
+    alpha: float = Field(gt=0)
 
 
 class Optimisation(Spec):
@@ -56,7 +67,11 @@ class Curve(Spec):
 
 
 class DistillTraining(Spec):
-    """guard: observe writes down what the detectors of collapse saw (a collapse is an outcome); stop ends training at the first alarm."""
+    """guard: observe writes down what the detectors of collapse saw (a collapse is an outcome); stop ends training at the first alarm.
+
+    lora: adapters instead of all weights. dtype, teacher_dtype: in what the student's and the teacher's weights are held; log-softmax and
+    reductions are float32 either way. Trained weights in bfloat16 lose updates below 2^-8 of them: leave float32 there without lora.
+    """
 
     steps: int = Field(ge=1)
     prompts_per_step: int = Field(ge=1)
@@ -65,12 +80,16 @@ class DistillTraining(Spec):
     sampling: Sampling
     curve: Curve
     guard: Literal["observe", "stop"] = "observe"
+    lora: Lora | None = None  # a default, so that the ids of older cells stay; so have the fields below, and those of the other stages
+    dtype: Dtype = "float32"
+    teacher_dtype: Dtype = "float32"
 
 
 class GrpoTraining(Spec):
     """reward of a completion = (the grader says correct) - length_penalty * tokens / max_completion_length.
 
     reward: a function of one's own, (completion, answer) -> number, in place of the grader's word (study/train/user_reward.py).
+    lora, dtype: as in distill.
     """
 
     steps: int = Field(ge=1)
@@ -85,16 +104,20 @@ class GrpoTraining(Spec):
     grader: GraderName = "boxed-1"
     reward: RewardName = "correctness"
     length_penalty: float = Field(default=0.0, ge=0)
+    lora: Lora | None = None
+    dtype: Dtype = "float32"
 
 
 class SupervisedTraining(Spec):
-    """Cross-entropy on documents: `pretrain` (from random weights) and `sft`."""
+    """Cross-entropy on documents: `pretrain` (from random weights) and `sft`. lora, dtype: as in distill, for `sft` alone."""
 
     steps: int = Field(ge=0)
     documents_per_step: int = Field(ge=1)
     optimisation: Optimisation
     max_length: int = Field(ge=2)
     thinking: bool | None = None  # as in Sampling, for the prompts of the documents
+    lora: Lora | None = None
+    dtype: Dtype = "float32"
 
 
 class ArithmeticCorpus(Spec):

@@ -19,22 +19,36 @@ def arguments(
 ) -> Arguments:
     """Arguments of a TRL trainer: no reporting of its own, no checkpoints inside the artifact, full precision on a CPU.
 
-    `batch` is that of an optimiser step: several processes (WORLD_SIZE) share it. PrerequisiteError if it cannot be shared evenly.
+    `batch` is that of an optimiser step: several processes (WORLD_SIZE) share it, and each takes its share in micro-batches of
+    STUDY_MICRO_BATCH rows (all at once without it). PrerequisiteError if it cannot be shared evenly.
     """
-    cuda, processes = torch.cuda.is_available(), int(os.environ.get("WORLD_SIZE", "1"))
-    if batch % processes:
-        hint = f"let `launch` in the profile start a number of processes that divides {batch}"
-        raise PrerequisiteError(f"{processes} processes cannot share a batch of {batch} evenly", hint=hint)
+    cuda, micro_batch = torch.cuda.is_available(), _micro_batch(batch)
+    processes = int(os.environ.get("WORLD_SIZE", "1"))
     seed %= 2**32  # numpy's limit, met in transformers.set_seed
     settings: dict[str, Any] = {
-        "output_dir": str(out / "trainer"), "max_steps": steps, "per_device_train_batch_size": batch // processes, "seed": seed,
-        "data_seed": seed, "use_cpu": not cuda, "bf16": cuda, "gradient_checkpointing": False, "report_to": [],
+        "output_dir": str(out / "trainer"), "max_steps": steps, "per_device_train_batch_size": micro_batch, "seed": seed,
+        "gradient_accumulation_steps": batch // processes // micro_batch,
+        "gradient_checkpointing": bool(os.environ.get("STUDY_RECOMPUTE")),
+        "data_seed": seed, "use_cpu": not cuda, "bf16": cuda, "report_to": [],
         "save_strategy": "no", "disable_tqdm": True, "logging_steps": 1, "logging_strategy": "steps", "dataloader_pin_memory": cuda,
         **optimisation.model_dump(),
     }  # fmt: skip
     made = kind(**(settings | extra))
     made._n_gpu = min(made.n_gpu, 1)  # a process trains on one GPU: the Trainer would enlarge the batch by those it sees beside it
     return made
+
+
+def _micro_batch(batch: int) -> int:
+    """Rows that one process takes through forward and backward at once. Errors: as `arguments`."""
+    processes, asked = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("STUDY_MICRO_BATCH") or 0)
+    if batch % processes:
+        hint = f"let `launch` in the profile start a number of processes that divides {batch}"
+        raise PrerequisiteError(f"{processes} processes cannot share a batch of {batch} evenly", hint=hint)
+    share = batch // processes
+    if asked and share % min(asked, share):
+        hint = f"let `micro_batch` in the profile divide {share}"
+        raise PrerequisiteError(f"a process's {share} rows of a step cannot be taken {asked} at a time", hint=hint)
+    return min(asked, share) if asked else share
 
 
 def silent(trainer: Trainer) -> Trainer:

@@ -15,6 +15,7 @@ from typing import Any, Protocol
 
 import torch
 from accelerate.utils import broadcast_object_list
+from peft import PeftModel
 from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
@@ -25,8 +26,10 @@ from transformers import (
     TrainingArguments,
 )
 
+from study.errors import PrerequisiteError
 from study.models.loading import save
 from study.record.checkpoints import Checkpoints
+from study.train.adapters import merged
 from study.train.arguments import silent
 
 STOPPED = 143  # exit status of a process that SIGTERM ended
@@ -40,7 +43,13 @@ class Stateful(Protocol):
 
 
 def train(trainer: Trainer, checkpoints: Checkpoints, parts: Mapping[str, Stateful]) -> None:
-    """Train to the end, from the newest checkpoint where there is one. Raises SystemExit(143) after a checkpoint that a stop asked for."""
+    """Train to the end, from the newest checkpoint where there is one. Raises SystemExit(143) after a checkpoint that a stop asked for.
+
+    PrerequisiteError for adapters on weights that are spread over processes (FSDP): what would be gathered are the adapters alone.
+    """
+    if isinstance(trainer.model, PeftModel) and trainer.is_fsdp_enabled:
+        hint = "a model with adapters fits without sharding: let `launch` start plain processes (accelerate launch --multi_gpu)"
+        raise PrerequisiteError("lora and sharded weights do not go together here", hint=hint)
     trainer.create_model_card = lambda *_, **__: None  # pyright: ignore[reportAttributeAccessIssue] - TRL writes one with every checkpoint
     place: Path | None = _same_everywhere(checkpoints.latest() if trainer.is_world_process_zero() else None)
     state = _read_state(place, trainer, parts)
@@ -58,9 +67,10 @@ def train(trainer: Trainer, checkpoints: Checkpoints, parts: Mapping[str, Statef
 
 
 def save_trained(trainer: Trainer, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, out: Path) -> None:
-    """The trained model as a folder. Weights that are spread over processes (FSDP) are gathered by all; the first process writes them."""
+    """The trained model as a folder, its adapters merged. Weights that are spread over processes (FSDP) are gathered by all; the first
+    process writes them."""
     if not trainer.is_fsdp_enabled:
-        save(model, tokenizer, out)
+        save(merged(model), tokenizer, out)
         return
     trainer.save_model(str(out))
     (out / "training_args.bin").unlink(missing_ok=True)

@@ -18,6 +18,7 @@ from trl.trainer.utils import pad
 
 from study.data.chat import prompt_ids
 from study.models.logprobs import TokenLosses, token_losses
+from study.models.sampling import at_once
 from study.objectives.reductions import response_mean, token_mean
 from study.record.seeds import stream
 from study.spec.objective import Objective
@@ -59,11 +60,14 @@ class OnPolicyDistillation(DistillationTrainer):
         self._signature_columns = [*self._signature_columns, "teacher_prompt", "problem"]
 
     def _generate_single_turn(self, prompt_ids: list[list[int]], *args: Any, **kwargs: Any) -> list[list[int]]:
-        """TRL's generation under a random state that is a function of (run seed, step) alone."""
+        """TRL's generation under a random state that is a function of (run seed, step) alone, in parts where a GPU has no room for all."""
         started = time.perf_counter()
+        size = at_once(self.accelerator.unwrap_model(self.model), prompt_ids, self.max_completion_length)
+        completions: list[list[int]] = []
         with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
             torch.manual_seed(stream(self.run_seed, "rollout", self.state.global_step, self.accelerator.process_index))
-            completions = super()._generate_single_turn(prompt_ids, *args, **kwargs)
+            for start in range(0, len(prompt_ids), size):
+                completions += super()._generate_single_turn(prompt_ids[start : start + size], *args, **kwargs)
         self.seconds["generation"] += time.perf_counter() - started
         self.tokens["sampled"] += sum(map(len, completions))
         return completions

@@ -14,6 +14,7 @@ from study.data.problems import Problem
 from study.data.views import teacher_view
 from study.errors import SpecError
 from study.evaluate.graders import Sample, open_grader
+from study.models.sampling import at_once
 from study.record.seeds import stream
 from study.spec.model import GrpoModel
 from study.spec.training import GrpoTraining
@@ -59,6 +60,19 @@ class Correctness:
         return Sample(text, self.problems[row].answer, truncated)
 
 
+class InParts(GRPOTrainer):
+    """TRL's trainer that samples the rollouts of a step in parts where a GPU has no room for all of them at once."""
+
+    def _generate_single_turn(self, prompt_ids: list[list[int]], *args: Any, **kwargs: Any) -> tuple[list[list[int]], Any]:
+        size = at_once(self.accelerator.unwrap_model(self.model), prompt_ids, self.max_completion_length)
+        if size >= len(prompt_ids):
+            return super()._generate_single_turn(prompt_ids, *args, **kwargs)
+        parts = [
+            super(InParts, self)._generate_single_turn(prompt_ids[i : i + size], *args, **kwargs) for i in range(0, len(prompt_ids), size)
+        ]
+        return [row for ids, _ in parts for row in ids], None  # log-probabilities: those of vLLM alone
+
+
 def grpo_trainer(
     recipe: GrpoModel, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, problems: Sequence[Problem], reward: Correctness,
     seed: int, out: Path, callbacks: Sequence[Any],
@@ -76,7 +90,7 @@ def grpo_trainer(
         chat_template_kwargs=asked(training.sampling.thinking),
     )  # fmt: skip
     rows = Dataset.from_list([{"prompt": teacher_view(p, recipe.privileged), "problem": i} for i, p in enumerate(problems)])
-    return GRPOTrainer(
+    return InParts(
         model=model, reward_funcs=reward, args=args,  # pyright: ignore[reportArgumentType]
         train_dataset=rows, processing_class=tokenizer, callbacks=list(callbacks),
     )  # fmt: skip

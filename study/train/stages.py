@@ -25,6 +25,7 @@ from study.record.seeds import stream
 from study.spec.data import HubData
 from study.spec.model import DistilledModel, GrpoModel, Model, PretrainedLab, SftModel
 from study.train import supervised
+from study.train.adapters import adapted
 from study.train.arguments import arguments
 from study.train.checkpoint import save_trained, train
 from study.train.curve import CurveCallback
@@ -67,7 +68,8 @@ def draw_problems(problems: tuple[Problem, ...], n: int, seed: int) -> list[Prob
 
 
 def _grpo(recipe: GrpoModel, seed: int, base: Path, out: Path, report: Report, checkpoints: Checkpoints) -> dict[str, Any]:
-    training, model, tokenizer = recipe.training, load_model(base), load_tokenizer(base)
+    training, tokenizer = recipe.training, load_tokenizer(base)
+    model = adapted(load_model(base, dtype=getattr(torch, training.dtype)), training.lora, stream(seed, "grpo", "adapters"))
     # The same prompt order for every stage of one seed would pair a teacher's data with its student's; the stream is the stage's own.
     drawn = draw_problems(load(recipe.data, "train"), training.steps * training.prompts_per_step, stream(seed, "grpo", "problems"))
     curve = CurveCallback("grpo", training.steps, training.curve, training.sampling, load(recipe.data, "held_out"), tokenizer, seed, report)
@@ -85,7 +87,9 @@ def _distill(
 ) -> dict[str, Any]:
     training, tokenizer = recipe.training, load_tokenizer(inputs["student"])
     require_same_tokens(tokenizer, load_tokenizer(inputs["teacher"]))
-    student, teacher = load_model(inputs["student"]), load_model(inputs["teacher"])
+    student = load_model(inputs["student"], dtype=getattr(torch, training.dtype))
+    student = adapted(student, training.lora, stream(seed, "distill", "adapters"))
+    teacher = load_model(inputs["teacher"], dtype=getattr(torch, training.teacher_dtype))
     problems = draw_problems(load(recipe.data, "train"), training.steps * training.prompts_per_step, stream(seed, "distill", "problems"))
     sampling, held_out = training.sampling, load(recipe.data, "held_out")
     evidence = Evidence(problems, tokenizer, end_token_ids(student, tokenizer), training.steps, sampling.max_completion_length)

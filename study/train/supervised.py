@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from datasets import Dataset
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from trl import SFTConfig, SFTTrainer
@@ -17,11 +18,12 @@ from study.data.worlds import Document
 from study.errors import PrerequisiteError
 from study.evaluate.sampled import sample
 from study.models.lab import build_model, build_tokenizer
-from study.models.loading import load_model, load_tokenizer, save
+from study.models.loading import load_for_inference, load_model, load_tokenizer, save
 from study.record.checkpoints import Checkpoints
 from study.record.seeds import stream
 from study.spec.model import BpeTokenizer, PretrainedLab, SftModel
 from study.spec.training import SolutionCorpus, TeacherSamples
+from study.train.adapters import adapted, merged
 from study.train.arguments import arguments
 from study.train.checkpoint import save_trained, train
 from study.train.progress import History, ProgressCallback, Report
@@ -45,7 +47,9 @@ def sft(recipe: SftModel, seed: int, inputs: Mapping[str, Path], out: Path, repo
         documents = teacher_documents(recipe, recipe.corpus, inputs["teacher"], stream(seed, "sft", "documents"))
     else:
         documents = write_documents(recipe, stream(seed, "sft", "documents"))
-    return _train(recipe, load_model(base), load_tokenizer(base), documents, stream(seed, "sft", "order"), out, report, checkpoints)
+    training = recipe.training
+    model = adapted(load_model(base, dtype=getattr(torch, training.dtype)), training.lora, stream(seed, "sft", "adapters"))
+    return _train(recipe, model, load_tokenizer(base), documents, stream(seed, "sft", "order"), out, report, checkpoints)
 
 
 def write_documents(recipe: PretrainedLab | SftModel, seed: int) -> Documents:
@@ -66,7 +70,7 @@ def teacher_documents(recipe: SftModel, corpus: TeacherSamples, teacher: Path, s
     rejection leaves fewer documents than the stage reads.
     """
     wanted = max(1, recipe.training.steps * recipe.training.documents_per_step)
-    problems, model, tokenizer = load(recipe.data, "train"), load_model(teacher), load_tokenizer(teacher)
+    problems, model, tokenizer = load(recipe.data, "train"), load_for_inference(teacher), load_tokenizer(teacher)
     rng, found = np.random.default_rng(seed), list[Document]()
     for attempt in range(MAX_PASSES):
         order = [problems[i] for i in rng.permutation(len(problems))[: (2 if corpus.correct_only else 1) * (wanted - len(found)) + 8]]
@@ -91,9 +95,7 @@ def tokenizer_texts(recipe: PretrainedLab) -> Iterable[str]:
             yield from (problem.prompt, reference(problem))
 
 
-def encode(
-    documents: Iterable[Document], tokenizer: PreTrainedTokenizerBase, max_length: int, thinking: bool | None = None
-) -> Dataset:
+def encode(documents: Iterable[Document], tokenizer: PreTrainedTokenizerBase, max_length: int, thinking: bool | None = None) -> Dataset:
     """input_ids and labels; prompt tokens carry label -100. A document longer than `max_length` is cut at its end."""
     documents = list(documents)
     prompts = [([{"role": "system", "content": d.system}] if d.system else []) + [{"role": "user", "content": d.user}] for d in documents]
@@ -112,7 +114,7 @@ def _train(
 ) -> History:  # fmt: skip
     training = recipe.training
     if training.steps == 0:
-        save(model, tokenizer, out)
+        save(merged(model), tokenizer, out)
         return History()
     progress = ProgressCallback(recipe.kind, training.steps, report, every=max(1, training.steps // 20))
     args = arguments(

@@ -1,0 +1,205 @@
+"""The measured part of `study rehearse`: the real stages of a grid, a few steps each, on small random models of the true vocabulary.
+
+What is real: the stage's code, its objective, its privileged information, its optimiser, the width of the head. What is not: the weights
+(random), the number of layers, the length of completions, the number of prompts, and - where the data cannot be had here - the problems.
+"""
+
+import json
+import resource
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from transformers import PreTrainedTokenizerBase
+
+from study.evaluate.final import evaluate
+from study.evaluate.probes import measure as measure_probe
+from study.models.lab import build_model, build_tokenizer
+from study.models.loading import save
+from study.record.checkpoints import Checkpoints
+from study.spec.base import Spec
+from study.spec.cell import Cell
+from study.spec.data import ArithmeticData
+from study.spec.identity import canonical, parents
+from study.spec.model import Architecture, BpeTokenizer, LocalModel, Model
+from study.spec.training import Sampling, WorldCorpus
+from study.train.stages import build
+
+VOCABULARY = 151_936
+PROMPTS, TOKENS, PROBLEMS = 4, 16, 2
+WORLD = ArithmeticData(train_size=64, selection_size=8, held_out_size=8)
+HIDDEN = (1024, 512, 256, 128, 64)  # widths that are tried, the widest that memory takes first
+COPIES = 12  # of 4 bytes a weight: student and teacher, gradients, Adam, and what a step holds besides
+LARGEST = 300_000_000
+
+
+@dataclass(frozen=True)
+class Measured:
+    """seconds: of the whole stage after its models were made; peak_mb: of this process so far."""
+
+    kind: str
+    what: str
+    parameters: int
+    steps: int
+    seconds: float
+    tokens: int
+    peak_mb: float
+
+
+def measure(cells: Sequence[Cell], steps: int, vocabulary: int = VOCABULARY, hidden: int | None = None) -> list[Measured]:
+    """Every stage kind of these cells once (of a distillation each support), an evaluation and each probe kind.
+
+    A failure of a stage is raised as it is: a rehearsal that hides one is worth nothing.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        bench = Bench(Path(folder), steps, vocabulary, hidden or width_that_fits(vocabulary, free_bytes()))
+        found = [bench.stage(recipe) for recipe in distinct(cells)]
+        found += [bench.evaluation(cells[0])]
+        probes = {type(probe): (probe, cell) for cell in cells for probe in cell.probes}
+        return found + [bench.probe(probe, cell) for probe, cell in probes.values()]
+
+
+def distinct(cells: Sequence[Cell]) -> list[Model]:
+    """Recipes that differ in code: kind, corpus, support and divergence of the objective, whether privileged information is seen."""
+    found: dict[tuple[object, ...], Model] = {}
+    for cell in cells:
+        for recipe in _recipes(cell.model):
+            objective, corpus = getattr(recipe, "objective", None), getattr(recipe, "corpus", None)
+            key = (
+                recipe.kind,
+                getattr(corpus, "kind", ""),
+                getattr(objective, "support", ""),
+                getattr(recipe, "privileged", None) is not None,
+            )
+            found.setdefault(key, recipe)
+    return list(found.values())
+
+
+def _recipes(model: Model) -> Iterator[Model]:
+    for parent in parents(model).values():
+        yield from _recipes(parent)
+    if hasattr(model, "training"):
+        yield model
+
+
+def width_that_fits(vocabulary: int, free: float) -> int:
+    """The widest of `HIDDEN` whose models, at most 0.3e9 weights each, are trained in half of the free memory."""
+    for hidden in HIDDEN:
+        weights = weights_of(vocabulary, hidden)
+        if weights <= LARGEST and COPIES * 4 * weights <= free / 2:
+            return hidden
+    return HIDDEN[-1]
+
+
+def weights_of(vocabulary: int, hidden: int) -> int:
+    """Tied head, two blocks with a feed-forward width of three times the hidden one."""
+    return vocabulary * hidden + 2 * (12 * hidden * hidden)
+
+
+def free_bytes() -> float:
+    """Memory of this machine that is free, by the kernel's count; 4 GB where it gives none."""
+    page = Path("/proc/meminfo")
+    lines = page.read_text(encoding="utf-8").splitlines() if page.is_file() else []
+    return next((float(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable")), 4e9)
+
+
+@dataclass
+class Bench:
+    """A folder with two random models of one tokenizer, and what runs on them."""
+
+    folder: Path
+    steps: int
+    vocabulary: int
+    hidden: int
+
+    def __post_init__(self) -> None:
+        tokenizer = stand_in_tokenizer()
+        architecture = Architecture(
+            hidden_size=self.hidden, intermediate_size=3 * self.hidden, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2,
+            head_dim=max(8, self.hidden // 4), max_position_embeddings=4096,
+        )  # fmt: skip
+        for seed, name in enumerate(("first", "second")):
+            model = build_model(architecture, self.vocabulary, seed)
+            self.parameters = sum(p.numel() for p in model.parameters())
+            save(model, tokenizer, self.folder / name)
+
+    def stage(self, recipe: Model) -> Measured:
+        made, out = self._small(recipe), self.folder / f"out-{len(list(self.folder.iterdir()))}"
+        out.mkdir()
+        told = _Told()
+        inputs = {role: self.folder / ("first" if role in ("student", "base") else "second") for role in parents(recipe)}
+        started = time.perf_counter()
+        build(made, 0, inputs, out, told, Checkpoints(out.with_name(out.name + "-checkpoints")))
+        words = [str(getattr(getattr(recipe, part, None), name, "") or "") for part, name in (("objective", "support"), ("corpus", "kind"))]
+        what = " ".join([*filter(None, words), *(["with PI"] if getattr(recipe, "privileged", None) else [])])
+        return self._measured(recipe.kind, what, time.perf_counter() - started, _tokens(out))
+
+    def evaluation(self, cell: Cell) -> Measured:
+        changes = {"data": WORLD, "task": "lab_math", "k": 2, "problems": PROBLEMS, "grader": "boxed-1", "privileged": None, "prefix": None}
+        spec = cell.evaluation.model_copy(update={**changes, "sampling": _short(cell.evaluation.sampling)})
+        out = self.folder / "evaluation"
+        out.mkdir()
+        started = time.perf_counter()
+        evaluate(spec, self.folder / "first", 0, out, _Told(), {})
+        return self._measured("evaluate", "lm-eval", time.perf_counter() - started, PROBLEMS * 3 * TOKENS)
+
+    def probe(self, probe: Any, cell: Cell) -> Measured:
+        small = probe.model_copy(update={"data": WORLD, "problems": PROBLEMS, "sampling": _short(probe.sampling)})
+        started = time.perf_counter()
+        measure_probe(small, self.folder / "first", 0, _Told(), {canonical(small.teacher): self.folder / "second"})
+        return self._measured(probe.kind, "probe", time.perf_counter() - started, PROBLEMS * TOKENS)
+
+    def _measured(self, kind: str, what: str, seconds: float, tokens: int) -> Measured:
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
+        return Measured(kind, what, self.parameters, self.steps, seconds, tokens, peak)
+
+    def _small(self, recipe: Model) -> Model:
+        """The same recipe on the random models: few steps, few prompts, short completions, problems of the lab's world."""
+        here = LocalModel(path=str(self.folder / "first"), digest="0" * 16)
+        changes: dict[str, Any] = dict.fromkeys(parents(recipe), here)
+        training: Any = recipe.training  # pyright: ignore[reportAttributeAccessIssue] - `distinct` gives stages alone
+        corpus = getattr(recipe, "corpus", None)
+        if isinstance(getattr(corpus, "sampling", None), Sampling):
+            changes["corpus"] = corpus.model_copy(update={"sampling": _short(corpus.sampling), "correct_only": False})
+        if not isinstance(corpus, WorldCorpus):  # a world's documents are written from its own problems
+            changes["data"] = WORLD
+        return recipe.model_copy(update={**changes, "training": self._few(training)})
+
+    def _few(self, training: Any) -> Spec:
+        """Counts that the stage's settings have, made small."""
+        changes: dict[str, Any] = {"steps": self.steps}
+        for name, value in (("prompts_per_step", PROMPTS), ("documents_per_step", PROMPTS), ("max_length", 128)):
+            if hasattr(training, name):
+                changes[name] = min(value, getattr(training, name))
+        if getattr(training, "rollouts_per_prompt", 1) > 1:
+            changes["rollouts_per_prompt"] = 2
+        if hasattr(training, "sampling"):
+            changes["sampling"] = _short(training.sampling)
+            changes["curve"] = training.curve.model_copy(update={"every": max(1, self.steps), "problems": PROBLEMS, "k": 1})
+        return training.model_copy(update=changes)
+
+
+class _Told:
+    """A report that nobody reads."""
+
+    def __call__(self, _phase: str, _done: int, _total: int, _latest: dict[str, float]) -> None: ...
+
+
+def _short(sampling: Sampling) -> Sampling:
+    return sampling.model_copy(update={"max_completion_length": min(TOKENS, sampling.max_completion_length)})
+
+
+def _tokens(out: Path) -> int:
+    file = out / "cost.json"
+    return int(json.loads(file.read_bytes())["tokens_sampled"]) if file.is_file() else 0
+
+
+def stand_in_tokenizer() -> PreTrainedTokenizerBase:
+    """A small byte-level tokenizer behind the chat template that TRL ships for Qwen3: the hub's own cannot be had everywhere."""
+    tokenizer = build_tokenizer(BpeTokenizer(vocab_size=300), ["What is 1 + 1? Put your answer in the box."] * 4)
+    tokenizer.chat_template = files("trl").joinpath("chat_templates", "qwen3.jinja").read_text(encoding="utf-8")
+    return tokenizer

@@ -1,0 +1,81 @@
+"""One process of a distillation, as a launcher starts it (RANK, WORLD_SIZE, ...): FOLDER REDUCTION OUT.
+
+FOLDER holds student/ and teacher/. Completions are a function of their prompt, so that every way of sharing a batch trains on the same
+ones. Rank 0 leaves OUT: the summed loss of step 1 and its gradients, before any clipping, as safetensors.
+"""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from transformers import TrainerCallback
+
+from study.record.checkpoints import Checkpoints
+from study.spec.data import ArithmeticData
+from study.spec.model import DistilledModel, LocalModel
+from study.spec.objective import Objective
+from study.spec.training import Curve, DistillTraining, Optimisation, Sampling
+from study.train import distill as module
+from study.train import stages
+
+HERE = LocalModel(path="unused", digest="unused")
+ROWS = 4
+
+
+def completion(prompt: list[int]) -> list[int]:
+    """1 to 9 tokens, by the prompt alone: rows of very different lengths."""
+    return [5 + (sum(prompt) * (i + 3)) % 20 for i in range(1 + sum(prompt) % 9)]
+
+
+def recipe(reduction: Any) -> DistilledModel:
+    optimisation = Optimisation(learning_rate=1e-3, max_grad_norm=1e9)
+    sampling = Sampling(max_completion_length=10)
+    curve = Curve(every=1, problems=2, k=1)
+    training = DistillTraining(steps=1, prompts_per_step=ROWS, optimisation=optimisation, sampling=sampling, curve=curve)
+    data = ArithmeticData(train_size=64, selection_size=8, held_out_size=8)
+    return DistilledModel(student=HERE, teacher=HERE, data=data, objective=Objective(reduction=reduction), training=training)
+
+
+class Watch(TrainerCallback):
+    """Takes the gradients of the step and the loss that the trainer logs for it."""
+
+    def __init__(self) -> None:
+        self.found: dict[str, torch.Tensor] = {}
+
+    def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, model: Any = None, **_: Any) -> None:
+        named = {name.removeprefix("module."): p for name, p in model.named_parameters()}
+        self.found |= {name: p.grad.detach().clone() for name, p in named.items() if p.grad is not None}
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
+        if logs and "loss" in logs:
+            self.found["loss"] = torch.tensor([logs["loss"], logs["grad_norm"]], dtype=torch.float64)
+
+
+def trained(folder: Path, reduction: str, work: Path) -> dict[str, torch.Tensor]:
+    watch, original = Watch(), module.OnPolicyDistillation.__init__
+    sampled = module.DistillationTrainer._generate_single_turn
+
+    def watched(self: Any, *args: Any, callbacks: Any = (), **kwargs: Any) -> None:
+        original(self, *args, callbacks=[*callbacks, watch], **kwargs)
+
+    module.OnPolicyDistillation.__init__ = watched
+    module.DistillationTrainer._generate_single_turn = lambda self, prompts, *a, **k: [completion(list(p)) for p in prompts]
+    try:
+        work.mkdir(parents=True)
+        inputs = {role: folder / role for role in ("student", "teacher")}
+        stages.build(recipe(reduction), 0, inputs, work, lambda *_: None, Checkpoints(work.with_name(work.name + "-checkpoints")))
+    finally:
+        module.OnPolicyDistillation.__init__, module.DistillationTrainer._generate_single_turn = original, sampled
+    return watch.found
+
+
+if __name__ == "__main__":
+    import os
+
+    folder, reduction, out = Path(sys.argv[1]), sys.argv[2], Path(sys.argv[3])
+    rank = os.environ.get("RANK", "0")
+    found = trained(folder, reduction, out.with_name(f"{out.stem}-work-{rank}"))
+    if rank == "0":
+        save_file(found, out)
