@@ -1,9 +1,10 @@
-"""One process of a distillation, as a launcher starts it (RANK, WORLD_SIZE, ...): FOLDER REDUCTION OUT.
+"""One process of a distillation, as a launcher starts it (RANK, WORLD_SIZE, ...): FOLDER OUT.
 
 FOLDER holds student/ and teacher/. Completions are a function of their prompt, so that every way of sharing a batch trains on the same
-ones. Rank 0 leaves OUT: the summed loss of step 1 and its gradients, before any clipping, as safetensors.
+ones. Rank 0 leaves OUT/REDUCTION.safetensors: the loss of step 1 and its gradients, before any clipping, for each reduction.
 """
 
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from study.train import stages
 
 HERE = LocalModel(path="unused", digest="unused")
 ROWS = 4
+REDUCTIONS = ("response_mean", "token_mean")
 
 
 def completion(prompt: list[int]) -> list[int]:
@@ -72,10 +74,8 @@ def trained(folder: Path, reduction: str, work: Path) -> dict[str, torch.Tensor]
 
 
 if __name__ == "__main__":
-    import os
-
-    folder, reduction, out = Path(sys.argv[1]), sys.argv[2], Path(sys.argv[3])
-    rank = os.environ.get("RANK", "0")
-    found = trained(folder, reduction, out.with_name(f"{out.stem}-work-{rank}"))
-    if rank == "0":
-        save_file(found, out)
+    folder, out, rank = Path(sys.argv[1]), Path(sys.argv[2]), os.environ.get("RANK", "0")
+    for reduction in REDUCTIONS:
+        found = trained(folder, reduction, out / f"work-{reduction}-{rank}")
+        if rank == "0":
+            save_file(found, out / f"{reduction}.safetensors")

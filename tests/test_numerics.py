@@ -28,7 +28,7 @@ from study.spec.training import GrpoTraining, Lora, SupervisedTraining
 from study.train import grpo as grpo_module
 from study.train.arguments import arguments
 from tests.harness import ROOT
-from tests.ranks_program import ROWS, trained
+from tests.ranks_program import REDUCTIONS, ROWS, trained
 from tests.test_training import (
     ARCHITECTURE,
     CURVE,
@@ -77,7 +77,7 @@ def _same(found: dict[str, torch.Tensor], expected: dict[str, torch.Tensor]) -> 
         assert torch.allclose(found[name], value, rtol=0, atol=TOLERANCE), (name, float((found[name] - value).abs().max()))
 
 
-@pytest.mark.parametrize("reduction", ["response_mean", "token_mean"])
+@pytest.mark.parametrize("reduction", REDUCTIONS)
 @pytest.mark.parametrize("setting", [{"STUDY_MICRO_BATCH": "2"}, {"STUDY_MICRO_BATCH": "1", "STUDY_RECOMPUTE": "1"}])
 def test_micro_batches_change_neither_loss_nor_gradient(
     reduction: str, setting: dict[str, str], folders: dict[str, Path], tmp_path: Path, tmp_path_factory: Any, alone: pytest.MonkeyPatch
@@ -89,23 +89,23 @@ def test_micro_batches_change_neither_loss_nor_gradient(
     _same(trained(root, reduction, tmp_path / "work"), expected)
 
 
-@pytest.mark.parametrize("reduction", ["response_mean", "token_mean"])
-def test_two_processes_have_the_gradient_of_one(
-    reduction: str, folders: dict[str, Path], tmp_path: Path, alone: pytest.MonkeyPatch
-) -> None:
-    """Two processes of two rows each, one of them a row at a time: torch.distributed's gloo, as a launcher starts them."""
+def test_two_processes_have_the_gradient_of_one(folders: dict[str, Path], tmp_path: Path, alone: pytest.MonkeyPatch) -> None:
+    """Two rows each, one at a time: torch.distributed's gloo, as a launcher starts them."""
     root = folders["student"].parent
-    expected = _whole(root, reduction, root / f"whole-{reduction}")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    shared = os.environ | {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "ACCELERATE_USE_CPU": "true",
-                           "STUDY_MICRO_BATCH": "1" if reduction == "token_mean" else "", "PYTHONPATH": str(ROOT)}  # fmt: skip
-    out = tmp_path / "found.safetensors"
-    command = [sys.executable, "-m", "tests.ranks_program", str(root), reduction, str(out)]
-    ranks = [subprocess.Popen(command, cwd=ROOT, env=shared | {"RANK": r, "LOCAL_RANK": r}) for r in ("1", "0")]
-    assert [rank.wait(240) for rank in ranks] == [0, 0]
-    _same(load_file(out), expected)
+        port = str(free.getsockname()[1])
+    shared = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "ACCELERATE_USE_CPU": "true", "STUDY_MICRO_BATCH": "1"}
+    environment = os.environ | shared | {"PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", "tests.ranks_program", str(root), str(tmp_path)]
+    ranks = [subprocess.Popen(command, cwd=ROOT, env=environment | {"RANK": rank, "LOCAL_RANK": rank}) for rank in ("1", "0")]
+    try:
+        assert [rank.wait(900) for rank in ranks] == [0, 0]
+    finally:
+        for rank in ranks:
+            rank.kill()
+    for reduction in REDUCTIONS:
+        _same(load_file(tmp_path / f"{reduction}.safetensors"), _whole(root, reduction, root / f"whole-{reduction}"))
 
 
 @pytest.mark.parametrize("reduce", [response_mean, token_mean])
