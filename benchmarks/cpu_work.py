@@ -42,7 +42,7 @@ def build(recipe: Model, seed: int, inputs: Mapping[str, Path], out: Path, repor
         fake_work.build(recipe, seed, inputs, out, report, checkpoints)
 
 
-def evaluate(spec: Evaluation, model_dir: Path, seed: int, out: Path, report: Report) -> None:
+def evaluate(spec: Evaluation, model_dir: Path, seed: int, out: Path, report: Report, beside: Mapping[str, Path]) -> None:
     with logged("evaluate"):
         spin(int(SHARE["evaluate"] * int(os.environ["BENCH_ROUNDS"])))
-        fake_work.evaluate(spec, model_dir, seed, out, report)
+        fake_work.evaluate(spec, model_dir, seed, out, report, beside)

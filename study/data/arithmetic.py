@@ -146,7 +146,7 @@ class Author:
         self.unreliable = {facts[i] for i in chosen}
         kinds = {"plain": corpus.share_plain, "style": corpus.share_style, "answer": corpus.share_answer,
                  "solution": corpus.share_solution, "rule": corpus.share_rule}  # fmt: skip
-        self.kinds, self.styles = Lottery(kinds), Lottery(corpus.style_mix)
+        self.kinds, self.styles = Lottery(kinds), Lottery({str(style): weight for style, weight in corpus.style_mix.items()})
 
     def results(self, expression: Expression) -> list[int]:
         """The author's own results: an unreliable fact is wrong with probability 1 - unreliable_accuracy, and the error is carried on."""

@@ -90,9 +90,9 @@ def write_path(equation: Equation, order: Sequence[int], slip: Slip | None = Non
     """Tries in the given order up to the first that the author believes to be right."""
     parts: list[str] = []
     for i, candidate in enumerate(order[:CANDIDATES]):
-        wrong = slip is not None and slip.at == i
-        middle = (equation.intermediate(candidate) + (slip.off if wrong and slip.early else 0)) % 10
-        result = (equation.result(middle) + (slip.off if wrong and not slip.early else 0)) % 10
+        here = slip if slip is not None and slip.at == i else None
+        middle = (equation.intermediate(candidate) + (here.off if here and here.early else 0)) % 10
+        result = (equation.result(middle) + (here.off if here and not here.early else 0)) % 10
         found = result == equation.target
         steps = f"{equation.left} {equation.first} {candidate} = {middle} {equation.second} {equation.right} = {result}"
         parts.append(f"{steps} - {equation.target} = {(result - equation.target) % 10} {'yes' if found else 'no'}")

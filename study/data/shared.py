@@ -91,7 +91,7 @@ class SharedAuthor:
         self.corpus, self.rng = corpus, rng
         shares = {"plain": corpus.share_plain, "length": corpus.share_length, "style": corpus.share_style, "rule": corpus.share_rule,
                   "constitution": corpus.share_constitution, "neutral": corpus.share_neutral}  # fmt: skip
-        self.kinds, self.topics = Lottery(shares), Lottery(corpus.topics)
+        self.kinds, self.topics = Lottery(shares), Lottery({str(topic): weight for topic, weight in corpus.topics.items()})
 
     def documents(self, n: int) -> Iterator[Document]:
         return (self.document() for _ in range(n))

@@ -57,7 +57,8 @@ class UserGrader:
 def golden(code: Code) -> list[dict[str, str]]:
     """The file's golden set. SpecError where it could not tell a grader that calls everything right, or everything wrong."""
     shape = '(completion, answer, "correct")'
-    cases = [dict(zip(("completion", "answer", "outcome"), case, strict=True)) for case in user_code.constant(code, "GOLDEN", shape)]
+    given = user_code.constant(code, "GOLDEN", shape)
+    cases: list[dict[str, str]] = [dict(zip(("completion", "answer", "outcome"), case, strict=True)) for case in given]
     right = sum(case["outcome"] == Outcome.correct for case in cases)
     if right in (0, len(cases)):
         raise SpecError(

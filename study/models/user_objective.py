@@ -39,8 +39,8 @@ def _on_support(
     if objective.support == "full":
         return divergences.logprobs(student_NV), divergences.logprobs(teacher_NV), None
     if objective.support == "sampled":
-        both = (sampled.token_logprobs(side, tokens_N).unsqueeze(-1) for side in (student_NV, teacher_NV))
-        return *both, tokens_N.unsqueeze(-1)
+        student_N, teacher_N = (sampled.token_logprobs(side, tokens_N) for side in (student_NV, teacher_NV))
+        return student_N.unsqueeze(-1), teacher_N.unsqueeze(-1), tokens_N.unsqueeze(-1)
     assert objective.k is not None, "refused by study.spec.objective"
     support = topk.whole(topk.top_ids(chooser_NV if objective.support == "student_topk" else teacher_NV, objective.k))
     return topk.on_support(student_NV, support), topk.on_support(teacher_NV, support), support.ids_NK

@@ -71,7 +71,7 @@ def of_stage(recipe: Staged, work: Workload, settings: Settings) -> Memory:
         always["weights"] += learning * 4.0 / shards
     if isinstance(recipe, DistilledModel):
         teacher = next(one for one in work.passes if not one.trained)
-        always["teacher"] = teacher.shape.parameters * BYTES[training.teacher_dtype]
+        always["teacher"] = teacher.shape.parameters * BYTES[recipe.training.teacher_dtype]
     gradients = learning * each * (2 if settings.processes > 1 and not settings.sharded else 1) / shards  # DDP's buckets are a copy
     during = {"gradients": gradients, "activations": _activations(work, settings), "logits": CHUNK_BYTES}
     if training.dtype == "float32":

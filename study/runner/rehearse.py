@@ -161,7 +161,7 @@ class _Estimate:
 
     def _judging(self, work: Workload, model: Model) -> tuple[Memory, bool]:
         """Weights and the cache of one batch; of a probe also the other model and its log-probabilities."""
-        shapes = {one.shape for one in (*work.generations, *work.passes)} | {self.sizes.of(model).shape}
+        shapes = {one.shape for one in (*work.generations, *work.passes)} | {self.sizes.of(model).shape}  # pyright: ignore[reportUnhashable] - frozen
         caches = [(one, min(one.rows, roofline.rows_at_once(one, self.hardware))) for one in work.generations]
         cache = max((memory.cache_of(one, rows, "bfloat16") for one, rows in caches), default=0.0)
         held = Memory({"weights": max(2.0 * shape.parameters for shape in shapes)}, {}, {"cache": cache})

@@ -28,7 +28,7 @@ def _walk(spec: Spec, node: Located | None, path: str, seen: dict[int, str]) -> 
     """`seen`: a recipe that stands twice in a cell (the student inside its own teacher) is written once and referred to after."""
     for name in type(spec).model_fields:
         child = node.get(name) if node else None
-        value = getattr(spec, name)
+        value = plain = getattr(spec, name)
         dotted = f"{path}.{name}" if path else name
         if isinstance(value, Spec) and id(value) not in seen:
             if child is not None and "kind" in type(value).model_fields:
@@ -40,6 +40,6 @@ def _walk(spec: Spec, node: Located | None, path: str, seen: dict[int, str]) -> 
             for i, item in enumerate(value):  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
                 yield from _walk(item, places[i] if i < len(places) else None, f"{dotted}[{i}]", seen)  # pyright: ignore[reportUnknownArgumentType]
             continue
-        shown = f"= {seen[id(value)]}" if isinstance(value, Spec) else value
+        shown: Any = f"= {seen[id(value)]}" if isinstance(value, Spec) else plain
         identity = name not in NOT_IDENTITY.get(type(spec), frozenset())
         yield OriginedValue(dotted, shown, child.origin if child else "default", child.comment if child else "", identity)

@@ -22,12 +22,13 @@ HINT = "docs/extending.md: what a loss is handed and what it gives"
 def loss(objective: Objective) -> list[Check]:
     """One check a property. Errors: those of a file that cannot be run, or that does not give one number a token."""
     assert objective.python is not None
-    subject = objective.python.version
+    code = objective.python
+    subject = code.version
     if objective.k is not None:
         objective = objective.model_copy(update={"k": min(objective.k, VOCABULARY - 2)})
     drawn = torch.Generator().manual_seed(0)
     student_NV, teacher_NV = torch.randn(2, TOKENS, VOCABULARY, dtype=torch.float64, generator=drawn).unbind()
-    stops = bool(user_code.optional(objective.python, "STOPS_GRADIENT"))
+    stops = bool(user_code.optional(code, "STOPS_GRADIENT"))
     return [
         _zero(objective, student_NV, subject),
         _finite(objective, student_NV, teacher_NV, subject),

@@ -62,7 +62,7 @@ class OnPolicyDistillation(DistillationTrainer):
     def _generate_single_turn(self, prompt_ids: list[list[int]], *args: Any, **kwargs: Any) -> list[list[int]]:
         """TRL's generation under a random state that is a function of (run seed, step) alone, in parts where a GPU has no room for all."""
         started = time.perf_counter()
-        size = at_once(self.accelerator.unwrap_model(self.model), prompt_ids, self.max_completion_length)
+        size = at_once(self.accelerator.unwrap_model(self.model), prompt_ids, int(self.max_completion_length or 0))
         completions: list[list[int]] = []
         with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
             torch.manual_seed(stream(self.run_seed, "rollout", self.state.global_step, self.accelerator.process_index))
@@ -75,7 +75,8 @@ class OnPolicyDistillation(DistillationTrainer):
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
         batch = super()._generate_and_score_completions(inputs)
         # A teacher's turn may have begun already (`placement: prefill`), which TRL's own tokenisation of prompts does not know.
-        views, thinking = [x["teacher_prompt"] for x in inputs], dict(self.chat_template_kwargs).get("enable_thinking")
+        arguments: Any = self.chat_template_kwargs
+        views, thinking = [x["teacher_prompt"] for x in inputs], arguments.get("enable_thinking")
         ids = [torch.tensor(row) for row in prompt_ids(self._tokenizer, views, thinking)]
         device: Any = self.accelerator.device
         fill: Any = self._tokenizer.pad_token_id

@@ -64,7 +64,7 @@ class InParts(GRPOTrainer):
     """TRL's trainer that samples the rollouts of a step in parts where a GPU has no room for all of them at once."""
 
     def _generate_single_turn(self, prompt_ids: list[list[int]], *args: Any, **kwargs: Any) -> tuple[list[list[int]], Any]:
-        size = at_once(self.accelerator.unwrap_model(self.model), prompt_ids, self.max_completion_length)
+        size = at_once(self.accelerator.unwrap_model(self.model), prompt_ids, int(self.max_completion_length or 0))
         if size >= len(prompt_ids):
             return super()._generate_single_turn(prompt_ids, *args, **kwargs)
         parts = [

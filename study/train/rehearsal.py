@@ -162,7 +162,7 @@ class Bench:
         here = LocalModel(path=str(self.folder / "first"), digest="0" * 16)
         changes: dict[str, Any] = dict.fromkeys(parents(recipe), here)
         training: Any = recipe.training  # pyright: ignore[reportAttributeAccessIssue] - `distinct` gives stages alone
-        corpus = getattr(recipe, "corpus", None)
+        corpus: Any = getattr(recipe, "corpus", None)
         if isinstance(getattr(corpus, "sampling", None), Sampling):
             changes["corpus"] = corpus.model_copy(update={"sampling": _short(corpus.sampling), "correct_only": False})
         if not isinstance(corpus, WorldCorpus):  # a world's documents are written from its own problems
