@@ -52,7 +52,8 @@ class Work:
 
     @property
     def modules(self) -> list[str]:
-        return [entry.partition(":")[0] for entry in (self.build, self.evaluate, self.measure)]
+        """What workers import before their first task; probes are imported by the runs that have some."""
+        return [entry.partition(":")[0] for entry in (self.build, self.evaluate)]
 
     def require_packages(self) -> None:
         """Refuses in the parent, before anything is spent, what would fail every run. Looks packages up and imports none."""
