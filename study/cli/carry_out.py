@@ -46,7 +46,10 @@ def carry_out(
         console.say(f"nothing to do: all {len(sealed)} runs of {grid} are sealed; next: study analyze --grid {grid}")
         return Summary(sealed_before=sealed)
     work.require_packages()
-    keep(results.declared, claims)
+    try:
+        keep(results.declared, claims)
+    except OSError as error:  # no room: the first stage says so in full, and the next start keeps them
+        console.warn(f"the claims in force could not be kept: {error.strerror}")
     plan = make_plan(runs, results, expected_seconds)
     console.say(f"{grid} ({scale}): {_to_do(plan, jobs)}")
     own = own_stages(runs, {run.run_id: own_stage(run.cell, run.seed) for run in runs})
