@@ -126,7 +126,7 @@ def test_a_killed_stage_continues_from_its_checkpoint(tmp_path: Path, undisturbe
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_ctrl_c_in_training_keeps_the_step(tmp_path: Path, undisturbed: dict[str, bytes], number: signal.Signals) -> None:
     results = tmp_path / "results"
-    process = start(results, STUDY_TEST_STEP_S="0.4")
+    process = start(results, STUDY_TEST_STEP_S="1.0")  # long enough to be met in the middle on a busy machine
     wait_for(lambda: (results.parent / "built.log").exists() and list(results.glob("stages/*/status.json")))
     os.killpg(process.pid, number)
     code, output = finish(process)

@@ -136,7 +136,7 @@ def test_a_student_and_a_teacher_with_other_tokenizers_are_refused() -> None:
         ("kind: grpo", "kind: gppo", r"scales/lab\.yaml:\d+ models\.rlvr\.kind: 'gppo' is not one of .*; did you mean 'grpo'\?"),
         ("base: student", "base: studnt", r"models\.rlvr\.base: no entry 'studnt' under models .*did you mean 'student'\?"),
         ("base: student", "base: rlvr", r"the model 'rlvr' is made from itself: rlvr -> rlvr"),
-        (r"standard: \d+", "standard: no", r"scales/lab\.yaml:\d+ lengths\.standard: .*integer, found 'no'"),
+        (r"(?<=lengths:\n  )standard: \d+", "standard: no", r"scales/lab\.yaml:\d+ .*integer, found 'no'"),
         ("share_plain:", "share_plane:", r"lab\.yaml:\d+ models\.student\.corpus\.share_plane: unknown field .*'share_plain'\?"),
         (r"(?<=distill:\n  )prompts_per_step: \d+", "prompts_per_step: 0", r"scales/lab\.yaml:\d+ training\.prompts_per_step: .*found 0"),
     ],

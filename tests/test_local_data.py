@@ -56,8 +56,9 @@ def test_the_same_stage_reads_them_with_a_bpe_tokenizer(data: JsonlData) -> None
 
 def test_an_edited_file_is_another_experiment(data: JsonlData, tmp_path: Path) -> None:
     def identity(source: JsonlData) -> str:
-        corpus, training = SolutionCorpus(), SupervisedTraining(
-            steps=1, documents_per_step=1, optimisation=Optimisation(learning_rate=1e-3), max_length=8
+        corpus, training = (
+            SolutionCorpus(),
+            SupervisedTraining(steps=1, documents_per_step=1, optimisation=Optimisation(learning_rate=1e-3), max_length=8),
         )
         architecture = Architecture(
             hidden_size=8, intermediate_size=8, num_hidden_layers=1, num_attention_heads=1, num_key_value_heads=1, head_dim=8,

@@ -4,7 +4,7 @@ import json
 import multiprocessing
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from study.data.grading import Outcome
+from study.evaluate.graded import GradeResult, Sample
 from study.models.lab import build_model, build_tokenizer
 from study.models.loading import load_model, load_tokenizer, save
 from study.record.checkpoints import Checkpoints
@@ -66,11 +67,17 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return {role: root / role for role in ("student", "teacher", "base")}
 
 
+class OddTexts:
+    def grade_many(self, samples: Iterable[Sample]) -> list[GradeResult]:
+        said = [Outcome.correct if len(sample.completion) % 2 else Outcome.wrong for sample in samples]
+        return [GradeResult(outcome, outcome) for outcome in said]
+
+
 @pytest.fixture(scope="module", autouse=True)
 def reward_for_odd_texts() -> Any:
     """A random model never answers, and GRPO without a correct completion has no gradient: an arbitrary half of the texts is right."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(grpo_module, "grade", lambda text, answer, truncated: Outcome.correct if len(text) % 2 else Outcome.wrong)
+        patch.setattr(grpo_module, "open_grader", lambda version: OddTexts())
         yield
 
 
