@@ -28,7 +28,7 @@ Setting = tuple[str, str, str]  # name, A, B
 
 @dataclass(frozen=True)
 class Sighted:
-    """A mean with its interval, and the smallest true difference that would have been found (None at n = 1)."""
+    """A mean with its interval, and the smallest true difference that would have been found (None where nothing varies)."""
 
     over: Literal["bases", "problems"]
     interval: Interval
@@ -116,6 +116,9 @@ def over_bases(values: Sequence[float], confidence: float = 0.95) -> Sighted | N
 
 
 def over_problems(values: Sequence[float], confidence: float = 0.95) -> Sighted:
+    """Differences that are all alike have no interval: one of no width would be a certainty that nobody has."""
+    if len(set(values)) == 1:
+        return Sighted("problems", Interval(values[0], None, None, len(values), confidence), None)
     interval = bootstrap_interval(values, seed=SEED, confidence=confidence)
     return Sighted("problems", interval, _detectable(values), compare(values, confidence).p_value)
 

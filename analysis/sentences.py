@@ -21,7 +21,7 @@ def summary(rows: Sequence[Row]) -> str:
 
 def points(interval: Interval) -> str:
     if interval.low is None or interval.high is None:
-        return f"{100 * interval.mean:+.1f} [no interval at n = {interval.n}]"
+        return f"{100 * interval.mean:+.1f} [no interval{' at n = 1' if interval.n == 1 else ': all alike'}]"
     return f"{100 * interval.mean:+.1f} [{100 * interval.low:+.1f}, {100 * interval.high:+.1f}]"
 
 
@@ -58,7 +58,7 @@ def sentence(row: Row) -> str:
     if row.identical:
         return f"{task}A and B have the same counts on every one of {row.problems} problems."
     if seen.interval.low is None:
-        return f"{task}A - B is {points(seen.interval)} points: one problem shows nothing."
+        return f"{task}A - B is {points(seen.interval)} points: that shows nothing."
     if seen.shown:
         size = f"{abs(100 * seen.interval.mean):.1f} points {'above' if seen.interval.mean > 0 else 'below'} B"
         return f"{task}A is {size} ({points(seen.interval)}; {_basis(row, seen)})."

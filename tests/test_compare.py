@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from analysis.arms import Scores, of_records, problems_hash
-from analysis.compare import compared
+from analysis.compare import compared, over_problems
 from analysis.curve_files import compare_curves, read_curves
 from analysis.pairing import matched
 from analysis.sentences import gathered, sentence
@@ -184,3 +184,9 @@ def test_settings_are_compared_as_text_of_one_spelling() -> None:
     nested: Mapping[str, object] = {"a": {"b": 1.0, "c": None}, "d": [1, 2]}
     assert flat(nested) == {"a.b": "1", "a.c": "none", "d": "[1, 2]"}
     assert shown(0.6) == "0.6"
+
+
+def test_differences_without_spread_have_no_interval_and_hide_no_limit() -> None:
+    seen = over_problems([0.0, 0.0, 0.0])
+    assert (seen.interval.low, seen.interval.high, seen.detectable, seen.p_value) == (None, None, None, None)
+    assert over_problems([0.0, 0.0, 1.0]).detectable is not None

@@ -17,6 +17,7 @@ from study.evaluate.standalone import Request, Subject
 from study.models.loading import load_model
 from study.models.sampling import end_token_ids
 
+SMALL = 10_000_000  # parameters: below, a second torch thread waits more than it computes (10 times slower beside other work)
 NOTABLE = 0.05  # share of unknown tokens from which a person is told
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -52,6 +53,8 @@ def open_subject(subject: Subject, request: Request) -> OpenSubject:
     if request.backend == "vllm":
         return OpenSubject(VllmEngine(subject.folder, seed=request.seed, dtype=request.dtype), tokenizer, "cuda")
     model = _model(subject.folder, request.dtype)
+    if model.device.type == "cpu" and model.num_parameters() < SMALL:
+        torch.set_num_threads(1)
     if not end_token_ids(model, tokenizer):
         what = f"neither the tokenizer nor the model in {subject.folder} names an end token: every completion would be cut off"
         raise PrerequisiteError(what, hint="add eos_token_id to generation_config.json")
