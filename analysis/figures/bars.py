@@ -70,8 +70,9 @@ def draw(page: FigurePage, evidence: Evidence, points: list[Point]) -> Figure:
         ratios = [len(row.arms) + 0.6 for row in page.rows]
         axes: Any = figure.subplots(len(page.rows), len(panels), squeeze=False, sharex="col", gridspec_kw={"height_ratios": ratios})
         for row, fields in zip(page.rows, axes, strict=True):
+            run = {point.arm for point in points if point.row == row.title}
             for panel, ax in zip(panels, fields, strict=True):
-                _block(ax, row, evidence, [point for point in points if point.panel == panel and point.row in (row.title, "")])
+                _block(ax, row, evidence, [point for point in points if point.panel == panel and point.row in (row.title, "")], run)
             for ax in fields[1:]:
                 ax.set_yticklabels([])
             fields[0].set_title(row.title, loc="left", fontweight="bold", pad=24 if page.lines and row is page.rows[0] else None)
@@ -87,7 +88,8 @@ def draw(page: FigurePage, evidence: Evidence, points: list[Point]) -> Figure:
     return figure
 
 
-def _block(ax: Axes, row: Row, evidence: Evidence, points: list[Point]) -> None:
+def _block(ax: Axes, row: Row, evidence: Evidence, points: list[Point], run: set[str]) -> None:
+    """run: the arms that have a value in some panel; an arm without one here has no such value (a teacher's own score has no KL)."""
     looks = looks_of(row, evidence)
     for height, look in enumerate(looks):
         mine = [point for point in points if point.row and point.arm == look.name]
@@ -95,7 +97,7 @@ def _block(ax: Axes, row: Row, evidence: Evidence, points: list[Point]) -> None:
             ax.text(
                 0.01,
                 height,
-                "not a number on some base" if mine else "not run",
+                "not a number on some base" if mine else "does not apply" if look.name in run else "not run",
                 va="center",
                 fontsize=7,
                 color=GREY,

@@ -71,7 +71,8 @@ def draw(page: FigurePage, evidence: Evidence, marks: list[Mark]) -> Figure:
         for (group, cells), ax in zip(blocks.items(), axes[:, 0], strict=True):
             _block(ax, group, cells, evidence, [mark for mark in marks if mark.group == group])
         axes[-1, 0].set_xlabel("final accuracy (avg@k of samples at T = 1, held-out problems)")
-        figure.legend(handles=_legend_handles(), loc="outside upper left", ncols=3)
+        axes[0, 0].set_title(next(iter(blocks)), loc="left", fontweight="bold", pad=20)  # room for the legend below it
+        axes[0, 0].legend(handles=_legend_handles(), loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=3, fontsize=7, borderaxespad=0.2)
         add_heading(figure, page)
         add_note(figure, [page.answers, *page.notes, scope_note(evidence)])
     return figure
@@ -105,7 +106,7 @@ def _marks_of_cell(ax: Axes, height: int, cell: LabelledCell, evidence: Evidence
 def _legend_handles() -> list[Line2D]:
     grey = "#444444"
     return [
-        Line2D([], [], linestyle="", marker="o", markersize=4.5, markerfacecolor="white", markeredgecolor=grey, label="one base student"),
+        Line2D([], [], linestyle="", marker="o", markersize=4.5, markerfacecolor="white", markeredgecolor=grey, label="one base"),
         Line2D(
             [],
             [],

@@ -16,7 +16,7 @@ from matplotlib.ticker import MaxNLocator, NullLocator
 
 from analysis import style
 from analysis.definitions import BY_NAME, Definition
-from analysis.figures.parts import WIDTH, add_heading, add_note, look_of
+from analysis.figures.parts import WIDTH, add_heading, add_note, lines_of
 from analysis.frames import Evidence, Point, arm_text
 from analysis.tables import count, scale_note
 from study.spec.table import Arm, FigurePage, Row
@@ -92,16 +92,12 @@ def _strip(strip: Any, row: Row, panels: Sequence[str], columns: int, evidence: 
     for ax in axes[len(panels) :]:
         ax.set_axis_off()
     present = {arm for title, arm, _ in lines if title == row.title}
-    handles = [_handle(evidence, arm, name, arm_text(arm) in present) for name, arm in zip(_names(row, evidence), row.arms, strict=True)]
+    handles = [_handle(look, arm_text(arm) in present) for look, arm in zip(lines_of(row, evidence), row.arms, strict=True)]
     strip.legend(
         handles=handles, title=row.title, loc="outside upper left", alignment="left", title_fontproperties={"weight": "bold", "size": 8},
         ncols=min(4, len(handles)), fontsize=7.5, columnspacing=1.2, borderaxespad=0.2,
     )  # fmt: skip
     return axes[: len(panels)]
-
-
-def _names(row: Row, evidence: Evidence) -> list[str]:
-    return list(row.names) or [look_of(evidence, arm).name for arm in row.arms]
 
 
 def _reading_note(page: FigurePage, evidence: Evidence) -> str:
@@ -129,8 +125,7 @@ def _title(definition: Definition) -> str:
 
 def _panel(ax: Axes, row: Row, metric: str, evidence: Evidence, lines: Lines) -> None:
     log = BY_NAME[metric].axis == "log"
-    for place, arm in enumerate(row.arms):
-        look = look_of(evidence, arm)
+    for place, (arm, look) in enumerate(zip(row.arms, lines_of(row, evidence), strict=True)):
         for seed, (steps, values) in lines.get((row.title, arm_text(arm), metric), {}).items():
             drawn = [value if value > 0 or not log else math.nan for value in values]  # a logarithm has no place for zero
             ax.plot(steps, drawn, color=look.colour, **_stroke(look, seed == MEAN, place))
@@ -172,6 +167,6 @@ def _share_limits(axes: Any, panels: Sequence[str]) -> None:
                 ax.set_ylim(min(limits[:, 0].min(), min(shown) - margin), max(limits[:, 1].max(), max(shown) + margin))
 
 
-def _handle(evidence: Evidence, arm: Arm, name: str, present: bool) -> Line2D:
-    look = look_of(evidence, arm)
-    return Line2D([], [], color=look.colour, linestyle=look.line, linewidth=2.0, label=name if present else f"{name} (not\u00a0run)")
+def _handle(look: style.Look, present: bool) -> Line2D:
+    name = look.name if present else f"{look.name} (not\u00a0run)"
+    return Line2D([], [], color=look.colour, linestyle=look.line, linewidth=2.0, label=name)

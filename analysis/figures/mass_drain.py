@@ -83,7 +83,7 @@ def draw(page: FigurePage, evidence: Evidence, points: list[Point]) -> Figure:
         axes: Any = figure.subplots(rows, columns, squeeze=False, sharey=True)
         for (row, name, arm), ax in zip(arms, axes.flat, strict=False):
             _panel(ax, [p for p in points if (p.row, p.arm) == (row, name)], look_of(evidence, arm).colour)
-            ax.set_title(name, loc="left")
+            ax.set_title(name if any(p.arm == name for p in points) else f"{name} (not run)", loc="left")
         for ax in axes.flat[len(arms) :]:
             ax.set_axis_off()
         for ax in axes[:, 0]:

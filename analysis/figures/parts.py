@@ -69,10 +69,22 @@ def looks_of(row: Row, evidence: Evidence) -> list[style.Look]:
     looks = [look_of(evidence, arm) for arm in row.arms]
     names = names_of(row, evidence)
     if len(looks) > 1 and len({look.colour for look in looks}) == 1:
-        palette = list(style.FAMILY_COLOURS.values())
-        order = [palette[i] for i in (2, 1, 3, 5, 6, 4, 0, 7)]
-        looks = [style.Look(order[i % len(order)], "-", "o", name) for i, name in enumerate(names)]
+        looks = _palette(len(looks))
     return [replace(look, name=name) for look, name in zip(looks, names, strict=True)]
+
+
+def lines_of(row: Row, evidence: Evidence) -> list[style.Look]:
+    """The looks of lines in one panel: by the objective, unless two of them would then look alike."""
+    looks = [look_of(evidence, arm) for arm in row.arms]
+    if len({(look.colour, str(look.line)) for look in looks}) < len(looks):
+        looks = _palette(len(looks))
+    return [replace(look, name=name) for look, name in zip(looks, row.names or [look.name for look in looks], strict=True)]
+
+
+def _palette(number: int) -> list[style.Look]:
+    colours = list(style.FAMILY_COLOURS.values())
+    order = [colours[i] for i in (2, 1, 3, 5, 6, 4, 0, 7)]
+    return [style.Look(order[i % len(order)], "-", "o", "") for i in range(number)]
 
 
 def interval_of(by_base: Mapping[int, float]) -> Interval | None:

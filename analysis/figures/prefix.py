@@ -84,7 +84,7 @@ def draw(page: FigurePage, evidence: Evidence, points: list[Point]) -> Figure:
                     stroke = MEAN_LINE | {"marker": "o", "markersize": 4} if seed == MEAN else BASE_LINE
                     named = row.title if seed == MEAN and panel == panels[0] else None
                     ax.plot([x for x, _ in line], [y for _, y in line], color=colour, label=named, **stroke)
-            ax.set_title(axis_label(panel, 18), loc="left")
+            ax.set_title(axis_label(panel, 34), loc="left", fontsize=8)
             ax.set_xlabel("share of a solution\nthat is given")
             ax.xaxis.set_major_formatter(PercentFormatter(1.0))
             ax.set_ylim(-0.02, 1.02)

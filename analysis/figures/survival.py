@@ -79,7 +79,9 @@ def _panel(ax: Axes, row: Row, evidence: Evidence, points: list[Point]) -> None:
         corners = [(point.step, point.value + shift) for point in mine if point.seed == "share"]
         if not corners:
             continue
-        ax.step([0.0, *(x for x, _ in corners), last], [1.0 + shift, *(y for _, y in corners), corners[-1][1]], where="post",
+        left = any(not point.value for point in mine if point.seed.isdigit())
+        seen = max(point.step for point in mine if point.seed.isdigit()) if left else last  # nothing is known beyond an arm's training
+        ax.step([0.0, *(x for x, _ in corners), seen], [1.0 + shift, *(y for _, y in corners), corners[-1][1]], where="post",
                 color=look.colour, linewidth=1.8)  # fmt: skip
         shares = {point.step: point.value for point in mine if point.seed == "share"}
         censored = [(point.step, shares[point.step] + shift) for point in mine if point.seed.isdigit() and not point.value]
