@@ -45,7 +45,7 @@ class Point(NamedTuple):
     value: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Evidence:
     """Everything that pages are made of: a grid's cells and the records there are for its seeds."""
 
@@ -66,6 +66,11 @@ class Evidence:
     made: Mapping[Made, int] = field(default_factory=dict[Made, int])  # what runs were made with -> their number
     expected_seconds: Mapping[str, float] = field(default_factory=dict[str, float])  # the scale's guess before anything was run
     declared: Path | None = None  # the folder with the states of the claims that records name
+
+    def __repr__(self) -> str:
+        """What a notebook shows: how much there is, and what to ask for."""
+        held = f"{len(self.runs)} runs of {len(self.cells)} cells on base students {', '.join(map(str, sorted(self.bases))) or '-'}"
+        return f"Evidence(grid {self.grid}, scale {self.scale}: {held}; frames .runs .history .completions .repeated_tokens .problems)"
 
     def cell_of(self, arm: Mapping[str, str]) -> LabelledCell:
         """The one cell with these labels; a factor left out may have one level only. Raises SpecError otherwise."""

@@ -59,17 +59,42 @@ def test_the_chunk_changes_neither_value_nor_gradient_nor_diagnostics(name: str,
         torch.testing.assert_close(ours, expected)
 
 
+@pytest.mark.parametrize("name", sorted(PRESETS))
+def test_a_frozen_head_changes_no_gradient_and_is_passed_three_times(name: str) -> None:
+    sides, passed = Sides(), []
+    expected = sides.gradients(sides.losses(make(name)).loss_N)[0]
+    sides.student_head.requires_grad_(False)
+    for module in (sides.student_head, sides.teacher_head):
+        module.register_forward_hook(lambda *_: passed.append(1))
+        module.register_full_backward_hook(lambda *_: passed.append(1))
+    losses = sides.losses(make(name), chunk_tokens=5)
+    (ours,) = torch.autograd.grad(losses.loss_N.square().sum(), sides.student_hidden)
+    torch.testing.assert_close(ours, expected)
+    assert len(passed) == 3 * -(-N // 5)
+
+
+def test_without_gradients_a_chunk_is_only_computed() -> None:
+    sides = Sides()
+    sides.student_head.requires_grad_(False)
+    with torch.no_grad():
+        losses = sides.losses(make("topk_biased"), chunk_tokens=5)
+    assert not losses.loss_N.requires_grad
+
+
+@pytest.mark.parametrize("frozen", [False, True])
 @pytest.mark.parametrize("name", ["full_reverse_kl", "topk_stop_gradient", "topk_tail_bucket", "sampled_policy_gradient"])
-def test_no_tensor_of_all_tokens_and_the_vocabulary_is_ever_made_or_kept(name: str) -> None:
+def test_no_tensor_of_all_tokens_and_the_vocabulary_is_ever_made_or_kept(name: str, frozen: bool) -> None:
     """Spies on the heads' outputs, on every tensor that autograd keeps, and on every allocation of the forward and backward pass."""
     sides, chunk, rows, kept = Sides(), 5, [], []
+    sides.student_head.requires_grad_(not frozen)
+    wanted = [sides.student_hidden] if frozen else [sides.student_hidden, sides.student_head.weight]
     for module in (sides.student_head, sides.teacher_head):
         module.register_forward_hook(lambda _module, _inputs, logits: rows.append(logits.shape[0]))
     largest = LargestResult()
     with largest, torch.autograd.graph.saved_tensors_hooks(lambda tensor: kept.append(tensor.numel()) or tensor, lambda tensor: tensor):
         losses = sides.losses(make(name), chunk_tokens=chunk)
         stored = max(kept)
-        sides.gradients(losses.loss_N)
+        torch.autograd.grad(losses.loss_N.square().sum(), wanted)
     assert max(rows) == chunk
     assert stored <= max(VOCABULARY * (H + 3), N * (H + 3))  # weights and hidden states; no logits wait for the backward pass
     assert largest.elements <= max(2 * chunk * VOCABULARY, VOCABULARY * (H + 3))  # 2: a few kernels work on both halves of a pair

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from study.models.objective import bind
-from study.objectives.divergences import UndefinedDivergence
+from study.objectives.divergences import UndefinedDivergence, logprobs
 from study.objectives.reductions import response_mean, token_mean
 from study.spec.objective import PRESETS, TOPK_SUPPORTS, Objective
 
@@ -221,3 +221,10 @@ def test_bfloat16_logits_are_scored_in_float32(name: str) -> None:
     loss_N = bind(make(name, 4))(student, teacher, tokens).loss_N
     assert loss_N.dtype == torch.float32
     close(loss_N, bind(make(name, 4))(student.double(), teacher.double(), tokens).loss_N.float(), 1e-5)
+
+
+def test_log_probabilities_over_a_wide_vocabulary_keep_their_digits() -> None:
+    logits_NV = 3.0 * torch.randn(4, 151_936, generator=torch.Generator().manual_seed(0))
+    exact_NV = logits_NV.double().log_softmax(dim=-1)
+    assert float((logprobs(logits_NV).double() - exact_NV).abs().max()) < 3e-6
+    assert float((logits_NV.log_softmax(dim=-1).double() - exact_NV).abs().max()) < 1e-4  # whichever the build, it is the same function

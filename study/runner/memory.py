@@ -17,7 +17,7 @@ from study.spec.shape import Shape
 
 GB = 1e9
 ROWS, CACHE_SHARE = 512, 0.5  # study/models/sampling.py: drawn together at most, and the share of the room that their cache may take
-CHUNK_BYTES = 6 * 4 * 2**25  # study/models/logprobs.py: CHUNK_LOGITS float32, six alive at the peak
+CHUNK_BYTES = 6 * 4 * 2**24  # study/models/logprobs.py: CHUNK_LOGITS float32, six alive at the peak
 BYTES = {"float32": 4.0, "bfloat16": 2.0}
 CACHE_BYTES = {"float32": 3.0, "bfloat16": 2.0}  # under autocast with float32 weights the keys are float32 and the values bfloat16
 
