@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from analysis.claims import Verdict
+from analysis.findings import findings_table
 from analysis.frames import Evidence, load
 from analysis.pages import claims_of, figure_pages, table_pages
 from analysis.render import Column, Table, Value, number, to_markdown
@@ -102,6 +103,8 @@ def markdown(made: Sequence[Part]) -> str:
     """The whole report."""
     lines = ["# Report", "", *_opening(made), ""]
     if any(part.report.verdicts for part in made):
+        found = findings_table(made)
+        lines += [to_markdown(found), ""] if found else []
         lines += [to_markdown(claims_table(made)), *_how_to_read()]
     for part in made:
         lines += _claims_of(part)

@@ -9,6 +9,7 @@ from pathlib import Path
 from study.errors import PrerequisiteError, SpecError
 from study.spec.bound import NotBound
 from study.spec.claim import Claim, Claims, all_arms
+from study.spec.finding import Findings
 from study.spec.grid import Grid, LabelledCell, load_grid
 from study.spec.identity import REVISIONS, is_stage, stage_id
 from study.spec.profile import load_profile
@@ -32,6 +33,8 @@ def check_experiments(root: Path | None = None) -> Iterator[Outcome]:
         yield f"claims/{name}.yaml", _tried(_check_claims, name, root)
     for name in names("profiles", root):
         yield f"profiles/{name}.yaml", _tried(check_profile, name, root)
+    for name in names("findings", root):
+        yield f"findings/{name}.yaml", _tried(_check_findings, name, root)
     for kind, spec in (("tables", TablePage), ("figures", FigurePage)):
         for name in names(kind, root):
             yield f"{kind}/{name}.yaml", _tried(_check_page, kind, spec, name, root)
@@ -68,6 +71,21 @@ def _check_grid(name: str, scale: str, root: Path | None) -> str:
     if len({run.run_id for run in runs}) != len(runs) or len({cell.cell_id for cell in grid.cells}) != len(grid.cells):
         raise SpecError(f"grids/{name}.yaml: two cells have one id")
     return f"{len(grid.cells)} cells, {len(runs)} runs, {len(stages)} models"
+
+
+def _check_findings(name: str, root: Path | None) -> str:
+    """Each claim that a finding names is there."""
+    page = validate(Findings, load(find("findings", name, root)), "")
+    for finding in page.findings:
+        for grid, wanted in finding.claims.items():
+            claims = validate(Claims, load(find("claims", grid, root)), "")
+            known = [claim.id for claim in claims.claims]
+            for claim in wanted:
+                if claim not in known:
+                    raise SpecError(
+                        f"findings/{name}.yaml: {grid} has no claim {claim!r}{suggestion(claim, known)}", hint=f"known: {', '.join(known)}"
+                    )
+    return f"{len(page.findings)} findings"
 
 
 def check_profile(name: str, root: Path | None) -> str:
