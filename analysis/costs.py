@@ -28,7 +28,7 @@ def more_evidence(evidence: Evidence, seeds: Iterable[int]) -> More:
     names = sorted(set(seeds))
     done = {(row["cell"], row["seed"]) for row in evidence.run_rows}
     pending = [(cell, seed) for cell in evidence.all_cells for seed in names if (cell.cell_id, seed) not in done]
-    command = f"study run --grid {evidence.reference} --seeds {','.join(map(str, names))}"
+    command = f"study run {evidence.named} --seeds {','.join(map(str, names))}"
     return More(command, len(pending), _minutes(evidence, pending))
 
 

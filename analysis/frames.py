@@ -33,7 +33,7 @@ from analysis.revisions import older, older_text, refuse_mixed
 from study.errors import IncompleteResults, RecordMismatch, SpecError
 from study.record.schema import Record
 from study.record.store import read_record, record_paths
-from study.spec.grid import Grid, LabelledCell, LabelledRun, load_grid
+from study.spec.grid import Grid, LabelledCell, LabelledRun, load_grid, named
 from study.spec.yaml import names
 
 
@@ -71,6 +71,11 @@ class Evidence:
         """What a notebook shows: how much there is, and what to ask for."""
         held = f"{len(self.runs)} runs of {len(self.cells)} cells on base students {', '.join(map(str, sorted(self.bases))) or '-'}"
         return f"Evidence(grid {self.grid}, scale {self.scale}: {held}; frames .runs .history .completions .repeated_tokens .problems)"
+
+    @property
+    def named(self) -> str:
+        """The grid and its scale as commands on a page name them."""
+        return named(self.reference, self.scale)
 
     def cell_of(self, arm: Mapping[str, str]) -> LabelledCell:
         """The one cell with these labels; a factor left out may have one level only. Raises SpecError otherwise."""
@@ -197,7 +202,7 @@ def _evidence(
     reference: str,
     declared: Path | None = None,
 ) -> Evidence:
-    refuse_mixed(made.present, grid.name)
+    refuse_mixed(made.present, grid.name, scale)
     expected = tuple(grid.runs(seeds=seeds, core=core))
     found = {row["run"] for row in made.rows}
     missing = tuple(run for run in expected if run.run_id not in found)
@@ -228,8 +233,8 @@ def require_complete(evidence: Evidence, source: Path) -> None:
         return
     total, first = len(evidence.missing) + len(evidence.runs), evidence.missing[0]
     seeds = sorted({run.seed for run in evidence.missing})
-    command = f"study run --grid {evidence.reference} " + ("--core" if evidence.core else f"--seeds {','.join(map(str, seeds))}")
-    look = f"; or look at the {len(evidence.runs)} there are: study analyze --grid {evidence.reference} --partial"
+    command = f"study run {evidence.named} " + ("--core" if evidence.core else f"--seeds {','.join(map(str, seeds))}")
+    look = f"; or look at the {len(evidence.runs)} there are: study analyze {evidence.named} --partial"
     raise IncompleteResults(
         f"{len(evidence.missing)} of {total} runs of grid {evidence.grid} have no record in {source}, "
         f"the first: {arm_text(first.labels)}, seed {first.seed} ({first.run_id}){older_text(evidence.older)}",

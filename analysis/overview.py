@@ -19,7 +19,7 @@ from analysis.verdicts import changed, facts, p_text
 from study.errors import IncompleteResults, PrerequisiteError, SpecError
 from study.record.store import record_paths
 from study.spec.claim import all_arms
-from study.spec.grid import load_grid
+from study.spec.grid import load_grid, named
 from study.spec.yaml import names
 
 COLUMNS = (
@@ -56,7 +56,8 @@ def grids_with_records(folder: Path, scale: str, root: Path | None = None) -> li
     recorded = [name for name, share in shares.items() if share >= HALF]
     if not recorded:
         begun = ", ".join(f"{name} {share:.0%}" for name, share in shares.items() if share) or "none of any grid"
-        hint = "make more: study run --grid GRID; or look at one grid: study analyze --grid GRID --partial"
+        grid = named("GRID", scale)
+        hint = f"make more: study run {grid}; or look at one grid: study analyze {grid} --partial"
         raise IncompleteResults(f"no grid has half of its runs recorded in {folder} ({begun})", hint=hint)
     own = [name for name in recorded if claims_of(name, root) or table_pages(name, root) or figure_pages(name, root)]
     return own or recorded

@@ -5,17 +5,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from analysis.gather import Kept
 from study.errors import RecordMismatch
 from study.record.revisions import mixed, recorded_under, same_settings, slug_and_seed
-from study.spec.grid import LabelledRun
+from study.spec.grid import LabelledRun, named
 
 
-def refuse_mixed(records: Sequence[Kept], grid: str) -> None:
+def refuse_mixed(records: Sequence[Kept], grid: str, scale: str) -> None:
     """Numbers of two revisions of one stage kind never stand on one page."""
     found = mixed((record.run, record.revisions) for record in records)
     if not found:
         return
     lines = [f"  {kind} revision {n}: {len(runs)} runs, {runs[0]} ..." for kind, numbers in found.items() for n, runs in numbers.items()]
     seeds = ",".join(map(str, sorted({record.seed for record in records})))
-    hint = f"remove the records of one revision and make them again: study run --grid {grid} --seeds {seeds}"
+    hint = f"remove the records of one revision and make them again: study run {named(grid, scale)} --seeds {seeds}"
     raise RecordMismatch("\n".join([f"the records of grid {grid} are of different stage revisions:", *lines]), hint=hint)
 
 

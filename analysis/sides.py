@@ -18,7 +18,7 @@ from analysis.external import of_file
 from study.errors import IncompleteResults, PrerequisiteError, SpecError
 from study.record.schema import Record
 from study.record.store import read_record, record_paths
-from study.spec.grid import Grid, LabelledCell, load_grid
+from study.spec.grid import Grid, LabelledCell, load_grid, named
 from study.spec.yaml import names
 
 
@@ -178,6 +178,6 @@ def _cell(cell: LabelledCell, records: Sequence[Record]) -> list[Arm]:
 def _missing(what: str, grid: Grid, place: Place) -> NoReturn:
     seeds = "" if place.seeds is None else f" --seeds {','.join(map(str, place.seeds))}"
     only = "" if "=" not in what else f' --only "{what}"'
-    hint = f"study run --grid {grid.name}{only}{seeds}; records elsewhere: --results FOLDER"
+    hint = f"study run {named(grid.name, grid.scale.name)}{only}{seeds}; records elsewhere: --results FOLDER"
     of = f" of the seeds {list(place.seeds)}" if place.seeds else ""
     raise IncompleteResults(f"{what}: no record in {place.results}{of}", hint=hint)

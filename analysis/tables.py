@@ -10,7 +10,9 @@ from analysis.outcomes import by_base
 from analysis.render import Column, Table, Value
 from analysis.revisions import older_text
 from study.errors import SpecError
+from study.spec.binding import base_of
 from study.spec.grid import LabelledCell
+from study.spec.model import PretrainedLab
 from study.spec.table import Setting, TablePage
 from study.stats.intervals import t_interval
 
@@ -71,9 +73,16 @@ def _page_notes(page: TablePage) -> tuple[str, ...]:
 
 def scope_note(evidence: Evidence) -> str:
     """Scale, grid and bases: the sentence that stands on every page."""
-    bases = len(evidence.bases)
+    bases = count(len(evidence.bases), "base student")
+    if from_given_weights(evidence):
+        bases = f"{count(len(evidence.bases), 'seed')} from one set of given weights: here a base is a training seed, not another model"
     missing = f"; {len(evidence.missing)} runs are not there yet{older_text(evidence.older)}" if evidence.missing else ""
-    return f"{scale_note(evidence)} Grid {evidence.grid}, {len(evidence.run_rows)} runs, {count(bases, 'base student')}{missing}."
+    return f"{scale_note(evidence)} Grid {evidence.grid}, {len(evidence.run_rows)} runs, {bases}{missing}."
+
+
+def from_given_weights(evidence: Evidence) -> bool:
+    """Whether the students start from weights that are given (a hub model, a folder): then no seed has a base of its own."""
+    return any(not isinstance(base_of(labelled.cell.model), PretrainedLab) for labelled in evidence.cells)
 
 
 def scale_note(evidence: Evidence) -> str:
@@ -88,9 +97,12 @@ def count(number: int, thing: str) -> str:
 def _score_notes(evidence: Evidence) -> tuple[str, ...]:
     sizes = sorted({f"k = {row['k']} samples on each of {row['num_problems']} held-out problems" for row in evidence.run_rows})
     size = "; ".join(sizes) or "no runs"
+    unit = "A seed starts at pretraining; mean and interval are over base students."
+    if from_given_weights(evidence):
+        unit = "Mean and interval are over training seeds: they say nothing of another base model."
     return (
         scope_note(evidence),
-        f"Final accuracy: {BY_NAME['score'].formula}; {size}. A seed starts at pretraining; mean and interval are over base students.",
+        f"Final accuracy: {BY_NAME['score'].formula}; {size}. {unit}",
         "A t-interval over few bases that differ is wide and not cut at 0 and 1; within a base cells are paired, see the verdicts.",
         "Before, Truncated, Unparsed, Tokens, Reverse KL: means over base students. Definitions: docs/metrics.md.",
     )

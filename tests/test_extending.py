@@ -57,7 +57,7 @@ def test_privileged_information() -> None:
 def test_the_loss() -> None:
     model = next(cell.cell.model for cell in load_grid("skewed", "mine").cells if cell.labels["objective"] == "skewed")
     assert isinstance(model, DistilledModel)
-    assert [check.state for check in contracts_own.loss(model.objective)] == ["ok"] * 4
+    assert [check.state for check in contracts_own.loss(model.objective)] == ["ok"] * 5
 
 
 def test_the_grader_and_the_reward() -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from study.errors import SpecError
 from study.spec.binding import objective, vocabulary_size
-from study.spec.grid import Grid, load_grid
+from study.spec.grid import Grid, load_grid, named
 from study.spec.model import BpeTokenizer, DistilledModel, GrpoModel, PretrainedLab
 from study.spec.scale import Scale, load_scale
 from study.spec.yaml import find, parse
@@ -257,3 +257,8 @@ def test_bad_bundles_are_refused_where_they_stand(old: str, new: str, message: s
     assert old in BUNDLES
     with pytest.raises(SpecError, match=message):
         _ = bundles(BUNDLES.replace(old, new)).cells
+
+
+def test_commands_name_the_scale_unless_it_is_the_one_they_take_by_default() -> None:
+    assert named("math", "lab") == "--grid math"
+    assert named("will-it-help", "mine") == "--grid will-it-help --scale mine"

@@ -11,12 +11,14 @@ from study.data.problems import load
 from study.errors import PrerequisiteError, SpecError
 from study.record.store import Results
 from study.runner.execute import RunPlan, Work, execute_run, execute_stage
+from study.runner.own_data import read_rows
 from study.runner.own_scale import GRID, flow
 from study.runner.stages import run_graph
 from study.spec.data import JsonlData
 from study.spec.grid import Grid, load_grid
 from study.spec.model import DistilledModel, GrpoModel, LocalModel, SftModel
 from study.spec.scale import load_scale
+from study.spec.user_code import version
 from study.spec.yaml import parse, plain
 from tests.foreign_model import save, save_qwen3
 
@@ -141,6 +143,74 @@ def test_nothing_is_overwritten_unasked(tmp_path: Path, models: dict[str, str]) 
     init(tmp_path / "mine", **{**how, "steps": 3}, force=True)
     assert "standard: 3" in (tmp_path / "mine/experiments/scales/mine.yaml").read_text()
     assert not list((tmp_path / "mine").glob(".init-*"))
+
+
+def test_a_place_that_cannot_be_written_is_told_before_anything_is_read(tmp_path: Path) -> None:
+    unread: dict[str, Any] = {"student": "none", "teacher": "none", "data": tmp_path / "none.jsonl"}
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(SpecError, match="file is a file"):
+        init(tmp_path / "file", **unread)
+    with pytest.raises(SpecError, match="file is a file"):
+        init(tmp_path / "file" / "below", **unread, force=True)
+    (tmp_path / "mine/data").mkdir(parents=True)
+    (tmp_path / "mine/data/train.jsonl").write_text("{}")
+    with pytest.raises(SpecError, match=r"holds data/train.jsonl already"):
+        init(tmp_path / "mine", **unread)
+
+
+HINTS = [
+    ({"answer_after": None}, "--answer-after '####'"),
+    ({"prompt_field": "problm"}, "--prompt-field"),
+    ({"answer_after": "=>"}, "--answer-after names a text"),
+    ({"id_field": "one"}, "another --id-field"),
+    ({"completion_tokens": 1010}, "--completion-tokens N leaves more room"),
+]
+
+
+@pytest.mark.parametrize(("changed", "hint"), HINTS)
+def test_what_mends_a_fault_is_said(tmp_path: Path, models: dict[str, str], changed: dict[str, Any], hint: str) -> None:
+    same = [{**row, "one": "1"} for row in ROWS]
+    with pytest.raises(PrerequisiteError) as told:
+        init(tmp_path / "mine", **models, data=rows(tmp_path / "a.jsonl", same), **{**SMALL, **COLUMNS, **changed})
+    assert hint in told.value.hint
+    assert ("--leave-out" in told.value.hint) == ("id_field" in changed), "offered only where a row would be left"
+
+
+def test_what_is_no_text_is_said(tmp_path: Path, models: dict[str, str]) -> None:
+    (tmp_path / "a.parquet").write_bytes(b"PAR1\xfa\xff")
+    with pytest.raises(PrerequisiteError, match="is not a text file") as told:
+        init(tmp_path / "mine", **models, data=tmp_path / "a.parquet", **COLUMNS, **SMALL)
+    assert "read_parquet" in told.value.hint
+
+
+GRADER = """
+def grade(completion, answer):
+    return completion.strip() == answer
+
+def reference(answer):
+    return answer
+
+GOLDEN = [("7", "7", "correct"), ("8", "7", "wrong")]
+"""
+
+
+def test_a_grader_of_ones_own_judges_everything(tmp_path: Path, models: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "rules.py").write_text(GRADER)
+    init(tmp_path / "mine", **models, data=rows(tmp_path / "a.jsonl", ROWS), grader="rules.py:grade", **COLUMNS, **SMALL)
+    cells = {cell.labels["arm"]: cell.cell for cell in grid_in(tmp_path / "mine", monkeypatch).cells}
+    opd, grpo = cells["opd"].model, cells["grpo"].model
+    assert isinstance(opd, DistilledModel)
+    assert isinstance(grpo, GrpoModel)
+    used = [cells["opd"].evaluation.grader, opd.training.curve.grader, grpo.training.grader, grpo.training.curve.grader]
+    assert {version(grader) for grader in used} == {version(cells["opd"].evaluation.grader)}
+    assert version(used[0]).startswith("grade-")
+
+
+def test_only_columns_that_every_row_fills_are_offered_for_privileged_information(tmp_path: Path) -> None:
+    content = [{"q": "one?", "a": "1", "hint": "h", "gap": "g"}, {"q": "two?", "a": "2", "hint": "h", "gap": ""}]
+    found = read_rows(rows(tmp_path / "a.jsonl", content), JsonlData(train="", held_out_share=0.5, prompt_field="q", answer_field="a"))
+    assert found.columns == ["id", "prompt", "answer", "hint"]
 
 
 def test_models_that_cannot_learn_from_each_other_are_refused(tmp_path: Path, models: dict[str, str]) -> None:

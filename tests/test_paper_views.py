@@ -45,6 +45,9 @@ FULL = (
     "What is 2 + 2?\n\n" + ASK + "\n\nFor reference, a worked solution of this problem:\nSOLUTION\n\nWork through it until every step is "
     "clear to you. Then solve the problem in your own words, step by step, and put your final answer within \\boxed{}."
 )
+GAPS = FULL.replace("of this problem:", "of this problem, with gaps:").replace(
+    "Work through it until every step is clear to you.", "Fill the gaps in your mind."
+)
 CONCISE = (
     "Be brief. Give only the steps that the answer rests on: no restating of the problem, no repeated checks, no digressions. "
     "The answer must still be right."
@@ -60,6 +63,13 @@ GOLDEN = {
         PROBLEM.prompt + "\n\nThe answer is known to be 4. Find your own way to it, step by step, and end with that answer in the box."
     ) + OPEN + SILENT,
     "solution": USER.format(FULL.replace("SOLUTION", PROBLEM.solution)) + OPEN + SILENT,
+    # a mask and an order are drawn by the problem's id alone, so that they can be written down
+    "masked": USER.format(GAPS.replace("SOLUTION", "[MASK] and two make [MASK]")) + OPEN + SILENT,
+    "random": USER.format(FULL.replace("SOLUTION", "fives Three \\boxed{15}. are")) + OPEN + SILENT,
+    "wrong_answer": USER.format(
+        PROBLEM.prompt + "\n\nThe answer is known to be 15. Find your own way to it, step by step, and end with that answer in the box."
+    ) + OPEN + SILENT,
+    "shuffled": USER.format(OTHER.prompt) + OPEN + SILENT,
     "hidden_think": USER.format(PROBLEM.prompt) + OPEN + "<think>\nI know the answer to this problem: \\boxed{4}.\n</think>\n\n",
     "hidden_think_full": USER.format(PROBLEM.prompt) + OPEN + "<think>\nTwo and two make \\boxed{4}.\n</think>\n\n",
     "conciseness": f"<|im_start|>system\n{CONCISE}<|im_end|>\n" + USER.format(PROBLEM.prompt) + OPEN + SILENT,

@@ -14,12 +14,12 @@ import torch
 from study.cli import main
 from study.data import extraction, grading
 from study.data.grading import Outcome
-from study.data.problems import Problem
+from study.data.problems import Problem, load
 from study.errors import PrerequisiteError, RecordMismatch
 from study.evaluate.graders import VERSIONS
 from study.evaluate.symbolic_pool import SymbolicPool
 from study.models.lab import LAB_VOCABULARY, build_model, build_tokenizer
-from study.models.loading import save
+from study.models.loading import load_tokenizer, save
 from study.objectives import divergences, sampled
 from study.record.store import Results
 from study.runner.artifacts import weights_digest
@@ -37,7 +37,7 @@ from study.spec.yaml import Located
 from study.train import contracts_scores, contracts_text, stages
 from study.train import distill as distill_module
 from study.train.preflight import Check, check_grid, refuse
-from study.train.subjects import sources_of
+from study.train.subjects import PROBLEMS, sources_of
 
 DATA = ArithmeticData(train_size=64, selection_size=8, held_out_size=8)
 ARCHITECTURE = Architecture(
@@ -306,10 +306,35 @@ def test_temperatures_that_differ_are_told(sound: Path) -> None:
     assert (same.state, same.message) == ("ok", "rollouts T=1, loss T=1, curve T=1, evaluation T=0.6")
     assert same.measured["evaluation"] == 0.6
     warm, cut = Sampling(temperature=1.5, max_completion_length=10), Sampling(top_p=0.9, max_completion_length=10)
-    for other in (cell(sampling=warm), cell(sampling=cut), cell(Objective(temperature=2.0))):
+    unasked = found(cell(sampling=warm))
+    assert (unasked.state, unasked.message.endswith("nobody asked for two temperatures")) == ("FAIL", True)
+    assert "temperature: 1.5}" in unasked.hint
+    for other in (cell(Objective(temperature=1.0), sampling=warm), cell(sampling=cut), cell(Objective(temperature=2.0))):
         assert found(other).state == "note"
         assert found(other).message.endswith("rollouts are not drawn from what the loss scores")
     assert one(checks_of(sound, cell(Objective(temperature=2.0))), "temperatures") == replace(found(other), subject="local-a from strong")
+
+
+def test_two_temperatures_are_refused_also_beside_a_cell_that_asked_for_them(sound: Path) -> None:
+    warm = Sampling(temperature=1.5, max_completion_length=10)
+    asked = cell(Objective(support="student_topk", k=3, temperature=1.0), sampling=warm)
+    assert not one(checks_of(sound, cell(sampling=warm), asked), "temperatures").passed
+    assert one(checks_of(sound, asked), "temperatures").state == "note"
+
+
+def test_a_solution_in_the_students_own_prompt_is_a_leak(sound: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where a data set's prompt column already holds what only the teacher should see."""
+    pi = PrivilegedInformation(template="<solution> {solution}")
+    problems = load(DATA, "train")[:PROBLEMS]
+    recipe = cell(privileged=pi).cell.model
+    assert isinstance(recipe, DistilledModel)
+    tokenizer = load_tokenizer(sound / "student")
+    assert contracts_text.views(recipe, problems, tokenizer, "here").passed
+    told = [replace(p, prompt=f"{p.solution} {p.prompt}") for p in problems]
+    check = contracts_text.views(recipe, told, tokenizer, "here")
+    assert not check.passed
+    assert check.measured["leaks"] == PROBLEMS
+    assert "does the prompt's column hold the solution?" in check.hint
 
 
 def test_a_sampler_that_ignores_its_seed(sound: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,10 +21,11 @@ from study.runner.workload import Lengths
 from study.spec.grid import load_grid
 from study.spec.model import DistilledModel, HubModel
 from study.spec.profile import load_profile
+from study.spec.scale import load_scale
 from study.spec.shape import KnownShapes, Shape
 from study.spec.validation import validate
 from study.spec.yaml import find, load
-from study.train.rehearsal import LARGEST, measure, weights_of, width_that_fits
+from study.train.rehearsal import LARGEST, Bench, measure, weights_of, width_that_fits
 from tests.harness import ROOT
 
 KNOWN = validate(KnownShapes, load(find("architectures", "hub")), "").models
@@ -218,6 +219,13 @@ def test_the_measured_part_runs_the_real_stage_on_random_models() -> None:
     assert found["distill"].tokens > 0
     assert found["distill"].parameters == pytest.approx(weights_of(400, 32), rel=0.1)
     assert found["evaluate"].seconds > 0
+
+
+def test_completions_of_the_random_teacher_end_also_at_a_large_vocabulary(tmp_path: Path) -> None:
+    """One end in 20,000 tokens would leave a stage on the teacher's completions without a document."""
+    (sft,) = [cell.cell.model for cell in load_grid("will-it-help", load_scale("lab")).cells if cell.labels["arm"] == "sft"]
+    measured = Bench(tmp_path, 1, 20_000, 16).stage(sft)
+    assert (measured.kind, measured.what, measured.steps) == ("sft", "teacher_samples", 1)
 
 
 def test_the_random_models_are_as_large_as_memory_takes_and_never_above_a_limit() -> None:

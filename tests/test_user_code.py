@@ -14,7 +14,7 @@ from study.evaluate.user_grader import golden
 from study.models.objective import bind
 from study.spec import binding
 from study.spec.identity import canonical, objective_name
-from study.spec.objective import Objective
+from study.spec.objective import PRESETS, TOPK_SUPPORTS, Objective
 from study.spec.training import GrpoTraining
 from study.spec.user_code import Code, UserCode, read, reference, version
 from study.spec.validation import validate
@@ -142,7 +142,7 @@ def test_ones_own_reverse_kl_is_the_studys(tmp_path: Path) -> None:
 
 def test_a_sound_loss_passes_every_property(tmp_path: Path) -> None:
     checks = contracts_own.loss(objective(tmp_path, REVERSE_KL))
-    assert [check.state for check in checks] == ["ok"] * 4
+    assert [check.state for check in checks] == ["ok"] * 5
 
 
 @pytest.mark.parametrize(
@@ -152,6 +152,7 @@ def test_a_sound_loss_passes_every_property(tmp_path: Path) -> None:
         ("(student.exp() * (student.exp() / teacher.exp()).log()).sum(-1)", "loss: finite"),
         ("(student.exp() * (student - teacher)).sum(-1).detach()", "loss: gradient flows"),
         ("(student.exp().detach() * (student - teacher)).sum(-1)", "loss: gradient of its value"),
+        ("-(student.exp() * (student - teacher)).sum(-1)", "loss: towards the teacher"),
     ],
 )
 def test_a_broken_loss_fails_its_property(tmp_path: Path, body: str, broken: str) -> None:
@@ -165,6 +166,26 @@ def test_a_stopped_gradient_is_declared_and_noted(tmp_path: Path) -> None:
     states = {check.name: check.state for check in contracts_own.loss(objective(tmp_path, code))}
     assert states["loss: gradient of its value"] == "note"
     assert "FAIL" not in states.values()
+
+
+@pytest.mark.parametrize("name", sorted(set(PRESETS) - {"sampled_plain_loss"}))
+@pytest.mark.parametrize("k", [2, 5])
+def test_every_loss_of_the_study_leads_towards_the_teacher(name: str, k: int) -> None:
+    fields = PRESETS[name][0]
+    made = Objective(**fields, **({"k": k} if fields.get("support") in TOPK_SUPPORTS else {}))
+    check = contracts_own._towards(made, torch.Generator().manual_seed(3), name, away=False)
+    assert check.passed
+    assert check.measured["cosine"] > 0.02
+
+
+def test_a_loss_that_leads_away_on_purpose_says_so(tmp_path: Path) -> None:
+    body = "def loss(student, teacher, tokens, ids):\n    return -(student.exp() * (student - teacher)).sum(-1)\n"
+    refused, declared = (
+        next(check for check in contracts_own.loss(objective(tmp_path, text)) if check.name == "loss: towards the teacher")
+        for text in (body, f"TOWARDS_TEACHER = False\n{body}")
+    )
+    assert (refused.state, declared.state) == ("FAIL", "note")
+    assert refused.measured["cosine"] == pytest.approx(-1.0)
 
 
 def test_a_loss_gives_one_number_a_token(tmp_path: Path) -> None:

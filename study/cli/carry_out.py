@@ -19,7 +19,7 @@ from study.runner.schedule import Engine, Notice, Started, Stopped, Summary, run
 from study.runner.stages import own_stage
 from study.runner.tasks import pending_runs
 from study.runner.worker import Failed, Finished
-from study.spec.grid import LabelledRun
+from study.spec.grid import LabelledRun, named
 from study.spec.profile import Profile
 
 
@@ -43,7 +43,7 @@ def carry_out(
     plans = [RunPlan(run.run_id, run.cell_id, run.cell, run.seed, state_hash(claims)) for run in runs]
     pending, sealed = pending_runs(plans, results, console.warn)
     if not pending:
-        console.say(f"nothing to do: all {len(sealed)} runs of {grid} are sealed; next: study analyze --grid {grid}")
+        console.say(f"nothing to do: all {len(sealed)} runs of {grid} are sealed; next: study analyze {named(grid, scale)}")
         return Summary(sealed_before=sealed)
     work.require_packages()
     try:
@@ -67,7 +67,7 @@ def carry_out(
     if engine.parting():
         console.say(engine.parting())
     _close_mirror(mirror, summary)
-    return _conclude(summary, runs, grid, time.monotonic() - started)
+    return _conclude(summary, runs, named(grid, scale), time.monotonic() - started)
 
 
 def all_sealed(runs: Sequence[LabelledRun], results: Results) -> bool:
@@ -104,7 +104,9 @@ def _to_do(plan: Plan, jobs: int) -> str:
         return f"nothing to do: all {len(plan.runs)} runs are sealed"
     shared = sum(stage.used_by > 1 for stage in plan.stages)
     stages = f"{len(plan.stages)} stages to make ({shared} shared)"
-    return f"{pending} of {len(plan.runs)} runs to do, {stages}, about {console.duration(plan.seconds(jobs))} on {jobs} processes"
+    seconds = plan.seconds(jobs)
+    time = f"about {console.duration(seconds)}" if seconds else "a time that nothing here tells yet"
+    return f"{pending} of {len(plan.runs)} runs to do, {stages}, {time} on {jobs} {'process' if jobs == 1 else 'processes'}"
 
 
 class _Observer:
@@ -158,20 +160,20 @@ def _close_mirror(mirror: Mirror | None, summary: Summary) -> None:
 
 
 def _conclude(summary: Summary, runs: Sequence[LabelledRun], grid: str, seconds: float) -> Summary:
-    """The last words of a grid: what is sealed, what failed and why, what to type next."""
+    """The last words of a grid: what is sealed, what failed and why, what to type next. grid: as commands name it."""
     sealed = len(summary.sealed_before) + len(summary.sealed_now)
     console.say(f"{sealed} of {len(runs)} runs sealed ({len(summary.sealed_now)} now, in {console.duration(seconds)})")
     names = {run.run_id: run_name(run) for run in runs}
     if summary.failed:
         console.table(("failed run", "reason"), [(names[run_id], reason) for run_id, reason in summary.failed.items()])
     if summary.stopped:
-        raise Stopped("stopped; everything finished is kept", hint=f"continue with the same command: study run --grid {grid} ...")
+        raise Stopped("stopped; everything finished is kept", hint=f"continue with the same command: study run {grid} ...")
     if summary.fatal:
         raise RunFailed(f"nothing more was started: {summary.fatal.error}", hint=summary.fatal.hint)
     if summary.failed:
         what = f"{len(summary.failed)} of {len(runs)} runs failed"
         raise RunFailed(what, hint="the same command tries them again; their logs: log.txt beside failure.json in runs/ and stages/")
-    console.say(f"next: study analyze --grid {grid}")
+    console.say(f"next: study analyze {grid}")
     return summary
 
 

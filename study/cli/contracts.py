@@ -11,6 +11,7 @@ from study.cli import console
 from study.errors import PrerequisiteError
 from study.record.provenance import code_hash
 from study.record.store import Results
+from study.spec.grid import named
 
 if TYPE_CHECKING:
     from study.spec.grid import Grid
@@ -33,7 +34,7 @@ def require_contracts(grid: "Grid", reference: str, results: Results) -> None:
     broken = [check for check in _checks(path) if not check["passed"]]
     if broken:
         lines = [f"{check['name']} ({check['subject']}): {check['message']}" for check in broken]
-        hint = f"study preflight --grid {reference} shows all of them; study run --no-preflight runs nevertheless"
+        hint = f"study preflight {named(reference, grid.scale.name)} shows all of them; study run --no-preflight runs nevertheless"
         raise PrerequisiteError(f"{len(broken)} contracts of {grid.name} do not hold\n  " + "\n  ".join(lines), hint=hint)
 
 

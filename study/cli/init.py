@@ -11,6 +11,13 @@ from study.cli.console import say, table
 if TYPE_CHECKING:
     from study.runner.own import Looked, Wanted
 
+NEXT = {
+    "plan": "what will be made",
+    "rehearse": "will it fit, and how long: an estimate; --profile names the machine",
+    "preflight": "the contracts, which run asks too",
+    "run": "everything; killed, the same command continues",
+    "analyze": "table, figure and verdicts",
+}
 _MODEL = "organisation/model@commit, a model folder, or a run or stage id of --results"
 
 
@@ -30,7 +37,7 @@ def init(
     off_target: Annotated[Path | None, typer.Option(help="problems of another kind, of the same columns: what is forgotten")] = None,
     extends: Annotated[str, typer.Option(help="the scale whose settings are taken: paper, lab, or one of your own")] = "paper",
     name: Annotated[str | None, typer.Option(help="name of the new scale; the folder's by default")] = None,
-    grader: Annotated[str, typer.Option(help="boxed-1, math-1 or choice-1 (docs/graders.md)")] = "math-1",
+    grader: Annotated[str, typer.Option(help="boxed-1, math-1 or choice-1 (docs/graders.md), or file.py:function")] = "math-1",
     steps: Annotated[int | None, typer.Option(min=1, help="steps of the distillation; the other arms follow")] = None,
     prompts_per_step: Annotated[int | None, typer.Option(min=2, help="prompts of a step of the distillation")] = None,
     completion_tokens: Annotated[int | None, typer.Option(min=1, help="longest completion, in training and evaluation")] = None,
@@ -55,13 +62,13 @@ def init(
     files = {role: path for role, path in (("train", data), ("held_out", held_out), ("off_target", off_target)) if path}
     size = Size(steps, prompts_per_step, completion_tokens, problems)
     wanted = own.Wanted(folder, name or _name_of(folder), extends, student, teacher, columns, files, grader, size)
+    own.require_free(wanted, force=force)
     looked = own.look(wanted, Results(results))
     _show(looked)
     if looked.findings and not leave_out:
         faults = sum(len(finding.places) for finding in looked.findings)
-        hint = "correct them, or --leave-out writes the experiment without these rows; too long: --completion-tokens N"
-        raise PrerequisiteError(f"{faults} faults in the rows; nothing was written", hint=hint)
-    told = own.write(wanted, own.pages(wanted, looked, leave_out), force=force)
+        raise PrerequisiteError(f"{faults} faults in the rows; nothing was written", hint=_mended(looked))
+    told = own.write(wanted, own.pages(wanted, looked, leave_out))
     _show_next(wanted, told)
 
 
@@ -74,7 +81,7 @@ def _show(looked: "Looked") -> None:
         revision = model.entry.get("revision") or f"weights {model.entry['digest']}"
         say(f"{role}: {model.name} ({model.entry['kind']}, {revision[:24]})")
     for role, rows in looked.rows.items():
-        columns = ", ".join(next(iter(rows.problems.values())).fields()) if rows.problems else "none"
+        columns = ", ".join(rows.columns) or "none"
         say(f"{role.replace('_', ' ')}: {rows.file}, {len(rows.lines)} rows, {len(rows.problems)} problems; columns for PI: {columns}")
     for lengths in looked.lengths:
         say(f"prompts as the {lengths.model} reads them: up to {lengths.longest} tokens, of {lengths.context or 'unknown'} positions")
@@ -86,8 +93,16 @@ def _show(looked: "Looked") -> None:
         say()
 
 
+def _mended(looked: "Looked") -> str:
+    """What mends the faults; leaving rows out is offered where rows are left."""
+    hints = list(dict.fromkeys(finding.hint for finding in looked.findings if finding.hint))
+    bad = {place for finding in looked.findings for place in finding.places}
+    some = all(set(rows.lines) - bad for rows in looked.rows.values())
+    hints += ["--leave-out writes the experiment without these rows"] if some else []
+    return "; ".join(hints) or "correct them"
+
+
 def _show_next(wanted: "Wanted", told: str) -> None:
-    from study.cli.main import VERBS
     from study.runner.own_scale import GRID
 
     say(f"written: {wanted.folder}/experiments/scales/{wanted.name}.yaml (read it: it is short) and the grid {GRID}: {told}", "good")
@@ -95,6 +110,5 @@ def _show_next(wanted: "Wanted", told: str) -> None:
         say("what is forgotten is not measured: --off-target FILE adds problems of another kind")
     say("next:", "bold")
     say(f"  cd {wanted.folder}")
-    for verb in ("plan", "rehearse", "run"):
-        if verb in VERBS:
-            say(f"  study {verb} --grid {GRID} --scale {wanted.name}")
+    for verb, what in NEXT.items():
+        say(f"  study {verb} --grid {GRID} --scale {wanted.name}  # {what}")

@@ -94,10 +94,14 @@ def _show_stages(plan: "Plan") -> None:
     for (kind, why), members in groups.items():
         users = Counter(member.used_by for member in members)
         shared = ", ".join(f"{n} x {count} runs" for count, n in sorted(users.items()) if count > 1) or "-"
-        rows.append([kind, len(members), shared, duration(sum(member.seconds for member in members)), why])
+        rows.append([kind, len(members), shared, _time(sum(member.seconds for member in members)), why])
     if rows:
         say()
         table(["stage", "to make", "shared by", "core time", "why"], rows, right=(1,))
+
+
+def _time(seconds: float) -> str:
+    return duration(seconds) if seconds else "not known"
 
 
 def show(

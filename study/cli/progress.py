@@ -102,7 +102,9 @@ class Board:
 
     def summary(self) -> str:
         failed = f", {self.failed_runs} failed" if self.failed_runs else ""
-        return f"{self.sealed_runs}/{self.total_runs} runs{failed}, about {console.duration(self.eta_s)} left"
+        eta = self.eta_s
+        known = eta > 0 or self.sealed_runs + self.failed_runs == self.total_runs  # no guess and nothing measured is not zero
+        return f"{self.sealed_runs}/{self.total_runs} runs{failed}" + (f", about {console.duration(eta)} left" if known else "")
 
 
 def headline(latest: dict[str, float]) -> str:

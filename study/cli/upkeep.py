@@ -30,7 +30,7 @@ def publish(
     """Copy sealed records from RESULTS/runs to RESULTS/records, after checking every seal."""
     from study.record.store import Results
     from study.runner.publish import publish as promote
-    from study.spec.grid import load_grid
+    from study.spec.grid import load_grid, named
 
     folder = Results(results)
     runs = None if grid is None else [run.run_id for run in load_grid(grid, scale).runs()]
@@ -40,7 +40,7 @@ def publish(
         console.say(f"replaced  {run_id}", "warn")
     missing = len(runs) - len(done.new) - len(done.same) - len(done.changed) if runs is not None else 0
     if missing:
-        console.warn(f"{missing} runs of {grid} are not sealed yet: study run --grid {grid}")
+        console.warn(f"{missing} runs of {grid} are not sealed yet: study run {named(grid or '', scale)}")
 
 
 def sync_mlflow(

@@ -17,7 +17,7 @@ from study.spec.privileged import PrivilegedInformation
 Messages = list[dict[str, str]]
 
 MASK = "[MASK]"
-_SHOWN_TO_ALL = ("id", "prompt", "problem", "format")  # columns that are no secret: a placebo leaves them as they are
+SHOWN_TO_ALL = ("id", "prompt", "problem", "format")  # columns that are no secret: a placebo leaves them as they are
 _WORD = re.compile(r"\S+")
 
 
@@ -87,7 +87,7 @@ def _without_meaning(problem: Problem) -> Problem:
         _drawn_for(f"random/{name}", problem).shuffle(words)
         return " ".join(words)
 
-    columns = {name: text if name in _SHOWN_TO_ALL else mixed(name, text) for name, text in problem.columns.items()}
+    columns = {name: text if name in SHOWN_TO_ALL else mixed(name, text) for name, text in problem.columns.items()}
     return replace(problem, answer=mixed("answer", problem.answer), solution=mixed("solution", problem.solution), columns=columns)
 
 

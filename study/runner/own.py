@@ -22,6 +22,7 @@ from study.runner.own_scale import GRID, Size
 from study.spec.data import JsonlData
 from study.spec.grid import load_grid
 from study.spec.scale import Scale, load_scale
+from study.spec.user_code import is_code
 
 SELECTION = 64  # problems of the selection split, where there are enough
 FILES = {"train": "data/train.jsonl", "held_out": "data/held-out.jsonl", "off_target": "data/off-target.jsonl"}
@@ -94,6 +95,25 @@ def _require_same_tokens(student: Path, teacher: Path) -> None:
     require_same_tokens(load_tokenizer(student), load_tokenizer(teacher))
 
 
+def require_free(wanted: Wanted, *, force: bool) -> None:
+    """SpecError for a place where nothing can be written, or (unless `force`) where it would overwrite: told before rows are read."""
+    folder = wanted.folder.resolve()
+    near = next(place for place in (folder, *folder.parents) if place.exists())
+    if not near.is_dir() or not os.access(near, os.W_OK):
+        problem = "cannot be written to" if near.is_dir() else "is a file"
+        raise SpecError(f"{near} {problem}", hint="choose another folder for the new experiment")
+    there = [] if force else [name for name in _names(wanted) if (folder / name).exists()]
+    if there:
+        hint = "choose another folder, or --force to write them anew"
+        raise SpecError(f"{wanted.folder} holds {', '.join(there)} already", hint=hint)
+
+
+def _names(wanted: Wanted) -> list[str]:
+    """Paths below DIR that are written."""
+    pages = (f"scales/{wanted.name}", f"grids/{GRID}", f"claims/{GRID}")
+    return [*(FILES[role] for role in wanted.files), *(f"experiments/{page}.yaml" for page in pages)]
+
+
 def pages(wanted: Wanted, looked: Looked, leave_out: bool) -> dict[str, str]:
     """Everything that is written: path below DIR -> text. leave_out: without the rows that have a fault."""
     bad = {place for finding in looked.findings for place in finding.places} if leave_out else set[Place]()
@@ -111,13 +131,16 @@ def pages(wanted: Wanted, looked: Looked, leave_out: bool) -> dict[str, str]:
 
 def _scale_text(wanted: Wanted, looked: Looked, train: int) -> str:
     size = own_scale.sizes(looked.scale, wanted.size, max((each.longest for each in looked.lengths), default=0))
-    asked: dict[str, Any] = {"task": "boxed_math", "data": "math", "grader": wanted.grader}
+    grader = _grader_entry(wanted.grader)
+    asked: dict[str, Any] = {"task": "boxed_math", "data": "math", "grader": grader}
     own: dict[str, dict[str, Any]] = {
         "data": {"math": _source(wanted.data, FILES["train"], FILES["held_out"] if "held_out" in wanted.files else None, train)},
         "models": {"student": looked.models["student"].entry, "rlvr": looked.models["teacher"].entry},
         "evaluations": {"math": asked},
-        "grpo": {"grader": wanted.grader},
+        "grpo": {"grader": grader},
     }
+    if is_code(wanted.grader):  # the curve's own rule asks for a box, which an answer by another rule may not have
+        own |= {"grpo": {"grader": grader, "curve": {"grader": grader}}, "distill": {"curve": {"grader": grader}}}
     if "off_target" in wanted.files:
         own["data"]["off_target"] = _source(wanted.data, FILES["off_target"], FILES["off_target"], train)
         own["evaluations"]["off_target"] = asked | {"data": "off_target", "privileged": "none"}
@@ -127,6 +150,14 @@ def _scale_text(wanted: Wanted, looked: Looked, train: int) -> str:
         "models.rlvr": f"the teacher, by the name that the grid has for it: {looked.models['teacher'].name}",
     }
     return own_scale.scale_page(wanted.name, wanted.extends, _laid_over(own, size), notes)
+
+
+def _grader_entry(grader: str) -> str | dict[str, str]:
+    """A name, or a file of one's own by its whole path: the experiment's folder is another working folder."""
+    if not is_code(grader):
+        return grader
+    file, _, function = grader.rpartition(":")
+    return {"python": f"{Path(file).expanduser().resolve()}:{function}"}
 
 
 def _laid_over(own: Mapping[str, Mapping[str, Any]], size: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
@@ -145,11 +176,8 @@ def _source(data: JsonlData, train: str, held_out: str | None, rows: int) -> dic
     return {"kind": "jsonl", "train": train, **split, **said, "selection_size": min(SELECTION, max(1, rows // 10))}
 
 
-def write(wanted: Wanted, texts: Mapping[str, str], *, force: bool) -> str:
-    """All files, or none; the text says what the grid holds. SpecError for files that are there already (unless `force`) or do not bind."""
-    there = [name for name in texts if (wanted.folder / name).exists()]
-    if there and not force:
-        raise SpecError(f"{wanted.folder} holds {', '.join(there)} already", hint="choose another folder, or --force to write them anew")
+def write(wanted: Wanted, texts: Mapping[str, str]) -> str:
+    """All files, or none; the text says what the grid holds. SpecError where they do not bind."""
     wanted.folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".init-", dir=wanted.folder) as draft:
         for name, text in texts.items():

@@ -35,6 +35,13 @@ from study.spec.scale import Scale, load_scale
 from study.spec.validation import located_error, validate
 from study.spec.yaml import Located, find, load, suggestion
 
+DEFAULT_SCALE = "lab"
+
+
+def named(grid: str, scale: str) -> str:
+    """How a command that a screen or a page suggests names a grid: without its scale it would find the same grid of the lab."""
+    return f"--grid {grid}" + ("" if scale == DEFAULT_SCALE else f" --scale {scale}")
+
 
 class GridPage(Spec):
     name: str

@@ -117,7 +117,8 @@ def _template(pair: Pair, student: Side, teacher: Side) -> list[Check]:
 
 def _temperatures(pair: Pair) -> Iterator[Check]:
     """Objectives that score at one temperature are one combination."""
-    scored = {objective.temperature: objective for objective in pair.objectives.values()}
+    asked_last = sorted(pair.objectives.values(), key=lambda objective: "temperature" not in objective.model_fields_set)
+    scored = {objective.temperature: objective for objective in asked_last}  # one that does not say its temperature stands for all
     for temperature, objective in scored.items():
         subject = pair.name if len(scored) == 1 else f"{pair.name}, objectives at T={temperature:g}"
         for evaluation in pair.evaluations.values():

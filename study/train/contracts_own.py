@@ -1,7 +1,8 @@
 """The property checks of a loss of one's own, on random logits in float64: what every loss of this study is held to in the tests.
 
 Axes: N tokens, V vocabulary. A file whose loss stops gradients on purpose says so, `STOPS_GRADIENT = True`: its value is then no
-antiderivative of its gradient, and finite differences are not asked.
+antiderivative of its gradient, and finite differences are not asked. One that leads away from the teacher on purpose says
+`TOWARDS_TEACHER = False`.
 """
 
 import torch
@@ -14,6 +15,7 @@ from study.spec.objective import Objective
 from study.train.preflight import Check
 
 TOKENS, VOCABULARY = 3, 7
+MANY = 256  # tokens over which the direction of a loss is averaged: single ones of a truncated or sampled loss may point anywhere
 ZERO = 1e-9  # nats, in float64
 STEEP = 60.0  # logits this far apart: probabilities of 1e-26, which a trained model reaches
 HINT = "docs/extending.md: what a loss is handed and what it gives"
@@ -34,6 +36,7 @@ def loss(objective: Objective) -> list[Check]:
         _finite(objective, student_NV, teacher_NV, subject),
         _flows(objective, student_NV, teacher_NV, subject),
         _differences(objective, student_NV, teacher_NV, subject, stops),
+        _towards(objective, drawn, subject, away=user_code.optional(code, "TOWARDS_TEACHER") is False),
     ]
 
 
@@ -69,6 +72,34 @@ def _flows(objective: Objective, student_NV: Tensor, teacher_NV: Tensor, subject
     passed = norm > ZERO
     message = "a gradient reaches the student" if passed else "no gradient reaches the student: it would learn nothing"
     return Check("loss: gradient flows", subject, passed, message, "" if passed else HINT, measured={"gradient_norm": norm})
+
+
+def _towards(objective: Objective, drawn: torch.Generator, subject: str, *, away: bool) -> Check:
+    """cos = <g, h> / (|g| |h|), g the gradient of the loss and h that of the full KL(student || teacher), over many tokens of the student.
+
+    A wrong sign gives -1 and passes every other property. Of this study's losses the least has .06 (the teacher's TopK, renormalised),
+    a log-ratio as a plain loss, which knows no teacher, about 0.
+    """
+    student_NV, teacher_NV = torch.randn(2, MANY, VOCABULARY, dtype=torch.float64, generator=drawn).unbind()
+    tokens_N = torch.multinomial(student_NV.softmax(-1), 1, generator=drawn).squeeze(-1)
+    g, h = (_gradient(one, student_NV, teacher_NV, tokens_N) for one in (objective, Objective()))
+    cosine = float(torch.nn.functional.cosine_similarity(g, h, dim=0))
+    measured = {"cosine": cosine}
+    name = "loss: towards the teacher"
+    if cosine > 0 or away:
+        message = f"its gradient has a cosine of {cosine:.2f} with that of the full reverse KL"
+        return Check(name, subject, True, f"{message}, as TOWARDS_TEACHER = False declares" if away else message, "", away, measured)
+    message = f"descending it leads away from the teacher: a cosine of {cosine:.2f} with the gradient of the full reverse KL"
+    hint = "is a sign wrong? On purpose: say TOWARDS_TEACHER = False in the file"
+    return Check(name, subject, False, message, hint, False, measured)
+
+
+def _gradient(objective: Objective, student_NV: Tensor, teacher_NV: Tensor, tokens_N: Tensor) -> Tensor:
+    """Of the sum over all tokens, flat; zeros where nothing reaches the student."""
+    leaf_NV = student_NV.clone().requires_grad_()
+    value = bind(objective)(leaf_NV, teacher_NV, tokens_N).loss_N.sum()
+    found = torch.autograd.grad(value, leaf_NV)[0] if value.requires_grad else torch.zeros_like(leaf_NV)
+    return found.flatten()
 
 
 def _differences(objective: Objective, student_NV: Tensor, teacher_NV: Tensor, subject: str, stops: bool) -> Check:

@@ -6,6 +6,7 @@ Each function gives one `Check`; `StudyError` from below means that the contract
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from string import Formatter
 from typing import Any
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -13,7 +14,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from study.data import grading
 from study.data.chat import prompt_text
 from study.data.problems import Problem
-from study.data.views import Messages, privileged_text, shifted
+from study.data.views import SHOWN_TO_ALL, Messages, privileged_text, shifted
 from study.evaluate import user_grader
 from study.evaluate.graders import CHOICE, MATH, POLITE, REFUSAL, GradeResult, Sample, open_grader, own_code
 from study.models.loading import require_same_tokens
@@ -35,6 +36,7 @@ _RULES = {
     CHOICE: "study/evaluate/choices.py", POLITE: "study/evaluate/polite.py", REFUSAL: "study/evaluate/refusing.py",
 }  # fmt: skip
 _SPECIAL = ("eos", "pad", "bos", "unk")
+SECRET_WORDS = 6  # a shorter column, such as an answer, may stand in a problem by chance
 _WORD = "xyzzy"  # stands for content: no template contains it
 
 
@@ -169,12 +171,18 @@ def views(recipe: DistilledModel, problems: Sequence[Problem], tokenizer: PreTra
     prompts = {side: [prompt_text(tokenizer, view, thinking) for view in rows[side]] for side in ("prompt", "teacher_prompt")}
     unknown = sum(_unknown(tokenizer, text) for texts in prompts.values() for text in texts)
     shown = _shown(recipe.privileged, problems)
-    leaks = sum(s.count(pi) > p.prompt.count(pi) for s, pi, p in zip(prompts["prompt"], shown, problems, strict=False) if pi)
+    told = [_secrets(recipe.privileged, problem) for problem in problems]
+    leaks = sum(
+        s.count(pi) > p.prompt.count(pi) or any(secret in s for secret in secrets)
+        for s, pi, p, secrets in zip(prompts["prompt"], shown, problems, told, strict=False)
+        if pi
+    )
     absent = sum(t.count(pi) <= s.count(pi) for s, t, pi in zip(*prompts.values(), shown, strict=False) if pi)
     measured: dict[str, float] = {"problems": len(problems), "leaks": leaks, "absent": absent, "unknown_tokens": unknown}
     if leaks:
         message = f"the student's prompt holds the privileged information in {leaks} of {len(problems)} problems; the first: {shown[0]!r}"
-        return Check("views", subject, False, message, "study/data/views.py: PI belongs to the teacher's view only", False, measured)
+        hint = "PI belongs to the teacher's view only: does the prompt's column hold the solution? Else study/data/views.py"
+        return Check("views", subject, False, message, hint, False, measured)
     if absent or (recipe.privileged is None and prompts["prompt"] != prompts["teacher_prompt"]):
         message = f"the teacher's prompt lacks what it should hold, or holds what it should not, in {absent or len(problems)} problems"
         return Check("views", subject, False, message, "study/data/views.py, or the chat template drops a role", False, measured)
@@ -208,6 +216,15 @@ def _shown(privileged: PrivilegedInformation | None, problems: Sequence[Problem]
     return [privileged_text(p, privileged, other).strip() for p, other in zip(problems, others, strict=True)]
 
 
+def _secrets(privileged: PrivilegedInformation | None, problem: Problem) -> list[str]:
+    """Columns that the template shows the teacher and that are too long to stand in a prompt by chance."""
+    if privileged is None:
+        return []
+    asked = {name for _, name, _, _ in Formatter().parse(privileged.template) if name} - set(SHOWN_TO_ALL)
+    columns = problem.fields()
+    return [text for name in sorted(asked) if len((text := columns.get(name, "").strip()).split()) >= SECRET_WORDS]
+
+
 def _text(tokenizer: PreTrainedTokenizerBase, messages: Messages, *, prompt: bool = True) -> str:
     return str(tokenizer.apply_chat_template(messages, add_generation_prompt=prompt, tokenize=False))
 
@@ -219,7 +236,11 @@ def _unknown(tokenizer: PreTrainedTokenizerBase, text: str) -> int:
 
 
 def temperatures(recipe: DistilledModel, objective: Objective, evaluation: Evaluation, subject: str) -> Check:
-    """What each part samples or scores at; a note where rollouts are not drawn from the distribution that the loss scores."""
+    """What each part samples or scores at. Student and teacher are scored at one temperature, the objective's, by construction.
+
+    Rollouts at another temperature than the loss are refused, unless the objective itself says its temperature: then, as with a top-p, a
+    note. (The authors' code sampled and scored a student at 0.6 beside a teacher at 1.)
+    """
     rollouts, judged = recipe.training.sampling, evaluation.sampling
     measured = {
         "rollout": rollouts.temperature, "rollout_top_p": rollouts.top_p, "loss": objective.temperature, "curve": 1.0,
@@ -228,6 +249,10 @@ def temperatures(recipe: DistilledModel, objective: Objective, evaluation: Evalu
     message = f"rollouts {_drawn(rollouts)}, loss T={objective.temperature:g}, curve T=1, evaluation {_drawn(judged)}"
     if rollouts.temperature == objective.temperature and rollouts.top_p == 1.0:
         return Check("temperatures", subject, True, message, measured=measured)
+    if rollouts.temperature != objective.temperature and "temperature" not in objective.model_fields_set:
+        fitting = f"objective: {{..., temperature: {rollouts.temperature:g}}} scores what was drawn"
+        hint = f"{fitting}; on purpose: say temperature: {objective.temperature:g} there"
+        return Check("temperatures", subject, False, f"{message}: nobody asked for two temperatures", hint, False, measured)
     hint = "choose training.sampling.temperature = objective.temperature and top_p = 1, or report the results as off-policy"
     return Check("temperatures", subject, True, f"{message}: rollouts are not drawn from what the loss scores", hint, True, measured)
 
