@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from analysis import style
-from analysis.figures.parts import BASE_LINE, MEAN, WIDTH, add_heading, add_note, bases_note, interval_of, looks_of, names_of
+from analysis.figures.parts import MEAN, WIDTH, add_heading, add_note, bases_note, interval_of, lines_of, names_of
 from analysis.frames import Evidence
 from analysis.outcomes import by_base
 from study.spec.table import FigurePage, Row
@@ -51,19 +51,18 @@ def draw(page: FigurePage, evidence: Evidence, points: list[Point]) -> Figure:
             ax.set_title(row.title, loc="left", fontweight="bold")
         axes[-1].set_xlabel("nats per token, on the model's own rollouts")
         add_heading(figure, page)
-        reading = "Ticks: means over base students with their t-intervals; dots, joined by thin lines: one base student each."
+        reading = "Ticks: means over base students with their t-intervals; dots: one base student each."
         add_note(figure, [page.answers, *page.notes, reading, bases_note([point.seed for point in points], evidence)])
     return figure
 
 
 def _panel(ax: Axes, row: Row, page: FigurePage, evidence: Evidence, points: list[Point]) -> None:
-    marks, looks = [mark.name for mark in page.marks], looks_of(row, evidence)
+    marks, looks = [mark.name for mark in page.marks], lines_of(row, evidence)
     for place, look in enumerate(looks):
         shift = 0.7 * ((place + 0.5) / len(looks) - 0.5)
         mine = [point for point in points if point.arm == look.name]
-        for seed in sorted({point.seed for point in mine} - {MEAN}):
-            line = [(point.value, marks.index(point.mark) + shift) for point in mine if point.seed == seed]
-            ax.plot([x for x, _ in line], [y for _, y in line], color=look.colour, marker="o", markersize=2.6, **BASE_LINE)
+        dots = [(point.value, marks.index(point.mark) + shift) for point in mine if point.seed != MEAN]
+        ax.scatter([x for x, _ in dots], [y for _, y in dots], s=8, color="white", edgecolor=look.colour, linewidth=0.8, zorder=3)
         for mean in (point for point in mine if point.seed == MEAN):
             height = marks.index(mean.mark) + shift
             if mean.low is not None and mean.high is not None:
@@ -75,4 +74,6 @@ def _panel(ax: Axes, row: Row, page: FigurePage, evidence: Evidence, points: lis
     ax.tick_params(axis="y", length=0)
     ax.grid(visible=False, axis="y")
     ax.axvline(0.0, color="#999999", linewidth=0.8)
+    for border in range(1, len(marks)):
+        ax.axhline(border - 0.5, color="#DDDDDD", linewidth=0.8)
     ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), handlelength=1.4)
