@@ -19,7 +19,7 @@ from study.runner.rehearse_check import ratios
 from study.runner.sizes import LAB_WORDS, Sizes, read_config
 from study.runner.workload import Lengths
 from study.spec.grid import load_grid
-from study.spec.model import DistilledModel, HubModel
+from study.spec.model import DistilledModel, HubModel, SftModel
 from study.spec.profile import load_profile
 from study.spec.shape import KnownShapes, Shape
 from study.spec.validation import validate
@@ -218,6 +218,13 @@ def test_the_measured_part_runs_the_real_stage_on_random_models() -> None:
     assert found["distill"].tokens > 0
     assert found["distill"].parameters == pytest.approx(weights_of(400, 32), rel=0.1)
     assert found["evaluate"].seconds > 0
+
+
+def test_documents_that_a_random_teacher_samples_come_to_an_end() -> None:
+    """Without end tokens enough every sample runs to its limit, and the stage, rightly, finds no document among them."""
+    cell = next(one.cell for one in load_grid("warmup", "paper").cells if isinstance(one.cell.model, SftModel))
+    found = measure([cell], 1, vocabulary=4096, hidden=32)
+    assert [one.what for one in found if one.kind == "sft"] == ["teacher_samples"]
 
 
 def test_the_random_models_are_as_large_as_memory_takes_and_never_above_a_limit() -> None:

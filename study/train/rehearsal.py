@@ -36,6 +36,7 @@ WORLD = ArithmeticData(train_size=64, selection_size=8, held_out_size=8)
 HIDDEN = (1024, 512, 256, 128, 64)  # widths that are tried, the widest that memory takes first
 COPIES = 12  # of 4 bytes a weight: student and teacher, gradients, Adam, and what a step holds besides
 LARGEST = 300_000_000
+ENDS = 8  # every so many ids end a turn of the second model: a random one would hardly ever, and a truncated sample is no document
 
 
 @dataclass(frozen=True)
@@ -133,6 +134,8 @@ class Bench:
         for seed, name in enumerate(("first", "second")):
             model = build_model(architecture, self.vocabulary, seed)
             self.parameters = sum(p.numel() for p in model.parameters())
+            if name == "second" and model.generation_config is not None:
+                model.generation_config.eos_token_id = list(range(0, self.vocabulary, ENDS))  # pyright: ignore[reportAttributeAccessIssue]
             save(model, tokenizer, self.folder / name)
 
     def stage(self, recipe: Model) -> Measured:
