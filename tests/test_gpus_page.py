@@ -22,7 +22,7 @@ def row(grid: str) -> list[str]:
 
 def test_every_grid_has_a_row() -> None:
     for grid in GRIDS:
-        assert len(row(grid)) == 11
+        assert len(row(grid)) == 12
         assert int(row(grid)[0]) == len(load_grid(grid, "paper").runs())
 
 
