@@ -42,7 +42,7 @@ def test_every_declared_range_holds_its_pin(extra: str | None) -> None:
         assert requirement.specifier.contains(pinned[name]), f"{requirement} does not hold {pinned[name]}"
 
 
-@pytest.mark.parametrize("extra", [None, "lab", "gpu"])
+@pytest.mark.parametrize("extra", [None, "lab", "gpu", "wandb"])
 def test_metadata_gives_ranges_and_not_pins(extra: str | None) -> None:
     for requirement in declared(extra):
         operators = {specifier.operator for specifier in requirement.specifier}

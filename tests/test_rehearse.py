@@ -233,3 +233,13 @@ def test_the_random_models_are_as_large_as_memory_takes_and_never_above_a_limit(
     assert weights_of(151_936, 1024) <= LARGEST
     assert width_that_fits(151_936, 4e9) == 256
     assert width_that_fits(151_936, 1e6) == 64
+
+
+@pytest.mark.parametrize("profile", ["h200", "a100x8", "rtx-pro-6000x10"])
+def test_with_adapters_on_the_largest_student_the_one_grid_fits_that_does_not_without(profile: str) -> None:
+    fits = {}
+    for scale in ("paper", "paper-8b-lora"):
+        found = rehearse(load_grid("opsd-shared", scale).runs(seeds=[0]), load_profile(profile), Sizes(), Lengths())
+        fits[scale] = not found.too_large
+        assert {one.model for one in found.too_large} <= {"Qwen3-8B"}
+    assert fits == {"paper": False, "paper-8b-lora": True}

@@ -30,6 +30,7 @@ def run(
     from study.record.store import Results
     from study.runner.execute import Work
     from study.runner.plan import make_plan
+    from study.runner.reporting import with_reports
     from study.spec.grid import load_grid
     from study.spec.profile import load_profile
 
@@ -40,6 +41,7 @@ def run(
         show_plan(page, make_plan(runs, folder, page.scale.expected_seconds), at_once)
         return
     require_writable(folder)
+    machine = with_reports(machine)
     Work().require_packages()
     if not no_preflight and not all_sealed(runs, folder):
         require_contracts(page, grid, folder)

@@ -5,10 +5,12 @@ A change of the profile leaves every number as it is. One of the recipe is anoth
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from typing import TypeGuard
 
 from study.runner.memory import GB, Settings
 from study.runner.stages import Staged
 from study.spec.model import DistilledModel, PretrainedLab
+from study.spec.teacher_update import EmaTeacher
 from study.spec.training import Lora, SupervisedTraining
 
 Peak = Callable[[Staged, Settings], float]  # bytes on one device
@@ -49,7 +51,7 @@ def _shared(recipe: Staged, settings: Settings, rows: int) -> Iterator[Change]:
 
 def _recipes(recipe: Staged) -> Iterator[tuple[str, Staged]]:
     training = recipe.training
-    if isinstance(recipe, DistilledModel) and recipe.training.teacher_dtype == "float32":
+    if _may_narrow(recipe) and recipe.training.teacher_dtype == "float32":
         yield "`teacher_dtype: bfloat16` in the training settings", _with(recipe, teacher_dtype="bfloat16")
     if training.lora is None and not isinstance(recipe, PretrainedLab):
         yield "`lora: {rank: 32, alpha: 64}` in the training settings", _with(recipe, lora=LORA)
@@ -63,7 +65,7 @@ def _recipes(recipe: Staged) -> Iterator[tuple[str, Staged]]:
 def _together(recipe: Staged, settings: Settings, rows: int, room: float, peak: Peak) -> list[str]:
     """The mildest combination that fits: the profile's knobs first, then more GPUs, then the recipe's."""
     small = replace(settings, recompute=True, micro_batch=1)
-    softer = _with(recipe, teacher_dtype="bfloat16") if isinstance(recipe, DistilledModel) else recipe
+    softer = _with(recipe, teacher_dtype="bfloat16") if _may_narrow(recipe) else recipe
     words, more = f"`recompute: [{recipe.kind}]`, `micro_batch: {{{recipe.kind}: 1}}`", list(_shared(recipe, small, rows))
     tried: list[Change] = [(words, recipe, small)]
     tried += [(f"{words}, `teacher_dtype: bfloat16`", softer, small)] if softer is not recipe else []
@@ -71,6 +73,11 @@ def _together(recipe: Staged, settings: Settings, rows: int, room: float, peak: 
     tried += [(f"{words}, `teacher_dtype: bfloat16`, {text}", softer, other) for text, _, other in more] if softer is not recipe else []
     fits = ((text, bytes_) for text, changed, other in tried if (bytes_ := peak(changed, other)) <= room)
     return [f"together: {text} ({bytes_ / GB:.0f} GB)" for text, bytes_ in fits][:1]
+
+
+def _may_narrow(recipe: Staged) -> TypeGuard[DistilledModel]:
+    """Whether the teacher's weights can be held in bfloat16: those of a moving average cannot."""
+    return isinstance(recipe, DistilledModel) and not isinstance(recipe.training.teacher_update, EmaTeacher)
 
 
 def _with(recipe: Staged, **changes: object) -> Staged:

@@ -19,8 +19,9 @@ from study.spec.cell import Cell, models_beside
 from study.spec.grid import LabelledRun
 from study.spec.hardware import Hardware
 from study.spec.identity import stage_id
-from study.spec.model import Model, PretrainedLab
+from study.spec.model import DistilledModel, Model, PretrainedLab
 from study.spec.profile import Profile
+from study.spec.teacher_update import FrozenTeacher
 
 TEXT_BYTES = 1.5  # of a stored completion's token, compressed
 BESIDE_WEIGHTS = 5e6  # tokenizer, curves and evidence of an artifact
@@ -128,7 +129,7 @@ class _Estimate:
         fits, parts = held.peak <= self.room, settings.processes if settings.sharded else 1
         return Estimated(
             node.id, node.kind, sized.name, roofline.seconds(work, self.hardware, settings, dtype), self._gpus(node.kind), held,
-            disk=self._kept(recipe, weights), checkpoint=weights + held.always["optimiser"] * parts,
+            disk=self._kept(recipe, weights), checkpoint=weights + held.always["optimiser"] * parts + _moving(recipe, held),
             knobs=() if fits else tuple(knobs(recipe, settings, _rows(recipe), self.room, self._peak)), fits=fits,
         )  # fmt: skip
 
@@ -169,6 +170,12 @@ class _Estimate:
             scores = max(3 * 4.0 * one.limit * one.shape.vocab_size for one in work.passes)  # logits, float32 and log-softmax of one row
             held = replace(held, always={"weights": 2.0 * sum(shape.parameters for shape in shapes)}, training={"logits": scores})
         return held, held.peak <= self.room
+
+
+def _moving(recipe: Staged, held: Memory) -> float:
+    """Bytes of a teacher that follows its student: it is part of each checkpoint."""
+    moves = isinstance(recipe, DistilledModel) and not isinstance(recipe.training.teacher_update, FrozenTeacher)
+    return held.always["teacher"] if moves else 0.0
 
 
 def _rows(recipe: Staged) -> int:

@@ -111,7 +111,7 @@ def _perform(payload: Payload, results: Results, entry: Work, profile: Profile, 
         with claimed(results.claims, task, profile.lease_s) as ours:
             if not ours:
                 return Busy(task)
-            os.environ.update(profile.environment(task_kind(payload)))
+            os.environ.update({**profile.environment(task_kind(payload)), "STUDY_TASK": task})
             if isinstance(payload, StageNode):
                 execute_stage(payload, results, entry, report, checkpoints)
             else:

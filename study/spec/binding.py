@@ -5,7 +5,7 @@ from typing import Any
 
 from study.spec.cell import Cell
 from study.spec.identity import parents
-from study.spec.model import BpeTokenizer, DistilledModel, Model, PretrainedLab
+from study.spec.model import BpeTokenizer, DistilledModel, Model, PretrainedLab, cannot_follow
 from study.spec.objective import PRESETS, Objective
 from study.spec.scale import Built, Scale
 from study.spec.training import DistillTraining
@@ -58,6 +58,7 @@ class Binder:
             "training": self._training(settings["length"], settings.get("training")),
         }
         _refuse_other_vocabularies(parts, settings["teacher"])
+        _refuse_to_follow_another(parts, settings["teacher"])
         model = DistilledModel(**{role: part.spec for role, part in parts.items()})
         return Built(model, Located({role: part.node for role, part in parts.items()}, settings["objective"].origin))
 
@@ -134,6 +135,12 @@ def _refuse_other_vocabularies(parts: dict[str, Built[Any]], teacher_node: Locat
     size, role = min(sizes)
     if parts["objective"].spec.k > size:
         raise located_error(k_node, "objective.k", f"{k_node.value} is larger than the vocabulary of the {role} ({size} tokens)")
+
+
+def _refuse_to_follow_another(parts: dict[str, Built[Any]], teacher_node: Located) -> None:
+    problem = cannot_follow(parts["student"].spec, parts["teacher"].spec, parts["training"].spec)
+    if problem is not None:
+        raise located_error(teacher_node, "teacher", problem)
 
 
 def _token_source(model: PretrainedLab) -> Any:

@@ -9,6 +9,7 @@ from study.spec.data import Data
 from study.spec.files import Revision
 from study.spec.objective import Objective
 from study.spec.privileged import PrivilegedInformation
+from study.spec.teacher_update import FrozenTeacher
 from study.spec.training import DistillTraining, GrpoTraining, SolutionCorpus, SupervisedTraining, TeacherSamples, WorldCorpus
 
 
@@ -119,6 +120,21 @@ class DistilledModel(Spec):
     privileged: PrivilegedInformation | None = None
     objective: Objective
     training: DistillTraining
+
+    @model_validator(mode="after")
+    def _follows_itself(self) -> Self:
+        problem = cannot_follow(self.student, self.teacher, self.training)
+        if problem is not None:
+            raise ValueError(problem)
+        return self
+
+
+def cannot_follow(student: "Model", teacher: "Model", training: DistillTraining) -> str | None:
+    """Why this teacher cannot be one that moves with the student; None where it can, and where it stays as it is."""
+    kind = training.teacher_update.kind
+    if isinstance(training.teacher_update, FrozenTeacher) or student == teacher:
+        return None
+    return f"`teacher_update: {{kind: {kind}}}` is for a teacher that starts as the student, and these are two models: name one for both"
 
 
 Model = Annotated[

@@ -14,6 +14,7 @@ from study.spec.validation import validate
 from study.spec.yaml import find, load
 
 Keep = Literal["none", "final", "all"]
+ReportTo = Literal["none", "wandb"]
 
 
 class Resources(Spec):
@@ -53,6 +54,7 @@ class Profile(Spec):
     micro_batch: rows of a stage kind that go through forward and backward at once in one process (none: all of its share of a step); they
     are accumulated to the batch of the step. recompute: stage kinds whose activations are computed again in the backward pass instead of
     kept. Neither changes a loss or a gradient (tests/test_numerics.py). hardware: inputs of `study rehearse`.
+    report_to: where training reports beside the records (study/runner/reporting.py).
     artifacts, scratch: other places for artifacts and for folders that are being written (node-local). launch: prefix of a stage's command.
     """
 
@@ -66,6 +68,7 @@ class Profile(Spec):
     grace_s: float = Field(default=5.0, ge=0)
     retries: int = Field(default=1, ge=0)
     keep: dict[str, Keep] = Field(default={})
+    report_to: ReportTo = "none"
     artifacts: str | None = None
     scratch: str | None = None
     resources: dict[str, Resources] = Field(default={})
@@ -82,7 +85,8 @@ class Profile(Spec):
     def environment(self, kind: str) -> dict[str, str]:
         """What a stage's trainer is told of the machine (`study.train.arguments`); empty text = not said."""
         micro = self.micro_batch.get(kind)
-        return {"STUDY_MICRO_BATCH": str(micro or ""), "STUDY_RECOMPUTE": "1" if kind in self.recompute else ""}
+        recompute, report = "1" if kind in self.recompute else "", "" if self.report_to == "none" else self.report_to
+        return {"STUDY_MICRO_BATCH": str(micro or ""), "STUDY_RECOMPUTE": recompute, "STUDY_REPORT_TO": report}
 
 
 def load_profile(name: str | None, root: Path | None = None) -> Profile:

@@ -1,11 +1,12 @@
 """Settings of one training stage. Everything here changes the numbers and is therefore identity."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Discriminator, Field, Tag
+from pydantic import Discriminator, Field, Tag, model_validator
 
 from study.spec.base import Spec
 from study.spec.data import Style, Topic
+from study.spec.teacher_update import EmaTeacher, FrozenTeacher, TeacherUpdate
 from study.spec.user_code import UserCode
 
 
@@ -71,6 +72,7 @@ class DistillTraining(Spec):
 
     lora: adapters instead of all weights. dtype, teacher_dtype: in what the student's and the teacher's weights are held; log-softmax and
     reductions are float32 either way. Trained weights in bfloat16 lose updates below 2^-8 of them: leave float32 there without lora.
+    teacher_update: ema and periodic are for a teacher that is the student itself, and moves with it (study/train/follow.py).
     """
 
     steps: int = Field(ge=1)
@@ -83,6 +85,13 @@ class DistillTraining(Spec):
     lora: Lora | None = None  # a default, so that the ids of older cells stay; so have the fields below, and those of the other stages
     dtype: Dtype = "float32"
     teacher_dtype: Dtype = "float32"
+    teacher_update: TeacherUpdate = FrozenTeacher()
+
+    @model_validator(mode="after")
+    def _average_is_kept_exactly(self) -> Self:
+        if isinstance(self.teacher_update, EmaTeacher) and self.teacher_dtype != "float32":
+            raise ValueError("a moving average in bfloat16 loses what each step adds to it: `teacher_dtype: float32`")
+        return self
 
 
 class GrpoTraining(Spec):

@@ -4,10 +4,13 @@ W' = W + (alpha / rank) B A with A drawn from the run seed and B = 0, so that st
 layer of the blocks and are held in float32 whatever the dtype of W. What a stage leaves behind is a plain model folder.
 """
 
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
+from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from study.spec.training import Lora
@@ -30,3 +33,25 @@ def merged(model: PreTrainedModel) -> PreTrainedModel:
         return model
     plain: Any = model.merge_and_unload()
     return plain
+
+
+def plain_weights(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    """The weights of the model by the names that they have without adapters, one at a time; adapters are added to copies of them."""
+    if not isinstance(model, PeftModel):
+        yield from model.named_parameters()
+        return
+    inner: Any = model.get_base_model()
+    for name, value in inner.named_parameters():
+        owner, under, last = name.rpartition(".base_layer.")
+        if under:
+            delta = inner.get_submodule(owner).get_delta_weight(model.active_adapter) if last == "weight" else 0.0
+            yield f"{owner}.{last}", value.float() + delta
+        elif ".lora_" not in name:
+            yield name, value
+
+
+@torch.no_grad()
+def save_as_plain(model: PeftModel, folder: Path) -> None:
+    """The model folder (without tokenizer) that merging would leave now; the adapters stay as they are, for training to go on."""
+    inner: Any = model.get_base_model()
+    inner.save_pretrained(folder, state_dict={name: value.to(inner.dtype) for name, value in plain_weights(model)})

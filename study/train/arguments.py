@@ -1,6 +1,7 @@
 """How a stage's settings become TRL arguments, in one place: what TRL defaults differently from the study is set here."""
 
 import os
+import sys
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,7 +18,7 @@ Arguments = TypeVar("Arguments", bound=TrainingArguments)
 def arguments(
     kind: type[Arguments], out: Path, optimisation: Optimisation, *, steps: int, batch: int, seed: int, **extra: Any
 ) -> Arguments:
-    """Arguments of a TRL trainer: no reporting of its own, no checkpoints inside the artifact, full precision on a CPU.
+    """Arguments of a TRL trainer: no reporting but what the profile asks for, no checkpoints inside the artifact, full precision on a CPU.
 
     `batch` is that of an optimiser step: several processes (WORLD_SIZE) share it, and each takes its share in micro-batches of
     STUDY_MICRO_BATCH rows (all at once without it). PrerequisiteError if it cannot be shared evenly.
@@ -29,13 +30,30 @@ def arguments(
         "output_dir": str(out / "trainer"), "max_steps": steps, "per_device_train_batch_size": micro_batch, "seed": seed,
         "gradient_accumulation_steps": batch // processes // micro_batch,
         "gradient_checkpointing": bool(os.environ.get("STUDY_RECOMPUTE")),
-        "data_seed": seed, "use_cpu": not cuda, "bf16": cuda, "report_to": [],
+        "data_seed": seed, "use_cpu": not cuda, "bf16": cuda, **_reports(),
         "save_strategy": "no", "disable_tqdm": True, "logging_steps": 1, "logging_strategy": "steps", "dataloader_pin_memory": cuda,
         **optimisation.model_dump(),
     }  # fmt: skip
     made = kind(**(settings | extra))
     made._n_gpu = min(made.n_gpu, 1)  # a process trains on one GPU: the Trainer would enlarge the batch by those it sees beside it
     return made
+
+
+def _reports() -> dict[str, Any]:
+    """STUDY_REPORT_TO and STUDY_TASK (study/runner/reporting.py): a stage is one run of W&B under its id."""
+    target, task = os.environ.get("STUDY_REPORT_TO", ""), os.environ.get("STUDY_TASK", "")
+    if not (target and task):  # a rehearsal and a preflight are no task, and report to nobody
+        return {"report_to": []}
+    os.environ.setdefault("WANDB_PROJECT", "opd-study")
+    os.environ.setdefault("WANDB_RUN_GROUP", task)
+    return {"report_to": [target], "run_name": task}
+
+
+def close_reports() -> None:
+    """A worker process ends without the hooks at exit that W&B waits for; and the next training is another run."""
+    wandb: Any = sys.modules.get("wandb")
+    if os.environ.get("STUDY_REPORT_TO") and os.environ.get("STUDY_TASK") and wandb is not None:
+        wandb.finish()
 
 
 def _micro_batch(batch: int) -> int:

@@ -9,9 +9,10 @@ With several processes the first one decides and seals; each writes a state of i
 
 import json
 import shutil
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from accelerate.utils import broadcast_object_list
@@ -29,17 +30,27 @@ from transformers import (
 from study.errors import PrerequisiteError
 from study.models.loading import save
 from study.record.checkpoints import Checkpoints
-from study.train.adapters import merged
-from study.train.arguments import silent
+from study.train.adapters import merged, save_as_plain
+from study.train.arguments import close_reports, silent
 
 STOPPED = 143  # exit status of a process that SIGTERM ended
-_CONTINUE_ONLY = ("optimizer*", "scheduler.pt", "scaler.pt", "trainer_state.json", "rng_state*", "state-*.json")
+_CONTINUE_ONLY = ("optimizer*", "scheduler.pt", "scaler.pt", "trainer_state.json", "rng_state*", "state-*.json", "teacher.safetensors")
+_ADAPTER = ("adapter_*", "README.md")
 
 
 class Stateful(Protocol):
     def state_dict(self) -> dict[str, Any]: ...
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None: ...
+
+
+@runtime_checkable
+class Heavy(Protocol):
+    """A stateful part with weights of its own, the same in every process: a file of a checkpoint instead of JSON."""
+
+    def write(self, folder: Path) -> None: ...
+
+    def read(self, folder: Path) -> None: ...
 
 
 def train(trainer: Trainer, checkpoints: Checkpoints, parts: Mapping[str, Stateful]) -> None:
@@ -55,11 +66,14 @@ def train(trainer: Trainer, checkpoints: Checkpoints, parts: Mapping[str, Statef
     state = _read_state(place, trainer, parts)
     for name, part in parts.items() if state else ():
         part.load_state_dict(state["parts"][name])
+        if isinstance(part, Heavy) and place is not None:
+            part.read(place)
     trainer.add_callback(CheckpointCallback(trainer, checkpoints, parts, state.get("trainer", {})))
     try:
         silent(trainer).train(resume_from_checkpoint=str(place) if state else None)
     finally:
         checkpoints.training = False
+        close_reports()
     if trainer.is_world_process_zero():
         out = Path(str(trainer.args.output_dir))
         shutil.rmtree(out, ignore_errors=True)
@@ -101,6 +115,9 @@ class CheckpointCallback(TrainerCallback):
         (made / f"state-{args.process_index}.json").write_text(json.dumps(self._state(args.world_size)), encoding="utf-8")
         self.trainer.accelerator.wait_for_everyone()
         if state.is_world_process_zero:
+            for part in self.parts.values():
+                if isinstance(part, Heavy):
+                    part.write(made)
             self._seal(made, state.global_step)
         if _same_everywhere(self.checkpoints.stop_asked):
             raise SystemExit(STOPPED)
@@ -117,8 +134,19 @@ class CheckpointCallback(TrainerCallback):
     def _seal(self, made: Path, step: int) -> None:
         (made / "training_args.bin").unlink(missing_ok=True)  # a pickle that nothing reads
         if self.checkpoints.keep == "all":
-            self.checkpoints.keep_weights([f for f in made.iterdir() if f.is_file() and not any(map(f.match, _CONTINUE_ONLY))], step)
+            self._keep(made, step)
         self.checkpoints.seal(made, step)
+
+    def _keep(self, made: Path, step: int) -> None:
+        """The weights of this step as a plain model folder; of adapters a checkpoint holds the adapters alone."""
+        files = [file for file in made.iterdir() if file.is_file() and not any(map(file.match, _CONTINUE_ONLY))]
+        if not isinstance(self.trainer.model, PeftModel):
+            self.checkpoints.keep_weights(files, step)
+            return
+        with tempfile.TemporaryDirectory(dir=made.parent) as plain:
+            save_as_plain(self.trainer.model, Path(plain))
+            beside = [file for file in files if not any(map(file.match, _ADAPTER))]
+            self.checkpoints.keep_weights([*Path(plain).iterdir(), *beside], step)
 
 
 def _hidden(trainer: Any) -> dict[str, Any]:

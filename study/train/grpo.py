@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from datasets import Dataset
+from peft import PeftModel
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from trl import GRPOConfig, GRPOTrainer
 
@@ -90,7 +91,19 @@ def grpo_trainer(
         chat_template_kwargs=asked(training.sampling.thinking),
     )  # fmt: skip
     rows = Dataset.from_list([{"prompt": teacher_view(p, recipe.privileged), "problem": i} for i, p in enumerate(problems)])
-    return InParts(
+    trainer = InParts(
         model=model, reward_funcs=reward, args=args,  # pyright: ignore[reportArgumentType]
         train_dataset=rows, processing_class=tokenizer, callbacks=list(callbacks),
     )  # fmt: skip
+    _drop_reference(trainer)
+    return trainer
+
+
+def _drop_reference(trainer: GRPOTrainer) -> None:
+    """With adapters and a KL term TRL keeps a copy of them as reference, `ref`. Ours start at zero, so the model without adapters is the
+    same reference, and TRL takes it where there is no `ref`. The copy does harm: transformers 5.17, which finds it in a folder of a
+    checkpoint, then reads that folder alone, and training would continue with adapters of step 0.
+    """
+    model = trainer.model
+    if isinstance(model, PeftModel) and "ref" in model.peft_config:
+        model.delete_adapter("ref")

@@ -26,6 +26,7 @@ from study.spec.cell import Cell
 from study.spec.data import ArithmeticData
 from study.spec.identity import canonical, parents
 from study.spec.model import Architecture, BpeTokenizer, LocalModel, Model
+from study.spec.teacher_update import FrozenTeacher, PeriodicTeacher
 from study.spec.training import Sampling, WorldCorpus
 from study.train.stages import build
 
@@ -75,9 +76,16 @@ def distinct(cells: Sequence[Cell]) -> list[Model]:
                 getattr(corpus, "kind", ""),
                 getattr(objective, "support", ""),
                 getattr(recipe, "privileged", None) is not None,
+                _moves(recipe),
             )
             found.setdefault(key, recipe)
     return list(found.values())
+
+
+def _moves(recipe: Model) -> bool:
+    """Whether the teacher is the student itself and moves with it."""
+    update = getattr(getattr(recipe, "training", None), "teacher_update", None)
+    return update is not None and not isinstance(update, FrozenTeacher)
 
 
 def _recipes(model: Model) -> Iterator[Model]:
@@ -134,7 +142,8 @@ class Bench:
         made, out = self._small(recipe), self.folder / f"out-{len(list(self.folder.iterdir()))}"
         out.mkdir()
         told = _Told()
-        inputs = {role: self.folder / ("first" if role in ("student", "base") else "second") for role in parents(recipe)}
+        own = ("student", "base", "teacher") if _moves(recipe) else ("student", "base")
+        inputs = {role: self.folder / ("first" if role in own else "second") for role in parents(recipe)}
         started = time.perf_counter()
         build(made, 0, inputs, out, told, Checkpoints(out.with_name(out.name + "-checkpoints")))
         words = [str(getattr(getattr(recipe, part, None), name, "") or "") for part, name in (("objective", "support"), ("corpus", "kind"))]
@@ -180,6 +189,8 @@ class Bench:
                 changes[name] = min(value, getattr(training, name))
         if getattr(training, "rollouts_per_prompt", 1) > 1:
             changes["rollouts_per_prompt"] = 2
+        if isinstance(getattr(training, "teacher_update", None), PeriodicTeacher):
+            changes["teacher_update"] = PeriodicTeacher(every=1)
         if hasattr(training, "sampling"):
             changes["sampling"] = _short(training.sampling)
             changes["curve"] = training.curve.model_copy(update={"every": max(1, self.steps), "problems": PROBLEMS, "k": 1})

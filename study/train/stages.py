@@ -31,6 +31,7 @@ from study.train.checkpoint import save_trained, train
 from study.train.curve import CurveCallback
 from study.train.distill import DistillationConfig, OnPolicyDistillation
 from study.train.evidence import Evidence
+from study.train.follow import followed
 from study.train.grpo import Correctness, grpo_trainer
 from study.train.guard import Guard
 from study.train.progress import Report
@@ -105,7 +106,8 @@ def _distill(
         objective=recipe.objective, seed=seed, evidence=evidence,
         callbacks=[curve, GuardCallback(guard, DISTILL_LOG, evidence.step.take)],
     )  # fmt: skip
-    train(trainer, checkpoints, {"curve": curve, "guard": guard, "evidence": evidence, "trainer": trainer})
+    moving = followed(trainer, teacher, training.teacher_update)
+    train(trainer, checkpoints, {"curve": curve, "guard": guard, "evidence": evidence, "trainer": trainer, **moving})
     save_trained(trainer, student, tokenizer, out)
     cost = {f"tokens_{name}": n for name, n in trainer.tokens.items()} | {f"{name}_s": round(s, 3) for name, s in trainer.seconds.items()}
     left = {"history": curve.history.columns, "evidence": evidence.as_dict(), "cost": cost, "guard": guard.as_dict()}
