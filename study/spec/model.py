@@ -9,6 +9,7 @@ from study.spec.data import Data
 from study.spec.files import Revision
 from study.spec.objective import Objective
 from study.spec.privileged import PrivilegedInformation
+from study.spec.scoring import refused
 from study.spec.training import DistillTraining, GrpoTraining, SolutionCorpus, SupervisedTraining, TeacherSamples, WorldCorpus
 
 
@@ -119,6 +120,12 @@ class DistilledModel(Spec):
     privileged: PrivilegedInformation | None = None
     objective: Objective
     training: DistillTraining
+
+    @model_validator(mode="after")
+    def _scores_suffice(self) -> Self:
+        if reason := refused(self.objective, self.training.scoring):
+            raise ValueError(reason)
+        return self
 
 
 Model = Annotated[

@@ -6,6 +6,7 @@ from pydantic import Discriminator, Field, Tag
 
 from study.spec.base import Spec
 from study.spec.data import Style, Topic
+from study.spec.scoring import Scoring
 from study.spec.user_code import UserCode
 
 
@@ -71,6 +72,7 @@ class DistillTraining(Spec):
 
     lora: adapters instead of all weights. dtype, teacher_dtype: in what the student's and the teacher's weights are held; log-softmax and
     reductions are float32 either way. Trained weights in bfloat16 lose updates below 2^-8 of them: leave float32 there without lora.
+    scoring: where the teacher's scores come from (study/spec/scoring.py).
     """
 
     steps: int = Field(ge=1)
@@ -83,6 +85,7 @@ class DistillTraining(Spec):
     lora: Lora | None = None  # a default, so that the ids of older cells stay; so have the fields below, and those of the other stages
     dtype: Dtype = "float32"
     teacher_dtype: Dtype = "float32"
+    scoring: Scoring = "local"
 
 
 class GrpoTraining(Spec):
