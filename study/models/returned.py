@@ -2,7 +2,7 @@
 
 Axes: N positions, K returned tokens, V the ids that student and teacher share, R the rows of the teacher's head.
 A row is completed to a distribution over V before a loss sees it: what is left of the probability is spread evenly over the tokens that
-were not returned, never above the smallest returned one. Which of them a loss may use is the objective's missing-token policy
+were not returned. Which of them a loss may use is the objective's missing-token policy
 (`study/models/objective.py`). Where K = R the server returned everything and the row is exact.
 
 Probabilities come as rounded logarithms: of a rest below 1e-8 nothing is known, and that much is assumed.
@@ -53,9 +53,11 @@ def completed(returned: Returned, shared: int) -> Tensor:
     inside_NK = returned.ids_NK < shared
     values_NK = returned.logprobs_NK.masked_fill(~inside_NK, -math.inf)
     others_N1 = shared - inside_NK.sum(dim=-1, keepdim=True)
-    rest_N1 = (1.0 - returned.logprobs_NK.double().exp().sum(dim=-1, keepdim=True)).clamp(min=_REST)
+    rest_N1 = 1.0 - returned.logprobs_NK.double().exp().sum(dim=-1, keepdim=True)
+    floor_N1 = (rest_N1.clamp(min=_REST).log() - others_N1.clamp(min=1).log()).float()
+    # An even share of the true rest is never above the smallest returned token; the assumed one could be.
     smallest_N1 = returned.logprobs_NK.masked_fill(~inside_NK, math.inf).amin(dim=-1, keepdim=True)
-    floor_N1 = torch.minimum((rest_N1.log() - others_N1.clamp(min=1).log()).float(), smallest_N1)
+    floor_N1 = torch.minimum(floor_N1, smallest_N1).where(rest_N1 < _REST, floor_N1)
     # One column more takes what lies outside the shared ids.
     row_NV = floor_N1.expand(-1, shared + 1).contiguous()
     return row_NV.scatter_(-1, returned.ids_NK.clamp(max=shared), values_NK)[:, :shared]
