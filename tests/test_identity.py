@@ -125,7 +125,7 @@ _OTHER: dict[str, Any] = {
     "reduction": "token_mean", "lr_scheduler_type": "linear", "name": "another", "task": "another", "scale": "paper",
     "A": 0.5, "initializer_range": 0.01, "tie_word_embeddings": False, "support": "sampled",
     "guard": "stop", "grader": "math-1", "vocabulary": "worlds", "dtype": "bfloat16", "teacher_dtype": "bfloat16",
-    "lora": {"rank": 2, "alpha": 4.0},
+    "lora": {"rank": 2, "alpha": 4.0}, "scoring": {"kind": "server", "top_k": "all"},
 }  # fmt: skip
 _FLOATS = {0.9: 0.8, 0.95: 0.8, 1.0: 0.5, 0.0: 0.5, 0.2: 0.3, 1e-3: 2e-3}
 _LEAVES = _leaves(minimal_cell().model_dump())

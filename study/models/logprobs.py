@@ -5,6 +5,7 @@ Each chunk of tokens goes through both lm_heads, is cut to the ids that both sid
 V = 64 and V = 151,936; at the lab a whole batch is one chunk and nothing is computed twice. With more than one chunk:
     a frozen student head (LoRA)   the gradient in the hidden states is computed with the loss: three products with a head for a token
     a trained one                  each chunk is checkpointed, and the backward pass computes its logits again: five, and the head's own
+A teacher is its hidden states and its head, or what a server returned of it (`study.models.returned`).
 """
 
 from collections.abc import Callable
@@ -15,7 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from study.models.objective import TokenLoss, bind
+from study.models.objective import TokenValues, bind
+from study.models.returned import Returned, completed, coverage, cut_mass, with_written
 from study.objectives import diagnostics as measure
 from study.objectives.divergences import at_least_float32, logprobs
 from study.objectives.topk import top_ids
@@ -34,14 +36,14 @@ class TokenLosses(NamedTuple):
 
 class _Heads(NamedTuple):
     student: nn.Module
-    teacher: nn.Module
+    teacher: nn.Module | None
 
 
 def token_losses(
     student_hidden_NH: Tensor,
     student_head: nn.Module,
-    teacher_hidden_NH: Tensor,
-    teacher_head: nn.Module,
+    teacher_hidden_NH: Tensor | Returned,
+    teacher_head: nn.Module | None,
     tokens_N: Tensor,
     objective: Objective,
     *,
@@ -50,15 +52,19 @@ def token_losses(
 ) -> TokenLosses:
     """Per-token losses of the objective at the positions whose hidden states predict `tokens_N`.
 
+    teacher_hidden_NH, teacher_head: one side of the same kind, or what a server returned and no head.
     chunk_tokens: tokens a chunk (default: as many as `CHUNK_LOGITS` allows); it changes memory and time, neither value nor gradient.
     diagnostics_k: size of the TopK sets of the diagnostics; None measures nothing beside the loss.
     """
     if chunk_tokens is None:
-        chunk_tokens = max(1, CHUNK_LOGITS // max(_width(student_head), _width(teacher_head)))
-    chunk = partial(_chunk, heads=_Heads(student_head, teacher_head), token_loss=bind(objective), diagnostics_k=diagnostics_k)
+        chunk_tokens = max(1, CHUNK_LOGITS // max(_width(student_head), 0 if teacher_head is None else _width(teacher_head)))
+    returned = isinstance(teacher_hidden_NH, Returned)
+    token_loss = _of_returned(objective) if returned else bind(objective)
+    chunk = partial(_chunk, heads=_Heads(student_head, teacher_head), token_loss=token_loss, diagnostics_k=diagnostics_k)
     run = chunk if len(tokens_N) <= chunk_tokens else _way(chunk, student_hidden_NH, student_head)
-    parts = (student_hidden_NH, teacher_hidden_NH.detach(), tokens_N)
-    results = [run(*part) for part in zip(*(part.split(chunk_tokens) for part in parts), strict=True)]
+    teacher_parts = teacher_hidden_NH.split_at(chunk_tokens) if returned else teacher_hidden_NH.detach().split(chunk_tokens)
+    parts = zip(student_hidden_NH.split(chunk_tokens), teacher_parts, tokens_N.split(chunk_tokens), strict=True)
+    results = [run(*part) for part in parts]
     names = results[0].diagnostics
     return TokenLosses(
         torch.cat([result.loss_N for result in results]),
@@ -103,11 +109,14 @@ def _checkpointed(chunk: Callable[..., TokenLosses], *arguments: Any) -> TokenLo
 
 
 def _chunk(
-    student_hidden_NH: Tensor, teacher_hidden_NH: Tensor, tokens_N: Tensor, heads: _Heads, token_loss: TokenLoss, diagnostics_k: int | None
+    student_hidden_NH: Tensor, teacher_NH: Tensor | Returned, tokens_N: Tensor, heads: _Heads, token_loss: Any, diagnostics_k: int | None
 ) -> TokenLosses:
-    with torch.no_grad():
-        teacher_NV = heads.teacher(teacher_hidden_NH)
     student_NV = heads.student(student_hidden_NH)
+    if isinstance(teacher_NH, Returned):
+        return _returned_chunk(student_NV, teacher_NH, tokens_N, token_loss, diagnostics_k)
+    assert heads.teacher is not None, "hidden states come with the head that reads them"
+    with torch.no_grad():
+        teacher_NV = heads.teacher(teacher_NH)
     shared = min(student_NV.shape[-1], teacher_NV.shape[-1])
     values = token_loss(student_NV[:, :shared], teacher_NV[:, :shared], tokens_N)
     if diagnostics_k is None:
@@ -118,6 +127,56 @@ def _chunk(
         measured["teacher_cut_mass"] = _cut_mass(teacher_NV, shared)
         measured["support_size"] = values.support_size_N
     return TokenLosses(values.loss_N, measured)
+
+
+def _of_returned(objective: Objective) -> Callable[[Tensor, Returned, Tensor], TokenValues]:
+    """The objective on a completed row. The written token, which a server always returns, is used by the sampled form alone.
+
+    A TopK form that used it too would know more of a position the luckier the draw: what is known must not depend on what was sampled.
+    """
+    token_loss = bind(objective)
+
+    def loss(student_NV: Tensor, returned: Returned, tokens_N: Tensor) -> TokenValues:
+        known = with_written(returned, tokens_N) if objective.support == "sampled" else returned
+        teacher_NV = completed(known, student_NV.shape[-1])
+        if not returned.whole:
+            teacher_NV = teacher_NV * objective.temperature  # divided again: a row that is not whole stays at temperature 1
+        return token_loss(student_NV, teacher_NV, tokens_N, returned_ids_NK=known.ids_NK)
+
+    return loss
+
+
+def _returned_chunk(student_NV: Tensor, returned: Returned, tokens_N: Tensor, token_loss: Any, diagnostics_k: int | None) -> TokenLosses:
+    student_NV = student_NV[:, : returned.rows]
+    values = token_loss(student_NV, returned, tokens_N)
+    if diagnostics_k is None:
+        return TokenLosses(values.loss_N, {})
+    with torch.no_grad():
+        shared = student_NV.shape[-1]
+        if returned.whole:
+            measured = _diagnostics(student_NV, completed(returned, shared), tokens_N, diagnostics_k)
+            measured["teacher_cut_mass"] = cut_mass(returned, shared)
+        else:
+            measured = _partial_diagnostics(student_NV, returned, tokens_N, diagnostics_k)
+        measured |= coverage(returned, top_ids(student_NV, diagnostics_k), logprobs(student_NV))
+        measured["support_size"] = values.support_size_N
+    return TokenLosses(values.loss_N, measured)
+
+
+def _partial_diagnostics(student_NV: Tensor, returned: Returned, tokens_N: Tensor, k: int) -> dict[str, Tensor]:
+    """Those of `_diagnostics` that need no more of the teacher than a server returned; the others are absent, which is not zero."""
+    student_ids_NK = top_ids(student_NV, k)
+    student_NV = logprobs(student_NV)
+    student_N = student_NV.gather(-1, tokens_N.unsqueeze(-1)).squeeze(-1)
+    measured = {
+        "student_entropy": torch.special.entr(student_NV.exp()).sum(dim=-1),
+        "student_topk_mass": measure.support_mass(student_NV, student_ids_NK),
+        "log_ratio": returned.written_N - student_N,
+        "student_logprob": student_N,
+    }
+    if k <= returned.ids_NK.shape[-1]:
+        measured["topk_overlap"] = measure.overlap(student_ids_NK, returned.ids_NK[:, :k])
+    return measured
 
 
 def _diagnostics(student_NV: Tensor, teacher_NV: Tensor, tokens_N: Tensor, k: int) -> dict[str, Tensor]:

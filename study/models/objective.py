@@ -24,10 +24,13 @@ class TokenValues(NamedTuple):
 
 class TokenLoss(Protocol):
     def __call__(
-        self, student_logits_NV: Tensor, teacher_logits_NV: Tensor, tokens_N: Tensor, *, support_logits_NV: Tensor | None = None
-    ) -> TokenValues:
+        self, student_logits_NV: Tensor, teacher_logits_NV: Tensor, tokens_N: Tensor, *,
+        support_logits_NV: Tensor | None = None, returned_ids_NK: Tensor | None = None,
+    ) -> TokenValues:  # fmt: skip
         """Per-token values. `support_logits_NV` chooses the student's TopK (default: the student's logits themselves).
 
+        returned_ids_NK: the tokens that a teacher behind a server really returned; None: it returned its own k, and the policy for
+        missing tokens is played on a teacher that is whole.
         Raises `UndefinedDivergence` when a value is not finite and `SpecError` when k is larger than the vocabulary.
         """
         ...
@@ -39,8 +42,9 @@ def bind(objective: Objective) -> TokenLoss:
     own = bind_user(objective) if objective.python is not None else None
 
     def token_loss(
-        student_logits_NV: Tensor, teacher_logits_NV: Tensor, tokens_N: Tensor, *, support_logits_NV: Tensor | None = None
-    ) -> TokenValues:
+        student_logits_NV: Tensor, teacher_logits_NV: Tensor, tokens_N: Tensor, *,
+        support_logits_NV: Tensor | None = None, returned_ids_NK: Tensor | None = None,
+    ) -> TokenValues:  # fmt: skip
         chooser_NV = student_logits_NV if support_logits_NV is None else support_logits_NV
         student_NV = divergences.at_least_float32(student_logits_NV)
         teacher_NV = divergences.at_least_float32(teacher_logits_NV.detach())
@@ -55,7 +59,7 @@ def bind(objective: Objective) -> TokenLoss:
             case "sampled":
                 loss_N, size_N = _sampled(objective, student_NV, teacher_NV, tokens_N), tokens_N.new_ones(tokens_N.shape)
             case "student_topk" | "teacher_topk" | "intersection" | "union":
-                loss_N, size_N = _truncated(objective, divergence, student_NV, teacher_NV, chooser_NV)
+                loss_N, size_N = _truncated(objective, divergence, student_NV, teacher_NV, chooser_NV, returned_ids_NK)
             case _:
                 assert_never(objective.support)
         return TokenValues(*_finite((loss_N, size_N)))
@@ -96,11 +100,11 @@ def _sampled(objective: Objective, student_NV: Tensor, teacher_NV: Tensor, token
 
 
 def _truncated(
-    objective: Objective, divergence: Divergence, student_NV: Tensor, teacher_NV: Tensor, chooser_NV: Tensor
+    objective: Objective, divergence: Divergence, student_NV: Tensor, teacher_NV: Tensor, chooser_NV: Tensor, returned_ids_NK: Tensor | None
 ) -> tuple[Tensor, Tensor]:
     """Support, both sides on it, normalisation, divergence: (loss_N, support_size_N)."""
-    support, teacher_ids_NK = _support(objective, chooser_NV, teacher_NV)
-    if objective.missing == "floor":
+    support, teacher_ids_NK = _support(objective, chooser_NV, teacher_NV, returned_ids_NK)
+    if objective.missing == "floor" and returned_ids_NK is None:  # a server's scores are completed so before they come here
         teacher_NV = topk.floored(teacher_NV, teacher_ids_NK)
     student_NK, teacher_NK = topk.on_support(student_NV, support), topk.on_support(teacher_NV, support)
     if objective.missing == "student_value":
@@ -119,8 +123,8 @@ def _truncated(
     return divergence(student_NK, teacher_NK, live_NK), support.size_N
 
 
-def _support(objective: Objective, chooser_NV: Tensor, teacher_NV: Tensor) -> tuple[topk.Support, Tensor]:
-    """(support, the ids that a teacher returning only its own TopK would have returned).
+def _support(objective: Objective, chooser_NV: Tensor, teacher_NV: Tensor, returned_ids_NK: Tensor | None) -> tuple[topk.Support, Tensor]:
+    """(support, the ids that a teacher returned, or that one returning only its own TopK would have).
 
     Those ids are not computed when nothing asks for them: the student's TopK with an exact teacher is the common case.
     """
@@ -129,11 +133,14 @@ def _support(objective: Objective, chooser_NV: Tensor, teacher_NV: Tensor) -> tu
         student_ids_NK = topk.top_ids(chooser_NV, objective.k)
         return topk.whole(student_ids_NK), student_ids_NK
     teacher_ids_NK = topk.top_ids(teacher_NV, objective.k)
+    known_ids_NK = teacher_ids_NK if returned_ids_NK is None else returned_ids_NK
     if objective.support == "teacher_topk":
-        return topk.whole(teacher_ids_NK), teacher_ids_NK
+        return topk.whole(teacher_ids_NK), known_ids_NK
     student_ids_NK = topk.top_ids(chooser_NV, objective.k)
     if objective.support == "union":
-        return topk.union(student_ids_NK, teacher_ids_NK), teacher_ids_NK
-    if objective.support == "intersection" or objective.missing == "intersection":
-        return topk.intersection(student_ids_NK, teacher_ids_NK), teacher_ids_NK
-    return topk.whole(student_ids_NK), teacher_ids_NK
+        return topk.union(student_ids_NK, teacher_ids_NK), known_ids_NK
+    if objective.support == "intersection":
+        return topk.intersection(student_ids_NK, teacher_ids_NK), known_ids_NK
+    if objective.missing == "intersection":
+        return topk.intersection(student_ids_NK, known_ids_NK), known_ids_NK
+    return topk.whole(student_ids_NK), known_ids_NK

@@ -9,6 +9,7 @@ from study.spec.data import Data
 from study.spec.files import Revision
 from study.spec.objective import Objective
 from study.spec.privileged import PrivilegedInformation
+from study.spec.scoring import refused
 from study.spec.teacher_update import FrozenTeacher
 from study.spec.training import DistillTraining, GrpoTraining, SolutionCorpus, SupervisedTraining, TeacherSamples, WorldCorpus
 
@@ -126,6 +127,12 @@ class DistilledModel(Spec):
         problem = cannot_follow(self.student, self.teacher, self.training)
         if problem is not None:
             raise ValueError(problem)
+        return self
+
+    @model_validator(mode="after")
+    def _scores_suffice(self) -> Self:
+        if reason := refused(self.objective, self.training.scoring):
+            raise ValueError(reason)
         return self
 
 

@@ -1,4 +1,5 @@
-"""A profile: the machine, and how patient the runner is with it. Never part of identity: two profiles give the same numbers.
+"""A profile: the machine, and how patient the runner is with it. Never part of identity: two profiles give the same numbers
+(with `rollouts` other draws of the same distribution).
 
 Pages lie in `experiments/profiles/*.yaml`; without one every value is the default below.
 """
@@ -10,6 +11,7 @@ from pydantic import Field
 
 from study.spec.base import Spec
 from study.spec.hardware import Hardware
+from study.spec.serving import Rollouts, TeacherServer
 from study.spec.validation import validate
 from study.spec.yaml import find, load
 
@@ -55,6 +57,8 @@ class Profile(Spec):
     are accumulated to the batch of the step. recompute: stage kinds whose activations are computed again in the backward pass instead of
     kept. Neither changes a loss or a gradient (tests/test_numerics.py). hardware: inputs of `study rehearse`.
     report_to: where training reports beside the records (study/runner/reporting.py).
+    teacher_server: what starts the server of a `distill` stage that asks one for its teacher's scores. rollouts: how vLLM samples those of
+    a stage kind (distill, grpo), in place of transformers. Both: study/spec/serving.py.
     artifacts, scratch: other places for artifacts and for folders that are being written (node-local). launch: prefix of a stage's command.
     """
 
@@ -75,6 +79,8 @@ class Profile(Spec):
     launch: dict[str, list[str]] = Field(default={})
     micro_batch: dict[str, int] = Field(default={})
     recompute: list[str] = Field(default=[])
+    teacher_server: TeacherServer = TeacherServer()
+    rollouts: dict[Literal["distill", "grpo"], Rollouts] = Field(default={})
     hardware: Hardware | None = None
     slurm: Slurm = Slurm()
 
@@ -83,10 +89,15 @@ class Profile(Spec):
         return self.resources.get(kind, self.resources.get("default", Resources()))
 
     def environment(self, kind: str) -> dict[str, str]:
-        """What a stage's trainer is told of the machine (`study.train.arguments`); empty text = not said."""
+        """What a stage's trainer is told of the machine (`study.train.arguments`, `.teachers`); empty text = not said."""
         micro = self.micro_batch.get(kind)
         recompute, report = "1" if kind in self.recompute else "", "" if self.report_to == "none" else self.report_to
-        return {"STUDY_MICRO_BATCH": str(micro or ""), "STUDY_RECOMPUTE": recompute, "STUDY_REPORT_TO": report}
+        rollouts = self.rollouts[kind].model_dump_json() if kind in ("distill", "grpo") and kind in self.rollouts else ""
+        server = self.teacher_server.model_dump_json() if kind == "distill" and self.teacher_server != TeacherServer() else ""
+        return {
+            "STUDY_MICRO_BATCH": str(micro or ""), "STUDY_RECOMPUTE": recompute, "STUDY_REPORT_TO": report,
+            "STUDY_ROLLOUTS": rollouts, "STUDY_TEACHER_SERVER": server,
+        }  # fmt: skip
 
 
 def load_profile(name: str | None, root: Path | None = None) -> Profile:

@@ -6,6 +6,7 @@ from pydantic import Discriminator, Field, Tag, model_validator
 
 from study.spec.base import Spec
 from study.spec.data import Style, Topic
+from study.spec.scoring import Scoring
 from study.spec.teacher_update import EmaTeacher, FrozenTeacher, TeacherUpdate
 from study.spec.user_code import UserCode
 
@@ -73,6 +74,7 @@ class DistillTraining(Spec):
     lora: adapters instead of all weights. dtype, teacher_dtype: in what the student's and the teacher's weights are held; log-softmax and
     reductions are float32 either way. Trained weights in bfloat16 lose updates below 2^-8 of them: leave float32 there without lora.
     teacher_update: ema and periodic are for a teacher that is the student itself, and moves with it (study/train/follow.py).
+    scoring: where the teacher's scores come from (study/spec/scoring.py).
     """
 
     steps: int = Field(ge=1)
@@ -86,11 +88,20 @@ class DistillTraining(Spec):
     dtype: Dtype = "float32"
     teacher_dtype: Dtype = "float32"
     teacher_update: TeacherUpdate = FrozenTeacher()
+    scoring: Scoring = "local"
 
     @model_validator(mode="after")
     def _average_is_kept_exactly(self) -> Self:
         if isinstance(self.teacher_update, EmaTeacher) and self.teacher_dtype != "float32":
             raise ValueError("a moving average in bfloat16 loses what each step adds to it: `teacher_dtype: float32`")
+        return self
+
+    @model_validator(mode="after")
+    def _a_server_stays_as_it_is(self) -> Self:
+        if not isinstance(self.teacher_update, FrozenTeacher) and self.scoring != "local":
+            raise ValueError(
+                f"a server keeps the weights that it started with: `teacher_update: {self.teacher_update.kind}` needs `scoring: local`"
+            )
         return self
 
 

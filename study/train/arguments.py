@@ -10,6 +10,7 @@ from transformers import Trainer, TrainingArguments
 from transformers.trainer_callback import PrinterCallback
 
 from study.errors import PrerequisiteError
+from study.spec.serving import Rollouts
 from study.spec.training import Optimisation
 
 Arguments = TypeVar("Arguments", bound=TrainingArguments)
@@ -54,6 +55,23 @@ def close_reports() -> None:
     wandb: Any = sys.modules.get("wandb")
     if os.environ.get("STUDY_REPORT_TO") and os.environ.get("STUDY_TASK") and wandb is not None:
         wandb.finish()
+
+
+def rollout_settings() -> dict[str, Any]:
+    """TRL's arguments for the profile's `rollouts` (STUDY_ROLLOUTS); none where transformers samples."""
+    said = os.environ.get("STUDY_ROLLOUTS")
+    if not said:
+        return {}
+    rollouts = Rollouts.model_validate_json(said)
+    if rollouts.mode == "server":
+        if not rollouts.url:
+            raise PrerequisiteError("rollouts of mode server need the address of one", hint="url: http://127.0.0.1:PORT in the profile")
+        return {"use_vllm": True, "vllm_mode": "server", "vllm_server_base_url": rollouts.url}
+    return {
+        "use_vllm": True, "vllm_mode": "colocate", "vllm_enable_sleep_mode": rollouts.sleep,
+        "vllm_gpu_memory_utilization": rollouts.gpu_memory_utilization, "vllm_tensor_parallel_size": rollouts.tensor_parallel_size,
+        "vllm_max_model_length": rollouts.max_model_length,
+    }  # fmt: skip
 
 
 def _micro_batch(batch: int) -> int:

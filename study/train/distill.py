@@ -18,17 +18,21 @@ from trl.trainer.utils import pad
 
 from study.data.chat import prompt_ids
 from study.models.logprobs import TokenLosses, token_losses
+from study.models.returned import Returned
 from study.models.sampling import at_once
 from study.objectives.reductions import response_mean, token_mean
 from study.record.seeds import stream
 from study.spec.objective import Objective
 from study.train.evidence import Evidence
+from study.train.rollouts import seeded
+from study.train.teachers import ServerTeacher
 from study.train.watch import Scored
 
 DEFAULT_K = 5  # of the TopK diagnostics where the objective has no K (ours)
 INFORMATIVE = 1e-6  # nats: a token whose loss is smaller tells the student nothing; above the rounding of float32
 MEASURED = (
     "reverse_kl", "student_entropy", "teacher_entropy", "student_topk_mass", "teacher_topk_mass", "topk_overlap", "teacher_cut_mass",
+    "teacher_coverage", "teacher_coverage_mass",
 )  # fmt: skip
 
 
@@ -39,12 +43,14 @@ class OnPolicyDistillation(DistillationTrainer):
     """
 
     def __init__(
-        self, model: PreTrainedModel, teacher: PreTrainedModel, args: DistillationConfig, train_dataset: Dataset,
+        self, model: PreTrainedModel, teacher: PreTrainedModel | ServerTeacher, args: DistillationConfig, train_dataset: Dataset,
         processing_class: PreTrainedTokenizerBase, *, objective: Objective, seed: int, evidence: Evidence, callbacks: Sequence[Any] = (),
     ) -> None:  # fmt: skip
         # The teacher is set below: TRL refuses two padded widths of one vocabulary, which the chunked driver cuts to the shared ids.
         super().__init__(model=model, args=args, train_dataset=train_dataset, processing_class=processing_class, callbacks=list(callbacks))
-        self.teacher_model = self.accelerator.prepare_model(teacher.eval().requires_grad_(False), evaluation_mode=True)
+        self.server = teacher if isinstance(teacher, ServerTeacher) else None
+        if not isinstance(teacher, ServerTeacher):
+            self.teacher_model = self.accelerator.prepare_model(teacher.eval().requires_grad_(False), evaluation_mode=True)
         self.objective, self.run_seed, self.evidence = objective, seed, evidence
         self.seconds = {"generation": 0.0, "teacher": 0.0, "student": 0.0}
         self.tokens = {"sampled": 0, "scored": 0}
@@ -62,9 +68,10 @@ class OnPolicyDistillation(DistillationTrainer):
     def _generate_single_turn(self, prompt_ids: list[list[int]], *args: Any, **kwargs: Any) -> list[list[int]]:
         """TRL's generation under a random state that is a function of (run seed, step) alone, in parts where a GPU has no room for all."""
         started = time.perf_counter()
-        size = at_once(self.accelerator.unwrap_model(self.model), prompt_ids, int(self.max_completion_length or 0))
+        longest = int(self.max_completion_length or 0)
+        size = len(prompt_ids) if self.use_vllm else at_once(self.accelerator.unwrap_model(self.model), prompt_ids, longest)
         completions: list[list[int]] = []
-        with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+        with torch.random.fork_rng(devices=range(torch.cuda.device_count())), seeded(self, self.run_seed):
             torch.manual_seed(stream(self.run_seed, "rollout", self.state.global_step, self.accelerator.process_index))
             for start in range(0, len(prompt_ids), size):
                 completions += super()._generate_single_turn(prompt_ids[start : start + size], *args, **kwargs)
@@ -92,13 +99,11 @@ class OnPolicyDistillation(DistillationTrainer):
         """Returns (loss of this micro-batch in units of the optimiser step, sum of student entropies, number of valid tokens)."""
         mask_BT = inputs["completion_mask"].bool()
         started = time.perf_counter()
-        with torch.no_grad():
-            teacher = self.accelerator.unwrap_model(self.teacher_model)
-            teacher_BTH = self._hidden(teacher, inputs["teacher_prompt_ids"], inputs["teacher_prompt_mask"], inputs)
+        teacher, teacher_head = self._scored_by_teacher(inputs, mask_BT)
         scored = time.perf_counter()
         student_BTH = self._hidden(unwrapped_student, inputs["prompt_ids"], inputs["prompt_mask"], inputs)
         losses = token_losses(
-            student_BTH[mask_BT], unwrapped_student.get_output_embeddings(), teacher_BTH[mask_BT], teacher.get_output_embeddings(),
+            student_BTH[mask_BT], unwrapped_student.get_output_embeddings(), teacher, teacher_head,
             inputs["completion_ids"][mask_BT], self.objective, diagnostics_k=self.objective.k or DEFAULT_K,
         )  # fmt: skip
         values_BT = torch.zeros(mask_BT.shape, dtype=losses.loss_N.dtype, device=mask_BT.device).masked_scatter(mask_BT, losses.loss_N)
@@ -106,6 +111,15 @@ class OnPolicyDistillation(DistillationTrainer):
         self._measure(losses, mask_BT, inputs)
         self.seconds["teacher"] += scored - started
         return loss, losses.diagnostics["student_entropy"].sum(), mask_BT.sum()
+
+    def _scored_by_teacher(self, inputs: dict[str, Any], mask_BT: Tensor) -> tuple[Tensor | Returned, Any]:
+        """(its hidden states at the valid places, its head), or (what a server returned there, nothing)."""
+        if self.server is not None:
+            return self.server(inputs), None
+        with torch.no_grad():
+            teacher = self.accelerator.unwrap_model(self.teacher_model)
+            teacher_BTH = self._hidden(teacher, inputs["teacher_prompt_ids"], inputs["teacher_prompt_mask"], inputs)
+        return teacher_BTH[mask_BT], teacher.get_output_embeddings()
 
     def _hidden(self, model: Any, prompt_ids: Tensor, prompt_mask: Tensor, inputs: dict[str, Any]) -> Tensor:
         ids = torch.cat([prompt_ids, inputs["completion_ids"]], dim=1)
@@ -124,6 +138,8 @@ class OnPolicyDistillation(DistillationTrainer):
         num_tokens = int(mask_BT.sum())
         self.tokens["scored"] += num_tokens
         for name in MEASURED:
+            if name not in losses.diagnostics:  # absent, never zero: a server does not return what it would take
+                continue
             self.evidence.add(f"train/{name}", float(losses.diagnostics[name].sum()), num_tokens)
         loss_N = losses.loss_N.detach()
         self.evidence.step.add("train/token_loss", float(loss_N.sum()), num_tokens)

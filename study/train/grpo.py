@@ -21,7 +21,8 @@ from study.spec.model import GrpoModel
 from study.spec.training import GrpoTraining
 from study.spec.user_code import UserCode, reference
 from study.train import user_reward
-from study.train.arguments import arguments
+from study.train.arguments import arguments, rollout_settings
+from study.train.rollouts import seeded
 
 
 class Correctness:
@@ -62,9 +63,17 @@ class Correctness:
 
 
 class InParts(GRPOTrainer):
-    """TRL's trainer that samples the rollouts of a step in parts where a GPU has no room for all of them at once."""
+    """TRL's trainer that samples the rollouts of a step in parts where a GPU has no room for all of them at once.
+
+    run_seed: what rollouts of vLLM are drawn from; those of transformers follow the trainer's own random state.
+    """
+
+    run_seed = 0
 
     def _generate_single_turn(self, prompt_ids: list[list[int]], *args: Any, **kwargs: Any) -> tuple[list[list[int]], Any]:
+        if self.use_vllm:
+            with seeded(self, self.run_seed):
+                return super()._generate_single_turn(prompt_ids, *args, **kwargs)
         size = at_once(self.accelerator.unwrap_model(self.model), prompt_ids, int(self.max_completion_length or 0))
         if size >= len(prompt_ids):
             return super()._generate_single_turn(prompt_ids, *args, **kwargs)
@@ -88,13 +97,14 @@ def grpo_trainer(
         num_generations=training.rollouts_per_prompt, max_completion_length=training.sampling.max_completion_length,
         temperature=training.sampling.temperature, top_p=training.sampling.top_p, top_k=0, beta=training.kl_coefficient,
         epsilon=training.clip_low, epsilon_high=training.clip_high, loss_type="grpo", shuffle_dataset=False,
-        chat_template_kwargs=asked(training.sampling.thinking),
+        chat_template_kwargs=asked(training.sampling.thinking), **rollout_settings(),
     )  # fmt: skip
     rows = Dataset.from_list([{"prompt": teacher_view(p, recipe.privileged), "problem": i} for i, p in enumerate(problems)])
     trainer = InParts(
         model=model, reward_funcs=reward, args=args,  # pyright: ignore[reportArgumentType]
         train_dataset=rows, processing_class=tokenizer, callbacks=list(callbacks),
     )  # fmt: skip
+    trainer.run_seed = seed
     _drop_reference(trainer)
     return trainer
 

@@ -1,7 +1,8 @@
 """The measured part of `study rehearse`: the real stages of a grid, a few steps each, on small random models of the true vocabulary.
 
 What is real: the stage's code, its objective, its privileged information, its optimiser, the width of the head. What is not: the weights
-(random), the number of layers, the length of completions, the number of prompts, and - where the data cannot be had here - the problems.
+(random), the number of layers, the length of completions, the number of prompts, a server that scores for a teacher (its weights are in the
+process instead), and - where the data cannot be had here - the problems.
 """
 
 import json
@@ -191,6 +192,8 @@ class Bench:
             changes["rollouts_per_prompt"] = 2
         if isinstance(getattr(training, "teacher_update", None), PeriodicTeacher):
             changes["teacher_update"] = PeriodicTeacher(every=1)
+        if hasattr(training, "scoring"):
+            changes["scoring"] = "local"
         if hasattr(training, "sampling"):
             changes["sampling"] = _short(training.sampling)
             changes["curve"] = training.curve.model_copy(update={"every": max(1, self.steps), "problems": PROBLEMS, "k": 1})

@@ -26,7 +26,7 @@ from study.spec.data import HubData
 from study.spec.model import DistilledModel, GrpoModel, Model, PretrainedLab, SftModel
 from study.train import supervised
 from study.train.adapters import adapted
-from study.train.arguments import arguments
+from study.train.arguments import arguments, rollout_settings
 from study.train.checkpoint import save_trained, train
 from study.train.curve import CurveCallback
 from study.train.distill import DistillationConfig, OnPolicyDistillation
@@ -35,6 +35,7 @@ from study.train.follow import followed
 from study.train.grpo import Correctness, grpo_trainer
 from study.train.guard import Guard
 from study.train.progress import Report
+from study.train.teachers import ServerTeacher, teacher_of
 from study.train.watch import DISTILL_LOG, GRPO_LOG, GuardCallback, forensics
 
 
@@ -90,7 +91,6 @@ def _distill(
     require_same_tokens(tokenizer, load_tokenizer(inputs["teacher"]))
     student = load_model(inputs["student"], dtype=getattr(torch, training.dtype))
     student = adapted(student, training.lora, stream(seed, "distill", "adapters"))
-    teacher = load_model(inputs["teacher"], dtype=getattr(torch, training.teacher_dtype))
     problems = draw_problems(load(recipe.data, "train"), training.steps * training.prompts_per_step, stream(seed, "distill", "problems"))
     sampling, held_out = training.sampling, load(recipe.data, "held_out")
     evidence = Evidence(problems, tokenizer, end_token_ids(student, tokenizer), training.steps, sampling.max_completion_length)
@@ -100,14 +100,16 @@ def _distill(
         DistillationConfig, out, training.optimisation, steps=training.steps, batch=training.prompts_per_step,
         seed=stream(seed, "distill"), max_completion_length=sampling.max_completion_length, temperature=sampling.temperature,
         top_p=sampling.top_p, top_k=0, shuffle_dataset=False, chat_template_kwargs=asked(sampling.thinking),
+        **rollout_settings(),
     )  # fmt: skip
-    trainer = OnPolicyDistillation(
-        student, teacher, args, prompt_rows(problems, recipe), tokenizer,
-        objective=recipe.objective, seed=seed, evidence=evidence,
-        callbacks=[curve, GuardCallback(guard, DISTILL_LOG, evidence.step.take)],
-    )  # fmt: skip
-    moving = followed(trainer, teacher, training.teacher_update)
-    train(trainer, checkpoints, {"curve": curve, "guard": guard, "evidence": evidence, "trainer": trainer, **moving})
+    with teacher_of(recipe, inputs["teacher"]) as teacher:
+        trainer = OnPolicyDistillation(
+            student, teacher, args, prompt_rows(problems, recipe), tokenizer,
+            objective=recipe.objective, seed=seed, evidence=evidence,
+            callbacks=[curve, GuardCallback(guard, DISTILL_LOG, evidence.step.take)],
+        )  # fmt: skip
+        moving = {} if isinstance(teacher, ServerTeacher) else followed(trainer, teacher, training.teacher_update)
+        train(trainer, checkpoints, {"curve": curve, "guard": guard, "evidence": evidence, "trainer": trainer, **moving})
     save_trained(trainer, student, tokenizer, out)
     cost = {f"tokens_{name}": n for name, n in trainer.tokens.items()} | {f"{name}_s": round(s, 3) for name, s in trainer.seconds.items()}
     left = {"history": curve.history.columns, "evidence": evidence.as_dict(), "cost": cost, "guard": guard.as_dict()}
