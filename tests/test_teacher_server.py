@@ -23,7 +23,7 @@ from study.models.teacher_client import ScoringFailed, scores
 from study.spec.identity import canonical
 from study.spec.objective import PRESETS, Objective
 from study.spec.profile import Profile
-from study.spec.scoring import ServerScoring
+from study.spec.scoring import ServerScoring, refused
 from study.spec.serving import TeacherServer
 from study.train import teachers
 from tests.scoring_server import Score, serving, table
@@ -204,7 +204,7 @@ def test_different_temperatures_where_they_are_asked_for() -> None:
     """The student's logits are divided, the teacher's stay at 1."""
     student_NV, teacher_NV, tokens_N = random_sides()
     hot = FILLED.model_copy(update={"temperature": 2.0})
-    ServerScoring(top_k=20, different_temperatures=True)
+    assert refused(hot, ServerScoring(top_k=20, different_temperatures=True)) is None
     head, returned = torch.nn.Identity(), returned_of(teacher_NV, tokens_N, 20)
     mixed = token_losses(student_NV, head, returned, None, tokens_N, hot, chunk_tokens=9).loss_N
     cold = token_losses(student_NV / 2, head, returned, None, tokens_N, FILLED, chunk_tokens=9).loss_N
