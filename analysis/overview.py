@@ -117,9 +117,9 @@ def markdown(made: Sequence[Part]) -> str:
 
 
 def _opening(made: Sequence[Part]) -> list[str]:
-    runs = sum(len(part.evidence.run_rows) for part in made)
+    runs = len({row["run"] for part in made for row in part.evidence.run_rows})  # grids share runs
     bases = {seed for part in made for seed in part.evidence.bases}
-    missing = sum(len(part.evidence.missing) for part in made)
+    missing = len({run.run_id for part in made for run in part.evidence.missing})
     gaps = f" {missing} runs of these grids have no record yet; they are named, never counted." if missing else ""
     listed = ", ".join(part.evidence.grid for part in made)
     return [f"Written from the records alone. {len(made)} grids ({listed}), {runs} runs, {len(bases)} base students.{gaps}"]
