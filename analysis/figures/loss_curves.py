@@ -25,6 +25,7 @@ PANELS = ("eval/avg@k", "eval/mean_tokens", "eval/repetition_3gram", "train/stud
 TICKS = [1, 2, 2.5, 5, 10]
 Lines = dict[tuple[str, str, str], dict[str, tuple[list[int], list[float]]]]  # (row, arm, metric) -> seed -> (steps, values)
 COLUMNS = 3  # panels beside each other on a page of one row
+LEGEND = 92  # letters of the names in one row of a legend
 MEAN = "mean"  # stands for the seed of the bold line
 
 
@@ -95,9 +96,15 @@ def _strip(strip: Any, row: Row, panels: Sequence[str], columns: int, evidence: 
     handles = [_handle(look, arm_text(arm) in present) for look, arm in zip(lines_of(row, evidence), row.arms, strict=True)]
     strip.legend(
         handles=handles, title=row.title, loc="outside upper left", alignment="left", title_fontproperties={"weight": "bold", "size": 8},
-        ncols=min(4, len(handles)), fontsize=7.5, columnspacing=1.2, borderaxespad=0.2,
+        ncols=_columns([str(handle.get_label()) for handle in handles]), fontsize=7.5, columnspacing=1.2, borderaxespad=0.2,
     )  # fmt: skip
     return axes[: len(panels)]
+
+
+def _columns(names: Sequence[str]) -> int:
+    """Columns of a legend whose longest row stays within the figure: about LEGEND letters beside the handles."""
+    fits = (n for n in (4, 3, 2) if max(sum(map(len, names[i : i + n])) for i in range(0, len(names), n)) <= LEGEND)
+    return min(len(names), next(fits, 1))
 
 
 def _reading_note(page: FigurePage, evidence: Evidence) -> str:
