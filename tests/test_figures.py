@@ -127,3 +127,19 @@ def test_survival_counts_the_collapsed_and_the_censored() -> None:
 def test_a_page_that_its_kind_cannot_draw_is_refused(kind: str, changed: dict[str, Any], word: str) -> None:
     with pytest.raises(ValidationError, match=word):
         page(kind, **changed)
+
+
+@pytest.mark.parametrize("kind", ["bars", "pi_optimum", "survival"])
+def test_arms_without_a_name_on_the_page_are_found_among_the_points(kind: str) -> None:
+    """Points and looks are joined by name: two different ones would draw recorded arms as not run."""
+    page = FigurePage.model_validate(
+        {**PAGES[kind], "rows": [ROW | {"names": []}], "title": "t", "grid": "smoke", "scale": "lab", "kind": kind}
+    )
+    drawn = figures.draw(page, evidence(), figures.plotted(page, evidence()))
+    texts = [text.get_text() for ax in drawn.axes for text in [*ax.texts, *(ax.get_legend().get_texts() if ax.get_legend() else [])]]
+    assert not [text for text in texts if "not run" in text]
+    assert any(
+        "biased_k1" in text.get_text()
+        for ax in drawn.axes
+        for text in [*ax.texts, *ax.get_yticklabels(), *(ax.get_legend().get_texts() if ax.get_legend() else [])]
+    )

@@ -23,7 +23,7 @@ from analysis.figures.parts import (
     bases_note,
     bounds_of,
     interval_of,
-    lines_of,
+    looks_of,
     names_of,
 )
 from analysis.frames import Evidence
@@ -90,7 +90,7 @@ def draw(page: FigurePage, evidence: Evidence, points: list[Point]) -> Figure:
 
 def _block(ax: Axes, row: Row, evidence: Evidence, points: list[Point], run: set[str]) -> None:
     """run: the arms that have a value in some panel; an arm without one here has no such value (a teacher's own score has no KL)."""
-    looks = lines_of(row, evidence)
+    looks = looks_of(row, evidence)
     for height, look in enumerate(looks):
         mine = [point for point in points if point.row and point.arm == look.name]
         if not mine or math.isnan(mine[-1].value):

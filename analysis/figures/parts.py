@@ -65,26 +65,24 @@ def names_of(row: Row, evidence: Evidence) -> list[str]:
 
 
 def looks_of(row: Row, evidence: Evidence) -> list[style.Look]:
-    """Coloured by the objective where the row has several, else one colour of the palette each, in the order of the page."""
-    looks = [look_of(evidence, arm) for arm in row.arms]
-    names = names_of(row, evidence)
-    if len(looks) > 1 and len({look.colour for look in looks}) == 1:
-        looks = _palette(len(looks))
-    return [replace(look, name=name) for look, name in zip(looks, names, strict=True)]
+    """The looks of a row's arms under the names of `names_of`, which points carry too."""
+    return [replace(look, name=name) for look, name in zip(_distinct(row, evidence), names_of(row, evidence), strict=True)]
 
 
 def lines_of(row: Row, evidence: Evidence) -> list[style.Look]:
-    """The looks of lines in one panel: by the objective, unless two of them would then look alike."""
-    looks = [look_of(evidence, arm) for arm in row.arms]
-    if len({(look.colour, str(look.line)) for look in looks}) < len(looks):
-        looks = _palette(len(looks))
+    """The same for curves: where the page gives no names, an objective's own."""
+    looks = _distinct(row, evidence)
     return [replace(look, name=name) for look, name in zip(looks, row.names or [look.name for look in looks], strict=True)]
 
 
-def _palette(number: int) -> list[style.Look]:
+def _distinct(row: Row, evidence: Evidence) -> list[style.Look]:
+    """Coloured by the objective, unless two arms would then look alike: one colour of the palette each, in the order of the page."""
+    looks = [look_of(evidence, arm) for arm in row.arms]
+    if len({(look.colour, str(look.line)) for look in looks}) == len(looks):
+        return looks
     colours = list(style.FAMILY_COLOURS.values())
     order = [colours[i] for i in (2, 1, 3, 5, 6, 4, 0, 7)]
-    return [style.Look(order[i % len(order)], "-", "o", "") for i in range(number)]
+    return [style.Look(order[i % len(order)], "-", "o", look.name) for i, look in enumerate(looks)]
 
 
 def interval_of(by_base: Mapping[int, float]) -> Interval | None:

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from analysis import style
-from analysis.figures.parts import MEAN, WIDTH, add_heading, add_note, bases_note, interval_of, lines_of, names_of
+from analysis.figures.parts import MEAN, WIDTH, add_heading, add_note, bases_note, interval_of, looks_of, names_of
 from analysis.frames import Evidence
 from analysis.outcomes import by_base
 from study.spec.table import FigurePage, Row
@@ -57,7 +57,7 @@ def draw(page: FigurePage, evidence: Evidence, points: list[Point]) -> Figure:
 
 
 def _panel(ax: Axes, row: Row, page: FigurePage, evidence: Evidence, points: list[Point]) -> None:
-    marks, looks = [mark.name for mark in page.marks], lines_of(row, evidence)
+    marks, looks = [mark.name for mark in page.marks], looks_of(row, evidence)
     for place, look in enumerate(looks):
         shift = 0.7 * ((place + 0.5) / len(looks) - 0.5)
         mine = [point for point in points if point.arm == look.name]
