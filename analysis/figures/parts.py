@@ -66,19 +66,20 @@ def names_of(row: Row, evidence: Evidence) -> list[str]:
 
 def looks_of(row: Row, evidence: Evidence) -> list[style.Look]:
     """The looks of a row's arms under the names of `names_of`, which points carry too."""
-    return [replace(look, name=name) for look, name in zip(_distinct(row, evidence), names_of(row, evidence), strict=True)]
+    return [replace(look, name=name) for look, name in zip(_coloured(row, evidence, 1), names_of(row, evidence), strict=True)]
 
 
 def lines_of(row: Row, evidence: Evidence) -> list[style.Look]:
     """The same for curves: where the page gives no names, an objective's own."""
-    looks = _distinct(row, evidence)
+    looks = _coloured(row, evidence, len(row.arms))
     return [replace(look, name=name) for look, name in zip(looks, row.names or [look.name for look in looks], strict=True)]
 
 
-def _distinct(row: Row, evidence: Evidence) -> list[style.Look]:
-    """Coloured by the objective, unless two arms would then look alike: one colour of the palette each, in the order of the page."""
+def _coloured(row: Row, evidence: Evidence, alike: int) -> list[style.Look]:
+    """Coloured by the objective where the arms have more than `alike` of them or all look different, else one colour of the palette each."""
     looks = [look_of(evidence, arm) for arm in row.arms]
-    if len({(look.colour, str(look.line)) for look in looks}) == len(looks):
+    objectives = {look.colour for look in looks} - {style.FAMILY_COLOURS["other"]}
+    if len(objectives) > alike or len({(look.colour, str(look.line)) for look in looks}) == len(looks):
         return looks
     colours = list(style.FAMILY_COLOURS.values())
     order = [colours[i] for i in (2, 1, 3, 5, 6, 4, 0, 7)]
