@@ -76,7 +76,7 @@ def lines_of(row: Row, evidence: Evidence) -> list[style.Look]:
 
 
 def _coloured(row: Row, evidence: Evidence, alike: int) -> list[style.Look]:
-    """Coloured by the objective where the arms have more than `alike` of them or all look different, else one colour of the palette each."""
+    """Coloured by the objective where the arms have more than `alike` of them or all look different, else by the palette, in order."""
     looks = [look_of(evidence, arm) for arm in row.arms]
     objectives = {look.colour for look in looks} - {style.FAMILY_COLOURS["other"]}
     if len(objectives) > alike or len({(look.colour, str(look.line)) for look in looks}) == len(looks):
