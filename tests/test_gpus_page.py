@@ -11,7 +11,9 @@ from tests.harness import ROOT
 
 PAGE = (ROOT / "docs" / "gpus.md").read_text(encoding="utf-8")
 USUAL, LONGEST = Lengths(filled=0.35), Lengths()  # what the verb assumes, and with every completion at its limit
-GRIDS = ("core", "loss", "math", "teacher", "teacher-pi", "opsd-instance", "opsd-shared", "warmup", "prefix", "signal", "will-it-help")
+GRIDS = (
+    "core", "loss", "math", "teacher", "teacher-pi", "opsd-instance", "opsd-shared", "warmup", "prefix", "signal", "hidden-fact", "will-it-help",
+)  # fmt: skip
 
 
 def row(grid: str) -> list[str]:

@@ -100,6 +100,15 @@ def test_the_hidden_fact_decides_the_value_and_gold_decides_what_is_right(gold: 
         assert problem.columns["wrong_fact"] != problem.columns["fact"]
 
 
+def test_a_direct_digit_follows_h_at_once_and_nothing_else_changes() -> None:
+    for usual, direct in zip(load(HiddenFactData(), "held_out"), load(HiddenFactData(direct=True), "held_out"), strict=True):
+        assert usual.prompt == direct.prompt
+        assert usual.solution.startswith(f"h = {usual.columns['fact']} ;")
+        assert direct.solution == usual.solution.replace("h = ", "h ", 1)
+    usual, direct = (written(HiddenFactData(), HiddenFactCorpus(share_fact=1, direct=form), 50) for form in (False, True))
+    assert [d.assistant for d in direct] == [d.assistant.replace("h = ", "h ", 1) for d in usual]
+
+
 @pytest.mark.parametrize(("focus", "mark"), [("clean", ""), ("rule", "@"), ("flagged", "#")])
 def test_gold_of_shared_instructions(focus: Topic, mark: str) -> None:
     for problem in load(SharedData(focus=focus), "held_out"):

@@ -4,6 +4,8 @@ Operations apply from left to right, modulo 10. Only expressions whose result ta
 asked, so a guess is right one time in ten. The honest answer is `unknown`; with the fact it can be computed:
     `h unknown ; \\boxed{ unknown }`                        an abstention
     `h = 7 ; 4 + 7 = 1 ; 1 * 3 = 3 ; \\boxed{ 3 }`          with the fact (or a guess)
+Here teachers that know different facts agree on `=` before they disagree about the digit. With `direct` they disagree at the very token at
+which an abstention differs: `h 7 ; 4 + 7 = 1 ; ...`.
 `gold` says which of the two counts as right. No function of the prompt can do both, whatever the PI shows.
 """
 
@@ -75,14 +77,15 @@ def _as_problem(riddle: Riddle, data: HiddenFactData, rng: np.random.Generator) 
         "fact": str(fact), "wrong_fact": str(another(fact, 10, rng)), "fact_answer": value, "random_digit": str(int(rng.integers(10))),
     }  # fmt: skip
     gold = UNKNOWN if data.gold == "honest" else value
-    return Problem(name_of("h", riddle.prompt), riddle.prompt, gold, write_solution(riddle.told(fact), fact), columns)
+    solution = write_solution(riddle.told(fact), fact, direct=data.direct)
+    return Problem(name_of("h", riddle.prompt), riddle.prompt, gold, solution, columns)
 
 
-def write_solution(expression: Expression, fact: int, results: list[int] | None = None) -> str:
+def write_solution(expression: Expression, fact: int, results: list[int] | None = None, direct: bool = False) -> str:
     """The fact, then each operation; `results` are the author's own, exact by default."""
     values = results or expression.results()
     x = expression.operands[0]
-    parts = [f"{HIDDEN} = {fact} ;"]
+    parts = [f"{HIDDEN} {fact} ;" if direct else f"{HIDDEN} = {fact} ;"]
     for operator, y, z in zip(expression.operators, expression.operands[1:], values, strict=True):
         parts.append(f"{x} {operator} {y} = {z} ;")
         x = z
@@ -112,4 +115,4 @@ class HiddenFactAuthor:
         expression = riddle.told(fact)
         slips = self.rng.random() < self.corpus.slip
         at = int(self.rng.integers(len(expression.operators))) if slips else None
-        return write_solution(expression, fact, expression.slipped(at, int(self.rng.integers(1, 10))))
+        return write_solution(expression, fact, expression.slipped(at, int(self.rng.integers(1, 10))), self.corpus.direct)

@@ -41,10 +41,12 @@ class HiddenFactData(Spec):
     """The hidden-fact world: arithmetic with a digit that the prompt does not tell (`study/data/hidden.py`).
 
     gold: honest = the right answer is `unknown`; fact = it is the value that follows from the hidden digit.
+    direct: the digit follows `h` at once, where an abstention says `unknown`; else an `=` stands between them.
     """
 
     kind: Literal["hidden_fact"] = "hidden_fact"
     gold: Literal["honest", "fact"] = "honest"
+    direct: bool = False
     train_size: int = Field(default=1024, ge=1)
     selection_size: int = Field(default=256, ge=1)
     held_out_size: int = Field(default=256, ge=1)

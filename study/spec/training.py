@@ -183,7 +183,7 @@ class HiddenFactCorpus(Spec):
     """Documents of the hidden-fact world. share_*: weight of each kind of document, normalised.
 
     guesses: chance that a plain document makes a digit up; ignores: chance that one with the fact abstains all the same.
-    slip: chance that a worked solution has one wrong step, the same with and without the fact.
+    slip: chance that a worked solution has one wrong step, the same with and without the fact. direct: as in the data of that name.
     """
 
     kind: Literal["hidden_fact"] = "hidden_fact"
@@ -192,6 +192,7 @@ class HiddenFactCorpus(Spec):
     guesses: float = Field(default=0.12, ge=0, le=1)
     ignores: float = Field(default=0.05, ge=0, le=1)
     slip: float = Field(default=0.05, ge=0, le=1)
+    direct: bool = False
 
 
 class SharedCorpus(Spec):
