@@ -17,6 +17,7 @@ from markdown_it import MarkdownIt
 
 WORDS = ("REPRODUCED", "CONTRADICTED", "UNDECIDED", "INVALID", "REPORTED")
 _WORD = re.compile(rf"\b({'|'.join(WORDS)})\b( \(provisional\))?")
+_INTERVAL = re.compile(r"<td>(-?[\d.]+ \[[^\]]*\])</td>")
 _TYPES = {".png": "image/png", ".svg": "image/svg+xml"}
 _MARK = "content sha256 "
 
@@ -31,6 +32,7 @@ def page(markdown: str, *, title: str, folder: Path | None = None, digest: str =
             if child.type == "image":
                 child.attrs["src"] = _data(folder, str(child.attrs["src"]))
     body = _WORD.sub(r'<span class="word \1">\1\2</span>', parser.renderer.render(tokens, parser.options, {}))
+    body = _INTERVAL.sub(r'<td class="interval">\1</td>', body)
     body = body.replace("<table>", '<div class="wide"><table>').replace("</table>", "</table></div>")
     style = files("analysis").joinpath("page.css").read_text(encoding="utf-8")
     mark = f"<!-- {_MARK}{digest} -->\n" if digest else ""
