@@ -12,7 +12,8 @@ from tests.harness import ROOT
 PAGE = (ROOT / "docs" / "gpus.md").read_text(encoding="utf-8")
 USUAL, LONGEST = Lengths(filled=0.35), Lengths()  # what the verb assumes, and with every completion at its limit
 GRIDS = (
-    "core", "loss", "math", "teacher", "teacher-pi", "opsd-instance", "opsd-shared", "warmup", "prefix", "signal", "hidden-fact", "will-it-help",
+    "core", "loss", "math", "teacher", "teacher-pi", "opsd-instance", "opsd-shared", "warmup", "prefix", "signal", "hidden-fact",
+    "will-it-help",
 )  # fmt: skip
 
 

@@ -347,6 +347,18 @@ def test_a_sampler_that_ignores_its_seed(sound: Path, monkeypatch: pytest.Monkey
     }  # fmt: skip
 
 
+def test_a_student_that_is_certain_is_no_broken_sampler(sound: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    original = contracts_scores.generate
+
+    def certain(student: Any, tokenizer: Any, prompts: Any, sampling: Sampling, *, seed: int, **settings: Any) -> Any:
+        return original(student, tokenizer, prompts, sampling, seed=seed if sampling.temperature > 1 else 0, **settings)
+
+    monkeypatch.setattr(contracts_scores, "generate", certain)
+    check = next(check for check in checks_of(sound) if check.name == "seeds" and check.subject.endswith("evaluation"))
+    assert check.state == "note"
+    assert "the student is certain: two seeds give the same 16 completions, at temperature 4 they differ" in check.message
+
+
 def test_a_sampler_that_draws_from_the_global_state(sound: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     original = contracts_scores.generate
 

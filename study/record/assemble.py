@@ -14,7 +14,7 @@ from study.errors import RecordMismatch
 from study.record.schema import MAX_RECORD_BYTES, Measured, Number, Record, Score, record_bytes, sealed
 
 _DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
-_LADDER = ((48, 320, 8), (40, 200, 8), (32, 160, 6), (24, 120, 5), (20, 80, 5), (16, 60, 3))
+_LADDER = ((48, 320, 8), (40, 200, 8), (32, 160, 6), (24, 120, 5), (20, 80, 5), (16, 60, 3), (12, 60, 3), (8, 40, 2))
 _CUT = "…"
 
 

@@ -6,7 +6,7 @@ Axes: N completion tokens of a few rollouts, H hidden size, K tokens of a suppor
 
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,8 @@ ZERO = 1e-5  # nats a token; float32 rounding of a sum over a vocabulary stays b
 SAME = 1e-3  # two gradients closer than this, relative to the larger, are one
 COVERAGE = 0.9  # below this share of the teacher's probability a TopK loss is told to see little of the teacher
 DRAWS, LENGTH = 2, 24  # completions a prompt and their tokens: enough for two seeds to differ
+HOT = 4.0  # a temperature at which a student that is certain at its own still varies
+Draw = Callable[[int], list[list[int]]]  # seed -> completions
 
 
 @dataclass(frozen=True)
@@ -168,33 +170,46 @@ def seeds(
     views = list(stages.prompt_rows(list(problems), recipe)["prompt"])
     prompts = prompt_ids(tokenizer, views, recipe.training.sampling.thinking)
 
-    def drawn(seed: int) -> list[list[int]]:
-        return [list(c.ids) for row in generate(student, tokenizer, prompts, sampling, k=DRAWS, seed=seed) for c in row]
+    @contextmanager
+    def evaluated(sampling: Sampling) -> Iterator[Draw]:
+        yield lambda seed: [list(c.ids) for row in generate(student, tokenizer, prompts, sampling, k=DRAWS, seed=seed) for c in row]
 
-    with rollouts(student, teacher, tokenizer, recipe, problems, sampling) as rolled:
-        return [
-            _seeds(drawn, f"{subject}, evaluation"),
-            _seeds(lambda seed: rolled(seed, prompts), f"{subject}, rollouts"),
-        ]
+    @contextmanager
+    def rolled(sampling: Sampling) -> Iterator[Draw]:
+        with rollouts(student, teacher, tokenizer, recipe, problems, sampling) as roll:
+            yield lambda seed: roll(seed, prompts)
+
+    return [_seeds(evaluated, sampling, f"{subject}, evaluation"), _seeds(rolled, sampling, f"{subject}, rollouts")]
 
 
-def _seeds(drawn: Callable[[int], list[list[int]]], subject: str) -> Check:
-    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
-        torch.manual_seed(1)
-        first = drawn(1)
-        torch.manual_seed(2)  # the global state must play no part
-        again, other = drawn(1), drawn(2)
-    within, between = _differing(first, again), _differing(first, other)
-    measured = {"completions": len(first), "differ_between_seeds": between, "differ_within_a_seed": within}
+def _seeds(drawing: Callable[[Sampling], AbstractContextManager[Draw]], sampling: Sampling, subject: str) -> Check:
+    """A student that is certain of its tokens writes the same under every seed; at `HOT` it must not."""
+    with drawing(sampling) as draw:
+        size, within, between = _compared(draw)
+    measured = {"completions": size, "differ_between_seeds": between, "differ_within_a_seed": within}
     if within:
-        message = f"one seed gives different completions ({within} of {len(first)} differ)"
+        message = f"one seed gives different completions ({within} of {size} differ)"
         hint = "the sampler draws from a state that is not the run's: nothing can be repeated"
         return Check("seeds", subject, False, message, hint, False, measured)
-    if not between:
-        message = f"two seeds give the same {len(first)} completions"
-        hint = "the sampler ignores its seed, or the student is certain of every token: replications would be copies"
-        return Check("seeds", subject, False, message, hint, False, measured)
-    return Check("seeds", subject, True, "two seeds give different completions, one seed the same", measured=measured)
+    if between:
+        return Check("seeds", subject, True, "two seeds give different completions, one seed the same", measured=measured)
+    with drawing(sampling.model_copy(update={"temperature": HOT, "top_p": 1.0})) as draw:
+        size, _, between = _compared(draw)
+    if between:
+        message = f"the student is certain: two seeds give the same {size} completions, at temperature {HOT:g} they differ"
+        return Check("seeds", subject, True, message, "", True, measured)
+    message, hint = f"two seeds give the same {size} completions", "the sampler ignores its seed: replications would be copies"
+    return Check("seeds", subject, False, message, hint, False, measured)
+
+
+def _compared(draw: Draw) -> tuple[int, int, int]:
+    """Completions; how many differ within a seed, and between two. The global state must play no part."""
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+        torch.manual_seed(1)
+        first = draw(1)
+        torch.manual_seed(2)
+        again, other = draw(1), draw(2)
+    return len(first), _differing(first, again), _differing(first, other)
 
 
 def _differing(left: list[list[int]], right: list[list[int]]) -> int:
