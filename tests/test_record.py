@@ -152,6 +152,17 @@ def test_a_full_record_fits_and_names_what_was_cut(length: int) -> None:
     assert any("completions" in rule for rule in made.trimmed) == (length == 400)
 
 
+def test_a_spec_of_many_stages_leaves_fewer_completions_and_every_measured_step() -> None:
+    one = {"prompt": "p" * 30, "completion": "x" * 70, "outcome": "wrong"}
+    completions = [{"step": step, **one} for step in (0, 60, 120) for _ in range(8)]
+    made = assemble(fields() | {"spec": {"x": "y" * 6500}}, long_columns(120), {"completions": completions})
+    kept = len(made.completions) // 3
+    assert kept in (2, 4)
+    assert [item.step for item in made.completions] == [step for step in (0, 60, 120) for _ in range(kept)]
+    assert f"completions to {kept} a step" in made.trimmed
+    assert len(record_bytes(made)) <= MAX_RECORD_BYTES
+
+
 def test_what_cannot_fit_is_an_error_and_not_cut() -> None:
     with pytest.raises(RecordMismatch, match="at most 12000"):
         assemble(fields() | {"spec": {"x": "y" * 12_000}}, COLUMNS, {})

@@ -1,12 +1,14 @@
 """From the files a run's stages left to its record, within 12 kB.
 
 What is shortened is declared here and named in the record's `trimmed`: a ladder of (history rows, characters of a completion, repeated
-tokens a point), of which the first rung that fits is taken. Scores, per-problem counts, spec and provenance are never shortened; if the
-last rung does not fit, that is an error. History keeps its first and last step and every step where anything under eval/ was measured.
+tokens a point, completions a step), of which the first rung that fits is taken. Scores, per-problem counts, spec and provenance are never
+shortened; if the last rung does not fit, that is an error. History keeps its first and last step and every step where anything under eval/
+was measured.
 """
 
 import hashlib
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
@@ -14,7 +16,9 @@ from study.errors import RecordMismatch
 from study.record.schema import MAX_RECORD_BYTES, Measured, Number, Record, Score, record_bytes, sealed
 
 _DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
-_LADDER = ((48, 320, 8), (40, 200, 8), (32, 160, 6), (24, 120, 5), (20, 80, 5), (16, 60, 3), (12, 60, 3), (8, 40, 2))
+_LADDER = (
+    (48, 320, 8, 8), (40, 200, 8, 8), (32, 160, 6, 8), (24, 120, 5, 8), (20, 80, 5, 8), (16, 60, 3, 8), (16, 60, 3, 4), (12, 60, 3, 2),
+)  # fmt: skip
 _CUT = "…"
 
 
@@ -98,13 +102,13 @@ def assemble(fields: Mapping[str, Any], history: Mapping[str, Sequence[float | N
     evidence: evidence.json (completions, repeated_tokens, log_ratio) or empty. Raises RecordMismatch above 12 kB.
     """
     size, repeated = 0, evidence.get("repeated_tokens", {})
-    for rung, (rows, characters, tokens) in enumerate(_LADDER):
+    for rung, (rows, characters, tokens, kept) in enumerate(_LADDER):
         trimmed: list[str] = []
         short = thinned(history, rows)
         value: dict[str, Any] = {
             **fields,
             "history": short,
-            "completions": _cut_completions(evidence.get("completions", []), characters, trimmed),
+            "completions": _cut_completions(evidence.get("completions", []), kept, characters, trimmed),
             "repeated_tokens": {step: [tuple(pair) for pair in pairs[:tokens]] for step, pairs in repeated.items()},
             "log_ratio": rounded_tree(evidence.get("log_ratio", {})),
         }
@@ -122,11 +126,18 @@ def assemble(fields: Mapping[str, Any], history: Mapping[str, Sequence[float | N
     )
 
 
-def _cut_completions(completions: Sequence[Mapping[str, Any]], characters: int, trimmed: list[str]) -> list[dict[str, Any]]:
-    cut = [{**item, "completion": _cut(item["completion"], characters), "prompt": _cut(item["prompt"], characters)} for item in completions]
-    if any(len(item["completion"]) > characters or len(item["prompt"]) > characters for item in completions):
+def _cut_completions(completions: Sequence[Mapping[str, Any]], kept: int, characters: int, trimmed: list[str]) -> list[dict[str, Any]]:
+    """The first `kept` of every step, each cut to `characters`."""
+    seen: Counter[int] = Counter()
+    first: list[Mapping[str, Any]] = []
+    for item in completions:
+        seen[item["step"]] += 1
+        first += [item] if seen[item["step"]] <= kept else []
+    if len(first) < len(completions):
+        trimmed.append(f"completions to {kept} a step")
+    if any(len(item["completion"]) > characters or len(item["prompt"]) > characters for item in first):
         trimmed.append(f"completions to {characters} characters")
-    return cut
+    return [{**item, "completion": _cut(item["completion"], characters), "prompt": _cut(item["prompt"], characters)} for item in first]
 
 
 def _cut(text: str, characters: int) -> str:
