@@ -203,6 +203,28 @@ def test_letters_of_choices(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
         grade(write(tmp_path / "y.jsonl", [{"completion": "x", "answer": "12"}]), grader="choice-1")
 
 
+OWN = """def grade(completion, answer):
+    return completion.strip() == answer
+
+
+GOLDEN = [("7", "7", "correct"), ("8", "7", "{second}")]
+"""
+
+
+@pytest.mark.parametrize(
+    ("second", "doubt"), [("wrong", ""), ("correct", "has 2 correct cases of 2"), ("unparsed", "1 of its 2 golden cases")]
+)
+def test_a_grader_of_ones_own_is_doubted_by_its_golden_set(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], second: str, doubt: str
+) -> None:
+    (tmp_path / "own.py").write_text(OWN.format(second=second), encoding="utf-8")
+    grade(write(tmp_path / "a.jsonl", [{"completion": "7", "answer": "7"}]), grader=f"{tmp_path}/own.py:grade")
+    said = capsys.readouterr()
+    assert "100.0%" in said.out
+    assert "boxed" not in said.out + said.err  # a band is no matter of a grader of one's own
+    assert doubt in said.err if doubt else not said.err
+
+
 def test_stored_generations_are_sent_to_regrade(tmp_path: Path) -> None:
     with pytest.raises(SpecError, match="stored generations") as caught:
         grade(write(tmp_path / "x.jsonl", [{"format": "generations-1", "task": "t"}]))

@@ -43,6 +43,7 @@ def grade(
     from study.data import completions
     from study.evaluate.graders import open_grader
     from study.evaluate.scores import summarise
+    from study.evaluate.user_grader import UserGrader
 
     files.check(output, (".jsonl", ".csv"), "--output", file, force)
     files.check(summary, (".json",), "--summary", file, force)
@@ -55,6 +56,10 @@ def grade(
         raise PrerequisiteError(f"{file}: no line could be read", hint=skipped[0] if skipped else "")
     totals = summarise(_problems(graded))
     _show(file, totals, judge.version, skipped)
+    if not isinstance(judge, UserGrader):
+        _explain_band(totals)
+    elif doubt := judge.doubt():
+        console.warn(f"{grader}: {doubt}")
     if output is not None:
         files.write_outcomes(output, graded, judge.version)
     if summary is not None:
@@ -142,22 +147,26 @@ def _show(file: Path, summary: "Summary", version: str, skipped: list[str]) -> N
 
 
 def _explain(summary: "Summary") -> None:
-    from study.data.grading import Outcome
-
     console.say()
     console.say(f"decided by: {', '.join(f'{tier} {number}' for tier, number in sorted(summary.tiers.items())) or 'no comparison'}", "dim")
-    console.say("strict: the last \\boxed{...}; relaxed: also answers stated without a box, 50 for 50%; the other end of a band", "dim")
     if summary.most > 1:
         console.say("maj: tied answers share the point; completions without an answer cast no vote", "dim")
     if summary.problems > 1:
         console.say("[...]: 95% bootstrap over problems", "dim")
+    if summary.disagreements:
+        console.warn(f"{summary.disagreements} completions on which the tiers disagree: column disagreement of --output")
+
+
+def _explain_band(summary: "Summary") -> None:
+    """What the two ends of the band are; a grader of one's own has none."""
+    from study.data.grading import Outcome
+
+    console.say("strict: the last \\boxed{...}; relaxed: also answers stated without a box, 50 for 50%; the other end of a band", "dim")
     silent = summary.counts[Outcome.unparsed][0]
     if 2 * silent > summary.samples:
         console.warn(
             f"{silent} of {summary.samples} completions have no \\boxed{{...}}: what they state without one is in the relaxed column"
         )
-    if summary.disagreements:
-        console.warn(f"{summary.disagreements} completions on which the tiers disagree: column disagreement of --output")
 
 
 def _percent(interval: Any) -> str:
