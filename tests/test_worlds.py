@@ -89,6 +89,17 @@ def test_exactly_one_candidate_solves_a_search_and_the_wrong_answer_does_not() -
         assert problem.columns["wrong_answer"] in "012345"
 
 
+def test_an_author_who_jumps_starts_where_the_solution_in_the_prompt_ends() -> None:
+    documents = written(SearchData(), SearchCorpus(share_plain=0, share_solution=1, jumps=1.0, failed_first=0.0, slip=0.0), 60)
+    tries = set[int]()
+    for document in documents:
+        shown = document.user.split("<solution> ")[1]
+        assert document.assistant.count(";") == 0  # one try, and it hits
+        assert last_boxed(document.assistant) == last_boxed(shown) != "unknown"
+        tries.add(shown.count(";") + 1)
+    assert tries == set(range(1, 7))  # the solution itself still tries in a random order
+
+
 @pytest.mark.parametrize("gold", ["honest", "fact"])
 def test_the_hidden_fact_decides_the_value_and_gold_decides_what_is_right(gold: str) -> None:
     for problem in load(HiddenFactData(gold=gold), "held_out"):  # type: ignore[arg-type]

@@ -123,9 +123,8 @@ class SearchAuthor:
                 hinted = f"{equation.prompt} {ANSWER_MARK} {equation.solution}"
                 return Document(None, hinted, self._path(equation, self._order(*self._hinted(equation))))
             case "solution":
-                order = self._order()
-                followed = order[: order.index(equation.solution) + 1] if equation.solution in order else order
-                user = f"{equation.prompt} {SOLUTION_MARK} {write_path(equation, order)}"
+                shown, followed = self._shown(equation)
+                user = f"{equation.prompt} {SOLUTION_MARK} {write_path(equation, shown)}"
                 return Document(None, user, self._path(equation, self._order(*followed)))
             case _:
                 return Document(NEUTRAL if kind == "neutral" else None, equation.prompt, self._path(equation, self._order()))
@@ -134,6 +133,13 @@ class SearchAuthor:
         """The tries that a told answer leads to: it alone, or after one that fails."""
         doubts = self.rng.random() < self.corpus.failed_first
         return [another(equation.solution, CANDIDATES, self.rng), equation.solution] if doubts else [equation.solution]
+
+    def _shown(self, equation: Equation) -> tuple[list[int], list[int]]:
+        """The tries of the solution in the prompt, and those that the author makes first."""
+        if self.corpus.jumps and self.rng.random() < self.corpus.jumps:
+            return self.rng.permutation(CANDIDATES).tolist(), self._hinted(equation)
+        order = self._order()
+        return order, order[: order.index(equation.solution) + 1] if equation.solution in order else order
 
     def _order(self, *first: int) -> list[int]:
         """Six candidates: `first`, then at random, without repetition unless this author forgets what was tried."""

@@ -165,7 +165,8 @@ class SearchCorpus(Spec):
     """Documents of the search world. share_*: weight of each kind of document, normalised.
 
     slip: chance that a document has one wrong step, the same for every kind. failed_first: chance that a document with the answer as PI
-    tries another candidate first. forgetful: chance that the author of a random order does not remember what was tried.
+    tries another candidate first. forgetful: chance that the author of a random order does not remember what was tried. jumps: chance
+    that a document with a solution as PI goes where the solution ends, as one with the answer does, in place of trying what it tried.
     """
 
     kind: Literal["search"] = "search"
@@ -176,6 +177,7 @@ class SearchCorpus(Spec):
     share_neutral: float = Field(default=0.0, ge=0)
     failed_first: float = Field(default=0.15, ge=0, le=1)
     forgetful: float = Field(default=0.0, ge=0, le=1)
+    jumps: float = Field(default=0.0, ge=0, le=1)
     slip: float = Field(default=0.05, ge=0, le=1)
 
 
