@@ -11,6 +11,7 @@ from study.stats.intervals import Interval
 
 Value = str | int | float | Interval | None
 NOT_RUN = "not run"
+ABSENT = "-"  # does not apply to what was run, or was not measured there
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,13 @@ def spelled(value: Value, decimals: int) -> str:
     if isinstance(value, Interval):
         return interval_text(value, decimals)
     return number(value, decimals) if isinstance(value, float) else str(value)
+
+
+def spelled_row(table: Table, row: tuple[Value, ...]) -> list[str]:
+    """A row without any of its intervals was not run; in another one, what is not there does not apply or was not measured."""
+    intervals = [value for column, value in zip(table.columns, row, strict=True) if column.interval]
+    run = any(value is not None for value in intervals)
+    return [ABSENT if run and value is None else spelled(value, column.decimals) for column, value in zip(table.columns, row, strict=True)]
 
 
 def interval_text(interval: Interval, decimals: int) -> str:
@@ -84,7 +92,7 @@ def _csv_fields(column: Column, value: Value) -> list[str]:
 
 
 def to_markdown(table: Table) -> str:
-    cells = [[_md(spelled(value, column.decimals)) for column, value in zip(table.columns, row, strict=True)] for row in table.rows]
+    cells = [[_md(text) for text in spelled_row(table, row)] for row in table.rows]
     head = [_md(column.title) for column in table.columns]
     widths = [max(len(line[i]) for line in [head, *cells]) for i in range(len(head))]
     rule = "|".join("-" * (width + 2) for width in widths)
@@ -102,14 +110,14 @@ def _md_line(fields: list[str], widths: list[int]) -> str:
 
 def to_text(table: Table) -> str:
     """Aligned columns for a terminal, two spaces apart."""
-    cells = [[spelled(value, column.decimals) for column, value in zip(table.columns, row, strict=True)] for row in table.rows]
+    cells = [spelled_row(table, row) for row in table.rows]
     lines = [[column.title for column in table.columns], *cells]
     widths = [max(len(line[i]) for line in lines) for i in range(len(table.columns))]
     return "\n".join("  ".join(text.ljust(size) for text, size in zip(line, widths, strict=True)).rstrip() for line in lines)
 
 
 def to_latex(table: Table) -> str:
-    lines = [" & ".join(_tex(spelled(v, c.decimals)) for c, v in zip(table.columns, row, strict=True)) + r" \\" for row in table.rows]
+    lines = [" & ".join(map(_tex, spelled_row(table, row))) + r" \\" for row in table.rows]
     head = " & ".join(_tex(column.title) for column in table.columns) + r" \\"
     notes = [rf"\par\footnotesize {_tex(note)}" for note in table.notes]
     return "\n".join([

@@ -104,7 +104,8 @@ def _score_notes(evidence: Evidence) -> tuple[str, ...]:
         scope_note(evidence),
         f"Final accuracy: {BY_NAME['score'].formula}; {size}. {unit}",
         "A t-interval over few bases that differ is wide and not cut at 0 and 1; within a base cells are paired, see the verdicts.",
-        "Before, Truncated, Unparsed, Tokens, Reverse KL: means over base students. Definitions: docs/metrics.md.",
+        "Before, Truncated, Unparsed, Tokens, Reverse KL: means over base students; -: does not apply, or was not measured. "
+        "Definitions: docs/metrics.md.",
     )
 
 

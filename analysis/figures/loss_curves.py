@@ -16,7 +16,7 @@ from matplotlib.ticker import MaxNLocator, NullLocator
 
 from analysis import style
 from analysis.definitions import BY_NAME, Definition
-from analysis.figures.parts import WIDTH, add_heading, add_note, lines_of
+from analysis.figures.parts import GREY, WIDTH, add_heading, add_note, lines_of
 from analysis.frames import Evidence, Point, arm_text
 from analysis.tables import count, scale_note
 from study.spec.table import Arm, FigurePage, Row
@@ -136,6 +136,8 @@ def _panel(ax: Axes, row: Row, metric: str, evidence: Evidence, lines: Lines) ->
         for seed, (steps, values) in lines.get((row.title, arm_text(arm), metric), {}).items():
             drawn = [value if value > 0 or not log else math.nan for value in values]  # a logarithm has no place for zero
             ax.plot(steps, drawn, color=look.colour, **_stroke(look, seed == MEAN, place))
+    if not ax.lines and any(title == row.title for title, *_ in lines):  # as where a server scored, which gives no whole distribution
+        ax.text(0.5, 0.5, "not measured", transform=ax.transAxes, ha="center", va="center", fontsize=7, color=GREY)
     ax.xaxis.set_major_locator(MaxNLocator(4, integer=True, steps=TICKS))
     if log:
         ax.set_yscale("log")
