@@ -1,6 +1,7 @@
 """The figure kinds beside curves and final scores: the numbers they plot, and that every kind draws the same bytes twice."""
 
 import math
+import re
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,23 @@ def test_a_figure_is_the_same_bytes_twice_and_carries_its_data(tmp_path: Path) -
     assert {path.suffix for path in first} == {".png", ".svg", ".pdf", ".csv"}
     assert [path.read_bytes() for path in first] == [path.read_bytes() for path in second]
     assert style.drawn_from(tmp_path / "a" / "figures" / f"{kind}.svg") == style.data_hash(drawn.csv)
+    svg = (tmp_path / "a" / "figures" / f"{kind}.svg").read_text(encoding="utf-8")
+    assert "scale(0.015625)" in svg  # of the letters: what is small keeps its digits
+    assert not re.search(r"\s[1-9]\d*\.\d{3}", svg)
+
+
+def test_a_panel_without_a_measurement_says_so() -> None:
+    held = records(load_grid("smoke"), seeds=(0, 1, 2))
+    scored_by_a_server = [
+        one.model_copy(update={"history": {k: v for k, v in one.history.items() if k != "train/reverse_kl"}}) for one in held
+    ]
+    seen = evidence_from(scored_by_a_server, load_grid("smoke"), scale="lab", seeds=(0, 1, 2))
+    shown = FigurePage.model_validate(
+        {"title": "t", "grid": "smoke", "scale": "lab", "kind": "curves", "panels": ["eval/avg@k", "train/reverse_kl"], "rows": [ROW]}
+    )
+    drawn = draw_page("curves", shown, seen)
+    empty, measured = ([text.get_text() for text in ax.texts] for ax in reversed(figures.draw(drawn.page, seen, drawn.rows).axes[:2]))
+    assert (empty, measured) == (["not measured"], [])
 
 
 @pytest.mark.parametrize("kind", PAGES)
