@@ -108,19 +108,29 @@ def save(figure: Figure, stem: Path, csv_text: str) -> list[Path]:
     return paths
 
 
+_SHORTER = (
+    (r"\b([1-9]\d*\.\d\d)\d+", r"\1"),  # a hundredth of a point
+    (r"\n +", r"\n"),  # indentation
+    (r"DejaVuSans-(?:([A-Z])[a-z]+-)?([0-9a-f]+\b)", r"g\1\2"),  # names of letters
+)
+
+
 def _short(svg: str) -> str:
-    """Coordinates to a hundredth of a point, no indentation: an eighth of the bytes, the same picture."""
-    return re.sub(r"\n +", "\n", re.sub(r"\b([1-9]\d*\.\d\d)\d+", r"\1", svg))
+    """The same picture in three quarters of the bytes."""
+    for pattern, shorter in _SHORTER:
+        svg = re.sub(pattern, shorter, svg)
+    # Within a line, and only there, a point follows a point.
+    return re.sub(r"M [^\nA-Z]*\n(?:L [^\nA-Z]*\n)+", lambda line: line[0].replace(" \nL ", " "), svg)
 
 
 def _write_png(figure: Figure, path: Path, description: str) -> None:
-    """256 colours are enough for lines on white, and a third of the bytes."""
+    """128 colours are enough for lines on white, and a quarter of the bytes."""
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     picture = Image.frombytes("RGBA", canvas.get_width_height(), canvas.buffer_rgba()).convert("RGB")
     text = PngInfo()
     text.add_text("Description", description)
-    picture.quantize(256, dither=Image.Dither.NONE).save(path, optimize=True, pnginfo=text, dpi=(DPI, DPI))
+    picture.quantize(128, dither=Image.Dither.NONE).save(path, optimize=True, pnginfo=text, dpi=(DPI, DPI))
 
 
 def drawn_from(svg: Path) -> str | None:
