@@ -18,8 +18,10 @@ from study.runner.rehearse import rehearse
 from study.runner.rehearse_check import ratios
 from study.runner.sizes import LAB_WORDS, Sizes, read_config
 from study.runner.workload import Lengths
+from study.spec.data import Data, HiddenFactData, JsonlData
 from study.spec.grid import load_grid
 from study.spec.model import DistilledModel, HubModel
+from study.spec.privileged import PrivilegedInformation
 from study.spec.profile import load_profile
 from study.spec.scale import load_scale
 from study.spec.shape import KnownShapes, Shape
@@ -219,6 +221,15 @@ def test_the_measured_part_runs_the_real_stage_on_random_models() -> None:
     assert found["distill"].tokens > 0
     assert found["distill"].parameters == pytest.approx(weights_of(400, 32), rel=0.1)
     assert found["evaluate"].seconds > 0
+
+
+@pytest.mark.parametrize("data", [HiddenFactData(), JsonlData(train="not-here.jsonl", held_out_share=0.5)], ids=["world", "rows"])
+def test_a_column_of_the_data_is_at_hand_or_stood_in_for(tmp_path: Path, data: Data) -> None:
+    """Privileged information may ask for any column: a world brings its own, rows that cannot be read here are stood in for."""
+    recipe = a_distillation().model_copy(update={"data": data, "privileged": PrivilegedInformation(template="<fact> {fact}")})
+    measured = Bench(tmp_path, 1, 400, 16).stage(recipe)
+    assert (measured.kind, measured.steps) == ("distill", 1)
+    assert measured.what.endswith("with PI")
 
 
 def test_completions_of_the_random_teacher_end_also_at_a_large_vocabulary(tmp_path: Path) -> None:

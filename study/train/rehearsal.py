@@ -6,6 +6,7 @@ process instead), and - where the data cannot be had here - the problems.
 """
 
 import json
+import re
 import resource
 import tempfile
 import time
@@ -17,6 +18,7 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
+from study.data.problems import load
 from study.evaluate.final import evaluate
 from study.evaluate.probes import measure as measure_probe
 from study.models.lab import build_model, build_tokenizer
@@ -24,16 +26,18 @@ from study.models.loading import save
 from study.record.checkpoints import Checkpoints
 from study.spec.base import Spec
 from study.spec.cell import Cell
-from study.spec.data import ArithmeticData
+from study.spec.data import ArithmeticData, Data, LabData
 from study.spec.identity import canonical, parents
 from study.spec.model import Architecture, BpeTokenizer, LocalModel, Model
+from study.spec.privileged import PrivilegedInformation
 from study.spec.teacher_update import FrozenTeacher, PeriodicTeacher
 from study.spec.training import Sampling, WorldCorpus
 from study.train.stages import build
 
 VOCABULARY = 151_936
 PROMPTS, TOKENS, PROBLEMS = 4, 16, 2
-WORLD = ArithmeticData(train_size=64, selection_size=8, held_out_size=8)
+SMALL = {"train_size": 64, "selection_size": 8, "held_out_size": 8}
+WORLD = ArithmeticData.model_validate(SMALL)
 HIDDEN = (1024, 512, 256, 128, 64)  # widths that are tried, the widest that memory takes first
 ENDING = 8  # one id of so many ends a turn of the stand-in teacher: random weights would never write the one real end of 151,936
 COPIES = 12  # of 4 bytes a weight: student and teacher, gradients, Adam, and what a step holds besides
@@ -161,7 +165,7 @@ class Bench:
         return self._measured("evaluate", "lm-eval", time.perf_counter() - started, PROBLEMS * 3 * TOKENS)
 
     def probe(self, probe: Any, cell: Cell) -> Measured:
-        small = probe.model_copy(update={"data": WORLD, "problems": PROBLEMS, "sampling": _short(probe.sampling)})
+        small = probe.model_copy(update={"data": _stand_in(probe.data), "problems": PROBLEMS, "sampling": _short(probe.sampling)})
         started = time.perf_counter()
         measure_probe(small, self.folder / "first", 0, _Told(), {canonical(small.teacher): self.folder / "second"})
         return self._measured(probe.kind, "probe", time.perf_counter() - started, PROBLEMS * TOKENS)
@@ -179,7 +183,9 @@ class Bench:
         if isinstance(getattr(corpus, "sampling", None), Sampling):
             changes["corpus"] = corpus.model_copy(update={"sampling": _short(corpus.sampling), "correct_only": False})
         if not isinstance(corpus, WorldCorpus):  # a world's documents are written from its own problems
-            changes["data"] = WORLD
+            changes["data"] = _stand_in(recipe.data)  # pyright: ignore[reportAttributeAccessIssue]
+        if privileged := getattr(recipe, "privileged", None):
+            changes["privileged"] = _answered(privileged, changes["data"])
         return recipe.model_copy(update={**changes, "training": self._few(training)})
 
     def _few(self, training: Any) -> Spec:
@@ -198,6 +204,18 @@ class Bench:
             changes["sampling"] = _short(training.sampling)
             changes["curve"] = training.curve.model_copy(update={"every": max(1, self.steps), "problems": PROBLEMS, "k": 1})
         return training.model_copy(update=changes)
+
+
+def _stand_in(data: Data) -> LabData:
+    """A few problems of the world that is asked for; of arithmetic where the data is no world, since it may not be here."""
+    return data.model_copy(update=SMALL) if isinstance(data, LabData) else WORLD
+
+
+def _answered(privileged: PrivilegedInformation, data: LabData) -> PrivilegedInformation:
+    """The same with `solution` in the place of columns that the stand-in's problems lack."""
+    known = {"id", "prompt", "answer", "solution", *load(data, "train")[0].columns}
+    template = re.sub(r"\{(\w+)\}", lambda field: field[0] if field[1] in known else "{solution}", privileged.template)
+    return privileged.model_copy(update={"template": template})
 
 
 class _Told:
