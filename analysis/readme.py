@@ -9,7 +9,7 @@ from analysis.render import Table, to_markdown
 from study.errors import RecordMismatch
 
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
-SHOWN = (20, 29)  # the figures on the front page: curves of the losses with the RLVR teacher, curves of shared instructions beside GRPO
+SHOWN = (20, 3)  # the figures on the front page: curves of the losses with the RLVR teacher; information of each problem and a rule
 SCORE_COLUMNS = ("teacher", "objective", "length", "score", "n", "before", "truncated_fraction")
 VERDICT_COLUMNS = ("verdict", "claim", "grid", "effect", "smallest", "n", "declared")
 
