@@ -60,7 +60,7 @@ def test_help_names_every_verb(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (["plan", "--grid", "maths"], 2, "study: no grid named 'maths'; did you mean 'math'?\n  -> known grids: core, full, loss, math, "),
+        (["plan", "--grid", "maths"], 2, "study: no grid named 'maths'; did you mean 'math'?\n  -> known grids: core, full, "),
         (["plan", "--grid", "math", "--only", "biased_k6"], 2, "selects no run of this grid; did you mean"),
         (["plan", "--grid", "math", "--seeds", "one"], 2, "--seeds 'one' is not a list of seeds"),
         (["plan", "--grid", "math", "--scale", "laboratory"], 2, "no scale named 'laboratory'"),
