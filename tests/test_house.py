@@ -34,7 +34,7 @@ def declared(extra: str | None = None) -> list[Requirement]:
     return [requirement for requirement in map(Requirement, lines) if requirement.name != PROJECT["name"]]
 
 
-@pytest.mark.parametrize("extra", [None, "lab", "dev"])
+@pytest.mark.parametrize("extra", [None, "lab", "dev", "wandb"])
 def test_every_declared_range_holds_its_pin(extra: str | None) -> None:
     pinned = pins()
     for requirement in declared(extra):
