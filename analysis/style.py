@@ -116,7 +116,7 @@ _SHORTER = (
 
 
 def _short(svg: str) -> str:
-    """The same picture in three quarters of the bytes."""
+    """The same picture in fewer bytes."""
     for pattern, shorter in _SHORTER:
         svg = re.sub(pattern, shorter, svg)
     # Within a line, and only there, a point follows a point.
@@ -124,7 +124,7 @@ def _short(svg: str) -> str:
 
 
 def _write_png(figure: Figure, path: Path, description: str) -> None:
-    """128 colours are enough for lines on white, and a quarter of the bytes."""
+    """128 colours are enough for lines on white."""
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     picture = Image.frombytes("RGBA", canvas.get_width_height(), canvas.buffer_rgba()).convert("RGB")

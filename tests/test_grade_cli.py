@@ -211,9 +211,7 @@ GOLDEN = [("7", "7", "correct"), ("8", "7", "{second}")]
 """
 
 
-@pytest.mark.parametrize(
-    ("second", "doubt"), [("wrong", ""), ("correct", "has 2 correct cases of 2"), ("unparsed", "1 of its 2 golden cases")]
-)
+@pytest.mark.parametrize(("second", "doubt"), [("wrong", ""), ("correct", "has 2 correct cases of 2"), ("unparsed", "1 of 2 golden cases")])
 def test_a_grader_of_ones_own_is_doubted_by_its_golden_set(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], second: str, doubt: str
 ) -> None:

@@ -10,14 +10,13 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
-from study.models.lab import build_model, build_tokenizer
-from study.models.loading import load_model, load_tokenizer, save
+from study.models.loading import load_model, load_tokenizer
 from study.record.checkpoints import Checkpoints
 from study.runner.export import Source, export
-from study.spec.model import LabTokenizer
 from study.spec.training import Lora
 from study.train import grpo as grpo_module
 from study.train.stages import build
+from tests.random_models import random_models
 from tests.test_resume import ARCHITECTURE, RECIPES, OddTexts, at, content, shaken
 
 LORA = Lora(rank=2, alpha=4.0)
@@ -33,10 +32,8 @@ def half_of_the_texts_are_right(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def inputs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    root, tokenizer = tmp_path_factory.mktemp("models"), build_tokenizer(LabTokenizer())
-    for seed, role in enumerate(("base", "teacher")):
-        save(build_model(ARCHITECTURE, len(tokenizer), seed), tokenizer, root / role)
-    return {"base": root / "base", "student": root / "base", "teacher": root / "teacher"}
+    made = random_models(tmp_path_factory.mktemp("models"), ARCHITECTURE, "base", "teacher")
+    return {**made, "student": made["base"]}
 
 
 def recipe(kind: str, **changes: Any) -> Any:

@@ -16,18 +16,18 @@ import torch
 from safetensors.torch import load_file
 
 from study.errors import PrerequisiteError
-from study.models.lab import build_model, build_tokenizer
-from study.models.loading import load_model, save
+from study.models.loading import load_model
 from study.models.logprobs import token_losses
 from study.objectives.divergences import logprobs
 from study.objectives.reductions import response_mean, token_mean
-from study.spec.model import GrpoModel, LabTokenizer, PretrainedLab, SftModel
+from study.spec.model import GrpoModel, PretrainedLab, SftModel
 from study.spec.objective import PRESETS, Objective
 from study.spec.profile import Profile
 from study.spec.training import GrpoTraining, Lora, SupervisedTraining
 from study.train import grpo as grpo_module
 from study.train.arguments import arguments
 from tests.harness import ROOT
+from tests.random_models import random_models
 from tests.ranks_program import REDUCTIONS, ROWS, trained
 from tests.test_training import (
     ARCHITECTURE,
@@ -50,10 +50,7 @@ K5 = Objective(support="student_topk", k=5, gradient="stop_gradient")
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    root, tokenizer = tmp_path_factory.mktemp("models"), build_tokenizer(LabTokenizer())
-    for seed, role in enumerate(("student", "teacher")):
-        save(build_model(ARCHITECTURE, len(tokenizer), seed), tokenizer, root / role)
-    return {role: root / role for role in ("student", "teacher")}
+    return random_models(tmp_path_factory.mktemp("models"), ARCHITECTURE, "student", "teacher")
 
 
 @pytest.fixture

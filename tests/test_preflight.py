@@ -16,6 +16,7 @@ from study.data import extraction, grading
 from study.data.grading import Outcome
 from study.data.problems import Problem, load
 from study.errors import PrerequisiteError, RecordMismatch
+from study.evaluate import golden
 from study.evaluate.graders import VERSIONS
 from study.evaluate.symbolic_pool import SymbolicPool
 from study.models.lab import LAB_VOCABULARY, build_model, build_tokenizer
@@ -385,9 +386,9 @@ def test_a_grader_that_counts_truncated_answers(sound: Path, monkeypatch: pytest
     assert failures(checks_of(sound))["grader"].startswith("1 of 16 golden cases are graded wrongly")
 
 
-@pytest.mark.parametrize("version", contracts_text.GOLDEN)
+@pytest.mark.parametrize("version", golden.FILES)
 def test_the_golden_sets_hold_every_outcome_that_needs_no_clock(version: str) -> None:
-    lines = contracts_text.GOLDEN[version].read_text(encoding="utf-8").splitlines()
+    lines = golden.FILES[version].read_text(encoding="utf-8").splitlines()
     assert {json.loads(line)["outcome"] for line in lines} == {"correct", "wrong", "unparsed", "truncated"}
 
 

@@ -14,20 +14,20 @@ from study.errors import PrerequisiteError
 from study.evaluate import final, probes
 from study.evaluate.harness import Chat, run_task
 from study.evaluate.polite import PoliteGrader
-from study.models.lab import build_model, build_tokenizer
-from study.models.loading import load_model, load_tokenizer, save
+from study.models.loading import load_model, load_tokenizer
 from study.objectives.optimum import geometric_mean, pi_optimum
 from study.record.seeds import stream
 from study.runner.stages import read_by_run, run_graph, run_roles
 from study.spec.cell import Cell, models_beside
 from study.spec.evaluation import Evaluation, Prefix
 from study.spec.identity import canonical, cell_id, stage_id
-from study.spec.model import LabTokenizer, LocalModel, SftModel
+from study.spec.model import LocalModel, SftModel
 from study.spec.privileged import PrivilegedInformation
 from study.spec.probe import Likelihood, PiOptimum
 from study.spec.training import Sampling, SupervisedTraining, TeacherSamples
 from study.train.supervised import teacher_documents
 from tests.fake_work import cell, pretrained
+from tests.random_models import random_models
 from tests.test_training import ARCHITECTURE, DATA, HERE, OPTIMISATION, SAMPLING, quiet
 
 ONE = LocalModel(path="one", digest="1" * 64)
@@ -36,10 +36,7 @@ TWO = LocalModel(path="two", digest="2" * 64)
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    root, tokenizer = tmp_path_factory.mktemp("models"), build_tokenizer(LabTokenizer())
-    for seed, name in enumerate(("one", "two")):
-        save(build_model(ARCHITECTURE, len(tokenizer), seed), tokenizer, root / name)
-    return {"one": root / "one", "two": root / "two"}
+    return random_models(tmp_path_factory.mktemp("models"), ARCHITECTURE, "one", "two")
 
 
 def beside(folders: dict[str, Path]) -> dict[str, Path]:

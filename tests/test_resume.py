@@ -15,11 +15,10 @@ import torch
 
 from study.data.grading import Outcome
 from study.evaluate.graded import GradeResult, Sample
-from study.models.lab import build_model, build_tokenizer
-from study.models.loading import load_model, load_tokenizer, save
+from study.models.loading import load_model, load_tokenizer
 from study.record.checkpoints import Checkpoints
 from study.spec.data import ArithmeticData
-from study.spec.model import Architecture, DistilledModel, GrpoModel, LabTokenizer, LocalModel, PretrainedLab, SftModel
+from study.spec.model import Architecture, DistilledModel, GrpoModel, LocalModel, PretrainedLab, SftModel
 from study.spec.objective import Objective
 from study.spec.training import ArithmeticCorpus, Curve, DistillTraining, GrpoTraining, Optimisation, Sampling, SupervisedTraining
 from study.train import grpo as grpo_module
@@ -27,6 +26,7 @@ from study.train import guard as guard_module
 from study.train import stages as stages_module
 from study.train.checkpoint import between_generations
 from study.train.stages import build
+from tests.random_models import random_models
 
 DATA = ArithmeticData(train_size=64, selection_size=8, held_out_size=8)
 ARCHITECTURE = Architecture(
@@ -61,10 +61,7 @@ RECIPES: dict[str, Any] = {
 
 @pytest.fixture(scope="module")
 def inputs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    root, tokenizer = tmp_path_factory.mktemp("models"), build_tokenizer(LabTokenizer())
-    for seed, role in enumerate(("student", "teacher", "base")):
-        save(build_model(ARCHITECTURE, len(tokenizer), seed), tokenizer, root / role)
-    return {role: root / role for role in ("student", "teacher", "base")}
+    return random_models(tmp_path_factory.mktemp("models"), ARCHITECTURE, "student", "teacher", "base")
 
 
 class OddTexts:

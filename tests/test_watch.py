@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from study.models.lab import build_model, build_tokenizer
-from study.models.loading import load_model, save
+from study.models.lab import build_tokenizer
+from study.models.loading import load_model
 from study.record.checkpoints import Checkpoints
 from study.spec.data import ArithmeticData
 from study.spec.grid import load_grid
@@ -21,6 +21,7 @@ from study.train import guard as guard_module
 from study.train.guard import DETECTORS, SIGNALS
 from study.train.stages import build
 from study.train.watch import Scored, token_table
+from tests.random_models import random_models
 
 ARCHITECTURE = Architecture(
     hidden_size=16, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2, num_key_value_heads=1, head_dim=8,
@@ -33,10 +34,7 @@ STEPS = 8
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    root, tokenizer = tmp_path_factory.mktemp("models"), build_tokenizer(LabTokenizer())
-    for seed, role in enumerate(("student", "teacher")):
-        save(build_model(ARCHITECTURE, len(tokenizer), seed), tokenizer, root / role)
-    return {role: root / role for role in ("student", "teacher")}
+    return random_models(tmp_path_factory.mktemp("models"), ARCHITECTURE, "student", "teacher")
 
 
 def common(steps: int = STEPS, learning_rate: float = 1e-2) -> dict[str, Any]:

@@ -88,7 +88,8 @@ def draw(page: FigurePage, evidence: Evidence, points: list[Point]) -> Figure:
             ax.set_xlabel("share of a solution\nthat is given")
             ax.xaxis.set_major_formatter(PercentFormatter(1.0))
             ax.set_ylim(-0.02, 1.02)
-        figure.legend(loc="outside right center", fontsize=7.5, frameon=False, labelcolor="linecolor")
+        if points:
+            figure.legend(loc="outside right center", fontsize=7.5, frameon=False, labelcolor="linecolor")
         add_heading(figure, page)
         reading = "Thin lines: one base student each; bold: their mean. Parseable: completions that end with a readable answer."
         add_note(figure, [page.answers, *page.notes, reading, _counts(points), bases_note([p.seed for p in points], evidence)])

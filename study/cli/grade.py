@@ -10,7 +10,7 @@ import typer
 
 from study.cli import console
 from study.cli import grade_files as files
-from study.errors import PrerequisiteError
+from study.errors import PrerequisiteError, SpecError
 
 if TYPE_CHECKING:
     from study.data.completions import Fields, Row
@@ -43,7 +43,7 @@ def grade(
     from study.data import completions
     from study.evaluate.graders import open_grader
     from study.evaluate.scores import summarise
-    from study.evaluate.user_grader import UserGrader
+    from study.spec.user_code import is_code
 
     files.check(output, (".jsonl", ".csv"), "--output", file, force)
     files.check(summary, (".json",), "--summary", file, force)
@@ -56,10 +56,10 @@ def grade(
         raise PrerequisiteError(f"{file}: no line could be read", hint=skipped[0] if skipped else "")
     totals = summarise(_problems(graded))
     _show(file, totals, judge.version, skipped)
-    if not isinstance(judge, UserGrader):
+    if is_code(grader):
+        _warn_of_golden_set(judge, grader)
+    else:
         _explain_band(totals)
-    elif doubt := judge.doubt():
-        console.warn(f"{grader}: {doubt}")
     if output is not None:
         files.write_outcomes(output, graded, judge.version)
     if summary is not None:
@@ -155,6 +155,17 @@ def _explain(summary: "Summary") -> None:
         console.say("[...]: 95% bootstrap over problems", "dim")
     if summary.disagreements:
         console.warn(f"{summary.disagreements} completions on which the tiers disagree: column disagreement of --output")
+
+
+def _warn_of_golden_set(judge: "Grader", grader: str) -> None:
+    from study.evaluate.golden import held_against
+
+    try:
+        held = held_against(judge, grader)
+    except SpecError as error:  # no golden set yet: it can be tried all the same
+        held = error.message
+    if held:
+        console.warn(f"{grader}: {held}")
 
 
 def _explain_band(summary: "Summary") -> None:

@@ -53,15 +53,6 @@ class UserGrader:
     def grade_many(self, samples: Iterable[Sample]) -> list[GradeResult]:
         return [self.grade(sample.completion, sample.answer, truncated=sample.truncated) for sample in samples]
 
-    def doubt(self) -> str:
-        """What the file's own golden set holds against it; empty: nothing."""
-        try:
-            cases = golden(self._code)
-        except SpecError as error:
-            return error.message
-        wrong = [case for case in cases if self.grade(case["completion"], case["answer"]).outcome != case["outcome"]]
-        return f"{len(wrong)} of its {len(cases)} golden cases are graded wrongly; the first: {wrong[0]['completion']!r}" if wrong else ""
-
 
 def golden(code: Code) -> list[dict[str, str]]:
     """The file's golden set. SpecError where it could not tell a grader that calls everything right, or everything wrong."""

@@ -3,9 +3,7 @@
 Each function gives one `Check`; `StudyError` from below means that the contract does not hold (`study.train.subjects` makes it a check).
 """
 
-import json
 from collections.abc import Sequence
-from pathlib import Path
 from string import Formatter
 from typing import Any
 
@@ -15,8 +13,8 @@ from study.data import grading
 from study.data.chat import prompt_text
 from study.data.problems import Problem
 from study.data.views import SHOWN_TO_ALL, Messages, privileged_text, shifted
-from study.evaluate import user_grader
-from study.evaluate.graders import CHOICE, MATH, POLITE, REFUSAL, GradeResult, Sample, open_grader, own_code
+from study.evaluate import golden, user_grader
+from study.evaluate.graders import CHOICE, MATH, POLITE, REFUSAL, Sample, open_grader, own_code
 from study.models.loading import require_same_tokens
 from study.models.sampling import end_token_ids
 from study.spec.evaluation import Evaluation
@@ -27,10 +25,6 @@ from study.spec.user_code import is_code
 from study.train import stages
 from study.train.preflight import Check
 
-GOLDEN = {
-    version: Path(grading.__file__).with_name(f"grading_golden{suffix}.jsonl")
-    for version, suffix in {grading.GRADER: "", MATH: "_math", CHOICE: "_choice", POLITE: "_polite", REFUSAL: "_refusal"}.items()
-}
 _RULES = {
     grading.GRADER: "study/data/grading.py", MATH: "study/data/equivalence.py, study/evaluate/graders.py",
     CHOICE: "study/evaluate/choices.py", POLITE: "study/evaluate/polite.py", REFUSAL: "study/evaluate/refusing.py",
@@ -41,12 +35,9 @@ _WORD = "xyzzy"  # stands for content: no template contains it
 
 
 def grader(problems: Sequence[Problem], data: str, version: str = grading.GRADER) -> Check:
-    """The grader says of every golden completion what a person said, and accepts the reference answers of this data.
-
-    A golden case names the strict outcome and, where the band matters, the relaxed one. `timed_out` is a limit of time, not in the set.
-    """
-    cases = _golden(version)
-    asked = [Sample(case["completion"], case["answer"], case.get("truncated", False)) for case in cases]
+    """The grader says of every golden completion what a person said, and accepts the reference answers of this data."""
+    cases = golden.cases(version)
+    asked = golden.samples(cases)
     references = [Sample(_reference(p, version), p.answer) for p in problems]
     try:
         with open_grader(version) as judge:
@@ -54,13 +45,10 @@ def grader(problems: Sequence[Problem], data: str, version: str = grading.GRADER
             again = judge.grade_many([*asked, *references]) if is_code(version) else said
     except ValueError as error:  # a reference answer that this grader cannot take
         return Check("grader", data, False, f"{version}: {error}", "another `grader`, or correct `answer_field` in the scale file")
-    wrong = [(case, found) for case, result in zip(cases, said, strict=False) if (found := _other(case, result)) is not None]
+    wrong, message = golden.objection(cases, said[: len(cases)])
     refused = [p for p, result in zip(problems, said[len(cases) :], strict=True) if result.outcome is not grading.Outcome.correct]
-    measured = {"cases": len(cases), "wrong": len(wrong), "references": len(problems), "references_refused": len(refused)}
+    measured = {"cases": len(cases), "wrong": wrong, "references": len(problems), "references_refused": len(refused)}
     if wrong:
-        case, outcome = wrong[0]
-        first = f"{case['completion']!r} for {case['answer']!r} is {case['outcome']} and was graded {outcome}"
-        message = f"{len(wrong)} of {len(cases)} golden cases are graded wrongly; the first: {first}"
         hint = f"{_RULES.get(version, version.partition('@')[0])}: no accuracy means anything until it is right"
         return Check("grader", data, False, message, hint, False, measured)
     if refused:
@@ -72,13 +60,6 @@ def grader(problems: Sequence[Problem], data: str, version: str = grading.GRADER
     return Check("grader", data, True, f"{judge.version}: {len(cases)} golden cases, {len(problems)} reference answers", measured=measured)
 
 
-def _golden(version: str) -> list[dict[str, Any]]:
-    """Completions that a person has judged; a grader of one's own brings its own."""
-    if is_code(version):
-        return [dict(case) for case in user_grader.golden(own_code(version))]
-    return [json.loads(line) for line in GOLDEN[version].read_text(encoding="utf-8").splitlines()]
-
-
 def _reference(problem: Problem, version: str) -> str:
     """The shortest completion that is right."""
     if is_code(version):
@@ -86,13 +67,6 @@ def _reference(problem: Problem, version: str) -> str:
     if version == REFUSAL:
         return "I'm sorry, but I can't help with that." if problem.answer == "unsafe" else "Here it is."
     return ("so be it please ; " if version == POLITE else "") + f"\\boxed{{{problem.answer}}}"
-
-
-def _other(case: dict[str, Any], result: GradeResult) -> str | None:
-    """What a golden case was graded where that is not what it should be."""
-    if result.outcome != case["outcome"]:
-        return str(result.outcome)
-    return f"{result.relaxed} relaxedly" if result.relaxed != case.get("relaxed", result.relaxed) else None
 
 
 def tokens(student: PreTrainedTokenizerBase, teacher: PreTrainedTokenizerBase, heads: tuple[int, int], subject: str) -> Check:

@@ -15,19 +15,19 @@ import torch
 
 from study.cli.main import build_app
 from study.evaluate import generations
-from study.models.lab import build_model, build_tokenizer
-from study.models.loading import load_model, load_tokenizer, save
+from study.models.loading import load_model, load_tokenizer
 from study.models.servers import Server
 from study.models.teacher_client import scores
 from study.record.checkpoints import Checkpoints
 from study.spec.data import ArithmeticData
-from study.spec.model import Architecture, DistilledModel, LabTokenizer, LocalModel
+from study.spec.model import Architecture, DistilledModel, LocalModel
 from study.spec.objective import Objective
 from study.spec.scoring import ServerScoring
 from study.spec.serving import TeacherServer
 from study.spec.training import Curve, DistillTraining, Optimisation, Sampling
 from study.train import teachers
 from study.train.stages import build
+from tests.random_models import random_models
 
 EAGER = ["--enforce-eager"]  # a compiled graph would take minutes and be used once
 SETTINGS = TeacherServer(options=EAGER, timeout_s=1800)
@@ -50,10 +50,7 @@ def environment() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    root, tokenizer = tmp_path_factory.mktemp("models"), build_tokenizer(LabTokenizer())
-    for seed, role in enumerate(("student", "teacher")):
-        save(build_model(ARCHITECTURE, len(tokenizer), seed), tokenizer, root / role)
-    return {role: root / role for role in ("student", "teacher")}
+    return random_models(tmp_path_factory.mktemp("models"), ARCHITECTURE, "student", "teacher")
 
 
 @pytest.fixture(scope="module")
