@@ -3,15 +3,15 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from analysis.frames import Evidence, load
+    from analysis.evidence.frames import Evidence, load
 
 __all__ = ["Evidence", "load"]
 
 
 def __getattr__(name: str) -> Any:
-    """`frames` holds pandas and is loaded when it is asked for: `analysis.compare` does without."""
+    """`frames` holds pandas and is loaded when it is asked for: `analysis.compare.compare` does without."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from analysis import frames
+    from analysis.evidence import frames
 
     return getattr(frames, name)

@@ -23,9 +23,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks.grader_pairs import golds, pairs
-from study.data.equivalence import compare
-from study.data.extraction import reference
-from study.evaluate.graders import Sample, open_grader
+from study.grading.math.equivalence import compare
+from study.grading.math.extraction import reference
+from study.grading.registry import Sample, open_grader
 
 VARIANTS = {"math-verify": 0, "ours, 1 worker": 1, "ours, 2 workers": 2}
 KINDS = ("completions", "pairs", "symbolic")

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from study.record.schema import record_bytes, sealed
-from study.spec.grid import Grid, LabelledRun, load_grid
+from study.spec.grid.grid import Grid, LabelledRun, load_grid
 from tests import synthetic
 
 SHORT, LONG = 6, 45  # rows of history

@@ -27,9 +27,9 @@ import torch
 from torch import Tensor, nn
 
 from study.models.logprobs import CHUNK_LOGITS, token_losses
-from study.models.objective import bind
+from study.models.loss import bind
 from study.objectives.topk import top_ids
-from study.spec.objective import Objective
+from study.spec.recipe.objective import Objective
 
 K = 20  # the paper's default
 CHECKED = 8  # tokens whose gradients are compared with float64

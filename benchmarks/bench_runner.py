@@ -20,13 +20,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.cpu_work import spin
-from study.record.mirror import Mirror
+from study.record.mlflow.client import Mirror
 from study.record.store import Results
-from study.runner.execute import RunPlan, Work
-from study.runner.local import LocalEngine
-from study.runner.schedule import run_grid
+from study.runner.engines.local import LocalEngine
+from study.runner.engines.schedule import run_grid
+from study.runner.work.execute import RunPlan, Work
 from study.spec.identity import cell_id
-from study.spec.profile import Profile
+from study.spec.machine.profile import Profile
 from tests.fake_work import cell
 
 WORK = Work(build="benchmarks.cpu_work:build", evaluate="benchmarks.cpu_work:evaluate")

@@ -30,10 +30,10 @@ from study.data.views import student_view
 from study.models.lab import build_model, build_tokenizer
 from study.models.sampling import end_token_ids
 from study.record.seeds import stream
-from study.spec.data import ArithmeticData
-from study.spec.model import Architecture, LabTokenizer
-from study.spec.objective import Objective
-from study.spec.training import Optimisation
+from study.spec.recipe.data import ArithmeticData
+from study.spec.recipe.model import Architecture, LabTokenizer
+from study.spec.recipe.objective import Objective
+from study.spec.recipe.training import Optimisation
 from study.train.arguments import arguments
 from study.train.distill import OnPolicyDistillation
 from study.train.evidence import Evidence

@@ -12,9 +12,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from study.record.checkpoints import Checkpoints
-from study.runner.execute import Report
-from study.spec.evaluation import Evaluation
-from study.spec.model import Model
+from study.runner.work.execute import Report
+from study.spec.recipe.evaluation import Evaluation
+from study.spec.recipe.model import Model
 from tests import fake_work
 
 SHARE = {"distill": 1.0, "evaluate": 0.2}

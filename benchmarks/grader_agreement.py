@@ -18,9 +18,9 @@ from typing import NamedTuple
 
 from benchmarks.grader_cases import CASES
 from benchmarks.grader_pairs import FILES, RELAXED_WRAPPINGS, STRICT_WRAPPINGS, Pair, golds, pairs
-from study.data.extraction import boxed, reference
-from study.data.grading import Outcome
-from study.evaluate.graders import Grader, GradeResult, Sample, open_grader
+from study.grading.boxed import Outcome
+from study.grading.math.extraction import boxed, reference
+from study.grading.registry import Grader, GradeResult, Sample, open_grader
 
 MARK = "<!-- Everything below this line is written by benchmarks/grader_agreement.py -->"
 LISTED = 40  # of a kind; the rest is counted

@@ -13,9 +13,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from study.data.extraction import reference
-from study.data.latex import closing, plain, split
-from study.data.quantities import quantity, split_unit
+from study.grading.math.extraction import reference
+from study.grading.math.latex import closing, plain, split
+from study.grading.math.quantities import quantity, split_unit
 
 FILES = {
     "MATH-500": "math500.jsonl",

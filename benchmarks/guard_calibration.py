@@ -4,9 +4,9 @@
 
 RESULTS are folders of `study run`: artifacts/distill-*/guard.json holds the trace of a run, runs/*/record.json its final score (or that of
 a committed record of the same stage, records/*.json: a stage has one number, whoever runs it). Thresholds are chosen on base 0 alone; what
-is evaluated on the other bases are those of `study/train/guard.py` as it stands, and where the two differ the page says so. Writes
+is evaluated on the other bases are those of `study/train/guard/detectors.py` as it stands, and where the two differ the page says so. Writes
 guard_calibration.csv (one row a run), figures/guard_calibration.png and the numbers of guard.md, between its two marks. The definitions
-are in `study/train/calibration.py`.
+are in `study/train/guard/calibration.py`.
 """
 
 import argparse
@@ -22,11 +22,11 @@ from statistics import median
 
 from benchmarks.guard_figure import draw, save
 from study.record.store import iterate_records
-from study.spec.grid import load_grid
+from study.spec.grid.grid import load_grid
 from study.spec.identity import canonical, stage_id
-from study.spec.model import DistilledModel
-from study.train.calibration import ANY, Alarms, Outcome, Share, Stopped, Watched, Worth, choose, ends_low, stopped, worth
-from study.train.guard import DETECTORS, Thresholds, first_alarm, replay
+from study.spec.recipe.model import DistilledModel
+from study.train.guard.calibration import ANY, Alarms, Outcome, Share, Stopped, Watched, Worth, choose, ends_low, stopped, worth
+from study.train.guard.detectors import DETECTORS, Thresholds, first_alarm, replay
 
 CHOSEN_ON = 0  # the base whose runs set the thresholds
 BEGIN, END = "<!-- numbers:begin -->", "<!-- numbers:end -->"

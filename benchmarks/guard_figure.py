@@ -11,9 +11,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import NullLocator
 
-from analysis import style
-from study.train.calibration import ANY, Alarms, Watched, worth
-from study.train.guard import DETECTORS
+from analysis.pages import style
+from study.train.guard.calibration import ANY, Alarms, Watched, worth
+from study.train.guard.detectors import DETECTORS
 
 # Okabe-Ito colours, and a marker each, so that no two differ by colour alone.
 LOOKS: dict[str, tuple[str, str]] = {

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from typer.testing import CliRunner
 
-from analysis.arms import Arm, Scores, problems_hash
+from analysis.compare.arms import Arm, Scores, problems_hash
 from study.cli.main import build_app
 
 KNOWN = {"task": "t", "grader": "math-1", "temperature": "1", "top_p": "1", "max_completion_length": "64"}

@@ -17,14 +17,14 @@ from pathlib import Path
 from typing import Any
 
 from study.record.checkpoints import Checkpoints
-from study.runner.execute import Report, Work
-from study.spec.cell import Cell
-from study.spec.data import ArithmeticData
-from study.spec.evaluation import Evaluation
+from study.runner.work.execute import Report, Work
+from study.spec.grid.cell import Cell
 from study.spec.identity import canonical, cell_id
-from study.spec.model import Architecture, DistilledModel, Model, PretrainedLab, SftModel
-from study.spec.objective import Objective
-from study.spec.training import ArithmeticCorpus, Curve, DistillTraining, Optimisation, Sampling, SupervisedTraining
+from study.spec.recipe.data import ArithmeticData
+from study.spec.recipe.evaluation import Evaluation
+from study.spec.recipe.model import Architecture, DistilledModel, Model, PretrainedLab, SftModel
+from study.spec.recipe.objective import Objective
+from study.spec.recipe.training import ArithmeticCorpus, Curve, DistillTraining, Optimisation, Sampling, SupervisedTraining
 
 WORK = Work(build="tests.fake_work:build", evaluate="tests.fake_work:evaluate")
 DATA = ArithmeticData()

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from study.record.schema import content
 from study.record.store import Results, read_records
-from study.runner.execute import RunPlan, execute_run, execute_stage
-from study.runner.stages import stage_graph
+from study.runner.graph.stages import stage_graph
+from study.runner.work.execute import RunPlan, execute_run, execute_stage
 from study.spec.identity import cell_id
 from tests.fake_work import WORK, cell
 
@@ -23,9 +23,9 @@ from pathlib import Path
 from study.cli.carry_out import carry_out
 from study.errors import StudyError
 from study.record.store import Results
-from study.spec.grid import LabelledRun
+from study.spec.grid.grid import LabelledRun
 from study.spec.identity import cell_id
-from study.spec.profile import Profile
+from study.spec.machine.profile import Profile
 from tests.fake_work import WORK, cell
 
 PROFILE = Profile.model_validate_json(os.environ.get("STUDY_TEST_PROFILE", "{}"))

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from study.models.lab import build_model, build_tokenizer
 from study.models.loading import save
-from study.spec.model import Architecture, LabTokenizer
+from study.spec.recipe.model import Architecture, LabTokenizer
 
 
 def random_models(root: Path, architecture: Architecture, *names: str) -> dict[str, Path]:

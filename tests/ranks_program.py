@@ -14,12 +14,12 @@ from safetensors.torch import save_file
 from transformers import TrainerCallback
 
 from study.record.checkpoints import Checkpoints
-from study.spec.data import ArithmeticData
-from study.spec.model import DistilledModel, LocalModel
-from study.spec.objective import Objective
-from study.spec.training import Curve, DistillTraining, Optimisation, Sampling
+from study.spec.recipe.data import ArithmeticData
+from study.spec.recipe.model import DistilledModel, LocalModel
+from study.spec.recipe.objective import Objective
+from study.spec.recipe.training import Curve, DistillTraining, Optimisation, Sampling
+from study.train import build as stages
 from study.train import distill as module
-from study.train import stages
 
 HERE = LocalModel(path="unused", digest="unused")
 ROWS = 4

@@ -6,7 +6,7 @@ They share no code with `study.objectives`: plain Python floats, probabilities i
 import math
 from collections.abc import Sequence
 
-from study.spec.objective import Objective
+from study.spec.recipe.objective import Objective
 
 Row = Sequence[float]
 

@@ -4,9 +4,9 @@ import random
 from collections.abc import Callable, Mapping
 
 from study.record.schema import Completion, Cost, Number, Provenance, Record, Score, sealed
-from study.spec.grid import Grid, LabelledRun
+from study.spec.grid.grid import Grid, LabelledRun
 from study.spec.identity import canonical_value, cell_revisions
-from study.spec.model import DistilledModel
+from study.spec.recipe.model import DistilledModel
 
 Ends = Callable[[Mapping[str, str], int], tuple[float, float]]  # (labels, seed) -> accuracy before and after
 PROVENANCE = Provenance(

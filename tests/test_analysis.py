@@ -10,23 +10,24 @@ import pytest
 from synthetic import record, records
 
 import analysis
-from analysis import figures, style
-from analysis.definitions import BY_NAME, canonical_metric, metrics_page
-from analysis.frames import HISTORY_COLUMNS, RUN_COLUMNS, Evidence, evidence_from, require_complete
-from analysis.gather import objective_family
-from analysis.pages import figure_page, figure_pages, table_page
-from analysis.readme import BEGIN, END
-from analysis.render import Column, Table, to_csv, to_latex, to_markdown
-from analysis.report import build, differences, draw_page, write, write_figure
-from analysis.tables import build as build_table
+from analysis import figures
+from analysis.evidence.definitions import BY_NAME, canonical_metric, metrics_page
+from analysis.evidence.frames import HISTORY_COLUMNS, RUN_COLUMNS, Evidence, evidence_from, require_complete
+from analysis.evidence.gather import objective_family
+from analysis.pages import style
+from analysis.pages.numbered import figure_page, figure_pages, table_page
+from analysis.pages.readme import BEGIN, END
+from analysis.pages.render import Column, Table, to_csv, to_latex, to_markdown
+from analysis.pages.report import build, differences, draw_page, write, write_figure
+from analysis.pages.tables import build as build_table
 from study.cli.analyze import analyze
 from study.cli.analyze import figure as figure_verb
 from study.cli.analyze import table as table_verb
 from study.cli.report import report as report_verb
 from study.errors import IncompleteResults, RecordMismatch, SpecError
 from study.record.store import write_record
-from study.spec.grid import load_grid
-from study.spec.objective import PRESETS, Objective
+from study.spec.grid.grid import load_grid
+from study.spec.recipe.objective import PRESETS, Objective
 from study.stats.intervals import Interval
 
 ROOT = Path(__file__).parents[1]

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from benchmarks import guard_calibration
 from study.record.store import read_record
 from study.stats.distributions import binomial_limits
-from study.train.calibration import ANY, LADDERS, Share, Watched, choose, fell_from_best, last_entered, stopped, worth
-from study.train.guard import DETECTORS, Thresholds, replay
+from study.train.guard.calibration import ANY, LADDERS, Share, Watched, choose, fell_from_best, last_entered, stopped, worth
+from study.train.guard.detectors import DETECTORS, Thresholds, replay
 
 STEPS = 60
 LEVELS = {

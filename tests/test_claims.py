@@ -10,17 +10,17 @@ from pathlib import Path
 import pytest
 from synthetic import plausible, records
 
-from analysis.claims import Verdict, judge_all
-from analysis.declared import Declared
-from analysis.declared import declared as declared_state
-from analysis.frames import Evidence, evidence_from, load
-from analysis.pages import claims_of
-from analysis.verdicts import changed
+from analysis.claims.decide import Verdict, judge_all
+from analysis.claims.declared import Declared
+from analysis.claims.declared import declared as declared_state
+from analysis.claims.verdicts import changed
+from analysis.evidence.frames import Evidence, evidence_from, load
+from analysis.pages.numbered import claims_of
 from study.errors import RecordMismatch, SpecError
 from study.record.declared import keep
-from study.runner.check import _refuse_undecidable
-from study.spec.claim import Claims
-from study.spec.grid import Grid, load_grid
+from study.runner.verbs.check import _refuse_undecidable
+from study.spec.grid.grid import Grid, load_grid
+from study.spec.report.claim import Claims
 
 Ends = Callable[[Mapping[str, str], int], tuple[float, float]]
 

@@ -11,10 +11,10 @@ from study.errors import PrerequisiteError
 from study.record.owner import host, owner
 from study.record.schema import sealed
 from study.record.store import Results, write_record
-from study.runner.clean import references, remove, size, waste
-from study.runner.presence import present
-from study.runner.stages import stage_graph
-from study.spec.grid import Grid, load_grid
+from study.runner.graph.stages import stage_graph
+from study.runner.verbs.clean import references, remove, size, waste
+from study.runner.work.sessions import present
+from study.spec.grid.grid import Grid, load_grid
 from tests import synthetic
 
 DEAD = f"{host()}-999999999-1"
@@ -169,7 +169,7 @@ def only_lab(monkeypatch: pytest.MonkeyPatch, smoke: Grid) -> None:
             left_out.append(PrerequisiteError("math at gsm8k: no data file", hint="set STUDY_DATA"))
         yield smoke
 
-    monkeypatch.setattr("study.runner.lookup.known_grids", known)
+    monkeypatch.setattr("study.runner.graph.lookup.known_grids", known)
 
 
 @pytest.mark.usefixtures("only_lab")

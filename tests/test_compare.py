@@ -7,16 +7,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from analysis.arms import Scores, of_records, problems_hash
-from analysis.compare import compared, over_problems
-from analysis.curve_files import compare_curves, read_curves
-from analysis.pairing import matched
-from analysis.sentences import gathered, sentence
-from analysis.sides import Place, arms_of
+from analysis.compare.arms import Scores, of_records, problems_hash
+from analysis.compare.compare import compared, over_problems
+from analysis.compare.curve_files import compare_curves, read_curves
+from analysis.compare.pairing import matched
+from analysis.compare.selectors import Place, arms_of
+from analysis.compare.sentences import gathered, sentence
 from study.errors import IncompleteResults, SpecError
 from study.record.schema import Record, sealed
 from study.record.store import write_record
-from study.spec.grid import load_grid
+from study.spec.grid.grid import load_grid
 from tests.arms import KNOWN, arm, run, scores
 from tests.synthetic import record
 
@@ -173,13 +173,13 @@ def test_importing_it_loads_no_pandas() -> None:
     import sys
 
     heavy = ("pandas", "torch", "matplotlib")
-    code = f"import sys, analysis.sentences, analysis.sides, study.cli.compare; print([m for m in {heavy} if m in sys.modules])"
+    code = f"import sys, analysis.compare.sentences, analysis.compare.selectors, study.cli.compare; print([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 
 
 def test_settings_are_compared_as_text_of_one_spelling() -> None:
-    from analysis.arms import flat, shown
+    from analysis.compare.arms import flat, shown
 
     nested: Mapping[str, object] = {"a": {"b": 1.0, "c": None}, "d": [1, 2]}
     assert flat(nested) == {"a.b": "1", "a.c": "none", "d": "[1, 2]"}

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from analysis.compare import compared
-from analysis.curve_files import read_curves
-from analysis.external import of_file
-from analysis.sides import Place, arms_of
+from analysis.compare.compare import compared
+from analysis.compare.curve_files import read_curves
+from analysis.compare.files import of_file
+from analysis.compare.selectors import Place, arms_of
 from study.errors import PrerequisiteError
 from tests.arms import KNOWN, arm, rows, run, scores
 

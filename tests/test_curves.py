@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 from synthetic import record
 
-from analysis.curves import Curves, Ends, ends_of, series_of
+from analysis.evidence.curves import Curves, Ends, ends_of, series_of
 from study.record.schema import Record
-from study.spec.grid import load_grid
+from study.spec.grid.grid import load_grid
 
 
 def with_history(history: dict[str, list[Any]]) -> Record:

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from study.errors import PrerequisiteError
-from study.runner.devices import PATIENCE, Slots, cores, parse_listing, require, size, visible_gpus
-from study.spec.profile import Profile, Resources
+from study.runner.engines.devices import PATIENCE, Slots, cores, parse_listing, require, size, visible_gpus
+from study.spec.machine.profile import Profile, Resources
 
 GPUS = [str(i) for i in range(8)]
 
@@ -163,7 +163,7 @@ def test_cores_are_those_of_the_allocation() -> None:
 
 
 def test_torch_is_not_asked() -> None:
-    imports = "import sys; from study.runner.devices import visible_gpus; from study.spec.profile import Profile"
+    imports = "import sys; from study.runner.engines.devices import visible_gpus; from study.spec.machine.profile import Profile"
     program = f"{imports}; visible_gpus(Profile()); print('torch' in sys.modules)"
     ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert ran.stdout.strip() == "False"

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from study.data.equivalence import Tier, compare, vote
-from study.data.extraction import boxed, boxes, reference, stated
-from study.data.latex import MAX_LENGTH, closing, plain, split
-from study.data.quantities import quantity
+from study.grading.math.equivalence import Tier, compare, vote
+from study.grading.math.extraction import boxed, boxes, reference, stated
+from study.grading.math.latex import MAX_LENGTH, closing, plain, split
+from study.grading.math.quantities import quantity
 
 SAME = [
     (r"\dfrac{14}{3}", r"\frac{14}{3}"), ("14/3", r"\frac{14}{3}"), (r"\frac 59", "5/9"), (r"\frac9{19}", "9/19"),
@@ -187,7 +187,7 @@ def test_a_long_answer_is_compared_as_text() -> None:
 
 
 def test_nothing_heavy_is_imported() -> None:
-    code = "import sys, study.data.equivalence, study.data.extraction, study.data.completions, study.evaluate.graders; "
+    code = "import sys, study.grading.math.equivalence, study.grading.math.extraction, study.data.completions, study.grading.registry; "
     code += "print(sorted({'torch', 'sympy', 'math_verify', 'datasets', 'lm_eval', 'transformers', 'pandas'} & set(sys.modules)))"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "[]"

@@ -11,20 +11,21 @@ import pytest
 import torch
 
 from study.cli.main import build_app
-from study.data.grading import Outcome
 from study.errors import PrerequisiteError, RecordMismatch, SpecError
-from study.evaluate import final, generations
+from study.evaluate import generations
+from study.evaluate import run as final
 from study.evaluate.engines import VllmEngine
-from study.evaluate.pages import Decoding
 from study.evaluate.standalone import Request, evaluate_all, prepare
+from study.evaluate.task_page import Decoding
+from study.grading.boxed import Outcome
 from study.models.lab import LAB_VOCABULARY, build_model, build_tokenizer
 from study.models.loading import save
 from study.record.store import Results
-from study.runner.subject import subject_of
-from study.spec.data import ArithmeticData
-from study.spec.evaluation import Evaluation
-from study.spec.model import Architecture, LabTokenizer
-from study.spec.training import Sampling
+from study.runner.verbs.model_folder import subject_of
+from study.spec.recipe.data import ArithmeticData
+from study.spec.recipe.evaluation import Evaluation
+from study.spec.recipe.model import Architecture, LabTokenizer
+from study.spec.recipe.training import Sampling
 from tests import foreign_model
 
 SHAPE = Architecture(

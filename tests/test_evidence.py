@@ -5,7 +5,7 @@ from pathlib import Path
 from study.cli.report import report
 from study.record.schema import MAX_RECORD_BYTES
 from study.record.store import read_record
-from study.spec.grid import load_grid
+from study.spec.grid.grid import load_grid
 
 RESULTS = Path(__file__).parent.parent / "results"
 RECORDS = sorted((RESULTS / "records").glob("*.json"))

@@ -15,17 +15,17 @@ from study.errors import IncompleteResults, PrerequisiteError, RecordMismatch, S
 from study.record.checkpoints import Checkpoints
 from study.record.schema import Record
 from study.record.store import Results
-from study.runner.artifacts import drop_weights, resolve_model, weights_digest
-from study.runner.card import count_parameters
-from study.runner.execute import RunPlan, Work, execute_run, execute_stage
-from study.runner.stages import stage_graph
-from study.spec.cell import Cell
-from study.spec.evaluation import Evaluation
+from study.runner.graph.stages import stage_graph
+from study.runner.verbs.card import count_parameters
+from study.runner.work.artifacts import drop_weights, resolve_model, weights_digest
+from study.runner.work.execute import RunPlan, Work, execute_run, execute_stage
+from study.spec.grid.cell import Cell
 from study.spec.identity import cell_id
-from study.spec.model import DistilledModel, LocalModel, PretrainedLab
-from study.spec.objective import Objective
-from study.spec.privileged import PrivilegedInformation
-from study.spec.training import DistillTraining, SupervisedTraining
+from study.spec.recipe.evaluation import Evaluation
+from study.spec.recipe.model import DistilledModel, LocalModel, PretrainedLab
+from study.spec.recipe.objective import Objective
+from study.spec.recipe.privileged import PrivilegedInformation
+from study.spec.recipe.training import DistillTraining, SupervisedTraining
 from tests.test_resume import ARCHITECTURE, CORPUS, DATA, SHARED
 
 WORK = Work(evaluate="tests.test_export:evaluate")

@@ -7,13 +7,15 @@ import pytest
 
 from study.data.problems import load
 from study.data.views import privileged_text
-from study.evaluate.graders import open_grader
-from study.spec.grid import load_grid
-from study.spec.model import DistilledModel, GrpoModel, HubModel
-from study.spec.scale import load_scale
-from study.spec.user_code import UserCode
-from study.spec.yaml import Located
-from study.train import contracts_own, contracts_text, user_reward
+from study.grading.registry import open_grader
+from study.spec.grid.grid import load_grid
+from study.spec.grid.scale import load_scale
+from study.spec.recipe.model import DistilledModel, GrpoModel, HubModel
+from study.spec.recipe.user_code import UserCode
+from study.spec.yaml.load import Located
+from study.train import user_reward
+from study.train.preflight import own_code as contracts_own
+from study.train.preflight import text as contracts_text
 
 PAGE = Path(__file__).parents[1] / "docs" / "extending.md"
 BLOCK = re.compile(r"^```\w+\n# (\S+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)

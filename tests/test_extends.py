@@ -5,12 +5,12 @@ from pathlib import Path
 import pytest
 
 from study.errors import SpecError
-from study.runner import check
-from study.spec.bound import NotBound, missing_names
-from study.spec.grid import load_grid
-from study.spec.model import GrpoModel, HubModel, PretrainedLab
-from study.spec.scale import Scale, load_scale
-from study.spec.yaml import Located, find, load
+from study.runner.verbs import check
+from study.spec.grid.grid import load_grid
+from study.spec.grid.scale import Scale, load_scale
+from study.spec.grid.unbound import NotBound, missing_names
+from study.spec.recipe.model import GrpoModel, HubModel, PretrainedLab
+from study.spec.yaml.load import Located, find, load
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 

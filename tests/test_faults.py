@@ -16,12 +16,12 @@ import pytest
 from study.record.checkpoints import Checkpoints
 from study.record.owner import host, owner
 from study.record.store import Results, read_record
-from study.runner.artifacts import sweep_partials
-from study.runner.claims import Watch, claimed, holder
-from study.runner.stages import stage_graph
-from study.runner.worker import Busy, Finished, Payload, perform
+from study.runner.graph.stages import stage_graph
+from study.runner.work.artifacts import sweep_partials
+from study.runner.work.locks import Watch, claimed, holder
+from study.runner.work.worker import Busy, Finished, Payload, perform
 from study.spec.identity import stage_id
-from study.spec.profile import Profile
+from study.spec.machine.profile import Profile
 from tests.fake_work import WORK, cell
 from tests.harness import KS, built, contents, descendants, finish, make_undisturbed, plan_of, silent, start, wait_for, workers
 from tests.soak import Soak, torch_free

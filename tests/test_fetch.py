@@ -9,10 +9,10 @@ from typer.testing import CliRunner
 
 from study.cli.main import build_app
 from study.errors import PrerequisiteError
-from study.runner import fetch as fetching
-from study.spec.data import HubData
-from study.spec.model import HubModel
-from study.spec.scale import load_scale
+from study.runner.verbs import fetch as fetching
+from study.spec.grid.scale import load_scale
+from study.spec.recipe.data import HubData
+from study.spec.recipe.model import HubModel
 
 MODEL = HubModel(id="a/b", revision="0" * 40)
 

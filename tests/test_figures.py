@@ -10,12 +10,13 @@ import pytest
 from pydantic import ValidationError
 from synthetic import records
 
-from analysis import figures, style
+from analysis import figures
+from analysis.evidence.frames import Evidence, evidence_from
 from analysis.figures import mass_drain, prefix, repeated_tokens, signal, survival
-from analysis.frames import Evidence, evidence_from
-from analysis.report import draw_page, write_figure
-from study.spec.grid import load_grid
-from study.spec.table import FigurePage
+from analysis.pages import style
+from analysis.pages.report import draw_page, write_figure
+from study.spec.grid.grid import load_grid
+from study.spec.report.tables import FigurePage
 
 BIASED = {"teacher": "rlvr", "objective": "biased_k1", "length": "standard"}
 STOPPED = BIASED | {"objective": "stop_gradient_k1"}

@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from analysis.findings import NOT_RUN, findings, findings_table
-from analysis.frames import evidence_from
-from analysis.overview import Part, markdown
-from analysis.report import build
-from study.runner.check import check_experiments
-from study.spec.grid import load_grid
+from analysis.claims.findings import NOT_RUN, findings, findings_table
+from analysis.evidence.frames import evidence_from
+from analysis.pages.overview import Part, markdown
+from analysis.pages.report import build
+from study.runner.verbs.check import check_experiments
+from study.spec.grid.grid import load_grid
 from tests import synthetic
 
 

@@ -13,23 +13,23 @@ from study.errors import PrerequisiteError, SpecError
 from study.models.lab import build_model, build_tokenizer
 from study.models.loading import load_model, save
 from study.record.checkpoints import Checkpoints
-from study.runner import memory, workload
-from study.runner.knobs import knobs
-from study.runner.memory import Settings
-from study.runner.sizes import Sizes
-from study.runner.workload import Lengths
-from study.spec.grid import load_grid
+from study.runner.estimate import memory, workload
+from study.runner.estimate.advice import knobs
+from study.runner.estimate.memory import Settings
+from study.runner.estimate.sizes import Sizes
+from study.runner.estimate.workload import Lengths
+from study.spec.grid.grid import load_grid
 from study.spec.identity import canonical
-from study.spec.model import DistilledModel, LabTokenizer, LocalModel
-from study.spec.objective import Objective
-from study.spec.privileged import PrivilegedInformation
-from study.spec.teacher_update import EmaTeacher, FrozenTeacher, PeriodicTeacher, TeacherUpdate
-from study.spec.training import DistillTraining, Lora
-from study.train import follow as follow_module
+from study.spec.recipe.model import DistilledModel, LabTokenizer, LocalModel
+from study.spec.recipe.objective import Objective
+from study.spec.recipe.privileged import PrivilegedInformation
+from study.spec.recipe.teacher_update import EmaTeacher, FrozenTeacher, PeriodicTeacher, TeacherUpdate
+from study.spec.recipe.training import DistillTraining, Lora
+from study.train import teacher_update as follow_module
 from study.train.adapters import adapted, plain_weights
-from study.train.follow import FILE, Follow, decay_at, follow, followed
+from study.train.build import build
 from study.train.rehearsal import Bench
-from study.train.stages import build
+from study.train.teacher_update import FILE, Follow, decay_at, follow, followed
 from tests.test_resume import ARCHITECTURE, DATA, HERE, SHARED, at, content, shaken
 
 EMA, PERIODIC = EmaTeacher(decay=0.9), PeriodicTeacher(every=2)

@@ -2,11 +2,11 @@
 
 import pytest
 
-from study.runner.rehearse import Rehearsal, rehearse
-from study.runner.sizes import Sizes
-from study.runner.workload import Lengths
-from study.spec.grid import load_grid
-from study.spec.profile import load_profile
+from study.runner.estimate.grid import Rehearsal, rehearse
+from study.runner.estimate.sizes import Sizes
+from study.runner.estimate.workload import Lengths
+from study.spec.grid.grid import load_grid
+from study.spec.machine.profile import load_profile
 from tests.harness import ROOT
 
 PAGE = (ROOT / "docs" / "gpus.md").read_text(encoding="utf-8")

@@ -13,10 +13,10 @@ import pytest
 
 from study.cli import grade as command
 from study.data import completions
-from study.data.grading import Outcome
 from study.errors import PrerequisiteError, SpecError
-from study.evaluate.graders import GradeResult
 from study.evaluate.scores import summarise
+from study.grading.boxed import Outcome
+from study.grading.registry import GradeResult
 
 
 def write(path: Path, rows: Iterable[Any]) -> Path:

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from study.data.equivalence import Tier
-from study.data.grading import GRADER, Outcome
 from study.errors import SpecError
-from study.evaluate.graders import MATH, Grader, GradeResult, Sample, open_grader
-from study.evaluate.symbolic_pool import SymbolicPool
+from study.grading.boxed import GRADER, Outcome
+from study.grading.math.equivalence import Tier
+from study.grading.math.symbolic_pool import SymbolicPool
+from study.grading.registry import MATH, Grader, GradeResult, Sample, open_grader
 
 pytest.importorskip("math_verify")
 
@@ -174,7 +174,7 @@ def test_a_pool_works_in_threads_and_after_pickling() -> None:
 
 
 def test_workers_end_with_their_owner_however_it_dies() -> None:
-    code = "import os, time; from study.evaluate.symbolic_pool import SymbolicPool; p = SymbolicPool(); p.equal([('x', 'x+0')]); "
+    code = "import os, time; from study.grading.math.symbolic_pool import SymbolicPool; p = SymbolicPool(); p.equal([('x', 'x+0')]); "
     code += "print(p._workers[0].process.pid, flush=True); time.sleep(600)"
     owner = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
     assert owner.stdout is not None
@@ -197,7 +197,7 @@ def _alive(pid: int) -> bool:
 
 
 def test_the_worker_can_write_no_file_and_start_no_process(tmp_path: Path) -> None:
-    script = Path(__file__).resolve().parents[1] / "study" / "evaluate" / "symbolic_worker.py"
+    script = Path(__file__).resolve().parents[1] / "study" / "grading" / "math" / "symbolic_worker.py"
     code = f"import runpy, os; w = runpy.run_path({str(script)!r}); w['_confine'](4 * 2**30)\n"
     code += "from subprocess import run\n"
     code += "for act in (lambda: os.system('true'), lambda: open('made', 'w'), lambda: os.remove('kept'), lambda: run(['true'])):\n"

@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 
 from study.errors import SpecError
-from study.spec.binding import objective, vocabulary_size
-from study.spec.grid import Grid, load_grid, named
-from study.spec.model import BpeTokenizer, DistilledModel, GrpoModel, PretrainedLab
-from study.spec.scale import Scale, load_scale
-from study.spec.yaml import find, parse
+from study.spec.grid.binding import objective, vocabulary_size
+from study.spec.grid.grid import Grid, load_grid, named
+from study.spec.grid.scale import Scale, load_scale
+from study.spec.recipe.model import BpeTokenizer, DistilledModel, GrpoModel, PretrainedLab
+from study.spec.yaml.load import find, parse
 
 BASE = """name: trial
 question: A question?

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from study.train.guard import DETECTORS, Guard, Thresholds, fell_at, first_alarm, replay
+from study.train.guard.detectors import DETECTORS, Guard, Thresholds, fell_at, first_alarm, replay
 
 # A healthy step of the lab: signal -> (level, standard deviation from step to step), as measured with 64 rollouts a step.
 HEALTHY = {

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from study.data.grading import Outcome, grade, last_boxed, number
+from study.grading.boxed import Outcome, grade, last_boxed, number
 
 
 @pytest.mark.parametrize(
@@ -124,6 +124,6 @@ def test_the_content_is_brace_matched() -> None:
 
 
 def test_the_grader_imports_nothing_heavy() -> None:
-    code = "import sys, study.data.grading; print(sorted({'torch', 'sympy', 'numpy', 'pydantic', 'datasets'} & set(sys.modules)))"
+    code = "import sys, study.grading.boxed; print(sorted({'torch', 'sympy', 'numpy', 'pydantic', 'datasets'} & set(sys.modules)))"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "[]"

@@ -10,14 +10,14 @@ import pytest
 import torch
 from transformers import PreTrainedTokenizerFast, Qwen3ForCausalLM
 
-from study.data.grading import Outcome
 from study.data.problems import Problem
 from study.errors import SpecError
 from study.evaluate.harness import Chat, known_tasks, run_task
-from study.evaluate.sampled import prompt_ids, sample
+from study.evaluate.light import prompt_ids, sample
+from study.grading.boxed import Outcome
 from study.models.lab import LAB_VOCABULARY, build_model, build_tokenizer
-from study.spec.model import Architecture, LabTokenizer
-from study.spec.training import Curve, GrpoTraining, Optimisation, Sampling
+from study.spec.recipe.model import Architecture, LabTokenizer
+from study.spec.recipe.training import Curve, GrpoTraining, Optimisation, Sampling
 from study.train.grpo import Correctness
 
 SAMPLING = Sampling(max_completion_length=24)

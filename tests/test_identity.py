@@ -11,16 +11,16 @@ from hypothesis import strategies as st
 
 from study.errors import SpecError
 from study.spec import identity
-from study.spec.cell import Cell, Run
-from study.spec.data import ArithmeticData
-from study.spec.evaluation import Evaluation
-from study.spec.grid import load_grid
+from study.spec.grid.cell import Cell, Run
+from study.spec.grid.grid import load_grid
 from study.spec.identity import NOT_IDENTITY, UnstableValue, canonical, cell_id, objective_name, run_id, stage_id
-from study.spec.model import Architecture, DistilledModel, GrpoModel, HubModel, LocalModel, PretrainedLab
-from study.spec.objective import PRESETS, Objective
-from study.spec.privileged import PrivilegedInformation
-from study.spec.training import ArithmeticCorpus, Curve, DistillTraining, GrpoTraining, Optimisation, Sampling, SupervisedTraining
-from study.spec.user_code import Code
+from study.spec.recipe.data import ArithmeticData
+from study.spec.recipe.evaluation import Evaluation
+from study.spec.recipe.model import Architecture, DistilledModel, GrpoModel, HubModel, LocalModel, PretrainedLab
+from study.spec.recipe.objective import PRESETS, Objective
+from study.spec.recipe.privileged import PrivilegedInformation
+from study.spec.recipe.training import ArithmeticCorpus, Curve, DistillTraining, GrpoTraining, Optimisation, Sampling, SupervisedTraining
+from study.spec.recipe.user_code import Code
 
 GOLDEN_RUN = "distill-full_reverse_kl-from_grpo-4steps-ad89a9cc-s0"
 GOLDEN_STAGES = ["distill-9d9b53b6", "distill-769b74f0", "pretrain-cdde21a2", "grpo-12ba1f18"]

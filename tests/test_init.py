@@ -10,16 +10,16 @@ from study.cli.init import init
 from study.data.problems import load
 from study.errors import PrerequisiteError, SpecError
 from study.record.store import Results
-from study.runner.execute import RunPlan, Work, execute_run, execute_stage
-from study.runner.own_data import read_rows
-from study.runner.own_scale import GRID, flow
-from study.runner.stages import run_graph
-from study.spec.data import JsonlData
-from study.spec.grid import Grid, load_grid
-from study.spec.model import DistilledModel, GrpoModel, LocalModel, SftModel
-from study.spec.scale import load_scale
-from study.spec.user_code import version
-from study.spec.yaml import parse, plain
+from study.runner.graph.stages import run_graph
+from study.runner.init.rows import read_rows
+from study.runner.init.scale import GRID, flow
+from study.runner.work.execute import RunPlan, Work, execute_run, execute_stage
+from study.spec.grid.grid import Grid, load_grid
+from study.spec.grid.scale import load_scale
+from study.spec.recipe.data import JsonlData
+from study.spec.recipe.model import DistilledModel, GrpoModel, LocalModel, SftModel
+from study.spec.recipe.user_code import version
+from study.spec.yaml.load import parse, plain
 from tests.foreign_model import save, save_qwen3
 
 ROWS = [{"problem": f"What is {i} and {i}?", "gold": f"{i} + {i} = {2 * i}\n#### {2 * i}", "key": f"k{i}"} for i in range(40)]

@@ -10,8 +10,8 @@ from typer.testing import CliRunner
 
 from study.cli.main import build_app
 from study.errors import PrerequisiteError, SpecError
-from study.evaluate.judge import Case, Judge, Verdict, verdict_of
 from study.evaluate.replies import items_of, judged, with_prompts
+from study.grading.judge import Case, Judge, Verdict, verdict_of
 from tests.judge_server import Endpoint, serving
 
 

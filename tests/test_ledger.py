@@ -7,13 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analysis.frames import evidence_from, load
-from analysis.ledger import Ledger, Sums, costs, per_stage
-from analysis.render import to_csv
-from analysis.report import build
+from analysis.evidence.frames import evidence_from, load
+from analysis.evidence.ledger import Ledger, Sums, costs, per_stage
+from analysis.pages.render import to_csv
+from analysis.pages.report import build
 from study.record.schema import Cost, sealed
 from study.record.store import read_records
-from study.spec.grid import load_grid
+from study.spec.grid.grid import load_grid
 from tests import synthetic
 
 RESULTS = Path(__file__).parent.parent / "results"

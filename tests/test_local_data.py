@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from study.data.grading import Outcome, grade
 from study.data.problems import load
 from study.errors import PrerequisiteError, RecordMismatch
-from study.spec.data import JsonlData
+from study.grading.boxed import Outcome, grade
 from study.spec.identity import stage_id
-from study.spec.model import Architecture, BpeTokenizer, PretrainedLab
-from study.spec.training import Optimisation, SolutionCorpus, SupervisedTraining
+from study.spec.recipe.data import JsonlData
+from study.spec.recipe.model import Architecture, BpeTokenizer, PretrainedLab
+from study.spec.recipe.training import Optimisation, SolutionCorpus, SupervisedTraining
 from study.train.supervised import encode, reference, write_documents
 
 ROWS = [{"question": f"What is {i} + {i}?", "answer": f"{i} + {i} = <<{i}+{i}={2 * i}>>{2 * i}\n#### {2 * i}"} for i in range(40)]

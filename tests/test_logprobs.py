@@ -8,7 +8,7 @@ from study.errors import SpecError
 from study.models import logprobs as driver
 from study.models.logprobs import TokenLosses, token_losses
 from study.objectives.divergences import logprobs
-from study.spec.objective import PRESETS, TOPK_SUPPORTS, Objective
+from study.spec.recipe.objective import PRESETS, TOPK_SUPPORTS, Objective
 
 torch.set_num_threads(1)
 N, H, VOCABULARY = 23, 8, 40

@@ -11,10 +11,10 @@ from study.errors import SpecError
 from study.record.owner import owner
 from study.record.schema import sealed
 from study.record.store import Results, write_json, write_record
-from study.runner.lookup import find_run, tasks_of
-from study.runner.presence import present
-from study.runner.stages import stages_by_role
-from study.spec.grid import LabelledRun, load_grid
+from study.runner.graph.lookup import find_run, tasks_of
+from study.runner.graph.stages import stages_by_role
+from study.runner.work.sessions import present
+from study.spec.grid.grid import LabelledRun, load_grid
 from tests import synthetic
 
 
@@ -162,7 +162,7 @@ def test_only_what_differs_between_two_cells_is_shown(
 
 
 def test_what_one_side_lacks_is_a_dash_and_paths_that_are_no_identity_say_so(runs: tuple[LabelledRun, ...]) -> None:
-    from study.spec.model import LocalModel
+    from study.spec.recipe.model import LocalModel
 
     cell = runs[0].cell
     locals_ = [cell.model_copy(update={"model": LocalModel(path=place, digest="0" * 16)}) for place in ("here", "there")]

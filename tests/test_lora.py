@@ -12,10 +12,10 @@ from transformers import AutoModelForCausalLM
 
 from study.models.loading import load_model, load_tokenizer
 from study.record.checkpoints import Checkpoints
-from study.runner.export import Source, export
-from study.spec.training import Lora
+from study.runner.verbs.export import Source, export
+from study.spec.recipe.training import Lora
 from study.train import grpo as grpo_module
-from study.train.stages import build
+from study.train.build import build
 from tests.random_models import random_models
 from tests.test_resume import ARCHITECTURE, RECIPES, OddTexts, at, content, shaken
 

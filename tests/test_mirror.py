@@ -22,16 +22,16 @@ from synthetic import record
 
 from study.cli import upkeep
 from study.errors import SpecError
-from study.record import tracking
-from study.record.address import address
-from study.record.mirror import Mirror
-from study.record.mirrored import dotted, parameters
+from study.record.mlflow import mirror as tracking
+from study.record.mlflow.address import address
+from study.record.mlflow.client import Mirror
+from study.record.mlflow.fields import dotted, parameters
+from study.record.mlflow.writer import writer_for
 from study.record.schema import Record
 from study.record.store import Results, read_record, write_record
-from study.record.writer import writer_for
-from study.runner.execute import RunPlan, execute_run, execute_stage
-from study.runner.stages import stage_graph
-from study.spec.grid import load_grid
+from study.runner.graph.stages import stage_graph
+from study.runner.work.execute import RunPlan, execute_run, execute_stage
+from study.spec.grid.grid import load_grid
 from study.spec.identity import cell_id
 from tests.fake_work import WORK, cell
 

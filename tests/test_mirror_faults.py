@@ -18,13 +18,13 @@ import pytest
 
 from study.cli.carry_out import carry_out
 from study.cli.upkeep import set_damaged_aside
-from study.record.address import address
-from study.record.mirror import Mirror
-from study.record.mirrored import MAX_NAME, metric_name, spelled, text
+from study.record.mlflow.address import address
+from study.record.mlflow.client import Mirror
+from study.record.mlflow.fields import MAX_NAME, metric_name, spelled, text
+from study.record.mlflow.writer import Hiding, Writer, turn
 from study.record.secrets import hidden
 from study.record.store import Results
-from study.record.writer import Hiding, Writer, turn
-from study.spec.grid import LabelledRun
+from study.spec.grid.grid import LabelledRun
 from study.spec.identity import cell_id
 from tests.fake_work import WORK, cell
 

@@ -20,10 +20,10 @@ from study.models.loading import load_model
 from study.models.logprobs import token_losses
 from study.objectives.divergences import logprobs
 from study.objectives.reductions import response_mean, token_mean
-from study.spec.model import GrpoModel, PretrainedLab, SftModel
-from study.spec.objective import PRESETS, Objective
-from study.spec.profile import Profile
-from study.spec.training import GrpoTraining, Lora, SupervisedTraining
+from study.spec.machine.profile import Profile
+from study.spec.recipe.model import GrpoModel, PretrainedLab, SftModel
+from study.spec.recipe.objective import PRESETS, Objective
+from study.spec.recipe.training import GrpoTraining, Lora, SupervisedTraining
 from study.train import grpo as grpo_module
 from study.train.arguments import arguments
 from tests.harness import ROOT

@@ -6,10 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from study.models.objective import bind
+from study.models.loss import bind
 from study.objectives.divergences import logprobs
 from study.objectives.topk import top_ids
-from study.spec.objective import Objective
+from study.spec.recipe.objective import Objective
 
 VOCABULARY = 12
 few = settings(max_examples=30, deadline=None, derandomize=True)

@@ -11,14 +11,14 @@ from study.cli.losses import losses
 from study.errors import PrerequisiteError, SpecError
 from study.models.lab import build_model, build_tokenizer
 from study.models.loading import save
-from study.models.losses_report import as_loss, pair_states, report
+from study.models.loss_table import as_loss, pair_states, report
 from study.objectives.diagnostics import support_mass
 from study.objectives.divergences import logprobs
 from study.objectives.landscape import States, compare, descend, full_gradient, over_every_token, random_states, shape
 from study.objectives.topk import top_ids
-from study.spec.data import ArithmeticData
-from study.spec.model import Architecture, LabTokenizer
-from study.spec.objective import PRESETS, Objective
+from study.spec.recipe.data import ArithmeticData
+from study.spec.recipe.model import Architecture, LabTokenizer
+from study.spec.recipe.objective import PRESETS, Objective
 
 torch.set_num_threads(1)
 K = 10

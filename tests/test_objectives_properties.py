@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from study.models.objective import bind
+from study.models.loss import bind
 from study.objectives.divergences import UndefinedDivergence, logprobs
 from study.objectives.reductions import response_mean, token_mean
-from study.spec.objective import PRESETS, TOPK_SUPPORTS, Objective
+from study.spec.recipe.objective import PRESETS, TOPK_SUPPORTS, Objective
 
 torch.set_num_threads(1)
 

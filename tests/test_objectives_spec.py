@@ -5,11 +5,11 @@ import torch
 from pydantic import ValidationError
 
 from study.errors import SpecError
-from study.models.objective import bind
+from study.models.loss import bind
 from study.objectives import diagnostics
 from study.objectives.reductions import response_mean, token_mean
 from study.objectives.topk import Support, inside, top_ids, union
-from study.spec.objective import PRESETS, TOPK_SUPPORTS, Objective
+from study.spec.recipe.objective import PRESETS, TOPK_SUPPORTS, Objective
 
 REFUSED = [
     ({"support": "student_topk"}, "needs k"),

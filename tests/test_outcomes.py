@@ -5,11 +5,11 @@ import math
 import pytest
 from synthetic import record
 
-from analysis.outcomes import lasting, value
+from analysis.claims.outcomes import lasting, value
 from study.errors import SpecError
 from study.record.schema import Record
-from study.spec.grid import load_grid
-from study.spec.outcome import Outcome, outcome
+from study.spec.grid.grid import load_grid
+from study.spec.report.outcome import Outcome, outcome
 from study.stats.collapse import fell_at, kaplan_meier
 from study.stats.comparisons import holm, holm_factors
 

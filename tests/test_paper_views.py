@@ -13,9 +13,9 @@ from study.data.chat import prompt_ids, prompt_text
 from study.data.problems import Problem
 from study.data.views import MASK, privileged_text, student_view, teacher_view
 from study.errors import SpecError
-from study.spec.privileged import PrivilegedInformation
-from study.spec.scale import load_scale
-from study.spec.yaml import Located
+from study.spec.grid.scale import load_scale
+from study.spec.recipe.privileged import PrivilegedInformation
+from study.spec.yaml.load import Located
 from tests import qwen_tokenizer
 
 SUFFIX = "\n\nPlease reason step by step, and put your final answer within \\boxed{}."
@@ -165,8 +165,8 @@ def test_the_students_own_tokens_are_scored_whatever_text_they_spell(tmp_path: P
     """Ids that no tokeniser would write for their text reach both sides unchanged, behind each side's own prompt."""
     from trl import DistillationConfig
 
-    from study.spec.objective import Objective
-    from study.spec.training import Optimisation
+    from study.spec.recipe.objective import Objective
+    from study.spec.recipe.training import Optimisation
     from study.train.arguments import arguments
     from study.train.distill import OnPolicyDistillation
     from study.train.evidence import Evidence

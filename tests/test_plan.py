@@ -9,13 +9,13 @@ import pytest
 
 from study.record.schema import seal_of
 from study.record.store import Results
-from study.runner.plan import Plan, State, make_plan
-from study.runner.stages import StageNode, stage_graph
+from study.runner.graph.plan import Plan, State, make_plan
+from study.runner.graph.stages import StageNode, stage_graph
 from study.spec import identity
-from study.spec.grid import Grid, LabelledRun, load_grid
+from study.spec.grid.grid import Grid, LabelledRun, load_grid
+from study.spec.grid.scale import Scale, load_scale
 from study.spec.identity import canonical
-from study.spec.scale import Scale, load_scale
-from study.spec.yaml import find, parse
+from study.spec.yaml.load import find, parse
 
 GUESS = {"pretrain": 0.1, "grpo": 1.0, "distill": 0.5, "evaluate": 6.0}
 

@@ -8,10 +8,10 @@ import pytest
 from typer.testing import CliRunner
 
 from study.cli.main import build_app
-from study.data.preference import Reply, conforms, kind_of, rate, refusal, style, style_rule
 from study.errors import SpecError
 from study.evaluate.generations import Header, Problem, write
 from study.evaluate.replies import items_of, refusals
+from study.grading.preference import Reply, conforms, kind_of, rate, refusal, style, style_rule
 from tests.judge_server import Endpoint, serving
 
 REFUSED = [
@@ -127,7 +127,7 @@ def run(*arguments: object) -> str:
 
 
 def test_the_command_asks_each_preference(endpoint: Endpoint, tmp_path: Path) -> None:
-    from analysis.external import of_file
+    from analysis.compare.files import of_file
 
     source = stored(tmp_path)
     assert "refusal rate, unsafe prompts 66.7%" in run(source, "--preference", "refusal")

@@ -12,33 +12,36 @@ import pytest
 import torch
 
 from study.cli import main
-from study.data import extraction, grading
-from study.data.grading import Outcome
 from study.data.problems import Problem, load
 from study.errors import PrerequisiteError, RecordMismatch
-from study.evaluate import golden
-from study.evaluate.graders import VERSIONS
-from study.evaluate.symbolic_pool import SymbolicPool
+from study.grading import boxed as grading
+from study.grading import golden
+from study.grading.boxed import Outcome
+from study.grading.math import extraction
+from study.grading.math.symbolic_pool import SymbolicPool
+from study.grading.registry import VERSIONS
 from study.models.lab import LAB_VOCABULARY, build_model, build_tokenizer
 from study.models.loading import load_tokenizer, save
 from study.objectives import divergences, sampled
 from study.record.store import Results
-from study.runner.artifacts import weights_digest
-from study.runner.preflight import MadeModels
-from study.spec.cell import Cell
-from study.spec.data import ArithmeticData
-from study.spec.evaluation import Evaluation
-from study.spec.grid import LabelledCell, load_grid
+from study.runner.verbs.preflight import MadeModels
+from study.runner.work.artifacts import weights_digest
+from study.spec.grid.cell import Cell
+from study.spec.grid.grid import LabelledCell, load_grid
 from study.spec.identity import cell_id, stage_id
-from study.spec.model import Architecture, DistilledModel, GrpoModel, LabTokenizer, LocalModel, Model, PretrainedLab
-from study.spec.objective import PRESETS, TOPK_SUPPORTS, Objective
-from study.spec.privileged import PrivilegedInformation
-from study.spec.training import ArithmeticCorpus, Curve, DistillTraining, GrpoTraining, Optimisation, Sampling, SupervisedTraining
-from study.spec.yaml import Located
-from study.train import contracts_scores, contracts_text, stages
+from study.spec.recipe.data import ArithmeticData
+from study.spec.recipe.evaluation import Evaluation
+from study.spec.recipe.model import Architecture, DistilledModel, GrpoModel, LabTokenizer, LocalModel, Model, PretrainedLab
+from study.spec.recipe.objective import PRESETS, TOPK_SUPPORTS, Objective
+from study.spec.recipe.privileged import PrivilegedInformation
+from study.spec.recipe.training import ArithmeticCorpus, Curve, DistillTraining, GrpoTraining, Optimisation, Sampling, SupervisedTraining
+from study.spec.yaml.load import Located
+from study.train import build as stages
 from study.train import distill as distill_module
-from study.train.preflight import Check, check_grid, refuse
-from study.train.subjects import PROBLEMS, sources_of
+from study.train.preflight import scores as contracts_scores
+from study.train.preflight import text as contracts_text
+from study.train.preflight.check import Check, check_grid, refuse
+from study.train.preflight.pairs import PROBLEMS, sources_of
 
 DATA = ArithmeticData(train_size=64, selection_size=8, held_out_size=8)
 ARCHITECTURE = Architecture(
@@ -507,7 +510,7 @@ def test_made_models_are_found_whole_or_not_at_all(sound: Path, tmp_path: Path) 
 
 
 def sealed(results: Path, recipe: PretrainedLab, seed: int) -> Path:
-    from study.runner.artifacts import MANIFEST, file_hash
+    from study.runner.work.artifacts import MANIFEST, file_hash
 
     folder = write(Results(results).artifact(stage_id(recipe, seed)), seed)
     files = {path.name: file_hash(path) for path in folder.iterdir()}
@@ -558,18 +561,18 @@ def test_the_verb_exits_with_1_when_a_contract_does_not_hold(
     shown = capsys.readouterr().out
     assert "FAIL   grader" in shown
     assert "1 FAIL" in shown
-    assert "grader -> study/data/grading.py: no accuracy means anything until it is right" in shown
+    assert "grader -> study/grading/boxed.py: no accuracy means anything until it is right" in shown
 
 
 def test_every_combination_of_the_math_grid_is_a_cell_of_it() -> None:
     """A check of the grid's pages alone: two teachers, eleven objectives, one length of completions."""
-    from study.train.subjects import pairs_of
+    from study.train.preflight.pairs import pairs_of
 
     pairs = pairs_of(load_grid("math").cells)
     assert [(pair.teacher, len(pair.objectives)) for pair in pairs] == [("rlvr", 11), ("strong_c", 11)]
 
 
 def test_reading_checks_needs_no_training_stack() -> None:
-    code = "import sys, study.train.preflight, study.runner.preflight; print(sorted({'torch', 'transformers', 'trl'} & set(sys.modules)))"
+    code = "import sys, study.train.preflight.check, study.runner.verbs.preflight; print(sorted({'torch', 'transformers', 'trl'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

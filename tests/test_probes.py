@@ -8,23 +8,24 @@ from typing import Any
 import pytest
 import torch
 
-from study.data.grading import Outcome
 from study.data.problems import load
 from study.errors import PrerequisiteError
-from study.evaluate import final, probes
+from study.evaluate import probes
+from study.evaluate import run as final
 from study.evaluate.harness import Chat, run_task
-from study.evaluate.polite import PoliteGrader
+from study.grading.boxed import Outcome
+from study.grading.polite import PoliteGrader
 from study.models.loading import load_model, load_tokenizer
 from study.objectives.optimum import geometric_mean, pi_optimum
 from study.record.seeds import stream
-from study.runner.stages import read_by_run, run_graph, run_roles
-from study.spec.cell import Cell, models_beside
-from study.spec.evaluation import Evaluation, Prefix
+from study.runner.graph.stages import read_by_run, run_graph, run_roles
+from study.spec.grid.cell import Cell, models_beside
 from study.spec.identity import canonical, cell_id, stage_id
-from study.spec.model import LocalModel, SftModel
-from study.spec.privileged import PrivilegedInformation
-from study.spec.probe import Likelihood, PiOptimum
-from study.spec.training import Sampling, SupervisedTraining, TeacherSamples
+from study.spec.recipe.evaluation import Evaluation, Prefix
+from study.spec.recipe.model import LocalModel, SftModel
+from study.spec.recipe.privileged import PrivilegedInformation
+from study.spec.recipe.probe import Likelihood, PiOptimum
+from study.spec.recipe.training import Sampling, SupervisedTraining, TeacherSamples
 from study.train.supervised import teacher_documents
 from tests.fake_work import cell, pretrained
 from tests.random_models import random_models

@@ -6,9 +6,9 @@ import pytest
 
 from study.errors import PrerequisiteError, SpecError
 from study.record.store import Results
-from study.runner.check import check_profile
-from study.runner.queue import parameters, raw_lines
-from study.spec.profile import Profile, Resources, Slurm, load_profile
+from study.runner.engines.slurm.queue import parameters, raw_lines
+from study.runner.verbs.check import check_profile
+from study.spec.machine.profile import Profile, Resources, Slurm, load_profile
 
 NAMES = ("laptop", "node-8gpu", "cluster", "h200", "a100x8", "rtx-pro-6000x10", "cpu-core")
 

@@ -12,9 +12,9 @@ import pytest
 
 from study.errors import PrerequisiteError
 from study.record.store import Results
-from study.runner.payload import Assignment, write_assignment
-from study.runner.stages import stage_graph
-from study.spec.profile import Profile
+from study.runner.graph.stages import stage_graph
+from study.runner.work.assignment import Assignment, write_assignment
+from study.spec.machine.profile import Profile
 from study.train.arguments import arguments
 from study.train.checkpoint import save_trained
 from tests.fake_work import OPTIMISATION, WORK, cell
@@ -75,7 +75,7 @@ def test_two_ranks_make_one_artifact(tmp_path: Path) -> None:
     first = stage_graph(cell().model, 0)[0]
     folder = results.root / "jobs" / first.id
     write_assignment(folder / "payload.json", Assignment(first, WORK, Profile(checkpoint_s=0)))
-    command = [sys.executable, "-m", "study.runner.task", str(folder), str(results.root)]
+    command = [sys.executable, "-m", "study.runner.engines.task_main", str(folder), str(results.root)]
     shared = os.environ | {"WORLD_SIZE": "2", "MASTER_PORT": "1", "STUDY_JOB": "9", "STUDY_TEST_LOG": str(tmp_path / "built.log")}
     ranks = [subprocess.Popen(command, cwd=ROOT, env=shared | {"RANK": rank, "STUDY_TEST_STEP_S": "0.1"}) for rank in ("1", "0")]
     assert [rank.wait(60) for rank in ranks] == [0, 0]

@@ -16,7 +16,7 @@ from study.record.assemble import assemble, base36, rounded, rounded_tree, score
 from study.record.schema import MAX_RECORD_BYTES, Cost, Provenance, Record, content, record_bytes, seal_of
 from study.record.seeds import stream
 from study.record.store import Results, atomic_write, read_record, read_records, write_record
-from study.runner.publish import publish
+from study.runner.verbs.publish import publish
 
 COLUMNS = {"step": [0, 1, 2], "eval/avg@2": [0.123456, None, 1.0], "train/loss": [None, math.nan, math.inf]}
 

@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from analysis.compare import compared
-from analysis.external import of_file
+from analysis.compare.compare import compared
+from analysis.compare.files import of_file
 from study.cli.main import build_app
 from study.errors import PrerequisiteError, SpecError
 from study.evaluate.generations import Header, Problem, write
 from study.record.store import write_record
-from study.spec.grid import load_grid
+from study.spec.grid.grid import load_grid
 from tests.synthetic import record
 
 HEADER = Header("lab_math", "boxed-1", 2, 1.0, 1.0, 64, "m", 0)

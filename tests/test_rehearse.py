@@ -11,22 +11,23 @@ from transformers import AutoConfig, AutoModelForCausalLM, Qwen3ForCausalLM
 from study.cli import rehearse as verb
 from study.errors import PrerequisiteError
 from study.models import lab, sampling
-from study.runner import memory, rehearse_check, roofline, workload
-from study.runner.knobs import knobs
-from study.runner.memory import GB, Settings
-from study.runner.rehearse import rehearse
-from study.runner.rehearse_check import ratios
-from study.runner.sizes import LAB_WORDS, Sizes, read_config
-from study.runner.workload import Lengths
-from study.spec.data import Data, HiddenFactData, JsonlData
-from study.spec.grid import load_grid
-from study.spec.model import DistilledModel, HubModel
-from study.spec.privileged import PrivilegedInformation
-from study.spec.profile import load_profile
-from study.spec.scale import load_scale
-from study.spec.shape import KnownShapes, Shape
-from study.spec.validation import validate
-from study.spec.yaml import find, load
+from study.runner.estimate import check as rehearse_check
+from study.runner.estimate import memory, roofline, workload
+from study.runner.estimate.advice import knobs
+from study.runner.estimate.check import ratios
+from study.runner.estimate.grid import rehearse
+from study.runner.estimate.memory import GB, Settings
+from study.runner.estimate.sizes import LAB_WORDS, Sizes, read_config
+from study.runner.estimate.workload import Lengths
+from study.spec.grid.grid import load_grid
+from study.spec.grid.scale import load_scale
+from study.spec.machine.profile import load_profile
+from study.spec.machine.shape import KnownShapes, Shape
+from study.spec.recipe.data import Data, HiddenFactData, JsonlData
+from study.spec.recipe.model import DistilledModel, HubModel
+from study.spec.recipe.privileged import PrivilegedInformation
+from study.spec.yaml.load import find, load
+from study.spec.yaml.validation import validate
 from study.train.rehearsal import LARGEST, Bench, measure, weights_of, width_that_fits
 from tests.harness import ROOT
 

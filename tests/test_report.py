@@ -8,19 +8,19 @@ from pathlib import Path
 import pytest
 from synthetic import record, records
 
-from analysis import html
-from analysis.estimates import estimated_hours
-from analysis.frames import evidence_from
-from analysis.overview import Part, grids_with_records, markdown, parts, what_would_change
-from analysis.report import build
-from analysis.story import spark, story
+from analysis.evidence.estimates import estimated_hours
+from analysis.evidence.frames import evidence_from
+from analysis.pages import html
+from analysis.pages.overview import Part, grids_with_records, markdown, parts, what_would_change
+from analysis.pages.report import build
+from analysis.pages.story import spark, story
 from study.cli.explain import explain
 from study.cli.report import report
 from study.errors import IncompleteResults, RecordMismatch, SpecError
 from study.record.schema import Guard, Record, sealed
 from study.record.store import write_record
-from study.spec.grid import load_grid
-from study.spec.yaml import names
+from study.spec.grid.grid import load_grid
+from study.spec.yaml.load import names
 
 Say = Callable[[], str]
 

@@ -17,12 +17,12 @@ from study.errors import PrerequisiteError, SpecError
 from study.models.lab import build_model, build_tokenizer
 from study.models.loading import save
 from study.record.checkpoints import Checkpoints
-from study.runner import reporting
-from study.runner.reporting import with_reports
-from study.spec.model import LabTokenizer
-from study.spec.profile import Profile
+from study.runner.work import reporting
+from study.runner.work.reporting import with_reports
+from study.spec.machine.profile import Profile
+from study.spec.recipe.model import LabTokenizer
 from study.train.arguments import arguments
-from study.train.stages import build
+from study.train.build import build
 from tests.test_resume import ARCHITECTURE, RECIPES, SHARED, content
 
 

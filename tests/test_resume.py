@@ -13,19 +13,19 @@ import numpy as np
 import pytest
 import torch
 
-from study.data.grading import Outcome
-from study.evaluate.graded import GradeResult, Sample
+from study.grading.base import GradeResult, Sample
+from study.grading.boxed import Outcome
 from study.models.loading import load_model, load_tokenizer
 from study.record.checkpoints import Checkpoints
-from study.spec.data import ArithmeticData
-from study.spec.model import Architecture, DistilledModel, GrpoModel, LocalModel, PretrainedLab, SftModel
-from study.spec.objective import Objective
-from study.spec.training import ArithmeticCorpus, Curve, DistillTraining, GrpoTraining, Optimisation, Sampling, SupervisedTraining
+from study.spec.recipe.data import ArithmeticData
+from study.spec.recipe.model import Architecture, DistilledModel, GrpoModel, LocalModel, PretrainedLab, SftModel
+from study.spec.recipe.objective import Objective
+from study.spec.recipe.training import ArithmeticCorpus, Curve, DistillTraining, GrpoTraining, Optimisation, Sampling, SupervisedTraining
+from study.train import build as stages_module
 from study.train import grpo as grpo_module
-from study.train import guard as guard_module
-from study.train import stages as stages_module
+from study.train.build import build
 from study.train.checkpoint import between_generations
-from study.train.stages import build
+from study.train.guard import detectors as guard_module
 from tests.random_models import random_models
 
 DATA = ArithmeticData(train_size=64, selection_size=8, held_out_size=8)

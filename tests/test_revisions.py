@@ -4,14 +4,14 @@ from pathlib import Path
 
 import pytest
 
-from analysis.frames import evidence_from, require_complete
-from analysis.tables import build
+from analysis.evidence.frames import evidence_from, require_complete
+from analysis.pages.tables import build
 from study.errors import IncompleteResults, RecordMismatch
 from study.record.revisions import mixed, recorded_under, slug_and_seed
 from study.record.schema import Record, sealed
 from study.record.store import write_record
 from study.spec import identity
-from study.spec.grid import load_grid
+from study.spec.grid.grid import load_grid
 from tests import synthetic
 
 

@@ -14,11 +14,11 @@ from trl.generation.vllm_client import VLLMClient
 from trl.trainer import distillation_trainer, grpo_trainer
 
 from study.errors import PrerequisiteError
-from study.spec.model import GrpoModel
-from study.spec.objective import Objective
-from study.spec.profile import Profile
-from study.spec.serving import Rollouts
-from study.spec.training import GrpoTraining
+from study.spec.machine.profile import Profile
+from study.spec.recipe.model import GrpoModel
+from study.spec.recipe.objective import Objective
+from study.spec.recipe.serving import Rollouts
+from study.spec.recipe.training import GrpoTraining
 from study.train import rollouts
 from study.train.arguments import rollout_settings
 from tests.test_training import CURVE, DATA, HERE, OPTIMISATION, SAMPLING, distilled, folders, run  # noqa: F401 - a fixture

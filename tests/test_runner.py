@@ -9,10 +9,10 @@ import pytest
 
 from study.errors import RecordMismatch
 from study.record.store import Results, read_records
-from study.runner.artifacts import verify_artifact
-from study.runner.execute import RunPlan, execute_stage
-from study.runner.stages import StageNode, stage_graph, stages_by_role
-from study.runner.tasks import tasks_for
+from study.runner.graph.stages import StageNode, stage_graph, stages_by_role
+from study.runner.graph.tasks import tasks_for
+from study.runner.work.artifacts import verify_artifact
+from study.runner.work.execute import RunPlan, execute_stage
 from study.spec.identity import stage_id
 from tests.fake_work import WORK, cell
 from tests.harness import built, contents, finish, make_undisturbed, plan_of, silent, start, wait_for, workers

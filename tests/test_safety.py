@@ -20,15 +20,15 @@ from study.record.checkpoints import Checkpoints
 from study.record.schema import Record, seal_of
 from study.record.secrets import hidden, secrets
 from study.record.store import Results, one_name, read_record, write_record
-from study.runner.artifacts import MANIFEST, seal_artifact, verify_artifact
-from study.runner.execute import RunPlan, Work, execute_run, execute_stage
-from study.runner.publish import publish
-from study.runner.stages import stage_graph
-from study.runner.worker import Failed, Reporter, perform
-from study.spec.grid import load_grid
+from study.runner.graph.stages import stage_graph
+from study.runner.verbs.publish import publish
+from study.runner.work.artifacts import MANIFEST, seal_artifact, verify_artifact
+from study.runner.work.execute import RunPlan, Work, execute_run, execute_stage
+from study.runner.work.worker import Failed, Reporter, perform
+from study.spec.grid.grid import load_grid
 from study.spec.identity import cell_id
-from study.spec.profile import Profile
-from study.spec.yaml import load
+from study.spec.machine.profile import Profile
+from study.spec.yaml.load import load
 from tests.fake_work import WORK, cell
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -252,7 +252,7 @@ def test_labels_of_a_grid_reach_no_path(word: str, tmp_path: Path) -> None:
 
 
 def test_servers_bind_to_loopback_by_default() -> None:
-    from study.models import servers
+    from study.models.server import server as servers
 
     assert servers.LOOPBACK == "127.0.0.1"
     assert inspect.signature(servers.serve).parameters["host"].default == servers.LOOPBACK

@@ -11,7 +11,7 @@ from study.errors import RecordMismatch
 from study.record.schema import Cost, Guard, Record, content, record_bytes, same_content, seal_matches, seal_of, sealed
 from study.record.store import Results, atomic_write, read_record, write_record
 from study.record.upgrade import NewerSchema, from_1_to_2, upgraded
-from study.runner.publish import publish
+from study.runner.verbs.publish import publish
 from tests.test_record import record
 
 COMMITTED = sorted((Path(__file__).parent.parent / "results" / "records").glob("*.json"))

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from study.errors import SpecError
-from study.models import leash, processes
-from study.models.servers import OWNER, SERVER, STAGE, ServerFailed, serve, sweep_servers
+from study.models.server import leash, processes
+from study.models.server.server import OWNER, SERVER, STAGE, ServerFailed, serve, sweep_servers
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="what is checked here is read from /proc")
 
@@ -49,7 +49,7 @@ http.server.HTTPServer(("0.0.0.0" if "open" in how else host, int(port)), Answer
 STAGE_PROGRAM = """
 import ctypes, json, os, signal, subprocess, sys, time
 from pathlib import Path
-from study.models.servers import serve
+from study.models.server.server import serve
 role, command, folder = sys.argv[1], json.loads(sys.argv[2]), Path(sys.argv[3])
 if role == "runner":
     subprocess.Popen([sys.executable, "-c", sys.argv[4], "worker", *sys.argv[2:]])
@@ -208,7 +208,7 @@ def test_a_taken_port_is_told_and_its_holder_is_not_mistaken_for_the_server(
         ):
             pytest.fail("two servers on one port")
         idle = [sys.executable, "-c", "import time; time.sleep(600)", "{host}", "{port}"]
-        monkeypatch.setattr("study.models.servers._unused", lambda host, port: port)
+        monkeypatch.setattr("study.models.server.server._unused", lambda host, port: port)
         with (
             pytest.raises(ServerFailed, match="nothing of it listens"),
             serve(idle, health="/", log=tmp_path / "l", timeout_s=1, port=server.port, grace_s=0.2),
@@ -225,7 +225,7 @@ def test_a_named_port_is_used(script: list[str], tmp_path: Path) -> None:
 
 
 def test_a_leash_without_its_owner_starts_nothing(tmp_path: Path) -> None:
-    touch = [sys.executable, "-m", "study.models.leash", "--owner", "1", "--", "touch", str(tmp_path / "made")]
+    touch = [sys.executable, "-m", "study.models.server.leash", "--owner", "1", "--", "touch", str(tmp_path / "made")]
     assert subprocess.run(touch, check=False).returncode == 143
     assert not (tmp_path / "made").exists()
 

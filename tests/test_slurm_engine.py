@@ -14,18 +14,18 @@ import submitit
 
 from study.errors import PrerequisiteError, RecordMismatch, RunFailed
 from study.record.store import Results
-from study.runner.execute import RunPlan, execute_stage
-from study.runner.job import Job, newest_step
-from study.runner.launch import launched
-from study.runner.payload import Assignment, read_assignment, write_assignment
-from study.runner.queue import JobState
-from study.runner.schedule import run_grid
-from study.runner.slurm import SlurmEngine
-from study.runner.stages import stage_graph
-from study.runner.task import write_outcome
-from study.runner.worker import Busy, Failed, Finished, Progress, Spoiled
+from study.runner.engines.launcher import launched
+from study.runner.engines.schedule import run_grid
+from study.runner.engines.slurm.engine import SlurmEngine
+from study.runner.engines.slurm.job import Job, newest_step
+from study.runner.engines.slurm.queue import JobState
+from study.runner.engines.task_main import write_outcome
+from study.runner.graph.stages import stage_graph
+from study.runner.work.assignment import Assignment, read_assignment, write_assignment
+from study.runner.work.execute import RunPlan, execute_stage
+from study.runner.work.worker import Busy, Failed, Finished, Progress, Spoiled
 from study.spec.identity import cell_id
-from study.spec.profile import Profile, Resources
+from study.spec.machine.profile import Profile, Resources
 from tests.fake_work import WORK, cell
 from tests.harness import ROOT, contents, make_undisturbed, silent
 
@@ -288,7 +288,7 @@ def test_a_job_queues_itself_again_while_it_advances(tmp_path: Path, monkeypatch
 
 
 def test_a_launcher_comes_before_the_task(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    python, rest = tmp_path / "python", ["-m", "study.runner.task", "a", "b"]
+    python, rest = tmp_path / "python", ["-m", "study.runner.engines.task_main", "a", "b"]
     assert launched([], [str(python), *rest]) == [str(python), *rest]
     assert launched(["nice", "-n", "5"], [str(python), *rest]) == ["nice", "-n", "5", str(python), *rest]
     monkeypatch.setenv("PATH", str(tmp_path / "elsewhere"))

@@ -12,16 +12,16 @@ from typing import Any
 import datasets
 import pytest
 
-from study.data import sources
-from study.data.benchmarks import is_held_out
-from study.data.contamination import NGRAM, Benchmarks
+from study.data.hub import datasets as sources
+from study.data.hub.benchmarks import is_held_out
+from study.data.hub.contamination import NGRAM, Benchmarks
 from study.data.problems import load
 from study.errors import PrerequisiteError, RecordMismatch, SpecError
-from study.spec.data import BenchmarkData, HubData
-from study.spec.grid import load_grid
+from study.spec.grid.grid import load_grid
+from study.spec.grid.scale import load_scale
 from study.spec.identity import canonical
-from study.spec.scale import load_scale
-from study.spec.yaml import Located
+from study.spec.recipe.data import BenchmarkData, HubData
+from study.spec.yaml.load import Located
 
 Write = Callable[..., HubData]
 MATH500 = "Let $f(x) = x^2 + 3x + 2$ be defined for every real number. What is the sum of the two roots of the equation $f(x) = 0$?"

@@ -7,12 +7,12 @@ import pytest
 
 from study.errors import SpecError
 from study.spec.base import Spec
-from study.spec.data import ArithmeticData
-from study.spec.model import SftModel
-from study.spec.objective import Objective
-from study.spec.training import Optimisation
-from study.spec.validation import validate
-from study.spec.yaml import find, label, load, merged, names, parse, plain
+from study.spec.recipe.data import ArithmeticData
+from study.spec.recipe.model import SftModel
+from study.spec.recipe.objective import Objective
+from study.spec.recipe.training import Optimisation
+from study.spec.yaml.load import find, label, load, merged, names, parse, plain
+from study.spec.yaml.validation import validate
 
 
 class Switch(Spec):

@@ -15,8 +15,8 @@ import pytest
 from study.cli import status as verb
 from study.record.owner import host, owner
 from study.record.store import Results, write_json
-from study.runner.presence import Session, folder, present, sessions
-from study.runner.snapshot import Count, snapshot
+from study.runner.work.sessions import Session, folder, present, sessions
+from study.runner.work.status import Count, snapshot
 
 ROOT = Path(__file__).resolve().parents[1]
 DEAD = f"{host()}-999999999-1"
@@ -165,7 +165,7 @@ def test_a_full_disk_costs_no_run_its_presence(results: Results, monkeypatch: py
     def full(path: Path, value: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("study.runner.presence.write_json", full)
+    monkeypatch.setattr("study.runner.work.sessions.write_json", full)
     with present(results, "math", "lab", ["a"], []):
         assert sessions(results) == []
 

@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 from lm_eval.tasks import TaskManager
 
-from study.data.benchmarks import Benchmark, choice_order, is_held_out, read
-from study.data.grading import Outcome
+from study.data.hub.benchmarks import Benchmark, choice_order, is_held_out, read
 from study.errors import PrerequisiteError, SpecError
-from study.evaluate.choices import ChoiceGrader, letter
 from study.evaluate.engines import Drawn
-from study.evaluate.graders import open_grader
 from study.evaluate.harness import Chat, evaluate_task
-from study.evaluate.pages import TASKS, Decoding, known_tasks, read_page
+from study.evaluate.task_page import TASKS, Decoding, known_tasks, read_page
+from study.grading.boxed import Outcome
+from study.grading.choice import ChoiceGrader, letter
+from study.grading.registry import open_grader
 from study.models.sampling import Completion
 
 SUFFIX = "\n\nPlease reason step by step, and put your final answer within \\boxed{}."

@@ -13,18 +13,18 @@ import torch
 from pydantic import ValidationError
 
 from study.errors import PrerequisiteError, SpecError
-from study.models import processes
 from study.models.loading import load_model
 from study.models.logprobs import token_losses
-from study.models.objective import bind
-from study.models.returned import Returned, completed, coverage, cut_mass, with_written
-from study.models.servers import SERVER, ServerFailed
-from study.models.teacher_client import ScoringFailed, scores
+from study.models.loss import bind
+from study.models.server import processes
+from study.models.server.client import ScoringFailed, scores
+from study.models.server.scores import Returned, completed, coverage, cut_mass, with_written
+from study.models.server.server import SERVER, ServerFailed
 from study.spec.identity import canonical
-from study.spec.objective import PRESETS, Objective
-from study.spec.profile import Profile
-from study.spec.scoring import ServerScoring, refused
-from study.spec.serving import TeacherServer
+from study.spec.machine.profile import Profile
+from study.spec.recipe.objective import PRESETS, Objective
+from study.spec.recipe.scoring import ServerScoring, refused
+from study.spec.recipe.serving import TeacherServer
 from study.train import teachers
 from tests.scoring_server import Score, serving, table
 from tests.test_training import distilled, folders, history, run  # noqa: F401 - a fixture
@@ -76,7 +76,7 @@ def test_the_scores_are_those_of_the_tokens_after_the_prompt() -> None:
 
 
 def test_large_answers_come_in_several_requests_and_rows_stay_whole(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("study.models.teacher_client.AT_ONCE", 20)
+    monkeypatch.setattr("study.models.server.client.AT_ONCE", 20)
     rows = [[1, 2, 3], [4, 5], [6] * 9, [7, 8]]
     with serving(table()) as server:
         found = scores(server.url, rows, [1] * 4, 4, 64)

@@ -25,9 +25,9 @@ from trl.experimental.sdpo import loss_utils as sdpo
 from trl.experimental.server_distillation import ServerDistillationTrainer
 from trl.trainer.distillation_trainer import _chunked_divergence_loss
 
-from study.models.objective import bind
+from study.models.loss import bind
 from study.objectives.reductions import response_mean, token_mean
-from study.spec.objective import Objective
+from study.spec.recipe.objective import Objective
 
 PAGE = Path("docs/trainers.md")
 B, T, V, K = 3, 5, 12, 4

@@ -8,18 +8,18 @@ from typing import Any
 import pytest
 import torch
 
-from study.data.grading import Outcome
 from study.errors import SpecError
-from study.evaluate.graders import BoxedGrader, GradeResult, Sample
+from study.grading.boxed import Outcome
+from study.grading.registry import BoxedGrader, GradeResult, Sample
 from study.models.lab import build_model, build_tokenizer
 from study.models.loading import load_model, load_tokenizer, save
 from study.models.sampling import generate
 from study.record.checkpoints import Checkpoints
-from study.spec.data import ArithmeticData
-from study.spec.model import Architecture, BpeTokenizer, DistilledModel, GrpoModel, LabTokenizer, LocalModel, PretrainedLab, SftModel
-from study.spec.objective import PRESETS, Objective
-from study.spec.privileged import PrivilegedInformation
-from study.spec.training import (
+from study.spec.recipe.data import ArithmeticData
+from study.spec.recipe.model import Architecture, BpeTokenizer, DistilledModel, GrpoModel, LabTokenizer, LocalModel, PretrainedLab, SftModel
+from study.spec.recipe.objective import PRESETS, Objective
+from study.spec.recipe.privileged import PrivilegedInformation
+from study.spec.recipe.training import (
     ArithmeticCorpus,
     Curve,
     DistillTraining,
@@ -30,7 +30,7 @@ from study.spec.training import (
 )
 from study.train import distill as distill_module
 from study.train import grpo as grpo_module
-from study.train.stages import build
+from study.train.build import build
 
 DATA = ArithmeticData(train_size=64, selection_size=8, held_out_size=8)
 ARCHITECTURE = Architecture(

@@ -9,17 +9,20 @@ import torch
 
 from study.data.problems import Problem
 from study.errors import RecordMismatch, SpecError
-from study.evaluate.graders import open_grader
-from study.evaluate.user_grader import golden
-from study.models.objective import bind
-from study.spec import binding
+from study.grading.registry import open_grader
+from study.grading.user import golden
+from study.models.loss import bind
+from study.spec.grid import binding
 from study.spec.identity import canonical, objective_name
-from study.spec.objective import PRESETS, TOPK_SUPPORTS, Objective
-from study.spec.training import GrpoTraining
-from study.spec.user_code import Code, UserCode, read, reference, version
-from study.spec.validation import validate
-from study.spec.yaml import parse
-from study.train import contracts, contracts_own, contracts_text, user_reward
+from study.spec.recipe.objective import PRESETS, TOPK_SUPPORTS, Objective
+from study.spec.recipe.training import GrpoTraining
+from study.spec.recipe.user_code import Code, UserCode, read, reference, version
+from study.spec.yaml.load import parse
+from study.spec.yaml.validation import validate
+from study.train import user_reward
+from study.train.preflight import order as contracts
+from study.train.preflight import own_code as contracts_own
+from study.train.preflight import text as contracts_text
 
 REVERSE_KL = "def loss(student, teacher, tokens, ids):\n    return (student.exp() * (student - teacher)).sum(-1)\n"
 RULES = """

@@ -15,12 +15,12 @@ from study.errors import IncompleteResults, SpecError
 from study.record.checkpoints import Checkpoints
 from study.record.schema import Record, Score, sealed
 from study.record.store import Results, read_record, write_record
-from study.runner.execute import RunPlan, Work, execute_run, execute_stage
-from study.runner.stages import stage_graph
-from study.runner.verify import Outcome, choose, judge, one_of, paired_interval, provenance_differences
-from study.runner.worker import Event, Payload, perform
+from study.runner.graph.stages import stage_graph
+from study.runner.verbs.verify import Outcome, choose, judge, one_of, paired_interval, provenance_differences
+from study.runner.work.execute import RunPlan, Work, execute_run, execute_stage
+from study.runner.work.worker import Event, Payload, perform
 from study.spec import identity
-from study.spec.profile import Profile
+from study.spec.machine.profile import Profile
 from tests.fake_work import WORK, cell
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -175,7 +175,7 @@ def test_runs_are_drawn_by_the_seed_or_named(made: dict[int, Record], tmp_path: 
 def test_the_verb_leaves_results_alone_and_removes_its_folder(
     made: dict[int, Record], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("study.runner.execute.Work", lambda: WORK)
+    monkeypatch.setattr("study.runner.work.execute.Work", lambda: WORK)
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
     (tmp_path / "temporary").mkdir()
     results = Results(tmp_path / "results")
@@ -197,7 +197,7 @@ def test_it_works_with_the_engine_of_study_run(made: dict[int, Record], tmp_path
     write_record(tmp_path / "records" / f"{made[1].run}.json", made[1])
     script = (
         "from pathlib import Path\nfrom study.cli import verify\nfrom study.record.store import read_records\n"
-        "from study.spec.profile import Profile\nfrom tests.fake_work import WORK\n"
+        "from study.spec.machine.profile import Profile\nfrom tests.fake_work import WORK\n"
         "if __name__ == '__main__':\n"
         "    verify.show(verify.check(read_records(Path('records')), {}, Path('again'), WORK, 2, Profile()))\n"
     )

@@ -11,16 +11,16 @@ import torch
 from study.models.lab import build_tokenizer
 from study.models.loading import load_model
 from study.record.checkpoints import Checkpoints
-from study.spec.data import ArithmeticData
-from study.spec.grid import load_grid
+from study.spec.grid.grid import load_grid
 from study.spec.identity import cell_id
-from study.spec.model import Architecture, DistilledModel, GrpoModel, LabTokenizer, LocalModel
-from study.spec.objective import Objective
-from study.spec.training import Curve, DistillTraining, GrpoTraining, Optimisation, Sampling
-from study.train import guard as guard_module
-from study.train.guard import DETECTORS, SIGNALS
-from study.train.stages import build
-from study.train.watch import Scored, token_table
+from study.spec.recipe.data import ArithmeticData
+from study.spec.recipe.model import Architecture, DistilledModel, GrpoModel, LabTokenizer, LocalModel
+from study.spec.recipe.objective import Objective
+from study.spec.recipe.training import Curve, DistillTraining, GrpoTraining, Optimisation, Sampling
+from study.train.build import build
+from study.train.guard import detectors as guard_module
+from study.train.guard.callback import Scored, token_table
+from study.train.guard.detectors import DETECTORS, SIGNALS
 from tests.random_models import random_models
 
 ARCHITECTURE = Architecture(

@@ -5,16 +5,17 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from study.data import arithmetic
-from study.data.grading import Outcome, grade
 from study.data.problems import load
 from study.data.views import shifted, student_view, teacher_view
+from study.data.worlds import arithmetic
 from study.errors import SpecError
+from study.grading.boxed import Outcome, grade
+from study.grading.polite import POLITE_WORDS
 from study.models.lab import LAB_VOCABULARY, build_tokenizer
-from study.spec.data import ArithmeticData
-from study.spec.model import LabTokenizer
-from study.spec.privileged import PrivilegedInformation
-from study.spec.training import ArithmeticCorpus
+from study.spec.recipe.data import ArithmeticData
+from study.spec.recipe.model import LabTokenizer
+from study.spec.recipe.privileged import PrivilegedInformation
+from study.spec.recipe.training import ArithmeticCorpus
 
 DATA = ArithmeticData(train_size=1500)
 EVERYTHING = ArithmeticCorpus(
@@ -76,9 +77,9 @@ def test_styles_differ_in_words_and_form() -> None:
     expression = arithmetic.Expression((3, 4, 2), ("+", "*"))
     rng = np.random.default_rng(0)
     a, b, c = (arithmetic.write_solution(expression, expression.results(), style, rng) for style in arithmetic.STYLES)
-    assert not any(word in a.split() for word in arithmetic.POLITE_WORDS)
+    assert not any(word in a.split() for word in POLITE_WORDS)
     assert "7 * 2 ;" in b
-    assert sum(word in arithmetic.POLITE_WORDS for word in c.split()) == 2
+    assert sum(word in POLITE_WORDS for word in c.split()) == 2
 
 
 def test_the_tokenizer_knows_every_word_and_has_a_chat_template() -> None:

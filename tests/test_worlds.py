@@ -8,20 +8,22 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from study.data import hidden, search, shared
-from study.data.arithmetic import Expression, apply_operator
-from study.data.authors import author
-from study.data.grading import Outcome, grade, last_boxed
 from study.data.problems import Problem, load
 from study.data.views import student_view, teacher_view
-from study.data.worlds import Document, split_of
+from study.data.worlds import hidden_fact as hidden
+from study.data.worlds import search
+from study.data.worlds import shared_rule as shared
+from study.data.worlds.arithmetic import Expression, apply_operator
+from study.data.worlds.common import Document, split_of
+from study.data.worlds.corpus import author
 from study.errors import SpecError
+from study.grading.boxed import Outcome, grade, last_boxed
 from study.models.lab import LAB_VOCABULARY, WORLDS_VOCABULARY, build_tokenizer
-from study.spec import binding
-from study.spec.data import ArithmeticData, Data, HiddenFactData, SearchData, SharedData, Topic
-from study.spec.model import LabTokenizer, PretrainedLab
-from study.spec.privileged import PrivilegedInformation
-from study.spec.training import HiddenFactCorpus, SearchCorpus, SharedCorpus, WorldCorpus
+from study.spec.grid import binding
+from study.spec.recipe.data import ArithmeticData, Data, HiddenFactData, SearchData, SharedData, Topic
+from study.spec.recipe.model import LabTokenizer, PretrainedLab
+from study.spec.recipe.privileged import PrivilegedInformation
+from study.spec.recipe.training import HiddenFactCorpus, SearchCorpus, SharedCorpus, WorldCorpus
 
 WORLDS: list[tuple[Data, WorldCorpus, int]] = [
     (SearchData(), SearchCorpus(share_rule=1, share_answer=1, share_solution=1, share_neutral=1, slip=0.3), search.STRETCH),

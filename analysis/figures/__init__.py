@@ -10,9 +10,9 @@ from typing import Any, assert_never
 
 from matplotlib.figure import Figure
 
+from analysis.evidence.frames import Evidence
 from analysis.figures import bars, final_scores, loss_curves, mass_drain, pi_optimum, prefix, repeated_tokens, signal, survival
-from analysis.frames import Evidence
-from study.spec.table import FigurePage
+from study.spec.report.tables import FigurePage
 
 Rows = list[Any]  # named tuples of one type
 

@@ -11,7 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from analysis import style
+from analysis.claims.outcomes import by_base
+from analysis.evidence.frames import Evidence
 from analysis.figures.parts import (
     BASE_LINE,
     GREY,
@@ -26,9 +27,8 @@ from analysis.figures.parts import (
     looks_of,
     names_of,
 )
-from analysis.frames import Evidence
-from analysis.outcomes import by_base
-from study.spec.table import FigurePage, Row
+from analysis.pages import style
+from study.spec.report.tables import FigurePage, Row
 
 DEFAULT = ("score",)
 

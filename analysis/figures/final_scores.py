@@ -7,12 +7,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from analysis import style
+from analysis.evidence.frames import Evidence
 from analysis.figures.parts import WIDTH, add_heading, add_note, look_of
-from analysis.frames import Evidence
-from analysis.tables import ends, scope_note
-from study.spec.grid import LabelledCell
-from study.spec.table import FigurePage
+from analysis.pages import style
+from analysis.pages.tables import ends, scope_note
+from study.spec.grid.grid import LabelledCell
+from study.spec.report.tables import FigurePage
 from study.stats.intervals import t_interval
 
 PANEL_FACTORS = ("teacher", "length")  # one block of rows per combination; the other labels name the rows

@@ -14,12 +14,12 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, NullLocator
 
-from analysis import style
-from analysis.definitions import BY_NAME, Definition
+from analysis.evidence.definitions import BY_NAME, Definition
+from analysis.evidence.frames import Evidence, Point, arm_text
 from analysis.figures.parts import GREY, WIDTH, add_heading, add_note, lines_of
-from analysis.frames import Evidence, Point, arm_text
-from analysis.tables import count, scale_note
-from study.spec.table import Arm, FigurePage, Row
+from analysis.pages import style
+from analysis.pages.tables import count, scale_note
+from study.spec.report.tables import Arm, FigurePage, Row
 
 PANELS = ("eval/avg@k", "eval/mean_tokens", "eval/repetition_3gram", "train/student_topk_mass", "train/reverse_kl")
 TICKS = [1, 2, 2.5, 5, 10]

@@ -14,7 +14,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from analysis import style
+from analysis.evidence.frames import Evidence
+from analysis.evidence.gather import objective_family
 from analysis.figures.parts import (
     BASE_LINE,
     GREY,
@@ -29,10 +30,9 @@ from analysis.figures.parts import (
     mean_line,
     names_of,
 )  # fmt: skip
-from analysis.frames import Evidence
-from analysis.gather import objective_family
-from study.spec.model import DistilledModel
-from study.spec.table import Arm, FigurePage
+from analysis.pages import style
+from study.spec.recipe.model import DistilledModel
+from study.spec.report.tables import Arm, FigurePage
 
 FIXED_POINT = {"biased": 1.0 / math.e, "stop_gradient": 1.0, "tail_bucket": 1.0, "full": 1.0}  # P_S / Q_S by family
 MEASURED, TEACHER, PREDICTED = "measured", "teacher", "predicted"

@@ -13,14 +13,14 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis import style
-from analysis.definitions import BY_NAME, canonical_metric, outcome_words
-from analysis.frames import Evidence
-from analysis.gather import objective_family
-from analysis.tables import count, scale_note
-from study.spec.model import DistilledModel
-from study.spec.outcome import outcome
-from study.spec.table import Arm, FigurePage, Row
+from analysis.evidence.definitions import BY_NAME, canonical_metric, outcome_words
+from analysis.evidence.frames import Evidence
+from analysis.evidence.gather import objective_family
+from analysis.pages import style
+from analysis.pages.tables import count, scale_note
+from study.spec.recipe.model import DistilledModel
+from study.spec.report.outcome import outcome
+from study.spec.report.tables import Arm, FigurePage, Row
 from study.stats.intervals import Interval, t_interval
 
 WIDTH = 7.0

@@ -9,11 +9,11 @@ from typing import Any, NamedTuple
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis import style
+from analysis.claims.outcomes import by_base
+from analysis.evidence.frames import Evidence
 from analysis.figures.parts import MEAN, WIDTH, add_heading, add_note, bases_note, interval_of, looks_of, names_of
-from analysis.frames import Evidence
-from analysis.outcomes import by_base
-from study.spec.table import FigurePage, Row
+from analysis.pages import style
+from study.spec.report.tables import FigurePage, Row
 
 
 class Point(NamedTuple):

@@ -11,12 +11,12 @@ from typing import Any, NamedTuple
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from analysis import style
+from analysis.claims.outcomes import by_base
+from analysis.evidence.frames import Evidence
 from analysis.figures.parts import BASE_LINE, MEAN, MEAN_LINE, WIDTH, add_heading, add_note, axis_label, bases_note, mean_line
-from analysis.frames import Evidence
-from analysis.outcomes import by_base
+from analysis.pages import style
 from study.errors import RecordMismatch
-from study.spec.table import FigurePage
+from study.spec.report.tables import FigurePage
 from study.stats.distributions import binomial_p
 
 DEFAULT = ("score", "parsed_accuracy")

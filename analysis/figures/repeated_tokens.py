@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis import style
+from analysis.evidence.frames import Evidence
 from analysis.figures.parts import BASE_LINE, GREY, MEAN, WIDTH, add_heading, add_note, bases_note, look_of, names_of
-from analysis.frames import Evidence
-from study.spec.table import FigurePage
+from analysis.pages import style
+from study.spec.report.tables import FigurePage
 
 MOST = 8  # tokens shown for an arm
 WHEN = ("start", "middle", "end")

@@ -9,11 +9,11 @@ from typing import Any, NamedTuple
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis import style
+from analysis.evidence.frames import Evidence
 from analysis.figures.parts import BASE_LINE, MEAN, MEAN_LINE, WIDTH, add_heading, add_note, bases_note, label_ends, mean_line, names_of
-from analysis.frames import Evidence
+from analysis.pages import style
 from study.record.schema import Record
-from study.spec.table import FigurePage
+from study.spec.report.tables import FigurePage
 
 WHEN = ("start", "middle", "end")
 KINDS = {"correct": "#0072B2", "wrong": "#D55E00"}

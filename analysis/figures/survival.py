@@ -9,12 +9,12 @@ from typing import Any, NamedTuple
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis import style
+from analysis.claims.outcomes import Lasting, lastings
+from analysis.evidence.frames import Evidence
 from analysis.figures.parts import WIDTH, add_heading, add_note, bases_note, label_ends, looks_of, names_of
-from analysis.frames import Evidence
-from analysis.outcomes import Lasting, lastings
-from study.spec.model import DistilledModel
-from study.spec.table import Arm, FigurePage, Row
+from analysis.pages import style
+from study.spec.recipe.model import DistilledModel
+from study.spec.report.tables import Arm, FigurePage, Row
 from study.stats.collapse import kaplan_meier
 
 

@@ -10,10 +10,10 @@ from study.cli.plan import parse_seeds
 from study.errors import RecordMismatch, SpecError
 
 if TYPE_CHECKING:
-    from analysis.claims import Verdict
-    from analysis.frames import Evidence
-    from analysis.render import Table
-    from analysis.report import Report
+    from analysis.claims.decide import Verdict
+    from analysis.evidence.frames import Evidence
+    from analysis.pages.render import Table
+    from analysis.pages.report import Report
 
 ResultsOption = Annotated[Path, typer.Option("--results", help="the results folder")]
 RecordsOption = Annotated[Path | None, typer.Option("--records", help="a folder of records instead of those in the results folder")]
@@ -40,7 +40,7 @@ def analyze(
     if metrics_page is not None:
         _write_metrics_page(metrics_page)
         return
-    from analysis.report import build, differences
+    from analysis.pages.report import build, differences
 
     source, target = folders(results, records, out, committed or check)
     evidence = load_evidence(source, grid, scale, seeds=seeds, core=core, partial=partial)
@@ -60,9 +60,9 @@ def table(
     records: RecordsOption = None,
 ) -> None:
     """Show table N from the committed records."""
-    from analysis.pages import table_page
-    from analysis.render import to_markdown
-    from analysis.tables import build
+    from analysis.pages.numbered import table_page
+    from analysis.pages.render import to_markdown
+    from analysis.pages.tables import build
 
     page = table_page(number)
     evidence = load_evidence(records or results / "records", page.grid, page.scale, needs_records=page.kind != "settings")
@@ -76,8 +76,8 @@ def figure(
     out: OutOption = None,
 ) -> None:
     """Draw figure N from the committed records."""
-    from analysis.pages import figure_page
-    from analysis.report import draw_page, write_figure
+    from analysis.pages.numbered import figure_page
+    from analysis.pages.report import draw_page, write_figure
 
     page = figure_page(number)
     evidence = load_evidence(records or results / "records", page.grid, page.scale)
@@ -97,7 +97,7 @@ def folders(results: Path, records: Path | None, out: Path | None, committed: bo
 def load_evidence(
     source: Path, grid: str, scale: str, *, seeds: str | None = None, core: bool = False, partial: bool = False, needs_records: bool = True
 ) -> "Evidence":
-    from analysis.frames import load, require_complete
+    from analysis.evidence.frames import load, require_complete
 
     evidence = load(source, grid=grid, scale=scale, seeds=parse_seeds(seeds), core=core)
     if needs_records and not (partial and len(evidence.runs)):
@@ -107,7 +107,7 @@ def load_evidence(
 
 def show(report: "Report", evidence: "Evidence") -> None:
     """The grid's tables of scores and its verdicts on the screen."""
-    from analysis.verdicts import summary_table
+    from analysis.claims.verdicts import summary_table
 
     for scores in report.tables.values():
         if any(column.key == "score" for column in scores.columns):
@@ -119,13 +119,13 @@ def show(report: "Report", evidence: "Evidence") -> None:
 
 
 def show_curves(evidence: "Evidence") -> None:
-    from analysis.terminal import curves
+    from analysis.pages.terminal import curves
 
     say(curves(evidence, width=min(width(), 100), colour=is_terminal()))
 
 
 def show_table(page: "Table") -> None:
-    from analysis.render import to_text
+    from analysis.pages.render import to_text
 
     say()
     say(page.heading, "bold")
@@ -149,7 +149,7 @@ def _show_next_steps(verdicts: "tuple[Verdict, ...]") -> None:
 
 
 def _write(report: "Report", evidence: "Evidence", target: Path) -> None:
-    from analysis.report import write
+    from analysis.pages.report import write
 
     written = write(report, evidence, target)
     say(f"{len(written)} files in {target}: {len(report.tables)} tables, {len(report.figures)} figures, {len(report.verdicts)} verdicts")
@@ -163,7 +163,7 @@ def _refuse_differences(lines: list[str], source: Path, target: Path) -> None:
 
 
 def _write_metrics_page(path: Path) -> None:
-    from analysis.definitions import metrics_page
+    from analysis.evidence.definitions import metrics_page
 
     if not path.parent.is_dir():
         raise SpecError(f"there is no folder {path.parent}", hint="name a file in a folder that exists, e.g. docs/metrics.md")

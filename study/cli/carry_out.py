@@ -8,19 +8,19 @@ from study.cli import console
 from study.cli.progress import Board, Display, display_for, own_stages, run_name
 from study.errors import PrerequisiteError, RunFailed
 from study.record.declared import in_force, keep, state_hash
-from study.record.mirror import Mirror
+from study.record.mlflow.client import Mirror
 from study.record.store import Results, atomic_write
-from study.runner.devices import cores
-from study.runner.execute import RunPlan, Work
-from study.runner.local import LocalEngine
-from study.runner.plan import Plan, State, make_plan
-from study.runner.presence import present
-from study.runner.schedule import Engine, Notice, Started, Stopped, Summary, run_grid
-from study.runner.stages import own_stage
-from study.runner.tasks import pending_runs
-from study.runner.worker import Failed, Finished
-from study.spec.grid import LabelledRun, named
-from study.spec.profile import Profile
+from study.runner.engines.devices import cores
+from study.runner.engines.local import LocalEngine
+from study.runner.engines.schedule import Engine, Notice, Started, Stopped, Summary, run_grid
+from study.runner.graph.plan import Plan, State, make_plan
+from study.runner.graph.stages import own_stage
+from study.runner.graph.tasks import pending_runs
+from study.runner.work.execute import RunPlan, Work
+from study.runner.work.sessions import present
+from study.runner.work.worker import Failed, Finished
+from study.spec.grid.grid import LabelledRun, named
+from study.spec.machine.profile import Profile
 
 
 def carry_out(
@@ -82,7 +82,7 @@ def engine_for(results: Results, work: Work, jobs: int, profile: Profile) -> Eng
         case "slurm":
             if find_spec("submitit") is None:
                 raise PrerequisiteError("Slurm needs the package submitit", hint="install the extra: pip install 'opd-study[slurm]'")
-            from study.runner.slurm import SlurmEngine
+            from study.runner.engines.slurm.engine import SlurmEngine
 
             return SlurmEngine(results, work, profile)
 

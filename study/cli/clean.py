@@ -11,7 +11,7 @@ from study.errors import PrerequisiteError
 
 if TYPE_CHECKING:
     from study.errors import StudyError
-    from study.runner.clean import Waste
+    from study.runner.verbs.clean import Waste
 
 _UNITS = ("B", "kB", "MB", "GB")
 
@@ -26,11 +26,11 @@ def clean(
 ) -> None:
     """Show what no sealed run, known grid or running process needs (artifacts, checkpoints, logs, leftovers); --apply removes it."""
     from study.record.store import Results
-    from study.runner.clean import references, remove, waste
-    from study.runner.lookup import known_grids
-    from study.spec.grid import load_grid
-    from study.spec.profile import load_profile
-    from study.spec.yaml import names
+    from study.runner.graph.lookup import known_grids
+    from study.runner.verbs.clean import references, remove, waste
+    from study.spec.grid.grid import load_grid
+    from study.spec.machine.profile import load_profile
+    from study.spec.yaml.load import names
 
     folder, scales = Results.from_afar(results, load_profile(profile)), scale or names("scales")
     left_out: list[StudyError] = []

@@ -11,8 +11,8 @@ import typer
 from study.cli import console
 
 if TYPE_CHECKING:
-    from analysis.compare import Row, Sighted
-    from analysis.sides import Place
+    from analysis.compare.compare import Row, Sighted
+    from analysis.compare.selectors import Place
     from study.stats.intervals import Interval
 
 _T = TypeVar("_T")
@@ -38,8 +38,8 @@ def compare(
     output: Annotated[Path | None, typer.Option("--json", help="Write everything to this file.")] = None,
 ) -> None:
     """A minus B: paired by problem and by base, with intervals, what it could have missed, costs, and every setting that differs."""
-    from analysis.curve_files import is_metrics
-    from analysis.sides import Place
+    from analysis.compare.curve_files import is_metrics
+    from analysis.compare.selectors import Place
 
     place = Place(grid, scale, results, _seeds(seeds), relaxed)
     names = (label_a or a, label_b or b)
@@ -68,11 +68,11 @@ def _seeds(text: str | None) -> tuple[int, ...] | None:
 def _compare_arms(
     sides: tuple[str, str], labels: tuple[str | None, str | None], place: "Place", task: str | None, allow: bool
 ) -> dict[str, Any]:
-    from analysis.arms import labelled
-    from analysis.compare import compared
-    from analysis.pairing import matched
-    from analysis.sentences import as_data
-    from analysis.sides import arms_of
+    from analysis.compare.arms import labelled
+    from analysis.compare.compare import compared
+    from analysis.compare.pairing import matched
+    from analysis.compare.selectors import arms_of
+    from analysis.compare.sentences import as_data
 
     arms = [labelled(arms_of(side, place), label) for side, label in zip(sides, labels, strict=True)]
     pairs, alone = matched(arms[0], arms[1], task)
@@ -86,7 +86,7 @@ def _compare_arms(
 
 
 def _show(rows: "Sequence[Row]", labels: tuple[str | None, str | None]) -> None:
-    from analysis.sentences import sentence, summary
+    from analysis.compare.sentences import sentence, summary
 
     if len(rows) == 1 or len({row.a.key for row in rows}) == 1:
         for side, arm, label in (("A", rows[0].a, labels[0]), ("B", rows[0].b, labels[1])):
@@ -102,7 +102,7 @@ def _show(rows: "Sequence[Row]", labels: tuple[str | None, str | None]) -> None:
 
 
 def _line(row: "Row") -> tuple[str, ...]:
-    from analysis.sentences import points
+    from analysis.compare.sentences import points
 
     seen = row.headline
     return (
@@ -122,7 +122,7 @@ def _k(row: "Row") -> str:
 
 def _details(row: "Row") -> None:
     """The other interval, bases one by one, lengths and costs."""
-    from analysis.sentences import costs, points, ratio
+    from analysis.compare.sentences import costs, points, ratio
 
     seen = row.over_problems
     if row.bases is not None:
@@ -147,8 +147,8 @@ def _shown(value: float | None) -> str:
 
 def _show_settings(rows: "Sequence[Row]") -> None:
     """Of several rows what holds for all of them; the JSON file has each."""
-    from analysis.compare import differing
-    from analysis.sentences import gathered
+    from analysis.compare.compare import differing
+    from analysis.compare.sentences import gathered
 
     lines = [[f"compared in spite of it: {name} {one} / {other}" for name, one, other in row.allowed] for row in rows]
     lines = [[*some, *row.notes, *(f"cannot be checked: {line}" for line in row.unchecked)] for some, row in zip(lines, rows, strict=True)]
@@ -184,7 +184,7 @@ def _shared(lists: Sequence[Sequence[_T]]) -> list[_T]:
 def _compare_curves(
     sides: tuple[str, str], names: tuple[str, str], place: "Place", metric: Sequence[str], step: str | None
 ) -> dict[str, Any]:
-    from analysis.curve_files import compare_curves, curves_of
+    from analysis.compare.curve_files import compare_curves, curves_of
 
     a, b = (curves_of(side, place, step) for side in sides)
     rows = compare_curves(a, b, metric)

@@ -11,10 +11,10 @@ from study.cli import console
 from study.errors import PrerequisiteError
 from study.record.provenance import code_hash
 from study.record.store import Results
-from study.spec.grid import named
+from study.spec.grid.grid import named
 
 if TYPE_CHECKING:
-    from study.spec.grid import Grid
+    from study.spec.grid.grid import Grid
 
 
 def require_contracts(grid: "Grid", reference: str, results: Results) -> None:

@@ -12,8 +12,8 @@ from study.cli import console
 
 if TYPE_CHECKING:
     from study.record.schema import Record
-    from study.spec.cell import Cell
-    from study.spec.grid import Grid
+    from study.spec.grid.cell import Cell
+    from study.spec.grid.grid import Grid
 
 _ABSENT = "-"  # one side has no such value
 
@@ -36,7 +36,7 @@ def diff(
     results: Annotated[Path, typer.Option(help="the results folder, for scores")] = Path("results"),
 ) -> None:
     """Show only what differs between two cells, and the scores that are recorded of each."""
-    from study.spec.grid import load_grid
+    from study.spec.grid.grid import load_grid
 
     page = load_grid(grid, scale)
     sides = (_side(a, page, results), _side(b, page, results))
@@ -63,7 +63,7 @@ def differences(a: "Cell", b: "Cell") -> list[tuple[str, str, str, str]]:
 
 
 def _values(cell: "Cell") -> dict[str, tuple[Any, bool]]:
-    from study.spec.origin import origined_values
+    from study.spec.yaml.origin import origined_values
 
     return {value.path: (value.value, value.identity) for value in origined_values(cell, None)}
 
@@ -97,7 +97,7 @@ def _record_files(results: Path) -> list[Path]:
 
 
 def _cell(record: "Record", grid: "Grid") -> "Cell":
-    from study.runner.verify import cell_of
+    from study.runner.verbs.verify import cell_of
 
     return next((found.cell for found in grid.cells if found.cell_id == record.cell), None) or cell_of(record)
 
@@ -126,7 +126,7 @@ def _score(side: Side, task: str) -> str:
 
 
 def _show_circumstances(a: "Record", b: "Record") -> None:
-    from study.runner.verify import provenance_differences
+    from study.runner.verbs.verify import provenance_differences
 
     kinds = sorted(a.revisions.keys() | b.revisions.keys())
     lines = [

@@ -42,7 +42,7 @@ def evaluate(
     """Evaluate any model: k samples a problem, graded; avg@k, pass@k and maj@k with intervals; completions stored."""
     from study.evaluate.standalone import Request, evaluate_all, prepare
     from study.record.store import Results
-    from study.runner.subject import subject_of
+    from study.runner.verbs.model_folder import subject_of
 
     settings = {"k": k, "temperature": temperature, "top_p": top_p, "max_completion_length": max_completion_length}
     prepared = prepare([name.strip() for name in tasks.split(",") if name.strip()], limit=limit, **settings)
@@ -61,7 +61,7 @@ def evaluate(
 def _require_packages(backend: str) -> None:
     from importlib.util import find_spec
 
-    from study.runner.execute import LAB_PACKAGES
+    from study.runner.work.execute import LAB_PACKAGES
 
     wanted = [*(name for name in LAB_PACKAGES if name != "trl"), *(["vllm"] if backend == "vllm" else [])]
     missing = [package for package in wanted if find_spec(package) is None]

@@ -17,7 +17,7 @@ def explain(
     output: Annotated[Path | None, typer.Option("--output", "-o", help="write the page there: FILE.md or FILE.html")] = None,
 ) -> None:
     """Tell the story of one run from its record."""
-    from analysis.story import story
+    from analysis.pages.story import story
     from study.record.store import read_record
 
     record = read_record(_path_of(run, [records] if records else [results / "runs", results / "records"]))
@@ -28,7 +28,7 @@ def explain(
     if output.suffix not in (".md", ".html"):
         raise SpecError(f"{output}: a page is FILE.md or FILE.html", hint=f"study explain {run} --output {output.stem}.html")
     if output.suffix == ".html":
-        from analysis.html import page
+        from analysis.pages.html import page
 
         text = page(text, title=record.run)
     output.parent.mkdir(parents=True, exist_ok=True)

@@ -17,10 +17,10 @@ def export(
 ) -> None:
     """Write weights, tokenizer, chat template, generation settings and a model card of a finished run."""
     from study.record.store import Results
-    from study.runner.artifacts import weights_digest
-    from study.runner.export import export as write
-    from study.runner.export import find
-    from study.spec.profile import load_profile
+    from study.runner.verbs.export import export as write
+    from study.runner.verbs.export import find
+    from study.runner.work.artifacts import weights_digest
+    from study.spec.machine.profile import load_profile
 
     source = find(run, Results.from_afar(results, load_profile(profile)), step)
     write(source, folder)

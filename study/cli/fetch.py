@@ -20,9 +20,9 @@ def fetch(
     if not show and not _reachable():
         os.environ["HF_HUB_OFFLINE"] = "1"  # else every item is asked for five times, half a minute each
         console.say("the hub cannot be reached from here: only what the cache and STUDY_DATA hold is looked at")
-    from study.runner.fetch import fetch as fetch_item
-    from study.runner.fetch import name_of, needed, refuse
-    from study.spec.scale import load_scale
+    from study.runner.verbs.fetch import fetch as fetch_item
+    from study.runner.verbs.fetch import name_of, needed, refuse
+    from study.spec.grid.scale import load_scale
 
     items = needed(load_scale(scale))
     done = []

@@ -14,8 +14,8 @@ from study.errors import PrerequisiteError, SpecError
 
 if TYPE_CHECKING:
     from study.data.completions import Fields, Row
-    from study.evaluate.graders import Grader, GradeResult
     from study.evaluate.scores import Summary
+    from study.grading.registry import Grader, GradeResult
 
 CHUNK = 256  # completions graded together: enough to keep every worker busy between two looks at the clock
 
@@ -41,9 +41,9 @@ def grade(
 ) -> None:
     """Grade completions against gold answers: outcomes, avg@k, pass@k, maj@k, strict and relaxed."""
     from study.data import completions
-    from study.evaluate.graders import open_grader
     from study.evaluate.scores import summarise
-    from study.spec.user_code import is_code
+    from study.grading.registry import open_grader
+    from study.spec.recipe.user_code import is_code
 
     files.check(output, (".jsonl", ".csv"), "--output", file, force)
     files.check(summary, (".json",), "--summary", file, force)
@@ -108,7 +108,7 @@ def _chunks(rows: "Iterable[Row]") -> "Iterator[list[Row]]":
 def _grade(judge: "Grader", chunk: "list[Row]") -> files.Graded:
     from dataclasses import replace
 
-    from study.evaluate.graders import Sample
+    from study.grading.registry import Sample
 
     samples = [Sample(text, row.answer, cut) for row in chunk for text, cut in zip(row.completions, row.truncated, strict=True)]
     try:
@@ -158,7 +158,7 @@ def _explain(summary: "Summary") -> None:
 
 
 def _warn_of_golden_set(judge: "Grader", grader: str) -> None:
-    from study.evaluate.golden import held_against
+    from study.grading.golden import held_against
 
     try:
         held = held_against(judge, grader)
@@ -170,7 +170,7 @@ def _warn_of_golden_set(judge: "Grader", grader: str) -> None:
 
 def _explain_band(summary: "Summary") -> None:
     """What the two ends of the band are; a grader of one's own has none."""
-    from study.data.grading import Outcome
+    from study.grading.boxed import Outcome
 
     console.say("strict: the last \\boxed{...}; relaxed: also answers stated without a box, 50 for 50%; the other end of a band", "dim")
     silent = summary.counts[Outcome.unparsed][0]

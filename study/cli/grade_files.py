@@ -12,8 +12,8 @@ from study.errors import SpecError
 
 if TYPE_CHECKING:
     from study.data.completions import Fields, Row
-    from study.evaluate.graders import GradeResult
     from study.evaluate.scores import Summary
+    from study.grading.registry import GradeResult
 
 FORMAT = "grades-1"
 Graded = list[tuple["Row", int, "GradeResult"]]  # a row without its texts, the sample's place in it, the result
@@ -65,7 +65,7 @@ def _write(target: Path, text: str) -> None:
 
 
 def _line(row: "Row", number: int, result: "GradeResult", version: str) -> dict[str, Any]:
-    from study.data.extraction import reference
+    from study.grading.math.extraction import reference
 
     return {
         "id": row.id, "sample": number, "outcome": str(result.outcome), "relaxed": str(result.relaxed),

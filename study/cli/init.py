@@ -9,7 +9,7 @@ import typer
 from study.cli.console import say, table
 
 if TYPE_CHECKING:
-    from study.runner.own import Looked, Wanted
+    from study.runner.init.experiment import Looked, Wanted
 
 NEXT = {
     "plan": "what will be made",
@@ -49,9 +49,9 @@ def init(
     """Ask of your own student, teacher and data whether distillation will help. Writes a short scale and the grid will-it-help."""
     from study.errors import PrerequisiteError
     from study.record.store import Results
-    from study.runner import own
-    from study.runner.own_scale import Size
-    from study.spec.data import JsonlData
+    from study.runner.init import experiment as own
+    from study.runner.init.scale import Size
+    from study.spec.recipe.data import JsonlData
 
     share = None if held_out else held_out_share
     columns = JsonlData(
@@ -103,7 +103,7 @@ def _mended(looked: "Looked") -> str:
 
 
 def _show_next(wanted: "Wanted", told: str) -> None:
-    from study.runner.own_scale import GRID
+    from study.runner.init.scale import GRID
 
     say(f"written: {wanted.folder}/experiments/scales/{wanted.name}.yaml (read it: it is short) and the grid {GRID}: {told}", "good")
     if "off_target" not in wanted.files:

@@ -13,7 +13,7 @@ from study.errors import SpecError
 
 if TYPE_CHECKING:
     from study.record.store import Results
-    from study.runner.lookup import Task
+    from study.runner.graph.lookup import Task
 
 _LOOK_EVERY_S = 0.5
 
@@ -29,7 +29,7 @@ def logs(
 ) -> None:
     """Show the logs of a run and of the stages behind it; the reason of a failure comes first."""
     from study.record.store import Results
-    from study.runner.lookup import find_run, tasks_of
+    from study.runner.graph.lookup import find_run, tasks_of
 
     folder = Results(results)
     run_id = find_run(run, folder, grid, scale)
@@ -50,7 +50,7 @@ def _of_role(tasks: "Sequence[Task]", role: str | None) -> "list[Task]":
 
 def _show_failure(tasks: "Sequence[Task]") -> None:
     """Each reason once: a run that failed with its stage repeats the stage's."""
-    from study.runner.lookup import failure
+    from study.runner.graph.lookup import failure
 
     told: set[str] = set()
     for task in tasks:
@@ -107,7 +107,7 @@ def _show_new(task: "Task", start: int) -> int:
 
 def _at_work(tasks: "Sequence[Task]", results: "Results", run_id: str) -> bool:
     """Something of it runs, or a living `study run` will come to it."""
-    from study.runner.snapshot import snapshot
+    from study.runner.work.status import snapshot
 
     seen, ids = snapshot(results), {task.id for task in tasks}
     if any(task.task in ids and task.alive is not False for task in seen.tasks):

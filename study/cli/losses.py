@@ -9,7 +9,7 @@ from study.cli.console import say, table
 from study.errors import SpecError
 
 if TYPE_CHECKING:
-    from study.models.losses_report import Report, Row
+    from study.models.loss_table import Report, Row
     from study.objectives.landscape import Shape, States
 
 HEADERS = ("loss", "K", "value", "cosine", "error", "bias", "mass", "KL", "entropy")
@@ -41,7 +41,7 @@ def losses(
     """Compare every loss with the full reverse KL: value, gradient, bias, fixed point."""
     import torch
 
-    from study.models.losses_report import report
+    from study.models.loss_table import report
 
     torch.set_num_threads(1)
     where = _states(states, vocabulary, seed, student, teacher, data, scale)
@@ -61,9 +61,9 @@ def _states(number: int, vocabulary: int, seed: int, student: Path | None, teach
         from study.objectives.landscape import random_states
 
         return random_states(number, vocabulary, seed)
-    from study.models.losses_report import pair_states
-    from study.spec.scale import load_scale
-    from study.spec.yaml import Located
+    from study.models.loss_table import pair_states
+    from study.spec.grid.scale import load_scale
+    from study.spec.yaml.load import Located
 
     source = load_scale(scale).data(Located(data, "--data"), "data").spec
     return pair_states(student, teacher, source, num_states=number, seed=seed)

@@ -10,9 +10,9 @@ import typer
 from study.cli.console import duration, say, styled, table
 
 if TYPE_CHECKING:
-    from study.runner.plan import Plan, PlannedRun
-    from study.spec.grid import Grid
-    from study.spec.origin import OriginedValue
+    from study.runner.graph.plan import Plan, PlannedRun
+    from study.spec.grid.grid import Grid
+    from study.spec.yaml.origin import OriginedValue
 
 GridOption = Annotated[str, typer.Option("--grid", help="grid: a path, grids/NAME.yaml or NAME")]
 ScaleOption = Annotated[str, typer.Option("--scale", help="what the names of the grid are bound to")]
@@ -30,8 +30,8 @@ def plan(
 ) -> None:
     """Show what is done, pending and failed, why something will run, and how long it will take."""
     from study.record.store import Results
-    from study.runner.plan import make_plan
-    from study.spec.grid import load_grid
+    from study.runner.graph.plan import make_plan
+    from study.spec.grid.grid import load_grid
 
     loaded = load_grid(grid, scale)
     runs = loaded.runs(seeds=parse_seeds(seeds), core=core, only=only)
@@ -110,7 +110,7 @@ def show(
     scale: ScaleOption = "lab",
 ) -> None:
     """Show every value of a cell with its origin, whether it is identity, and what the paper has."""
-    from study.spec.grid import load_grid
+    from study.spec.grid.grid import load_grid
     from study.spec.identity import stage_id
 
     found = load_grid(grid, scale).find_cell(cell)
@@ -128,7 +128,7 @@ def _value_row(value: "OriginedValue") -> list[object]:
 def check() -> None:
     """Expand every grid at every scale, and look up every cell that claims, tables and figures name."""
     from study.errors import SpecError
-    from study.runner.check import check_experiments
+    from study.runner.verbs.check import check_experiments
 
     problems = 0
     for page, outcome in check_experiments():

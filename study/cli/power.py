@@ -12,7 +12,7 @@ import typer
 from study.cli import console
 
 if TYPE_CHECKING:
-    from analysis.designs import Measured
+    from analysis.compare.designs import Measured
     from study.stats.power import Design, Over, Sight, Spread
 
 SIZES = {"math500": 500, "aime24": 30, "aime25": 30, "amc23": 40, "gsm8k": 1319, "gpqa_diamond": 198, "mmlu_pro": 12032, "lab_math": 256}
@@ -85,8 +85,8 @@ def _check_effect(effect: float | None) -> None:
 def _measured(grid: str | None, scale: str, pair: tuple[str, str] | None, results: Path) -> "Measured | None":
     if grid is None and pair is None:
         return None
-    from analysis.designs import from_arms
-    from analysis.sides import Place, arms_of
+    from analysis.compare.designs import from_arms
+    from analysis.compare.selectors import Place, arms_of
 
     place = Place(grid or "math", scale, results)
     return from_arms([arm for name in pair or (place.grid,) for arm in arms_of(name, place)])
@@ -118,7 +118,7 @@ def _task(text: str) -> tuple[str, int]:
 def _page(
     name: str, design: "Design", spread: "Spread", effect: float | None, found: "Measured | None", tokens: float | None
 ) -> dict[str, Any]:
-    from analysis.designs import minutes
+    from analysis.compare.designs import minutes
 
     length = tokens or (found.tokens if found else None)
     spent = minutes(design, found) if found else {}

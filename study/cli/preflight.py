@@ -11,7 +11,7 @@ from study.cli.console import say, status, styled, table
 from study.cli.plan import GridOption, ResultsOption, ScaleOption
 
 if TYPE_CHECKING:
-    from study.train.preflight import Check
+    from study.train.preflight.check import Check
 
 _STYLES = {"ok": "good", "note": "warn", "FAIL": "bad"}
 _COVERAGE = ("k", "teacher_in_student_topk", "teacher_in_its_topk", "tokens")
@@ -26,9 +26,9 @@ def preflight(
 ) -> None:
     """Check the contracts of a grid before it spends anything; exit code 1 if one does not hold."""
     from study.record.store import Results
-    from study.runner.execute import Work
-    from study.runner.preflight import preflight as checks_of
-    from study.spec.grid import load_grid
+    from study.runner.verbs.preflight import preflight as checks_of
+    from study.runner.work.execute import Work
+    from study.spec.grid.grid import load_grid
 
     loaded = load_grid(grid, scale)
     Work().require_packages()

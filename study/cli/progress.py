@@ -10,13 +10,13 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from study.cli import console
 from study.errors import RecordMismatch
 from study.record.store import Results, read_record
-from study.runner.plan import Plan, State
-from study.runner.schedule import Left, Notice, Remark, Started, Tick
-from study.runner.stages import StageNode
-from study.runner.worker import Failed, Finished, task_id
-from study.runner.worker import Progress as Advance
-from study.spec.grid import LabelledRun
-from study.spec.model import PretrainedLab
+from study.runner.engines.schedule import Left, Notice, Remark, Started, Tick
+from study.runner.graph.plan import Plan, State
+from study.runner.graph.stages import StageNode
+from study.runner.work.worker import Failed, Finished, task_id
+from study.runner.work.worker import Progress as Advance
+from study.spec.grid.grid import LabelledRun
+from study.spec.recipe.model import PretrainedLab
 
 _HEARTBEAT_S = 60.0
 _HEADLINE = ("eval/avg@", "train/reverse_kl", "train/loss")

@@ -10,9 +10,9 @@ import typer
 from study.cli import console
 
 if TYPE_CHECKING:
-    from study.evaluate.judge import Judge
     from study.evaluate.regrade import Change, Regraded
     from study.evaluate.replies import Item, Judged
+    from study.grading.judge import Judge
 
 SHOWN = 12  # changed completions on the screen; the file has all
 Preference = Literal["refusal", "style", "length", "judge"]
@@ -76,7 +76,7 @@ def _sources(run: str, results: Path, lines: bool) -> list[Path]:
 def _run(name: str, results: Path) -> str:
     """A run made here by its id; committed records have no generations."""
     from study.errors import PrerequisiteError, SpecError
-    from study.runner.verify import one_of
+    from study.runner.verbs.verify import one_of
 
     made = sorted(path.parent.name for path in (results / "runs").glob("*/record.json"))
     committed = sorted(path.stem for path in (results / "records").glob("*.json"))
@@ -93,7 +93,7 @@ def _run(name: str, results: Path) -> str:
 def _regrade(source: Path, grader: str, workers: int, deadline: float, output: Path | None) -> None:
     from study.evaluate import regrade as again
     from study.evaluate.generations import read
-    from study.evaluate.graders import open_grader
+    from study.grading.registry import open_grader
 
     with open_grader(grader, workers=workers, deadline_s=deadline) as judge:
         done = again.regrade(read(source), judge, _progress)
@@ -145,7 +145,7 @@ def percent(interval: Any) -> str:
 
 def _judge(url: str | None, model: str, rules: Path | None, key: str, timeout: float, workers: int | None) -> "Judge":
     from study.errors import PrerequisiteError, SpecError
-    from study.evaluate.judge import Judge
+    from study.grading.judge import Judge
 
     if url is None:
         hint = "--judge-url http://127.0.0.1:8000/v1 --judge-model NAME"
@@ -160,9 +160,9 @@ def _judge(url: str | None, model: str, rules: Path | None, key: str, timeout: f
 def _prefer(
     source: Path, preference: str | None, prompts: Path | None, style: Path | None, judge: "Judge | None", output: Path | None
 ) -> None:
-    from study.data.preference import style_rule
     from study.evaluate import replies
     from study.evaluate.regrade import write
+    from study.grading.preference import style_rule
 
     items = replies.items_of(source)
     items = replies.with_prompts(items, prompts) if prompts else items

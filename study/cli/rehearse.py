@@ -11,9 +11,9 @@ from study.cli.plan import GridOption, ScaleOption, parse_seeds
 from study.errors import PrerequisiteError
 
 if TYPE_CHECKING:
-    from study.runner.rehearse import Estimated, Rehearsal
-    from study.runner.rehearse_check import Ratio
-    from study.spec.cell import Cell
+    from study.runner.estimate.check import Ratio
+    from study.runner.estimate.grid import Estimated, Rehearsal
+    from study.spec.grid.cell import Cell
     from study.train.rehearsal import Measured
 
 GB = 1e9
@@ -35,11 +35,11 @@ def rehearse(
     steps: Annotated[int, typer.Option(min=0, help="measured steps of every stage kind with small random models; 0: none")] = 2,
 ) -> None:
     """Estimate time, GPU memory, disk and cost of a grid; measure a few steps of every stage kind; refuse what will not fit."""
-    from study.runner.rehearse import rehearse as estimate
-    from study.runner.sizes import Sizes
-    from study.runner.workload import Lengths
-    from study.spec.grid import load_grid
-    from study.spec.profile import load_profile
+    from study.runner.estimate.grid import rehearse as estimate
+    from study.runner.estimate.sizes import Sizes
+    from study.runner.estimate.workload import Lengths
+    from study.spec.grid.grid import load_grid
+    from study.spec.machine.profile import load_profile
 
     loaded = load_grid(grid, scale)
     runs = loaded.runs(seeds=parse_seeds(seeds), core=core, only=only)
@@ -116,8 +116,8 @@ def _show_memory(found: "Rehearsal") -> None:
 def show_check() -> None:
     """The formulas against committed lab records, where there are any."""
     from study.record.store import Results, read_record
-    from study.runner.rehearse_check import ratios
-    from study.spec.profile import load_profile
+    from study.runner.estimate.check import ratios
+    from study.spec.machine.profile import load_profile
 
     files = sorted(Results(Path("results")).records.glob("*.json"))
     hardware = load_profile(CHECKED_WITH).hardware
@@ -135,7 +135,7 @@ def _ratio(one: "Ratio") -> str:
 
 
 def _measured(cells: "Sequence[Cell]", steps: int) -> "list[Measured]":
-    from study.runner.execute import Work
+    from study.runner.work.execute import Work
 
     Work().require_packages()
     from study.train.rehearsal import measure

@@ -10,7 +10,7 @@ from study.cli.console import say
 from study.errors import RecordMismatch
 
 if TYPE_CHECKING:
-    from analysis.overview import Part
+    from analysis.pages.overview import Part
 
 
 def report(
@@ -22,8 +22,8 @@ def report(
     check: Annotated[bool, typer.Option("--check", help="write nothing; fail when committed pages are not what the records give")] = False,
 ) -> None:
     """Write the report on all grids: claims first, then settings, then provenance."""
-    from analysis import readme
-    from analysis.overview import parts
+    from analysis.pages import readme
+    from analysis.pages.overview import parts
 
     source, target = folders(results, records, out, committed or check)
     made = parts(source, scale)
@@ -38,9 +38,9 @@ def report(
 
 
 def _write(made: "list[Part]", target: Path) -> None:
-    from analysis import report as pages
-    from analysis.html import digest_of, page
-    from analysis.overview import markdown
+    from analysis.pages import report as pages
+    from analysis.pages.html import digest_of, page
+    from analysis.pages.overview import markdown
 
     for part in made:
         pages.write(part.report, part.evidence, target)
@@ -56,10 +56,10 @@ def _plotted(made: "list[Part]") -> dict[str, str]:
 
 def _differences(made: "list[Part]", target: Path, front: Path | None) -> list[str]:
     """One line per file that is not what the records give; the HTML is compared by what it was made from."""
-    from analysis import readme
-    from analysis import report as pages
-    from analysis.html import digest_of, made_from
-    from analysis.overview import markdown
+    from analysis.pages import readme
+    from analysis.pages import report as pages
+    from analysis.pages.html import digest_of, made_from
+    from analysis.pages.overview import markdown
 
     found = [line for part in made for line in pages.differences(part.report, target)]
     text, written, whole = markdown(made), target / "report.md", target / "report.html"
@@ -78,7 +78,7 @@ def _refuse(lines: list[str], source: Path, target: Path) -> None:
 
 
 def _say(made: "list[Part]", target: Path) -> None:
-    from analysis.overview import claims_table
+    from analysis.pages.overview import claims_table
     from study.cli.analyze import show_table
 
     if any(part.report.verdicts for part in made):

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from study.record.schema import Record
     from study.record.store import Results
-    from study.spec.grid import LabelledRun
+    from study.spec.grid.grid import LabelledRun
 
 
 def reproduce(
@@ -27,11 +27,11 @@ def reproduce(
     no_mlflow: Annotated[bool, typer.Option("--no-mlflow", help="Do not mirror to MLflow.")] = False,
 ) -> None:
     """Rerun what a page needs and compare it with the committed records."""
-    from analysis.pages import figure_page, table_page
+    from analysis.pages.numbered import figure_page, table_page
     from study.cli.carry_out import carry_out, processes
     from study.record.store import Results
-    from study.runner.execute import Work
-    from study.spec.grid import load_grid
+    from study.runner.work.execute import Work
+    from study.spec.grid.grid import load_grid
 
     page = table_page(number) if kind == "table" else figure_page(number)
     grid = load_grid(page.grid, page.scale)
@@ -75,8 +75,8 @@ def _agreement(committed: "Record | None", now: "Record | None") -> str:
 
 
 def _draw(number: str, results: "Results") -> None:
-    from analysis.pages import figure_page
-    from analysis.report import draw_page, write_figure
+    from analysis.pages.numbered import figure_page
+    from analysis.pages.report import draw_page, write_figure
     from study.cli.analyze import load_evidence
 
     page = figure_page(number)

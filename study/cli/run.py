@@ -28,11 +28,11 @@ def run(
     from study.cli.carry_out import all_sealed, carry_out, processes, require_writable
     from study.cli.contracts import require_contracts
     from study.record.store import Results
-    from study.runner.execute import Work
-    from study.runner.plan import make_plan
-    from study.runner.reporting import with_reports
-    from study.spec.grid import load_grid
-    from study.spec.profile import load_profile
+    from study.runner.graph.plan import make_plan
+    from study.runner.work.execute import Work
+    from study.runner.work.reporting import with_reports
+    from study.spec.grid.grid import load_grid
+    from study.spec.machine.profile import load_profile
 
     page, machine = load_grid(grid, scale), load_profile(profile)
     runs = page.runs(seeds=parse_seeds(seeds), core=core, only=only)

@@ -10,8 +10,8 @@ from study.cli import console
 
 if TYPE_CHECKING:
     from study.record.store import Results
-    from study.runner.presence import Session
-    from study.runner.snapshot import AtWork, Count, Snapshot
+    from study.runner.work.sessions import Session
+    from study.runner.work.status import AtWork, Count, Snapshot
 
 
 def status(
@@ -21,7 +21,7 @@ def status(
 ) -> None:
     """What is done, running, failed and waiting below a results folder: step, time left, accuracy and KL of every task at work."""
     from study.record.store import Results
-    from study.runner.snapshot import snapshot
+    from study.runner.work.status import snapshot
 
     if watch:
         follow(Results(results), every)
@@ -32,7 +32,7 @@ def status(
 
 def follow(results: "Results", every: float) -> None:
     """In place on a terminal, a block of plain lines a look elsewhere. Ctrl-C is how one stops watching: no error."""
-    from study.runner.snapshot import snapshot
+    from study.runner.work.status import snapshot
 
     try:
         with console.redrawn() as draw:

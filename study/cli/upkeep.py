@@ -13,9 +13,9 @@ from study.cli.run import MlflowUri
 from study.errors import IncompleteResults, RunFailed, SpecError
 
 if TYPE_CHECKING:
-    from study.record.mirror import Mirror
+    from study.record.mlflow.client import Mirror
     from study.record.store import Results
-    from study.spec.grid import Grid
+    from study.spec.grid.grid import Grid
 
 _Results = Annotated[Path, typer.Option(help="The results folder.")]
 _DATABASE_FILES = ("", "-journal", "-wal", "-shm")
@@ -29,8 +29,8 @@ def publish(
 ) -> None:
     """Copy sealed records from RESULTS/runs to RESULTS/records, after checking every seal."""
     from study.record.store import Results
-    from study.runner.publish import publish as promote
-    from study.spec.grid import load_grid, named
+    from study.runner.verbs.publish import publish as promote
+    from study.spec.grid.grid import load_grid, named
 
     folder = Results(results)
     runs = None if grid is None else [run.run_id for run in load_grid(grid, scale).runs()]
@@ -51,7 +51,7 @@ def sync_mlflow(
     mlflow_uri: MlflowUri = None,
 ) -> None:
     """Make the MLflow mirror whole from the records: what is missing or half-written is replaced, duplicates and the killed are settled."""
-    from study.record.address import address
+    from study.record.mlflow.address import address
     from study.record.store import Results, record_paths
 
     folder = Results(results)
@@ -73,8 +73,8 @@ def sync_mlflow(
 
 
 def _grids(scale: str) -> "Iterable[Grid]":
-    from study.spec.grid import load_grid
-    from study.spec.yaml import names
+    from study.spec.grid.grid import load_grid
+    from study.spec.yaml.load import names
 
     for name in names("grids"):
         try:
@@ -84,9 +84,9 @@ def _grids(scale: str) -> "Iterable[Grid]":
 
 
 def _sync(results: "Results", grids: "Sequence[Grid]", paths: dict[str, Path], uri: str | None) -> None:
-    from study.record.mirror import Mirror
+    from study.record.mlflow.client import Mirror
     from study.record.store import read_record
-    from study.runner.presence import sessions
+    from study.runner.work.sessions import sessions
 
     for grid in grids:
         for run in grid.runs():
@@ -129,7 +129,7 @@ def _reason(folder: Path) -> str | None:
 
 def _figures(results: "Results", grid: "Grid") -> list[Path]:
     """The drawn figures of a grid: its numbered pages, or curves-GRID for a grid without any."""
-    from analysis.pages import figure_pages
+    from analysis.pages.numbered import figure_pages
 
     names = [str(page.number) for page in figure_pages(grid.name)] or [f"curves-{grid.name}"]
     drawn = [(results.root / "analysis" / "figures" / f"{name}.png").resolve() for name in names]

@@ -12,10 +12,10 @@ from study.cli import console
 if TYPE_CHECKING:
     from study.record.schema import Record
     from study.record.store import Results
-    from study.runner.execute import Work
-    from study.runner.verify import Check
-    from study.spec.grid import LabelledRun
-    from study.spec.profile import Profile
+    from study.runner.verbs.verify import Check
+    from study.runner.work.execute import Work
+    from study.spec.grid.grid import LabelledRun
+    from study.spec.machine.profile import Profile
 
 _STYLES = {"bitwise equal": "good", "statistically consistent": "warn", "different": "bad", "failed": "bad", "older revision": "dim"}
 
@@ -36,10 +36,10 @@ def verify(
     import secrets
 
     from study.cli.carry_out import processes
-    from study.runner.execute import Work
-    from study.runner.verify import choose, read
-    from study.spec.grid import load_grid
-    from study.spec.profile import load_profile
+    from study.runner.verbs.verify import choose, read
+    from study.runner.work.execute import Work
+    from study.spec.grid.grid import load_grid
+    from study.spec.machine.profile import load_profile
 
     machine, drawn = load_profile(profile), secrets.randbelow(10**6) if seed is None else seed
     of_grid = {run.run_id: run for run in load_grid(grid, scale).runs()} if grid else {}
@@ -63,7 +63,7 @@ def check(
 ) -> "list[Check]":
     """Execute these records' runs below `folder` and judge each, in the order of `records`."""
     from study.record.store import Results, read_record
-    from study.runner.verify import Check, Outcome, judge, runs_of
+    from study.runner.verbs.verify import Check, Outcome, judge, runs_of
 
     results, (runs, older) = Results(folder), runs_of(records, of_grid)
     failed = _execute(runs, results, work, jobs, profile) if runs else {}
@@ -80,10 +80,10 @@ def _execute(runs: "Sequence[LabelledRun]", results: "Results", work: "Work", jo
     """As `study run` does it, with its progress but without a mirror. Returns run id -> reason for those that failed."""
     from study.cli.carry_out import engine_for
     from study.cli.progress import Board, display_for, own_stages
-    from study.runner.execute import RunPlan
-    from study.runner.plan import make_plan
-    from study.runner.schedule import Stopped, run_grid
-    from study.runner.stages import own_stage
+    from study.runner.engines.schedule import Stopped, run_grid
+    from study.runner.graph.plan import make_plan
+    from study.runner.graph.stages import own_stage
+    from study.runner.work.execute import RunPlan
 
     work.require_packages()
     plan = make_plan(runs, results, _expected({run.cell.scale for run in runs}))
@@ -102,8 +102,8 @@ def _execute(runs: "Sequence[LabelledRun]", results: "Results", work: "Work", jo
 
 def _expected(scales: set[str]) -> dict[str, float]:
     """The scales' own guesses of how long a stage takes; nothing for a scale that is gone."""
-    from study.spec.scale import load_scale
-    from study.spec.yaml import names
+    from study.spec.grid.scale import load_scale
+    from study.spec.yaml.load import names
 
     known = [load_scale(scale).expected_seconds for scale in sorted(scales & set(names("scales")))]
     return {kind: seconds for guesses in known for kind, seconds in guesses.items()}

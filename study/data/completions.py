@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, cast
 
-from study.data.extraction import reference
 from study.errors import PrerequisiteError, SpecError
+from study.grading.math.extraction import reference
 
 COMPLETION = ("completion", "completions", "response", "responses", "output", "outputs", "generation", "generations", "generated_text",
               "model_output", "model_outputs", "prediction", "predictions", "pred", "samples", "resps", "text", "choices",

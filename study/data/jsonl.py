@@ -5,7 +5,7 @@ import json
 
 from study.data.problems import Problem, Split
 from study.errors import PrerequisiteError, RecordMismatch
-from study.spec.data import JsonlData, local_file
+from study.spec.recipe.data import JsonlData, local_file
 
 
 def problems(data: JsonlData, split: Split) -> tuple[Problem, ...]:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, assert_never
 
-from study.spec.data import (
+from study.spec.recipe.data import (
     ArithmeticData,
     BenchmarkData,
     Data,
@@ -38,7 +38,11 @@ def load(data: Data, split: Split) -> tuple[Problem, ...]:
 
     Raises PrerequisiteError when a local file is missing or a declared column is not in it.
     """
-    from study.data import arithmetic, hidden, jsonl, search, shared, sources
+    from study.data import jsonl
+    from study.data.hub import datasets as sources
+    from study.data.worlds import arithmetic, search
+    from study.data.worlds import hidden_fact as hidden
+    from study.data.worlds import shared_rule as shared
 
     match data:
         case ArithmeticData():

@@ -12,7 +12,7 @@ from string import Formatter
 
 from study.data.problems import Problem
 from study.errors import SpecError
-from study.spec.privileged import PrivilegedInformation
+from study.spec.recipe.privileged import PrivilegedInformation
 
 Messages = list[dict[str, str]]
 

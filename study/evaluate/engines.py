@@ -13,10 +13,10 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from study.errors import PrerequisiteError
-from study.evaluate.pages import Decoding
+from study.evaluate.task_page import Decoding
 from study.models.sampling import Completion, generate
 from study.record.seeds import stream
-from study.spec.training import Sampling
+from study.spec.recipe.training import Sampling
 
 Drawn = Callable[[int, int], None]
 

@@ -25,13 +25,13 @@ from lm_eval.tasks import TaskManager
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from study.data.chat import prompt_text
-from study.data.grading import GRADER, Outcome
 from study.data.problems import Problem
 from study.errors import PrerequisiteError
 from study.evaluate.engines import Drawn, Engine, TransformersEngine
-from study.evaluate.graders import GradeResult
-from study.evaluate.pages import TASKS, Decoding, known_tasks, read_page
-from study.spec.training import Sampling
+from study.evaluate.task_page import TASKS, Decoding, known_tasks, read_page
+from study.grading.boxed import GRADER, Outcome
+from study.grading.registry import GradeResult
+from study.spec.recipe.training import Sampling
 
 __all__ = ["Chat", "TaskResult", "evaluate_task", "known_tasks", "run_task"]
 

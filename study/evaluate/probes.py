@@ -1,4 +1,4 @@
-"""Probes (`study.spec.probe`): measurements on a trained model, each a few named numbers.
+"""Probes (`study.spec.recipe.probe`): measurements on a trained model, each a few named numbers.
 
 Axes: B completions, T their tokens (padded), N the valid ones, m teachers' views, V vocabulary (materialised: the lab's vocabularies are
 small; at a real vocabulary a probe works on `ROWS` completions at a time).
@@ -14,14 +14,14 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from study.data.problems import Problem, load
 from study.data.views import Messages, shifted, student_view, teacher_view
-from study.evaluate.final import Report
+from study.evaluate.run import Report
 from study.models.loading import load_for_inference, load_tokenizer
 from study.models.sampling import generate
 from study.objectives.optimum import pi_optimum
 from study.record.seeds import stream
 from study.spec.identity import canonical
-from study.spec.probe import Likelihood, PiOptimum, Probe
-from study.spec.training import Sampling
+from study.spec.recipe.probe import Likelihood, PiOptimum, Probe
+from study.spec.recipe.training import Sampling
 
 ROWS = 64  # completions scored at once,
 SCORES = 2**30  # or fewer: so many log-probabilities of one model (4.3 GB) exist together

@@ -14,10 +14,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from study.data.grading import Outcome
 from study.errors import PrerequisiteError
 from study.evaluate.generations import NAME, Generations, Problem
-from study.evaluate.graders import Grader, GradeResult, Sample
+from study.grading.boxed import Outcome
+from study.grading.registry import Grader, GradeResult, Sample
 from study.record.store import atomic_write
 from study.stats.estimators import pass_at_k_P
 from study.stats.intervals import Interval, bootstrap_interval

@@ -3,7 +3,7 @@
     refusal   refusal rate on unsafe prompts and over-refusal rate on clean ones, apart; of all prompts where nobody says which is which
     style     the share of replies with each declared feature, and of those that conform
     length    tokens of correct and of other completions; two arms at equal accuracy: `study compare`, on the problems that both solve
-    judge     a language model's verdicts (study/evaluate/judge.py)
+    judge     a language model's verdicts (study/grading/judge.py)
 Which prompts are unsafe: the stored gold answer if it is such a label (refuse, comply, ...), else a JSON Lines file of prompts: id, prompt,
 and unsafe (true or false) or label.
 """
@@ -15,12 +15,12 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from study.data import preference
 from study.data.completions import COMPLETION
-from study.data.preference import Kind, Rate, Reply, StyleRule, kind_of, rate
 from study.errors import PrerequisiteError
 from study.evaluate import generations
-from study.evaluate.judge import Case, Judge, Verdict
+from study.grading import preference
+from study.grading.judge import Case, Judge, Verdict
+from study.grading.preference import Kind, Rate, Reply, StyleRule, kind_of, rate
 
 FORMAT = "preference-1"
 ID = ("id", "problem_id", "prompt_id", "question_id", "uid")

@@ -14,9 +14,9 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from study.data.equivalence import vote
-from study.data.grading import Outcome
-from study.evaluate.graders import GradeResult
+from study.grading.boxed import Outcome
+from study.grading.math.equivalence import vote
+from study.grading.registry import GradeResult
 from study.stats.estimators import majority_share, pass_at_k_P
 from study.stats.intervals import Interval, bootstrap_interval
 

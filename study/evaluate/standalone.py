@@ -15,16 +15,16 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-from study.data.benchmarks import Problems, read
+from study.data.hub.benchmarks import Problems, read
 from study.errors import PrerequisiteError, RecordMismatch, SpecError
-from study.evaluate.pages import Page, read_page
+from study.evaluate.task_page import Page, read_page
 from study.record import provenance
 from study.record.owner import owner
 from study.record.store import sync_folder, write_json
 
 if TYPE_CHECKING:
     from study.evaluate.harness import TaskResult
-    from study.evaluate.subjects import OpenSubject
+    from study.evaluate.load_model import OpenSubject
 
 FORMAT = "evaluation-1"
 EVALUATION = "evaluation.json"
@@ -116,15 +116,15 @@ def evaluate_all(tasks: Sequence[Task], subject: Subject, request: Request, outp
 
 
 def _opened(subject: Subject, request: Request) -> "OpenSubject":
-    from study.evaluate.subjects import open_subject  # loads the training stack
+    from study.evaluate.load_model import open_subject  # loads the training stack
 
     return open_subject(subject, request)
 
 
 def _evaluate(task: Task, wanted: dict[str, Any], model: "OpenSubject", request: Request, output: Path, screen: Screen) -> dict[str, Any]:
     from study.evaluate import generations
-    from study.evaluate.final import outcome_counts, stored
     from study.evaluate.harness import Chat, evaluate_task
+    from study.evaluate.run import outcome_counts, stored
     from study.record.seeds import stream
 
     page, problems, started = task.page, task.data.problems, time.monotonic()

@@ -12,15 +12,18 @@ from tokenizers.decoders import ByteLevel as ByteLevelDecoder
 from tokenizers.trainers import BpeTrainer
 from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 
-from study.data import arithmetic, hidden, search, shared
-from study.spec.model import Architecture, BpeTokenizer, LabTokenizer
+from study.data.worlds import arithmetic, search
+from study.data.worlds import hidden_fact as hidden
+from study.data.worlds import shared_rule as shared
+from study.grading.polite import POLITE_WORDS
+from study.spec.recipe.model import Architecture, BpeTokenizer, LabTokenizer
 
 PAD, END, SYSTEM, USER, ASSISTANT = "<pad>", "<eos>", "<system>", "<user>", "<assistant>"
 SPECIAL = (PAD, END, SYSTEM, USER, ASSISTANT)
 LAB_VOCABULARY = (
     *SPECIAL, *"0123456789", *arithmetic.OPERATORS, arithmetic.RULE_OPERATOR, "=", ";", "\\boxed{", "}",
     *(f"style{s}" for s in arithmetic.STYLES), *arithmetic.RULES, arithmetic.ANSWER_MARK, arithmetic.SOLUTION_MARK,
-    *arithmetic.POLITE_WORDS, *arithmetic.WORDS,
+    *POLITE_WORDS, *arithmetic.WORDS,
 )  # fmt: skip
 WORLDS_VOCABULARY = (
     *LAB_VOCABULARY, "(", ")", "x", "?", ":", "yes", "no", search.ORDERED, search.NEUTRAL, hidden.HIDDEN, hidden.UNKNOWN,

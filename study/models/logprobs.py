@@ -5,7 +5,7 @@ Each chunk of tokens goes through both lm_heads, is cut to the ids that both sid
 V = 64 and V = 151,936; at the lab a whole batch is one chunk and nothing is computed twice. With more than one chunk:
     a frozen student head (LoRA)   the gradient in the hidden states is computed with the loss: three products with a head for a token
     a trained one                  each chunk is checkpointed, and the backward pass computes its logits again: five, and the head's own
-A teacher is its hidden states and its head, or what a server returned of it (`study.models.returned`).
+A teacher is its hidden states and its head, or what a server returned of it (`study.models.server.scores`).
 """
 
 from collections.abc import Callable
@@ -16,12 +16,12 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from study.models.objective import TokenValues, bind
-from study.models.returned import Returned, completed, coverage, cut_mass, with_written
+from study.models.loss import TokenValues, bind
+from study.models.server.scores import Returned, completed, coverage, cut_mass, with_written
 from study.objectives import diagnostics as measure
 from study.objectives.divergences import at_least_float32, logprobs
 from study.objectives.topk import top_ids
-from study.spec.objective import Objective
+from study.spec.recipe.objective import Objective
 
 # Logits of one chunk and one side: 2**24 float32 are 67 MB; about six such are alive at the peak. Twice as many save 5 % of the time.
 CHUNK_LOGITS = 2**24

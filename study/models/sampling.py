@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from study.spec.training import Sampling
+from study.spec.recipe.training import Sampling
 
 ROWS = 512  # drawn together where memory does not say otherwise
 CACHE_SHARE = 0.5  # of a GPU's free memory for the keys and values of one batch: `generate` concatenates, and so holds a layer twice

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from study.errors import RecordMismatch
 from study.record.store import atomic_write
-from study.spec.yaml import experiment_folders
+from study.spec.yaml.load import experiment_folders
 
 Pages = Mapping[str, bytes]
 DIGITS = 16

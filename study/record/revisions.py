@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from study.spec.cell import Cell
+from study.spec.grid.cell import Cell
 from study.spec.identity import canonical, cell_revisions
 
 _RUN_NAME = re.compile(r"(?P<slug>.+)-[0-9a-f]{8}-s(?P<seed>[0-9]+)")

@@ -4,7 +4,7 @@ results/artifacts/<stage id>/        a stage's files and, written last, stage.js
 results/checkpoints/<stage id>/      step-<n>/: what an unfinished stage continues from
 results/stages/<stage id>/           log.txt, status.json while it runs, failure.json
 results/runs/<run id>/               record.json; log.txt, status.json, failure.json likewise
-results/claims/<task>~<n>            which process makes a task (study/runner/claims.py)
+results/claims/<task>~<n>            which process makes a task (study/runner/work/locks.py)
 results/quarantine/                  what was found damaged, moved aside and made again
 results/records/<run id>.json        committed evidence: written by `study publish` alone, never a reason to skip a run
 results/declared/<hash>/             the claims pages that runs were started under (study/record/declared.py), committed too
@@ -26,7 +26,7 @@ from study.record.schema import MAX_RECORD_BYTES, Record, record_bytes, seal_mat
 from study.record.upgrade import NewerSchema, record_of
 
 if TYPE_CHECKING:
-    from study.spec.profile import Profile
+    from study.spec.machine.profile import Profile
 
 
 @dataclass(frozen=True)

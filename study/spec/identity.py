@@ -17,10 +17,10 @@ from pydantic.fields import FieldInfo
 
 from study.errors import SpecError
 from study.spec.base import Spec
-from study.spec.cell import Cell, Run, models_beside
-from study.spec.model import DistilledModel, GrpoModel, HubModel, LocalModel, Model, PretrainedLab, SftModel
-from study.spec.objective import PRESETS, Objective
-from study.spec.user_code import Code
+from study.spec.grid.cell import Cell, Run, models_beside
+from study.spec.recipe.model import DistilledModel, GrpoModel, HubModel, LocalModel, Model, PretrainedLab, SftModel
+from study.spec.recipe.objective import PRESETS, Objective
+from study.spec.recipe.user_code import Code
 
 # Bumped by hand when a change of code changes the numbers of a stage kind: a fixed bug must not read as done.
 REVISIONS: dict[str, int] = {"pretrain": 1, "sft": 1, "grpo": 1, "distill": 1, "evaluate": 1}

@@ -10,8 +10,8 @@ from transformers import Trainer, TrainingArguments
 from transformers.trainer_callback import PrinterCallback
 
 from study.errors import PrerequisiteError
-from study.spec.serving import Rollouts
-from study.spec.training import Optimisation
+from study.spec.recipe.serving import Rollouts
+from study.spec.recipe.training import Optimisation
 
 Arguments = TypeVar("Arguments", bound=TrainingArguments)
 
@@ -41,7 +41,7 @@ def arguments(
 
 
 def _reports() -> dict[str, Any]:
-    """STUDY_REPORT_TO and STUDY_TASK (study/runner/reporting.py): a stage is one run of W&B under its id."""
+    """STUDY_REPORT_TO and STUDY_TASK (study/runner/work/reporting.py): a stage is one run of W&B under its id."""
     target, task = os.environ.get("STUDY_REPORT_TO", ""), os.environ.get("STUDY_TASK", "")
     if not (target and task):  # a rehearsal and a preflight are no task, and report to nobody
         return {"report_to": []}

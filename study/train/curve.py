@@ -7,9 +7,9 @@ from typing import Any
 from transformers import PreTrainedTokenizerBase, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from study.data.problems import Problem
-from study.evaluate.sampled import curve_point
+from study.evaluate.light import curve_point
 from study.record.seeds import stream
-from study.spec.training import Curve, Sampling
+from study.spec.recipe.training import Curve, Sampling
 from study.train.progress import History, Report, finite
 
 

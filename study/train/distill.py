@@ -18,15 +18,15 @@ from trl.trainer.utils import pad
 
 from study.data.chat import prompt_ids
 from study.models.logprobs import TokenLosses, token_losses
-from study.models.returned import Returned
 from study.models.sampling import at_once
+from study.models.server.scores import Returned
 from study.objectives.reductions import response_mean, token_mean
 from study.record.seeds import stream
-from study.spec.objective import Objective
+from study.spec.recipe.objective import Objective
 from study.train.evidence import Evidence
+from study.train.guard.callback import Scored
 from study.train.rollouts import seeded
 from study.train.teachers import ServerTeacher
-from study.train.watch import Scored
 
 DEFAULT_K = 5  # of the TopK diagnostics where the objective has no K (ours)
 INFORMATIVE = 1e-6  # nats: a token whose loss is smaller tells the student nothing; above the rounding of float32

@@ -12,12 +12,12 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from study.data.grading import Outcome
 from study.data.problems import Problem
-from study.evaluate.sampled import Graded, judge, repeated_positions
+from study.evaluate.light import Graded, judge, repeated_positions
+from study.grading.boxed import Outcome
 from study.models.sampling import Completion
 from study.train.curve import Window
-from study.train.watch import Scored
+from study.train.guard.callback import Scored
 
 COMPLETIONS, REPEATED_TOKENS = 8, 12
 

@@ -10,16 +10,16 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from trl import GRPOConfig, GRPOTrainer
 
 from study.data.chat import asked
-from study.data.grading import Outcome
 from study.data.problems import Problem
 from study.data.views import teacher_view
 from study.errors import SpecError
-from study.evaluate.graders import Sample, open_grader
+from study.grading.boxed import Outcome
+from study.grading.registry import Sample, open_grader
 from study.models.sampling import at_once
 from study.record.seeds import stream
-from study.spec.model import GrpoModel
-from study.spec.training import GrpoTraining
-from study.spec.user_code import UserCode, reference
+from study.spec.recipe.model import GrpoModel
+from study.spec.recipe.training import GrpoTraining
+from study.spec.recipe.user_code import UserCode, reference
 from study.train import user_reward
 from study.train.arguments import arguments, rollout_settings
 from study.train.rollouts import seeded

@@ -19,20 +19,20 @@ from typing import Any
 from transformers import PreTrainedTokenizerBase
 
 from study.data.problems import load
-from study.evaluate.final import evaluate
 from study.evaluate.probes import measure as measure_probe
+from study.evaluate.run import evaluate
 from study.models.lab import build_model, build_tokenizer
 from study.models.loading import save
 from study.record.checkpoints import Checkpoints
 from study.spec.base import Spec
-from study.spec.cell import Cell
-from study.spec.data import ArithmeticData, Data, LabData
+from study.spec.grid.cell import Cell
 from study.spec.identity import canonical, parents
-from study.spec.model import Architecture, BpeTokenizer, LocalModel, Model
-from study.spec.privileged import PrivilegedInformation
-from study.spec.teacher_update import FrozenTeacher, PeriodicTeacher
-from study.spec.training import Sampling, WorldCorpus
-from study.train.stages import build
+from study.spec.recipe.data import ArithmeticData, Data, LabData
+from study.spec.recipe.model import Architecture, BpeTokenizer, LocalModel, Model
+from study.spec.recipe.privileged import PrivilegedInformation
+from study.spec.recipe.teacher_update import FrozenTeacher, PeriodicTeacher
+from study.spec.recipe.training import Sampling, WorldCorpus
+from study.train.build import build
 
 VOCABULARY = 151_936
 PROMPTS, TOKENS, PROBLEMS = 4, 16, 2

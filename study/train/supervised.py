@@ -10,19 +10,19 @@ from datasets import Dataset
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from trl import SFTConfig, SFTTrainer
 
-from study.data.authors import author
 from study.data.chat import prompt_ids
-from study.data.grading import Outcome
 from study.data.problems import Problem, load
-from study.data.worlds import Document
+from study.data.worlds.common import Document
+from study.data.worlds.corpus import author
 from study.errors import PrerequisiteError
-from study.evaluate.sampled import sample
+from study.evaluate.light import sample
+from study.grading.boxed import Outcome
 from study.models.lab import build_model, build_tokenizer
 from study.models.loading import load_for_inference, load_model, load_tokenizer, save
 from study.record.checkpoints import Checkpoints
 from study.record.seeds import stream
-from study.spec.model import BpeTokenizer, PretrainedLab, SftModel
-from study.spec.training import SolutionCorpus, TeacherSamples
+from study.spec.recipe.model import BpeTokenizer, PretrainedLab, SftModel
+from study.spec.recipe.training import SolutionCorpus, TeacherSamples
 from study.train.adapters import adapted, merged
 from study.train.arguments import arguments
 from study.train.checkpoint import save_trained, train

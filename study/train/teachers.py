@@ -2,7 +2,7 @@
 
     with teacher_of(recipe, folder) as teacher: ...      # a model, or a `ServerTeacher`: inputs of a micro-batch -> Returned
 
-The server is `study.models.servers`' (loopback, leash, health check) with the command of the profile; it knows no privileged text beyond
+The server is `study.models.server.server`' (loopback, leash, health check) with the command of the profile; it knows no privileged text beyond
 the token ids that it is sent. With several processes the first one starts it and tells the others where it is, on one machine.
 Axes: B responses, T completion tokens, N the valid ones of them.
 
@@ -24,12 +24,12 @@ from transformers import AutoConfig, PreTrainedModel
 
 from study.errors import PrerequisiteError, SpecError
 from study.models.loading import load_model
-from study.models.returned import Returned
-from study.models.servers import Server, ServerFailed, serve
-from study.models.teacher_client import SERVED, ScoringFailed, scores
-from study.spec.model import DistilledModel
-from study.spec.scoring import ServerScoring
-from study.spec.serving import TeacherServer
+from study.models.server.client import SERVED, ScoringFailed, scores
+from study.models.server.scores import Returned
+from study.models.server.server import Server, ServerFailed, serve
+from study.spec.recipe.model import DistilledModel
+from study.spec.recipe.scoring import ServerScoring
+from study.spec.recipe.serving import TeacherServer
 
 VLLM = (sys.executable, "-m", "vllm.entrypoints.openai.api_server")  # `vllm serve` wants metadata that not every build has
 FLAGS = ("--logprobs-mode", "processed_logprobs", "--max-logprobs", "-1")

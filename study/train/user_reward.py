@@ -7,10 +7,10 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from study.data import user_code
 from study.errors import SpecError
-from study.spec.user_code import Code
-from study.train.preflight import Check
+from study.grading import user_code
+from study.spec.recipe.user_code import Code
+from study.train.preflight.check import Check
 
 
 def bind(code: Code) -> Callable[[str, str], float]:

@@ -6,9 +6,9 @@ from pathlib import Path
 from study.cli.carry_out import carry_out
 from study.errors import StudyError
 from study.record.store import Results
-from study.spec.grid import LabelledRun
+from study.spec.grid.grid import LabelledRun
 from study.spec.identity import cell_id
-from study.spec.profile import Profile
+from study.spec.machine.profile import Profile
 from tests.fake_work import cell
 from tests.slurm.slow_work import WORK
 

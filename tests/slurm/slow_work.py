@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from study.record.checkpoints import Checkpoints
-from study.runner.execute import Report, Work
+from study.runner.work.execute import Report, Work
 from study.spec.identity import canonical
-from study.spec.model import Model
+from study.spec.recipe.model import Model
 from tests.fake_work import evaluate as evaluate
 
 WORK = Work(build="tests.slurm.slow_work:build", evaluate="tests.slurm.slow_work:evaluate")

@@ -16,17 +16,17 @@ import torch
 from study.cli.main import build_app
 from study.evaluate import generations
 from study.models.loading import load_model, load_tokenizer
-from study.models.servers import Server
-from study.models.teacher_client import scores
+from study.models.server.client import scores
+from study.models.server.server import Server
 from study.record.checkpoints import Checkpoints
-from study.spec.data import ArithmeticData
-from study.spec.model import Architecture, DistilledModel, LocalModel
-from study.spec.objective import Objective
-from study.spec.scoring import ServerScoring
-from study.spec.serving import TeacherServer
-from study.spec.training import Curve, DistillTraining, Optimisation, Sampling
+from study.spec.recipe.data import ArithmeticData
+from study.spec.recipe.model import Architecture, DistilledModel, LocalModel
+from study.spec.recipe.objective import Objective
+from study.spec.recipe.scoring import ServerScoring
+from study.spec.recipe.serving import TeacherServer
+from study.spec.recipe.training import Curve, DistillTraining, Optimisation, Sampling
 from study.train import teachers
-from study.train.stages import build
+from study.train.build import build
 from tests.random_models import random_models
 
 EAGER = ["--enforce-eager"]  # a compiled graph would take minutes and be used once

@@ -1,0 +1,156 @@
+"""Verdicts as a page and as data."""
+
+import json
+from typing import Any
+
+from analysis.claims.contrasts import contrast_text
+from analysis.claims.decide import Verdict
+from analysis.claims.declared import Declared
+from analysis.evidence.frames import Evidence
+from analysis.pages.render import Column, Table, Value, interval_text, number
+from analysis.pages.render import to_markdown as table_markdown
+from analysis.pages.tables import scope_note
+from study.stats.comparisons import ENOUGH, FIRM
+
+COLUMNS = (
+    Column("verdict", "Verdict"),
+    Column("claim", "Claim"),
+    Column("k", "K"),
+    Column("effect", "Effect [95% t-interval]", interval=True),
+    Column("smallest", "Smallest effect that counts", 2),
+    Column("n", "n bases"),
+    Column("p_holm", "p (Holm)"),
+    Column("detectable", "Detectable at power .8", 2),
+    Column("declared", "Declared"),
+)
+
+
+def summary_table(verdicts: tuple[Verdict, ...], evidence: Evidence) -> Table:
+    """One row per claim; what is not there is a dash."""
+    rows = tuple(_row(verdict) for verdict in verdicts)
+    notes = (
+        scope_note(evidence),
+        "Effect: mean over base students of the claim's contrast, in the unit of its outcome. A verdict needs the whole interval beyond "
+        "the smallest effect and every placebo beaten (REPRODUCED), or the whole interval short of it (CONTRADICTED).",
+        "Primary claims have a p here and are decided at Holm's level: by an interval that is wider than the one shown. p: paired t-test "
+        "against the smallest effect, Holm-adjusted over the primary claims. Secondary claims, with a dash, are decided at 95%.",
+        f"Below {ENOUGH} bases every verdict is UNDECIDED, below {FIRM} it is provisional. "
+        "Detectable: the true distance from the smallest effect that this spread and level find in 8 of 10 studies.",
+        "Declared: derived from the claims pages that each record was started under.",
+    )
+    return Table("Verdicts on declared claims", COLUMNS, rows, notes)
+
+
+def _row(verdict: Verdict) -> tuple[Value, ...]:
+    claim = verdict.claim
+    sign = {"negative": "-", "positive": "+", "equal": "within ", "none": "+-"}[claim.expectation]
+    return (
+        verdict.label,
+        claim.id,
+        "-" if claim.k is None else claim.k,
+        verdict.comparison.interval if verdict.comparison else "-",
+        f"{sign}{number(claim.smallest_effect, 2)}" if claim.expectation != "none" else "-",
+        verdict.n,
+        "-" if verdict.p_holm is None else p_text(verdict.p_holm),
+        "-" if verdict.minimum_detectable is None else verdict.minimum_detectable,
+        verdict.declared.word,
+    )
+
+
+def p_text(p: float) -> str:
+    return "< .0001" if p < 1e-4 else number(p, 4)
+
+
+def to_markdown(verdicts: tuple[Verdict, ...], evidence: Evidence) -> str:
+    """The table, then a paragraph per claim: what it says, where it comes from, what was compared, why this word, what would help."""
+    details = [line for verdict in verdicts for line in _paragraph(verdict)]
+    return "\n".join([table_markdown(summary_table(verdicts, evidence)), *details])
+
+
+def _paragraph(verdict: Verdict) -> list[str]:
+    return [f"### {verdict.claim.id}: {verdict.label}", "", verdict.claim.text, "", *facts(verdict), "", *changed(verdict.declared)]
+
+
+def facts(verdict: Verdict) -> list[str]:
+    """What there is to say on one claim, a bullet each."""
+    claim = verdict.claim
+    per_base = ", ".join(f"base {base}: {number(value, 3)}" for base, value in verdict.differences.items()) or "none"
+    lines = [
+        f"- Source: {claim.source}.",
+        f"- Outcome: `{claim.outcome}`; contrast: {contrast_text(claim.contrast)}; expected: {claim.expectation}.",
+        f"- Per base: {per_base}.",
+        f"- Why: {verdict.reason}.",
+    ]
+    lines += [f"- Control: {gate}." for gate in verdict.gates]
+    lines += [f"- Control: {placebo}." for placebo in verdict.placebos]
+    lines += [f"- {text}" for text in [_descriptive(verdict)] if text]
+    lines += [f"- Declared: {verdict.declared.text}."]
+    return lines + [f"- What would help: {verdict.next_step}." for _ in range(bool(verdict.next_step))]
+
+
+def _descriptive(verdict: Verdict) -> str:
+    """Numbers that no verdict hangs on. With n bases the smallest two-sided sign-flip p is 2 / 2^n."""
+    if verdict.sign_flip is None:
+        return ""
+    flip = f"sign-flip p {p_text(verdict.sign_flip)} (the smallest possible with {verdict.n} bases: {p_text(2 / 2**verdict.n)})"
+    problems = f"; over problems, for these bases: {interval_text(verdict.problems, 3)} (bootstrap)" if verdict.problems else ""
+    return f"Descriptive: {flip}{problems}."
+
+
+def changed(declared: Declared) -> list[str]:
+    """The declared text and today's side by side, field by field; nothing where they agree."""
+    lines: list[str] = []
+    for text in declared.earlier:
+        keys = [*text, *(key for key in declared.now if key not in text)]
+        rows = [(key, *(_spelled(side.get(key)) for side in (text, declared.now))) for key in keys]
+        lines += ["| | declared before the data | today |", "|---|---|---|"]
+        lines += [f"| {'**' + key + '**' if then != now else key} | {then} | {now} |" for key, then, now in rows]
+        lines += [""]
+    return lines
+
+
+def _spelled(value: Any) -> str:
+    return "-" if value is None else json.dumps(value, ensure_ascii=False).replace("|", "\\|")
+
+
+def to_json(verdicts: tuple[Verdict, ...], evidence: Evidence) -> str:
+    """The same as data; numbers rounded to six decimals so that the bytes do not hang on the last bit of a sum."""
+    page = {"grid": evidence.grid, "scale": evidence.scale, "seeds": list(evidence.seeds), "verdicts": [_as_data(v) for v in verdicts]}
+    return json.dumps(page, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _as_data(verdict: Verdict) -> dict[str, Any]:
+    claim, interval = verdict.claim, verdict.comparison.interval if verdict.comparison else None
+    return {
+        "id": claim.id,
+        "verdict": verdict.word,
+        "provisional": verdict.provisional,
+        "n": verdict.n,
+        "k": claim.k,
+        "expectation": claim.expectation,
+        "smallest_effect": claim.smallest_effect,
+        "mean": _rounded(interval.mean if interval else None),
+        "low": _rounded(interval.low if interval else None),
+        "high": _rounded(interval.high if interval else None),
+        "primary": claim.in_family,
+        "confidence": _rounded(1.0 - verdict.alpha),
+        "decided_low": _rounded(verdict.deciding.low if verdict.deciding else None),
+        "decided_high": _rounded(verdict.deciding.high if verdict.deciding else None),
+        "p": _rounded(verdict.p),
+        "p_holm": _rounded(verdict.p_holm),
+        "p_sign_flip": _rounded(verdict.sign_flip),
+        "over_problems": [_rounded(verdict.problems.low), _rounded(verdict.problems.high)] if verdict.problems else None,
+        "minimum_detectable_effect": _rounded(verdict.minimum_detectable),
+        "by_base": {str(base): _rounded(value) for base, value in verdict.differences.items()},
+        "gates": list(verdict.gates),
+        "placebos": list(verdict.placebos),
+        "declared": verdict.declared.word,
+        "reason": verdict.reason,
+        "next": verdict.next_step,
+    }
+
+
+def _rounded(value: float | None) -> float | str | None:
+    if value is None:
+        return None
+    return round(value, 6) + 0.0 if abs(value) < float("inf") else str(value)

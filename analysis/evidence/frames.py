@@ -1,0 +1,246 @@
+"""Records -> evidence: tidy frames for a notebook, and by-base numbers for pages.
+
+`analysis.load(path)` gives an Evidence with the frames `runs`, `history`, `completions`, `repeated_tokens` and `problems`; what their
+columns mean stands in `analysis/evidence/columns.py`. What was not measured has no row; a value that diverged stays in it as nan or inf: missing
+and broken are different things. Records are read one at a time, and every frame but `runs` is made when it is asked for: what tables and
+claims need does not grow with the length of the histories.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from analysis.evidence.columns import (
+    COMPLETION_COLUMNS,
+    HISTORY_COLUMNS,
+    PROBLEM_COLUMNS,
+    REPEATED_COLUMNS,
+    RUN_COLUMNS,
+    completion_rows,
+    frame,
+    history_rows,
+    problem_rows,
+    repeated_rows,
+)  # fmt: skip
+from analysis.evidence.curves import Curves, Ends
+from analysis.evidence.gather import Gathered, Made, gather
+from analysis.evidence.ledger import Ledger
+from analysis.evidence.revisions import older, older_text, refuse_mixed
+from study.errors import IncompleteResults, RecordMismatch, SpecError
+from study.record.schema import Record
+from study.record.store import read_record, record_paths
+from study.spec.grid.grid import Grid, LabelledCell, LabelledRun, load_grid, named
+from study.spec.yaml.load import names
+
+
+class Point(NamedTuple):
+    """One measurement of a training curve."""
+
+    seed: int
+    step: int
+    value: float
+
+
+@dataclass(frozen=True, repr=False)
+class Evidence:
+    """Everything that pages are made of: a grid's cells and the records there are for its seeds."""
+
+    grid: str
+    scale: str
+    factors: tuple[str, ...]
+    seeds: tuple[int, ...]
+    cells: tuple[LabelledCell, ...]  # those looked at: all cells of the grid, or its core
+    all_cells: tuple[LabelledCell, ...]
+    runs: pd.DataFrame
+    curves: Curves
+    missing: tuple[LabelledRun, ...]
+    curve_k: int | None  # samples per problem of the in-training curve
+    older: Mapping[str, str] = field(default_factory=dict[str, str])  # missing run -> how it is recorded under an older revision
+    ledger: Ledger = field(default_factory=Ledger)  # what all of it cost
+    core: bool = False
+    reference: str = ""  # the grid as the reader named it: commands on a page must find it again
+    made: Mapping[Made, int] = field(default_factory=dict[Made, int])  # what runs were made with -> their number
+    expected_seconds: Mapping[str, float] = field(default_factory=dict[str, float])  # the scale's guess before anything was run
+    declared: Path | None = None  # the folder with the states of the claims that records name
+
+    def __repr__(self) -> str:
+        """What a notebook shows: how much there is, and what to ask for."""
+        held = f"{len(self.runs)} runs of {len(self.cells)} cells on base students {', '.join(map(str, sorted(self.bases))) or '-'}"
+        return f"Evidence(grid {self.grid}, scale {self.scale}: {held}; frames .runs .history .completions .repeated_tokens .problems)"
+
+    @property
+    def named(self) -> str:
+        """The grid and its scale as commands on a page name them."""
+        return named(self.reference, self.scale)
+
+    def cell_of(self, arm: Mapping[str, str]) -> LabelledCell:
+        """The one cell with these labels; a factor left out may have one level only. Raises SpecError otherwise."""
+        if known := self._by_labels.get(frozenset(arm.items())):
+            return known
+        found = [cell for cell in self.all_cells if any(arm.items() <= labels.items() for labels in (cell.labels, *cell.also))]
+        if len(found) != 1:
+            what = f"{len(found)} cells" if found else "no cell"
+            raise SpecError(
+                f"{what} of grid {self.grid} has {arm_text(arm)}", hint=f"cells: {'; '.join(cell.text for cell in found or self.all_cells)}"
+            )
+        return found[0]
+
+    @property
+    def bases(self) -> set[int]:
+        """The base students with a record."""
+        return {int(row["seed"]) for row in self.run_rows}
+
+    def scores(self, arm: Mapping[str, str]) -> dict[int, float]:
+        """Final avg@k by base of one arm."""
+        return self.by_base(arm, "score")
+
+    def by_base(self, arm: Mapping[str, str], column: str) -> dict[int, float]:
+        """A number column of `runs` by base of one arm, bases in order."""
+        return {int(row["seed"]): float(row[column]) for row in self.runs_of(arm)}
+
+    def series(self, arm: Mapping[str, str], metric: str) -> list[Point]:
+        """The measured points of one arm, by base and step. Read again from the records."""
+        return [Point(int(row["seed"]), *point) for row in self.runs_of(arm) for point in self.curves.points(row["run"], metric)]
+
+    def task_of(self, arm: Mapping[str, str]) -> str:
+        """The task of an arm's own evaluation."""
+        return self.cell_of(arm).cell.evaluation.score_name
+
+    def records(self, arm: Mapping[str, str]) -> Iterator[Record]:
+        """The records of one arm by base, read again one at a time."""
+        return (self.curves.record(row["run"]) for row in self.runs_of(arm))
+
+    def runs_of(self, arm: Mapping[str, str]) -> list[dict[str, Any]]:
+        """The rows of `runs` of one arm, bases in order."""
+        return self._runs_of_cell.get(self.cell_of(arm).cell_id, [])
+
+    def ends(self, arm: Mapping[str, str], metric: str) -> dict[int, Ends]:
+        """The first and last value of a metric by base of one arm, bases in order."""
+        return {int(row["seed"]): self.curves.ends(row["run"], metric) for row in self.runs_of(arm)}
+
+    @cached_property
+    def history(self) -> pd.DataFrame:
+        """Every measured point of every run, for a notebook; no page needs it."""
+        return frame(HISTORY_COLUMNS, history_rows(self.run_rows, self.curves))
+
+    @cached_property
+    def completions(self) -> pd.DataFrame:
+        """The completions that records keep, at three points of the training."""
+        return frame(COMPLETION_COLUMNS, completion_rows(self.run_rows, self.curves))
+
+    @cached_property
+    def repeated_tokens(self) -> pd.DataFrame:
+        """The tokens that repeat most, at three points of the training."""
+        return frame(REPEATED_COLUMNS, repeated_rows(self.run_rows, self.curves))
+
+    @cached_property
+    def problems(self) -> pd.DataFrame:
+        """One row per run, task and problem: how many of its samples are correct and how many were cut."""
+        return frame(PROBLEM_COLUMNS, problem_rows(self.run_rows, self.curves))
+
+    @cached_property
+    def run_rows(self) -> list[dict[str, Any]]:
+        """`runs` as plain rows, by cell and base."""
+        return sorted(self.runs.to_dict("records"), key=lambda row: (row["cell"], row["seed"]))
+
+    @cached_property
+    def _runs_of_cell(self) -> dict[str, list[dict[str, Any]]]:
+        found: dict[str, list[dict[str, Any]]] = {}
+        for row in self.run_rows:
+            found.setdefault(row["cell"], []).append(row)
+        return found
+
+    @cached_property
+    def _by_labels(self) -> dict[frozenset[tuple[str, str]], LabelledCell]:
+        return {frozenset(labels.items()): cell for cell in self.all_cells for labels in (cell.labels, *cell.also)}
+
+
+def load(path: str | Path, *, grid: str = "math", scale: str = "lab", seeds: Sequence[int] | None = None, core: bool = False) -> Evidence:
+    """The evidence for a grid from a folder of records (`results/records`, or `results/runs`).
+
+    Records of other cells or seeds are left aside. Runs without a record are in `missing`. Errors: RecordMismatch on a corrupt record.
+    """
+    loaded, places = load_grid(grid, scale), dict[str, Path]()
+    made = gather(_reading(Path(path), places), _cells_of_runs(loaded, seeds, core), lambda run: read_record(places[run]))
+    return _evidence(made, loaded, scale=scale, seeds=seeds, core=core, reference=grid, declared=Path(path).parent / "declared")
+
+
+def _reading(folder: Path, places: dict[str, Path]) -> Iterator[Record]:
+    """The records below a folder, one at a time; `places`: run id -> where it lies. One that lies under another name would count twice."""
+    for path in record_paths(folder):
+        record = read_record(path)
+        name = path.parent.name if path.name == "record.json" else path.stem
+        if record.run != name:
+            raise RecordMismatch(f"{path}: holds the record of another run, {record.run}", hint=f"remove it: rm {path}")
+        places[record.run] = path
+        yield record
+
+
+def evidence_from(
+    records: Iterable[Record], grid: Grid, *, scale: str, seeds: Sequence[int] | None = None, core: bool = False, reference: str = ""
+) -> Evidence:
+    """The same from records in memory."""
+    return _evidence(gather(records, _cells_of_runs(grid, seeds, core)), grid, scale=scale, seeds=seeds, core=core, reference=reference)
+
+
+def _cells_of_runs(grid: Grid, seeds: Sequence[int] | None, core: bool) -> dict[str, LabelledCell]:
+    cells = {cell.cell_id: cell for cell in (grid.core_cells if core else grid.cells)}
+    return {run.run_id: cells[run.cell_id] for run in grid.runs(seeds=seeds, core=core)}
+
+
+def _evidence(
+    made: Gathered,
+    grid: Grid,
+    *,
+    scale: str,
+    seeds: Sequence[int] | None,
+    core: bool,
+    reference: str,
+    declared: Path | None = None,
+) -> Evidence:
+    refuse_mixed(made.present, grid.name, scale)
+    expected = tuple(grid.runs(seeds=seeds, core=core))
+    found = {row["run"] for row in made.rows}
+    missing = tuple(run for run in expected if run.run_id not in found)
+    return Evidence(
+        grid=grid.name,
+        scale=scale,
+        factors=tuple(grid.factors),
+        seeds=tuple(sorted({run.seed for run in expected})),
+        cells=grid.core_cells if core else grid.cells,
+        all_cells=grid.cells,
+        runs=frame(RUN_COLUMNS, made.rows, [f"label.{factor}" for factor in grid.factors]),
+        curves=made.curves,
+        missing=missing,
+        older=older(made.earlier, missing),
+        ledger=made.ledger,
+        curve_k=made.curve_k,
+        core=core,
+        reference=grid.name if not reference or grid.name in names("grids") else reference,
+        declared=declared,
+        made=made.made,
+        expected_seconds=grid.scale.expected_seconds,
+    )
+
+
+def require_complete(evidence: Evidence, source: Path) -> None:
+    """Raises IncompleteResults with the command that fills the gaps: an absent seed is never averaged away."""
+    if not evidence.missing:
+        return
+    total, first = len(evidence.missing) + len(evidence.runs), evidence.missing[0]
+    seeds = sorted({run.seed for run in evidence.missing})
+    command = f"study run {evidence.named} " + ("--core" if evidence.core else f"--seeds {','.join(map(str, seeds))}")
+    look = f"; or look at the {len(evidence.runs)} there are: study analyze {evidence.named} --partial"
+    raise IncompleteResults(
+        f"{len(evidence.missing)} of {total} runs of grid {evidence.grid} have no record in {source}, "
+        f"the first: {arm_text(first.labels)}, seed {first.seed} ({first.run_id}){older_text(evidence.older)}",
+        hint=command + (look if len(evidence.runs) else ""),
+    )
+
+
+def arm_text(arm: Mapping[str, str]) -> str:
+    return " ".join(f"{factor}={level}" for factor, level in arm.items())

@@ -1,0 +1,267 @@
+"""The schedule of a grid: which tasks are ready, which fit the engine, what a failure takes with it.
+
+A task is a stage (made once, however many runs need it) or a run (evaluate and record, after its stages). The loop knows no processes: it
+asks an engine to start tasks and for events. Failures are contained: the tasks that need a failed one fail with its reason, the rest go on.
+What another `study run` is making is waited for; what turns out damaged is made again.
+"""
+
+import contextlib
+import signal
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from types import FrameType
+from typing import Protocol, assert_never
+
+from study.errors import StudyError
+from study.models.server.server import sweep_servers
+from study.record.provenance import utc_now
+from study.record.store import Results, write_json
+from study.runner.engines.devices import size
+from study.runner.graph.stages import StageNode
+from study.runner.graph.tasks import Task, graph_of, pending_runs, stages_read_by, tasks_for
+from study.runner.work.artifacts import drop_weights, is_made, sweep_partials
+from study.runner.work.execute import RunPlan
+from study.runner.work.locks import Watch
+from study.runner.work.worker import Busy, Event, Failed, Finished, Payload, Progress, Spoiled, task_kind
+from study.spec.machine.profile import Profile
+
+_POLL_S, _LOOK_AROUND_S = 0.25, 1.0
+
+
+class Engine(Protocol):
+    def require(self, kinds: set[str]) -> None: ...
+    def fits(self, payload: Payload) -> bool: ...
+    def adopts(self, payload: Payload) -> bool: ...
+    def start(self, payload: Payload) -> None: ...
+    def events(self, timeout: float) -> list[Event]: ...
+    def stop(self) -> None: ...
+    def parting(self) -> str: ...
+
+
+@dataclass(frozen=True)
+class Started:
+    task: str
+
+
+@dataclass(frozen=True)
+class Left:
+    """A started task left the engine without an outcome: it is tried again, waits for a stage, or another process makes it."""
+
+    task: str
+    why: str
+
+
+@dataclass(frozen=True)
+class Remark:
+    """Something a person should know although the grid goes on."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Tick:
+    """The loop went round: time to show that it is alive."""
+
+
+@dataclass
+class Summary:
+    """How a grid ended. failed: run id -> reason; fatal: why nothing more was tried. A run that was not reached is in neither list."""
+
+    sealed_before: list[str] = field(default_factory=list[str])
+    sealed_now: list[str] = field(default_factory=list[str])
+    failed: dict[str, str] = field(default_factory=dict[str, str])
+    stopped: bool = False
+    fatal: Failed | None = None
+
+
+class Stopped(StudyError):
+    """Ended by Ctrl-C or SIGTERM: nothing half-written, everything finished is kept."""
+
+    exit_code = 130
+
+
+Notice = Started | Left | Remark | Tick | Progress | Finished | Failed
+Observe = Callable[[Notice], None]
+
+
+class Schedule:
+    """State of one `study run`: tasks waiting, running, made elsewhere, finished, failed."""
+
+    def __init__(self, tasks: Sequence[Task], results: Results, engine: Engine, observe: Observe, profile: Profile) -> None:
+        self._tasks = {task.id: task for task in sorted(tasks, key=lambda task: size(profile.resources_for(task_kind(task.payload))))}
+        self._waiting = list(self._tasks)
+        self._running: set[str] = set()
+        self._elsewhere: set[str] = set()
+        self._finished: set[str] = set()
+        self._attempts: Counter[str] = Counter()
+        self._results, self._engine, self._observe, self._profile = results, engine, observe, profile
+        self._watch, self._looked = Watch(results.claims, profile.lease_s), 0.0
+        self._not_kept = _readers_of_unkept(tasks, profile)
+        self.failed: dict[str, Failed] = {}
+        self.fatal: Failed | None = None
+
+    def run(self) -> bool:
+        """Run all tasks; False when a signal ended it early. Raises PrerequisiteError for a task that can never start here."""
+        try:
+            self._engine.require({task_kind(task.payload) for task in self._tasks.values()})
+            with _signals() as signalled:
+                while self._unfinished() and not signalled:
+                    if self.fatal is None:
+                        self._start_ready()
+                    for event in self._engine.events(_POLL_S):
+                        self._take(event)
+                    self._look_around()
+                    self._observe(Tick())
+                return not signalled
+        finally:
+            self._engine.stop()
+            sweep_partials(self._results)
+
+    def _unfinished(self) -> bool:
+        return bool(self._running) if self.fatal else bool(self._waiting or self._running or self._elsewhere)
+
+    def _start_ready(self) -> None:
+        for task in [self._tasks[name] for name in self._waiting]:
+            if not task.needs <= self._finished or not self._engine.fits(task.payload):
+                continue
+            self._waiting.remove(task.id)
+            if self._done_elsewhere(task):
+                self._finish(Finished(task.id, 0.0))
+            elif self._watch.held(task.id) and not self._engine.adopts(task.payload):
+                self._leave_to_others(task.id)
+            else:
+                self._running.add(task.id)
+                self._attempts[task.id] += 1
+                self._engine.start(task.payload)
+                self._observe(Started(task.id))
+
+    def _done_elsewhere(self, task: Task) -> bool:
+        if isinstance(task.payload, StageNode):
+            return is_made(self._results.artifact(task.id))
+        return self._results.record(task.id).is_file()
+
+    def _leave_to_others(self, task: str) -> None:
+        self._elsewhere.add(task)
+        self._observe(Left(task, "another study run makes it"))
+
+    def _look_around(self) -> None:
+        """What others were making: finished, still in work, or given up by a process that died."""
+        if time.monotonic() - self._looked < _LOOK_AROUND_S:
+            return
+        self._looked = time.monotonic()
+        for task in sorted(self._elsewhere):
+            if not self._watch.held(task):
+                self._elsewhere.discard(task)
+                self._waiting.insert(0, task)  # made, as _start_ready will see, or to be made here
+
+    def _take(self, event: Event) -> None:
+        match event:
+            case Progress():
+                self._observe(event)
+                return
+            case Finished() | Failed() | Busy() | Spoiled():
+                self._running.discard(event.task)
+        match event:
+            case Finished():
+                self._finish(event)
+            case Failed():
+                self._fail_or_retry(event)
+            case Busy():
+                self._leave_to_others(event.task)
+            case Spoiled():
+                self._make_again(event)
+            case _:
+                assert_never(event)
+
+    def _finish(self, event: Finished) -> None:
+        self._finished.add(event.task)
+        self._observe(event)
+        if isinstance(self._tasks[event.task].payload, RunPlan):
+            self._drop_unneeded()
+
+    def _drop_unneeded(self) -> None:
+        """Weights that the profile does not keep go once every task here that reads them is finished."""
+        for stage, readers in self._not_kept.items():
+            if readers <= self._finished and is_made(self._results.artifact(stage)):
+                drop_weights(self._results.artifact(stage))
+
+    def _make_again(self, event: Spoiled) -> None:
+        """The stage that a task found damaged becomes a task again, with whatever of its own inputs is missing."""
+        task = self._tasks[event.task]
+        nodes = {node.id: node for node in graph_of(task)}
+        wanted = [event.stage]
+        for stage in wanted:
+            node = nodes[stage]
+            missing = [name for name in node.inputs.values() if not is_made(self._results.artifact(name))]
+            wanted += [name for name in missing if name not in wanted]
+            self._tasks[stage] = Task(node, frozenset(missing))
+            self._finished.discard(stage)
+            if stage not in (*self._waiting, *self._running, *self._elsewhere):
+                self._waiting.insert(0, stage)
+        self._tasks[event.task] = replace(task, needs=task.needs | {event.stage})
+        self._waiting.append(event.task)
+        self._observe(Left(event.task, f"{event.stage} is made again first: {event.reason}"))
+
+    def _fail_or_retry(self, event: Failed) -> None:
+        if event.again and self._attempts[event.task] <= self._profile.retries:
+            self._observe(Left(event.task, f"tried again: {event.error}"))
+            self._waiting.insert(0, event.task)
+            return
+        if event.fatal and self.fatal is None:
+            self.fatal = event
+        self._fail(event, event.task)
+
+    def _fail(self, event: Failed, origin: str) -> None:
+        """Note a failure and hand it on to every task that needs this one."""
+        self.failed[event.task] = event
+        task = self._tasks[event.task]
+        folder = self._results.stage(task.id) if isinstance(task.payload, StageNode) else self._results.run(task.id)
+        failure = {"stage": origin, "error": event.error, "hint": event.hint, "traceback": event.trace, "at": utc_now()}
+        with contextlib.suppress(OSError):  # on a full disk the reason still reaches the screen
+            write_json(folder / "failure.json", failure)
+        self._observe(event)
+        for name in [name for name in self._waiting if event.task in self._tasks[name].needs]:
+            if name in self._waiting:  # a task can need two failed ones
+                self._waiting.remove(name)
+                reason = f"stage {origin} failed: {event.error}" if origin == event.task else event.error
+                self._fail(Failed(name, reason, event.hint), origin)
+
+
+def _readers_of_unkept(tasks: Sequence[Task], profile: Profile) -> dict[str, set[str]]:
+    """Stage id -> the tasks that read its weights, for stages whose weights the profile does not keep."""
+    unkept = {kind for kind, keep in profile.keep.items() if keep == "none"}
+    if not unkept:
+        return {}
+    stages = [node.id for task in tasks for node in graph_of(task) if node.kind in unkept]
+    return {stage: {task.id for task in tasks if stage in stages_read_by(task)} for stage in dict.fromkeys(stages)}
+
+
+def run_grid(runs: Sequence[RunPlan], results: Results, engine: Engine, observe: Observe, profile: Profile | None = None) -> Summary:
+    """Bring every run of `runs` to a sealed record, or to a failure with its reason; sealed ones are left alone."""
+    sweep_servers()
+    sweep_partials(results)
+    pending, sealed = pending_runs(runs, results, lambda text: observe(Remark(text)))
+    schedule = Schedule(tasks_for(pending, results), results, engine, observe, profile or Profile())
+    complete = schedule.run()
+    failed = {run.run_id: schedule.failed[run.run_id].error for run in pending if run.run_id in schedule.failed}
+    now = [run.run_id for run in pending if results.record(run.run_id).is_file()]
+    return Summary(sealed_before=sealed, sealed_now=now, failed=failed, stopped=not complete, fatal=schedule.fatal)
+
+
+@contextmanager
+def _signals() -> Iterator[list[int]]:
+    """SIGINT and SIGTERM become an entry in a list that the loop looks at; the old handlers come back."""
+    seen: list[int] = []
+
+    def note(signum: int, _frame: FrameType | None) -> None:
+        seen.append(signum)
+
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield seen
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

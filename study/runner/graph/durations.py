@@ -1,0 +1,68 @@
+"""Expected durations: what finished stages and evaluations took here, else the scale's own guess.
+
+expected(stage) = mean wall time of the same recipe at other seeds;
+    else mean over the kind of (wall seconds / steps) x steps; else guess x steps.
+"""
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from statistics import fmean
+from typing import Any
+
+from study.record.store import Results
+from study.runner.graph.stages import StageNode
+from study.runner.work.artifacts import MANIFEST
+from study.spec.identity import canonical
+
+
+class Durations:
+    """first_guess: seconds per step by stage kind, `evaluate`: per evaluation (the scale's `expected_seconds`)."""
+
+    def __init__(self, first_guess: Mapping[str, float]) -> None:
+        self._first_guess = first_guess
+        self._same: dict[str, list[float]] = defaultdict(list)
+        self._per_step: dict[str, list[float]] = defaultdict(list)
+        self._evaluations: list[float] = []
+
+    def add_stage(self, node: StageNode, wall_s: float) -> None:
+        self._same[canonical(node.recipe)].append(wall_s)
+        self._per_step[node.kind].append(wall_s / max(node.steps, 1))
+
+    def add_evaluation(self, wall_s: float) -> None:
+        self._evaluations.append(wall_s)
+
+    def stage(self, node: StageNode) -> float:
+        """Seconds of one core for a stage; 0 for a kind that was neither measured nor guessed."""
+        same = self._same.get(canonical(node.recipe))
+        if same:
+            return fmean(same)
+        per_step = self._per_step.get(node.kind)
+        return (fmean(per_step) if per_step else self._first_guess.get(node.kind, 0.0)) * node.steps
+
+    def evaluation(self) -> float:
+        return fmean(self._evaluations) if self._evaluations else self._first_guess.get("evaluate", 0.0)
+
+
+def measured_durations(
+    made: Iterable[StageNode], records: Iterable[Mapping[str, Any] | None], results: Results, first_guess: Mapping[str, float]
+) -> Durations:
+    """From the manifests of the stages that are made and from the records of done runs (as plain JSON values)."""
+    durations = Durations(first_guess)
+    for node in made:
+        wall = _manifest_wall(results, node.id)
+        if wall is not None:
+            durations.add_stage(node, wall)
+    for record in records:
+        cost = record["cost"].get("evaluate") if record else None
+        if cost:
+            durations.add_evaluation(float(cost["wall_s"]))
+    return durations
+
+
+def _manifest_wall(results: Results, stage: str) -> float | None:
+    """An unreadable manifest is refused where the artifact is used; an estimate can do without it."""
+    try:
+        return float(json.loads((results.artifact(stage) / MANIFEST).read_bytes())["wall_s"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None

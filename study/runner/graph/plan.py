@@ -1,0 +1,220 @@
+"""What a grid still needs and why: records and artifacts that are there against runs and stages that should be.
+
+Nothing is changed and no model code is loaded. A run is done when its sealed record lies under `runs/`; committed evidence in `records/`
+never counts. A stage is made when its manifest is there (its hashes are checked when it is used). Ids come from content, so a record that
+does not fit any more has another id: it is found by its slug and seed, and compared to say what changed.
+"""
+
+import json
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from study.record.revisions import recorded_under, same_settings, slug_and_seed
+from study.record.schema import seal_matches
+from study.record.store import Results
+from study.record.upgrade import upgraded
+from study.runner.graph.durations import Durations, measured_durations
+from study.runner.graph.stages import StageNode, read_by_run, run_graph
+from study.runner.work.artifacts import MANIFEST, is_made
+from study.spec.grid.cell import Cell
+from study.spec.grid.grid import LabelledRun
+from study.spec.identity import canonical_value
+
+_READ = ("schema", "run", "spec", "cost", "revisions")  # what a plan needs of a record; the rest is let go at once
+
+
+class State(StrEnum):
+    DONE = "done"
+    PENDING = "pending"
+    FAILED = "failed"  # the last try failed; the next `study run` tries again
+
+
+@dataclass(frozen=True)
+class PlannedStage:
+    """A stage that has to be made. used_by: runs that wait for it."""
+
+    node: StageNode
+    state: State
+    why: str
+    seconds: float
+    used_by: int
+
+
+@dataclass(frozen=True)
+class PlannedRun:
+    """stages: ids that must be made first, inputs before their users. seconds: the final evaluation alone."""
+
+    run: LabelledRun
+    state: State
+    why: str
+    stages: tuple[str, ...]
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Plan:
+    runs: tuple[PlannedRun, ...]
+    stages: tuple[PlannedStage, ...]  # to be made; inputs first
+    published: int  # of these runs, records among the committed evidence (they never satisfy a plan)
+
+    @cached_property
+    def counts(self) -> Counter[State]:
+        return Counter(planned.state for planned in self.runs)
+
+    @property
+    def core_seconds(self) -> float:
+        """One core's time for everything that is missing."""
+        return sum(s.seconds for s in self.stages) + sum(r.seconds for r in self.runs if r.state is not State.DONE)
+
+    def seconds(self, jobs: int) -> float:
+        """Wall time on `jobs` processes: the work shared out, but never less than the longest chain of stages."""
+        return max(self.core_seconds / jobs, self._longest_chain())
+
+    def _longest_chain(self) -> float:
+        ends: dict[str, float] = {}
+        for stage in self.stages:  # inputs come first
+            ends[stage.node.id] = stage.seconds + max((ends.get(i, 0.0) for i in stage.node.inputs.values()), default=0.0)
+        return max((r.seconds + max((ends[s] for s in r.stages), default=0.0) for r in self.runs if r.state is not State.DONE), default=0.0)
+
+
+def make_plan(runs: Sequence[LabelledRun], results: Results, expected_seconds: Mapping[str, float]) -> Plan:
+    """expected_seconds: the scale's own guess for each stage kind, used until one has finished here."""
+    records = {run.run_id: _sealed_record(results.record(run.run_id)) for run in runs}
+    graphs = {run.run_id: run_graph(run.cell, run.seed) for run in runs}
+    read = {run.run_id: read_by_run(run.cell, run.seed) for run in runs}
+    made = _made_stages(graphs.values(), results)
+    ready = {node.id: node for graph in graphs.values() for node in graph if node.id in made}
+    durations = measured_durations(ready.values(), records.values(), results, expected_seconds)
+    needed = {name: () if records[name] else _needed(graph, read[name], made) for name, graph in graphs.items()}
+    stages = _planned_stages(needed, results, durations)
+    earlier = _earlier_records(runs, results)
+    seconds = durations.evaluation()
+    planned = tuple(_planned_run(run, records[run.run_id], needed[run.run_id], stages, results, earlier, seconds) for run in runs)
+    published = sum((results.records / f"{run.run_id}.json").is_file() for run in runs)
+    return Plan(planned, tuple(stages.values()), published)
+
+
+def _needed(graph: tuple[StageNode, ...], read: tuple[str, ...], made: set[str]) -> tuple[StageNode, ...]:
+    """The stages on the way to those that are read which are not made; inputs of a made stage are not needed."""
+    nodes = {node.id: node for node in graph}
+    wanted: set[str] = set()
+    open_ids = list(read)
+    while open_ids:
+        stage = open_ids.pop()
+        if stage not in made and stage not in wanted:
+            wanted.add(stage)
+            open_ids += nodes[stage].inputs.values()
+    return tuple(node for node in graph if node.id in wanted)
+
+
+def _made_stages(graphs: Any, results: Results) -> set[str]:
+    ids = {node.id for graph in graphs for node in graph}
+    return {stage for stage in ids if is_made(results.artifact(stage))}
+
+
+def _planned_stages(needed: Mapping[str, tuple[StageNode, ...]], results: Results, durations: Durations) -> dict[str, PlannedStage]:
+    users = Counter(node.id for nodes in needed.values() for node in nodes)
+    nodes = {node.id: node for group in needed.values() for node in group}
+    planned: dict[str, PlannedStage] = {}
+    for name, node in nodes.items():
+        failure = _failure(results.stage(name))
+        state = State.FAILED if failure else State.PENDING
+        why = f"failed: {failure}" if failure else _why_not_made(results.artifact(name))
+        planned[name] = PlannedStage(node, state, why, durations.stage(node), users[name])
+    return planned
+
+
+def _why_not_made(folder: Path) -> str:
+    return f"its folder has no {MANIFEST}: remove {folder}" if folder.exists() else "stage artifact missing"
+
+
+def _planned_run(
+    run: LabelledRun,
+    record: dict[str, Any] | None,
+    needed: tuple[StageNode, ...],
+    stages: Mapping[str, PlannedStage],
+    results: Results,
+    earlier: Mapping[tuple[str, int], list[Path]],
+    evaluation_s: float,
+) -> PlannedRun:
+    ids = tuple(node.id for node in needed)
+    if record:
+        return PlannedRun(run, State.DONE, "recorded", (), 0.0)
+    broken = [stage for stage in ids if stages[stage].state is State.FAILED]
+    failure = _failure(results.run(run.run_id))
+    if broken or failure:
+        why = f"stage {broken[0]} {stages[broken[0]].why}" if broken else f"failed: {failure}"
+        return PlannedRun(run, State.FAILED, why, ids, evaluation_s)
+    if results.record(run.run_id).exists():
+        return PlannedRun(run, State.FAILED, f"corrupt record: remove {results.record(run.run_id)}", ids, evaluation_s)
+    return PlannedRun(run, State.PENDING, _why_pending(run, ids, earlier), ids, evaluation_s)
+
+
+def _why_pending(run: LabelledRun, missing: tuple[str, ...], earlier: Mapping[tuple[str, int], list[Path]]) -> str:
+    records = [record for path in earlier.get(_slug_and_seed(run.run_id), []) if (record := _sealed_record(path))]
+    records.sort(key=lambda record: not same_settings(run.cell, record["spec"]))  # the run itself rather than one of other settings
+    if records:
+        return _what_changed(run.cell, records[0])
+    return f"no record yet; {len(missing)} stage artifacts missing" if missing else "no record yet; its model is made"
+
+
+def _what_changed(cell: Cell, record: dict[str, Any]) -> str:
+    if same_settings(cell, record["spec"]):
+        revisions = record.get("revisions") or upgraded(record).get("revisions", {})
+        return recorded_under(record["run"], revisions, cell)
+    changes = _differences(record["spec"], canonical_value(cell))
+    more = f" and {len(changes) - 1} more" if len(changes) > 1 else ""
+    return f"its settings changed since {record['run']}: {changes[0]}{more}"
+
+
+def _differences(old: Any, new: Any, path: str = "") -> list[str]:
+    """Dotted paths where two canonical values differ; `default` = left out."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        keys = sorted(old.keys() | new.keys())
+        return [d for key in keys for d in _differences(old.get(key, "default"), new.get(key, "default"), f"{path}.{key}".strip("."))]
+    return [] if old == new else [f"{path} {_brief(old)} -> {_brief(new)}"]
+
+
+def _brief(value: Any) -> str:
+    return "{...}" if isinstance(value, dict) else str(value)
+
+
+def _earlier_records(runs: Sequence[LabelledRun], results: Results) -> dict[tuple[str, int], list[Path]]:
+    """Records of other ids with the slug and seed of a planned run."""
+    planned = {run.run_id for run in runs}
+    found: dict[tuple[str, int], list[Path]] = defaultdict(list)
+    for folder in sorted(results.runs.glob("*")) if results.runs.is_dir() else []:
+        if folder.name not in planned and slug_and_seed(folder.name):
+            found[_slug_and_seed(folder.name)].append(folder / "record.json")
+    return found
+
+
+def _slug_and_seed(run_id: str) -> tuple[str, int]:
+    return slug_and_seed(run_id) or (run_id, -1)
+
+
+def _sealed_record(path: Path) -> dict[str, Any] | None:
+    """A record that matches its seal, else None. Its schema is checked where it is used; here thousands must pass in a second."""
+    try:
+        data = path.read_bytes()
+        value: Any = json.loads(data) if seal_matches(data) else None
+    except (OSError, ValueError):
+        return None
+    return {key: value[key] for key in _READ if key in value} if isinstance(value, dict) else None
+
+
+def _failure(folder: Path) -> str | None:
+    """Why the last try failed, in one line."""
+    path = folder / "failure.json"
+    if not path.is_file():
+        return None
+    try:
+        reason = str(json.loads(path.read_bytes())["error"]).strip()
+    except (OSError, ValueError, KeyError, TypeError):
+        return f"see {path}"
+    return reason.splitlines()[0] if reason else f"see {path}"

@@ -1,0 +1,39 @@
+"""Preflight of a grid's runs: which of its models are made, and every contract of `study.train.preflight.check` on them."""
+
+import contextlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from study.errors import RecordMismatch
+from study.record.store import Results
+from study.runner.graph.stages import Ready
+from study.runner.work.artifacts import resolve_model, verify_artifact
+from study.spec.grid.grid import LabelledCell
+from study.spec.identity import stage_id
+from study.spec.recipe.model import Model
+from study.train.preflight.check import Check, Report, check_grid
+
+
+@dataclass(frozen=True)
+class MadeModels:
+    """The folder of a model: that of its first seed whose artifact is whole, or where a local or hub model lies; else None."""
+
+    results: Results
+    seeds: tuple[int, ...]
+
+    def __call__(self, model: Model) -> Path | None:
+        if isinstance(model, Ready):
+            return resolve_model(model)
+        for seed in self.seeds:
+            folder = self.results.artifact(stage_id(model, seed))
+            if any(folder.glob("*.safetensors")):  # `keep: none` leaves an artifact without weights
+                with contextlib.suppress(RecordMismatch):  # a run makes it again
+                    verify_artifact(folder)
+                    return folder
+        return None
+
+
+def preflight(cells: Sequence[LabelledCell], seeds: Sequence[int], results: Results, report: Report) -> list[Check]:
+    """Every contract. Imports the training stack: for a process that may be heavy."""
+    return check_grid(cells, MadeModels(results, tuple(seeds)), report)

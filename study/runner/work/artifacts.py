@@ -1,0 +1,159 @@
+"""Stage artifacts: sealed folders with the manifest `stage.json`; and what keeps a results folder in order around them.
+
+A damaged artifact is moved to `quarantine/` and made again: a changed input must not flow into a result, and nothing of the user's is
+deleted unasked. `drop_weights` (profile: keep none) leaves history and manifest; a stage that needs the weights has them made again.
+"""
+
+import contextlib
+import hashlib
+import shutil
+from pathlib import Path
+from typing import Any
+
+from study.data.hub.errors import hub_errors
+from study.errors import PrerequisiteError, RecordMismatch
+from study.record import folders
+from study.record.owner import alive, is_owner, owner
+from study.record.provenance import file_hash
+from study.record.store import Results, write_json
+from study.runner.graph.stages import Ready
+from study.runner.work.locks import holder
+from study.spec.recipe.model import HubModel, LocalModel
+
+MANIFEST = "stage.json"
+NEVER_FETCHED = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl", "*.pickle", "*.h5", "*.msgpack", "*.onnx", "*.gguf", "*.py")  # code, pickles
+WEIGHTS = (".safetensors", ".safetensors.index.json")
+
+
+class Damaged(RecordMismatch):
+    """An artifact that is not what was sealed. `stage`: its id."""
+
+    def __init__(self, stage: str, error: RecordMismatch) -> None:
+        super().__init__(error.message, hint=error.hint)
+        self.stage = stage
+
+
+def seal_artifact(partial: Path, target: Path, manifest: dict[str, Any]) -> None:
+    """Seal `partial` as `target`. Weights that were dropped there give way; an artifact that another process made first stays."""
+    if target.parent != partial.parent:  # built on a node's own disk: a rename cannot cross file systems
+        near = target.parent / partial.name
+        shutil.copytree(partial, near)
+        shutil.rmtree(partial)
+        partial = near
+    if is_dropped(target):
+        shutil.rmtree(target)
+    folders.seal_folder(partial, target, manifest, MANIFEST)
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """The manifest of an artifact; Damaged when it is missing or unreadable."""
+    try:
+        manifest = folders.read_manifest(folder, MANIFEST)
+        if manifest.get("id") != folder.name:
+            raise folders.refused(folder, f"its manifest {MANIFEST} is not that of {folder.name}")
+    except RecordMismatch as error:
+        raise Damaged(folder.name, error) from error
+    return manifest
+
+
+def verify_artifact(folder: Path) -> dict[str, Any]:
+    """The manifest, after every file it names was found with its hash."""
+    manifest = read_manifest(folder)
+    try:
+        folders.verify_folder(folder, MANIFEST)
+    except RecordMismatch as error:
+        raise Damaged(folder.name, error) from error
+    return manifest
+
+
+def is_made(folder: Path) -> bool:
+    """Whether an artifact with its weights seems to be there; its hashes are checked where it is used."""
+    return (folder / MANIFEST).is_file() and not is_dropped(folder)
+
+
+def is_dropped(folder: Path) -> bool:
+    return (folder / "dropped.json").is_file()
+
+
+def drop_weights(folder: Path) -> None:
+    """Remove the weights of an artifact whose runs are sealed. Killed in between, it is still known as dropped."""
+    weights = [path for path in folder.rglob("*") if path.name.endswith(WEIGHTS)]
+    write_json(folder / "dropped.json", {"files": sorted(path.relative_to(folder).as_posix() for path in weights)})
+    for path in weights:
+        path.unlink(missing_ok=True)
+
+
+def quarantine(path: Path, results: Results) -> Path | None:
+    """Move a damaged artifact or record aside; its new place, or None when another process has just done it."""
+    name = path.parent.name if path.name == "record.json" else path.name
+    results.quarantine.mkdir(parents=True, exist_ok=True)
+    number = 1 + max((int(p.name.rpartition("~")[2]) for p in results.quarantine.glob(f"{name}~*")), default=0)
+    target = results.quarantine / f"{name}~{number}"
+    with contextlib.suppress(FileNotFoundError):
+        path.rename(target)
+        return target
+    return None
+
+
+def resolve_model(model: Ready) -> Path:
+    """The folder of a model that no stage makes: a local one with the weights its digest names, a hub model at its revision."""
+    match model:
+        case LocalModel():
+            folder = Path(model.path)
+            if not folder.is_dir():
+                raise PrerequisiteError(f"there is no model folder {model.path}", hint="correct `path` in the scale file")
+            if weights_digest(folder) != model.digest:
+                what = f"the weights in {model.path} do not have the digest {model.digest}"
+                raise RecordMismatch(what, hint=f"correct `path`, or `digest`: {weights_digest(folder)}")
+            return folder
+        case HubModel():
+            from huggingface_hub import snapshot_download  # a heavy import that only hub models need
+
+            try:
+                return Path(snapshot_download(model.id, revision=model.revision, ignore_patterns=list(NEVER_FETCHED)))
+            except hub_errors() as error:
+                reason = f"{type(error).__name__}: {(str(error).strip() or 'no reason given').splitlines()[0][:120]}"
+                hint = "where the hub can be reached: study fetch --scale NAME --into FOLDER (docs/paper-data.md)"
+                raise PrerequisiteError(f"model {model.id} at {model.revision[:12]} cannot be had ({reason})", hint=hint) from error
+
+
+def weights_digest(folder: Path) -> str:
+    """sha256 over names and hashes of a folder's *.safetensors files, first 16 hex digits: the `digest` of a local model."""
+    lines = [f"{path.name} {file_hash(path)}" for path in sorted(folder.glob("*.safetensors"))]
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
+
+
+def sweep_partials(results: Results) -> None:
+    """Remove what dead processes left: partial folders, temporary files, claims.
+
+    A partial folder of another host goes when nobody claims its task any more: its writer held a claim as long as the folder was its own.
+    """
+    for path in [*_partials(results), *results.runs.glob("*/evaluation.partial-*")]:
+        task, _, name = path.name.rpartition(".partial-")
+        if _abandoned(name, results, path.parent.name if task == "evaluation" else task):
+            shutil.rmtree(path, ignore_errors=True)
+    for path in [*results.root.glob("*/*/.*.tmp"), *results.claims.glob(".*.tmp")]:
+        if not _alive(path.name.split(".")[-2]):
+            path.unlink(missing_ok=True)
+    for path in results.claims.glob("*~*"):
+        with contextlib.suppress(FileNotFoundError):
+            if alive_or_unknown(path.read_text().strip()) is False:
+                path.unlink()
+
+
+def alive_or_unknown(name: str) -> bool | None:
+    return alive(name) if is_owner(name) else None
+
+
+def _partials(results: Results) -> list[Path]:
+    places = {results.artifacts, results.scratch or results.artifacts}
+    return [path for place in sorted(places) for path in place.glob("*.partial-*")]
+
+
+def _abandoned(name: str, results: Results, task: str) -> bool:
+    known = alive_or_unknown(name)
+    return known is False or (known is None and holder(results.claims, task) is None)
+
+
+def _alive(name: str) -> bool:
+    return name == owner() or alive_or_unknown(name) is not False

@@ -1,0 +1,207 @@
+"""What a worker does with one task: claim it, execute it, tell how it ended. Only here is the code that trains and evaluates imported.
+
+`perform` knows no process: a local worker (`study.runner.engines.local`) and a Slurm job (`study.runner.engines.slurm.engine`) both call it.
+"""
+
+import contextlib
+import errno
+import os
+import re
+import time
+import traceback
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+from study.errors import StudyError
+from study.record import provenance
+from study.record.checkpoints import Checkpoints
+from study.record.owner import owner
+from study.record.secrets import hidden
+from study.record.store import Results, write_json
+from study.runner.graph.stages import StageNode
+from study.runner.work.artifacts import Damaged, is_dropped, quarantine
+from study.runner.work.execute import Report, RunPlan, Work, execute_run, execute_stage
+from study.runner.work.locks import claimed
+from study.spec.machine.profile import Profile
+
+# Kept from here on: what runs is what was imported, even when files change while a grid runs; and looked up once, not in every fork.
+provenance.code_hash()
+provenance.packages()
+
+Payload = StageNode | RunPlan
+_STATUS_EVERY_S, _MESSAGE_EVERY_S = 1.0, 0.2
+_NO_ROOM = {errno.ENOSPC: "no space left", errno.EDQUOT: "the quota is used up", errno.EROFS: "the file system is read-only"}
+
+
+@dataclass(frozen=True)
+class Progress:
+    task: str
+    phase: str
+    done: int
+    total: int
+    latest: dict[str, float] = field(default_factory=dict[str, float])
+
+
+@dataclass(frozen=True)
+class Finished:
+    task: str
+    wall_s: float
+
+
+@dataclass(frozen=True)
+class Failed:
+    """again: not the task's own fault (killed, silent), worth another try. fatal: every other task would meet the same (no room)."""
+
+    task: str
+    error: str
+    hint: str = ""
+    trace: str = ""
+    again: bool = False
+    fatal: bool = False
+
+
+@dataclass(frozen=True)
+class Busy:
+    """Another process holds the claim on the task."""
+
+    task: str
+
+
+@dataclass(frozen=True)
+class Spoiled:
+    """The task needs `stage`, whose artifact was damaged and moved aside (or lost its weights): it must be made again first."""
+
+    task: str
+    stage: str
+    reason: str
+
+
+Event = Progress | Finished | Failed | Busy | Spoiled
+Outcome = Finished | Failed | Busy | Spoiled
+
+
+def task_id(payload: Payload) -> str:
+    return payload.id if isinstance(payload, StageNode) else payload.run_id
+
+
+def task_kind(payload: Payload) -> str:
+    """A stage kind, or `evaluate`: what a profile's resources are named by."""
+    return payload.kind if isinstance(payload, StageNode) else "evaluate"
+
+
+def task_folder(payload: Payload, results: Results) -> Path:
+    """Where log.txt, status.json and failure.json of a task lie."""
+    return results.stage(payload.id) if isinstance(payload, StageNode) else results.run(payload.run_id)
+
+
+def perform(payload: Payload, results: Results, entry: Work, profile: Profile, report: Report, checkpoints: Checkpoints) -> Outcome:
+    """The whole of a task. Whatever a cell does wrong becomes a `Failed`; only a request to stop passes through, as SystemExit."""
+    outcome = _perform(payload, results, entry, profile, report, checkpoints)
+    if not isinstance(outcome, Failed):
+        return outcome
+    return replace(outcome, error=hidden(outcome.error), hint=hidden(outcome.hint), trace=hidden(outcome.trace))
+
+
+def _perform(payload: Payload, results: Results, entry: Work, profile: Profile, report: Report, checkpoints: Checkpoints) -> Outcome:
+    """The same, its words as they came."""
+    task, started = task_id(payload), time.monotonic()
+    try:
+        with claimed(results.claims, task, profile.lease_s) as ours:
+            if not ours:
+                return Busy(task)
+            os.environ.update({**profile.environment(task_kind(payload)), "STUDY_TASK": task})
+            if isinstance(payload, StageNode):
+                execute_stage(payload, results, entry, report, checkpoints)
+            else:
+                execute_run(payload, results, entry, report)
+    except Damaged as error:
+        return _spoiled(task, error, results)
+    except StudyError as error:
+        return Failed(task, error.message, error.hint, traceback.format_exc())
+    except MemoryError as error:
+        return replace(_failed(task, error), hint="give the stage more memory, or run fewer at once: --jobs 1")
+    except Exception as error:  # noqa: BLE001 - a cell may fail in any way; its reason goes to the parent and the grid goes on
+        return _failed(task, error)
+    return Finished(task, time.monotonic() - started)
+
+
+def checkpoints_of(payload: Payload, results: Results, profile: Profile) -> Checkpoints:
+    """Where a stage continues from; for a run, which has nothing to continue, an empty place."""
+    return Checkpoints(results.checkpoints(task_id(payload)), profile.checkpoint_s, profile.keep.get(task_kind(payload), "final"))
+
+
+def _spoiled(task: str, error: Damaged, results: Results) -> Outcome:
+    folder = results.artifact(error.stage)
+    if is_dropped(folder):
+        return Spoiled(task, error.stage, "its weights were not kept")
+    place = quarantine(folder, results) if folder.exists() else None
+    return Spoiled(task, error.stage, error.message + (f"; moved to {place}" if place else ""))
+
+
+def _failed(task: str, error: Exception) -> Failed:
+    said, room = f"{type(error).__name__}: {error}", _no_room(error)
+    if room:
+        hint = "free some space (study clean shows what is not needed), then type the same command again"
+        return Failed(task, f"{room}: {error}", hint, traceback.format_exc(), fatal=True)
+    return Failed(task, said, "", traceback.format_exc())
+
+
+def _no_room(error: Exception) -> str:
+    """Why nothing can be written, for an error that says so; libraries written in Rust say it in words only."""
+    number = error.errno if isinstance(error, OSError) else None
+    found = re.search(r"os error (\d+)", str(error))
+    number = int(found[1]) if found else number
+    if number is None and "No space left on device" in str(error):
+        number = errno.ENOSPC
+    return _NO_ROOM.get(number or 0, "")
+
+
+class Reporter:
+    """Progress of one task, to the parent at once and to status.json about once a second, so that a second shell can read it."""
+
+    def __init__(self, task: str, path: Path, channel: Connection | None = None) -> None:
+        self._task, self._path, self._channel = task, path, channel
+        self._started = time.time()
+        self._phase, self._phase_started, self._phase_from, self._written, self._sent = "", self._started, 0, 0.0, 0.0
+        self._latest: dict[str, float] = {}
+
+    def __call__(self, phase: str, done: int, total: int, latest: dict[str, float]) -> None:
+        now = time.time()
+        if phase != self._phase:
+            self._phase, self._phase_started, self._phase_from = phase, now, done
+        self._latest |= latest
+        last = done >= total
+        if self._channel is not None and (last or now - self._sent > _MESSAGE_EVERY_S):
+            self._sent = now
+            self._channel.send(Progress(self._task, phase, done, total, dict(self._latest)))
+        if last or now - self._written > _STATUS_EVERY_S:
+            self._written = now
+            with contextlib.suppress(OSError):  # a progress line must never cost a run
+                write_json(self._path, self._status(now, done, total))
+
+    def _status(self, now: float, done: int, total: int) -> dict[str, object]:
+        new = done - self._phase_from  # a continued stage begins in the middle
+        eta = (now - self._phase_started) / new * (total - done) if new > 0 else None
+        return {
+            "task": self._task,
+            "pid": os.getpid(),
+            "owner": owner(),
+            "started": self._started,
+            "updated": now,
+            "phase": self._phase,
+            "done": done,
+            "total": total,
+            "eta_s": None if eta is None else round(eta, 1),
+            "latest": self._latest,
+        }
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError):
+            self._path.unlink(missing_ok=True)
+
+
+def tasks_running(results: Results) -> Sequence[Path]:
+    """The status files of tasks at work below a results folder."""
+    return sorted([*results.root.glob("stages/*/status.json"), *results.runs.glob("*/status.json")])

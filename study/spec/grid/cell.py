@@ -1,0 +1,33 @@
+"""A cell is one experimental condition: a model recipe and how it is judged. A run is a cell with a seed."""
+
+from pydantic import Field
+
+from study.spec.base import Spec
+from study.spec.recipe.evaluation import Evaluation
+from study.spec.recipe.model import Model
+from study.spec.recipe.probe import Probe
+
+
+class Cell(Spec):
+    """evaluation: the task that the cell is about. also: further tasks (off target, another split). probes: measurements on the model."""
+
+    scale: str  # lab or paper; two scales never share a cell
+    model: Model
+    evaluation: Evaluation
+    also: tuple[Evaluation, ...] = Field(default=(), strict=False)
+    probes: tuple[Probe, ...] = Field(default=(), strict=False)
+
+    @property
+    def evaluations(self) -> tuple[Evaluation, ...]:
+        return (self.evaluation, *self.also)
+
+
+class Run(Spec):
+    cell: Cell
+    seed: int
+
+
+def models_beside(cell: Cell) -> tuple[Model, ...]:
+    """The models that judging a cell needs beside its own: sources of prefixes, teachers of probes."""
+    sources = [evaluation.prefix.source for evaluation in cell.evaluations if evaluation.prefix]
+    return (*sources, *(probe.teacher for probe in cell.probes))

@@ -1,0 +1,79 @@
+"""The parts of a grid's page: what its base may set, its factors and their named levels."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from pydantic import Field
+
+from study.spec.base import Spec
+from study.spec.yaml.load import Located, suggestion
+from study.spec.yaml.validation import located_error
+
+if TYPE_CHECKING:
+    from study.spec.grid.grid import Grid
+
+Labels = dict[str, str]  # factor -> level
+
+
+class BasePage(Spec):
+    """What is missing here must be set by a level of a factor; a cell without it is refused."""
+
+    model: str | None = None
+    student: str | None = None
+    teacher: str | None = None
+    pi: Any = "none"
+    objective: Any = None
+    length: str | None = None
+    data: str | None = None
+    evaluation: str | None = None
+    also: Any = None
+    probes: Any = None
+    training: dict[str, Any] = Field(default={})
+
+
+class CorePage(Spec):
+    select: list[dict[str, Any]]
+    seeds: list[int] = Field(default=[0], min_length=1)
+
+
+class Member(Spec):
+    """core: only the core subset of that grid."""
+
+    grid: str
+    core: bool = False
+
+
+def levels(factor: str, node: Located) -> dict[str, Located]:
+    """The named levels of a factor: label -> value, or label -> several keys of base where the factor is none of them itself."""
+    found = {str(item.value): item for item in node.items} or node.entries
+    if not found:
+        raise located_error(node, f"factors.{factor}", "expected named levels, {label: value}")
+    if factor not in BasePage.model_fields:
+        for label, level in found.items():
+            _check_bundle(factor, label, level)
+    return found
+
+
+def _check_bundle(factor: str, label: str, level: Located) -> None:
+    keys = list(BasePage.model_fields)
+    if not isinstance(level.value, dict):
+        known = f"{suggestion(factor, keys)} (keys: {', '.join(keys)})"
+        problem = f"not a key of base{known}; a factor of another name needs levels that set such keys"
+        raise located_error(level, f"factors.{factor}", problem)
+    for key, child in level.entries.items():
+        if key not in keys:
+            problem = f"{key!r} is not a key of base{suggestion(key, keys)} (keys: {', '.join(keys)})"
+            raise located_error(child, f"factors.{factor}.{label}", problem)
+
+
+def member_labels(grid: "Grid", labels: Labels) -> Labels:
+    """How a composed grid names a cell: the grid it comes from, and its levels there in one word."""
+    return {"grid": grid.name, "cell": " ".join(labels.values())}
+
+
+def factors_of_members(members: "Sequence[tuple[Member, Grid]]") -> dict[str, dict[str, Located]]:
+    """The two factors of a composed grid; none for a grid of its own."""
+    if not members:
+        return {}
+    cells = {member_labels(grid, cell.labels)["cell"]: cell.node for _, grid in members for cell in grid.cells}
+    return {"grid": {grid.name: grid.page for _, grid in members}, "cell": cells}

@@ -1,0 +1,238 @@
+"""A grid: one question as base settings x factors with named levels, minus exclusions, plus inclusions, x seeds.
+
+    name, question
+    base: {student, teacher, pi, objective, length, data, evaluation, also, probes}   names that the scale binds (objective and pi may be
+        written out); model: a recipe of the scale, evaluated as it is, and what belongs to a distillation plays no part
+    factors: {key of base: {level label: value}}   or a list, where the label is the value
+        {any other name: {level label: {key of base: value, ...}}}   levels that set several keys at once
+    exclude, include: label combinations; a label may be a list of labels; an exclusion names some factors, an inclusion all of them
+    seeds: [0, 1, 2]                core: {select: label combinations, seeds: [0]}
+    scales: [lab]   the scales that bind it, where not all do (study/spec/grid/unbound.py)
+    compose: [{grid: name, core: true}, ...]   instead of base and factors: the cells of other grids, each once
+
+Labels are row names for people and never part of identity: two combinations that give one cell are one cell.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
+from functools import cached_property
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+
+from study.errors import SpecError
+from study.spec.base import Spec
+from study.spec.grid.binding import Binder
+from study.spec.grid.cell import Cell, Run
+from study.spec.grid.factors import BasePage, CorePage, Labels, Member, factors_of_members, levels, member_labels
+from study.spec.grid.scale import Scale, load_scale
+from study.spec.grid.unbound import require_bound
+from study.spec.identity import cell_id
+from study.spec.yaml.load import Located, find, load, suggestion
+from study.spec.yaml.origin import OriginedValue, origined_values
+from study.spec.yaml.validation import located_error, validate
+
+DEFAULT_SCALE = "lab"
+
+
+def named(grid: str, scale: str) -> str:
+    """How a command that a screen or a page suggests names a grid: without its scale it would find the same grid of the lab."""
+    return f"--grid {grid}" + ("" if scale == DEFAULT_SCALE else f" --scale {scale}")
+
+
+class GridPage(Spec):
+    name: str
+    question: str
+    base: BasePage = BasePage()
+    compose: list[Member] = Field(default=[])
+    factors: dict[str, Any] = Field(default={})
+    exclude: list[dict[str, Any]] = Field(default=[])
+    include: list[dict[str, Any]] = Field(default=[])
+    scales: list[str] = Field(default=[])
+    seeds: list[int] = Field(default=[0, 1, 2], min_length=1)
+    core: CorePage | None = None
+
+
+@dataclass(frozen=True)
+class LabelledCell:
+    """A cell with the names that people give it. also: other label combinations that turned out to be the same cell."""
+
+    cell: Cell
+    cell_id: str
+    labels: Labels
+    node: Located
+    also: tuple[Labels, ...] = ()
+
+    @property
+    def text(self) -> str:
+        return ",".join(f"{factor}={level}" for factor, level in self.labels.items())
+
+    @cached_property
+    def values(self) -> tuple[OriginedValue, ...]:
+        """Every value of the resolved configuration, with its origin."""
+        return origined_values(self.cell, self.node)
+
+    @cached_property
+    def origin(self) -> dict[str, str]:
+        """Dotted path -> grids/math.yaml:14, scales/lab.yaml:8 or default."""
+        return {value.path: value.origin for value in self.values}
+
+
+@dataclass(frozen=True)
+class LabelledRun:
+    run_id: str
+    cell: Cell
+    labels: Labels
+    seed: int
+    cell_id: str
+
+    @property
+    def run(self) -> Run:
+        return Run(cell=self.cell, seed=self.seed)
+
+
+class Grid:
+    def __init__(self, page: Located, scale: Scale, members: "Sequence[tuple[Member, Grid]]" = ()) -> None:
+        self.page = page
+        self.shape = validate(GridPage, page, "")
+        self.scale = scale
+        self.members = members
+        self.name = self.shape.name
+        self.question = self.shape.question
+        self.seeds = tuple(self.shape.seeds)
+        self.core = self.shape.core
+        nodes = page.get("factors")
+        self.factors = factors_of_members(members) | {name: levels(name, node) for name, node in (nodes.entries if nodes else {}).items()}
+
+    @cached_property
+    def cells(self) -> tuple[LabelledCell, ...]:
+        """All cells, each once, in the order of the page."""
+        return _each_once(self._composed() if self.members else self._bound())
+
+    def _composed(self) -> Iterator[LabelledCell]:
+        for member, grid in self.members:
+            for cell in grid.core_cells if member.core else grid.cells:
+                yield replace(cell, labels=member_labels(grid, cell.labels), also=tuple(member_labels(grid, ls) for ls in cell.also))
+
+    def _bound(self) -> Iterator[LabelledCell]:
+        binder = Binder(self.scale)
+        for labels in self._combinations():
+            built = binder.cell(self._settings(labels))
+            yield LabelledCell(built.spec, cell_id(built.spec), labels, built.node)
+
+    def _combinations(self) -> list[Labels]:
+        every = [dict(zip(self.factors, levels, strict=True)) for levels in product(*self.factors.values())]
+        excluded = self._patterns("exclude")
+        kept = [labels for labels in every if not any(_matches(labels, pattern) for pattern in excluded)]
+        wanted = [labels for pattern in self._patterns("include", complete=True) for labels in every if _matches(labels, pattern)]
+        return kept + [labels for labels in wanted if labels not in kept]
+
+    def _settings(self, labels: Mapping[str, str]) -> dict[str, Located]:
+        base = self.page.get("base")
+        settings = {"pi": Located("none", "default")} | (base.entries if base else {})
+        for factor, level in labels.items():
+            node = self.factors[factor][level]
+            settings |= {factor: node} if factor in BasePage.model_fields else node.entries
+        return settings
+
+    def _patterns(self, section: str, complete: bool = False) -> list[dict[str, list[str]]]:
+        node = self.page.get(section)
+        return [self._pattern(item, f"{section}[{i}]", complete) for i, item in enumerate(node.items if node else [])]
+
+    def _pattern(self, node: Located, path: str, complete: bool = False) -> dict[str, list[str]]:
+        """A label combination, checked: factor -> accepted levels."""
+        pattern: dict[str, list[str]] = {}
+        for factor, wanted in node.entries.items():
+            if factor not in self.factors:
+                problem = f"no such factor{suggestion(factor, self.factors)} (factors: {', '.join(self.factors)})"
+                raise located_error(wanted, f"{path}.{factor}", problem)
+            pattern[factor] = [str(level.value) for level in wanted.items] or [str(wanted.value)]
+            for level in pattern[factor]:
+                self._refuse_unknown_level(wanted, f"{path}.{factor}", factor, level)
+        missing = [factor for factor in self.factors if factor not in pattern]
+        if complete and missing:
+            raise located_error(node, path, f"an inclusion names every factor; {', '.join(missing)} is missing")
+        return pattern
+
+    def _refuse_unknown_level(self, node: Located, path: str, factor: str, level: str) -> None:
+        levels = self.factors[factor]
+        if level not in levels:
+            raise located_error(node, path, f"unknown level {level!r}{suggestion(level, levels)} (levels: {', '.join(levels)})")
+
+    @cached_property
+    def core_cells(self) -> tuple[LabelledCell, ...]:
+        """The small subset that the first command of a new user runs."""
+        core = self.page.get("core")
+        if core is None:
+            raise SpecError(f"the grid {self.name!r} has no core subset", hint="add `core: {select: [...], seeds: [0]}` or run it whole")
+        patterns = [self._pattern(item, f"core.select[{i}]") for i, item in enumerate(core.entries["select"].items)]
+        return tuple(c for c in self.cells if any(_matches(labels, p) for labels in (c.labels, *c.also) for p in patterns))
+
+    def runs(self, seeds: Sequence[int] | None = None, core: bool = False, only: str | None = None) -> tuple[LabelledRun, ...]:
+        """Runs, seed by seed within a cell. Ids are hashed once per cell.
+
+        only: comma-separated globs that must all match: a level (`biased_*`), `factor=level`, a cell id or a run id.
+        """
+        cells = self.core_cells if core else self.cells
+        chosen = tuple(seeds) if seeds is not None else tuple(self.core.seeds) if core and self.core else self.seeds
+        runs = tuple(LabelledRun(f"{c.cell_id}-s{seed}", c.cell, c.labels, seed, c.cell_id) for c in cells for seed in chosen)
+        return runs if only is None else self._selected(runs, only)
+
+    def _selected(self, runs: tuple[LabelledRun, ...], only: str) -> tuple[LabelledRun, ...]:
+        also = {c.cell_id: c.also for c in self.cells}
+        terms = [term.strip() for term in only.split(",") if term.strip()]
+        kept = tuple(r for r in runs if any(_selects(terms, [r.cell_id, r.run_id, *_words(ls)]) for ls in (r.labels, *also[r.cell_id])))
+        if not kept:
+            levels = [level for levels in self.factors.values() for level in levels]
+            unknown = next((t.rpartition("=")[2] for t in terms if t.rpartition("=")[2] not in levels), "")
+            hint = f"levels of {self.name}: {', '.join(levels)}"
+            raise SpecError(f"--only {only!r} selects no run of this grid{suggestion(unknown, levels) if unknown else ''}", hint=hint)
+        return kept
+
+    def find_cell(self, name: str) -> LabelledCell:
+        """One cell by id, by its 8 hex, or by label globs as in `runs(only=...)`."""
+        exact = [c for c in self.cells if name in (c.cell_id, c.cell_id.rpartition("-")[2])]
+        if exact:
+            return exact[0]
+        ids = dict.fromkeys(run.cell_id for run in self.runs(seeds=self.seeds[:1], only=name))
+        if len(ids) > 1:
+            shown = "; ".join(c.text for c in self.cells if c.cell_id in ids)
+            raise SpecError(f"{name!r} matches {len(ids)} cells", hint=f"name one of: {shown}")
+        return next(c for c in self.cells if c.cell_id in ids)
+
+
+def _each_once(cells: Iterable[LabelledCell]) -> tuple[LabelledCell, ...]:
+    """Cells of one id become one, which keeps the labels of all."""
+    found: dict[str, LabelledCell] = {}
+    for cell in cells:
+        first = found.get(cell.cell_id)
+        found[cell.cell_id] = replace(first, also=(*first.also, cell.labels, *cell.also)) if first else cell
+    return tuple(found.values())
+
+
+def _matches(labels: Mapping[str, str], pattern: Mapping[str, list[str]]) -> bool:
+    return all(labels.get(factor) in levels for factor, levels in pattern.items())
+
+
+def _words(labels: Mapping[str, str]) -> Iterator[str]:
+    for factor, level in labels.items():
+        yield level
+        yield f"{factor}={level}"
+
+
+def _selects(terms: Sequence[str], words: Sequence[str]) -> bool:
+    return all(any(fnmatchcase(word, term) for word in words) for term in terms)
+
+
+def load_grid(name: str, scale: Scale | str = "lab", root: Path | None = None) -> Grid:
+    """A grid bound to a scale. Errors: `SpecError` naming file and line, or the known grids and scales; `NotBound`."""
+    page = load(find("grids", name, root))
+    bound = scale if isinstance(scale, Scale) else load_scale(scale, root)
+    shape = validate(GridPage, page, "")
+    if shape.compose and (page.get("base") or page.get("factors")):
+        raise located_error(page, "compose", "a grid is composed of others, or has base and factors of its own")
+    require_bound(page, bound)
+    return Grid(page, bound, [(member, load_grid(member.grid, bound, root)) for member in shape.compose])

@@ -1,0 +1,58 @@
+"""How a distillation's teacher is scored: in the trainer's own process, or by a server that returns its likeliest tokens alone.
+
+local: the teacher's whole distribution at every position. server: log-probabilities of its `top_k` likeliest tokens and of the token that
+was written, at temperature 1. What a server did not return is treated by the objective's missing-token policy
+(`study/spec/recipe/objective.py`), so a loss that would need it is refused here: it would be another loss, silently.
+"""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Discriminator, Field, Tag
+
+from study.spec.base import Spec
+from study.spec.recipe.objective import Objective
+
+
+class ServerScoring(Spec):
+    """top_k: how many tokens a position the server returns; `all` = the whole vocabulary, for checks and small vocabularies.
+
+    different_temperatures: lets an objective divide the student's logits by its temperature while the teacher's stay at 1.
+    """
+
+    kind: Literal["server"] = "server"
+    top_k: Annotated[int, Field(ge=1)] | Literal["all"]
+    different_temperatures: bool = False
+
+
+def _which(value: Any) -> str:
+    return "a server" if isinstance(value, dict | ServerScoring) else "a name"
+
+
+Scoring = Annotated[
+    Annotated[Literal["local"], Tag("a name")] | Annotated[ServerScoring, Tag("a server")],
+    Discriminator(_which),
+]
+
+
+def refused(objective: Objective, scoring: "Literal['local'] | ServerScoring") -> str | None:
+    """Why this objective cannot be computed from such scores, or None."""
+    if isinstance(scoring, str) or scoring.top_k == "all":
+        return None
+    if objective.support == "full":
+        return (
+            "the full-vocabulary loss needs the teacher's whole distribution, and a server returns its top_k tokens: "
+            "use `scoring: local`, a TopK support, or `top_k: all` where the vocabulary is small"
+        )
+    if objective.k is not None and objective.support != "student_topk" and objective.k > scoring.top_k:
+        return f"support {objective.support!r} with k = {objective.k} needs the teacher's k likeliest tokens, and top_k is {scoring.top_k}"
+    if objective.missing == "exact" and objective.support in ("student_topk", "union"):
+        return (
+            f"with support {objective.support!r} the server may not return every token: "
+            "choose what stands for a missing one (missing: student_value, floor or intersection)"
+        )
+    if objective.temperature != 1.0 and not scoring.different_temperatures:
+        return (
+            f"the server scores at temperature 1 and the objective divides by {objective.temperature:g}: different temperatures of teacher "
+            "and student are an error unless asked for (different_temperatures: true)"
+        )
+    return None

@@ -1,0 +1,217 @@
+"""Strict YAML 1.2 that remembers where every value stands, and where the pages of `experiments/` are found.
+
+A page becomes a tree of `Located` values; pieces of trees can be spliced into others and keep their origin, so that an error or
+`study show` can always name the line: `grids/math.yaml:14 objective.kk: unknown field 'kk'; did you mean 'k'?`.
+
+Plain scalars follow the core schema of YAML 1.2 alone: `no`, `on` and `yes` are text, `1e-3` is a number. Refused, because readers of
+older YAML would read something else: numbers with a leading zero, duplicate keys, anchors, tags, merge keys, infinities.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.nodes import MappingNode, ScalarNode, SequenceNode
+
+from study.errors import SpecError
+
+_INTEGER = re.compile(r"[-+]?(0|[1-9][0-9]*)")
+_LEADING_ZERO = re.compile(r"[-+]?0[0-9_]+")
+_FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
+_NOT_FINITE = re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
+_WORDS: dict[str, bool | None] = {
+    **dict.fromkeys(("", "~", "null", "Null", "NULL")),
+    **dict.fromkeys(("true", "True", "TRUE"), True),
+    **dict.fromkeys(("false", "False", "FALSE"), False),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Located:
+    """A value of a page with its place. comment: the end-of-line comment."""
+
+    value: "dict[str, Located] | list[Located] | str | int | float | bool | None"
+    origin: str
+    comment: str = ""
+
+    @property
+    def entries(self) -> "dict[str, Located]":
+        """The fields of a mapping; none for anything else."""
+        return self.value if isinstance(self.value, dict) else {}
+
+    @property
+    def items(self) -> "list[Located]":
+        """The members of a list; none for anything else."""
+        return self.value if isinstance(self.value, list) else []
+
+    def get(self, key: str) -> "Located | None":
+        return self.entries.get(key)
+
+
+def plain(node: Located) -> Any:
+    """The bare Python value of a tree."""
+    if isinstance(node.value, dict):
+        return {key: plain(child) for key, child in node.value.items()}
+    if isinstance(node.value, list):
+        return [plain(child) for child in node.value]
+    return node.value
+
+
+def merged(base: Located, patch: Located) -> Located:
+    """`base` with the leaves of `patch` laid over it; mappings merge, anything else is replaced."""
+    if not (isinstance(base.value, dict) and isinstance(patch.value, dict)):
+        return patch
+    laid = {key: merged(base.value[key], child) if key in base.value else child for key, child in patch.value.items()}
+    return Located(base.value | laid, base.origin, base.comment)
+
+
+def extended(base: Located, page: Located) -> Located:
+    """A page laid over the one that it extends: mappings merge, but what names its own `kind` stands alone, whatever it is called."""
+    if not (isinstance(base.value, dict) and isinstance(page.value, dict)) or "kind" in page.value:
+        return page
+    laid = {key: extended(base.value[key], child) if key in base.value else child for key, child in page.value.items()}
+    return Located(base.value | laid, page.origin, page.comment or base.comment)
+
+
+def suggestion(name: str, known: "Mapping[str, Any] | list[str] | tuple[str, ...]") -> str:
+    """`; did you mean 'k'?`, or nothing when no known name is near."""
+    close = get_close_matches(name, list(known), n=1, cutoff=0.5)
+    return f"; did you mean {close[0]!r}?" if close else ""
+
+
+def load(path: Path) -> Located:
+    """Read one page. Errors: `SpecError` with file and line."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise SpecError(f"cannot read {path}: {error}") from error
+    return parse(text, label(path))
+
+
+def label(path: Path) -> str:
+    """How a page is called in messages: grids/math.yaml inside an experiments folder, else the path as given."""
+    outside, inside, page = path.as_posix().rpartition("experiments/")
+    return page if inside and (not outside or outside.endswith("/")) else str(path)
+
+
+def parse(text: str, name: str) -> Located:
+    try:
+        reader: Any = YAML(typ="safe", pure=True)
+        root = reader.compose(text)
+    except MarkedYAMLError as error:
+        told: Any = error
+        line = f":{told.problem_mark.line + 1}" if told.problem_mark else ""
+        raise SpecError(f"{name}{line}: {told.problem or told.context or 'not valid YAML'}") from error
+    except YAMLError as error:
+        raise SpecError(f"{name}: {error}") from error
+    if root is None:
+        raise SpecError(f"{name}: the page is empty")
+    return _Reader(name, text.splitlines(), root).located(root)
+
+
+class _Reader:
+    """Turns ruamel's node graph (untyped: `Any`) into `Located` values by the core schema."""
+
+    def __init__(self, name: str, lines: list[str], root: Any) -> None:
+        self.name = name
+        self.lines = lines
+        self.ends: dict[int, int] = {}  # line -> column after the last scalar on it: what follows can only be a comment
+        self._measure(root)
+
+    def _measure(self, node: Any) -> None:
+        if _is(node, ScalarNode):
+            line, column = node.end_mark.line, node.end_mark.column
+            self.ends[line] = max(self.ends.get(line, 0), column)
+            return
+        for child in node.value:
+            for part in child if _is(child, tuple) else (child,):
+                self._measure(part)
+
+    def located(self, node: Any, at: Any = None) -> Located:
+        """`at`: the key of this value; a mapping's line is the line of its key, not of its first entry."""
+        self._refuse_cleverness(node)
+        line = (at or node).start_mark.line
+        return Located(self._value(node), f"{self.name}:{line + 1}", self._comment(line))
+
+    def _value(self, node: Any) -> Any:
+        if _is(node, MappingNode):
+            return self._mapping(node)
+        if _is(node, SequenceNode):
+            return [self.located(child) for child in node.value]
+        return node.value if node.style else self._plain_scalar(node)
+
+    def _mapping(self, node: Any) -> dict[str, Located]:
+        entries: dict[str, Located] = {}
+        for key_node, value_node in node.value:
+            key = key_node.value
+            if not _is(key_node, ScalarNode) or key == "<<":
+                raise self._error(key_node, "a key must be plain text; merge keys are not supported")
+            if key in entries:
+                raise self._error(key_node, f"duplicate key {key!r}; it is already set at {entries[key].origin}")
+            entries[key] = self.located(value_node, key_node)
+        return entries
+
+    def _plain_scalar(self, node: Any) -> Any:
+        text: str = node.value
+        if text in _WORDS:
+            return _WORDS[text]
+        if _INTEGER.fullmatch(text):
+            return int(text)
+        if _LEADING_ZERO.fullmatch(text):
+            raise self._error(node, f"{text!r} starts with a zero, which older YAML reads as octal; write it without, or quote it")
+        if _FLOAT.fullmatch(text):
+            return float(text)
+        if _NOT_FINITE.fullmatch(text):
+            raise self._error(node, f"{text!r} is not a finite number")
+        return text
+
+    def _refuse_cleverness(self, node: Any) -> None:
+        if node.anchor:
+            raise self._error(node, "anchors and aliases are not supported; a value stands where it is written")
+        line: str = self.lines[int(node.start_mark.line)] if self.lines else ""
+        start = line[int(node.start_mark.column) :]
+        if start.startswith("!"):
+            raise self._error(node, "tags are not supported")
+
+    def _comment(self, line: int) -> str:
+        rest = self.lines[line][self.ends.get(line, 0) :] if line < len(self.lines) else ""
+        _, mark, comment = rest.partition("#")
+        return comment.strip() if mark else ""
+
+    def _error(self, node: Any, problem: str) -> SpecError:
+        return SpecError(f"{self.name}:{node.start_mark.line + 1}: {problem}")
+
+
+def _is(node: Any, kind: type) -> bool:
+    return isinstance(node, kind)
+
+
+def experiment_folders(root: Path | None = None) -> list[Path]:
+    """Where pages are looked for: the working folder's `experiments/`, then the shipped one (of a wheel, or of a clone)."""
+    package = Path(__file__).resolve().parents[2]
+    shipped = package / "_experiments" if (package / "_experiments").is_dir() else package.parent / "experiments"
+    return [folder for folder in dict.fromkeys([(root or Path.cwd()) / "experiments", shipped]) if folder.is_dir()]
+
+
+def names(kind: str, root: Path | None = None) -> list[str]:
+    """The known pages of a kind (`grids`, `scales`, `tables`, `figures`, ...)."""
+    return sorted({page.stem for folder in experiment_folders(root) for page in (folder / kind).glob("*.yaml")})
+
+
+def find(kind: str, name: str, root: Path | None = None) -> Path:
+    """A page by path, by path inside an experiments folder (`grids/math.yaml`) or by bare name (`math`)."""
+    file = name if name.endswith((".yaml", ".yml")) else f"{name}.yaml"
+    here = (root or Path.cwd()) / name
+    inside = [folder / part / file for folder in experiment_folders(root) for part in ("", kind)]
+    as_given = [here] if here.suffix in (".yaml", ".yml") else []
+    for candidate in [*as_given, *inside]:
+        if candidate.is_file():
+            return candidate
+    known = names(kind, root)
+    hint = f"known {kind}: {', '.join(known) or 'none'}"
+    raise SpecError(f"no {kind.removesuffix('s')} named {name!r}{suggestion(Path(name).stem, known)}", hint=hint)

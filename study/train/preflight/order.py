@@ -1,0 +1,167 @@
+"""The order in which the contracts of a grid are asked, and what becomes of a contract that cannot be judged: it does not hold.
+
+Grader on every source of problems; then pair by pair models, tokens, end of turn, chat template, views, temperatures, scores, seeds, with
+the models of a pair held only meanwhile. Scores are asked for only where a token has one id. What two pairs share is asked once.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
+
+from jinja2 import TemplateError
+
+from study.data.problems import load
+from study.errors import StudyError
+from study.spec.grid.grid import LabelledCell
+from study.spec.identity import canonical, slug
+from study.spec.recipe.data import Data
+from study.spec.recipe.model import Model
+from study.spec.recipe.objective import Objective
+from study.spec.recipe.user_code import Code
+from study.train import user_reward
+from study.train.distill import DEFAULT_K
+from study.train.preflight import own_code as contracts_own
+from study.train.preflight import scores as contracts_scores
+from study.train.preflight import text as contracts_text
+from study.train.preflight.check import Check, Models
+from study.train.preflight.pairs import (
+    MADE,
+    Pair,
+    Side,
+    load_side,
+    models_without_teacher,
+    objective_label,
+    own_objectives,
+    own_rewards,
+    pairs_of,
+    sources_of,
+)
+
+REFERENCES = 64  # reference answers of a source that the grader is tried on
+
+Step = Callable[[], list[Check]]
+
+
+def steps_of(cells: Sequence[LabelledCell], models: Models) -> list[Step]:
+    """The work in its order, in steps of seconds."""
+    known: set[tuple[str, ...]] = set()
+    steps: list[Step] = [partial(_guarded, "grader", data.kind, partial(_grader, data, rule)) for data, rule in sources_of(cells)]
+    steps += [partial(_guarded, "loss", code.version, partial(_own_loss, o)) for o in own_objectives(cells) if (code := o.python)]
+    steps += [partial(_guarded, "reward", code.version, partial(_own_reward, code)) for code in own_rewards(cells)]
+    steps += [partial(_pair, pair, models, known) for pair in pairs_of(cells)]
+    return steps + [partial(_alone, model, models, known) for model in models_without_teacher(cells).values()]
+
+
+def _guarded(name: str, subject: str, ask: Callable[[], Iterable[Check]]) -> list[Check]:
+    """The checks that `ask` makes; one that does not hold if it cannot make them."""
+    try:
+        return list(ask())
+    except StudyError as error:
+        return [Check(name, subject, False, error.message, error.hint)]
+    except TemplateError as error:
+        return [Check(name, subject, False, f"the chat template cannot render it: {error}", "choose another `placement` of the PI")]
+
+
+def _grader(data: Data, version: str) -> list[Check]:
+    return [contracts_text.grader(load(data, "held_out")[:REFERENCES], data.kind, version)]
+
+
+def _own_loss(objective: Objective) -> list[Check]:
+    return contracts_own.loss(objective)
+
+
+def _own_reward(code: Code) -> list[Check]:
+    return [user_reward.check(code)]
+
+
+def _pair(pair: Pair, models: Models, known: set[tuple[str, ...]]) -> list[Check]:
+    sides: list[Side] = []
+    checks = _guarded("models", pair.name, lambda: _models(pair, models, sides))
+    if not sides:
+        return checks
+    student, teacher = sides
+    asked: tuple[tuple[str, Callable[[], Iterable[Check]]], ...] = (
+        ("tokens", lambda: _tokens(pair, student, teacher)),
+        ("end of turn", lambda: _turn_ends(pair, sides, known)),
+        ("chat template", lambda: _template(pair, student, teacher)),
+        ("views", lambda: [contracts_text.views(pair.recipe, pair.problems, student.tokenizer, pair.name)]),
+        ("temperatures", lambda: _temperatures(pair)),
+    )
+    for name, ask in asked:
+        checks += _guarded(name, pair.name, ask)
+    if all(check.passed for check in checks if check.name in ("tokens", "views", "chat template")):
+        checks += _guarded("scores", pair.name, lambda: _scores(pair, student, teacher, known))
+        checks += _guarded("seeds", pair.student, lambda: _seeds(pair, student, teacher, known))
+    return checks
+
+
+def _models(pair: Pair, models: Models, sides: list[Side]) -> list[Check]:
+    loaded = [load_side(model, models) for model in (pair.recipe.student, pair.recipe.teacher)]
+    sides += loaded
+    stand_ins = [f"{name}: {side.origin}" for name, side in zip((pair.student, pair.teacher), loaded, strict=True) if side.origin != MADE]
+    if stand_ins:
+        return [Check("models", pair.name, True, f"not made yet, checked on stand-ins: {'; '.join(stand_ins)}")]
+    return [Check("models", pair.name, True, "made, and checked as they are")]
+
+
+def _tokens(pair: Pair, student: Side, teacher: Side) -> list[Check]:
+    return [contracts_text.tokens(student.tokenizer, teacher.tokenizer, (student.rows, teacher.rows), pair.name)]
+
+
+def _turn_ends(pair: Pair, sides: Sequence[Side], known: set[tuple[str, ...]]) -> Iterator[Check]:
+    named = zip((pair.student, pair.teacher), (pair.recipe.student, pair.recipe.teacher), sides, strict=True)
+    for name, model, side in named:
+        if _first(known, "end of turn", canonical(model)):
+            yield contracts_text.turn_end(side.model, side.tokenizer, name)
+
+
+def _template(pair: Pair, student: Side, teacher: Side) -> list[Check]:
+    return [contracts_text.template(student.tokenizer, teacher.tokenizer, pair.problems[0], pair.name)]
+
+
+def _temperatures(pair: Pair) -> Iterator[Check]:
+    """Objectives that score at one temperature are one combination."""
+    asked_last = sorted(pair.objectives.values(), key=lambda objective: "temperature" not in objective.model_fields_set)
+    scored = {objective.temperature: objective for objective in asked_last}  # one that does not say its temperature stands for all
+    for temperature, objective in scored.items():
+        subject = pair.name if len(scored) == 1 else f"{pair.name}, objectives at T={temperature:g}"
+        for evaluation in pair.evaluations.values():
+            yield contracts_text.temperatures(pair.recipe, objective, evaluation, subject)
+
+
+def _scores(pair: Pair, student: Side, teacher: Side, known: set[tuple[str, ...]]) -> Iterator[Check]:
+    trained = student.origin == teacher.origin == MADE
+    scored = contracts_scores.score(student.model, teacher.model, student.tokenizer, pair.recipe, pair.problems, trained)
+    for text, objective in pair.objectives.items():
+        label = objective_label(objective)
+        if _first(known, "zero", canonical(pair.recipe.student), text):
+            subject = f"{pair.student}, {label}"
+            yield from _guarded("zero at the teacher", subject, lambda o=objective, s=subject: [contracts_scores.zero(scored, o, s)])
+        subject = f"{pair.name}, {label}"
+        yield from _guarded("teacher matters", subject, lambda o=objective, s=subject: [contracts_scores.teacher_matters(scored, o, s)])
+    for k in sorted({objective.k for objective in pair.objectives.values() if objective.k}) or [DEFAULT_K]:
+        yield from _guarded("coverage", pair.name, lambda k=k: [contracts_scores.coverage(scored, k, pair.name)])
+
+
+def _seeds(pair: Pair, student: Side, teacher: Side, known: set[tuple[str, ...]]) -> list[Check]:
+    if not _first(known, "seeds", canonical(pair.recipe.student)):
+        return []
+    return contracts_scores.seeds(student.model, teacher.model, student.tokenizer, pair.recipe, pair.problems, pair.student)
+
+
+def _alone(model: Model, models: Models, known: set[tuple[str, ...]]) -> list[Check]:
+    """A model that is evaluated as it is has no teacher: what can be asked of it is where its turns end."""
+    if not _first(known, "end of turn", canonical(model)):
+        return []
+
+    def ask() -> list[Check]:
+        side = load_side(model, models)
+        return [contracts_text.turn_end(side.model, side.tokenizer, slug(model))]
+
+    return _guarded("end of turn", slug(model), ask)
+
+
+def _first(known: set[tuple[str, ...]], *what: str) -> bool:
+    """Whether this is asked for the first time."""
+    seen = what in known
+    known.add(what)
+    return not seen
