@@ -1,4 +1,6 @@
-"""Tables, figures and verdicts as a pure function of records. No training stack here: a notebook needs `analysis.load(path)` alone."""
+"""Tables, figures and verdicts as a pure function of records. No training stack here: a notebook
+needs `analysis.load(path)` alone.
+"""
 
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +11,9 @@ __all__ = ["Evidence", "load"]
 
 
 def __getattr__(name: str) -> Any:
-    """`frames` holds pandas and is loaded when it is asked for: `analysis.compare.compare` does without."""
+    """`frames` holds pandas and is loaded when it is asked for: `analysis.compare.compare` does
+    without.
+    """
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from analysis.evidence import frames

@@ -4,10 +4,12 @@
 
 DATA_FOLDER holds math500.jsonl and gsm8k-model-solutions.jsonl. Two kinds of work:
     completions   model solutions of GSM8K: extraction and comparison of numbers
-    pairs         MATH-500 golds against rewritten equivalents, near misses and shuffled golds (benchmarks/grader_pairs.py); texts differ
+    pairs         MATH-500 golds against rewritten equivalents, near misses and shuffled golds
+                  (benchmarks/grader_pairs.py); texts differ
     symbolic      those of the pairs that the exact and numeric tiers leave open
-Every measurement is a process of its own, warmed up on a few texts, and the variants take turns, so that a busy machine slows all of them.
-CPU seconds include those of the worker processes and are what is compared for one process; wall seconds are what two workers can win.
+Every measurement is a process of its own, warmed up on a few texts, and the variants take turns, so
+that a busy machine slows all of them. CPU seconds include those of the worker processes and are
+what is compared for one process; wall seconds are what two workers can win.
 """
 
 import argparse
@@ -39,13 +41,24 @@ WARM_UP = [
 def completions(folder: Path, number: int) -> list[Sample]:
     with (folder / "gsm8k-model-solutions.jsonl").open(encoding="utf-8") as file:
         rows = [json.loads(line) for line in file]
-    found = [Sample(value["solution"], reference(row["ground_truth"])) for row in rows for value in row.values() if isinstance(value, dict)]
+    found = [
+        Sample(value["solution"], reference(row["ground_truth"]))
+        for row in rows
+        for value in row.values()
+        if isinstance(value, dict)
+    ]
     return _drawn(found, number)
 
 
 def answers(folder: Path, number: int, *, symbolic: bool) -> list[Sample]:
-    made = [pair for pair in pairs(golds(folder, "MATH-500")) if not symbolic or compare(pair.answer, pair.gold).equal is None]
-    return _drawn([Sample(f"so it is $\\boxed{{{pair.answer}}}$", pair.gold) for pair in made], number)
+    made = [
+        pair
+        for pair in pairs(golds(folder, "MATH-500"))
+        if not symbolic or compare(pair.answer, pair.gold).equal is None
+    ]
+    return _drawn(
+        [Sample(f"so it is $\\boxed{{{pair.answer}}}$", pair.gold) for pair in made], number
+    )
 
 
 def _drawn(samples: list[Sample], number: int) -> list[Sample]:
@@ -67,12 +80,17 @@ def measure(samples: list[Sample], workers: int) -> dict[str, float]:
         return _timed(lambda: stock(samples), lambda: stock(WARM_UP))
     with open_grader(workers=workers) as grader:
         before = _children()
-        spent = _timed(lambda: grader.grade_many(samples), lambda: grader.grade_many(WARM_UP * workers))
+        spent = _timed(
+            lambda: grader.grade_many(samples), lambda: grader.grade_many(WARM_UP * workers)
+        )
     with open_grader(workers=workers) as idle:
         between = _children()
         idle.grade_many(WARM_UP * workers)
     started = _children() - between  # what workers cost before any sample
-    return {"wall_s": spent["wall_s"], "cpu_s": spent["cpu_s"] + max(0.0, between - before - started)}
+    return {
+        "wall_s": spent["wall_s"],
+        "cpu_s": spent["cpu_s"] + max(0.0, between - before - started),
+    }
 
 
 def _timed(work: Callable[[], object], warm_up: Callable[[], object]) -> dict[str, float]:
@@ -88,7 +106,9 @@ def _children() -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("folder", type=Path)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--pairs", type=int, default=600)
@@ -104,8 +124,15 @@ def main() -> None:
         )
         print(json.dumps({"n": len(work), **measure(work, workers)}))
         return
-    print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} at the start; median of {asked.repeats} runs\n")
-    print("| work | variant | n | wall s | CPU s | per CPU s | times math-verify, CPU | wall |\n" + "|---" * 8 + "|")
+    print(
+        f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} at the start; median of"
+        f" {asked.repeats} runs\n"
+    )
+    print(
+        "| work | variant | n | wall s | CPU s | per CPU s | times math-verify, CPU | wall |\n"
+        + "|---" * 8
+        + "|"
+    )
     for kind in KINDS:
         _report(kind, {name: [] for name in VARIANTS}, asked)
     print(f"\nload {os.getloadavg()[0]:.1f} at the end")
@@ -114,16 +141,34 @@ def main() -> None:
 def _report(kind: str, runs: dict[str, list[dict[str, float]]], asked: argparse.Namespace) -> None:
     for _ in range(asked.repeats):
         for name, workers in VARIANTS.items():
-            command = [sys.executable, "-m", "benchmarks.bench_graders", str(asked.folder), "--pairs", str(asked.pairs)]
+            command = [
+                sys.executable,
+                "-m",
+                "benchmarks.bench_graders",
+                str(asked.folder),
+                "--pairs",
+                str(asked.pairs),
+            ]
             command += ["--completions", str(asked.completions), "--measure", kind, str(workers)]
-            runs[name].append(json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout))
+            runs[name].append(
+                json.loads(
+                    subprocess.run(command, check=True, capture_output=True, text=True).stdout
+                )
+            )
     for name, results in runs.items():
         wall, core = _median(results, "wall_s"), _median(results, "cpu_s")
         ratios = [
-            statistics.median(a[key] / b[key] for a, b in zip(runs["math-verify"], results, strict=True)) for key in ("cpu_s", "wall_s")
+            statistics.median(
+                a[key] / b[key] for a, b in zip(runs["math-verify"], results, strict=True)
+            )
+            for key in ("cpu_s", "wall_s")
         ]
         n = int(results[0]["n"])
-        print(f"| {kind} | {name} | {n} | {wall:.2f} | {core:.2f} | {n / core:,.0f} | {ratios[0]:.1f} | {ratios[1]:.1f} |", flush=True)
+        print(
+            f"| {kind} | {name} | {n} | {wall:.2f} | {core:.2f} | {n / core:,.0f} | {ratios[0]:.1f}"
+            f" | {ratios[1]:.1f} |",
+            flush=True,
+        )
 
 
 def _median(results: list[dict[str, float]], key: str) -> float:

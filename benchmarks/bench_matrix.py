@@ -1,11 +1,13 @@
-"""A large matrix of runs: how long a plan of 2,000 runs takes, and the analysis of 20,000 records, in seconds and peak memory.
+"""A large matrix of runs: how long a plan of 2,000 runs takes, and the analysis of 20,000 records,
+in seconds and peak memory.
 
     python -m benchmarks.bench_matrix [--records 20000] [--repeats 3]
 
-The grid has 500 cells (63 + 62 TopK losses x 2 teachers x 2 lengths). 4 seeds of it are planned: from nothing, and with every run recorded.
-Then records of plausible shape (tests/synthetic.py; nothing was trained) of 40 seeds are analysed twice: with 6 and with 45 rows of
-history each, about the most that a record's 12 kB hold. Their pages: a table of all cells, a figure of six arms, two claims. Times and
-memory are those of whole processes: `study plan`, `study analyze`.
+The grid has 500 cells (63 + 62 TopK losses x 2 teachers x 2 lengths). 4 seeds of it are planned:
+from nothing, and with every run recorded. Then records of plausible shape (tests/synthetic.py;
+nothing was trained) of 40 seeds are analysed twice: with 6 and with 45 rows of history each, about
+the most that a record's 12 kB hold. Their pages: a table of all cells, a figure of six arms, two
+claims. Times and memory are those of whole processes: `study plan`, `study analyze`.
 """
 
 import argparse
@@ -26,7 +28,8 @@ SHORT, LONG = 6, 45  # rows of history
 PLANNED_SEEDS = 4
 GRID = """name: matrix
 question: How long does a large matrix take?
-base: {{student: student, teacher: rlvr, objective: full_reverse_kl, length: standard, data: math, evaluation: math}}
+base: {{student: student, teacher: rlvr, objective: full_reverse_kl,
+  length: standard, data: math, evaluation: math}}
 factors:
   teacher: [rlvr, strong_c]
   objective:
@@ -45,18 +48,36 @@ class Spent:
 
 
 def write_pages(folder: Path, seeds: int) -> Path:
-    """The pages of the grid below `folder`/experiments: a table of its 500 cells, curves of six, two claims. Returns the grid's page."""
-    losses = [(f"{loss}_k{k}", loss, k) for loss, last in (("biased", 63), ("stop_gradient", 62)) for k in range(1, last + 1)]
+    """The pages of the grid below `folder`/experiments: a table of its 500 cells, curves of six,
+    two claims. Returns the grid's page.
+    """
+    losses = [
+        (f"{loss}_k{k}", loss, k)
+        for loss, last in (("biased", 63), ("stop_gradient", 62))
+        for k in range(1, last + 1)
+    ]
     levels = "".join(f"    {label}: {{preset: topk_{loss}, k: {k}}}\n" for label, loss, k in losses)
-    arms = [f"{{teacher: rlvr, objective: {loss}_k{k}, length: standard}}" for k in (1, 5, 20) for loss in ("biased", "stop_gradient")]
+    arms = [
+        f"{{teacher: rlvr, objective: {loss}_k{k}, length: standard}}"
+        for k in (1, 5, 20)
+        for loss in ("biased", "stop_gradient")
+    ]
     drawn = "".join(f"      - {arm}\n" for arm in arms)
-    claim = "  - {{id: {}, text: t, source: none, outcome: {}, expectation: negative, smallest_effect: 0.1, primary: true, contrast: {}}}\n"
+    claim = (
+        "  - {{id: {}, text: t, source: none, outcome: {}, expectation: negative, smallest_effect:"
+        " 0.1, primary: true, contrast: {}}}\n"
+    )
     one = claim.format("one", "score", f"{{kind: difference, arm: {arms[0]}, versus: {arms[1]}}}")
     two = claim.format("two", "eval/avg@k", f"{{kind: change, arm: {arms[2]}}}")
-    figure = "number: 900\ntitle: Six arms\ngrid: matrix\nscale: lab\nkind: curves\nrows:\n  - title: A\n    arms:\n"
+    figure = (
+        "number: 900\ntitle: Six arms\ngrid: matrix\nscale: lab\nkind: curves\nrows:\n  - title:"
+        " A\n    arms:\n"
+    )
     pages = {
         "grids/matrix.yaml": GRID.format(levels=levels, seeds=", ".join(map(str, range(seeds)))),
-        "tables/900.yaml": "{number: 900, title: All cells, grid: matrix, scale: lab, kind: final_scores}\n",
+        "tables/900.yaml": (
+            "{number: 900, title: All cells, grid: matrix, scale: lab, kind: final_scores}\n"
+        ),
         "figures/900.yaml": figure + drawn,
         "claims/matrix.yaml": f"grid: matrix\nclaims:\n{one}{two}",
     }
@@ -77,17 +98,25 @@ def measured(command: list[str], folder: Path) -> Spent:
         if process.returncode:
             output.seek(0)
             raise SystemExit(f"{' '.join(command)} failed:\n{output.read()[-2000:]}")
-    return Spent(wall, used.ru_utime + used.ru_stime, used.ru_maxrss / (1024 if sys.platform == "linux" else 1024**2))
+    return Spent(
+        wall,
+        used.ru_utime + used.ru_stime,
+        used.ru_maxrss / (1024 if sys.platform == "linux" else 1024**2),
+    )
 
 
 def median(command: list[str], folder: Path, repeats: int) -> Spent:
     """The run with the median wall time."""
-    runs = sorted((measured(command, folder) for _ in range(repeats)), key=lambda spent: spent.wall_s)
+    runs = sorted(
+        (measured(command, folder) for _ in range(repeats)), key=lambda spent: spent.wall_s
+    )
     return runs[len(runs) // 2]
 
 
 def write_records(runs: tuple[LabelledRun, ...], folder: Path, rows: int) -> float:
-    """One record a run below `folder`/runs, all with so many rows of history; the mean size in bytes."""
+    """One record a run below `folder`/runs, all with so many rows of history; the mean size in
+    bytes.
+    """
     sizes: list[int] = []
     for run in runs:
         before, after = 0.3, 0.3 + 0.5 * ((hash_of(run) % 1000) / 1000)
@@ -106,14 +135,26 @@ def hash_of(run: LabelledRun) -> int:
 
 
 def show(what: str, spent: Spent) -> None:
-    print(f"{what:<58} {spent.wall_s:7.2f} s wall {spent.core_s:7.2f} s core {spent.peak_mb:7.0f} MB", flush=True)
+    print(
+        f"{what:<58} {spent.wall_s:7.2f} s wall {spent.core_s:7.2f} s core {spent.peak_mb:7.0f} MB",
+        flush=True,
+    )
 
 
 def bench_plan(grid: Path, folder: Path, repeats: int) -> None:
     study = [sys.executable, "-m", "study.cli.main"]
     seeds = f"0-{PLANNED_SEEDS - 1}"
     show("study --help", median([*study, "--help"], folder, repeats))
-    command = [*study, "plan", "--grid", str(grid), "--seeds", seeds, "--results", str(folder / "none")]
+    command = [
+        *study,
+        "plan",
+        "--grid",
+        str(grid),
+        "--seeds",
+        seeds,
+        "--results",
+        str(folder / "none"),
+    ]
     show("study plan, 2,000 runs, nothing made", median(command, folder, repeats))
     runs = load_grid(str(grid)).runs(seeds=range(PLANNED_SEEDS))
     write_records(runs, folder / "planned", LONG)
@@ -126,12 +167,27 @@ def bench_analysis(grid: Path, folder: Path, repeats: int, count: int) -> None:
     runs = loaded.runs()[:count]
     for name, rows in (("short", SHORT), ("long", LONG)):
         size = write_records(runs, folder / name, rows)
-        command = [sys.executable, "-m", "study.cli.main", "analyze", "--grid", str(grid), "--results", str(folder / name), "--partial"]
-        show(f"study analyze, {len(runs):,} records of {rows} rows ({size:,.0f} bytes)", median(command, folder, repeats))
+        command = [
+            sys.executable,
+            "-m",
+            "study.cli.main",
+            "analyze",
+            "--grid",
+            str(grid),
+            "--results",
+            str(folder / name),
+            "--partial",
+        ]
+        show(
+            f"study analyze, {len(runs):,} records of {rows} rows ({size:,.0f} bytes)",
+            median(command, folder, repeats),
+        )
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--records", type=int, default=20_000)
     parser.add_argument("--repeats", type=int, default=3)
     arguments = parser.parse_args()

@@ -1,17 +1,23 @@
-"""Losses at a real vocabulary: time, extra peak memory and gradient error of the chunked driver beside three ways of doing without it.
+"""Losses at a real vocabulary: time, extra peak memory and gradient error of the chunked driver
+beside three ways of doing without it.
 
-    python -m benchmarks.bench_objectives                        # V = 151,936, H = 1024, N = 512, float32: 5 to 10 minutes on one core
+    python -m benchmarks.bench_objectives                        # V = 151,936, H = 1024, N = 512,
+        float32: 5 to 10 minutes on one core
     python -m benchmarks.bench_objectives --tokens 64 --chunk-tokens 16 --loop-tokens 64
-    python -m benchmarks.bench_objectives --device cuda --tokens 4096 --dtype bfloat16 --chunk-tokens 512
+    python -m benchmarks.bench_objectives --device cuda --tokens 4096 --dtype bfloat16
+    --chunk-tokens 512
 
-Baselines: (a) `naive full` keeps both sides' whole [N, V] log-softmax; (b) `column loop` does a TopK loss one column at a time with a copy
-of the logits for each; (c) `TRL chunked` is TRL's own tiled reverse KL (the installed one). Each case runs in a process of its own (peak
-memory cannot be reset on a CPU): forward and backward to the hidden states; memory is the peak above weights and inputs. The heads are
-frozen: the gradient of a head (as large as the head, the same in every case) would hide what the loss itself needs.
+Baselines: (a) `naive full` keeps both sides' whole [N, V] log-softmax; (b) `column loop` does a
+TopK loss one column at a time with a copy of the logits for each; (c) `TRL chunked` is TRL's own
+tiled reverse KL (the installed one). Each case runs in a process of its own (peak memory cannot be
+reset on a CPU): forward and backward to the hidden states; memory is the peak above weights and
+inputs. The heads are frozen: the gradient of a head (as large as the head, the same in every case)
+would hide what the loss itself needs.
 
-error: max |g - g64| / max |g64| of the gradient in the hidden states of a few tokens, g64 from the definition in float64 (exact, since a
-token's gradient is that of its own loss). loop-tokens: (b) needs about 40 copies of the logits; where memory is short it is measured on
-fewer tokens and scaled, and the table says so. A case during which the machine swapped is marked.
+error: max |g - g64| / max |g64| of the gradient in the hidden states of a few tokens, g64 from the
+definition in float64 (exact, since a token's gradient is that of its own loss). loop-tokens: (b)
+needs about 40 copies of the logits; where memory is short it is measured on fewer tokens and
+scaled, and the table says so. A case during which the machine swapped is marked.
 """
 
 import argparse
@@ -56,7 +62,9 @@ class Sizes:
 
 
 class Inputs:
-    """Hidden states and heads of two models; logits with a standard deviation of about 3, as peaked as a language model's."""
+    """Hidden states and heads of two models; logits with a standard deviation of about 3, as peaked
+    as a language model's.
+    """
 
     def __init__(self, sizes: Sizes) -> None:
         self.chunk_tokens, dtype = sizes.chunk_tokens, getattr(torch, sizes.dtype)
@@ -65,13 +73,18 @@ class Inputs:
         self.student_hidden = torch.randn(sizes.tokens, sizes.hidden, **options).requires_grad_()
         self.teacher_hidden = torch.randn(sizes.tokens, sizes.hidden, **options)
         self.student_head, self.teacher_head = (self._head(sizes, options) for _ in range(2))
-        self.tokens = torch.randint(sizes.vocabulary, (sizes.tokens,), generator=generator, device=sizes.device)
+        self.tokens = torch.randint(
+            sizes.vocabulary, (sizes.tokens,), generator=generator, device=sizes.device
+        )
 
     @staticmethod
     def _head(sizes: Sizes, options: dict) -> nn.Linear:
         with torch.device("meta"):
             head = nn.Linear(sizes.hidden, sizes.vocabulary, bias=False)
-        head.weight = nn.Parameter(torch.randn(sizes.vocabulary, sizes.hidden, **options).mul_(3 / sizes.hidden**0.5), requires_grad=False)
+        head.weight = nn.Parameter(
+            torch.randn(sizes.vocabulary, sizes.hidden, **options).mul_(3 / sizes.hidden**0.5),
+            requires_grad=False,
+        )
         return head
 
     def logits(self) -> tuple[Tensor, Tensor]:
@@ -86,11 +99,16 @@ def naive_full(inputs: Inputs) -> Tensor:
 
 
 def column_loop(inputs: Inputs) -> Tensor:
-    """sum over K columns of p (sg[log p] - log q), each column with its own pass over the vocabulary."""
+    """sum over K columns of p (sg[log p] - log q), each column with its own pass over the
+    vocabulary.
+    """
     student_NV, teacher_NV = inputs.logits()
     loss_N = torch.zeros(len(student_NV), device=student_NV.device)
     for ids_N in top_ids(student_NV, K).unbind(dim=-1):
-        log_p, log_q = (-nn.functional.cross_entropy(logits_NV.clone(), ids_N, reduction="none") for logits_NV in (student_NV, teacher_NV))
+        log_p, log_q = (
+            -nn.functional.cross_entropy(logits_NV.clone(), ids_N, reduction="none")
+            for logits_NV in (student_NV, teacher_NV)
+        )
         loss_N = loss_N + log_p.exp() * (log_p.detach() - log_q)
     return loss_N
 
@@ -98,15 +116,29 @@ def column_loop(inputs: Inputs) -> Tensor:
 def trl_chunked(inputs: Inputs) -> Tensor:
     from trl.kernels.chunked_divergence import ChunkedDivergenceFunction
 
-    sides = (inputs.student_hidden, inputs.student_head.weight, None, inputs.teacher_hidden, inputs.teacher_head.weight, None)
+    sides = (
+        inputs.student_hidden,
+        inputs.student_head.weight,
+        None,
+        inputs.teacher_hidden,
+        inputs.teacher_head.weight,
+        None,
+    )
     divergence_N, _ = ChunkedDivergenceFunction.apply(*sides, 1.0)
     return divergence_N
 
 
 def driver(objective: Objective) -> Callable[[Inputs], Tensor]:
     def run(inputs: Inputs) -> Tensor:
-        sides = (inputs.student_hidden, inputs.student_head, inputs.teacher_hidden, inputs.teacher_head)
-        return token_losses(*sides, inputs.tokens, objective, chunk_tokens=inputs.chunk_tokens, diagnostics_k=None).loss_N
+        sides = (
+            inputs.student_hidden,
+            inputs.student_head,
+            inputs.teacher_hidden,
+            inputs.teacher_head,
+        )
+        return token_losses(
+            *sides, inputs.tokens, objective, chunk_tokens=inputs.chunk_tokens, diagnostics_k=None
+        ).loss_N
 
     return run
 
@@ -121,7 +153,9 @@ CASES: dict[str, Callable[[Inputs], Tensor]] = {
 
 @dataclass(frozen=True)
 class Result:
-    """Best seconds, extra peak MB, mean loss, relative gradient error, and whether the machine swapped meanwhile."""
+    """Best seconds, extra peak MB, mean loss, relative gradient error, and whether the machine
+    swapped meanwhile.
+    """
 
     seconds: float
     extra: float
@@ -133,11 +167,14 @@ class Result:
 def measure(case: str, sizes: Sizes) -> Result:
     """One case; runs in a fresh process.
 
-    clock cpu: the seconds of all threads together, which do not count what other processes do on the machine; wall: for a quiet one.
+    clock cpu: the seconds of all threads together, which do not count what other processes do on
+    the machine; wall: for a quiet one.
     """
     torch.manual_seed(0)
     inputs = Inputs(sizes)
-    clock = time.process_time if (sizes.device, sizes.clock) == ("cpu", "cpu") else time.perf_counter
+    clock = (
+        time.process_time if (sizes.device, sizes.clock) == ("cpu", "cpu") else time.perf_counter
+    )
     _warm_up(case, sizes)
     before, swaps, times, loss = _peak(sizes.device), _faults(), [], 0.0
     for _ in range(sizes.repeats):
@@ -155,23 +192,34 @@ def measure(case: str, sizes: Sizes) -> Result:
 
 
 def _warm_up(case: str, sizes: Sizes) -> None:
-    """Imports and thread pools are no part of a loss: the case once on one token and a small vocabulary."""
+    """Imports and thread pools are no part of a loss: the case once on one token and a small
+    vocabulary.
+    """
     small = Inputs(dataclasses.replace(sizes, tokens=1, hidden=8, vocabulary=64, chunk_tokens=1))
     CASES[case](small).sum().backward()
 
 
 def gradient_error(case: str, inputs: Inputs) -> float:
-    """On the first `CHECKED` tokens. A column loop is the stop-gradient TopK; the other two baselines are the full reverse KL."""
+    """On the first `CHECKED` tokens. A column loop is the stop-gradient TopK; the other two
+    baselines are the full reverse KL.
+    """
     assert inputs.student_hidden.grad is not None
-    objective = OBJECTIVES.get(case, OBJECTIVES["TopK stop-gradient" if case == "column loop" else "full reverse KL"])
+    objective = OBJECTIVES.get(
+        case, OBJECTIVES["TopK stop-gradient" if case == "column loop" else "full reverse KL"]
+    )
     hidden = inputs.student_hidden.detach()[:CHECKED].double().requires_grad_()
     with torch.no_grad():
-        teacher_NV = inputs.teacher_hidden[:CHECKED].double() @ inputs.teacher_head.weight.double().T
+        teacher_NV = (
+            inputs.teacher_hidden[:CHECKED].double() @ inputs.teacher_head.weight.double().T
+        )
     student_NV = hidden @ inputs.student_head.weight.detach().double().T
     values = bind(objective)(student_NV, teacher_NV, inputs.tokens[:CHECKED])
     values.loss_N.sum().backward()
     assert hidden.grad is not None
-    return float((inputs.student_hidden.grad[:CHECKED].double() - hidden.grad).abs().max() / hidden.grad.abs().max())
+    return float(
+        (inputs.student_hidden.grad[:CHECKED].double() - hidden.grad).abs().max()
+        / hidden.grad.abs().max()
+    )
 
 
 def _faults() -> int:
@@ -195,21 +243,34 @@ def _synchronise(device: str) -> None:
 def main() -> None:
     sizes = _sizes()
     print(f"{sizes}, torch {torch.__version__}, {torch.get_num_threads()} threads")
-    print(f"{'case':26}{'seconds':>9}{'/ naive':>9}{'extra MB':>10}{'/ naive':>9}{'loss':>9}{'error':>10}")
+    heads = ("seconds", "/ naive", "extra MB", "/ naive", "loss", "error")
+    widths = (9, 9, 10, 9, 9, 10)
+    print(f"{'case':26}" + "".join(f"{h:>{w}}" for h, w in zip(heads, widths, strict=True)))
     context, found = multiprocessing.get_context("spawn"), dict[str, Result]()
     for case in CASES:
-        own = dataclasses.replace(sizes, tokens=min(sizes.loop_tokens, sizes.tokens)) if case == "column loop" else sizes
+        own = (
+            dataclasses.replace(sizes, tokens=min(sizes.loop_tokens, sizes.tokens))
+            if case == "column loop"
+            else sizes
+        )
         with context.Pool(1) as pool:
             result = pool.apply(measure, (case, own))
         scale = sizes.tokens / own.tokens
-        found[case] = dataclasses.replace(result, seconds=result.seconds * scale, extra=result.extra * scale)
-        print(_line(case, found[case], found["naive full"], own.tokens if scale > 1 else None), flush=True)
+        found[case] = dataclasses.replace(
+            result, seconds=result.seconds * scale, extra=result.extra * scale
+        )
+        print(
+            _line(case, found[case], found["naive full"], own.tokens if scale > 1 else None),
+            flush=True,
+        )
     for text, reached in targets(found):
         print(f"{'reached' if reached else 'MISSED':8} {text}")
 
 
 def _sizes() -> Sizes:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     defaults = {
         "tokens": 512,
         "hidden": 1024,
@@ -227,7 +288,10 @@ def _sizes() -> Sizes:
 
 
 def _line(case: str, one: Result, naive: Result, measured_on: int | None) -> str:
-    time_, memory = f"{one.seconds:9.3f}{one.seconds / naive.seconds:9.2f}", f"{one.extra:10.0f}{one.extra / naive.extra:9.2f}"
+    time_, memory = (
+        f"{one.seconds:9.3f}{one.seconds / naive.seconds:9.2f}",
+        f"{one.extra:10.0f}{one.extra / naive.extra:9.2f}",
+    )
     numbers = f"{time_}{memory}{one.loss:9.4f}{one.error:10.1e}"
     notes = [f"scaled from {measured_on} tokens"] if measured_on else []
     return "  ".join([f"{case:26}{numbers}", *notes, *(["SWAPPED"] if one.swapped else [])])
@@ -235,7 +299,10 @@ def _line(case: str, one: Result, naive: Result, measured_on: int | None) -> str
 
 def targets(found: dict[str, Result]) -> list[tuple[str, bool]]:
     """What the losses should reach, with what they did."""
-    topk, loop, full, trl = (found[name] for name in ("TopK stop-gradient", "column loop", "full reverse KL", "TRL chunked"))
+    topk, loop, full, trl = (
+        found[name]
+        for name in ("TopK stop-gradient", "column loop", "full reverse KL", "TRL chunked")
+    )
     faster, smaller = loop.seconds / topk.seconds, topk.extra / loop.extra
     slower, larger = full.seconds / trl.seconds, full.extra / trl.extra
     worst = max(found[name].error for name in OBJECTIVES)

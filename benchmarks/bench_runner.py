@@ -1,13 +1,17 @@
-"""The runner on stages of pure computing: how much two workers gain over one, and what a task costs besides its own work.
+"""The runner on stages of pure computing: how much two workers gain over one, and what a task costs
+besides its own work.
 
     python -m benchmarks.bench_runner [--cells 8] [--seconds 1.0] [--repeats 3]
 
-A grid of so many cells, each a distill stage of about `seconds` core seconds and an evaluation of a fifth of that, on three shared stages
-that cost nothing. Runs with one and with two workers alternate; the ratio is taken pair by pair, and the median is shown.
+A grid of so many cells, each a distill stage of about `seconds` core seconds and an evaluation of a
+fifth of that, on three shared stages that cost nothing. Runs with one and with two workers
+alternate; the ratio is taken pair by pair, and the median is shown.
 
-overhead of a cell = (wall time of the grid with one worker - wall time inside build and evaluate) / cells: start of two processes, claims,
-hashing, sealing, record, schedule. A lab cell of the math grid works for about a minute (docs/benchmarks.md), which is what 2 % refers to.
-The mirror's writer is a process of its own beside the workers; its core seconds are shown per run, and those of starting it once.
+overhead of a cell = (wall time of the grid with one worker - wall time inside build and evaluate) /
+cells: start of two processes, claims, hashing, sealing, record, schedule. A lab cell of the math
+grid works for about a minute (docs/benchmarks.md), which is what 2 % refers to. The mirror's writer
+is a process of its own beside the workers; its core seconds are shown per run, and those of
+starting it once.
 """
 
 import argparse
@@ -34,7 +38,9 @@ WORK = Work(build="benchmarks.cpu_work:build", evaluate="benchmarks.cpu_work:eva
 
 @dataclass(frozen=True)
 class Measured:
-    """wall_s: of the whole grid, from the moment the workers' server is warm; inside_s: inside build and evaluate."""
+    """wall_s: of the whole grid, from the moment the workers' server is warm; inside_s: inside
+    build and evaluate.
+    """
 
     wall_s: float
     inside_s: float
@@ -64,7 +70,9 @@ def run(cells: int, jobs: int, folder: Path) -> Measured:
         summary = run_grid(plans(cells), results, engine, lambda _notice: None)
         wall = time.monotonic() - started
     if len(summary.sealed_now) != cells:
-        raise SystemExit(f"only {len(summary.sealed_now)} of {cells} runs were sealed: {summary.failed}")
+        raise SystemExit(
+            f"only {len(summary.sealed_now)} of {cells} runs were sealed: {summary.failed}"
+        )
     return Measured(wall, sum(float(line.split()[1]) for line in log.read_text().splitlines()))
 
 
@@ -97,14 +105,19 @@ def load_average() -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--cells", type=int, default=8)
     parser.add_argument("--seconds", type=float, default=1.0)
     parser.add_argument("--repeats", type=int, default=3)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        os.environ["BENCH_LOG"], os.environ["BENCH_ROUNDS"] = str(folder / "log.txt"), str(rounds_for(arguments.seconds))
+        os.environ["BENCH_LOG"], os.environ["BENCH_ROUNDS"] = (
+            str(folder / "log.txt"),
+            str(rounds_for(arguments.seconds)),
+        )
         print(f"{os.cpu_count()} cores, load before {load_average()}")
         ratios: list[float] = []
         overheads: list[float] = []
@@ -113,11 +126,20 @@ def main() -> None:
             ratios.append(one.wall_s / two.wall_s)
             overheads.append((one.wall_s - one.inside_s) / arguments.cells)
             walls = f"one worker {one.wall_s:.2f} s, two {two.wall_s:.2f} s"
-            print(f"{walls}: {ratios[-1]:.2f} times; overhead {overheads[-1]:.3f} s a cell", flush=True)
+            print(
+                f"{walls}: {ratios[-1]:.2f} times; overhead {overheads[-1]:.3f} s a cell",
+                flush=True,
+            )
         times, overhead = statistics.median(ratios), statistics.median(overheads)
-        print(f"median: {times:.2f} times; overhead {overhead:.3f} s a cell; load after {load_average()}")
+        print(
+            f"median: {times:.2f} times; overhead {overhead:.3f} s a cell; load after"
+            f" {load_average()}"
+        )
         start, each = bench_mirror(arguments.cells, folder)
-        print(f"mirror: {start:.1f} core seconds to start and make a database, {each:.2f} for each run")
+        print(
+            f"mirror: {start:.1f} core seconds to start and make a database, {each:.2f} for"
+            " each run"
+        )
 
 
 if __name__ == "__main__":

@@ -1,14 +1,18 @@
-"""One whole distillation step: ours against stock TRL on the same work, split into generation, teacher and student.
+"""One whole distillation step: ours against stock TRL on the same work, split into generation,
+teacher and student.
 
     python benchmarks/bench_step.py [--steps 12] [--repeats 3] [--prompts 64]
 
-Same weights, prompts, rollout seeds, optimiser and loss (full-vocabulary reverse KL, token mean: what the stock trainer knows as beta = 1).
-Ours also grades the rollouts and measures per-token diagnostics, which is part of its price. A third row shows the TopK loss, which has no
-stock counterpart. Variants alternate within each repeat; the median over steps is shown. Times are CPU seconds of this process on one
-torch thread, so that a busy machine changes them little. The models have random weights: completions are longer than trained ones.
+Same weights, prompts, rollout seeds, optimiser and loss (full-vocabulary reverse KL, token mean:
+what the stock trainer knows as beta = 1). Ours also grades the rollouts and measures per-token
+diagnostics, which is part of its price. A third row shows the TopK loss, which has no stock
+counterpart. Variants alternate within each repeat; the median over steps is shown. Times are CPU
+seconds of this process on one torch thread, so that a busy machine changes them little. The models
+have random weights: completions are longer than trained ones.
 
-generation: sampling the completions. teacher: its forward pass up to the hidden states. student: everything else of `training_step` (its
-own forward, both lm_heads, the loss, diagnostics, grading, backward).
+generation: sampling the completions. teacher: its forward pass up to the hidden states. student:
+everything else of `training_step` (its own forward, both lm_heads, the loss, diagnostics, grading,
+backward).
 """
 
 import argparse
@@ -39,7 +43,8 @@ from study.train.distill import OnPolicyDistillation
 from study.train.evidence import Evidence
 
 SHAPE = Architecture(
-    hidden_size=64, intermediate_size=192, num_hidden_layers=3, num_attention_heads=4, num_key_value_heads=2, head_dim=16,
+    hidden_size=64, intermediate_size=192, num_hidden_layers=3, num_attention_heads=4,
+    num_key_value_heads=2, head_dim=16,
     max_position_embeddings=192,
 )  # fmt: skip
 LONGEST = 64
@@ -49,7 +54,9 @@ _Mixin: Any = object
 
 
 class Measured(_Mixin):
-    """Mixed into a trainer: one row of CPU seconds a step, and the study's rollout seeds, so that all variants see the same completions."""
+    """Mixed into a trainer: one row of CPU seconds a step, and the study's rollout seeds, so that
+    all variants see the same completions.
+    """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -95,20 +102,27 @@ def work(steps: int, prompts: int, out: Path) -> dict[str, Any]:
     tokenizer = build_tokenizer(LabTokenizer())
     data = ArithmeticData(train_size=steps * prompts, selection_size=1, held_out_size=1)
     problems = list(load(data, "train"))
-    rows = [{"prompt": student_view(p), "teacher_prompt": student_view(p), "problem": i} for i, p in enumerate(problems)]
+    rows = [
+        {"prompt": student_view(p), "teacher_prompt": student_view(p), "problem": i}
+        for i, p in enumerate(problems)
+    ]
     args = arguments(
-        DistillationConfig, out, Optimisation(learning_rate=5e-4), steps=steps, batch=prompts, seed=0,
-        max_completion_length=LONGEST, temperature=1.0, top_p=1.0, top_k=0, shuffle_dataset=False, beta=1.0,
+        DistillationConfig, out, Optimisation(learning_rate=5e-4), steps=steps, batch=prompts,
+        seed=0,
+        max_completion_length=LONGEST, temperature=1.0, top_p=1.0, top_k=0, shuffle_dataset=False,
+        beta=1.0,
     )  # fmt: skip
     student, teacher = (build_model(SHAPE, len(tokenizer), seed=seed) for seed in (0, 1))
     return {
-        "student": student, "teacher": teacher, "tokenizer": tokenizer, "problems": problems, "rows": Dataset.from_list(rows), "args": args,
+        "student": student, "teacher": teacher, "tokenizer": tokenizer, "problems": problems,
+        "rows": Dataset.from_list(rows), "args": args,
     }  # fmt: skip
 
 
 def stock(given: dict[str, Any]) -> Any:
     return Stock(
-        model=given["student"], teacher_model=given["teacher"], args=given["args"], processing_class=given["tokenizer"],
+        model=given["student"], teacher_model=given["teacher"], args=given["args"],
+        processing_class=given["tokenizer"],
         train_dataset=given["rows"].remove_columns(["teacher_prompt", "problem"]),
     )  # fmt: skip
 
@@ -116,8 +130,19 @@ def stock(given: dict[str, Any]) -> Any:
 def ours(objective: Objective) -> Callable[[dict[str, Any]], Any]:
     def make(given: dict[str, Any]) -> Any:
         student, tokenizer, args = given["student"], given["tokenizer"], given["args"]
-        evidence = Evidence(given["problems"], tokenizer, end_token_ids(student, tokenizer), args.max_steps, LONGEST)
-        return Ours(student, given["teacher"], args, given["rows"], tokenizer, objective=objective, seed=0, evidence=evidence)
+        evidence = Evidence(
+            given["problems"], tokenizer, end_token_ids(student, tokenizer), args.max_steps, LONGEST
+        )
+        return Ours(
+            student,
+            given["teacher"],
+            args,
+            given["rows"],
+            tokenizer,
+            objective=objective,
+            seed=0,
+            evidence=evidence,
+        )
 
     return make
 
@@ -129,7 +154,9 @@ VARIANTS: dict[str, Callable[[dict[str, Any]], Any]] = {
 }
 
 
-def measure(make: Callable[[dict[str, Any]], Any], steps: int, prompts: int) -> tuple[list[dict[str, float]], float]:
+def measure(
+    make: Callable[[dict[str, Any]], Any], steps: int, prompts: int
+) -> tuple[list[dict[str, float]], float]:
     """Rows of all steps after the first (warm-up), and mean tokens sampled a step."""
     with tempfile.TemporaryDirectory() as folder:
         trainer = make(work(steps, prompts, Path(folder)))
@@ -151,9 +178,15 @@ def main() -> None:
         for name, make in VARIANTS.items():
             measured, tokens[name] = measure(make, options.steps, options.prompts)
             rows[name] += measured
-    medians = {name: {part: statistics.median(row[part] for row in found) for part in (*PARTS, "step")} for name, found in rows.items()}
+    medians = {
+        name: {part: statistics.median(row[part] for row in found) for part in (*PARTS, "step")}
+        for name, found in rows.items()
+    }
     first = next(iter(medians.values()))["step"]
-    print("| variant | CPU s a step | generation | teacher | student | tokens a step | against stock |\n|---|---|---|---|---|---|---|")
+    print(
+        "| variant | CPU s a step | generation | teacher | student | tokens a step | against stock"
+        " |\n|---|---|---|---|---|---|---|"
+    )
     for name, m in medians.items():
         parts = " | ".join(f"{m[part]:.3f}" for part in ("step", *PARTS))
         print(f"| {name} | {parts} | {tokens[name]:.0f} | {m['step'] / first:.2f}x |")

@@ -1,7 +1,9 @@
-"""Stages of pure computing for `bench_runner`: a fixed amount of hashing, then what the tests' torch-free stages leave.
+"""Stages of pure computing for `bench_runner`: a fixed amount of hashing, then what the tests'
+torch-free stages leave.
 
-BENCH_ROUNDS: rounds of hashing in a distill stage (a fifth of them in an evaluation, none elsewhere). BENCH_LOG: a file to which every
-call appends its task's kind and its own wall and core seconds.
+BENCH_ROUNDS: rounds of hashing in a distill stage (a fifth of them in an evaluation, none
+elsewhere). BENCH_LOG: a file to which every call appends its task's kind and its own wall and core
+seconds.
 """
 
 import hashlib
@@ -36,13 +38,27 @@ def logged(kind: str) -> Iterator[None]:
         log.write(f"{kind} {time.monotonic() - wall} {time.process_time() - core}\n")
 
 
-def build(recipe: Model, seed: int, inputs: Mapping[str, Path], out: Path, report: Report, checkpoints: Checkpoints) -> None:
+def build(
+    recipe: Model,
+    seed: int,
+    inputs: Mapping[str, Path],
+    out: Path,
+    report: Report,
+    checkpoints: Checkpoints,
+) -> None:
     with logged(recipe.kind):
         spin(int(SHARE.get(recipe.kind, 0.0) * int(os.environ["BENCH_ROUNDS"])))
         fake_work.build(recipe, seed, inputs, out, report, checkpoints)
 
 
-def evaluate(spec: Evaluation, model_dir: Path, seed: int, out: Path, report: Report, beside: Mapping[str, Path]) -> None:
+def evaluate(
+    spec: Evaluation,
+    model_dir: Path,
+    seed: int,
+    out: Path,
+    report: Report,
+    beside: Mapping[str, Path],
+) -> None:
     with logged("evaluate"):
         spin(int(SHARE["evaluate"] * int(os.environ["BENCH_ROUNDS"])))
         fake_work.evaluate(spec, model_dir, seed, out, report, beside)

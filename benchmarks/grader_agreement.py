@@ -1,11 +1,14 @@
-r"""How the graders agree with labels and with math-verify, and every disagreement; writes the measured part of docs/graders.md.
+r"""How the graders agree with labels and with math-verify, and every disagreement; writes the
+measured part of docs/graders.md.
 
     python -m benchmarks.grader_agreement DATA_FOLDER [--page docs/graders.md] [--workers 2]
 
-DATA_FOLDER holds math500.jsonl, aime24.jsonl, aime25.jsonl, amc23.jsonl, gsm8k-test.jsonl and gsm8k-model-solutions.jsonl.
-Labels: pairs by how they were made (benchmarks/grader_pairs.py) or by hand (grader_cases.py), completions by the label that came with them.
-math-verify is asked as its page shows it, with its own extraction. A disagreement is a pair on which our strict outcome (relaxed, for
-completions without a box) and math-verify differ; the label says who is right, WHY what is behind it. All were read first.
+DATA_FOLDER holds math500.jsonl, aime24.jsonl, aime25.jsonl, amc23.jsonl, gsm8k-test.jsonl and
+gsm8k-model-solutions.jsonl. Labels: pairs by how they were made (benchmarks/grader_pairs.py) or by
+hand (grader_cases.py), completions by the label that came with them. math-verify is asked as its
+page shows it, with its own extraction. A disagreement is a pair on which our strict outcome
+(relaxed, for completions without a box) and math-verify differ; the label says who is right, WHY
+what is behind it. All were read first.
 """
 
 import argparse
@@ -27,16 +30,29 @@ LISTED = 40  # of a kind; the rest is counted
 PATIENT_S = 60  # for math-verify, so that a busy machine does not make it wrong
 
 WHY: dict[str, str] = {
-    "written by hand/ours": "math-verify does not read `5\\%`, `90°`, `1 4/5`, digits after `\\,` or a repeating decimal in a box, "
-    "compares lists as sets and letters as a product, and drops the power of a unit.",
+    "written by hand/ours": (
+        "math-verify does not read `5\\%`, `90°`, `1 4/5`, digits after `\\,` or a repeating"
+        " decimal in a box, compares lists as sets and letters as a product, and drops the power of"
+        " a unit."
+    ),
     "written by hand/neither": "Kinds that neither knows: see What is known to be wrong.",
-    "sympy's own": "To math-verify `6i` is six times a variable and `6 i` a complex number: whether the gold has the space decides.",
+    "sympy's own": (
+        "To math-verify `6i` is six times a variable and `6 i` a complex number: whether the gold"
+        " has the space decides."
+    ),
     "expanded": "The same.",
     "factored": "The same.",
     "other base": "math-verify drops the subscript, so every base is equal.",
-    "last digit": "math-verify rounds both to six places after the point: too few for a small number.",
-    "other bracket": "math-verify compares sets of numbers; as written, an interval that is closed at infinity is not the answer.",
-    "equation with both sides doubled": "An equation that is still to be solved; neither solves it.",
+    "last digit": (
+        "math-verify rounds both to six places after the point: too few for a small number."
+    ),
+    "other bracket": (
+        "math-verify compares sets of numbers; as written, an interval that is closed at infinity"
+        " is not the answer."
+    ),
+    "equation with both sides doubled": (
+        "An equation that is still to be solved; neither solves it."
+    ),
 }
 
 
@@ -53,17 +69,31 @@ class Case(NamedTuple):
 def stock(completion: str, answer: str) -> bool:
     from math_verify import parse, verify
 
-    gold, found = parse(f"${answer}$", parsing_timeout=PATIENT_S), parse(completion, parsing_timeout=PATIENT_S)
+    gold, found = (
+        parse(f"${answer}$", parsing_timeout=PATIENT_S),
+        parse(completion, parsing_timeout=PATIENT_S),
+    )
     return bool(verify(gold, found, timeout_seconds=PATIENT_S))
 
 
 def itself(folder: Path, grader: Grader) -> list[str]:
     """Rows of the first table: golds against themselves."""
-    lines = ["| golds | n | " + " | ".join([*STRICT_WRAPPINGS, *RELAXED_WRAPPINGS]) + " | math-verify, box |", "|---" * 10 + "|"]
+    lines = [
+        "| golds | n | "
+        + " | ".join([*STRICT_WRAPPINGS, *RELAXED_WRAPPINGS])
+        + " | math-verify, box |",
+        "|---" * 10 + "|",
+    ]
     for name in FILES:
         references = golds(folder, name)
-        shares = [sum(r.outcome is Outcome.correct for r in _wrapped(grader, references, w)) for w in STRICT_WRAPPINGS.values()]
-        shares += [sum(r.relaxed is Outcome.correct for r in _wrapped(grader, references, w)) for w in RELAXED_WRAPPINGS.values()]
+        shares = [
+            sum(r.outcome is Outcome.correct for r in _wrapped(grader, references, w))
+            for w in STRICT_WRAPPINGS.values()
+        ]
+        shares += [
+            sum(r.relaxed is Outcome.correct for r in _wrapped(grader, references, w))
+            for w in RELAXED_WRAPPINGS.values()
+        ]
         shares.append(sum(stock(f"$\\boxed{{{gold}}}$", gold) for gold in references))
         lines.append(f"| {name} | {len(references)} | " + " | ".join(map(str, shares)) + " |")
     return lines
@@ -75,9 +105,17 @@ def _wrapped(grader: Grader, references: Sequence[str], wrapping: str) -> list[G
 
 def made_pairs(folder: Path, grader: Grader) -> list[Case]:
     cases: list[Case] = []
-    by_hand = [Pair("written by hand", "written by hand", answer, gold, equal) for answer, gold, equal in CASES]
-    for name, made in [*((name, pairs(golds(folder, name))) for name in FILES), ("benchmarks/grader_cases.py", by_hand)]:
-        results = grader.grade_many([Sample(f"$\\boxed{{{pair.answer}}}$", pair.gold) for pair in made])
+    by_hand = [
+        Pair("written by hand", "written by hand", answer, gold, equal)
+        for answer, gold, equal in CASES
+    ]
+    for name, made in [
+        *((name, pairs(golds(folder, name))) for name in FILES),
+        ("benchmarks/grader_cases.py", by_hand),
+    ]:
+        results = grader.grade_many(
+            [Sample(f"$\\boxed{{{pair.answer}}}$", pair.gold) for pair in made]
+        )
         for pair, result in zip(made, results, strict=True):
             said = stock(f"$\\boxed{{{pair.answer}}}$", pair.gold)
             cases.append(Case(name, pair, result, result.outcome is Outcome.correct, said))
@@ -85,16 +123,29 @@ def made_pairs(folder: Path, grader: Grader) -> list[Case]:
 
 
 def completions(folder: Path, grader: Grader) -> list[Case]:
-    """Model solutions of GSM8K. They state an answer without a box, so the relaxed outcome is what can agree."""
+    """Model solutions of GSM8K.
+
+    They state an answer without a box, so the relaxed outcome is what can agree.
+    """
     with (folder / "gsm8k-model-solutions.jsonl").open(encoding="utf-8") as file:
         rows = [json.loads(line) for line in file]
-    found = [(value, reference(row["ground_truth"])) for row in rows for value in row.values() if isinstance(value, dict)]
+    found = [
+        (value, reference(row["ground_truth"]))
+        for row in rows
+        for value in row.values()
+        if isinstance(value, dict)
+    ]
     results = grader.grade_many([Sample(value["solution"], gold) for value, gold in found])
     return [
-        Case("GSM8K completions", Pair("completion", "completion", _end(value["solution"]), gold, value["is_correct"]), result,
-             result.relaxed is Outcome.correct, stock(value["solution"], gold))
+        Case(
+            "GSM8K completions",
+            Pair("completion", "completion", _end(value["solution"]), gold, value["is_correct"]),
+            result,
+            result.relaxed is Outcome.correct,
+            stock(value["solution"], gold),
+        )
         for (value, gold), result in zip(found, results, strict=True)
-    ]  # fmt: skip
+    ]
 
 
 def _end(text: str) -> str:
@@ -104,17 +155,24 @@ def _end(text: str) -> str:
 
 def table(cases: Sequence[Case]) -> list[str]:
     lines = [
-        "| source | pairs | n | ours right | math-verify right | disagreements | ours right in them | correct relaxedly alone | timed out |"
+        "| source | pairs | n | ours right | math-verify right | disagreements | ours right in them"
+        " | correct relaxedly alone | timed out |"
     ]
     lines.append("|---" * 9 + "|")
     for source, group in dict.fromkeys((case.source, case.pair.group) for case in cases):
         some = [case for case in cases if (case.source, case.pair.group) == (source, group)]
-        ours, theirs = sum(c.ours_correct == c.pair.equal for c in some), sum(c.stock == c.pair.equal for c in some)
+        ours, theirs = (
+            sum(c.ours_correct == c.pair.equal for c in some),
+            sum(c.stock == c.pair.equal for c in some),
+        )
         differing = [c for c in some if c.ours_correct != c.stock]
         band = sum(c.ours.relaxed is Outcome.correct and not c.ours_correct for c in some)
         late = sum(c.ours.outcome is Outcome.timed_out for c in some)
         won = sum(c.ours_correct == c.pair.equal for c in differing)
-        lines.append(f"| {source} | {group} | {len(some)} | {ours} | {theirs} | {len(differing)} | {won} | {band} | {late} |")
+        lines.append(
+            f"| {source} | {group} | {len(some)} | {ours} | {theirs} | {len(differing)} | {won} |"
+            f" {band} | {late} |"
+        )
     return lines
 
 
@@ -123,7 +181,9 @@ def disagreements(cases: Iterable[Case]) -> list[str]:
     groups: dict[tuple[str, str], list[Case]] = defaultdict(list)
     for case in cases:
         if case.ours_correct != case.stock:
-            groups[case.pair.kind, "ours" if case.ours_correct == case.pair.equal else "math-verify"].append(case)
+            groups[
+                case.pair.kind, "ours" if case.ours_correct == case.pair.equal else "math-verify"
+            ].append(case)
         elif case.ours_correct != case.pair.equal:
             groups[case.pair.kind, "neither"].append(case)
     lines: list[str] = []
@@ -136,12 +196,19 @@ def disagreements(cases: Iterable[Case]) -> list[str]:
 
 
 def _listed(kind: str, who: str, cases: Sequence[Case]) -> list[str]:
-    sources = ", ".join(f"{source} {n}" for source, n in Counter(case.source for case in cases).items())
+    sources = ", ".join(
+        f"{source} {n}" for source, n in Counter(case.source for case in cases).items()
+    )
     equal = " or ".join(sorted({"equal" if case.pair.equal else "different" for case in cases}))
     why = WHY.get(f"{kind}/{who}", WHY.get(kind, ""))
-    shown = [f"`{case.pair.answer}` for `{case.pair.gold}` ({_truth(case)})" for case in cases[:LISTED]]
+    shown = [
+        f"`{case.pair.answer}` for `{case.pair.gold}` ({_truth(case)})" for case in cases[:LISTED]
+    ]
     more = [f"and {len(cases) - LISTED} more"] if len(cases) > LISTED else []
-    return [f"- **{kind}** ({cases[0].pair.group}, {equal}; {sources}). {why}", f"  {'; '.join([*shown, *more])}"]
+    return [
+        f"- **{kind}** ({cases[0].pair.group}, {equal}; {sources}). {why}",
+        f"  {'; '.join([*shown, *more])}",
+    ]
 
 
 def _truth(case: Case) -> str:
@@ -151,7 +218,9 @@ def _truth(case: Case) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("folder", type=Path)
     parser.add_argument("--page", type=Path, default=Path("docs/graders.md"))
     parser.add_argument("--workers", type=int, default=2)
@@ -160,10 +229,20 @@ def main() -> None:
     with open_grader(workers=asked.workers) as grader:
         lines = ["## Golds against themselves", "", *itself(asked.folder, grader), ""]
         cases = [*made_pairs(asked.folder, grader), *completions(asked.folder, grader)]
-    lines += ["## Labelled pairs and completions", "", *table(cases), "", "## Every disagreement, and who is right"]
+    lines += [
+        "## Labelled pairs and completions",
+        "",
+        *table(cases),
+        "",
+        "## Every disagreement, and who is right",
+    ]
     lines += disagreements(cases)
-    before = asked.page.read_text(encoding="utf-8").partition(MARK)[0] if asked.page.exists() else ""
-    asked.page.write_text(f"{before.rstrip()}\n\n{MARK}\n\n" + "\n".join(lines).rstrip() + "\n", encoding="utf-8")
+    before = (
+        asked.page.read_text(encoding="utf-8").partition(MARK)[0] if asked.page.exists() else ""
+    )
+    asked.page.write_text(
+        f"{before.rstrip()}\n\n{MARK}\n\n" + "\n".join(lines).rstrip() + "\n", encoding="utf-8"
+    )
     print(f"{len(cases)} cases in {asked.page}")
 
 

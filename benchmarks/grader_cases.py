@@ -1,4 +1,7 @@
-r"""Pairs written by hand: (answer, reference, equal). Spellings that models use, and traps for graders; each was judged by reading."""
+r"""Pairs written by hand: (answer, reference, equal).
+
+Spellings that models use, and traps for graders; each was judged by reading.
+"""
 
 CASES: tuple[tuple[str, str, bool], ...] = (
     ("x=1, x=-2", "1,-2", True),

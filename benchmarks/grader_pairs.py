@@ -1,8 +1,11 @@
-r"""Pairs (answer, reference) whose label is known by how they were made: golds against themselves, rewritten, nearly missed, and shuffled.
+r"""Pairs (answer, reference) whose label is known by how they were made: golds against themselves,
+rewritten, nearly missed, and shuffled.
 
     itself      the gold answer in a box, in the wrappings in which models write it
-    equivalent  the same value in another spelling: 3/4 for \frac{3}{4}, reversed lists, a common factor, sympy's expansion and factors
-    near miss   one unit more, the sign, the inverse, another bracket, another order of a tuple, another base, another word
+    equivalent  the same value in another spelling: 3/4 for \frac{3}{4}, reversed lists, a common
+                factor, sympy's expansion and factors
+    near miss   one unit more, the sign, the inverse, another bracket, another order of a tuple,
+                another base, another word
     shuffled    the gold of the next problem; equal only by chance
 Nothing here asks a grader.
 """
@@ -26,11 +29,18 @@ FILES = {
 }
 STRICT_WRAPPINGS = {
     "box": r"\boxed{%s}",
-    "prose": "First we add, which gives \\boxed{12}. Wait.\nThus the final answer is $\\boxed{%s}$. I hope it is right.",
+    "prose": (
+        "First we add, which gives \\boxed{12}. Wait.\nThus the final answer is $\\boxed{%s}$. I"
+        " hope it is right."
+    ),
     "display": "Hence\n\\[\n\\boxed{ %s }\n\\]",
     "spaced": "\\boxed {\n%s\n}",
 }
-RELAXED_WRAPPINGS = {"final answer is": "The final answer is %s.", "Answer:": "**Answer:** $%s$\n", "last formula": "so we find $%s$"}
+RELAXED_WRAPPINGS = {
+    "final answer is": "The final answer is %s.",
+    "Answer:": "**Answer:** $%s$\n",
+    "last formula": "so we find $%s$",
+}
 
 
 class Pair(NamedTuple):
@@ -49,7 +59,10 @@ def golds(folder: Path, name: str) -> list[str]:
 
 
 def pairs(references: list[str]) -> list[Pair]:
-    """Without those that are the same text after all. Each different gold is rewritten and missed once."""
+    """Without those that are the same text after all.
+
+    Each different gold is rewritten and missed once.
+    """
     made: list[Pair] = []
     for gold in dict.fromkeys(references):
         made += [Pair("equivalent", kind, text, gold, True) for kind, text in equivalents(gold)]
@@ -78,12 +91,19 @@ def equivalents(gold: str) -> Iterator[tuple[str, str]]:
     elif parts := _parts(text):
         yield from _rearranged(*parts)
     elif match := re.fullmatch(r"\\text\{\(?([A-Za-z ]+)\)?\}", text):
-        yield from (("words without \\text", match[1]), ("words in bold", rf"\textbf{{{match[1]}}}"))
+        yield from (
+            ("words without \\text", match[1]),
+            ("words in bold", rf"\textbf{{{match[1]}}}"),
+        )
     elif match := re.fullmatch(r"(\d+)_(\d)", text):
         yield "base in braces", f"{match[1]}_{{{match[2]}}}"
     elif "=" in text:
         yield "equation with both sides doubled", _doubled(text)
-        yield from [("right side of an equation", text.partition("=")[2])] if not text.endswith("=0") else []
+        yield from (
+            [("right side of an equation", text.partition("=")[2])]
+            if not text.endswith("=0")
+            else []
+        )
     elif quantity(text) is None and "\\" + "in" not in text and not text.startswith("\\begin"):
         yield from _formulas(gold, _SAME)
     if text.startswith("\\begin{pmatrix}"):
@@ -96,21 +116,41 @@ def near_misses(gold: str) -> Iterator[tuple[str, str]]:
     if re.fullmatch(r"-?\d+(,\d{3})*", body):
         value = int(body.replace(",", ""))
         yield from (("one more", str(value + 1)), ("a third more", rf"{value}\frac{{1}}{{3}}"))
-        yield from [("other sign", str(-value)), ("ten times", f"{value}0"), ("as a percentage", rf"{value}\%")] if value else []
+        yield from (
+            [
+                ("other sign", str(-value)),
+                ("ten times", f"{value}0"),
+                ("as a percentage", rf"{value}\%"),
+            ]
+            if value
+            else []
+        )
     elif match := re.fullmatch(r"(-?)\\frac\{(\d+)\}\{(\d+)\}", text):
         sign, top, bottom = match[1], int(match[2]), int(match[3])
-        yield from (("inverse", rf"{sign}\frac{{{bottom}}}{{{top}}}"), ("numerator + 1", f"{sign}{top + 1}/{bottom}"))
-        yield "rounded to two places", f"{sign}{top / bottom + (0 if top * 100 % bottom else 0.01):.2f}"
+        yield from (
+            ("inverse", rf"{sign}\frac{{{bottom}}}{{{top}}}"),
+            ("numerator + 1", f"{sign}{top + 1}/{bottom}"),
+        )
+        yield (
+            "rounded to two places",
+            f"{sign}{top / bottom + (0 if top * 100 % bottom else 0.01):.2f}",
+        )
     elif match := re.fullmatch(r"-?\d*\.\d*(\d)", text):
         yield "last digit", text[:-1] + str((int(match[1]) + 1) % 10)
     elif parts := _parts(text):
         yield from _spoiled(*parts)
     elif match := re.fullmatch(r"\\text\{\(?([A-Za-z ]+)\)?\}", text):
         word = match[1]
-        yield "other word", rf"\text{{{chr((ord(word) - 64) % 26 + 65) if len(word) == 1 else 'un' + word}}}"
+        yield (
+            "other word",
+            rf"\text{{{chr((ord(word) - 64) % 26 + 65) if len(word) == 1 else 'un' + word}}}",
+        )
         yield from [("letters rearranged", word[1:] + word[0])] if len(word) > 1 else []
     elif match := re.fullmatch(r"(\d+)_(\d)", text):
-        yield from (("other base", f"{match[1]}_{(int(match[2]) + 1) % 10 or 2}"), ("other digits", f"1{match[1]}_{match[2]}"))
+        yield from (
+            ("other base", f"{match[1]}_{(int(match[2]) + 1) % 10 or 2}"),
+            ("other digits", f"1{match[1]}_{match[2]}"),
+        )
         yield "value in base ten", str(int(match[1], int(match[2])))
     elif "=" in text:
         yield "right side + 1", f"{text} + 1"
@@ -128,16 +168,29 @@ def _integers(value: int, unit: str | None) -> Iterator[tuple[str, str]]:
         ("sum", f"{value - 1} + 1"),
     )
     yield from [("thousands", f"{value:,}")] if abs(value) > 999 else []
-    yield from [("with a unit", rf"{value}\text{{ apples}}"), ("with a bare unit", f"{value} cm")] if unit is None else []
+    yield from (
+        [("with a unit", rf"{value}\text{{ apples}}"), ("with a bare unit", f"{value} cm")]
+        if unit is None
+        else []
+    )
 
 
 def _fractions(sign: str, top: int, bottom: int) -> Iterator[tuple[str, str]]:
-    yield from (("slash", f"{sign}{top}/{bottom}"), ("common factor", rf"{sign}\dfrac{{{3 * top}}}{{{3 * bottom}}}"))
+    yield from (
+        ("slash", f"{sign}{top}/{bottom}"),
+        ("common factor", rf"{sign}\dfrac{{{3 * top}}}{{{3 * bottom}}}"),
+    )
     yield from [("short form", rf"{sign}\frac {top}{{{bottom}}}")] if top < 10 else []
-    yield from (("sum", rf"{sign}\frac{{{top - 1}}}{{{bottom}}} {sign or '+'} \frac{{1}}{{{bottom}}}"),)
+    yield from (
+        ("sum", rf"{sign}\frac{{{top - 1}}}{{{bottom}}} {sign or '+'} \frac{{1}}{{{bottom}}}"),
+    )
     if 10**6 * top % bottom == 0:
         yield "decimal", f"{sign}{top / bottom:.6f}".rstrip("0")
-    yield from [("mixed number", rf"{sign}{top // bottom}\frac{{{top % bottom}}}{{{bottom}}}")] if top > bottom else []
+    yield from (
+        [("mixed number", rf"{sign}{top // bottom}\frac{{{top % bottom}}}{{{bottom}}}")]
+        if top > bottom
+        else []
+    )
 
 
 def _parts(text: str) -> tuple[str, list[str], str] | None:
@@ -148,7 +201,9 @@ def _parts(text: str) -> tuple[str, list[str], str] | None:
         return "\\{", split(text[2:-2], ","), "\\}"
     if text[0] in "([" and closing(text, 0) == len(text) - 1:
         return (text[0], found, text[-1]) if len(found := split(text[1:-1], ",")) > 1 else None
-    return ("", split(text, ","), "") if quantity(text) is None and len(split(text, ",")) > 1 else None
+    return (
+        ("", split(text, ","), "") if quantity(text) is None and len(split(text, ",")) > 1 else None
+    )
 
 
 def _rearranged(begin: str, parts: list[str], end: str) -> Iterator[tuple[str, str]]:
@@ -161,12 +216,18 @@ def _rearranged(begin: str, parts: list[str], end: str) -> Iterator[tuple[str, s
         return
     shown = begin + ",\\; ".join(parts) + end
     yield "sized brackets", rf"\left{begin} {', '.join(parts)} \right{end}"
-    yield from (("spaced", shown), ("slashes", re.sub(r"\\frac\{([^{}]*)\}\{([^{}]*)\}", r"\1/\2", shown)))
+    yield from (
+        ("spaced", shown),
+        ("slashes", re.sub(r"\\frac\{([^{}]*)\}\{([^{}]*)\}", r"\1/\2", shown)),
+    )
 
 
 def _spoiled(begin: str, parts: list[str], end: str) -> Iterator[tuple[str, str]]:
     if begin == "cup":
-        yield from (("union without a part", parts[0]), ("union with other brackets", " \\cup ".join(f"[{part[1:]}" for part in parts)))
+        yield from (
+            ("union without a part", parts[0]),
+            ("union with other brackets", " \\cup ".join(f"[{part[1:]}" for part in parts)),
+        )
         return
     joined = ",".join(parts[1:])
     yield "first part left out", f"{begin}{joined}{end}"

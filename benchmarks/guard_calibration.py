@@ -1,12 +1,15 @@
 """Calibrates the guard on the traces that finished runs left behind; nothing is trained.
 
-    python -m benchmarks.guard_calibration RESULTS [RESULTS ...] [--grid math] [--scale lab] [--docs docs]
+    python -m benchmarks.guard_calibration RESULTS [RESULTS ...] [--grid math] [--scale lab] [--docs
+    docs]
 
-RESULTS are folders of `study run`: artifacts/distill-*/guard.json holds the trace of a run, runs/*/record.json its final score (or that of
-a committed record of the same stage, records/*.json: a stage has one number, whoever runs it). Thresholds are chosen on base 0 alone; what
-is evaluated on the other bases are those of `study/train/guard/detectors.py` as it stands, and where the two differ the page says so. Writes
-guard_calibration.csv (one row a run), figures/guard_calibration.png and the numbers of guard.md, between its two marks. The definitions
-are in `study/train/guard/calibration.py`.
+RESULTS are folders of `study run`: artifacts/distill-*/guard.json holds the trace of a run,
+runs/*/record.json its final score (or that of a committed record of the same stage, records/*.json:
+a stage has one number, whoever runs it). Thresholds are chosen on base 0 alone; what is evaluated
+on the other bases are those of `study/train/guard/detectors.py` as it stands, and where the two
+differ the page says so. Writes guard_calibration.csv (one row a run), figures/guard_calibration.png
+and the numbers of guard.md, between its two marks. The definitions are in
+`study/train/guard/calibration.py`.
 """
 
 import argparse
@@ -25,19 +28,34 @@ from study.record.store import iterate_records
 from study.spec.grid.grid import load_grid
 from study.spec.identity import canonical, stage_id
 from study.spec.recipe.model import DistilledModel
-from study.train.guard.calibration import ANY, Alarms, Outcome, Share, Stopped, Watched, Worth, choose, ends_low, stopped, worth
+from study.train.guard.calibration import (
+    ANY,
+    Alarms,
+    Outcome,
+    Share,
+    Stopped,
+    Watched,
+    Worth,
+    choose,
+    ends_low,
+    stopped,
+    worth,
+)
 from study.train.guard.detectors import DETECTORS, Thresholds, first_alarm, replay
 
 CHOSEN_ON = 0  # the base whose runs set the thresholds
 BEGIN, END = "<!-- numbers:begin -->", "<!-- numbers:end -->"
 OUTCOMES: tuple[Outcome, ...] = ("healthy", "cut short", "dipped", "collapsed")
 SETTINGS = {  # the thresholds that belong to a detector, for its row of the table
-    "topk_drain": ("leak_ratio", "leak_floor"), "entropy": ("entropy_ratio", "entropy_floor"), "length": ("length_ratio",),
-    "truncation": ("truncated_rise",), "repetition": ("repetition_ratio", "repetition_floor"), "overlap": ("overlap_ratio",),
+    "topk_drain": ("leak_ratio", "leak_floor"), "entropy": ("entropy_ratio", "entropy_floor"),
+    "length": ("length_ratio",),
+    "truncation": ("truncated_rise",), "repetition": ("repetition_ratio", "repetition_floor"),
+    "overlap": ("overlap_ratio",),
     "divergence": ("divergence_ratio", "divergence_floor"), "zero_signal": ("zero_gradient",),
 }  # fmt: skip
 HEAD = (
-    "detector", "threshold", "false alarms on healthy runs", "on cut short", "on dips", "collapses seen", "before the fall",
+    "detector", "threshold", "false alarms on healthy runs", "on cut short", "on dips",
+    "collapses seen", "before the fall",
     "lead: median (min to max)",
 )  # fmt: skip
 Seen = Sequence[tuple[Watched, Alarms]]
@@ -65,18 +83,31 @@ def planned(grid: str, scale: str) -> dict[str, Planned]:
     for run in load_grid(grid, scale).runs():
         model = run.cell.model
         if isinstance(model, DistilledModel):
-            recipe = model.model_copy(update={"training": model.training.model_copy(update={"steps": 1})})
+            recipe = model.model_copy(
+                update={"training": model.training.model_copy(update={"steps": 1})}
+            )
             cell = " ".join(run.labels.values())
-            found[stage_id(model, run.seed)] = Planned(cell, run.seed, model.training.steps, canonical(recipe))
+            found[stage_id(model, run.seed)] = Planned(
+                cell, run.seed, model.training.steps, canonical(recipe)
+            )
     return found
 
 
 def endings(folders: Sequence[Path]) -> dict[str, Ending]:
-    """Stage id of a distillation -> how it ended by its record: the final score, and whether that is far below the best of its curve."""
+    """Stage id of a distillation -> how it ended by its record: the final score, and whether that
+    is far below the best of its curve.
+    """
     found: dict[str, Ending] = {}
-    for record in (r for folder in folders for place in ("runs", "records") for r in iterate_records(folder / place)):
+    for record in (
+        r
+        for folder in folders
+        for place in ("runs", "records")
+        for r in iterate_records(folder / place)
+    ):
         score = next(iter(record.scores.values())).mean
-        curve = next((values for name, values in record.history.items() if name.startswith("eval/avg@")), [])
+        curve = next(
+            (values for name, values in record.history.items() if name.startswith("eval/avg@")), []
+        )
         known = [float(value) for value in curve if isinstance(value, int | float)]
         if "distill" in record.stages:
             found[record.stages["distill"]] = Ending(score, bool(known) and ends_low(known, score))
@@ -84,16 +115,29 @@ def endings(folders: Sequence[Path]) -> dict[str, Ending]:
 
 
 def watched(folders: Sequence[Path], stages: Mapping[str, Planned]) -> list[Watched]:
-    """The finished runs below results folders, in the order of the grid. A run without a record has no outcome yet and is left out."""
+    """The finished runs below results folders, in the order of the grid.
+
+    A run without a record has no outcome yet and is left out.
+    """
     known, found = endings(folders), list[Watched]()
     low = [plan for stage, plan in stages.items() if stage in known and known[stage].low]
     for stage, plan in stages.items():
-        path = next((p for folder in folders if (p := folder / "artifacts" / stage / "guard.json").is_file()), None)
+        path = next(
+            (
+                p
+                for folder in folders
+                if (p := folder / "artifacts" / stage / "guard.json").is_file()
+            ),
+            None,
+        )
         if path is None or stage not in known:
             continue
         guard = json.loads(path.read_text(encoding="utf-8"))
         if guard["policy"] == "observe":  # a stopped run does not show what would have become of it
-            longer = any((other.recipe, other.base) == (plan.recipe, plan.base) and other.steps > plan.steps for other in low)
+            longer = any(
+                (other.recipe, other.base) == (plan.recipe, plan.base) and other.steps > plan.steps
+                for other in low
+            )
             found.append(Watched(plan.cell, plan.base, guard["trace"], known[stage].score, longer))
     return found
 
@@ -103,29 +147,75 @@ def per_run(seen: Seen) -> str:
     lines = io.StringIO()
     writer = csv.writer(lines, lineterminator="\n")
     names = [*DETECTORS]
-    head = ["run", "base", "steps", "outcome", "accuracy_start", "accuracy_best", "accuracy_end", "score"]
+    head = [
+        "run",
+        "base",
+        "steps",
+        "outcome",
+        "accuracy_start",
+        "accuracy_best",
+        "accuracy_end",
+        "score",
+    ]
     writer.writerow([*head, "fell_from_start", "fell_from_best", "fell", "first_alarm", *names])
     for run, alarms in seen:
-        accuracies = [f"{value:.4f}" for value in (run.means[0], max(run.means), run.means[-1], run.score)]
-        steps = [run.fell_from_start, run.fell_from_best, run.fell, first_alarm(alarms), *(alarms.get(name) for name in names)]
-        writer.writerow([run.cell, run.base, len(run.trace["step"]), run.outcome, *accuracies, *("" if s is None else s for s in steps)])
+        accuracies = [
+            f"{value:.4f}" for value in (run.means[0], max(run.means), run.means[-1], run.score)
+        ]
+        steps = [
+            run.fell_from_start,
+            run.fell_from_best,
+            run.fell,
+            first_alarm(alarms),
+            *(alarms.get(name) for name in names),
+        ]
+        writer.writerow(
+            [
+                run.cell,
+                run.base,
+                len(run.trace["step"]),
+                run.outcome,
+                *accuracies,
+                *("" if s is None else s for s in steps),
+            ]
+        )
     return lines.getvalue()
 
 
 def numbers(seen: Seen, chosen: Thresholds) -> str:
     """The part of guard.md between its marks."""
-    first, others = [s for s in seen if s[0].base == CHOSEN_ON], [s for s in seen if s[0].base != CHOSEN_ON]
+    first, others = (
+        [s for s in seen if s[0].base == CHOSEN_ON],
+        [s for s in seen if s[0].base != CHOSEN_ON],
+    )
     bases = " and ".join(str(base) for base in sorted({run.base for run, _ in others}))
-    differing = {name: value for name, value in asdict(chosen).items() if value != getattr(Thresholds(), name)}
-    note = f"The rule would now choose others than those in force: {differing}." if differing else "The rule gives the thresholds in force."
+    differing = {
+        name: value
+        for name, value in asdict(chosen).items()
+        if value != getattr(Thresholds(), name)
+    }
+    note = (
+        f"The rule would now choose others than those in force: {differing}."
+        if differing
+        else "The rule gives the thresholds in force."
+    )
     parts = [
-        counts(seen), note, f"**Bases {bases}**, on which nothing was chosen:", table(others),
-        f"**Base {CHOSEN_ON}**, on which the thresholds were chosen (no evidence of their worth):", table(first),
-        "**Collapses, and what came first.** Steps. The first falls are confirmed ones; a run may come back from them.", collapses(seen),
+        counts(seen),
+        note,
+        f"**Bases {bases}**, on which nothing was chosen:",
+        table(others),
+        f"**Base {CHOSEN_ON}**, on which the thresholds were chosen (no evidence of their worth):",
+        table(first),
+        (
+            "**Collapses, and what came first.** Steps. The first falls are confirmed ones; a run"
+            " may come back from them."
+        ),
+        collapses(seen),
         f"**Other rules**, chosen on base {CHOSEN_ON} too, any detector on bases {bases}:",
         rules(first, others),
-        f"**What `stop` would have done** on bases {bases}, at the first alarm of any detector:", costs(stopped(others)),
-    ]  # fmt: skip
+        f"**What `stop` would have done** on bases {bases}, at the first alarm of any detector:",
+        costs(stopped(others)),
+    ]
     return "\n\n".join(parts)
 
 
@@ -141,8 +231,14 @@ def missing(plans: Iterable[Planned], runs: Iterable[Watched]) -> str:
 
 def counts(seen: Seen) -> str:
     tally = Counter((run.base, run.outcome) for run, _ in seen)
-    rows = [[f"base {base}", *(tally[base, outcome] for outcome in OUTCOMES)] for base in sorted({run.base for run, _ in seen})]
-    return markdown(["runs", *OUTCOMES], [*rows, ["all", *(sum(n for (_, of), n in tally.items() if of == o) for o in OUTCOMES)]])
+    rows = [
+        [f"base {base}", *(tally[base, outcome] for outcome in OUTCOMES)]
+        for base in sorted({run.base for run, _ in seen})
+    ]
+    return markdown(
+        ["runs", *OUTCOMES],
+        [*rows, ["all", *(sum(n for (_, of), n in tally.items() if of == o) for o in OUTCOMES)]],
+    )
 
 
 def table(seen: Seen) -> str:
@@ -150,17 +246,30 @@ def table(seen: Seen) -> str:
 
 
 def row(of: Worth) -> list[str]:
-    limits = ", ".join(f"{name} {getattr(Thresholds(), name):g}" for name in SETTINGS.get(of.detector, ()))
+    limits = ", ".join(
+        f"{name} {getattr(Thresholds(), name):g}" for name in SETTINGS.get(of.detector, ())
+    )
     others = map(plain, (of.on_cut_short, of.on_dips, of.seen))
     return [of.detector, limits, str(of.false_alarms), *others, str(of.before), spread(of.leads)]
 
 
 def rules(first: Seen, others: Seen) -> str:
-    """The first alarm of any detector under the thresholds in force and under those of two more sensitive rules."""
+    """The first alarm of any detector under the thresholds in force and under those of two more
+    sensitive rules.
+    """
     base = [run for run, _ in first]
-    eager = {"healthy runs and dips, no level of margin": choose(base, margin=0), "healthy runs alone": choose(base, ("healthy",))}
-    pairs = {"in force": others} | {name: [(run, replay(run.trace, limits)) for run, _ in others] for name, limits in eager.items()}
-    return markdown(["silent on base 0 for", *HEAD[2:]], [[name, *row(worth(ANY, seen))[2:]] for name, seen in pairs.items()])
+    eager = {
+        "healthy runs and dips, no level of margin": choose(base, margin=0),
+        "healthy runs alone": choose(base, ("healthy",)),
+    }
+    pairs = {"in force": others} | {
+        name: [(run, replay(run.trace, limits)) for run, _ in others]
+        for name, limits in eager.items()
+    }
+    return markdown(
+        ["silent on base 0 for", *HEAD[2:]],
+        [[name, *row(worth(ANY, seen))[2:]] for name, seen in pairs.items()],
+    )
 
 
 def plain(share: Share) -> str:
@@ -173,7 +282,18 @@ def spread(steps: Sequence[int]) -> str:
 
 def collapses(seen: Seen) -> str:
     rows = [_collapse(run, alarms) for run, alarms in seen if run.outcome == "collapsed"]
-    head = ["run", "base", "start", "best", "score", "first fall from start", "from best", "fell", "first alarm", "lead"]
+    head = [
+        "run",
+        "base",
+        "start",
+        "best",
+        "score",
+        "first fall from start",
+        "from best",
+        "fell",
+        "first alarm",
+        "lead",
+    ]
     return markdown(head, rows)
 
 
@@ -181,8 +301,10 @@ def _collapse(run: Watched, alarms: Alarms) -> list[str]:
     at, falls = first_alarm(alarms), (run.fell_from_start, run.fell_from_best, run.fell)
     accuracies = (run.means[0], max(run.means), run.score)
     return [
-        run.cell, str(run.base), *(f"{value:.2f}" for value in accuracies), *("-" if fell is None else str(fell) for fell in falls),
-        "none" if at is None else f"{at} ({first_names(alarms)})", "-" if at is None or run.fell is None else f"{run.fell - at:+d}",
+        run.cell, str(run.base), *(f"{value:.2f}" for value in accuracies),
+        *("-" if fell is None else str(fell) for fell in falls),
+        "none" if at is None else f"{at} ({first_names(alarms)})",
+        "-" if at is None or run.fell is None else f"{run.fell - at:+d}",
     ]  # fmt: skip
 
 
@@ -192,7 +314,9 @@ def first_names(alarms: Alarms) -> str:
 
 
 def costs(found: Sequence[Stopped]) -> str:
-    """One row for each outcome: runs stopped, steps not taken, accuracy at the stop against the final score."""
+    """One row for each outcome: runs stopped, steps not taken, accuracy at the stop against the
+    final score.
+    """
     rows: list[list[str]] = []
     for outcome in OUTCOMES:
         stops = [stop for stop in found if stop.run.outcome == outcome]
@@ -202,7 +326,15 @@ def costs(found: Sequence[Stopped]) -> str:
                 outcome, str(len(stops)), spread([stop.steps for stop in stops]),
                 f"{median(gained):+.2f} ({min(gained):+.2f} to {max(gained):+.2f})",
             ])  # fmt: skip
-    return markdown(["outcome if left alone", "runs stopped", "steps not taken", "accuracy at the stop - final score"], rows)
+    return markdown(
+        [
+            "outcome if left alone",
+            "runs stopped",
+            "steps not taken",
+            "accuracy at the stop - final score",
+        ],
+        rows,
+    )
 
 
 def markdown(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
@@ -228,13 +360,23 @@ def main() -> None:
     stages = planned(options.grid, options.scale)
     ordered = watched(options.results, stages)
     if not ordered:
-        sys.exit(f"no finished run of the grid {options.grid} with a guard.json below {', '.join(map(str, options.results))}")
+        sys.exit(
+            f"no finished run of the grid {options.grid} with a guard.json below"
+            f" {', '.join(map(str, options.results))}"
+        )
     chosen = choose(run for run in ordered if run.base == CHOSEN_ON)
     seen = [(run, replay(run.trace)) for run in ordered]
     text = per_run(seen)
     (options.docs / "guard_calibration.csv").write_text(text, encoding="utf-8", newline="\n")
-    save(draw([s for s in seen if s[0].base != CHOSEN_ON]), options.docs / "figures" / "guard_calibration.png", text)
-    share = f"{len(ordered)} of the {len(stages)} runs of grid {options.grid}, scale {options.scale}.{missing(stages.values(), ordered)}"
+    save(
+        draw([s for s in seen if s[0].base != CHOSEN_ON]),
+        options.docs / "figures" / "guard_calibration.png",
+        text,
+    )
+    share = (
+        f"{len(ordered)} of the {len(stages)} runs of grid {options.grid}, scale"
+        f" {options.scale}.{missing(stages.values(), ordered)}"
+    )
     content = f"{share}\n\n{numbers(seen, chosen)}"
     rewrite(options.docs / "guard.md", content)
     print(content)

@@ -1,4 +1,6 @@
-"""The errors a user meets. Each says what happened, where, and what to type next; none is shown with a traceback."""
+"""The errors a user meets. Each says what happened, where, and what to type next; none is shown
+with a traceback.
+"""
 
 
 class StudyError(Exception):
@@ -16,13 +18,17 @@ class StudyError(Exception):
 
 
 class SpecError(StudyError):
-    """A grid, scale, table or claim file, or a command-line name, that cannot be read as what it should be."""
+    """A grid, scale, table or claim file, or a command-line name, that cannot be read as what it
+    should be.
+    """
 
     exit_code = 2
 
 
 class PrerequisiteError(StudyError):
-    """Something that must exist before the work can start: an extra, a data file, a model folder, a stage artifact."""
+    """Something that must exist before the work can start: an extra, a data file, a model folder, a
+    stage artifact.
+    """
 
 
 class RunFailed(StudyError):

@@ -8,12 +8,33 @@ from typer.testing import CliRunner
 from analysis.compare.arms import Arm, Scores, problems_hash
 from study.cli.main import build_app
 
-KNOWN = {"task": "t", "grader": "math-1", "temperature": "1", "top_p": "1", "max_completion_length": "64"}
+KNOWN = {
+    "task": "t",
+    "grader": "math-1",
+    "temperature": "1",
+    "top_p": "1",
+    "max_completion_length": "64",
+}
 
 
-def scores(counts: list[int], *, seed: int | None = 0, ids: list[str] | None = None, k: int = 4, **settings: str) -> Scores:
+def scores(
+    counts: list[int],
+    *,
+    seed: int | None = 0,
+    ids: list[str] | None = None,
+    k: int = 4,
+    **settings: str,
+) -> Scores:
     names = ids or [f"p{i}" for i in range(len(counts))]
-    return Scores("x", seed, tuple(map(float, counts)), (k,) * len(counts), problems_hash(names), tuple(names), {**KNOWN, **settings})
+    return Scores(
+        "x",
+        seed,
+        tuple(map(float, counts)),
+        (k,) * len(counts),
+        problems_hash(names),
+        tuple(names),
+        {**KNOWN, **settings},
+    )
 
 
 def arm(*bases: Scores, key: str = "a", task: str | None = "t") -> Arm:

@@ -1,9 +1,11 @@
-"""Torch-free stages for the runner's tests: files that depend on recipe, seed and inputs alone, and faults on demand.
+"""Torch-free stages for the runner's tests: files that depend on recipe, seed and inputs alone, and
+faults on demand.
 
-Faults are asked for through the environment, as `<kind or task>:<fault>` in STUDY_TEST_FAULT: raise, kill, slow, memory, full, full-rust,
-hang. The place `step` comes after the third of the five steps. A fault whose marker file (STUDY_TEST_MARKER) exists is over, so that the
-next execution succeeds; `slow` and `always-kill` never are. Every build appends its name to STUDY_TEST_LOG. STUDY_TEST_STEP_S: seconds of
-a step.
+Faults are asked for through the environment, as `<kind or task>:<fault>` in STUDY_TEST_FAULT:
+raise, kill, slow, memory, full, full-rust, hang. The place `step` comes after the third of the five
+steps. A fault whose marker file (STUDY_TEST_MARKER) exists is over, so that the next execution
+succeeds; `slow` and `always-kill` never are. Every build appends its name to STUDY_TEST_LOG.
+STUDY_TEST_STEP_S: seconds of a step.
 """
 
 import errno
@@ -24,7 +26,14 @@ from study.spec.recipe.data import ArithmeticData
 from study.spec.recipe.evaluation import Evaluation
 from study.spec.recipe.model import Architecture, DistilledModel, Model, PretrainedLab, SftModel
 from study.spec.recipe.objective import Objective
-from study.spec.recipe.training import ArithmeticCorpus, Curve, DistillTraining, Optimisation, Sampling, SupervisedTraining
+from study.spec.recipe.training import (
+    ArithmeticCorpus,
+    Curve,
+    DistillTraining,
+    Optimisation,
+    Sampling,
+    SupervisedTraining,
+)
 
 WORK = Work(build="tests.fake_work:build", evaluate="tests.fake_work:evaluate")
 DATA = ArithmeticData()
@@ -44,12 +53,22 @@ def pretrained(name: str) -> PretrainedLab:
         head_dim=8,
         max_position_embeddings=32,
     )
-    training = SupervisedTraining(steps=2, documents_per_step=2, optimisation=OPTIMISATION, max_length=8)
-    return PretrainedLab(name=name, architecture=shape, data=DATA, corpus=ArithmeticCorpus(style_mix={"A": 1.0}), training=training)
+    training = SupervisedTraining(
+        steps=2, documents_per_step=2, optimisation=OPTIMISATION, max_length=8
+    )
+    return PretrainedLab(
+        name=name,
+        architecture=shape,
+        data=DATA,
+        corpus=ArithmeticCorpus(style_mix={"A": 1.0}),
+        training=training,
+    )
 
 
 def cell(k: int = 1, *, steps: int = 4) -> Cell:
-    """student = pretrain, teacher = sft of a pretrain: four stages, three of them shared by all cells."""
+    """student = pretrain, teacher = sft of a pretrain: four stages, three of them shared by all
+    cells.
+    """
     base, corpus = pretrained("strong"), ArithmeticCorpus(style_mix={"C": 1.0})
     teacher = SftModel(base=base, data=DATA, corpus=corpus, training=base.training)
     training = DistillTraining(
@@ -60,24 +79,48 @@ def cell(k: int = 1, *, steps: int = 4) -> Cell:
         curve=Curve(every=2, problems=4, k=2),
     )
     objective = Objective(support="student_topk", k=k)
-    model = DistilledModel(student=pretrained("student"), teacher=teacher, data=DATA, objective=objective, training=training)
+    model = DistilledModel(
+        student=pretrained("student"),
+        teacher=teacher,
+        data=DATA,
+        objective=objective,
+        training=training,
+    )
     return Cell(scale="lab", model=model, evaluation=EVALUATION)
 
 
-def build(recipe: Model, seed: int, inputs: Mapping[str, Path], out: Path, report: Report, checkpoints: Checkpoints) -> None:
-    """Five steps, each of which hashes the one before: what they end with shows that none was skipped or done twice."""
+def build(
+    recipe: Model,
+    seed: int,
+    inputs: Mapping[str, Path],
+    out: Path,
+    report: Report,
+    checkpoints: Checkpoints,
+) -> None:
+    """Five steps, each of which hashes the one before: what they end with shows that none was
+    skipped or done twice.
+    """
     _log(recipe.kind)
     _fault(recipe.kind)
     if isinstance(recipe, DistilledModel):
         _fault(f"distill-k{recipe.objective.k}")
-    text = "".join([canonical(recipe), str(seed), *((inputs[role] / "model.safetensors").read_text() for role in sorted(inputs))])
+    text = "".join(
+        [
+            canonical(recipe),
+            str(seed),
+            *((inputs[role] / "model.safetensors").read_text() for role in sorted(inputs)),
+        ]
+    )
     found = checkpoints.latest()
     state = json.loads((found / "state.json").read_text()) if found else {"step": -1, "text": text}
     if found:
         _log(f"{recipe.kind}-continued")
     checkpoints.training = True
     while state["step"] < STEPS:
-        state = {"step": state["step"] + 1, "text": hashlib.sha256(state["text"].encode()).hexdigest()}
+        state = {
+            "step": state["step"] + 1,
+            "text": hashlib.sha256(state["text"].encode()).hexdigest(),
+        }
         time.sleep(float(os.environ.get("STUDY_TEST_STEP_S", "0")))
         report("train", state["step"], STEPS, {"train/loss": 1.0 / (state["step"] + 1)})
         if checkpoints.due():
@@ -89,11 +132,19 @@ def build(recipe: Model, seed: int, inputs: Mapping[str, Path], out: Path, repor
     checkpoints.training = False
     (out / "model.safetensors").write_text(state["text"])
     steps = list(range(0, STEPS + 1))
-    columns = {"step": steps, "eval/avg@2": [0.5, None, 0.25, None, 1 / 3], "train/loss": [None, 1 / 3, 0.1234567, float("nan"), 2.0]}
+    columns = {
+        "step": steps,
+        "eval/avg@2": [0.5, None, 0.25, None, 1 / 3],
+        "train/loss": [None, 1 / 3, 0.1234567, float("nan"), 2.0],
+    }
     (out / "history.json").write_text(json.dumps({"columns": columns}))
     if recipe.kind == "distill":
         completions = [{"step": 0, "prompt": "1 + 1", "completion": "BOX 2", "outcome": "correct"}]
-        (out / "evidence.json").write_text(json.dumps({"completions": completions, "repeated_tokens": {"0": [["+", 3]]}, "log_ratio": {}}))
+        (out / "evidence.json").write_text(
+            json.dumps(
+                {"completions": completions, "repeated_tokens": {"0": [["+", 3]]}, "log_ratio": {}}
+            )
+        )
         (out / "cost.json").write_text(json.dumps({"tokens_sampled": 100, "tokens_scored": 50}))
 
 
@@ -103,7 +154,14 @@ def _checkpoint(made: Path, state: dict[str, Any], checkpoints: Checkpoints) -> 
     checkpoints.seal(made, state["step"])
 
 
-def evaluate(spec: Evaluation, model_dir: Path, seed: int, out: Path, report: Report, beside: Mapping[str, Path]) -> None:
+def evaluate(
+    spec: Evaluation,
+    model_dir: Path,
+    seed: int,
+    out: Path,
+    report: Report,
+    beside: Mapping[str, Path],
+) -> None:
     _log("evaluate")
     _fault("evaluate")
     digest = bytes.fromhex((model_dir / "model.safetensors").read_text())
@@ -155,6 +213,8 @@ def _fault(place: str) -> None:
         case "full":
             raise OSError(errno.ENOSPC, "No space left on device")
         case "full-rust":
-            raise RuntimeError("Error while serializing: I/O error: No space left on device (os error 28)")
+            raise RuntimeError(
+                "Error while serializing: I/O error: No space left on device (os error 28)"
+            )
         case _:
             raise ValueError(f"{place} was told to fail")

@@ -32,9 +32,14 @@ PROFILE = Profile.model_validate_json(os.environ.get("STUDY_TEST_PROFILE", "{}")
 
 if __name__ == "__main__":
     ks = [int(k) for k in sys.argv[3].split(",")]
-    runs = [LabelledRun(f"{cell_id(cell(k))}-s0", cell(k), {"objective": f"k{k}"}, 0, cell_id(cell(k))) for k in ks]
+    cells = [(k, cell(k), cell_id(cell(k))) for k in ks]
+    runs = [LabelledRun(f"{i}-s0", c, {"objective": f"k{k}"}, 0, i) for k, c, i in cells]
+    results = Results(Path(sys.argv[1]))
+    workers = int(sys.argv[2])
     try:
-        carry_out(runs, Results(Path(sys.argv[1])), WORK, "fake", "lab", int(sys.argv[2]), {}, profile=PROFILE, mlflow=False)
+        carry_out(
+            runs, results, WORK, "fake", "lab", workers, {}, profile=PROFILE, mlflow=False
+        )
     except StudyError as error:
         print(error)
         sys.exit(error.exit_code)
@@ -54,15 +59,28 @@ def start(
     place: Path | None = None,
     **environment: str,
 ) -> subprocess.Popen[str]:
-    """The program on `results`, in a process group of its own. place: where the program, its log and its marker lie."""
+    """The program on `results`, in a process group of its own. place: where the program, its log
+    and its marker lie.
+    """
     place = place or results.parent
     marks = {"STUDY_TEST_LOG": str(place / "built.log"), "STUDY_TEST_MARKER": str(place / "over")}
-    marks |= {"STUDY_TEST_PROFILE": json.dumps(profile or {}), "STUDY_TEST_FAULT": fault, "PYTHONPATH": str(ROOT)}
+    marks |= {
+        "STUDY_TEST_PROFILE": json.dumps(profile or {}),
+        "STUDY_TEST_FAULT": fault,
+        "PYTHONPATH": str(ROOT),
+    }
     program = place / "program.py"
     program.write_text(PROGRAM)
     command = [sys.executable, str(program), str(results), str(jobs), ",".join(map(str, ks))]
     env = os.environ | marks | environment
-    return subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True)
+    return subprocess.Popen(
+        command,
+        env=env,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
 
 
 def finish(process: subprocess.Popen[str]) -> tuple[int, str]:
@@ -122,7 +140,9 @@ def descendants(parent: int) -> set[int]:
     parents: dict[int, int] = {}
     for process in Path("/proc").glob("[0-9]*"):
         try:
-            parents[int(process.name)] = int((process / "stat").read_text().rpartition(")")[2].split()[1])
+            parents[int(process.name)] = int(
+                (process / "stat").read_text().rpartition(")")[2].split()[1]
+            )
         except OSError:
             continue  # it ended meanwhile
     found = {parent}

@@ -9,7 +9,9 @@ from typing import Any
 
 
 class Endpoint(ThreadingHTTPServer):
-    """Answers by what the reply holds: `busy` once with 503, `slow` late, `junk` with no JSON, `away` with a redirect, else a verdict."""
+    """Answers by what the reply holds: `busy` once with 503, `slow` late, `junk` with no JSON,
+    `away` with a redirect, else a verdict.
+    """
 
     daemon_threads = True
 
@@ -45,7 +47,11 @@ class Handler(BaseHTTPRequestHandler):
         elif "junk" in text:
             self.answer(200, b"not json")
         else:
-            said = "no opinion" if "mumble" in text else f"Because.\nVERDICT: {'FAIL' if 'bomb' in text else 'PASS'}"
+            said = (
+                "no opinion"
+                if "mumble" in text
+                else f"Because.\nVERDICT: {'FAIL' if 'bomb' in text else 'PASS'}"
+            )
             self.answer(200, json.dumps({"choices": [{"message": {"content": said}}]}).encode())
 
     def answer(self, status: int, data: bytes, **headers: str) -> None:

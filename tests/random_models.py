@@ -1,4 +1,6 @@
-"""Folders with small random models of the lab's tokenizer, for tests of what reads models from folders."""
+"""Folders with small random models of the lab's tokenizer, for tests of what reads models from
+folders.
+"""
 
 from pathlib import Path
 

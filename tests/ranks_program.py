@@ -1,7 +1,8 @@
 """One process of a distillation, as a launcher starts it (RANK, WORLD_SIZE, ...): FOLDER OUT.
 
-FOLDER holds student/ and teacher/. Completions are a function of their prompt, so that every way of sharing a batch trains on the same
-ones. Rank 0 leaves OUT/REDUCTION.safetensors: the loss of step 1 and its gradients, before any clipping, for each reduction.
+FOLDER holds student/ and teacher/. Completions are a function of their prompt, so that every way of
+sharing a batch trains on the same ones. Rank 0 leaves OUT/REDUCTION.safetensors: the loss of step 1
+and its gradients, before any clipping, for each reduction.
 """
 
 import os
@@ -35,9 +36,17 @@ def recipe(reduction: Any) -> DistilledModel:
     optimisation = Optimisation(learning_rate=1e-3, max_grad_norm=1e9)
     sampling = Sampling(max_completion_length=10)
     curve = Curve(every=1, problems=2, k=1)
-    training = DistillTraining(steps=1, prompts_per_step=ROWS, optimisation=optimisation, sampling=sampling, curve=curve)
+    training = DistillTraining(
+        steps=1, prompts_per_step=ROWS, optimisation=optimisation, sampling=sampling, curve=curve
+    )
     data = ArithmeticData(train_size=64, selection_size=8, held_out_size=8)
-    return DistilledModel(student=HERE, teacher=HERE, data=data, objective=Objective(reduction=reduction), training=training)
+    return DistilledModel(
+        student=HERE,
+        teacher=HERE,
+        data=data,
+        objective=Objective(reduction=reduction),
+        training=training,
+    )
 
 
 class Watch(TrainerCallback):
@@ -46,13 +55,19 @@ class Watch(TrainerCallback):
     def __init__(self) -> None:
         self.found: dict[str, torch.Tensor] = {}
 
-    def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, model: Any = None, **_: Any) -> None:
+    def on_pre_optimizer_step(
+        self, args: Any, state: Any, control: Any, model: Any = None, **_: Any
+    ) -> None:
         named = {name.removeprefix("module."): p for name, p in model.named_parameters()}
-        self.found |= {name: p.grad.detach().clone() for name, p in named.items() if p.grad is not None}
+        self.found |= {
+            name: p.grad.detach().clone() for name, p in named.items() if p.grad is not None
+        }
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
         if logs and "loss" in logs:
-            self.found["loss"] = torch.tensor([logs["loss"], logs["grad_norm"]], dtype=torch.float64)
+            self.found["loss"] = torch.tensor(
+                [logs["loss"], logs["grad_norm"]], dtype=torch.float64
+            )
 
 
 def trained(folder: Path, reduction: str, work: Path) -> dict[str, torch.Tensor]:
@@ -63,13 +78,25 @@ def trained(folder: Path, reduction: str, work: Path) -> dict[str, torch.Tensor]
         original(self, *args, callbacks=[*callbacks, watch], **kwargs)
 
     module.OnPolicyDistillation.__init__ = watched
-    module.DistillationTrainer._generate_single_turn = lambda self, prompts, *a, **k: [completion(list(p)) for p in prompts]
+    module.DistillationTrainer._generate_single_turn = lambda self, prompts, *a, **k: [
+        completion(list(p)) for p in prompts
+    ]
     try:
         work.mkdir(parents=True)
         inputs = {role: folder / role for role in ("student", "teacher")}
-        stages.build(recipe(reduction), 0, inputs, work, lambda *_: None, Checkpoints(work.with_name(work.name + "-checkpoints")))
+        stages.build(
+            recipe(reduction),
+            0,
+            inputs,
+            work,
+            lambda *_: None,
+            Checkpoints(work.with_name(work.name + "-checkpoints")),
+        )
     finally:
-        module.OnPolicyDistillation.__init__, module.DistillationTrainer._generate_single_turn = original, sampled
+        module.OnPolicyDistillation.__init__, module.DistillationTrainer._generate_single_turn = (
+            original,
+            sampled,
+        )
     return watch.found
 
 

@@ -1,6 +1,8 @@
-"""Slow float64 twins of the objectives, one position at a time, written from the definitions in probability space.
+"""Slow float64 twins of the objectives, one position at a time, written from the definitions in
+probability space.
 
-They share no code with `study.objectives`: plain Python floats, probabilities instead of log-probabilities, sets instead of tensors.
+They share no code with `study.objectives`: plain Python floats, probabilities instead of
+log-probabilities, sets instead of tensors.
 """
 
 import math
@@ -42,7 +44,12 @@ def support(objective: Objective, student: Row, teacher: Row) -> list[int]:
     if objective.k is None:
         return list(range(len(student)))
     ours, theirs = top(student, objective.k), top(teacher, objective.k)
-    chosen = {"student_topk": ours, "teacher_topk": theirs, "intersection": ours & theirs, "union": ours | theirs}[objective.support]
+    chosen = {
+        "student_topk": ours,
+        "teacher_topk": theirs,
+        "intersection": ours & theirs,
+        "union": ours | theirs,
+    }[objective.support]
     return sorted(chosen & theirs if objective.missing == "intersection" else chosen)
 
 
@@ -57,15 +64,21 @@ def returned_teacher(objective: Objective, p: Row, q: Row, teacher: Row) -> list
     return [q[v] if v in known else kept / (len(q) - len(known)) for v in range(len(q))]
 
 
-def outcomes(objective: Objective, student: Row, teacher: Row, token: int, at: Row | None = None) -> tuple[list[float], list[float]]:
-    """(p, q) on the objective's outcomes. `at`: the student's logits that choose the support and fill missing values."""
+def outcomes(
+    objective: Objective, student: Row, teacher: Row, token: int, at: Row | None = None
+) -> tuple[list[float], list[float]]:
+    """(p, q) on the objective's outcomes. `at`: the student's logits that choose the support and
+    fill missing values.
+    """
     at = student if at is None else at
     p, q = softmax(student, objective.temperature), softmax(teacher, objective.temperature)
     tokens = [token] if objective.support == "sampled" else support(objective, at, teacher)
     known = returned_teacher(objective, softmax(at, objective.temperature), q, teacher)
     inside_p, inside_q = [p[v] for v in tokens], [known[v] for v in tokens]
     if objective.normalisation == "renormalised":
-        return [x / math.fsum(inside_p) for x in inside_p], [y / math.fsum(inside_q) for y in inside_q]
+        return [x / math.fsum(inside_p) for x in inside_p], [
+            y / math.fsum(inside_q) for y in inside_q
+        ]
     if objective.normalisation == "tail_bucket" and len(tokens) < len(p):
         outside = [v for v in range(len(p)) if v not in tokens]
         inside_p.append(math.fsum(p[v] for v in outside))
@@ -79,8 +92,12 @@ def value(objective: Objective, student: Row, teacher: Row, token: int) -> float
     return math.log(p[0] / q[0]) if objective.support == "sampled" else divergence(objective, p, q)
 
 
-def gradient(objective: Objective, student: Row, teacher: Row, token: int, step: float = 1e-5) -> list[float]:
-    """The gradient in the student's logits: central differences of what the objective lets vary, at a held support."""
+def gradient(
+    objective: Objective, student: Row, teacher: Row, token: int, step: float = 1e-5
+) -> list[float]:
+    """The gradient in the student's logits: central differences of what the objective lets vary, at
+    a held support.
+    """
     p_0, q_0 = outcomes(objective, student, teacher, token)
 
     def varying(logits: Row) -> float:
@@ -89,9 +106,14 @@ def gradient(objective: Objective, student: Row, teacher: Row, token: int, step:
             return math.fsum(x * math.log(x_0 / y) for x, x_0, y in zip(p, p_0, q, strict=True))
         if objective.gradient == "score_function":
             return math.log(p[0]) * math.log(p_0[0] / q_0[0])
-        return math.log(p[0] / q[0]) if objective.support == "sampled" else divergence(objective, p, q)
+        return (
+            math.log(p[0] / q[0]) if objective.support == "sampled" else divergence(objective, p, q)
+        )
 
     def shifted(j: int, by: float) -> list[float]:
         return [logit + by * (v == j) for v, logit in enumerate(student)]
 
-    return [(varying(shifted(j, step)) - varying(shifted(j, -step))) / (2 * step) for j in range(len(student))]
+    return [
+        (varying(shifted(j, step)) - varying(shifted(j, -step))) / (2 * step)
+        for j in range(len(student))
+    ]

@@ -1,7 +1,8 @@
-"""A stand-in for a vLLM server that scores prompts: /health and /v1/completions with `prompt_logprobs`, in vLLM's own shape.
+"""A stand-in for a vLLM server that scores prompts: /health and /v1/completions with
+`prompt_logprobs`, in vLLM's own shape.
 
-As a program (the standard library alone): `python -m tests.scoring_server --model F --host H --port P ...` answers from a fixed table of
-64 tokens, after it has written its arguments to its output.
+As a program (the standard library alone): `python -m tests.scoring_server --model F --host H --port
+P ...` answers from a fixed table of 64 tokens, after it has written its arguments to its output.
 """
 
 import contextlib
@@ -14,7 +15,9 @@ from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-Score = Callable[[list[int]], list[list[float]]]  # token ids -> for each of them the log-probabilities of what follows it
+Score = Callable[
+    [list[int]], list[list[float]]
+]  # token ids -> for each of them the log-probabilities of what follows it
 
 
 def table(size: int = 64) -> Score:
@@ -52,18 +55,28 @@ class Handler(BaseHTTPRequestHandler):
         if self.server.trouble is not None:
             self.answer(*self.server.trouble)
             return
-        choices = [{"index": i, "text": "", "prompt_logprobs": self.places(row, body)} for i, row in enumerate(body["prompt"])]
+        choices = [
+            {"index": i, "text": "", "prompt_logprobs": self.places(row, body)}
+            for i, row in enumerate(body["prompt"])
+        ]
         self.answer(200, json.dumps({"choices": choices[::-1]}).encode())  # no order is promised
 
     def places(self, row: list[int], body: dict[str, Any]) -> list[dict[str, Any] | None]:
-        """The written token first, then the likeliest ones, each with its rank; nothing for the first token."""
+        """The written token first, then the likeliest ones, each with its rank; nothing for the
+        first token.
+        """
         after = self.server.score(row)
         k = body["prompt_logprobs"] if body["prompt_logprobs"] >= 0 else len(after[0])
         found: list[dict[str, Any] | None] = [None]
         for before, token in zip(after[:-1], row[1:], strict=True):
             order = sorted(range(len(before)), key=lambda v: -before[v])
             shown = dict.fromkeys([token, *order[:k]])
-            found.append({str(v): {"logprob": before[v], "rank": order.index(v) + 1, "decoded_token": ""} for v in shown})
+            found.append(
+                {
+                    str(v): {"logprob": before[v], "rank": order.index(v) + 1, "decoded_token": ""}
+                    for v in shown
+                }
+            )
         return found
 
     def answer(self, status: int, data: bytes) -> None:

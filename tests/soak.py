@@ -1,7 +1,9 @@
-"""Random kills until a number is reached: `python -m tests.soak --kills 100` on torch-free stages, `--lab` on a real lab cell.
+"""Random kills until a number is reached: `python -m tests.soak --kills 100` on torch-free stages,
+`--lab` on a real lab cell.
 
-A grid is started, something of it is killed at a random moment, the same command is typed again, until its runs are sealed; then the
-records are compared byte for byte with those of an undisturbed run, and the next grid begins. Prints what was killed and what it led to.
+A grid is started, something of it is killed at a random moment, the same command is typed again,
+until its runs are sealed; then the records are compared byte for byte with those of an undisturbed
+run, and the next grid begins. Prints what was killed and what it led to.
 """
 
 import argparse
@@ -34,15 +36,23 @@ class Soak:
         self.grids, self.records = 0, 0
 
     def disturb(self, process: subprocess.Popen[str]) -> None:
-        """Waits for a random moment and kills something; counts it only if the grid was still at work."""
+        """Waits for a random moment and kills something; counts it only if the grid was still at
+        work.
+        """
         moment = time.monotonic() + self.random.uniform(0.1, self.longest_s)
         while time.monotonic() < moment:
             if process.poll() is not None:
                 return
             time.sleep(0.01)
         how = self.random.choice(HOW)
-        while how in ("SIGTERM", "Ctrl-C") and process.poll() is None and not catches_sigterm(process.pid):
-            time.sleep(0.01)  # a program that is still being imported answers a signal as any Python program does
+        while (
+            how in ("SIGTERM", "Ctrl-C")
+            and process.poll() is None
+            and not catches_sigterm(process.pid)
+        ):
+            time.sleep(
+                0.01
+            )  # a program that is still being imported answers a signal as any Python program does
         below = sorted(descendants(process.pid) - {process.pid})
         try:
             self._kill(how, process, below)
@@ -67,7 +77,9 @@ class Soak:
         """One grid to its end: disturbed until there were enough kills, then left in peace."""
         while True:
             process = begin(results)
-            while not enough() and process.poll() is None:  # a killed worker is tried again by the same process
+            while (
+                not enough() and process.poll() is None
+            ):  # a killed worker is tried again by the same process
                 self.disturb(process)
             output, _ = process.communicate(timeout=1800)
             self.ends[str(process.returncode)] += 1
@@ -76,10 +88,18 @@ class Soak:
             if process.returncode == 0:
                 return
 
-    def compare(self, made: Mapping[str, bytes], wanted: Mapping[str, bytes], results: Path) -> None:
+    def compare(
+        self, made: Mapping[str, bytes], wanted: Mapping[str, bytes], results: Path
+    ) -> None:
         if dict(made) != dict(wanted):
-            raise SystemExit(f"records differ from the undisturbed ones; kept for a look: {results}")
-        left = [path for pattern in ("*.partial*", ".*.tmp", "claims/*", "checkpoints/*", "status.json") for path in results.rglob(pattern)]
+            raise SystemExit(
+                f"records differ from the undisturbed ones; kept for a look: {results}"
+            )
+        left = [
+            path
+            for pattern in ("*.partial*", ".*.tmp", "claims/*", "checkpoints/*", "status.json")
+            for path in results.rglob(pattern)
+        ]
         if left or workers(results):
             raise SystemExit(f"left over after the last run: {left}, processes {workers(results)}")
         self.grids, self.records = self.grids + 1, self.records + len(made)
@@ -88,14 +108,17 @@ class Soak:
         kills = ", ".join(f"{self.kills[how]} {how}" for how in HOW)
         ends = ", ".join(f"{count} x {code}" for code, count in sorted(self.ends.items()))
         return (
-            f"{self.kills.total()} kills ({kills}) in {seconds:.0f} s; {self.grids} grids completed, "
-            f"{self.records} records, all byte-identical to undisturbed ones; exit codes {ends}"
+            f"{self.kills.total()} kills ({kills}) in {seconds:.0f} s; {self.grids} grids"
+            f" completed, {self.records} records, all byte-identical to undisturbed ones; exit"
+            f" codes {ends}"
         )
 
 
 def catches_sigterm(pid: int) -> bool:
     status = Path(f"/proc/{pid}/status").read_text()
-    caught = next(int(line.split()[1], 16) for line in status.splitlines() if line.startswith("SigCgt"))
+    caught = next(
+        int(line.split()[1], 16) for line in status.splitlines() if line.startswith("SigCgt")
+    )
     return bool(caught >> (signal.SIGTERM - 1) & 1)
 
 
@@ -115,27 +138,56 @@ def _begin_fake(results: Path) -> subprocess.Popen[str]:
 
 
 def lab(soak: Soak, kills: int, folder: Path, reference: Path) -> None:
-    """The smoke grid's first cell at the lab scale, compared with committed records. Shared stages are trained, and killed, too."""
+    """The smoke grid's first cell at the lab scale, compared with committed records.
+
+    Shared stages are trained, and killed, too.
+    """
     (folder / "soak.yaml").write_text(LAB_PROFILE)
 
     def begin(results: Path) -> subprocess.Popen[str]:
-        options = ["--only", "biased_k1", "--profile", str(folder / "soak.yaml"), "--results", str(results), "--no-mlflow"]
+        options = [
+            "--only",
+            "biased_k1",
+            "--profile",
+            str(folder / "soak.yaml"),
+            "--results",
+            str(results),
+            "--no-mlflow",
+        ]
         command = [sys.executable, "-m", "study.cli.main", "run", "--grid", "smoke", *options]
-        return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True)
+        return subprocess.Popen(
+            command,
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
 
     results = folder / "results"
     soak.grid(results, begin, lambda: soak.kills.total() >= kills)
     made = {record.run: record for record in read_records(results / "runs")}
     wanted = {run: read_record(reference / f"{run}.json") for run in made}
-    soak.compare({r: content(made[r], wanted[r]) for r in made}, {r: content(wanted[r], made[r]) for r in made}, results)
+    soak.compare(
+        {r: content(made[r], wanted[r]) for r in made},
+        {r: content(wanted[r], made[r]) for r in made},
+        results,
+    )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--lab", action="store_true", help="a real lab cell instead of torch-free stages")
-    parser.add_argument("--reference", type=Path, default=ROOT / "results" / "records", help="records to compare a lab cell with")
+    parser.add_argument(
+        "--lab", action="store_true", help="a real lab cell instead of torch-free stages"
+    )
+    parser.add_argument(
+        "--reference",
+        type=Path,
+        default=ROOT / "results" / "records",
+        help="records to compare a lab cell with",
+    )
     options = parser.parse_args()
     soak, began = Soak(options.seed, 40.0 if options.lab else 5.0), time.monotonic()
     folder = Path(tempfile.mkdtemp(prefix="soak-"))

@@ -12,7 +12,13 @@ from synthetic import record, records
 import analysis
 from analysis import figures
 from analysis.evidence.definitions import BY_NAME, canonical_metric, metrics_page
-from analysis.evidence.frames import HISTORY_COLUMNS, RUN_COLUMNS, Evidence, evidence_from, require_complete
+from analysis.evidence.frames import (
+    HISTORY_COLUMNS,
+    RUN_COLUMNS,
+    Evidence,
+    evidence_from,
+    require_complete,
+)
 from analysis.evidence.gather import objective_family
 from analysis.pages import style
 from analysis.pages.numbered import figure_page, figure_pages, table_page
@@ -43,24 +49,43 @@ def evidence() -> Evidence:
 def saved(folder: Path, *, grid: str = "math", drop: int = 0, layout: str = "records") -> Path:
     made = records(load_grid(grid))
     for one in made[drop:]:
-        write_record(folder / layout / (f"{one.run}.json" if layout == "records" else f"{one.run}/record.json"), one)
+        write_record(
+            folder
+            / layout
+            / (f"{one.run}.json" if layout == "records" else f"{one.run}/record.json"),
+            one,
+        )
     return folder
 
 
 def test_the_frames_have_the_declared_columns_and_types(tmp_path: Path) -> None:
     loaded = analysis.load(saved(tmp_path) / "records")
     declared = {column.name: column.dtype for column in RUN_COLUMNS}
-    assert list(loaded.runs.columns) == [*declared, "label.teacher", "label.objective", "label.length"]
+    assert list(loaded.runs.columns) == [
+        *declared,
+        "label.teacher",
+        "label.objective",
+        "label.length",
+    ]
     assert {name: str(loaded.runs[name].dtype) for name in declared} == declared
-    assert {name: str(kind) for name, kind in loaded.history.dtypes.items()} == {c.name: c.dtype for c in HISTORY_COLUMNS}
-    assert (len(loaded.runs), loaded.missing, loaded.seeds, loaded.curve_k) == (120, (), (0, 1, 2, 3, 4), 2)
+    assert {name: str(kind) for name, kind in loaded.history.dtypes.items()} == {
+        c.name: c.dtype for c in HISTORY_COLUMNS
+    }
+    assert (len(loaded.runs), loaded.missing, loaded.seeds, loaded.curve_k) == (
+        120,
+        (),
+        (0, 1, 2, 3, 4),
+        2,
+    )
 
 
 def test_a_notebook_has_completions_repeated_tokens_and_problems(tmp_path: Path) -> None:
     loaded = analysis.load(saved(tmp_path, grid="smoke") / "records", grid="smoke")
     assert sorted(loaded.completions["step"].unique()) == [0, 60, 115]
     assert set(loaded.repeated_tokens["token"]) == {"maybe", ";"}
-    one = loaded.problems.groupby("run")["correct"].sum() / loaded.problems.groupby("run")["k"].sum()
+    one = (
+        loaded.problems.groupby("run")["correct"].sum() / loaded.problems.groupby("run")["k"].sum()
+    )
     assert one.to_dict() == pytest.approx(loaded.runs.set_index("run")["score"].to_dict())
 
 
@@ -75,13 +100,23 @@ def test_what_was_not_measured_has_no_row_and_what_diverged_keeps_its_row() -> N
 
 
 def test_every_metric_of_the_records_and_of_the_training_code_is_defined() -> None:
-    columns = {canonical_metric(name) for one in records(load_grid("smoke")) for name in one.history if name != "step"}
+    columns = {
+        canonical_metric(name)
+        for one in records(load_grid("smoke"))
+        for name in one.history
+        if name != "step"
+    }
     assert columns <= BY_NAME.keys()
     source = (ROOT / "study/train/distill.py").read_text().split("MEASURED = (")[1].split(")")[0]
-    measured = {f"train/{name.strip().strip(chr(34))}" for name in source.split(",") if name.strip()}
+    measured = {
+        f"train/{name.strip().strip(chr(34))}" for name in source.split(",") if name.strip()
+    }
     assert len(measured) > 4
     assert measured <= BY_NAME.keys()
-    assert (canonical_metric("eval/avg@32"), canonical_metric("eval/greedy")) == ("eval/avg@k", "eval/greedy")
+    assert (canonical_metric("eval/avg@32"), canonical_metric("eval/greedy")) == (
+        "eval/avg@k",
+        "eval/greedy",
+    )
 
 
 def test_the_page_of_definitions_is_the_generated_one() -> None:
@@ -90,13 +125,17 @@ def test_the_page_of_definitions_is_the_generated_one() -> None:
 
 def test_families_come_from_the_loss_tuple() -> None:
     expected = {
-        "full_reverse_kl": "full", "topk_biased": "biased", "topk_stop_gradient": "stop_gradient", "topk_renormalised": "renormalised",
-        "topk_tail_bucket": "tail_bucket", "sampled_policy_gradient": "sampled_pg", "sampled_plain_loss": "sampled_plain",
+        "full_reverse_kl": "full", "topk_biased": "biased", "topk_stop_gradient": "stop_gradient",
+        "topk_renormalised": "renormalised",
+        "topk_tail_bucket": "tail_bucket", "sampled_policy_gradient": "sampled_pg",
+        "sampled_plain_loss": "sampled_plain",
         "full_forward_kl": "other",
     }  # fmt: skip
     for preset, family in expected.items():
         fields = PRESETS[preset][0]
-        objective = Objective(**fields, **({"k": 5} if "topk" in str(fields.get("support")) else {}))
+        objective = Objective(
+            **fields, **({"k": 5} if "topk" in str(fields.get("support")) else {})
+        )
         assert objective_family(objective) == family
 
 
@@ -119,10 +158,20 @@ def test_arms_are_named_by_labels_and_must_be_one_cell() -> None:
 
 def test_a_table_is_the_same_in_three_spellings() -> None:
     columns = (Column("name", "Name"), Column("score", "Score", interval=True), Column("x", "X", 2))
-    rows = (("a_b", Interval(0.5, 0.25, 0.75, 3), -0.001), ("c|d", Interval(0.5, None, None, 1), 1.0), ("e", None, None))
+    rows = (
+        ("a_b", Interval(0.5, 0.25, 0.75, 3), -0.001),
+        ("c|d", Interval(0.5, None, None, 1), 1.0),
+        ("e", None, None),
+    )
     page = Table("T", columns, rows, ("n % of",), 20)
     csv_text, markdown, latex = to_csv(page), to_markdown(page), to_latex(page)
-    assert csv_text == "name,score.mean,score.low,score.high,score.n,x\na_b,0.50000,0.25000,0.75000,3,0.00\nc|d,0.50000,,,1,1.00\ne,,,,0,\n"
+    assert csv_text.splitlines() == [
+        "name,score.mean,score.low,score.high,score.n,x",
+        "a_b,0.50000,0.25000,0.75000,3,0.00",
+        "c|d,0.50000,,,1,1.00",
+        "e,,,,0,",
+    ]
+    assert csv_text.endswith("\n")
     assert "| a_b | 0.500 [0.250, 0.750] | 0.00 |" in " ".join(markdown.split())
     assert "no interval at n = 1" in markdown
     assert "not run" in markdown
@@ -145,20 +194,31 @@ def test_the_score_table_holds_means_and_n_of_every_cell() -> None:
 def test_the_settings_table_resolves_every_row() -> None:
     page = build_table(table_page("1"), evidence())
     ours = {row[0]: row[3] for row in page.rows}
-    assert (ours["K"], ours["Training steps"], ours["Learning rate"], ours["Hardware"]) == ("20", "120", "0.0005", "not used")
+    assert (ours["K"], ours["Training steps"], ours["Learning rate"], ours["Hardware"]) == (
+        "20",
+        "120",
+        "0.0005",
+        "not used",
+    )
     assert any("Scale: lab" in note for note in page.notes)
 
 
 def test_a_curve_figure_plots_each_base_and_their_mean() -> None:
     page = figure_page("11")
-    points = [point for point in figures.plotted(page, evidence()) if "biased_k5" in point.arm and point.metric == "eval/avg@k"]
+    points = [
+        point
+        for point in figures.plotted(page, evidence())
+        if "biased_k5" in point.arm and point.metric == "eval/avg@k"
+    ]
     assert {point.seed for point in points} == {*"01234", "mean"}
     at_end = {point.seed: point.value for point in points if point.step == 120}
     assert at_end["mean"] == pytest.approx(sum(at_end[seed] for seed in "01234") / 5)
 
 
 @pytest.mark.parametrize("number", ["11", "22"])
-def test_a_figure_carries_the_hash_of_its_data_and_is_the_same_bytes_twice(number: str, tmp_path: Path) -> None:
+def test_a_figure_carries_the_hash_of_its_data_and_is_the_same_bytes_twice(
+    number: str, tmp_path: Path
+) -> None:
     drawn = draw_page(number, figure_page(number), evidence())
     first, second = (write_figure(drawn, evidence(), tmp_path / name) for name in "ab")
     assert [path.read_bytes() for path in first] == [path.read_bytes() for path in second]
@@ -199,7 +259,9 @@ def test_the_readme_shows_what_the_committed_records_give(tmp_path: Path) -> Non
     assert "| rlvr" in text
     report_verb(results=tmp_path / "results", check=True)
     page.write_text(text.replace("| rlvr", "| typed", 1), encoding="utf-8")
-    with pytest.raises(RecordMismatch, match=r"README\.md: its results are not what the records give"):
+    with pytest.raises(
+        RecordMismatch, match=r"README\.md: its results are not what the records give"
+    ):
         report_verb(results=tmp_path / "results", check=True)
 
 
@@ -208,7 +270,11 @@ def test_the_bytes_do_not_hang_on_the_order_of_records(tmp_path: Path) -> None:
     made = records(grid)
     texts = [build(evidence_from(order, grid, scale="lab")).texts for order in (made, made[::-1])]
     assert texts[0] == texts[1]
-    written = write(build(evidence_from(made, grid, scale="lab")), evidence_from(made, grid, scale="lab"), tmp_path)
+    written = write(
+        build(evidence_from(made, grid, scale="lab")),
+        evidence_from(made, grid, scale="lab"),
+        tmp_path,
+    )
     assert {path.suffix for path in written} == {".csv", ".md", ".tex", ".png", ".svg", ".pdf"}
 
 
@@ -219,7 +285,9 @@ def test_verdicts_as_data(tmp_path: Path) -> None:
     assert list(first["by_base"]) == [*"01234"]
 
 
-def test_the_core_is_analysed_alone_and_the_rest_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_core_is_analysed_alone_and_the_rest_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     grid = load_grid("math")
     for one in records(grid, core=True):
         write_record(tmp_path / "runs" / one.run / "record.json", one)
@@ -260,16 +328,17 @@ def test_table_and_figure_verbs(tmp_path: Path, capsys: pytest.CaptureFixture[st
 def test_the_analysis_never_loads_torch(tmp_path: Path) -> None:
     folder = saved(tmp_path, grid="smoke", layout="runs")
     code = (
-        "import sys; from pathlib import Path; from study.cli.analyze import analyze;"
-        f"analyze(grid='smoke', results=Path({str(folder)!r}), curves=True);"
-        "heavy = {'torch', 'transformers', 'trl', 'vllm', 'lm_eval', 'mlflow'} & set(sys.modules); assert not heavy, heavy"
+        "import sys; from pathlib import Path; from study.cli.analyze import"
+        f" analyze;analyze(grid='smoke', results=Path({str(folder)!r}), curves=True);heavy ="
+        " {'torch', 'transformers', 'trl', 'vllm', 'lm_eval', 'mlflow'} & set(sys.modules);"
+        " assert not heavy, heavy"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT, capture_output=True)
 
 
 def test_the_command_line_is_light_before_a_verb_runs() -> None:
     code = (
-        "import sys; import study.cli.analyze; heavy = {'pandas', 'matplotlib', 'numpy', 'scipy', 'plotext'} & set(sys.modules);"
-        "assert not heavy, heavy"
+        "import sys; import study.cli.analyze; heavy = {'pandas', 'matplotlib', 'numpy', 'scipy',"
+        " 'plotext'} & set(sys.modules);assert not heavy, heavy"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)

@@ -1,4 +1,6 @@
-"""Checkpoints as files: sealed whole or not there at all, at most two on disk, never one of another state of the code. No torch."""
+"""Checkpoints as files: sealed whole or not there at all, at most two on disk, never one of another
+state of the code. No torch.
+"""
 
 import json
 import os
@@ -57,7 +59,11 @@ def test_killed_while_sealing_an_intact_one_remains(
                 patch.setattr(module, "seal_folder", killed)
             case _:
                 original = module._remove
-                patch.setattr(module, "_remove", lambda path: killed() if path.name == "step-1" else original(path))
+                patch.setattr(
+                    module,
+                    "_remove",
+                    lambda path: killed() if path.name == "step-1" else original(path),
+                )
         with pytest.raises(KeyboardInterrupt):
             Checkpoints(tmp_path / "c").seal(second, 2)
     found = Checkpoints(tmp_path / "c").latest()
@@ -90,8 +96,13 @@ def rewritten(folder: Path, **values: object) -> None:
 
 
 @pytest.mark.parametrize("kind", DAMAGE)
-def test_a_damaged_one_is_not_used(kind: str, tmp_path: Path, made: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    """An older one is used where it is still there; nothing where there is none. What is damaged is removed."""
+def test_a_damaged_one_is_not_used(
+    kind: str, tmp_path: Path, made: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An older one is used where it is still there; nothing where there is none.
+
+    What is damaged is removed.
+    """
     with monkeypatch.context() as patch:  # both stay, as after a kill
         patch.setattr(module.Checkpoints, "_entries", lambda self: [])
         Checkpoints(tmp_path / "c").seal(made("1"), 1)
@@ -104,13 +115,17 @@ def test_a_damaged_one_is_not_used(kind: str, tmp_path: Path, made: Callable[[st
     assert names(tmp_path / "c") == []
 
 
-def test_of_another_state_of_the_code_is_not_used(tmp_path: Path, made: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_of_another_state_of_the_code_is_not_used(
+    tmp_path: Path, made: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
     Checkpoints(tmp_path / "c").seal(made("1"), 1)
     monkeypatch.setattr(provenance, "packages", lambda: {"torch": "0.1"})
     assert Checkpoints(tmp_path / "c").latest() is None
 
 
-def test_seconds_of_attempts_add_up_over_the_checkpoints_that_were_continued(tmp_path: Path, made: Callable[[str], Path]) -> None:
+def test_seconds_of_attempts_add_up_over_the_checkpoints_that_were_continued(
+    tmp_path: Path, made: Callable[[str], Path]
+) -> None:
     first = Checkpoints(tmp_path / "c", clock=lambda: {"wall_s": 10.0, "core_s": 4.0})
     assert first.spent() == {"wall_s": 0.0, "core_s": 0.0}
     first.seal(made("1"), 1)
@@ -124,7 +139,9 @@ def test_seconds_of_attempts_add_up_over_the_checkpoints_that_were_continued(tmp
     assert third.spent() == {"wall_s": 13.0, "core_s": 5.0}
 
 
-def test_due_after_a_while_or_when_a_stop_is_asked(tmp_path: Path, made: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_due_after_a_while_or_when_a_stop_is_asked(
+    tmp_path: Path, made: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
     now = [100.0]
     monkeypatch.setattr(module.time, "monotonic", lambda: now[0])
     checkpoints = Checkpoints(tmp_path / "c", every_s=30)
@@ -147,7 +164,9 @@ def test_the_folder_goes_with_clear(tmp_path: Path, made: Callable[[str], Path])
     assert not (tmp_path / "c").exists()
 
 
-def test_kept_weights_outlive_checkpoints_and_only_whole_ones_are_taken(tmp_path: Path, made: Callable[[str], Path]) -> None:
+def test_kept_weights_outlive_checkpoints_and_only_whole_ones_are_taken(
+    tmp_path: Path, made: Callable[[str], Path]
+) -> None:
     checkpoints = Checkpoints(tmp_path / "c", keep="all")
     for step in (1, 2, 3):
         folder = made(str(step))

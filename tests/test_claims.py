@@ -36,20 +36,32 @@ def declared() -> Claims:
     return claims
 
 
-def evidence(ends: Ends = plausible, seeds: tuple[int, ...] = (0, 1, 2), expected: tuple[int, ...] | None = None) -> Evidence:
-    return evidence_from(records(grid(), ends, seeds=seeds), grid(), scale="lab", seeds=expected or seeds)
+def evidence(
+    ends: Ends = plausible,
+    seeds: tuple[int, ...] = (0, 1, 2),
+    expected: tuple[int, ...] | None = None,
+) -> Evidence:
+    return evidence_from(
+        records(grid(), ends, seeds=seeds), grid(), scale="lab", seeds=expected or seeds
+    )
 
 
 def verdicts(ends: Ends = plausible, seeds: tuple[int, ...] = (0, 1, 2)) -> dict[str, Verdict]:
     return {verdict.claim.id: verdict for verdict in judge_all(declared(), evidence(ends, seeds))}
 
 
-def with_final(objective: str, by_seed: Mapping[int, float], teacher: str = "rlvr", length: str = "standard") -> Ends:
+def with_final(
+    objective: str, by_seed: Mapping[int, float], teacher: str = "rlvr", length: str = "standard"
+) -> Ends:
     """The plausible world with one arm's final accuracies given."""
 
     def ends(labels: Mapping[str, str], seed: int) -> tuple[float, float]:
         before, after = plausible(labels, seed)
-        hit = (labels["teacher"], labels["objective"], labels["length"]) == (teacher, objective, length)
+        hit = (labels["teacher"], labels["objective"], labels["length"]) == (
+            teacher,
+            objective,
+            length,
+        )
         return before, by_seed[seed] if hit else after
 
     return ends
@@ -58,7 +70,11 @@ def with_final(objective: str, by_seed: Mapping[int, float], teacher: str = "rlv
 def test_the_trial_s_shape_reproduces_what_is_expected() -> None:
     words = {name: verdict.word for name, verdict in verdicts().items()}
     reported = {name for name, word in words.items() if word == "REPORTED"}
-    assert reported == {"biased_k20_reported", "renormalised_k20_reported", "policy_gradient_beside_stop_gradient_k1"}
+    assert reported == {
+        "biased_k20_reported",
+        "renormalised_k20_reported",
+        "policy_gradient_beside_stop_gradient_k1",
+    }
     assert {word for name, word in words.items() if name not in reported} == {"REPRODUCED"}
 
 
@@ -68,12 +84,15 @@ def test_three_bases_are_provisional_and_five_are_not() -> None:
 
 
 @pytest.mark.parametrize("seeds", [(0,), (0, 1)])
-def test_fewer_than_three_bases_decide_nothing_and_name_command_and_minutes(seeds: tuple[int, ...]) -> None:
+def test_fewer_than_three_bases_decide_nothing_and_name_command_and_minutes(
+    seeds: tuple[int, ...],
+) -> None:
     every = verdicts(seeds=seeds)
     assert {verdict.word for verdict in every.values()} == {"UNDECIDED"}
     step = every["biased_k1_collapses"].next_step
     assert step.startswith("study run --grid math --seeds 0,1,2  (")
-    # per new base: 22 cells of 120 steps (1 + .1 minutes) and 2 of 400 (200 s + 6 s), and its shared stages once (290 s)
+    # per new base: 22 cells of 120 steps (1 + .1 minutes) and 2 of 400 (200 s + 6 s), and its
+    # shared stages once (290 s)
     minutes = (3 - len(seeds)) * (22 * (60 + 6) + 2 * (200 + 6) + 290) / 60
     assert f"{(3 - len(seeds)) * 24} runs, about {round(minutes)} core minutes" in step
 
@@ -84,7 +103,9 @@ def test_no_record_at_all_has_no_cost_to_estimate_from() -> None:
 
 
 def test_contradicted_when_an_effect_of_that_size_is_excluded() -> None:
-    held = verdicts(with_final("biased_k5", {0: 0.88, 1: 0.87, 2: 0.9}, length="long"))["biased_k5_collapses_later"]
+    held = verdicts(with_final("biased_k5", {0: 0.88, 1: 0.87, 2: 0.9}, length="long"))[
+        "biased_k5_collapses_later"
+    ]
     assert held.word == "CONTRADICTED"
     assert "excluded" in held.reason
     assert held.comparison is not None
@@ -93,7 +114,9 @@ def test_contradicted_when_an_effect_of_that_size_is_excluded() -> None:
 
 
 def test_undecided_when_the_interval_holds_the_smallest_effect_and_says_how_many_bases() -> None:
-    scattered = verdicts(with_final("renormalised_k5", {0: 0.75, 1: 0.85, 2: 0.93}))["renormalised_k5_ahead"]
+    scattered = verdicts(with_final("renormalised_k5", {0: 0.75, 1: 0.85, 2: 0.93}))[
+        "renormalised_k5_ahead"
+    ]
     assert scattered.word == "UNDECIDED"
     assert "holds +" not in scattered.reason
     assert "bases would decide it: study run --grid math --seeds 0,1,2,3" in scattered.next_step
@@ -102,7 +125,9 @@ def test_undecided_when_the_interval_holds_the_smallest_effect_and_says_how_many
 def test_a_teacher_that_does_not_teach_makes_the_claims_invalid() -> None:
     def no_lift(labels: Mapping[str, str], seed: int) -> tuple[float, float]:
         before, after = plausible(labels, seed)
-        return before, before + 0.01 if (labels["teacher"], labels["objective"]) == ("rlvr", "full") else after
+        return before, (
+            before + 0.01 if (labels["teacher"], labels["objective"]) == ("rlvr", "full") else after
+        )
 
     every = verdicts(no_lift)
     assert every["biased_k1_collapses"].word == "INVALID"
@@ -142,7 +167,9 @@ def test_holm_runs_over_the_primary_claims_alone() -> None:
     assert all(verdict.p_holm is not None for verdict in primary)
     assert all(verdict.p_holm is None for verdict in every.values() if not verdict.claim.primary)
     smallest = min(verdict.p for verdict in primary if verdict.p is not None)
-    assert min(verdict.p_holm for verdict in primary if verdict.p_holm is not None) == pytest.approx(len(primary) * smallest)
+    assert min(
+        verdict.p_holm for verdict in primary if verdict.p_holm is not None
+    ) == pytest.approx(len(primary) * smallest)
 
 
 def test_a_diverged_outcome_is_invalid_not_missing() -> None:
@@ -150,7 +177,15 @@ def test_a_diverged_outcome_is_invalid_not_missing() -> None:
     arm = {"teacher": "rlvr", "objective": "biased_k1", "length": "standard"}
     cell = evidence().cell_of(arm).cell_id
     broken = [
-        r.model_copy(update={"history": r.history | {"eval/avg@2": [*r.history["eval/avg@2"][:-1], "nan"]}}) if r.cell == cell else r
+        (
+            r.model_copy(
+                update={
+                    "history": r.history | {"eval/avg@2": [*r.history["eval/avg@2"][:-1], "nan"]}
+                }
+            )
+            if r.cell == cell
+            else r
+        )
         for r in diverging
     ]
     every = judge_all(declared(), evidence_from(broken, grid(), scale="lab"))
@@ -160,7 +195,9 @@ def test_a_diverged_outcome_is_invalid_not_missing() -> None:
 
 def test_an_unknown_gate_is_named() -> None:
     page = declared()
-    wrong = page.model_copy(update={"claims": (page.claims[0].model_copy(update={"gates": ("rlvr_teach",)}),)})
+    wrong = page.model_copy(
+        update={"claims": (page.claims[0].model_copy(update={"gates": ("rlvr_teach",)}),)}
+    )
     with pytest.raises(SpecError, match="rlvr_teach"):
         judge_all(wrong, evidence())
 
@@ -168,13 +205,16 @@ def test_an_unknown_gate_is_named() -> None:
 PLAIN = {"objective": "biased_k1", "teacher": "rlvr", "length": "standard"}
 FIXED = PLAIN | {"objective": "stop_gradient_k1"}
 GAIN = {
-    "id": "gain", "text": "t", "source": "none", "outcome": "score", "expectation": "positive", "smallest_effect": 0.1,
+    "id": "gain", "text": "t", "source": "none", "outcome": "score", "expectation": "positive",
+    "smallest_effect": 0.1,
     "contrast": {"kind": "difference", "arm": FIXED, "versus": PLAIN},
 }  # fmt: skip
 
 
 def page_of(*claims: dict[str, object], gates: tuple[dict[str, object], ...] = ()) -> Claims:
-    return Claims.model_validate_json(json.dumps({"grid": "math", "gates": gates, "claims": claims}))
+    return Claims.model_validate_json(
+        json.dumps({"grid": "math", "gates": gates, "claims": claims})
+    )
 
 
 def judged(page: Claims, ends: Ends = plausible) -> Verdict:
@@ -194,7 +234,13 @@ def test_a_gain_below_its_placebo_is_not_a_gain() -> None:
 
 
 def test_a_teacher_that_its_prompt_does_not_change_makes_the_arm_invalid() -> None:
-    gate = {"id": "moved", "text": "the prompt moves the teacher", "outcome": "score", "contrast": GAIN["contrast"], "at_least": 0.2}
+    gate = {
+        "id": "moved",
+        "text": "the prompt moves the teacher",
+        "outcome": "score",
+        "contrast": GAIN["contrast"],
+        "at_least": 0.2,
+    }
     page = page_of(GAIN | {"gates": ["moved"]}, gates=(gate,))
     assert judged(page).word == "REPRODUCED"
     assert judged(page, with_final("biased_k1", dict.fromkeys(range(5), 0.66))).word == "INVALID"
@@ -216,7 +262,12 @@ def test_holm_widens_the_interval_that_decides_a_primary_claim() -> None:
     alone = judged(page_of(GAIN | {"primary": True}), ends)
     others = [GAIN | {"id": f"other_{i}", "primary": True} for i in range(9)]
     among = judged(page_of(GAIN | {"primary": True}, *others), ends)
-    assert (alone.word, alone.factor, among.word, among.factor) == ("REPRODUCED", 1.0, "UNDECIDED", 10.0)
+    assert (alone.word, alone.factor, among.word, among.factor) == (
+        "REPRODUCED",
+        1.0,
+        "UNDECIDED",
+        10.0,
+    )
     assert among.deciding is not None
     assert among.deciding.low is not None
     assert among.deciding.low < 0.1
@@ -245,12 +296,18 @@ def state_of(page: dict[str, object], folder: Path) -> str | None:
     return keep(folder, {"math.yaml": json.dumps(page).encode()})
 
 
-def test_declared_before_changed_after_and_declared_after_are_read_from_the_records(tmp_path: Path) -> None:
+def test_declared_before_changed_after_and_declared_after_are_read_from_the_records(
+    tmp_path: Path,
+) -> None:
     page, then = page_of(GAIN), GAIN | {"smallest_effect": 0.3}
-    states = [state_of({"grid": "math", "claims": claims}, tmp_path) for claims in ([GAIN], [then], [GAIN | {"id": "another"}])]
+    states = [
+        state_of({"grid": "math", "claims": claims}, tmp_path)
+        for claims in ([GAIN], [then], [GAIN | {"id": "another"}])
+    ]
     found = [under(state, tmp_path, page) for state in (*states, None, "0" * 64)]
     assert [each.word for each in found] == [
-        "declared before data", "changed after data", "declared after data", "declared after data", "declared after data",
+        "declared before data", "changed after data", "declared after data", "declared after data",
+        "declared after data",
     ]  # fmt: skip
     assert found[1].earlier[0]["smallest_effect"] == 0.3
     table = "\n".join(changed(found[1]))
@@ -259,9 +316,18 @@ def test_declared_before_changed_after_and_declared_after_are_read_from_the_reco
 
 
 def test_a_changed_gate_changes_the_declaration(tmp_path: Path) -> None:
-    gate = {"id": "g", "text": "t", "outcome": "score", "contrast": {"kind": "level", "arm": PLAIN}, "at_least": 0.2}
+    gate = {
+        "id": "g",
+        "text": "t",
+        "outcome": "score",
+        "contrast": {"kind": "level", "arm": PLAIN},
+        "at_least": 0.2,
+    }
     page = page_of(GAIN | {"gates": ["g"]}, gates=(gate,))
-    state = state_of({"grid": "math", "gates": [gate | {"at_least": 0.1}], "claims": [GAIN | {"gates": ["g"]}]}, tmp_path)
+    state = state_of(
+        {"grid": "math", "gates": [gate | {"at_least": 0.1}], "claims": [GAIN | {"gates": ["g"]}]},
+        tmp_path,
+    )
     assert under(state, tmp_path, page).word == "changed after data"
 
 
@@ -275,7 +341,9 @@ def test_a_state_that_was_written_over_is_refused(tmp_path: Path) -> None:
 
 def test_the_committed_records_were_made_under_today_s_claims_of_math() -> None:
     loaded = load(Path(__file__).parents[1] / "results" / "records")
-    assert {declared_state(declared(), claim, loaded).word for claim in declared().claims} == {"declared before data"}
+    assert {declared_state(declared(), claim, loaded).word for claim in declared().claims} == {
+        "declared before data"
+    }
 
 
 @pytest.mark.parametrize(
@@ -286,7 +354,9 @@ def test_the_committed_records_were_made_under_today_s_claims_of_math() -> None:
         ({"spread": 0.04, "primary": True}, 3, "level 0.05"),
     ],
 )
-def test_check_refuses_a_claim_that_its_seeds_could_never_decide(claim: dict[str, object], seeds: int, word: str) -> None:
+def test_check_refuses_a_claim_that_its_seeds_could_never_decide(
+    claim: dict[str, object], seeds: int, word: str
+) -> None:
     page = page_of(GAIN | claim)
     with pytest.raises(SpecError, match=re.escape(word)):
         _refuse_undecidable(page, page.claims[0], seeds)

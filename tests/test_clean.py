@@ -1,4 +1,6 @@
-"""`study clean`: lists what nothing references and removes that alone; evidence, plans, claims and living processes are left in peace."""
+"""`study clean`: lists what nothing references and removes that alone; evidence, plans, claims and
+living processes are left in peace.
+"""
 
 import json
 from collections.abc import Iterator
@@ -44,7 +46,9 @@ def artifact(results: Results, stage: str, seed: int = 0) -> Path:
 
 
 def seal(results: Results, run: str, stages: dict[str, str], *, committed: bool = False) -> Path:
-    record = synthetic.record(load_grid("smoke").runs()[0], 0.3, 0.8).model_copy(update={"run": run, "stages": stages})
+    record = synthetic.record(load_grid("smoke").runs()[0], 0.3, 0.8).model_copy(
+        update={"run": run, "stages": stages}
+    )
     path = results.records / f"{run}.json" if committed else results.record(run)
     write_record(path, sealed(record))
     return path
@@ -60,7 +64,9 @@ def everything(results: Results) -> set[Path]:
     return {path for path in results.root.rglob("*") if path.is_file()}
 
 
-def test_what_a_grid_plans_stays_and_what_nobody_knows_is_listed(results: Results, smoke: Grid) -> None:
+def test_what_a_grid_plans_stays_and_what_nobody_knows_is_listed(
+    results: Results, smoke: Grid
+) -> None:
     node = stage_graph(smoke.runs()[0].cell.model, 0)[0]
     artifact(results, node.id)
     make(results.stage(node.id) / "log.txt")
@@ -78,7 +84,9 @@ def test_what_a_grid_plans_stays_and_what_nobody_knows_is_listed(results: Result
     assert set(found(results, [])) > {f"artifacts/{node.id}", f"stages/{node.id}"}
 
 
-def test_a_seed_beyond_the_grids_own_is_known_where_it_was_run(results: Results, smoke: Grid) -> None:
+def test_a_seed_beyond_the_grids_own_is_known_where_it_was_run(
+    results: Results, smoke: Grid
+) -> None:
     graph = stage_graph(smoke.runs(seeds=[17])[0].cell.model, 17)
     artifact(results, graph[0].id, seed=17)
     make(results.checkpoints(graph[-1].id) / "step-1" / "state")
@@ -91,7 +99,10 @@ def test_sealed_runs_and_what_they_name_stay_until_asked_for(results: Results, s
     seal(results, STRANGE, {"distill": "distill-00000000"})
     seal(results, "other-00000000-s0", {"distill": "distill-11111111"}, committed=True)
     assert found(results, [smoke]) == {}
-    assert found(results, [smoke], runs=True) == {f"runs/{STRANGE}": "sealed run", "artifacts/distill-00000000": "artifact"}
+    assert found(results, [smoke], runs=True) == {
+        f"runs/{STRANGE}": "sealed run",
+        "artifacts/distill-00000000": "artifact",
+    }
 
 
 def test_a_record_of_a_newer_schema_still_holds_its_stages(results: Results, smoke: Grid) -> None:
@@ -102,7 +113,9 @@ def test_a_record_of_a_newer_schema_still_holds_its_stages(results: Results, smo
 
 
 @pytest.mark.parametrize("by", [owner(), ELSEWHERE], ids=["here", "elsewhere"])
-def test_what_is_claimed_by_the_living_is_never_listed(results: Results, smoke: Grid, by: str) -> None:
+def test_what_is_claimed_by_the_living_is_never_listed(
+    results: Results, smoke: Grid, by: str
+) -> None:
     artifact(results, "distill-00000000")
     make(results.artifacts / f"distill-11111111.partial-{ELSEWHERE}" / "x")
     make(results.run(STRANGE) / "status.json")
@@ -111,7 +124,9 @@ def test_what_is_claimed_by_the_living_is_never_listed(results: Results, smoke: 
     assert found(results, [smoke]) == {}
 
 
-def test_leftovers_of_the_dead_are_listed_and_of_the_living_not(results: Results, smoke: Grid) -> None:
+def test_leftovers_of_the_dead_are_listed_and_of_the_living_not(
+    results: Results, smoke: Grid
+) -> None:
     for name in (DEAD, owner(), ELSEWHERE):
         make(results.artifacts / f"sft-22222222.partial-{name}" / "x")
         make(results.run(smoke.runs()[0].run_id) / f".status.json.{name}.tmp")
@@ -125,7 +140,9 @@ def test_leftovers_of_the_dead_are_listed_and_of_the_living_not(results: Results
     }
 
 
-def test_what_a_living_study_run_works_on_stays_also_of_a_grid_that_is_not_known(results: Results, smoke: Grid) -> None:
+def test_what_a_living_study_run_works_on_stays_also_of_a_grid_that_is_not_known(
+    results: Results, smoke: Grid
+) -> None:
     artifact(results, "distill-00000000")
     make(results.run(STRANGE) / "failure.json")
     with present(results, "my-grid", "lab", [STRANGE], ["distill-00000000"]):
@@ -141,7 +158,9 @@ def test_checkpoints_of_a_stage_that_is_made_can_go(results: Results, smoke: Gri
     assert found(results, [smoke]) == {f"checkpoints/{stage}": "checkpoints"}
 
 
-def test_links_are_removed_and_never_followed(results: Results, smoke: Grid, tmp_path: Path) -> None:
+def test_links_are_removed_and_never_followed(
+    results: Results, smoke: Grid, tmp_path: Path
+) -> None:
     precious = make(tmp_path / "elsewhere" / "precious.txt", "p" * 1000)
     results.quarantine.mkdir(parents=True)
     (results.quarantine / "link~1").symlink_to(precious.parent)
@@ -173,7 +192,9 @@ def only_lab(monkeypatch: pytest.MonkeyPatch, smoke: Grid) -> None:
 
 
 @pytest.mark.usefixtures("only_lab")
-def test_the_verb_shows_first_and_removes_when_told(results: Results, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_verb_shows_first_and_removes_when_told(
+    results: Results, capsys: pytest.CaptureFixture[str]
+) -> None:
     committed = seal(results, "other-00000000-s0", {}, committed=True)
     kept = seal(results, STRANGE, {})
     artifact(results, "distill-00000000")
@@ -191,7 +212,9 @@ def test_the_verb_shows_first_and_removes_when_told(results: Results, capsys: py
 
 
 @pytest.mark.usefixtures("only_lab")
-def test_nothing_unsure_is_removed_while_a_grid_cannot_be_planned(results: Results, capsys: pytest.CaptureFixture[str]) -> None:
+def test_nothing_unsure_is_removed_while_a_grid_cannot_be_planned(
+    results: Results, capsys: pytest.CaptureFixture[str]
+) -> None:
     weights = artifact(results, "distill-00000000")
     with pytest.raises(PrerequisiteError, match="1 of these may belong") as caught:
         verb.clean(results=results.root, apply=True, scale=["lab", "gsm8k"])

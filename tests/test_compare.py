@@ -20,16 +20,24 @@ from study.spec.grid.grid import load_grid
 from tests.arms import KNOWN, arm, run, scores
 from tests.synthetic import record
 
-ARMS = {"biased_k1": "rlvr,biased_k1,standard", "stop_gradient_k1": "rlvr,stop_gradient_k1,standard"}
+ARMS = {
+    "biased_k1": "rlvr,biased_k1,standard",
+    "stop_gradient_k1": "rlvr,stop_gradient_k1,standard",
+}
 
 
 @pytest.fixture
 def results(tmp_path: Path) -> Path:
     """Records of two cells, three bases each, of the smoke grid's cells in the grid `math`."""
     grid = load_grid("math", "lab")
-    for objective, finals in {"biased_k1": (0.10, 0.22, 0.15), "stop_gradient_k1": (0.70, 0.81, 0.77)}.items():
+    for objective, finals in {
+        "biased_k1": (0.10, 0.22, 0.15),
+        "stop_gradient_k1": (0.70, 0.81, 0.77),
+    }.items():
         for one in grid.runs(seeds=[0, 1, 2], only=ARMS[objective]):
-            write_record(tmp_path / "records" / f"{one.run_id}.json", record(one, 0.3, finals[one.seed]))
+            write_record(
+                tmp_path / "records" / f"{one.run_id}.json", record(one, 0.3, finals[one.seed])
+            )
     return tmp_path
 
 
@@ -46,7 +54,10 @@ def test_over_bases_the_interval_is_the_paired_t_of_the_seeds() -> None:
     from scipy import stats
 
     a, b = [[4, 4, 3, 2], [4, 3, 3, 3], [4, 4, 4, 3]], [[2, 2, 2, 2], [3, 1, 2, 2], [1, 2, 2, 1]]
-    row = compared(arm(*(scores(c, seed=s) for s, c in enumerate(a))), arm(*(scores(b[s], seed=s) for s in (2, 0, 1)), key="b"))
+    row = compared(
+        arm(*(scores(c, seed=s) for s, c in enumerate(a))),
+        arm(*(scores(b[s], seed=s) for s in (2, 0, 1)), key="b"),
+    )
     expected = stats.ttest_rel(np.mean(a, axis=1) / 4, np.mean(b, axis=1) / 4)
     low, high = expected.confidence_interval()
     assert row.bases is not None
@@ -96,7 +107,9 @@ def test_cells_runs_and_grids_are_found_by_name(results: Path) -> None:
     place = Place(results=results)
     (cell,) = arms_of(ARMS["biased_k1"], place)
     assert [s.seed for s in cell.bases] == [0, 1, 2]
-    (run_arm,) = arms_of(cell.bases[1].source.rpartition("topk_biased-")[2].split("-", 3)[-1], place)
+    (run_arm,) = arms_of(
+        cell.bases[1].source.rpartition("topk_biased-")[2].split("-", 3)[-1], place
+    )
     assert [s.seed for s in run_arm.bases] == [1]
     smoke, math = arms_of("smoke", place), arms_of("math", place)
     pairs, alone = matched(smoke, math)
@@ -110,7 +123,9 @@ def test_cells_runs_and_grids_are_found_by_name(results: Path) -> None:
         arms_of(str(results / "records"), Place(seeds=(9,)))
 
 
-def test_the_command_says_it_in_a_sentence_and_lists_settings(results: Path, tmp_path: Path) -> None:
+def test_the_command_says_it_in_a_sentence_and_lists_settings(
+    results: Path, tmp_path: Path
+) -> None:
     shown = run(*ARMS.values(), "--results", results, "--json", tmp_path / "c.json")
     assert "points below B" in shown
     assert "t over 3 bases, 64 problems" in shown
@@ -121,7 +136,9 @@ def test_the_command_says_it_in_a_sentence_and_lists_settings(results: Path, tmp
 
 
 def test_what_holds_for_these_bases_alone_is_told_apart() -> None:
-    a = arm(*(scores(counts, seed=s) for s, counts in enumerate(([4] * 40, [1, 2] * 20, [1, 1] * 20))))
+    a = arm(
+        *(scores(counts, seed=s) for s, counts in enumerate(([4] * 40, [1, 2] * 20, [1, 1] * 20)))
+    )
     b = arm(*(scores([1, 1] * 20, seed=s) for s in range(3)), key="b")
     row = compared(a, b)
     assert "no difference is shown" in sentence(row)
@@ -131,7 +148,13 @@ def test_what_holds_for_these_bases_alone_is_told_apart() -> None:
 
 
 def test_a_branch_that_one_side_lacks_is_one_line() -> None:
-    a = {"model.kind": "x", "model.net.width": "1", "model.net.depth": "2", "model.base.k": "1", "steps": "3"}
+    a = {
+        "model.kind": "x",
+        "model.net.width": "1",
+        "model.net.depth": "2",
+        "model.base.k": "1",
+        "steps": "3",
+    }
     assert gathered(a, {"model.kind": "y", "steps": "3"}) == [
         ("model.kind", "x", "y"), ("model.net.*", "2 values", "-"), ("model.base.k", "1", "-"),
     ]  # fmt: skip
@@ -149,7 +172,18 @@ def test_metrics_of_another_framework_stand_beside_ours(results: Path, tmp_path:
     csv.write_text("global_step,val/acc,note\n0,0.30,start\n20,0.5,\n20,,x\n40,0.6,\n999,,\n")
     curves = read_curves(csv)
     assert curves.metrics == {"val/acc": {0: 0.3, 20: 0.5, 40: 0.6}}
-    shown = run(csv, ARMS["stop_gradient_k1"], "--results", results, "--seeds", "0", "--metric", "val/acc=eval/avg@2", "--label-a", "verl")
+    shown = run(
+        csv,
+        ARMS["stop_gradient_k1"],
+        "--results",
+        results,
+        "--seeds",
+        "0",
+        "--metric",
+        "val/acc=eval/avg@2",
+        "--label-a",
+        "verl",
+    )
     assert "A verl" in shown
     assert "val/acc = eval/avg@2 40" in shown
     assert "cannot be checked" in shown
@@ -173,7 +207,10 @@ def test_importing_it_loads_no_pandas() -> None:
     import sys
 
     heavy = ("pandas", "torch", "matplotlib")
-    code = f"import sys, analysis.compare.sentences, analysis.compare.selectors, study.cli.compare; print([m for m in {heavy} if m in sys.modules])"
+    code = (
+        "import sys, analysis.compare.sentences, analysis.compare.selectors, study.cli.compare;"
+        f" print([m for m in {heavy} if m in sys.modules])"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 
@@ -188,5 +225,10 @@ def test_settings_are_compared_as_text_of_one_spelling() -> None:
 
 def test_differences_without_spread_have_no_interval_and_hide_no_limit() -> None:
     seen = over_problems([0.0, 0.0, 0.0])
-    assert (seen.interval.low, seen.interval.high, seen.detectable, seen.p_value) == (None, None, None, None)
+    assert (seen.interval.low, seen.interval.high, seen.detectable, seen.p_value) == (
+        None,
+        None,
+        None,
+        None,
+    )
     assert over_problems([0.0, 0.0, 1.0]).detectable is not None

@@ -15,11 +15,20 @@ def with_history(history: dict[str, list[Any]]) -> Record:
 
 
 HISTORIES: dict[str, dict[str, list[Any]]] = {
-    "usual": {"step": [0, 10, 20], "eval/avg@2": [0.1, 0.2, None], "train/loss": [None, 1.0, "nan"], "never": [None, None, None]},
+    "usual": {
+        "step": [0, 10, 20],
+        "eval/avg@2": [0.1, 0.2, None],
+        "train/loss": [None, 1.0, "nan"],
+        "never": [None, None, None],
+    },
     "no step 0": {"step": [5, 10], "train/loss": [1.0, 2]},
     "out of order": {"step": [10, 0, 20, 5], "train/loss": [1.0, 0.5, None, 3]},
     "a step twice": {"step": [0, 0, 1, 1], "train/loss": [1.0, 2.0, 3.0, 4.0]},
-    "two columns of one metric": {"step": [0, 1], "eval/avg@2": [0.1, 0.2], "eval/avg@4": [0.3, None]},
+    "two columns of one metric": {
+        "step": [0, 1],
+        "eval/avg@2": [0.1, 0.2],
+        "eval/avg@4": [0.3, None],
+    },
     "empty": {},
     "no rows": {"step": [], "train/loss": []},
 }
@@ -34,18 +43,25 @@ def test_ends_are_those_of_the_whole_curves(name: str) -> None:
         expected[metric] = (at_zero[-1] if at_zero else None, points[-1][1] if points else None)
         assert [step for step, _ in points] == sorted(step for step, _ in points)
     found = ends_of(made)
-    assert {metric: repr(tuple(ends)) for metric, ends in found.items()} == {metric: repr(ends) for metric, ends in expected.items()}
+    assert {metric: repr(tuple(ends)) for metric, ends in found.items()} == {
+        metric: repr(ends) for metric, ends in expected.items()
+    }
     curves = Curves({made.run: made}.__getitem__)
     curves.add(made)
     for metric, ends in found.items():
-        assert repr(curves.ends(made.run, metric)) == repr(ends)  # repr: a nan is not equal to itself
+        assert repr(curves.ends(made.run, metric)) == repr(
+            ends
+        )  # repr: a nan is not equal to itself
         assert repr(curves.points(made.run, metric)) == repr(series_of(made)[metric])
 
 
 def test_what_was_never_added_was_not_measured() -> None:
     curves = Curves({}.__getitem__)
     assert curves.ends("no such run", "train/loss") == Ends(None, None)
-    for history in (HISTORIES["no step 0"], HISTORIES["usual"]):  # metrics that come later than the first run's
+    for history in (
+        HISTORIES["no step 0"],
+        HISTORIES["usual"],
+    ):  # metrics that come later than the first run's
         made = with_history(history)
         curves.add(made.model_copy(update={"run": f"run-{len(history)}"}))
     assert curves.ends("run-2", "eval/avg@k") == Ends(None, None)

@@ -1,4 +1,6 @@
-"""Packing: never two tasks on a GPU, everything that fits alone runs in the end, a large task is not starved by small ones."""
+"""Packing: never two tasks on a GPU, everything that fits alone runs in the end, a large task is
+not starved by small ones.
+"""
 
 import os
 import subprocess
@@ -11,7 +13,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from study.errors import PrerequisiteError
-from study.runner.engines.devices import PATIENCE, Slots, cores, parse_listing, require, size, visible_gpus
+from study.runner.engines.devices import (
+    PATIENCE,
+    Slots,
+    cores,
+    parse_listing,
+    require,
+    size,
+    visible_gpus,
+)
 from study.spec.machine.profile import Profile, Resources
 
 GPUS = [str(i) for i in range(8)]
@@ -40,7 +50,12 @@ def test_a_task_without_gpus_sees_none_and_counts_its_cores() -> None:
 
 
 def test_larger_tasks_are_asked_first() -> None:
-    asked = [Resources(gpus=1, cpus=2), Resources(gpus=4), Resources(cpus=8), Resources(gpus=1, cpus=8)]
+    asked = [
+        Resources(gpus=1, cpus=2),
+        Resources(gpus=4),
+        Resources(cpus=8),
+        Resources(gpus=1, cpus=8),
+    ]
     assert [(r.gpus, r.cpus) for r in sorted(asked, key=size)] == [(4, 1), (1, 8), (1, 2), (0, 8)]
 
 
@@ -48,17 +63,25 @@ def test_what_can_never_fit_is_told_before_anything_is_spent() -> None:
     profile = Profile(resources={"distill": Resources(gpus=9), "sft": Resources(cpus=65)})
     with pytest.raises(PrerequisiteError, match="kind distill asks for 9 GPUs; here are 8"):
         require(Slots(64, GPUS), ["pretrain", "distill"], profile)
-    with pytest.raises(PrerequisiteError, match="kind sft asks for 65 processor cores; here are 64"):
+    with pytest.raises(
+        PrerequisiteError, match="kind sft asks for 65 processor cores; here are 64"
+    ):
         require(Slots(64, GPUS), ["sft"], profile)
-    require(Slots(64, GPUS), ["pretrain", "evaluate"], profile)  # what the grid does not need is not looked at
+    require(
+        Slots(64, GPUS), ["pretrain", "evaluate"], profile
+    )  # what the grid does not need is not looked at
 
 
-tasks = st.lists(st.builds(Resources, gpus=st.integers(0, 4), cpus=st.integers(1, 6)), min_size=1, max_size=30)
+tasks = st.lists(
+    st.builds(Resources, gpus=st.integers(0, 4), cpus=st.integers(1, 6)), min_size=1, max_size=30
+)
 
 
 @settings(max_examples=200, deadline=None)
 @given(tasks, st.data())
-def test_every_task_runs_once_and_no_gpu_is_shared(wanted: list[Resources], data: st.DataObject) -> None:
+def test_every_task_runs_once_and_no_gpu_is_shared(
+    wanted: list[Resources], data: st.DataObject
+) -> None:
     slots, gpus = Slots(6, GPUS[:4]), {}
     waiting, running, done = {f"t{i}": r for i, r in enumerate(wanted)}, {}, set()
     while waiting or running:
@@ -70,7 +93,9 @@ def test_every_task_runs_once_and_no_gpu_is_shared(wanted: list[Resources], data
         busy = list(chain.from_iterable(gpus[name] for name in running))
         assert len(busy) == len(set(busy))
         assert sum(r.cpus for r in running.values()) <= 6
-        assert running  # the machine never stands idle while a task waits: everything here fits alone
+        assert (
+            running  # the machine never stands idle while a task waits: everything here fits alone
+        )
         ended = data.draw(st.sampled_from(sorted(running)))
         slots.free(ended)
         done.add(ended)
@@ -82,7 +107,11 @@ def test_every_task_runs_once_and_no_gpu_is_shared(wanted: list[Resources], data
 @given(st.data())
 def test_a_large_task_starts_although_small_ones_never_stop_coming(data: st.DataObject) -> None:
     patience = data.draw(st.integers(0, 5))
-    slots, large, small = Slots(64, GPUS, patience), Resources(gpus=8), Resources(gpus=data.draw(st.integers(1, 3)))
+    slots, large, small = (
+        Slots(64, GPUS, patience),
+        Resources(gpus=8),
+        Resources(gpus=data.draw(st.integers(1, 3))),
+    )
     number, running = 0, []
     while slots.fits(f"s{number}", small):
         slots.take(f"s{number}", small)
@@ -109,7 +138,9 @@ def test_a_reservation_ends_when_its_holder_asks_no_more() -> None:
     assert not slots.fits("small", small)  # the free GPU is kept for the large one
     assert not slots.fits("large", large)
     assert not slots.fits("small", small)
-    assert slots.fits("small", small)  # a whole round without the large one: it has failed elsewhere
+    assert slots.fits(
+        "small", small
+    )  # a whole round without the large one: it has failed elsewhere
 
 
 @pytest.mark.parametrize(
@@ -142,7 +173,10 @@ def test_nvidia_smi_is_asked_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("PATH", str(tmp_path))
     assert visible_gpus(Profile(), {}) == []
     program = tmp_path / "nvidia-smi"
-    program.write_text("#!/bin/sh\necho 'GPU 0: NVIDIA H100 (UUID: GPU-a)'\necho 'GPU 1: NVIDIA H100 (UUID: GPU-b)'\n")
+    program.write_text(
+        "#!/bin/sh\necho 'GPU 0: NVIDIA H100 (UUID: GPU-a)'\necho 'GPU 1: NVIDIA H100 (UUID:"
+        " GPU-b)'\n"
+    )
     program.chmod(0o755)
     assert visible_gpus(Profile(), {}) == ["0", "1"]
 
@@ -163,9 +197,14 @@ def test_cores_are_those_of_the_allocation() -> None:
 
 
 def test_torch_is_not_asked() -> None:
-    imports = "import sys; from study.runner.engines.devices import visible_gpus; from study.spec.machine.profile import Profile"
+    imports = (
+        "import sys; from study.runner.engines.devices import visible_gpus; from"
+        " study.spec.machine.profile import Profile"
+    )
     program = f"{imports}; visible_gpus(Profile()); print('torch' in sys.modules)"
-    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    ran = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
     assert ran.stdout.strip() == "False"
 
 

@@ -1,4 +1,6 @@
-"""`study evaluate` as a stranger uses it: a model that the harness did not make, a lab model, and everything that can be refused early."""
+"""`study evaluate` as a stranger uses it: a model that the harness did not make, a lab model, and
+everything that can be refused early.
+"""
 
 import json
 import sys
@@ -54,7 +56,10 @@ def lab_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    rows = [{"question": f"What is {i} + {i}?", "answer": f"{i} + {i} = {2 * i}\n#### {2 * i}"} for i in range(6)]
+    rows = [
+        {"question": f"What is {i} + {i}?", "answer": f"{i} + {i} = {2 * i}\n#### {2 * i}"}
+        for i in range(6)
+    ]
     place = tmp_path / "data"
     place.mkdir()
     (place / "gsm8k.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -75,10 +80,23 @@ class Screen:
         self.notes.append(text)
 
 
-def evaluated(model: Path, output: Path, *tasks: str, screen: Screen | None = None, request: Request | None = None, **wanted: object):
-    prepared = prepare(tasks or ("gsm8k",), **{"k": 3, "limit": 4, "max_completion_length": 12, **wanted})
+def evaluated(
+    model: Path,
+    output: Path,
+    *tasks: str,
+    screen: Screen | None = None,
+    request: Request | None = None,
+    **wanted: object,
+):
+    prepared = prepare(
+        tasks or ("gsm8k",), **{"k": 3, "limit": 4, "max_completion_length": 12, **wanted}
+    )
     return evaluate_all(
-        prepared, subject_of(str(model), Results(Path("results"))), request or Request(batch_size=6), output, screen or Screen()
+        prepared,
+        subject_of(str(model), Results(Path("results"))),
+        request or Request(batch_size=6),
+        output,
+        screen or Screen(),
     )
 
 
@@ -86,19 +104,46 @@ def typed(*words: str) -> None:
     build_app()(["evaluate", *words], standalone_mode=False)
 
 
-def test_a_strangers_model_is_evaluated_and_the_screen_says_with_what(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_strangers_model_is_evaluated_and_the_screen_says_with_what(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     typed(
-        str(folder), "--tasks", "gsm8k", "--k", "2", "--limit", "3", "--max-completion-length", "10", "--temperature", "0.9", "--seed", "5"
+        str(folder),
+        "--tasks",
+        "gsm8k",
+        "--k",
+        "2",
+        "--limit",
+        "3",
+        "--max-completion-length",
+        "10",
+        "--temperature",
+        "0.9",
+        "--seed",
+        "5",
     )
     screen = capsys.readouterr()
     assert "stranger (weights" in screen.out
     assert "gsm8k (3 problems x 2, from gsm8k.jsonl)" in screen.out
-    for word in ("avg@2", "pass@2", "maj@2", "truncated", "mean tokens", "math-1", "0.9", "0.95", "bootstrap"):
+    for word in (
+        "avg@2",
+        "pass@2",
+        "maj@2",
+        "truncated",
+        "mean tokens",
+        "math-1",
+        "0.9",
+        "0.95",
+        "bootstrap",
+    ):
         assert word in screen.out
     content = json.loads(Path("evaluations/stranger/gsm8k/evaluation.json").read_bytes())
     assert (content["k"], content["n"], content["temperature"], content["seed"]) == (2, 3, 0.9, 5)
     assert str(folder.parent) not in json.dumps(content), "no path of this machine"
-    assert sorted(path.name for path in Path("evaluations/stranger/gsm8k").iterdir()) == ["evaluation.json", generations.NAME]
+    assert sorted(path.name for path in Path("evaluations/stranger/gsm8k").iterdir()) == [
+        "evaluation.json",
+        generations.NAME,
+    ]
 
 
 def test_counts_measures_and_generations_agree(folder: Path, tmp_path: Path) -> None:
@@ -108,8 +153,15 @@ def test_counts_measures_and_generations_agree(folder: Path, tmp_path: Path) -> 
     per_problem = [sum(content[f"{outcome}_counts"][p] for outcome in Outcome) for p in range(4)]
     assert per_problem == [3] * 4
     assert [m["name"] for m in content["measures"]] == ["avg@3", "pass@2", "pass@3", "maj@3"]
-    assert content["measures"][0]["strict"]["mean"] == pytest.approx(content["avg@3"]) == sum(content["correct_counts"]) / 12
-    assert all(r >= s for r, s in zip(content["relaxed_correct_counts"], content["correct_counts"], strict=True))
+    assert (
+        content["measures"][0]["strict"]["mean"]
+        == pytest.approx(content["avg@3"])
+        == sum(content["correct_counts"]) / 12
+    )
+    assert all(
+        r >= s
+        for r, s in zip(content["relaxed_correct_counts"], content["correct_counts"], strict=True)
+    )
     stored = generations.read(tmp_path / "out/gsm8k" / generations.NAME)
     assert stored.header.model == f"stranger {content['digest']}"
     assert (stored.header.k, stored.header.max_completion_length, stored.header.seed) == (3, 12, 0)
@@ -129,7 +181,13 @@ def test_the_same_seed_is_the_same_bytes_and_another_is_not(folder: Path, tmp_pa
         torch.manual_seed(99)
     a, b, c = ((tmp_path / name / "gsm8k" / generations.NAME).read_bytes() for name in "abc")
     assert a == b
-    texts = [[p.completions for p in generations.read(tmp_path / name / "gsm8k" / generations.NAME).problems] for name in "ac"]
+    texts = [
+        [
+            p.completions
+            for p in generations.read(tmp_path / name / "gsm8k" / generations.NAME).problems
+        ]
+        for name in "ac"
+    ]
     assert texts[0] != texts[1]
     assert b != c
 
@@ -149,7 +207,9 @@ def test_what_is_there_is_shown_again_and_never_overwritten(folder: Path, tmp_pa
         evaluated(folder, tmp_path / "out")
 
 
-def test_an_evaluation_that_is_interrupted_leaves_nothing(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_evaluation_that_is_interrupted_leaves_nothing(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def full(*_: object) -> None:
         raise OSError("No space left on device")
 
@@ -160,15 +220,30 @@ def test_an_evaluation_that_is_interrupted_leaves_nothing(folder: Path, tmp_path
 
 
 def test_greedy_is_one_sample_and_needs_no_seed(folder: Path, tmp_path: Path) -> None:
-    rows = [evaluated(folder, tmp_path / str(seed), k=None, temperature=0.0, request=Request(seed=seed))[0] for seed in (0, 1)]
+    rows = [
+        evaluated(
+            folder, tmp_path / str(seed), k=None, temperature=0.0, request=Request(seed=seed)
+        )[0]
+        for seed in (0, 1)
+    ]
     assert rows[0]["k"] == 1
-    texts = [[p.completions for p in generations.read(tmp_path / str(s) / "gsm8k" / generations.NAME).problems] for s in (0, 1)]
+    texts = [
+        [
+            p.completions
+            for p in generations.read(tmp_path / str(s) / "gsm8k" / generations.NAME).problems
+        ]
+        for s in (0, 1)
+    ]
     assert texts[0] == texts[1]
 
 
-def test_a_lab_model_on_its_own_task_and_on_one_that_it_cannot_read(lab_folder: Path, tmp_path: Path) -> None:
+def test_a_lab_model_on_its_own_task_and_on_one_that_it_cannot_read(
+    lab_folder: Path, tmp_path: Path
+) -> None:
     screen = Screen()
-    lab, words = evaluated(lab_folder, tmp_path / "out", "lab_math", "gsm8k", screen=screen, max_completion_length=8)
+    lab, words = evaluated(
+        lab_folder, tmp_path / "out", "lab_math", "gsm8k", screen=screen, max_completion_length=8
+    )
     assert lab["grader"] == "boxed-1"
     assert lab["notes"] == []
     assert "unknown to this model's tokenizer" in words["notes"][0]
@@ -184,7 +259,9 @@ def test_a_model_without_a_chat_template_is_told_what_to_do(tmp_path: Path) -> N
     assert content["chat_template"] is False
 
 
-def test_a_completion_that_does_not_fit_the_model_is_refused_with_the_number_that_does(tmp_path: Path) -> None:
+def test_a_completion_that_does_not_fit_the_model_is_refused_with_the_number_that_does(
+    tmp_path: Path,
+) -> None:
     short = foreign_model.save(tmp_path / "short", positions=220)
     with pytest.raises(PrerequisiteError, match="220 positions") as caught:
         evaluated(short, tmp_path / "out", max_completion_length=None)
@@ -207,7 +284,9 @@ def test_everything_wrong_is_refused_before_a_model_is_read(tmp_path: Path) -> N
             typed(str(tmp_path), "--tasks", "gsm8k", "--backend", "vllm")
 
 
-def test_a_model_that_is_none_says_what_is_there_instead(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_model_that_is_none_says_what_is_there_instead(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     results = Results(tmp_path / "results")
     with pytest.raises(PrerequisiteError, match=r"no config.json"):
         subject_of(str(tmp_path), results)
@@ -216,18 +295,24 @@ def test_a_model_that_is_none_says_what_is_there_instead(tmp_path: Path, monkeyp
         subject_of(str(tmp_path), results)
     with pytest.raises(PrerequisiteError, match=r"there is no folder ./nowhere"):
         subject_of("./nowhere", results)
-    with pytest.raises(SpecError, match=r"'distill-0000' is no model[\s\S]*organisation/model@revision"):
+    with pytest.raises(
+        SpecError, match=r"'distill-0000' is no model[\s\S]*organisation/model@revision"
+    ):
         subject_of("distill-0000", results)
 
     def offline(*_: object, **__: object) -> str:
         raise OSError("no connection\nat all")
 
     monkeypatch.setattr("huggingface_hub.snapshot_download", offline)
-    with pytest.raises(PrerequisiteError, match=r"model org/name@main cannot be had \(OSError: no connection\)"):
+    with pytest.raises(
+        PrerequisiteError, match=r"model org/name@main cannot be had \(OSError: no connection\)"
+    ):
         subject_of("org/name@main", results)
 
 
-def test_a_hub_model_goes_by_the_commit_that_was_fetched(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_hub_model_goes_by_the_commit_that_was_fetched(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     commit = "0123456789abcdef0123456789abcdef01234567"
     snapshot = tmp_path / commit
     snapshot.symlink_to(folder)
@@ -255,7 +340,9 @@ def test_pickled_weights_are_refused(folder: Path, tmp_path: Path) -> None:
         evaluated(place, tmp_path / "out")
 
 
-def test_vllm_gets_the_same_settings_and_a_seed_for_each_prompt(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_vllm_gets_the_same_settings_and_a_seed_for_each_prompt(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     asked: list[object] = []
 
     class LLM:
@@ -263,15 +350,33 @@ def test_vllm_gets_the_same_settings_and_a_seed_for_each_prompt(monkeypatch: pyt
             asked.append(settings)
             self.llm_engine = SimpleNamespace(model_config=SimpleNamespace(max_model_len=4096))
 
-        def generate(self, prompts: list[dict[str, list[int]]], settings: list[SimpleNamespace], use_tqdm: bool) -> list[SimpleNamespace]:
+        def generate(
+            self,
+            prompts: list[dict[str, list[int]]],
+            settings: list[SimpleNamespace],
+            use_tqdm: bool,
+        ) -> list[SimpleNamespace]:
             one = SimpleNamespace(token_ids=[5, 2], finish_reason="stop")
             cut = SimpleNamespace(token_ids=[5, 5], finish_reason="length")
-            asked.append([(prompt["prompt_token_ids"], vars(own)) for prompt, own in zip(prompts, settings, strict=True)])
+            asked.append(
+                [
+                    (prompt["prompt_token_ids"], vars(own))
+                    for prompt, own in zip(prompts, settings, strict=True)
+                ]
+            )
             return [SimpleNamespace(outputs=[one, cut]) for _ in prompts]
 
-    monkeypatch.setitem(sys.modules, "vllm", SimpleNamespace(LLM=LLM, SamplingParams=SimpleNamespace))
+    monkeypatch.setitem(
+        sys.modules, "vllm", SimpleNamespace(LLM=LLM, SamplingParams=SimpleNamespace)
+    )
     engine, seen = VllmEngine(Path("model"), seed=3), []
-    rows = engine.draw([[1], [1, 2]], Decoding(0.6, 0.95, 16), k=2, seed=3, drawn=lambda *numbers: seen.append(numbers))
+    rows = engine.draw(
+        [[1], [1, 2]],
+        Decoding(0.6, 0.95, 16),
+        k=2,
+        seed=3,
+        drawn=lambda *numbers: seen.append(numbers),
+    )
     assert [[completion.truncated for completion in row] for row in rows] == [[False, True]] * 2
     assert rows[0][0].ids == (5, 2)
     assert seen == [(4, 8)]
@@ -288,11 +393,22 @@ def test_vllm_gets_the_same_settings_and_a_seed_for_each_prompt(monkeypatch: pyt
     assert own["seed"] != other["seed"]
 
 
-def test_a_runs_final_evaluation_stores_its_generations_and_may_name_its_grader(lab_folder: Path, tmp_path: Path) -> None:
-    spec = Evaluation(task="lab_math", data=ArithmeticData(held_out_size=5), k=2, sampling=Sampling(max_completion_length=8))
+def test_a_runs_final_evaluation_stores_its_generations_and_may_name_its_grader(
+    lab_folder: Path, tmp_path: Path
+) -> None:
+    spec = Evaluation(
+        task="lab_math",
+        data=ArithmeticData(held_out_size=5),
+        k=2,
+        sampling=Sampling(max_completion_length=8),
+    )
     assert spec.grader == "boxed-1"
     contents = []
-    for name, own in (("a", spec), ("b", spec), ("math", spec.model_copy(update={"grader": "math-1"}))):
+    for name, own in (
+        ("a", spec),
+        ("b", spec),
+        ("math", spec.model_copy(update={"grader": "math-1"})),
+    ):
         out = tmp_path / name
         out.mkdir()
         final.evaluate(own, lab_folder, 0, out, lambda *_: None, {})
@@ -304,6 +420,10 @@ def test_a_runs_final_evaluation_stores_its_generations_and_may_name_its_grader(
     assert a.read_bytes() == b.read_bytes()
     stored = generations.read(a)
     assert (stored.header.model, stored.header.seed, stored.header.grader) == ("lab", 0, "boxed-1")
-    assert [p.outcomes.count("truncated") for p in stored.problems] == contents[0]["truncated_counts"]
+    assert [p.outcomes.count("truncated") for p in stored.problems] == contents[0][
+        "truncated_counts"
+    ]
     graded_again = generations.read(math)
-    assert [replace(p, outcomes=()) for p in graded_again.problems] == [replace(p, outcomes=()) for p in stored.problems]
+    assert [replace(p, outcomes=()) for p in graded_again.problems] == [
+        replace(p, outcomes=()) for p in stored.problems
+    ]

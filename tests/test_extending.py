@@ -1,4 +1,6 @@
-"""docs/extending.md does what it says: every block becomes the file that it names; each extension binds, passes its checks and works."""
+"""docs/extending.md does what it says: every block becomes the file that it names; each extension
+binds, passes its checks and works.
+"""
 
 import re
 from pathlib import Path
@@ -35,11 +37,15 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_every_block_is_a_short_file() -> None:
     blocks = BLOCK.findall(PAGE.read_text(encoding="utf-8"))
     assert len(blocks) == PAGE.read_text(encoding="utf-8").count("```") / 2 == 9
-    assert {name: len(text.splitlines()) for name, text in blocks if len(text.splitlines()) > LIMIT} == {}
+    assert {
+        name: len(text.splitlines()) for name, text in blocks if len(text.splitlines()) > LIMIT
+    } == {}
 
 
 def test_files_that_the_page_names_exist() -> None:
-    named = re.findall(r"`((?:study|experiments)/[\w/]+\.(?:py|yaml))`", PAGE.read_text(encoding="utf-8"))
+    named = re.findall(
+        r"`((?:study|experiments)/[\w/]+\.(?:py|yaml))`", PAGE.read_text(encoding="utf-8")
+    )
     assert len(named) >= 8
     assert [name for name in named if not (PAGE.parents[1] / name).is_file()] == []
 
@@ -57,7 +63,11 @@ def test_privileged_information() -> None:
 
 
 def test_the_loss() -> None:
-    model = next(cell.cell.model for cell in load_grid("skewed", "mine").cells if cell.labels["objective"] == "skewed")
+    model = next(
+        cell.cell.model
+        for cell in load_grid("skewed", "mine").cells
+        if cell.labels["objective"] == "skewed"
+    )
     assert isinstance(model, DistilledModel)
     assert [check.state for check in contracts_own.loss(model.objective)] == ["ok"] * 5
 
@@ -89,7 +99,9 @@ def test_the_data_source(folder: Path) -> None:
 
 def test_the_model() -> None:
     scale = load_scale("other-student")
-    student, rlvr = (scale.model(Located(name, "here"), "model").spec for name in ("student", "rlvr"))
+    student, rlvr = (
+        scale.model(Located(name, "here"), "model").spec for name in ("student", "rlvr")
+    )
     assert isinstance(student, HubModel)
     assert isinstance(rlvr, GrpoModel)
     assert rlvr.base == student

@@ -43,9 +43,16 @@ def test_values_keep_the_line_that_they_stand_in(tmp_path: Path) -> None:
 
 
 def test_an_entry_with_a_kind_stands_alone_and_one_without_is_a_patch(tmp_path: Path) -> None:
-    text = f"models:\n  student: {{kind: hub, id: o/m, revision: {COMMIT}}}\n  rlvr: {{training: {{steps: 3}}}}\n"
+    text = (
+        f"models:\n  student: {{kind: hub, id: o/m, revision: {COMMIT}}}\n  rlvr: {{training:"
+        " {steps: 3}}\n"
+    )
     mine = scale_page(tmp_path, f"extends: lab\n{text}")
-    student, rlvr, lab = model(mine, "student"), model(mine, "rlvr"), model(load_scale("lab"), "rlvr")
+    student, rlvr, lab = (
+        model(mine, "student"),
+        model(mine, "rlvr"),
+        model(load_scale("lab"), "rlvr"),
+    )
     assert isinstance(student, HubModel)
     assert isinstance(rlvr, GrpoModel)
     assert isinstance(lab, GrpoModel)
@@ -66,7 +73,10 @@ def test_pages_may_extend_pages_that_extend(tmp_path: Path) -> None:
     [
         ("extends: mine\n", "this page extends itself: scales/mine.yaml -> scales/mine.yaml"),
         ("extends: labb\n", "no scale named 'labb'; did you mean 'lab'?"),
-        ("extends: lab\nlength: {standard: 7}\n", "scales/mine.yaml:3 length: unknown field 'length'; did you mean 'lengths'?"),
+        (
+            "extends: lab\nlength: {standard: 7}\n",
+            "scales/mine.yaml:3 length: unknown field 'length'; did you mean 'lengths'?",
+        ),
     ],
 )
 def test_pages_that_cannot_be_extended(tmp_path: Path, text: str, message: str) -> None:
@@ -83,10 +93,14 @@ def test_a_page_that_extends_needs_a_name(tmp_path: Path) -> None:
 
 
 def test_a_grid_that_a_scale_does_not_bind_says_what_is_missing(tmp_path: Path) -> None:
-    bare = scale_page(tmp_path, "data: {}\nmodels: {}\nlengths: {}\ndistill: {}\nevaluations: {}\n", "bare")
+    bare = scale_page(
+        tmp_path, "data: {}\nmodels: {}\nlengths: {}\ndistill: {}\nevaluations: {}\n", "bare"
+    )
     with pytest.raises(NotBound) as told:
         load_grid("opsd-shared", bare)
-    assert told.value.message.startswith("not bound at this scale (lab, paper only): the grid opsd-shared needs models.instructed, ")
+    assert told.value.message.startswith(
+        "not bound at this scale (lab, paper only): the grid opsd-shared needs models.instructed, "
+    )
     assert "scales/bare.yaml" in told.value.hint
     with pytest.raises(NotBound, match="the grid opsd-shared"):
         load_grid("opsd-shared", load_scale("bare", tmp_path))
@@ -97,11 +111,18 @@ def test_a_scale_that_binds_every_name_is_not_refused(tmp_path: Path) -> None:
     lab = find("scales", "lab").read_text(encoding="utf-8")
     other = scale_page(tmp_path, lab.replace("scale: lab\n", ""), "other")
     assert len(load_grid("opsd-shared", other).cells) == len(load_grid("opsd-shared").cells)
-    assert len(load_grid("opsd-shared", scale_page(tmp_path, "extends: lab\n")).cells) == len(load_grid("opsd-shared").cells)
+    assert len(load_grid("opsd-shared", scale_page(tmp_path, "extends: lab\n")).cells) == len(
+        load_grid("opsd-shared").cells
+    )
 
 
 def test_study_check_does_not_call_an_unbound_grid_wrong(tmp_path: Path) -> None:
-    scale_page(tmp_path, "data: {}\nmodels: {}\nlengths: {}\ndistill: {}\nevaluations: {}\n", "bare")
-    told = {grid: check._tried(check._check_grid, grid, "bare", tmp_path) for grid in ("opsd-shared", "math")}
+    scale_page(
+        tmp_path, "data: {}\nmodels: {}\nlengths: {}\ndistill: {}\nevaluations: {}\n", "bare"
+    )
+    told = {
+        grid: check._tried(check._check_grid, grid, "bare", tmp_path)
+        for grid in ("opsd-shared", "math")
+    }
     assert str(told["opsd-shared"]).startswith("not bound at this scale (lab, paper only)")
     assert type(told["math"]) is SpecError

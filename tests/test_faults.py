@@ -1,4 +1,5 @@
-"""Faults made to happen: killed between any two writes, a full or read-only disk, damage, two runs at once, hosts that vanish, hangs.
+"""Faults made to happen: killed between any two writes, a full or read-only disk, damage, two runs
+at once, hosts that vanish, hangs.
 
 Each test ends alike: the same command again, and the records are those of an undisturbed run.
 """
@@ -23,7 +24,19 @@ from study.runner.work.worker import Busy, Finished, Payload, perform
 from study.spec.identity import stage_id
 from study.spec.machine.profile import Profile
 from tests.fake_work import WORK, cell
-from tests.harness import KS, built, contents, descendants, finish, make_undisturbed, plan_of, silent, start, wait_for, workers
+from tests.harness import (
+    KS,
+    built,
+    contents,
+    descendants,
+    finish,
+    make_undisturbed,
+    plan_of,
+    silent,
+    start,
+    wait_for,
+    workers,
+)
 from tests.soak import Soak, torch_free
 
 EVERY_STEP = Profile(checkpoint_s=0)
@@ -44,17 +57,33 @@ def completes(results: Path, undisturbed: dict[str, bytes]) -> str:
 
 
 def leftovers(results: Path) -> list[Path]:
-    patterns = ("*.partial*", ".*.tmp", "claims/*", "status.json", "failure.json", "checkpoints/*", ".writable")
+    patterns = (
+        "*.partial*",
+        ".*.tmp",
+        "claims/*",
+        "status.json",
+        "failure.json",
+        "checkpoints/*",
+        ".writable",
+    )
     return [path for pattern in patterns for path in results.rglob(pattern)]
 
 
-# Killed between any two writes: one process does one task of each kind and kills itself before its n-th change of the disk.
+# Killed between any two writes: one process does one task of each kind and kills itself before its
+# n-th change of the disk.
 
 CHANGES = ("fsync", "rename", "replace", "link", "unlink", "mkdir", "rmdir", "utime")
 
 
 def do(payload: Payload, results: Results) -> object:
-    return perform(payload, results, WORK, EVERY_STEP, silent, Checkpoints(results.checkpoints(getattr(payload, "id", "run")), 0.0))
+    return perform(
+        payload,
+        results,
+        WORK,
+        EVERY_STEP,
+        silent,
+        Checkpoints(results.checkpoints(getattr(payload, "id", "run")), 0.0),
+    )
 
 
 def in_child(work: Callable[[], object]) -> int:
@@ -92,7 +121,9 @@ def counting(change: Callable[..., object], left: list[int]) -> Callable[..., ob
 
 
 @pytest.mark.parametrize("what", ["stage", "run"])
-def test_a_kill_before_any_change_of_the_disk_loses_nothing(tmp_path: Path, undisturbed: dict[str, bytes], what: str) -> None:
+def test_a_kill_before_any_change_of_the_disk_loses_nothing(
+    tmp_path: Path, undisturbed: dict[str, bytes], what: str
+) -> None:
     ready, plan = Results(tmp_path / "ready"), plan_of(1)
     nodes = stage_graph(plan.cell.model, 0)
     for node in nodes if what == "run" else nodes[:-1]:
@@ -114,9 +145,13 @@ def test_a_kill_before_any_change_of_the_disk_loses_nothing(tmp_path: Path, undi
     assert number >= (60 if what == "stage" else 5)
 
 
-def test_a_killed_stage_continues_from_its_checkpoint(tmp_path: Path, undisturbed: dict[str, bytes]) -> None:
+def test_a_killed_stage_continues_from_its_checkpoint(
+    tmp_path: Path, undisturbed: dict[str, bytes]
+) -> None:
     results = tmp_path / "results"
-    code, output = finish(start(results, fault="step:kill", profile={"checkpoint_s": 0, "retries": 0}))
+    code, output = finish(
+        start(results, fault="step:kill", profile={"checkpoint_s": 0, "retries": 0})
+    )
     assert code == 1
     assert "killed by SIGKILL" in output
     completes(results, undisturbed)
@@ -124,10 +159,18 @@ def test_a_killed_stage_continues_from_its_checkpoint(tmp_path: Path, undisturbe
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_ctrl_c_in_training_keeps_the_step(tmp_path: Path, undisturbed: dict[str, bytes], number: signal.Signals) -> None:
+def test_ctrl_c_in_training_keeps_the_step(
+    tmp_path: Path, undisturbed: dict[str, bytes], number: signal.Signals
+) -> None:
     results = tmp_path / "results"
-    process = start(results, STUDY_TEST_STEP_S="1.0")  # long enough to be met in the middle on a busy machine
-    wait_for(lambda: (results.parent / "built.log").exists() and list(results.glob("stages/*/status.json")))
+    process = start(
+        results, STUDY_TEST_STEP_S="1.0"
+    )  # long enough to be met in the middle on a busy machine
+    wait_for(
+        lambda: (
+            (results.parent / "built.log").exists() and list(results.glob("stages/*/status.json"))
+        )
+    )
     os.killpg(process.pid, number)
     code, output = finish(process)
     assert code == 130, output
@@ -141,7 +184,9 @@ def test_ctrl_c_in_training_keeps_the_step(tmp_path: Path, undisturbed: dict[str
 
 
 @pytest.mark.parametrize("fault", ["full", "full-rust"])
-def test_a_full_disk_stops_the_grid_with_one_message(tmp_path: Path, undisturbed: dict[str, bytes], fault: str) -> None:
+def test_a_full_disk_stops_the_grid_with_one_message(
+    tmp_path: Path, undisturbed: dict[str, bytes], fault: str
+) -> None:
     results = tmp_path / "results"
     code, output = finish(start(results, fault=f"sft:{fault}"))
     assert code == 1
@@ -156,7 +201,11 @@ def test_a_full_disk_stops_the_grid_with_one_message(tmp_path: Path, undisturbed
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     folder = tmp_path / "disk"
     folder.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=48k", "tmpfs", str(folder)], capture_output=True, check=False).returncode:
+    if subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=48k", "tmpfs", str(folder)],
+        capture_output=True,
+        check=False,
+    ).returncode:
         pytest.skip("mounting is not allowed here")
     yield folder
     subprocess.run(["umount", "-l", str(folder)], check=True)
@@ -172,7 +221,9 @@ def test_a_disk_that_really_fills_up(small_disk: Path, undisturbed: dict[str, by
     completes(results, undisturbed)
 
 
-def test_a_read_only_disk_is_refused_before_anything_is_spent(small_disk: Path, undisturbed: dict[str, bytes]) -> None:
+def test_a_read_only_disk_is_refused_before_anything_is_spent(
+    small_disk: Path, undisturbed: dict[str, bytes]
+) -> None:
     results = small_disk / "results"
     subprocess.run(["mount", "-o", "remount,ro,size=8m", str(small_disk)], check=True)
     code, output = finish(start(results, place=small_disk.parent))
@@ -209,11 +260,20 @@ def damaged(results: Results, what: str) -> None:
             record.unlink()
 
 
-CASES = ["record changed", "record truncated", "weights changed", "file missing", "manifest truncated", "an input gone"]
+CASES = [
+    "record changed",
+    "record truncated",
+    "weights changed",
+    "file missing",
+    "manifest truncated",
+    "an input gone",
+]
 
 
 @pytest.mark.parametrize("what", CASES)
-def test_damage_is_moved_aside_and_made_again(tmp_path: Path, undisturbed: dict[str, bytes], what: str) -> None:
+def test_damage_is_moved_aside_and_made_again(
+    tmp_path: Path, undisturbed: dict[str, bytes], what: str
+) -> None:
     results = tmp_path / "results"
     assert finish(start(results))[0] == 0
     damaged(Results(results), what)
@@ -222,9 +282,13 @@ def test_damage_is_moved_aside_and_made_again(tmp_path: Path, undisturbed: dict[
     assert ("moved to" in output) == (what != "an input gone")
 
 
-def test_a_damaged_checkpoint_is_not_continued(tmp_path: Path, undisturbed: dict[str, bytes]) -> None:
+def test_a_damaged_checkpoint_is_not_continued(
+    tmp_path: Path, undisturbed: dict[str, bytes]
+) -> None:
     results = tmp_path / "results"
-    assert finish(start(results, fault="step:kill", profile={"checkpoint_s": 0, "retries": 0}))[0] == 1
+    assert (
+        finish(start(results, fault="step:kill", profile={"checkpoint_s": 0, "retries": 0}))[0] == 1
+    )
     (state,) = results.glob("checkpoints/*/step-*/state.json")
     state.write_text(json.dumps({"step": 3, "text": "made up"}))
     completes(results, undisturbed)
@@ -236,11 +300,16 @@ def test_a_damaged_checkpoint_is_not_continued(tmp_path: Path, undisturbed: dict
 
 def test_two_runs_of_one_grid_share_the_work(tmp_path: Path, undisturbed: dict[str, bytes]) -> None:
     results = tmp_path / "results"
-    both = [start(results, STUDY_TEST_STEP_S="0.1"), start(results, STUDY_TEST_STEP_S="0.1", STUDY_HOST="another")]
+    both = [
+        start(results, STUDY_TEST_STEP_S="0.1"),
+        start(results, STUDY_TEST_STEP_S="0.1", STUDY_HOST="another"),
+    ]
     ends = [finish(process) for process in both]
     assert [code for code, _ in ends] == [0, 0], ends
     assert contents(results) == undisturbed
-    assert sorted(built(results)) == sorted(["pretrain"] * 2 + ["sft"] + ["distill"] * 3 + ["evaluate"] * 3)
+    assert sorted(built(results)) == sorted(
+        ["pretrain"] * 2 + ["sft"] + ["distill"] * 3 + ["evaluate"] * 3
+    )
     assert not leftovers(results)
 
 
@@ -297,7 +366,9 @@ def test_clocks_of_two_hosts_are_never_compared(tmp_path: Path, skew_s: float) -
 
 
 def test_a_dead_process_of_this_host_is_taken_over_at_once(tmp_path: Path) -> None:
-    (tmp_path / "task~3").write_text(f"{host()}-{os.getpid()}-1")  # this pid, started at another time: a reused number
+    (tmp_path / "task~3").write_text(
+        f"{host()}-{os.getpid()}-1"
+    )  # this pid, started at another time: a reused number
     with claimed(tmp_path, "task", 60) as ours:
         assert ours
     assert not list(tmp_path.iterdir())
@@ -306,7 +377,9 @@ def test_a_dead_process_of_this_host_is_taken_over_at_once(tmp_path: Path) -> No
 # Cells that misbehave
 
 
-def test_out_of_memory_in_one_cell_leaves_the_others_alone(tmp_path: Path, undisturbed: dict[str, bytes]) -> None:
+def test_out_of_memory_in_one_cell_leaves_the_others_alone(
+    tmp_path: Path, undisturbed: dict[str, bytes]
+) -> None:
     results = tmp_path / "results"
     code, output = finish(start(results, fault="distill-k2:memory"))
     assert code == 1
@@ -316,7 +389,9 @@ def test_out_of_memory_in_one_cell_leaves_the_others_alone(tmp_path: Path, undis
     completes(results, undisturbed)
 
 
-def test_a_killed_worker_is_tried_again_at_once(tmp_path: Path, undisturbed: dict[str, bytes]) -> None:
+def test_a_killed_worker_is_tried_again_at_once(
+    tmp_path: Path, undisturbed: dict[str, bytes]
+) -> None:
     results = tmp_path / "results"
     code, output = finish(start(results, fault="distill-k2:kill"))
     assert code == 0, output
@@ -324,7 +399,9 @@ def test_a_killed_worker_is_tried_again_at_once(tmp_path: Path, undisturbed: dic
     assert contents(results) == undisturbed
 
 
-def test_a_worker_that_hangs_is_killed_at_its_deadline(tmp_path: Path, undisturbed: dict[str, bytes]) -> None:
+def test_a_worker_that_hangs_is_killed_at_its_deadline(
+    tmp_path: Path, undisturbed: dict[str, bytes]
+) -> None:
     results = tmp_path / "results"
     code, output = finish(start(results, fault="distill-k2:hang", profile={"silent_s": 1.5}))
     assert code == 0, output
@@ -332,7 +409,9 @@ def test_a_worker_that_hangs_is_killed_at_its_deadline(tmp_path: Path, undisturb
     assert contents(results) == undisturbed
 
 
-def test_weights_that_are_not_kept_are_made_again_when_needed(tmp_path: Path, undisturbed: dict[str, bytes]) -> None:
+def test_weights_that_are_not_kept_are_made_again_when_needed(
+    tmp_path: Path, undisturbed: dict[str, bytes]
+) -> None:
     results = tmp_path / "results"
     assert finish(start(results, profile={"keep": {"distill": "none"}}))[0] == 0
     folders = [Results(results).artifact(stage_id(cell(k).model, 0)) for k in KS]

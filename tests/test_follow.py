@@ -1,4 +1,6 @@
-"""A teacher that follows its student: the formulas against slow twins, checkpoints to the same bytes, identity, and what is refused."""
+"""A teacher that follows its student: the formulas against slow twins, checkpoints to the same
+bytes, identity, and what is refused.
+"""
 
 import copy
 from pathlib import Path
@@ -23,7 +25,12 @@ from study.spec.identity import canonical
 from study.spec.recipe.model import DistilledModel, LabTokenizer, LocalModel
 from study.spec.recipe.objective import Objective
 from study.spec.recipe.privileged import PrivilegedInformation
-from study.spec.recipe.teacher_update import EmaTeacher, FrozenTeacher, PeriodicTeacher, TeacherUpdate
+from study.spec.recipe.teacher_update import (
+    EmaTeacher,
+    FrozenTeacher,
+    PeriodicTeacher,
+    TeacherUpdate,
+)
 from study.spec.recipe.training import DistillTraining, Lora
 from study.train import teacher_update as follow_module
 from study.train.adapters import adapted, plain_weights
@@ -38,8 +45,17 @@ EMA, PERIODIC = EmaTeacher(decay=0.9), PeriodicTeacher(every=2)
 def recipe(update: TeacherUpdate, **changes: Any) -> DistilledModel:
     training = DistillTraining(prompts_per_step=4, teacher_update=update, **{**SHARED, **changes})
     objective = Objective(support="student_topk", k=5, gradient="stop_gradient")
-    told = PrivilegedInformation(template="<answer> {answer}")  # without it a teacher equal to its student has nothing to say
-    return DistilledModel(student=HERE, teacher=HERE, data=DATA, objective=objective, training=training, privileged=told)
+    told = PrivilegedInformation(
+        template="<answer> {answer}"
+    )  # without it a teacher equal to its student has nothing to say
+    return DistilledModel(
+        student=HERE,
+        teacher=HERE,
+        data=DATA,
+        objective=objective,
+        training=training,
+        privileged=told,
+    )
 
 
 @pytest.fixture(scope="module")
@@ -50,9 +66,22 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return {"student": folder, "teacher": folder}
 
 
-def run(made: DistilledModel, inputs: dict[str, Path], out: Path, checkpoints: Checkpoints | None = None, report: Any = None) -> Path:
+def run(
+    made: DistilledModel,
+    inputs: dict[str, Path],
+    out: Path,
+    checkpoints: Checkpoints | None = None,
+    report: Any = None,
+) -> Path:
     out.mkdir()
-    build(made, 0, inputs, out, report or (lambda *_: None), checkpoints or Checkpoints(out.with_name(out.name + "-c"), every_s=1e9))
+    build(
+        made,
+        0,
+        inputs,
+        out,
+        report or (lambda *_: None),
+        checkpoints or Checkpoints(out.with_name(out.name + "-c"), every_s=1e9),
+    )
     return out
 
 
@@ -63,14 +92,29 @@ def two_models() -> tuple[Any, Any]:
 
 def test_a_moving_average_is_its_formula_and_trls() -> None:
     teacher, student = two_models()
-    before, theirs = {n: p.detach().double() for n, p in teacher.named_parameters()}, copy.deepcopy(teacher)
+    before, theirs = (
+        {n: p.detach().double() for n, p in teacher.named_parameters()},
+        copy.deepcopy(teacher),
+    )
     moving = dict(student.named_parameters())
     for _ in range(3):
         follow(teacher, student, 0.9)
         SyncRefModelCallback._sync_target_model(student, theirs, 0.1)
-    for share, is_it in ((0.9, True), (0.1, False)):  # the closed form of three steps, and with the two exchanged
-        twins = {name: share**3 * before[name] + (1 - share**3) * moving[name].double() for name in before}
-        assert all(torch.allclose(value.double(), twins[name], atol=1e-6) for name, value in teacher.named_parameters()) is is_it
+    for share, is_it in (
+        (0.9, True),
+        (0.1, False),
+    ):  # the closed form of three steps, and with the two exchanged
+        twins = {
+            name: share**3 * before[name] + (1 - share**3) * moving[name].double()
+            for name in before
+        }
+        assert (
+            all(
+                torch.allclose(value.double(), twins[name], atol=1e-6)
+                for name, value in teacher.named_parameters()
+            )
+            is is_it
+        )
     for ours, other in zip(teacher.parameters(), theirs.parameters(), strict=True):
         assert torch.allclose(ours, other, atol=1e-7)
 
@@ -84,7 +128,14 @@ def test_a_copy_is_exact_and_comes_at_every_nth_step_alone() -> None:
     part.on_step_end(*_step(2), model=student)
     assert same(teacher, student)
     assert not same(teacher, before)
-    assert [decay_at(PeriodicTeacher(every=3), step) for step in range(1, 7)] == [None, None, 0.0, None, None, 0.0]
+    assert [decay_at(PeriodicTeacher(every=3), step) for step in range(1, 7)] == [
+        None,
+        None,
+        0.0,
+        None,
+        None,
+        0.0,
+    ]
     assert [decay_at(EMA, step) for step in (1, 2)] == [0.9, 0.9]
 
 
@@ -112,7 +163,10 @@ def test_adapters_are_followed_as_the_weights_that_they_make() -> None:
     with torch.no_grad():
         assert torch.allclose(teacher(words).logits, made(words).logits, atol=1e-5)
     merged = made.merge_and_unload()
-    assert all(torch.allclose(a, b, atol=1e-6) for a, b in zip(teacher.parameters(), merged.parameters(), strict=True))
+    assert all(
+        torch.allclose(a, b, atol=1e-6)
+        for a, b in zip(teacher.parameters(), merged.parameters(), strict=True)
+    )
 
 
 class Watched(Follow):
@@ -120,10 +174,17 @@ class Watched(Follow):
 
     seen: list[tuple[dict[str, Any], dict[str, Any]]]
 
-    def on_step_end(self, args: Any, state: Any, control: Any, model: Any = None, **rest: Any) -> None:
+    def on_step_end(
+        self, args: Any, state: Any, control: Any, model: Any = None, **rest: Any
+    ) -> None:
         super().on_step_end(args, state, control, model=model, **rest)
         student = {name: value.detach().clone() for name, value in plain_weights(model)}
-        self.seen.append(({name: value.detach().clone() for name, value in self.teacher.named_parameters()}, student))
+        self.seen.append(
+            (
+                {name: value.detach().clone() for name, value in self.teacher.named_parameters()},
+                student,
+            )
+        )
 
 
 @pytest.mark.parametrize("lora", [None, Lora(rank=2, alpha=4.0)], ids=["whole", "lora"])
@@ -134,16 +195,25 @@ def test_in_training_the_teacher_is_the_average_of_the_students_so_far(
     monkeypatch.setattr(follow_module, "Follow", Watched)
     run(recipe(EMA, lora=lora), inputs, tmp_path / "d")
     assert len(Watched.seen) == SHARED["steps"]
-    twin = {name: value.detach().double() for name, value in load_model(inputs["student"]).named_parameters()}
+    twin = {
+        name: value.detach().double()
+        for name, value in load_model(inputs["student"]).named_parameters()
+    }
     for teacher, student in Watched.seen:
         twin = {name: 0.9 * value + 0.1 * student[name].double() for name, value in twin.items()}
-        assert all(torch.allclose(teacher[name].double(), value, atol=1e-6) for name, value in twin.items())
+        assert all(
+            torch.allclose(teacher[name].double(), value, atol=1e-6) for name, value in twin.items()
+        )
     first, last = Watched.seen[0][0], Watched.seen[-1][0]
     assert any(not torch.allclose(first[name], last[name], atol=1e-4) for name in first)
 
 
-def test_the_loss_is_that_of_the_teacher_that_moves(inputs: dict[str, Path], tmp_path: Path) -> None:
-    """Before its first copy a periodic teacher is the frozen one; the others lead to other students."""
+def test_the_loss_is_that_of_the_teacher_that_moves(
+    inputs: dict[str, Path], tmp_path: Path
+) -> None:
+    """Before its first copy a periodic teacher is the frozen one; the others lead to other
+    students.
+    """
     weights = {}
     for name, update in (
         ("copied", PeriodicTeacher(every=1)),
@@ -151,14 +221,18 @@ def test_the_loss_is_that_of_the_teacher_that_moves(inputs: dict[str, Path], tmp
         ("ema", EMA),
         ("late", PeriodicTeacher(every=99)),
     ):
-        weights[name] = (run(recipe(update), inputs, tmp_path / name) / "model.safetensors").read_bytes()
+        weights[name] = (
+            run(recipe(update), inputs, tmp_path / name) / "model.safetensors"
+        ).read_bytes()
     assert weights["late"] == weights["frozen"]
     assert len(set(weights.values())) == 3
 
 
 @pytest.mark.parametrize("update", [EMA, PERIODIC], ids=["ema", "periodic"])
 @pytest.mark.parametrize("step", [1, 3, 5])
-def test_stopped_and_continued_it_leaves_the_same_bytes(update: TeacherUpdate, step: int, inputs: dict[str, Path], tmp_path: Path) -> None:
+def test_stopped_and_continued_it_leaves_the_same_bytes(
+    update: TeacherUpdate, step: int, inputs: dict[str, Path], tmp_path: Path
+) -> None:
     made = recipe(update)
     expected = content(run(made, inputs, tmp_path / "through"))
     first = Checkpoints(tmp_path / "c", every_s=1e9, keep="all")
@@ -167,34 +241,50 @@ def test_stopped_and_continued_it_leaves_the_same_bytes(update: TeacherUpdate, s
     assert (tmp_path / "c" / f"step-{step}" / FILE).is_file()
     shaken()
     out = run(made, inputs, tmp_path / "b", Checkpoints(tmp_path / "c", every_s=1e9))
-    assert {name: value for name, value in content(out).items() if not name.startswith("steps/")} == expected
+    assert {
+        name: value for name, value in content(out).items() if not name.startswith("steps/")
+    } == expected
     assert not list(out.rglob(FILE)), "kept weights are the student's alone"
 
 
-def test_a_teacher_that_was_not_read_back_would_be_seen(inputs: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the test above compares can tell: without the file's weights the continued training is another one."""
+def test_a_teacher_that_was_not_read_back_would_be_seen(
+    inputs: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the test above compares can tell: without the file's weights the continued training is
+    another one.
+    """
     made = recipe(EMA)
     expected = content(run(made, inputs, tmp_path / "through"))
     first = Checkpoints(tmp_path / "c", every_s=1e9)
     with pytest.raises(SystemExit):
         run(made, inputs, tmp_path / "a", first, at(3, first.ask_to_stop))
     monkeypatch.setattr(Follow, "read", lambda *_: None)
-    assert content(run(made, inputs, tmp_path / "b", Checkpoints(tmp_path / "c", every_s=1e9))) != expected
+    assert (
+        content(run(made, inputs, tmp_path / "b", Checkpoints(tmp_path / "c", every_s=1e9)))
+        != expected
+    )
 
 
 def test_the_default_is_no_part_of_identity_and_the_others_are() -> None:
     plain = DistillTraining(prompts_per_step=4, **SHARED)
     assert canonical(recipe(FrozenTeacher()).training) == canonical(plain)
     assert "teacher_update" not in canonical(plain)
-    texts = {canonical(recipe(update).training) for update in (FrozenTeacher(), EMA, EmaTeacher(decay=0.99), PERIODIC)}
+    texts = {
+        canonical(recipe(update).training)
+        for update in (FrozenTeacher(), EMA, EmaTeacher(decay=0.99), PERIODIC)
+    }
     assert len(texts) == 4
 
 
 def test_another_model_cannot_be_followed_by_a_students_copy() -> None:
-    fields = recipe(EMA).model_dump() | {"teacher": LocalModel(path="unused", digest="another").model_dump()}
+    fields = recipe(EMA).model_dump() | {
+        "teacher": LocalModel(path="unused", digest="another").model_dump()
+    }
     with pytest.raises(ValueError, match="starts as the student, and these are two models"):
         DistilledModel.model_validate(fields)
-    DistilledModel.model_validate(fields | {"training": recipe(FrozenTeacher()).training.model_dump()})
+    DistilledModel.model_validate(
+        fields | {"training": recipe(FrozenTeacher()).training.model_dump()}
+    )
     with pytest.raises(ValueError, match="`teacher_dtype: float32`"):
         recipe(EMA, teacher_dtype="bfloat16")
     recipe(PERIODIC, teacher_dtype="bfloat16")  # a copy loses nothing that it would keep
@@ -204,7 +294,8 @@ PAGE = """\
 name: own
 question: A teacher that moves
 scales: [lab, paper]
-base: {{student: student, teacher: {teacher}, data: math, pi: answer, objective: full_reverse_kl, length: standard, evaluation: math}}
+base: {{student: student, teacher: {teacher}, data: math, pi: answer,
+  objective: full_reverse_kl, length: standard, evaluation: math}}
 factors:
   update:
     frozen: {{}}
@@ -215,7 +306,9 @@ seeds: [0]
 
 
 @pytest.mark.parametrize("scale", ["lab", "paper"])
-def test_a_grid_compares_the_three_and_names_its_line_where_it_cannot(scale: str, tmp_path: Path) -> None:
+def test_a_grid_compares_the_three_and_names_its_line_where_it_cannot(
+    scale: str, tmp_path: Path
+) -> None:
     page = tmp_path / "own.yaml"
     page.write_text(PAGE.format(teacher="student"))
     cells = load_grid(str(page), scale).cells
@@ -250,4 +343,7 @@ def test_no_knob_puts_a_moving_average_into_bfloat16() -> None:
         def measured(one: Any, how: Settings) -> float:
             return memory.of_stage(one, workload.of_stage(one, Sizes(), Lengths()), how).peak
 
-        assert any("teacher_dtype" in text for text in knobs(own, Settings(), 64, peak - 1, measured)) is offered
+        assert (
+            any("teacher_dtype" in text for text in knobs(own, Settings(), 64, peak - 1, measured))
+            is offered
+        )

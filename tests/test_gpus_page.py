@@ -1,4 +1,6 @@
-"""docs/gpus.md kept true: the hours of its table are those that `study rehearse` prints, and its way of leaving arms out selects runs."""
+"""docs/gpus.md kept true: the hours of its table are those that `study rehearse` prints, and its
+way of leaving arms out selects runs.
+"""
 
 import pytest
 
@@ -10,16 +12,24 @@ from study.spec.machine.profile import load_profile
 from tests.harness import ROOT
 
 PAGE = (ROOT / "docs" / "gpus.md").read_text(encoding="utf-8")
-USUAL, LONGEST = Lengths(filled=0.35), Lengths()  # what the verb assumes, and with every completion at its limit
+USUAL, LONGEST = (
+    Lengths(filled=0.35),
+    Lengths(),
+)  # what the verb assumes, and with every completion at its limit
 GRIDS = (
-    "core", "loss", "math", "teacher", "teacher-pi", "opsd-instance", "opsd-shared", "warmup", "prefix", "signal", "hidden-fact",
+    "core", "loss", "math", "teacher", "teacher-pi", "opsd-instance", "opsd-shared", "warmup",
+    "prefix", "signal", "hidden-fact",
     "will-it-help",
 )  # fmt: skip
 
 
 def row(grid: str) -> list[str]:
     """The cells of a grid's row after its name; `a / b` are two of them."""
-    line = next(line for line in PAGE.splitlines() if line.startswith(f"| `{grid}`") and line.count("|") == 9)
+    line = next(
+        line
+        for line in PAGE.splitlines()
+        if line.startswith(f"| `{grid}`") and line.count("|") == 9
+    )
     return [part.strip() for cell in line.strip("|").split("|")[1:] for part in cell.split("/")]
 
 
@@ -29,17 +39,26 @@ def test_every_grid_has_a_row() -> None:
         assert int(row(grid)[0]) == len(load_grid(grid, "paper").runs())
 
 
-@pytest.mark.parametrize(("grid", "scale"), [("math", "paper"), ("signal", "paper"), ("opsd-shared", "paper-8b-lora")])
+@pytest.mark.parametrize(
+    ("grid", "scale"), [("math", "paper"), ("signal", "paper"), ("opsd-shared", "paper-8b-lora")]
+)
 def test_the_hours_are_those_of_the_rehearsal(grid: str, scale: str) -> None:
     runs = load_grid(grid, scale).runs()
 
     def estimated(profile: str, lengths: Lengths) -> Rehearsal:
         return rehearse(runs, load_profile(profile), Sizes(), lengths)
 
-    both = {name: [estimated(name, each) for each in (USUAL, LONGEST)] for name in ("h200", "a100x8", "rtx-pro-6000x10")}
+    both = {
+        name: [estimated(name, each) for each in (USUAL, LONGEST)]
+        for name in ("h200", "a100x8", "rtx-pro-6000x10")
+    }
     expected: list[float] = [len(runs)]
     for name, (usual, longest) in both.items():
-        expected += [usual.device_hours] + ([] if name == "h200" else [usual.wall_hours]) + [longest.wall_hours]
+        expected += (
+            [usual.device_hours]
+            + ([] if name == "h200" else [usual.wall_hours])
+            + [longest.wall_hours]
+        )
     expected += [usual.disk_gb for usual, _ in both.values()]
     assert row(grid) == [f"{value:,.0f}" for value in expected]
     assert not any(usual.too_large for usual, _ in both.values())

@@ -28,11 +28,16 @@ OBJECTIVE = "factors:\n  objective:\n    a: "
 
 
 def grid_of(text: str, scale: Scale | str = "lab") -> Grid:
-    return Grid(parse(BASE + text, "grids/trial.yaml"), scale if isinstance(scale, Scale) else load_scale(scale))
+    return Grid(
+        parse(BASE + text, "grids/trial.yaml"),
+        scale if isinstance(scale, Scale) else load_scale(scale),
+    )
 
 
 def lab_with(old: str, new: str) -> Scale:
-    """The lab with one place of its page changed. old: a regular expression, so that the lab's values may be tuned."""
+    """The lab with one place of its page changed. old: a regular expression, so that the lab's
+    values may be tuned.
+    """
     text, changes = re.subn(old, new, find("scales", "lab").read_text(encoding="utf-8"), count=1)
     assert changes == 1
     return Scale(parse(text, "scales/lab.yaml"))
@@ -43,7 +48,9 @@ def test_the_math_grid_is_24_cells_and_five_seeds() -> None:
     assert len(grid.cells) == 24
     assert grid.seeds == (0, 1, 2, 3, 4)
     assert len({run.run_id for run in grid.runs()}) == 120
-    assert sorted(cell.labels["objective"] for cell in grid.cells if cell.labels["length"] == "long") == ["biased_k5", "stop_gradient_k5"]
+    assert sorted(
+        cell.labels["objective"] for cell in grid.cells if cell.labels["length"] == "long"
+    ) == ["biased_k5", "stop_gradient_k5"]
     core = grid.runs(core=True)
     assert len(core) == 10
     assert {run.seed for run in core} == {0}
@@ -61,12 +68,19 @@ def test_shared_recipes_are_one_object() -> None:
     models = [cell.cell.model for cell in load_grid("math").cells]
     assert all(isinstance(model, DistilledModel) for model in models)
     assert len({id(model.student) for model in models if isinstance(model, DistilledModel)}) == 1
-    rlvr = next(model.teacher for model in models if isinstance(model, DistilledModel) and isinstance(model.teacher, GrpoModel))
+    rlvr = next(
+        model.teacher
+        for model in models
+        if isinstance(model, DistilledModel) and isinstance(model.teacher, GrpoModel)
+    )
     assert rlvr.base is models[0].student  # type: ignore[union-attr]
 
 
 def test_two_labels_for_one_cell_are_one_cell() -> None:
-    grid = grid_of("factors:\n  objective: {a: {preset: topk_biased, k: 5}, b: {support: student_topk, k: 5}, c: full_reverse_kl}\n")
+    grid = grid_of(
+        "factors:\n  objective: {a: {preset: topk_biased, k: 5}, b: {support: student_topk, k: 5},"
+        " c: full_reverse_kl}\n"
+    )
     assert [cell.labels for cell in grid.cells] == [{"objective": "a"}, {"objective": "c"}]
     assert grid.cells[0].also == ({"objective": "b"},)
     assert grid.runs(only="b")[0].run_id == grid.runs(only="a")[0].run_id
@@ -76,42 +90,89 @@ def test_exclusion_and_inclusion() -> None:
     text = "factors:\n  teacher: [rlvr, strong_c]\n  length: [standard, long]\n"
     assert len(grid_of(text).cells) == 4
     text += "exclude:\n  - {length: long}\n"
-    assert [c.text for c in grid_of(text).cells] == ["teacher=rlvr,length=standard", "teacher=strong_c,length=standard"]
+    assert [c.text for c in grid_of(text).cells] == [
+        "teacher=rlvr,length=standard",
+        "teacher=strong_c,length=standard",
+    ]
     text += "include:\n  - {teacher: [strong_c], length: long}\n"
     assert [c.text for c in grid_of(text).cells][2:] == ["teacher=strong_c,length=long"]
 
 
 def test_runs_are_selected_by_seed_and_glob() -> None:
     grid = load_grid("math")
-    assert {run.labels["objective"] for run in grid.runs(only="teacher=rlvr,biased_*,standard")} == {"biased_k1", "biased_k5", "biased_k20"}
+    assert {
+        run.labels["objective"] for run in grid.runs(only="teacher=rlvr,biased_*,standard")
+    } == {"biased_k1", "biased_k5", "biased_k20"}
     assert [run.seed for run in grid.runs(seeds=[7], only="sampled_pg,rlvr")] == [7]
     run = grid.runs()[5]
     assert grid.runs(only=run.run_id) == (run,)
     assert {r.cell_id for r in grid.runs(only=run.cell_id)} == {run.cell_id}
-    with pytest.raises(SpecError, match=r"selects no run of this grid; did you mean 'biased_k5'\?\n.*levels of math: .*biased_k1"):
+    with pytest.raises(
+        SpecError,
+        match=(
+            r"selects no run of this grid; did you mean 'biased_k5'\?\n.*levels of math:"
+            r" .*biased_k1"
+        ),
+    ):
         grid.runs(only="objective=biased_k50")
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("factor: {}", r"grids/trial\.yaml:10 factor: unknown field 'factor'; did you mean 'factors'\?"),
-        ("factors:\n  objectiv: {a: full_jsd}", r"grids/trial\.yaml:11 factors\.objectiv: not a key of base; did you mean 'objective'\?"),
-        (OBJECTIVE + "{support: full, kk: 20}", r"^grids/trial\.yaml:12 objective\.kk: unknown field 'kk'; did you mean 'k'\?"),
-        (OBJECTIVE + "{preset: topk_biassed, k: 1}", r":12 objective\.preset: unknown preset 'topk_biassed'; did you mean 'topk_biased'\?"),
-        (OBJECTIVE + "{preset: topk_renormalised, k: 1}", r":12 objective: renormalised on one token is identically zero"),
+        (
+            "factor: {}",
+            r"grids/trial\.yaml:10 factor: unknown field 'factor'; did you mean 'factors'\?",
+        ),
+        (
+            "factors:\n  objectiv: {a: full_jsd}",
+            (
+                r"grids/trial\.yaml:11 factors\.objectiv: not a key of base; did you mean"
+                r" 'objective'\?"
+            ),
+        ),
+        (
+            OBJECTIVE + "{support: full, kk: 20}",
+            r"^grids/trial\.yaml:12 objective\.kk: unknown field 'kk'; did you mean 'k'\?",
+        ),
+        (
+            OBJECTIVE + "{preset: topk_biassed, k: 1}",
+            r":12 objective\.preset: unknown preset 'topk_biassed'; did you mean 'topk_biased'\?",
+        ),
+        (
+            OBJECTIVE + "{preset: topk_renormalised, k: 1}",
+            r":12 objective: renormalised on one token is identically zero",
+        ),
         (OBJECTIVE + "{preset: topk_biased}", r":12 objective: support 'student_topk' needs k"),
-        (OBJECTIVE + "{preset: topk_biased, k: 65}", r":12 objective\.k: 65 is larger than the vocabulary of the student \(64 tokens\)"),
-        ("factors:\n  teacher:\n    a: rlrv", r":12 teacher: no entry 'rlrv' .*lab\.yaml \(known: .*\); did you mean 'rlvr'\?"),
-        ("factors: {length: [standart]}", r":10 length: no entry 'standart' under lengths .*did you mean 'standard'\?"),
-        ("factors: {length: [standard]}\nexclude:\n  - {length: lang}", r"exclude\[0\]\.length: unknown level 'lang' \(levels: standard\)"),
-        ("factors: {length: [standard]}\nexclude:\n  - {lenght: standard}", r"no such factor; did you mean 'length'\?"),
-        ("factors: {length: [long], teacher: [rlvr]}\ninclude:\n  - {length: long}", r"every factor; teacher is missing"),
+        (
+            OBJECTIVE + "{preset: topk_biased, k: 65}",
+            r":12 objective\.k: 65 is larger than the vocabulary of the student \(64 tokens\)",
+        ),
+        (
+            "factors:\n  teacher:\n    a: rlrv",
+            r":12 teacher: no entry 'rlrv' .*lab\.yaml \(known: .*\); did you mean 'rlvr'\?",
+        ),
+        (
+            "factors: {length: [standart]}",
+            r":10 length: no entry 'standart' under lengths .*did you mean 'standard'\?",
+        ),
+        (
+            "factors: {length: [standard]}\nexclude:\n  - {length: lang}",
+            r"exclude\[0\]\.length: unknown level 'lang' \(levels: standard\)",
+        ),
+        (
+            "factors: {length: [standard]}\nexclude:\n  - {lenght: standard}",
+            r"no such factor; did you mean 'length'\?",
+        ),
+        (
+            "factors: {length: [long], teacher: [rlvr]}\ninclude:\n  - {length: long}",
+            r"every factor; teacher is missing",
+        ),
         ("factors: {length: []}", r"factors\.length: expected named levels"),
         ("seeds: [0, 1.5]", r"grids/trial\.yaml:10 seeds\.1: .*integer, found 1\.5"),
         ("seeds: []", r"seeds: .*at least 1 item"),
     ],
-)  # fmt: skip
+)
 def test_bad_grids_answer_with_line_path_and_a_suggestion(text: str, message: str) -> None:
     with pytest.raises(SpecError, match=message):
         _ = grid_of(text).cells
@@ -133,21 +194,48 @@ def test_a_student_and_a_teacher_with_other_tokenizers_are_refused() -> None:
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("kind: grpo", "kind: gppo", r"scales/lab\.yaml:\d+ models\.rlvr\.kind: 'gppo' is not one of .*; did you mean 'grpo'\?"),
-        ("base: student", "base: studnt", r"models\.rlvr\.base: no entry 'studnt' under models .*did you mean 'student'\?"),
+        (
+            "kind: grpo",
+            "kind: gppo",
+            (
+                r"scales/lab\.yaml:\d+ models\.rlvr\.kind: 'gppo' is not one of .*; did you mean"
+                r" 'grpo'\?"
+            ),
+        ),
+        (
+            "base: student",
+            "base: studnt",
+            r"models\.rlvr\.base: no entry 'studnt' under models .*did you mean 'student'\?",
+        ),
         ("base: student", "base: rlvr", r"the model 'rlvr' is made from itself: rlvr -> rlvr"),
-        (r"(?<=lengths:\n  )standard: \d+", "standard: no", r"scales/lab\.yaml:\d+ .*integer, found 'no'"),
-        ("share_plain:", "share_plane:", r"lab\.yaml:\d+ models\.student\.corpus\.share_plane: unknown field .*'share_plain'\?"),
-        (r"(?<=distill:\n  )prompts_per_step: \d+", "prompts_per_step: 0", r"scales/lab\.yaml:\d+ training\.prompts_per_step: .*found 0"),
+        (
+            r"(?<=lengths:\n  )standard: \d+",
+            "standard: no",
+            r"scales/lab\.yaml:\d+ .*integer, found 'no'",
+        ),
+        (
+            "share_plain:",
+            "share_plane:",
+            r"lab\.yaml:\d+ models\.student\.corpus\.share_plane: unknown field .*'share_plain'\?",
+        ),
+        (
+            r"(?<=distill:\n  )prompts_per_step: \d+",
+            "prompts_per_step: 0",
+            r"scales/lab\.yaml:\d+ training\.prompts_per_step: .*found 0",
+        ),
     ],
-)  # fmt: skip
-def test_bad_scales_answer_with_line_path_and_a_suggestion(old: str, new: str, message: str) -> None:
+)
+def test_bad_scales_answer_with_line_path_and_a_suggestion(
+    old: str, new: str, message: str
+) -> None:
     with pytest.raises(SpecError, match=message):
         _ = grid_of("", lab_with(old, new)).cells
 
 
 def test_an_unknown_grid_or_scale_lists_the_known_ones() -> None:
-    with pytest.raises(SpecError, match=r"no grid named 'nothing'[\s\S]*known grids: [\s\S]*math, [\s\S]*smoke"):
+    with pytest.raises(
+        SpecError, match=r"no grid named 'nothing'[\s\S]*known grids: [\s\S]*math, [\s\S]*smoke"
+    ):
         load_grid("nothing")
     with pytest.raises(SpecError, match=r"no scale named 'labb'; did you mean 'lab'\?"):
         load_grid("math", "labb")
@@ -165,11 +253,16 @@ def test_every_value_of_a_cell_has_its_origin() -> None:
     assert where["model.student.architecture.hidden_size"].startswith("scales/lab.yaml:")
     notes = {value.path: value.note for value in cell.values}
     assert "2e-6 [W Table 1]" in notes["model.training.optimisation.learning_rate"]
-    assert {value.path: value.value for value in cell.values}["model.teacher.base"] == "= model.student"
+    assert {value.path: value.value for value in cell.values}[
+        "model.teacher.base"
+    ] == "= model.student"
 
 
 def test_a_grid_may_lay_training_settings_over_those_of_the_scale() -> None:
-    grid = grid_of("factors:\n  training:\n    small: {prompts_per_step: 8}\n    hot: {sampling: {temperature: 2}}\n")
+    grid = grid_of(
+        "factors:\n  training:\n    small: {prompts_per_step: 8}\n    hot: {sampling: {temperature:"
+        " 2}}\n"
+    )
     trained: list[Any] = [cell.cell.model for cell in grid.cells]
     assert [m.training.prompts_per_step for m in trained] == [8, 64]
     assert [m.training.sampling.temperature for m in trained] == [1.0, 2.0]
@@ -178,8 +271,14 @@ def test_a_grid_may_lay_training_settings_over_those_of_the_scale() -> None:
 
 
 def test_privileged_information_may_be_written_out_in_a_grid() -> None:
-    told = grid_of('factors:\n  pi:\n    none: none\n    answer: {template: "The answer is {answer}."}\n').cells
-    assert [cell.cell.model.privileged is None for cell in told if isinstance(cell.cell.model, DistilledModel)] == [True, False]
+    told = grid_of(
+        'factors:\n  pi:\n    none: none\n    answer: {template: "The answer is {answer}."}\n'
+    ).cells
+    assert [
+        cell.cell.model.privileged is None
+        for cell in told
+        if isinstance(cell.cell.model, DistilledModel)
+    ] == [True, False]
     assert "-pi-" in told[1].cell_id
 
 
@@ -201,7 +300,11 @@ def test_a_grid_in_the_working_folder_wins(tmp_path: Path) -> None:
 
 def test_a_composed_grid_holds_every_cell_once_under_the_name_of_its_grid() -> None:
     full, core = load_grid("full"), load_grid("core")
-    members = {cell.cell_id for name in ("loss", "teacher", "warmup", "opsd-instance") for cell in load_grid(name).cells}
+    members = {
+        cell.cell_id
+        for name in ("loss", "teacher", "warmup", "opsd-instance")
+        for cell in load_grid(name).cells
+    }
     ids = [cell.cell_id for cell in full.cells]
     assert members <= set(ids)
     assert len(ids) == len(set(ids))
@@ -217,15 +320,19 @@ def test_the_size_of_the_study_is_bounded() -> None:
 
 def test_every_cell_of_the_entry_grid_about_rlvr_stands_in_the_loss_grid() -> None:
     loss = {cell.cell_id for cell in load_grid("loss").cells}
-    assert {cell.cell_id for cell in load_grid("math").cells if cell.labels["teacher"] == "rlvr"} <= loss
+    assert {
+        cell.cell_id for cell in load_grid("math").cells if cell.labels["teacher"] == "rlvr"
+    } <= loss
 
 
 BUNDLES = """
 name: bundles
 question: Do levels set several keys?
-base: {student: student, teacher: rlvr, objective: full_reverse_kl, length: standard, data: math, evaluation: math}
+base: {student: student, teacher: rlvr, objective: full_reverse_kl,
+  length: standard, data: math, evaluation: math}
 factors:
-  arm: {as_it_is: {}, other: {teacher: strong_c, length: long}, untouched: {model: student, also: off_target}}
+  arm: {as_it_is: {}, other: {teacher: strong_c, length: long},
+    untouched: {model: student, also: off_target}}
 seeds: [0]
 """
 
@@ -247,12 +354,20 @@ def test_a_level_of_a_bundle_sets_the_keys_it_names_and_a_model_is_evaluated_as_
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("teacher: strong_c", "teachr: strong_c", r"factors\.arm\.other: 'teachr' is not a key of base; did you mean 'teacher'"),
+        (
+            "teacher: strong_c",
+            "teachr: strong_c",
+            r"factors\.arm\.other: 'teachr' is not a key of base; did you mean 'teacher'",
+        ),
         ("as_it_is: {}", "as_it_is: rlvr", r"bundles\.yaml:\d+ factors\.arm: not a key of base"),
-        ("also: off_target", "also: math", r"bundles\.yaml:\d+ also: two evaluations of this cell are called 'lab_math'"),
+        (
+            "also: off_target",
+            "also: math",
+            r"bundles\.yaml:\d+ also: two evaluations of this cell are called 'lab_math'",
+        ),
         ("length: standard, ", "", r"base\.length: a distilled cell needs `length`"),
     ],
-)  # fmt: skip
+)
 def test_bad_bundles_are_refused_where_they_stand(old: str, new: str, message: str) -> None:
     assert old in BUNDLES
     with pytest.raises(SpecError, match=message):

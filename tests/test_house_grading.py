@@ -1,4 +1,6 @@
-"""The grader: what it accepts, what it refuses, and that hostile text neither breaks nor stalls it."""
+"""The grader: what it accepts, what it refuses, and that hostile text neither breaks nor
+stalls it.
+"""
 
 import subprocess
 import sys
@@ -58,7 +60,19 @@ def test_wrong(completion: str, answer: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "completion", ["", "7", "BOX 7", r"\boxed", r"\boxed{}", r"\boxed{  }", r"\boxed{7", r"\boxed{{7}", r"\boxed{7\}", "\x00"]
+    "completion",
+    [
+        "",
+        "7",
+        "BOX 7",
+        r"\boxed",
+        r"\boxed{}",
+        r"\boxed{  }",
+        r"\boxed{7",
+        r"\boxed{{7}",
+        r"\boxed{7\}",
+        "\x00",
+    ],
 )
 def test_unparsed(completion: str) -> None:
     assert grade(completion, "7") is Outcome.unparsed
@@ -109,7 +123,11 @@ def test_any_text_has_an_outcome(completion: str, answer: str) -> None:
 
 @given(st.fractions(max_denominator=999).filter(lambda f: abs(f) < 10**6))
 def test_a_number_equals_itself_in_every_spelling(value) -> None:
-    spellings = [str(value), rf"\frac{{{value.numerator}}}{{{value.denominator}}}", f"{value.numerator} / {value.denominator}"]
+    spellings = [
+        str(value),
+        rf"\frac{{{value.numerator}}}{{{value.denominator}}}",
+        f"{value.numerator} / {value.denominator}",
+    ]
     assert {number(spelling) for spelling in spellings} == {value}
 
 
@@ -124,6 +142,11 @@ def test_the_content_is_brace_matched() -> None:
 
 
 def test_the_grader_imports_nothing_heavy() -> None:
-    code = "import sys, study.grading.boxed; print(sorted({'torch', 'sympy', 'numpy', 'pydantic', 'datasets'} & set(sys.modules)))"
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    code = (
+        "import sys, study.grading.boxed; print(sorted({'torch', 'sympy', 'numpy', 'pydantic',"
+        " 'datasets'} & set(sys.modules)))"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
     assert result.stdout.strip() == "[]"

@@ -22,12 +22,14 @@ from study.train.grpo import Correctness
 
 SAMPLING = Sampling(max_completion_length=24)
 TRAINING = GrpoTraining(
-    steps=1, prompts_per_step=1, rollouts_per_prompt=2, optimisation=Optimisation(learning_rate=1e-3), sampling=SAMPLING,
+    steps=1, prompts_per_step=1, rollouts_per_prompt=2,
+    optimisation=Optimisation(learning_rate=1e-3), sampling=SAMPLING,
     curve=Curve(every=1, problems=1, k=1),
 )  # fmt: skip
 SEED = 0  # of the head: one with which every outcome occurs
 SHAPE = Architecture(
-    hidden_size=64, intermediate_size=128, num_hidden_layers=3, num_attention_heads=4, num_key_value_heads=2, head_dim=16,
+    hidden_size=64, intermediate_size=128, num_hidden_layers=3, num_attention_heads=4,
+    num_key_value_heads=2, head_dim=16,
     max_position_embeddings=128,
 )  # fmt: skip
 
@@ -39,29 +41,43 @@ def tokenizer() -> PreTrainedTokenizerFast:
 
 @pytest.fixture(scope="module")
 def model() -> Qwen3ForCausalLM:
-    """Random weights with the end token, the box and the digits made likely, so that every outcome occurs."""
+    """Random weights with the end token, the box and the digits made likely, so that every outcome
+    occurs.
+    """
     torch.set_num_threads(1)
     model = build_model(SHAPE, len(LAB_VOCABULARY), seed=0)
     likely = [LAB_VOCABULARY.index(word) for word in ("\\boxed{", "}", "<eos>", "0")]
     with torch.no_grad(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(SEED)
         model.lm_head = torch.nn.Linear(64, len(LAB_VOCABULARY), bias=True)
-        model.lm_head.bias[:] = torch.tensor([2.5 if i in likely else -3.0 for i in range(len(LAB_VOCABULARY))])
+        model.lm_head.bias[:] = torch.tensor(
+            [2.5 if i in likely else -3.0 for i in range(len(LAB_VOCABULARY))]
+        )
     return model
 
 
 @pytest.fixture(scope="module")
 def problems() -> list[Problem]:
     draw = random.Random(0)
-    return [Problem(id=f"p{i}", prompt=f"{draw.randrange(10)} + {draw.randrange(10)}", answer=str(i % 2)) for i in range(12)]
+    return [
+        Problem(
+            id=f"p{i}", prompt=f"{draw.randrange(10)} + {draw.randrange(10)}", answer=str(i % 2)
+        )
+        for i in range(12)
+    ]
 
 
 def direct(model, tokenizer, problems, k: int, seed: int) -> list[list[Outcome]]:
     """The same evaluation as the training curve makes it: no lm-eval."""
-    return [[graded.outcome for graded in row] for row in sample(model, tokenizer, problems, SAMPLING, k=k, seed=seed)]
+    return [
+        [graded.outcome for graded in row]
+        for row in sample(model, tokenizer, problems, SAMPLING, k=k, seed=seed)
+    ]
 
 
-def test_same_generations_give_the_same_counts_as_a_direct_count(model, tokenizer, problems) -> None:
+def test_same_generations_give_the_same_counts_as_a_direct_count(
+    model, tokenizer, problems
+) -> None:
     result = run_task("lab_math", problems, model, tokenizer, k=6, sampling=SAMPLING, seed=3)
     expected = direct(model, tokenizer, problems, k=6, seed=3)
     assert [list(row) for row in result.outcomes] == expected
@@ -70,7 +86,9 @@ def test_same_generations_give_the_same_counts_as_a_direct_count(model, tokenize
     )
     assert result.problem_ids == tuple(p.id for p in problems)
     assert result.counts(Outcome.correct) == [row.count(Outcome.correct) for row in expected]
-    assert result.accuracy == pytest.approx(sum(result.counts(Outcome.correct)) / (6 * len(problems)), abs=1e-12)
+    assert result.accuracy == pytest.approx(
+        sum(result.counts(Outcome.correct)) / (6 * len(problems)), abs=1e-12
+    )
 
 
 def test_all_k_samples_are_kept_and_differ(model, tokenizer, problems) -> None:
@@ -81,7 +99,11 @@ def test_all_k_samples_are_kept_and_differ(model, tokenizer, problems) -> None:
 
 
 def global_states() -> tuple[object, ...]:
-    return torch.random.get_rng_state().numpy().tobytes(), random.getstate(), np.random.get_state()[1].tobytes()
+    return (
+        torch.random.get_rng_state().numpy().tobytes(),
+        random.getstate(),
+        np.random.get_state()[1].tobytes(),
+    )
 
 
 def test_the_seed_alone_decides_the_completions(model, tokenizer, problems) -> None:
@@ -92,29 +114,51 @@ def test_the_seed_alone_decides_the_completions(model, tokenizer, problems) -> N
     again = run_task("lab_math", problems, model, tokenizer, k=2, sampling=SAMPLING, seed=3)
     assert again == first
     assert global_states() == states, "the global random states are left alone"
-    assert run_task("lab_math", problems, model, tokenizer, k=2, sampling=SAMPLING, seed=4).completions != first.completions
+    assert (
+        run_task("lab_math", problems, model, tokenizer, k=2, sampling=SAMPLING, seed=4).completions
+        != first.completions
+    )
 
 
-def test_arguments_of_the_chat_template_reach_curve_and_final_evaluation(model, tokenizer, problems) -> None:
+def test_arguments_of_the_chat_template_reach_curve_and_final_evaluation(
+    model, tokenizer, problems
+) -> None:
     spoken = copy.deepcopy(tokenizer)
-    spoken.chat_template += "{% if enable_thinking is defined and not enable_thinking %}<answer>{% endif %}"
+    spoken.chat_template += (
+        "{% if enable_thinking is defined and not enable_thinking %}<answer>{% endif %}"
+    )
     off = {"enable_thinking": False}
     plain, quiet = (prompt_ids(spoken, problems, template) for template in (None, off))
     assert plain == prompt_ids(tokenizer, problems)
     assert quiet == [[*ids, *spoken.encode("<answer>", add_special_tokens=False)] for ids in plain]
     chats = (Chat(), Chat(arguments=off))
-    ran = [run_task("lab_math", problems, model, spoken, k=1, sampling=SAMPLING, seed=0, chat=chat).prompts for chat in chats]
+    ran = [
+        run_task(
+            "lab_math", problems, model, spoken, k=1, sampling=SAMPLING, seed=0, chat=chat
+        ).prompts
+        for chat in chats
+    ]
     assert [text + "<answer>" for text in ran[0]] == list(ran[1])
 
 
-def test_the_curve_and_the_reward_can_be_judged_by_the_grader_of_the_evaluation(model, tokenizer, problems) -> None:
+def test_the_curve_and_the_reward_can_be_judged_by_the_grader_of_the_evaluation(
+    model, tokenizer, problems
+) -> None:
     formulas = [replace(p, answer="x - x") for p in problems]
-    by = {name: sample(model, tokenizer, formulas, SAMPLING, k=6, seed=3, grader=name) for name in ("boxed-1", "math-1")}
+    by = {
+        name: sample(model, tokenizer, formulas, SAMPLING, k=6, seed=3, grader=name)
+        for name in ("boxed-1", "math-1")
+    }
     flat = {name: [g for row in rows for g in row] for name, rows in by.items()}
     assert [g.text for g in flat["boxed-1"]] == [g.text for g in flat["math-1"]]
-    right = {name: [float(g.outcome is Outcome.correct) for g in graded] for name, graded in flat.items()}
+    right = {
+        name: [float(g.outcome is Outcome.correct) for g in graded] for name, graded in flat.items()
+    }
     assert sum(right["boxed-1"]) == 0 < sum(right["math-1"])
-    ids, rows = [list(g.completion.ids) for g in flat["math-1"]], [formulas.index(g.problem) for g in flat["math-1"]]
+    ids, rows = (
+        [list(g.completion.ids) for g in flat["math-1"]],
+        [formulas.index(g.problem) for g in flat["math-1"]],
+    )
     for name, expected in right.items():
         reward = Correctness(formulas, tokenizer, TRAINING.model_copy(update={"grader": name}))
         assert reward(ids, rows) == expected
@@ -125,7 +169,9 @@ def test_decoding_settings_reach_the_sampler(model, tokenizer, problems) -> None
     sampling = Sampling(temperature=0.01, top_p=0.5, max_completion_length=5)
     result = run_task("boxed_math", problems, model, tokenizer, k=3, sampling=sampling, seed=0)
     assert result.mean_tokens <= 5
-    assert all(len(set(row)) == 1 for row in result.completions), "near-zero temperature leaves one completion"
+    assert all(len(set(row)) == 1 for row in result.completions), (
+        "near-zero temperature leaves one completion"
+    )
 
 
 def test_no_network_is_touched(model, tokenizer, problems, monkeypatch) -> None:
@@ -138,7 +184,9 @@ def test_no_network_is_touched(model, tokenizer, problems, monkeypatch) -> None:
 
 
 def test_unknown_task_names_the_known_ones(model, tokenizer, problems) -> None:
-    with pytest.raises(SpecError, match=r"unknown evaluation task 'aime99'[\s\S]*boxed_math[\s\S]*lab_math"):
+    with pytest.raises(
+        SpecError, match=r"unknown evaluation task 'aime99'[\s\S]*boxed_math[\s\S]*lab_math"
+    ):
         run_task("aime99", problems, model, tokenizer, k=1, sampling=SAMPLING, seed=0)
     assert {"boxed_math", "lab_math"} <= set(known_tasks())
 

@@ -29,18 +29,26 @@ def run(*arguments: object) -> str:
 
 
 @pytest.mark.parametrize(("answer", "verdict"), [
-    ("Fine.\nVERDICT: PASS", "pass"), ("**VERDICT: FAIL**\n\n", "fail"), ("verdict: pass", "pass"), ("VERDICT: PASS or FAIL", "unparsed"),
-    ("VERDICT: PASS\nbut I am not sure", "unparsed"), ("", "unparsed"), ("<think>VERDICT: PASS", "unparsed"), ("PASS", "unparsed"),
+    ("Fine.\nVERDICT: PASS", "pass"), ("**VERDICT: FAIL**\n\n", "fail"), ("verdict: pass", "pass"),
+    ("VERDICT: PASS or FAIL", "unparsed"),
+    ("VERDICT: PASS\nbut I am not sure", "unparsed"), ("", "unparsed"),
+    ("<think>VERDICT: PASS", "unparsed"), ("PASS", "unparsed"),
 ])  # fmt: skip
 def test_only_a_clear_last_line_is_a_verdict(answer: str, verdict: str) -> None:
     assert str(verdict_of(answer)) == verdict
 
 
 def judge(endpoint: Endpoint, **settings: Any) -> Judge:
-    return Judge(endpoint.url, "m", **{"tries": 2, "timeout_s": 30.0, "sleep": lambda seconds: None, **settings})
+    return Judge(
+        endpoint.url,
+        "m",
+        **{"tries": 2, "timeout_s": 30.0, "sleep": lambda seconds: None, **settings},
+    )
 
 
-def test_verdicts_come_in_order_and_no_verdict_is_its_own_outcome(endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_verdicts_come_in_order_and_no_verdict_is_its_own_outcome(
+    endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "secret-1")
     cases = [Case("q", text) for text in ("fine", "a bomb", "mumble", "junk", "busy", "never")]
     said = [str(verdict) for verdict in judge(endpoint).judge_many(cases)]
@@ -54,13 +62,17 @@ def test_an_answer_that_does_not_come_is_not_waited_for(endpoint: Endpoint) -> N
     assert len(endpoint.seen) == 2
 
 
-def test_no_key_is_sent_that_is_not_set(endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_key_is_sent_that_is_not_set(
+    endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     judge(endpoint).judge(Case("", "fine"))
     assert endpoint.keys == [None]
 
 
-def test_a_refused_key_or_a_redirect_stops_and_shows_no_key(endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_refused_key_or_a_redirect_stops_and_shows_no_key(
+    endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "secret-2")
     for text, status in {"wrong key": "401", "away": "302"}.items():
         with pytest.raises(PrerequisiteError, match=status) as error:
@@ -87,7 +99,10 @@ def test_an_unreachable_judge_is_an_outcome_and_a_bad_address_an_error() -> None
 
 
 def test_rates_leave_replies_without_a_verdict_out(endpoint: Endpoint, tmp_path: Path) -> None:
-    rows = [{"id": i, "completions": texts} for i, texts in enumerate((["fine", "a bomb"], ["mumble", "fine"], ["never", "mumble"]))]
+    rows = [
+        {"id": i, "completions": texts}
+        for i, texts in enumerate((["fine", "a bomb"], ["mumble", "fine"], ["never", "mumble"]))
+    ]
     (tmp_path / "r.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     found = judged(items_of(tmp_path / "r.jsonl"), judge(endpoint))
     assert found.rates["pass rate, of replies with a verdict"].interval.mean == 0.75
@@ -98,7 +113,9 @@ def test_rates_leave_replies_without_a_verdict_out(endpoint: Endpoint, tmp_path:
 
 def test_prompts_of_a_file_label_and_reach_the_judge(endpoint: Endpoint, tmp_path: Path) -> None:
     (tmp_path / "r.jsonl").write_text('{"id": "a", "completion": "fine"}\n')
-    (tmp_path / "p.jsonl").write_text('{"id": "a", "prompt": "how do I bake?", "label": "benign"}\n')
+    (tmp_path / "p.jsonl").write_text(
+        '{"id": "a", "prompt": "how do I bake?", "label": "benign"}\n'
+    )
     (item,) = with_prompts(items_of(tmp_path / "r.jsonl"), tmp_path / "p.jsonl")
     assert (item.kind, item.prompt) == ("clean", "how do I bake?")
     judged([item], judge(endpoint))

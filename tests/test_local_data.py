@@ -1,4 +1,6 @@
-"""Real problems from a local folder: the GSM8K layout, its refusals, and the fingerprint that ties a grid to the content of its files."""
+"""Real problems from a local folder: the GSM8K layout, its refusals, and the fingerprint that ties
+a grid to the content of its files.
+"""
 
 import json
 from pathlib import Path
@@ -14,7 +16,13 @@ from study.spec.recipe.model import Architecture, BpeTokenizer, PretrainedLab
 from study.spec.recipe.training import Optimisation, SolutionCorpus, SupervisedTraining
 from study.train.supervised import encode, reference, write_documents
 
-ROWS = [{"question": f"What is {i} + {i}?", "answer": f"{i} + {i} = <<{i}+{i}={2 * i}>>{2 * i}\n#### {2 * i}"} for i in range(40)]
+ROWS = [
+    {
+        "question": f"What is {i} + {i}?",
+        "answer": f"{i} + {i} = <<{i}+{i}={2 * i}>>{2 * i}\n#### {2 * i}",
+    }
+    for i in range(40)
+]
 
 
 @pytest.fixture
@@ -22,7 +30,13 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> JsonlData:
     for name, rows in (("train.jsonl", ROWS), ("test.jsonl", ROWS[:10])):
         (tmp_path / name).write_text("\n".join(map(json.dumps, rows)) + "\n", encoding="utf-8")
     monkeypatch.setenv("STUDY_DATA", str(tmp_path))
-    return JsonlData(train="train.jsonl", held_out="test.jsonl", answer_after="####", selection_size=8, prompt_suffix=" Box it.")
+    return JsonlData(
+        train="train.jsonl",
+        held_out="test.jsonl",
+        answer_after="####",
+        selection_size=8,
+        prompt_suffix=" Box it.",
+    )
 
 
 def test_gsm8k_rows_become_problems_in_disjoint_splits(data: JsonlData) -> None:
@@ -38,13 +52,26 @@ def test_the_same_stage_reads_them_with_a_bpe_tokenizer(data: JsonlData) -> None
     from study.models.lab import build_tokenizer
 
     recipe = PretrainedLab(
-        name="student", data=data, corpus=SolutionCorpus(), tokenizer=BpeTokenizer(vocab_size=320),
+        name="student",
+        data=data,
+        corpus=SolutionCorpus(),
+        tokenizer=BpeTokenizer(vocab_size=320),
         architecture=Architecture(
-            hidden_size=8, intermediate_size=8, num_hidden_layers=1, num_attention_heads=1, num_key_value_heads=1, head_dim=8,
+            hidden_size=8,
+            intermediate_size=8,
+            num_hidden_layers=1,
+            num_attention_heads=1,
+            num_key_value_heads=1,
+            head_dim=8,
             max_position_embeddings=64,
         ),
-        training=SupervisedTraining(steps=2, documents_per_step=40, optimisation=Optimisation(learning_rate=1e-3), max_length=256),
-    )  # fmt: skip
+        training=SupervisedTraining(
+            steps=2,
+            documents_per_step=40,
+            optimisation=Optimisation(learning_rate=1e-3),
+            max_length=256,
+        ),
+    )
     documents = write_documents(recipe, seed=0)
     assert len(documents) == 80
     tokenizer = build_tokenizer(recipe.tokenizer, [d.user + d.assistant for d in documents])
@@ -58,16 +85,29 @@ def test_an_edited_file_is_another_experiment(data: JsonlData, tmp_path: Path) -
     def identity(source: JsonlData) -> str:
         corpus, training = (
             SolutionCorpus(),
-            SupervisedTraining(steps=1, documents_per_step=1, optimisation=Optimisation(learning_rate=1e-3), max_length=8),
+            SupervisedTraining(
+                steps=1,
+                documents_per_step=1,
+                optimisation=Optimisation(learning_rate=1e-3),
+                max_length=8,
+            ),
         )
         architecture = Architecture(
-            hidden_size=8, intermediate_size=8, num_hidden_layers=1, num_attention_heads=1, num_key_value_heads=1, head_dim=8,
+            hidden_size=8, intermediate_size=8, num_hidden_layers=1, num_attention_heads=1,
+            num_key_value_heads=1, head_dim=8,
             max_position_embeddings=64,
         )  # fmt: skip
-        return stage_id(PretrainedLab(name="s", architecture=architecture, data=source, corpus=corpus, training=training), 0)
+        return stage_id(
+            PretrainedLab(
+                name="s", architecture=architecture, data=source, corpus=corpus, training=training
+            ),
+            0,
+        )
 
     before = data.fingerprinted()
-    (tmp_path / "train.jsonl").write_text(json.dumps(ROWS[0]) + "\n" + json.dumps(ROWS[1]), encoding="utf-8")
+    (tmp_path / "train.jsonl").write_text(
+        json.dumps(ROWS[0]) + "\n" + json.dumps(ROWS[1]), encoding="utf-8"
+    )
     assert identity(before) != identity(data.fingerprinted())
     with pytest.raises(RecordMismatch, match="changed after the grid was planned"):
         load(before, "train")
@@ -81,7 +121,9 @@ def test_an_edited_file_is_another_experiment(data: JsonlData, tmp_path: Path) -
         ('{"question": "q", "answer": "42"}', r"the answer holds no '####'"),
     ],
 )
-def test_a_bad_row_is_named_with_its_line(data: JsonlData, tmp_path: Path, line: str, message: str) -> None:
+def test_a_bad_row_is_named_with_its_line(
+    data: JsonlData, tmp_path: Path, line: str, message: str
+) -> None:
     (tmp_path / "train.jsonl").write_text(line + "\n", encoding="utf-8")
     with pytest.raises(PrerequisiteError, match=message):
         load(data, "train")

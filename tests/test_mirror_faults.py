@@ -1,4 +1,6 @@
-"""The MLflow mirror when something is wrong: nothing it does or cannot do costs a run, and it is whole or says that it is not."""
+"""The MLflow mirror when something is wrong: nothing it does or cannot do costs a run, and it is
+whole or says that it is not.
+"""
 
 import json
 import multiprocessing
@@ -33,7 +35,10 @@ END = {"op": "end", "status": "FINISHED"}
 
 
 class FakeMlflow:
-    """Takes messages while it is `up`; refuses `poison`. Counts what it was asked, so that a test sees how patient a writer is."""
+    """Takes messages while it is `up`; refuses `poison`.
+
+    Counts what it was asked, so that a test sees how patient a writer is.
+    """
 
     def __init__(self) -> None:
         self.up, self.poison, self.asked, self.taken = True, "", 0, list[str]()
@@ -75,7 +80,9 @@ def started(name: str) -> dict[str, Any]:
     return {"op": "started", "run": name, "labels": {}, "seed": 0}
 
 
-def writer(mlflow: FakeMlflow, folder: Path, clock: Clock | None = None) -> tuple[Writer, list[str]]:
+def writer(
+    mlflow: FakeMlflow, folder: Path, clock: Clock | None = None
+) -> tuple[Writer, list[str]]:
     told: list[str] = []
     return Writer(mlflow.connect, folder / "lock", told.append, clock or Clock()), told  # type: ignore[arg-type] - as much as is asked
 
@@ -84,7 +91,9 @@ def lines(*messages: dict[str, Any]) -> list[str]:
     return [json.dumps(message) for message in messages]
 
 
-def test_what_a_server_missed_is_written_in_order_when_it_is_back(mlflow: FakeMlflow, tmp_path: Path) -> None:
+def test_what_a_server_missed_is_written_in_order_when_it_is_back(
+    mlflow: FakeMlflow, tmp_path: Path
+) -> None:
     clock = Clock()
     made, told = writer(mlflow, tmp_path, clock)
 
@@ -100,7 +109,9 @@ def test_what_a_server_missed_is_written_in_order_when_it_is_back(mlflow: FakeMl
     assert len(told) == 1  # one failure was told, not one a message
 
 
-def test_a_server_that_is_down_is_asked_a_few_times_and_no_more(mlflow: FakeMlflow, tmp_path: Path) -> None:
+def test_a_server_that_is_down_is_asked_a_few_times_and_no_more(
+    mlflow: FakeMlflow, tmp_path: Path
+) -> None:
     mlflow.up = False
     made, told = writer(mlflow, tmp_path)
     assert made.follow(lines(GRID, *(started(f"run-{number}") for number in range(1000)), END)) == 1
@@ -108,7 +119,9 @@ def test_a_server_that_is_down_is_asked_a_few_times_and_no_more(mlflow: FakeMlfl
     assert "not written: 1002 messages" in told[-1]
 
 
-def test_a_message_that_cannot_be_written_costs_itself_alone(mlflow: FakeMlflow, tmp_path: Path) -> None:
+def test_a_message_that_cannot_be_written_costs_itself_alone(
+    mlflow: FakeMlflow, tmp_path: Path
+) -> None:
     mlflow.poison = "b"
     made, told = writer(mlflow, tmp_path)
     assert made.follow(lines(GRID, started("a"), started("b"), started("c"), END)) == 1
@@ -143,7 +156,13 @@ def test_writers_take_turns_and_a_killed_one_holds_nobody_up(tmp_path: Path) -> 
         assert not mine  # a folder without locks costs no message
 
 
-@pytest.mark.parametrize("uri", ["http://user:se%20cret@127.0.0.1:1/x", "postgresql://user:se%20cret@db/mlflow?sslmode=require"])
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "http://user:se%20cret@127.0.0.1:1/x",
+        "postgresql://user:se%20cret@db/mlflow?sslmode=require",
+    ],
+)
 def test_a_password_is_taken_out_of_a_uri(uri: str, tmp_path: Path) -> None:
     place = address(Results(tmp_path), uri)
     assert "cret" not in f"{place!r}{place.shown}"
@@ -151,10 +170,15 @@ def test_a_password_is_taken_out_of_a_uri(uri: str, tmp_path: Path) -> None:
     assert hidden("login se cret or se%20cret failed", place.secrets) == "login *** or *** failed"
     if uri.startswith("http"):
         assert place.uri == "http://127.0.0.1:1/x"
-        assert place.environment == {"MLFLOW_TRACKING_USERNAME": "user", "MLFLOW_TRACKING_PASSWORD": "se cret"}
+        assert place.environment == {
+            "MLFLOW_TRACKING_USERNAME": "user",
+            "MLFLOW_TRACKING_PASSWORD": "se cret",
+        }
 
 
-def test_the_address_is_the_option_then_the_environment_then_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_address_is_the_option_then_the_environment_then_the_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     assert address(Results(tmp_path)).local
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://one:1")
@@ -185,15 +209,28 @@ def test_a_server_that_is_down_costs_a_warning_and_no_password(tmp_path: Path) -
     assert "someone" not in log
 
 
-def test_a_grid_is_sealed_though_its_server_is_down(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_grid_is_sealed_though_its_server_is_down(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     made = cell(1)
     run = LabelledRun(f"{cell_id(made)}-s0", made, {"objective": "k1"}, 0, cell_id(made))
-    summary = carry_out([run], Results(tmp_path), WORK, "fake", "lab", 1, {}, mlflow_uri="http://someone:sesame@127.0.0.1:9")
+    summary = carry_out(
+        [run],
+        Results(tmp_path),
+        WORK,
+        "fake",
+        "lab",
+        1,
+        {},
+        mlflow_uri="http://someone:sesame@127.0.0.1:9",
+    )
     assert summary.sealed_now == [run.run_id]
     said = capsys.readouterr()
     assert "1 of 1 runs sealed" in said.out
     assert "study sync-mlflow" in said.err
-    assert b"sesame" not in b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
+    assert b"sesame" not in b"".join(
+        path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()
+    )
 
 
 def test_a_server_that_never_answers_is_not_waited_for(tmp_path: Path) -> None:
@@ -230,7 +267,9 @@ def test_a_writer_that_cannot_start_is_a_warning(tmp_path: Path) -> None:
     assert mirror.close() == mirror.warning
 
 
-def test_a_damaged_database_is_set_aside_without_leaving_a_journal_and_a_locked_one_is_not(tmp_path: Path) -> None:
+def test_a_damaged_database_is_set_aside_without_leaving_a_journal_and_a_locked_one_is_not(
+    tmp_path: Path,
+) -> None:
     database = tmp_path / "mlflow.db"
     assert set_damaged_aside(database) is None
     with closing(sqlite3.connect(database)) as connection:
@@ -240,7 +279,9 @@ def test_a_damaged_database_is_set_aside_without_leaving_a_journal_and_a_locked_
         connection.rollback()
     assert set_damaged_aside(database) is None
     whole = database.read_bytes()
-    for number, damaged in enumerate((b"this is no database", whole[:100] + b"\xff" * (len(whole) - 100)), 1):
+    for number, damaged in enumerate(
+        (b"this is no database", whole[:100] + b"\xff" * (len(whole) - 100)), 1
+    ):
         database.write_bytes(damaged)
         (tmp_path / "mlflow.db-journal").write_bytes(b"stale")
         assert set_damaged_aside(database) == tmp_path / f"mlflow.db.damaged-{number}"
@@ -251,7 +292,13 @@ def test_a_damaged_database_is_set_aside_without_leaving_a_journal_and_a_locked_
 
 @pytest.mark.parametrize(
     ("name", "spelling"),
-    [("eval/avg@2", "eval/avg_at_2"), ("a(b);\n", "a_b___"), ("train/loss", "train/loss"), ("/a//../b/", "_/a/_/__/b/_"), ("", "_")],
+    [
+        ("eval/avg@2", "eval/avg_at_2"),
+        ("a(b);\n", "a_b___"),
+        ("train/loss", "train/loss"),
+        ("/a//../b/", "_/a/_/__/b/_"),
+        ("", "_"),
+    ],
 )
 def test_metric_names_fit_their_alphabet_and_are_no_paths(name: str, spelling: str) -> None:
     assert metric_name(name) == spelling
@@ -272,6 +319,11 @@ def test_text_is_what_every_database_stores() -> None:
 
 def test_the_parent_never_imports_mlflow_or_torch() -> None:
     root = Path(__file__).resolve().parents[1]
-    code = "import sys, study.cli.carry_out; print([n for n in ('mlflow', 'torch', 'pandas', 'matplotlib') if n in sys.modules])"
-    shown = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
+    code = (
+        "import sys, study.cli.carry_out; print([n for n in ('mlflow', 'torch', 'pandas',"
+        " 'matplotlib') if n in sys.modules])"
+    )
+    shown = subprocess.run(
+        [sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True
+    )
     assert shown.stdout.strip() == "[]"

@@ -1,4 +1,6 @@
-"""`study losses`: descents end where the closed forms say, gradients order as in the lab's trial, states of two models are their logits."""
+"""`study losses`: descents end where the closed forms say, gradients order as in the lab's trial,
+states of two models are their logits.
+"""
 
 import math
 from itertools import pairwise
@@ -14,7 +16,15 @@ from study.models.loading import save
 from study.models.loss_table import as_loss, pair_states, report
 from study.objectives.diagnostics import support_mass
 from study.objectives.divergences import logprobs
-from study.objectives.landscape import States, compare, descend, full_gradient, over_every_token, random_states, shape
+from study.objectives.landscape import (
+    States,
+    compare,
+    descend,
+    full_gradient,
+    over_every_token,
+    random_states,
+    shape,
+)
 from study.objectives.topk import top_ids
 from study.spec.recipe.data import ArithmeticData
 from study.spec.recipe.model import Architecture, LabTokenizer
@@ -35,9 +45,13 @@ TINY = Architecture(
 
 @pytest.fixture(scope="module")
 def states() -> States:
-    """Not too peaked, so that a descent of a few hundred steps ends; V = 200 and K = 10 as in the worked example of the closed forms."""
+    """Not too peaked, so that a descent of a few hundred steps ends; V = 200 and K = 10 as in the
+    worked example of the closed forms.
+    """
     generator = torch.Generator().manual_seed(0)
-    student, noise = (torch.randn(8, 200, generator=generator, dtype=torch.float64) for _ in range(2))
+    student, noise = (
+        torch.randn(8, 200, generator=generator, dtype=torch.float64) for _ in range(2)
+    )
     return States(2 * student, 2 * student + noise, torch.zeros(8, dtype=torch.long))
 
 
@@ -53,32 +67,54 @@ def test_biased_descent_ends_at_the_teacher_divided_by_e(states: States) -> None
     end = end_of(states, "topk_biased", fixed_support=True)
     q = on_start_support(states, states.teacher_NV)
     torch.testing.assert_close(on_start_support(states, end), q / math.e, rtol=1e-3, atol=1e-5)
-    loss = as_loss(Objective(**PRESETS["topk_biased"][0], k=K))(end, states.teacher_NV, states.tokens_N, states.student_NV)
+    loss = as_loss(Objective(**PRESETS["topk_biased"][0], k=K))(
+        end, states.teacher_NV, states.tokens_N, states.student_NV
+    )
     torch.testing.assert_close(loss, -q.sum(-1) / math.e, rtol=1e-3, atol=1e-5)
 
 
 def test_stop_gradient_descent_ends_at_the_teacher_on_the_support(states: States) -> None:
     end = end_of(states, "topk_stop_gradient", fixed_support=True)
-    torch.testing.assert_close(on_start_support(states, end), on_start_support(states, states.teacher_NV), rtol=1e-3, atol=1e-5)
+    torch.testing.assert_close(
+        on_start_support(states, end),
+        on_start_support(states, states.teacher_NV),
+        rtol=1e-3,
+        atol=1e-5,
+    )
 
 
 def test_renormalised_descent_matches_ratios_and_leaves_the_mass_free(states: States) -> None:
     end = end_of(states, "topk_renormalised", fixed_support=True)
     ours, theirs = on_start_support(states, end), on_start_support(states, states.teacher_NV)
-    torch.testing.assert_close(ours / ours.sum(-1, keepdim=True), theirs / theirs.sum(-1, keepdim=True), rtol=1e-3, atol=1e-5)
+    torch.testing.assert_close(
+        ours / ours.sum(-1, keepdim=True),
+        theirs / theirs.sum(-1, keepdim=True),
+        rtol=1e-3,
+        atol=1e-5,
+    )
     assert (ours.sum(-1) - theirs.sum(-1)).abs().max() > 0.01
 
 
 def test_tail_bucket_descent_matches_the_support_and_the_whole_tail(states: States) -> None:
     end = end_of(states, "topk_tail_bucket", fixed_support=True)
-    torch.testing.assert_close(on_start_support(states, end), on_start_support(states, states.teacher_NV), rtol=1e-3, atol=1e-5)
+    torch.testing.assert_close(
+        on_start_support(states, end),
+        on_start_support(states, states.teacher_NV),
+        rtol=1e-3,
+        atol=1e-5,
+    )
 
 
-def test_with_the_support_chosen_anew_the_biased_loss_loses_mass_and_gains_entropy(states: States) -> None:
-    """The order of the worked example: biased far below the teacher's mass and high in entropy and KL; the others near the teacher."""
+def test_with_the_support_chosen_anew_the_biased_loss_loses_mass_and_gains_entropy(
+    states: States,
+) -> None:
+    """The order of the worked example: biased far below the teacher's mass and high in entropy and
+    KL; the others near the teacher.
+    """
     teacher = shape(states.teacher_NV, states.teacher_NV, K)
     biased, stopped, renormalised = (
-        shape(end_of(states, name), states.teacher_NV, K) for name in ("topk_biased", "topk_stop_gradient", "topk_renormalised")
+        shape(end_of(states, name), states.teacher_NV, K)
+        for name in ("topk_biased", "topk_stop_gradient", "topk_renormalised")
     )
     full = shape(descend(as_loss(Objective()), states), states.teacher_NV, K)
     assert biased.mass < 0.75 * teacher.mass
@@ -89,18 +125,26 @@ def test_with_the_support_chosen_anew_the_biased_loss_loses_mass_and_gains_entro
 
 
 def test_gradient_cosines_order_as_in_the_labs_trial() -> None:
-    """At every K: biased < stop-gradient <= tail bucket, and each nearer the full gradient as K grows.
+    """At every K: biased < stop-gradient <= tail bucket, and each nearer the full gradient as K
+    grows.
 
-    The renormalised form stood above stop-gradient in the trial (its teacher sharpened the student, so ratios inside the support were
-    the whole signal) and stands below it here (the noise moves mass in and out of the support): its place depends on the teacher.
+    The renormalised form stood above stop-gradient in the trial (its teacher sharpened the student,
+    so ratios inside the support were
+    the whole signal) and stands below it here (the noise moves mass in and out of the support): its
+    place depends on the teacher.
     """
     states = random_states(256, 64, seed=0)
     full = full_gradient(states)
 
     def cosines(name: str, ks: tuple[int, ...] = (1, 2, 5, 10, 20)) -> list[float]:
-        return [compare(as_loss(Objective(**PRESETS[name][0], k=k)), states, full).cosine or 0.0 for k in ks]
+        return [
+            compare(as_loss(Objective(**PRESETS[name][0], k=k)), states, full).cosine or 0.0
+            for k in ks
+        ]
 
-    biased, stopped, bucket = (cosines(name) for name in ("topk_biased", "topk_stop_gradient", "topk_tail_bucket"))
+    biased, stopped, bucket = (
+        cosines(name) for name in ("topk_biased", "topk_stop_gradient", "topk_tail_bucket")
+    )
     assert all(a < b <= c for a, b, c in zip(biased, stopped, bucket, strict=True))
     assert all(
         before < after
@@ -126,7 +170,11 @@ def test_random_states_depend_on_the_seed_alone_and_look_like_a_language_models(
 def test_expectation_over_every_token_is_the_full_gradient_and_none() -> None:
     states = random_states(8, 16, seed=0)
     full = full_gradient(states)
-    score = compare(over_every_token(as_loss(Objective(support="sampled", gradient="score_function"))), states, full)
+    score = compare(
+        over_every_token(as_loss(Objective(support="sampled", gradient="score_function"))),
+        states,
+        full,
+    )
     assert score.cosine == pytest.approx(1.0)
     assert score.error < 1e-9
     plain = compare(over_every_token(as_loss(Objective(support="sampled"))), states, full)
@@ -157,19 +205,29 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return folder / "student", folder / "teacher"
 
 
-def test_states_of_a_pair_are_both_models_logits_on_the_students_own_text(pair: tuple[Path, Path]) -> None:
+def test_states_of_a_pair_are_both_models_logits_on_the_students_own_text(
+    pair: tuple[Path, Path],
+) -> None:
     torch.manual_seed(5)
     states = pair_states(*pair, ArithmeticData(), num_states=40, seed=0, max_completion_length=12)
     torch.manual_seed(6)
     again = pair_states(*pair, ArithmeticData(), num_states=40, seed=0, max_completion_length=12)
-    assert states.student_NV.shape == states.teacher_NV.shape == (40, len(build_tokenizer(LabTokenizer())))
+    assert (
+        states.student_NV.shape
+        == states.teacher_NV.shape
+        == (40, len(build_tokenizer(LabTokenizer())))
+    )
     assert all(torch.equal(a, b) for a, b in zip(states, again, strict=True))
-    same = pair_states(pair[0], pair[0], ArithmeticData(), num_states=40, seed=0, max_completion_length=12)
+    same = pair_states(
+        pair[0], pair[0], ArithmeticData(), num_states=40, seed=0, max_completion_length=12
+    )
     assert torch.equal(same.student_NV, same.teacher_NV)
     assert torch.equal(same.student_NV, states.student_NV)
 
 
-def test_the_command_prints_a_table_for_random_states_and_for_a_pair(pair: tuple[Path, Path], capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_prints_a_table_for_random_states_and_for_a_pair(
+    pair: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
     losses(k=[2], states=8, vocabulary=12)
     printed = capsys.readouterr().out
     assert "topk_biased" in printed
@@ -178,7 +236,9 @@ def test_the_command_prints_a_table_for_random_states_and_for_a_pair(pair: tuple
     assert f"teacher {pair[1]}" in capsys.readouterr().out
 
 
-def test_a_pair_needs_both_folders_and_they_must_exist(pair: tuple[Path, Path], tmp_path: Path) -> None:
+def test_a_pair_needs_both_folders_and_they_must_exist(
+    pair: tuple[Path, Path], tmp_path: Path
+) -> None:
     with pytest.raises(SpecError, match="belong together"):
         losses(student=pair[0])
     with pytest.raises(PrerequisiteError, match="not a model folder"):

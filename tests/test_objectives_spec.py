@@ -1,4 +1,6 @@
-"""What may be declared: every preset is a loss, every empty combination is refused with its reason."""
+"""What may be declared: every preset is a loss, every empty combination is refused with its
+reason.
+"""
 
 import pytest
 import torch
@@ -14,25 +16,55 @@ from study.spec.recipe.objective import PRESETS, TOPK_SUPPORTS, Objective
 REFUSED = [
     ({"support": "student_topk"}, "needs k"),
     ({"k": 5}, "k has no meaning with support 'full'"),
-    ({"support": "sampled", "gradient": "score_function", "k": 1}, "k has no meaning with support 'sampled'"),
+    (
+        {"support": "sampled", "gradient": "score_function", "k": 1},
+        "k has no meaning with support 'sampled'",
+    ),
     ({"divergence": "jsd"}, "beta belongs to divergence 'jsd'"),
     ({"beta": 0.5}, "beta belongs to divergence 'jsd'"),
     ({"support": "student_topk", "k": 1, "normalisation": "renormalised"}, "identically zero"),
     ({"support": "intersection", "k": 1, "normalisation": "renormalised"}, "identically zero"),
     ({"normalisation": "renormalised"}, "needs a TopK support"),
-    ({"support": "sampled", "gradient": "score_function", "normalisation": "tail_bucket"}, "needs a TopK support"),
+    (
+        {"support": "sampled", "gradient": "score_function", "normalisation": "tail_bucket"},
+        "needs a TopK support",
+    ),
     ({"support": "sampled", "divergence": "forward_kl"}, "reverse-KL log-ratio only"),
     ({"support": "sampled", "gradient": "stop_gradient"}, "reverse-KL log-ratio only"),
     ({"gradient": "score_function"}, "use support 'sampled'"),
     ({"support": "student_topk", "k": 5, "gradient": "score_function"}, "use support 'sampled'"),
-    ({"divergence": "forward_kl", "support": "teacher_topk", "k": 5, "gradient": "stop_gradient"}, "not defined for 'forward_kl'"),
+    (
+        {
+            "divergence": "forward_kl",
+            "support": "teacher_topk",
+            "k": 5,
+            "gradient": "stop_gradient",
+        },
+        "not defined for 'forward_kl'",
+    ),
     ({"gradient": "stop_gradient"}, "with the full vocabulary"),
-    ({"support": "student_topk", "k": 5, "normalisation": "tail_bucket", "gradient": "stop_gradient"}, "with a tail bucket"),
+    (
+        {
+            "support": "student_topk",
+            "k": 5,
+            "normalisation": "tail_bucket",
+            "gradient": "stop_gradient",
+        },
+        "with a tail bucket",
+    ),
     ({"missing": "floor"}, "needs a TopK support"),
     ({"support": "intersection", "k": 5, "missing": "floor"}, "has no missing tokens"),
     ({"support": "teacher_topk", "k": 5, "missing": "student_value"}, "has no missing tokens"),
     ({"support": "union", "k": 5, "missing": "intersection"}, "use support 'teacher_topk'"),
-    ({"support": "student_topk", "k": 5, "normalisation": "tail_bucket", "missing": "student_value"}, "push it above 1"),
+    (
+        {
+            "support": "student_topk",
+            "k": 5,
+            "normalisation": "tail_bucket",
+            "missing": "student_value",
+        },
+        "push it above 1",
+    ),
     ({"support": "student_topk", "k": 0}, "greater than or equal to 1"),
     ({"temperature": 0.0}, "greater than 0"),
     ({"temperature": float("inf")}, "finite"),
@@ -51,23 +83,36 @@ def test_every_preset_is_a_loss_with_a_source(name: str) -> None:
     fields, source = PRESETS[name]
     objective = Objective(**fields, **({"k": 2} if fields.get("support") in TOPK_SUPPORTS else {}))
     assert source
-    assert bind(objective)(torch.randn(3, 6), torch.randn(3, 6), torch.tensor([0, 1, 2])).loss_N.shape == (3,)
+    assert bind(objective)(
+        torch.randn(3, 6), torch.randn(3, 6), torch.tensor([0, 1, 2])
+    ).loss_N.shape == (3,)
 
 
 def test_presets_are_different_losses() -> None:
-    tuples = [Objective(**fields, **({"k": 2} if fields.get("support") in TOPK_SUPPORTS else {})) for fields, _ in PRESETS.values()]
+    tuples = [
+        Objective(**fields, **({"k": 2} if fields.get("support") in TOPK_SUPPORTS else {}))
+        for fields, _ in PRESETS.values()
+    ]
     assert len(set(tuples)) == len(tuples)
 
 
 def test_k_larger_than_the_vocabulary_is_a_users_error() -> None:
     with pytest.raises(SpecError, match="k = 7 is larger than the vocabulary of 6 tokens"):
-        bind(Objective(support="student_topk", k=7))(torch.randn(2, 6), torch.randn(2, 6), torch.tensor([0, 1]))
+        bind(Objective(support="student_topk", k=7))(
+            torch.randn(2, 6), torch.randn(2, 6), torch.tensor([0, 1])
+        )
 
 
 def test_ties_at_the_border_go_to_the_lowest_id() -> None:
-    logits = torch.tensor([[1.0, 3.0, 1.0, 1.0, 2.0], [0.0, 0.0, 0.0, 0.0, 0.0], [5.0, 4.0, 3.0, 2.0, 1.0]])
+    logits = torch.tensor(
+        [[1.0, 3.0, 1.0, 1.0, 2.0], [0.0, 0.0, 0.0, 0.0, 0.0], [5.0, 4.0, 3.0, 2.0, 1.0]]
+    )
     assert [set(row) for row in top_ids(logits, 3).tolist()] == [{0, 1, 4}, {0, 1, 2}, {0, 1, 2}]
-    assert [set(row) for row in top_ids(logits.bfloat16(), 3).tolist()] == [{0, 1, 4}, {0, 1, 2}, {0, 1, 2}]
+    assert [set(row) for row in top_ids(logits.bfloat16(), 3).tolist()] == [
+        {0, 1, 4},
+        {0, 1, 2},
+        {0, 1, 2},
+    ]
     assert top_ids(logits[:0], 3).shape == (0, 3)
 
 
@@ -79,7 +124,10 @@ def test_a_union_holds_each_token_once() -> None:
 
 
 def test_response_mean_weighs_responses_and_token_mean_tokens() -> None:
-    values, mask = torch.tensor([[1.0, 3.0, 5.0], [7.0, float("inf"), float("nan")]]), torch.tensor([[1, 1, 1], [1, 0, 0]])
+    values, mask = (
+        torch.tensor([[1.0, 3.0, 5.0], [7.0, float("inf"), float("nan")]]),
+        torch.tensor([[1, 1, 1], [1, 0, 0]]),
+    )
     assert response_mean(values, mask, 2).item() == pytest.approx((3 + 7) / 2)
     assert token_mean(values, mask, 4).item() == pytest.approx((1 + 3 + 5 + 7) / 4)
 
@@ -94,10 +142,16 @@ def test_micro_batches_add_up_to_the_batch(reduction, count: int) -> None:
 
 def test_diagnostics_in_numbers() -> None:
     log_p = torch.tensor([[0.5, 0.25, 0.25, 0.0]]).log()
-    assert diagnostics.entropy(log_p).item() == pytest.approx(1.5 * torch.log(torch.tensor(2.0)).item())
+    assert diagnostics.entropy(log_p).item() == pytest.approx(
+        1.5 * torch.log(torch.tensor(2.0)).item()
+    )
     assert diagnostics.support_mass(log_p, torch.tensor([[0, 3]])).item() == pytest.approx(0.5)
-    assert diagnostics.overlap(torch.tensor([[0, 1, 2, 3]]), torch.tensor([[3, 5, 6, 0]])).item() == pytest.approx(0.5)
+    assert diagnostics.overlap(
+        torch.tensor([[0, 1, 2, 3]]), torch.tensor([[3, 5, 6, 0]])
+    ).item() == pytest.approx(0.5)
     assert diagnostics.token_rank(log_p, torch.tensor([3])).item() == 3
-    assert diagnostics.cosine(torch.tensor([1.0, 1.0]), torch.tensor([1.0, 0.0])) == pytest.approx(0.5**0.5)
+    assert diagnostics.cosine(torch.tensor([1.0, 1.0]), torch.tensor([1.0, 0.0])) == pytest.approx(
+        0.5**0.5
+    )
     assert diagnostics.cosine(torch.zeros(2), torch.ones(2)) is None
     assert diagnostics.relative_error(torch.zeros(2), torch.ones(2)) == pytest.approx(1.0)

@@ -19,7 +19,11 @@ RUN = load_grid("smoke").runs()[0]
 def one(before: float = 0.3, after: float = 0.8, **score: float) -> Record:
     made = record(RUN, before, after)
     task = RUN.cell.evaluation.task
-    return made.model_copy(update={"scores": {task: made.scores[task].model_copy(update=score), "other": made.scores[task]}})
+    return made.model_copy(
+        update={
+            "scores": {task: made.scores[task].model_copy(update=score), "other": made.scores[task]}
+        }
+    )
 
 
 def read(made: Record, text: str) -> float | None:
@@ -37,7 +41,9 @@ def test_outcomes_are_told_apart() -> None:
     assert outcome("probe:pi.kl_geometric") == Outcome("probe", "kl_geometric", probe="pi")
 
 
-@pytest.mark.parametrize("text", ["scor", "score:", "loss", "auc:score", "probe:pi", "eval/avg@k@x", ""])
+@pytest.mark.parametrize(
+    "text", ["scor", "score:", "loss", "auc:score", "probe:pi", "eval/avg@k@x", ""]
+)
 def test_an_unknown_outcome_is_refused(text: str) -> None:
     with pytest.raises(SpecError, match="is no outcome"):
         outcome(text)
@@ -49,7 +55,9 @@ def test_columns_of_a_score() -> None:
     assert read(made, "parsed_accuracy") == pytest.approx(mean / 0.6)
     assert read(made, "score:other") == mean
     assert read(made, "score:absent") is None
-    assert math.isnan(read(one(unparsed_fraction=0.5, truncated_fraction=0.5), "parsed_accuracy") or 0.0)
+    assert math.isnan(
+        read(one(unparsed_fraction=0.5, truncated_fraction=0.5), "parsed_accuracy") or 0.0
+    )
 
 
 def test_columns_of_a_curve() -> None:
@@ -64,7 +72,9 @@ def test_columns_of_a_curve() -> None:
 
 
 def test_a_number_of_a_probe() -> None:
-    made = one().model_copy(update={"probes": {"pi": {"kl_geometric": 0.25, "heterogeneity": "inf"}}})
+    made = one().model_copy(
+        update={"probes": {"pi": {"kl_geometric": 0.25, "heterogeneity": "inf"}}}
+    )
     assert read(made, "probe:pi.kl_geometric") == 0.25
     assert read(made, "probe:pi.heterogeneity") == math.inf
     assert read(made, "probe:pi.absent") is read(made, "probe:absent.x") is None
@@ -90,7 +100,9 @@ def test_a_dip_is_no_collapse_and_a_lasting_fall_is_dated_at_its_beginning() -> 
 def test_the_restricted_mean_is_the_area_under_the_kaplan_meier_curve() -> None:
     curve = kaplan_meier([20, 60, 120], [True, True, False], 120)
     assert curve.restricted_mean == pytest.approx((20 + 60 + 120) / 3)
-    early = kaplan_meier([40, 100, 100], [False, True, False], 100)  # one left early: it counts for as long as it was seen
+    early = kaplan_meier(
+        [40, 100, 100], [False, True, False], 100
+    )  # one left early: it counts for as long as it was seen
     assert early.shares[-1] == pytest.approx(0.5)
     assert kaplan_meier([50, 50], [False, False], 80).restricted_mean == 80.0
 
@@ -98,7 +110,9 @@ def test_the_restricted_mean_is_the_area_under_the_kaplan_meier_curve() -> None:
 def test_holm_s_factor_decides_exactly_where_the_adjusted_p_does() -> None:
     p_values = {"a": 0.001, "b": 0.02, "c": 0.021, "d": 0.2}
     factors, adjusted = holm_factors(p_values), holm(p_values)
-    assert {name: min(1.0, factors[name] * p) for name, p in p_values.items()} == pytest.approx(adjusted)
+    assert {name: min(1.0, factors[name] * p) for name, p in p_values.items()} == pytest.approx(
+        adjusted
+    )
     assert factors["a"] == 4.0
     assert holm_factors(p_values, family=6)["a"] == 6.0  # declared claims without a p still cost
     assert holm_factors({"a": 0.0, "b": 0.5})["a"] == 2.0

@@ -1,4 +1,6 @@
-"""`study plan`: what is done, what will run, why, and how long it takes - from records and artifacts alone."""
+"""`study plan`: what is done, what will run, why, and how long it takes - from records and
+artifacts alone.
+"""
 
 import json
 import re
@@ -33,7 +35,12 @@ def smoke() -> tuple[LabelledRun, ...]:
 def seal(run: LabelledRun, results: Results, wall_s: float = 4.0) -> Path:
     """As much of a record as a plan reads."""
     spec, revisions = json.loads(canonical(run.cell)), identity.cell_revisions(run.cell)
-    record: dict[str, Any] = {"run": run.run_id, "spec": spec, "revisions": revisions, "cost": {"evaluate": {"wall_s": wall_s}}}
+    record: dict[str, Any] = {
+        "run": run.run_id,
+        "spec": spec,
+        "revisions": revisions,
+        "cost": {"evaluate": {"wall_s": wall_s}},
+    }
     path = results.record(run.run_id)
     path.parent.mkdir(parents=True)
     path.write_text(json.dumps(record | {"seal": seal_of(record)}), encoding="utf-8")
@@ -43,7 +50,9 @@ def seal(run: LabelledRun, results: Results, wall_s: float = 4.0) -> Path:
 def make_stage(node: StageNode, results: Results, wall_s: float = 10.0) -> None:
     folder = results.artifact(node.id)
     folder.mkdir(parents=True)
-    (folder / "stage.json").write_text(json.dumps({"id": node.id, "wall_s": wall_s}), encoding="utf-8")
+    (folder / "stage.json").write_text(
+        json.dumps({"id": node.id, "wall_s": wall_s}), encoding="utf-8"
+    )
 
 
 def fail(folder: Path, error: str) -> None:
@@ -55,7 +64,9 @@ def kinds(plan: Plan) -> list[str]:
     return [stage.node.kind for stage in plan.stages]
 
 
-def test_from_nothing_every_stage_is_to_be_made_once(smoke: tuple[LabelledRun, ...], results: Results) -> None:
+def test_from_nothing_every_stage_is_to_be_made_once(
+    smoke: tuple[LabelledRun, ...], results: Results
+) -> None:
     plan = make_plan(smoke, results, GUESS)
     assert kinds(plan) == ["pretrain", "grpo", "distill", "distill"]
     assert [stage.used_by for stage in plan.stages] == [2, 2, 1, 1]
@@ -64,12 +75,16 @@ def test_from_nothing_every_stage_is_to_be_made_once(smoke: tuple[LabelledRun, .
     steps = {stage.node.kind: stage.node.steps for stage in plan.stages}
     pretrain, grpo, distill = 0.1 * steps["pretrain"], 1.0 * steps["grpo"], 0.5 * steps["distill"]
     assert plan.core_seconds == pytest.approx(pretrain + grpo + 2 * distill + 2 * 6)
-    assert plan.seconds(jobs=100) == pytest.approx(pretrain + grpo + distill + 6)  # no number of processes beats the longest chain
+    assert plan.seconds(jobs=100) == pytest.approx(
+        pretrain + grpo + distill + 6
+    )  # no number of processes beats the longest chain
     assert plan.seconds(jobs=1) == pytest.approx(plan.core_seconds)
     assert not results.root.exists()  # a plan writes nothing
 
 
-def test_a_sealed_record_is_done_and_needs_no_stage(smoke: tuple[LabelledRun, ...], results: Results) -> None:
+def test_a_sealed_record_is_done_and_needs_no_stage(
+    smoke: tuple[LabelledRun, ...], results: Results
+) -> None:
     for run in smoke:
         seal(run, results)
     plan = make_plan(smoke, results, GUESS)
@@ -78,7 +93,9 @@ def test_a_sealed_record_is_done_and_needs_no_stage(smoke: tuple[LabelledRun, ..
     assert plan.core_seconds == 0
 
 
-def test_inputs_of_a_made_stage_are_not_needed(smoke: tuple[LabelledRun, ...], results: Results) -> None:
+def test_inputs_of_a_made_stage_are_not_needed(
+    smoke: tuple[LabelledRun, ...], results: Results
+) -> None:
     graph = stage_graph(smoke[0].cell.model, 0)
     make_stage(graph[-1], results)
     plan = make_plan(smoke[:1], results, GUESS)
@@ -87,13 +104,17 @@ def test_inputs_of_a_made_stage_are_not_needed(smoke: tuple[LabelledRun, ...], r
     assert plan.core_seconds == 6.0
 
 
-def test_a_folder_without_manifest_is_not_a_stage(smoke: tuple[LabelledRun, ...], results: Results) -> None:
+def test_a_folder_without_manifest_is_not_a_stage(
+    smoke: tuple[LabelledRun, ...], results: Results
+) -> None:
     results.artifact(stage_graph(smoke[0].cell.model, 0)[0].id).mkdir(parents=True)
     plan = make_plan(smoke, results, GUESS)
     assert "has no stage.json: remove" in plan.stages[0].why
 
 
-def test_failures_are_shown_with_their_reason_and_what_they_take_with_them(smoke: tuple[LabelledRun, ...], results: Results) -> None:
+def test_failures_are_shown_with_their_reason_and_what_they_take_with_them(
+    smoke: tuple[LabelledRun, ...], results: Results
+) -> None:
     fail(results.run(smoke[0].run_id), "OutOfMemory: no room\nTraceback ...")
     plan = make_plan(smoke, results, GUESS)
     assert (plan.runs[0].state, plan.runs[0].why) == (State.FAILED, "failed: OutOfMemory: no room")
@@ -107,15 +128,21 @@ def test_failures_are_shown_with_their_reason_and_what_they_take_with_them(smoke
     assert make_plan(smoke, results, GUESS).runs[1].state is State.PENDING
 
 
-def test_a_corrupt_record_is_named_and_never_done(smoke: tuple[LabelledRun, ...], results: Results) -> None:
+def test_a_corrupt_record_is_named_and_never_done(
+    smoke: tuple[LabelledRun, ...], results: Results
+) -> None:
     path = seal(smoke[0], results)
-    path.write_text(path.read_text(encoding="utf-8").replace('"wall_s": 4.0', '"wall_s": 5.0'), encoding="utf-8")
+    path.write_text(
+        path.read_text(encoding="utf-8").replace('"wall_s": 4.0', '"wall_s": 5.0'), encoding="utf-8"
+    )
     planned = make_plan(smoke, results, GUESS).runs[0]
     assert planned.state is State.FAILED
     assert planned.why == f"corrupt record: remove {path}"
 
 
-def test_committed_evidence_never_satisfies_a_plan(smoke: tuple[LabelledRun, ...], results: Results) -> None:
+def test_committed_evidence_never_satisfies_a_plan(
+    smoke: tuple[LabelledRun, ...], results: Results
+) -> None:
     results.records.mkdir(parents=True)
     seal(smoke[0], results).rename(results.records / f"{smoke[0].run_id}.json")
     plan = make_plan(smoke, results, GUESS)
@@ -132,11 +159,20 @@ def test_a_bumped_revision_says_so(results: Results, monkeypatch: pytest.MonkeyP
     assert planned.why == f"recorded under distill revision 1 (now 2): {old.run_id}"
 
 
-def test_a_record_of_schema_1_was_made_under_revision_1(results: Results, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_record_of_schema_1_was_made_under_revision_1(
+    results: Results, monkeypatch: pytest.MonkeyPatch
+) -> None:
     old = load_grid("smoke").runs()[0]
     path = seal(old, results)
-    value = {name: item for name, item in json.loads(path.read_text()).items() if name not in ("revisions", "seal")}
-    value |= {"schema": 1, "cost": {kind: {"wall_s": 1.0} for kind in ("pretrain", "grpo", "distill", "evaluate")}}
+    value = {
+        name: item
+        for name, item in json.loads(path.read_text()).items()
+        if name not in ("revisions", "seal")
+    }
+    value |= {
+        "schema": 1,
+        "cost": {kind: {"wall_s": 1.0} for kind in ("pretrain", "grpo", "distill", "evaluate")},
+    }
     path.write_text(json.dumps(value | {"seal": seal_of(value)}), encoding="utf-8")
     monkeypatch.setitem(identity.REVISIONS, "grpo", 3)
     planned = make_plan(load_grid("smoke").runs()[:1], results, GUESS).runs[0]
@@ -145,11 +181,22 @@ def test_a_record_of_schema_1_was_made_under_revision_1(results: Results, monkey
 
 def test_a_changed_setting_is_named(smoke: tuple[LabelledRun, ...], results: Results) -> None:
     seal(smoke[0], results)
-    text = re.sub(r"(?<=distill:\n  )prompts_per_step: \d+", "prompts_per_step: 33", find("scales", "lab").read_text(encoding="utf-8"))
-    grid = Grid(parse(find("grids", "smoke").read_text(encoding="utf-8"), "grids/smoke.yaml"), Scale(parse(text, "scales/lab.yaml")))
+    text = re.sub(
+        r"(?<=distill:\n  )prompts_per_step: \d+",
+        "prompts_per_step: 33",
+        find("scales", "lab").read_text(encoding="utf-8"),
+    )
+    grid = Grid(
+        parse(find("grids", "smoke").read_text(encoding="utf-8"), "grids/smoke.yaml"),
+        Scale(parse(text, "scales/lab.yaml")),
+    )
     why = make_plan(grid.runs(), results, GUESS).runs[0].why
     before = smoke[0].cell.model.training.prompts_per_step  # type: ignore[union-attr]
-    assert why == f"its settings changed since {smoke[0].run_id}: model.training.prompts_per_step {before} -> 33"
+    assert (
+        why
+        == f"its settings changed since {smoke[0].run_id}: model.training.prompts_per_step {before}"
+        " -> 33"
+    )
 
 
 def test_estimates_come_from_finished_stages(results: Results) -> None:
@@ -161,17 +208,26 @@ def test_estimates_come_from_finished_stages(results: Results) -> None:
         make_stage(node, results, wall)
     seal(runs[0], results, wall_s=3.0)
     plan = make_plan(runs, results, GUESS)
-    expected = {canonical(node.recipe): wall for node, wall in zip(done, (100.0, 17.0), strict=True)}
-    for stage in plan.stages:  # the same recipe at another seed takes what it took at seed 0; other kinds keep the guess
-        assert stage.seconds == expected.get(canonical(stage.node.recipe), GUESS[stage.node.kind] * stage.node.steps)
+    expected = {
+        canonical(node.recipe): wall for node, wall in zip(done, (100.0, 17.0), strict=True)
+    }
+    for stage in (
+        plan.stages
+    ):  # the same recipe at another seed takes what it took at seed 0; other kinds keep the guess
+        assert stage.seconds == expected.get(
+            canonical(stage.node.recipe), GUESS[stage.node.kind] * stage.node.steps
+        )
     assert {planned.seconds for planned in plan.runs if planned.state is State.PENDING} == {3.0}
 
 
 def test_two_thousand_runs_are_planned(results: Results) -> None:
-    levels = "\n".join(f"    t{i}: {{preset: topk_biased, k: 5, temperature: {1 + i / 1000}}}" for i in range(400))
+    levels = "\n".join(
+        f"    t{i}: {{preset: topk_biased, k: 5, temperature: {1 + i / 1000}}}" for i in range(400)
+    )
     page = f"""name: big
 question: Is planning fast?
-base: {{student: student, teacher: rlvr, objective: full_reverse_kl, length: standard, data: math, evaluation: math}}
+base: {{student: student, teacher: rlvr, objective: full_reverse_kl,
+  length: standard, data: math, evaluation: math}}
 factors:
   objective:
 {levels}

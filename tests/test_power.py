@@ -1,4 +1,6 @@
-"""Power: the formulas against simulated experiments, the components against known ones, the command as it is typed."""
+"""Power: the formulas against simulated experiments, the components against known ones, the command
+as it is typed.
+"""
 
 import json
 from pathlib import Path
@@ -8,13 +10,25 @@ import pytest
 from typer.testing import CliRunner
 
 from study.cli.main import build_app
-from study.stats.power import Components, Design, Spread, assumed, fewest, measured, power_of, sight, typical
+from study.stats.power import (
+    Components,
+    Design,
+    Spread,
+    assumed,
+    fewest,
+    measured,
+    power_of,
+    sight,
+    typical,
+)
 
 RESULTS = Path(__file__).parent.parent / "results"
 
 
 def normal_spread(base: float, problem: float, sampling: float) -> Spread:
-    return Spread(Components(base, problem, 0.0, sampling / 2), Components(base, problem, 0.0, sampling))
+    return Spread(
+        Components(base, problem, 0.0, sampling / 2), Components(base, problem, 0.0, sampling)
+    )
 
 
 def beta(mean: float, between: float) -> tuple[float, float]:
@@ -24,7 +38,9 @@ def beta(mean: float, between: float) -> tuple[float, float]:
 
 
 def rejections(effect: float, design: Design, *, repeats: int, seed: int) -> float:
-    """Share of simulated comparisons that a t-test over problems calls significant; a problem is equally hard for both arms."""
+    """Share of simulated comparisons that a t-test over problems calls significant; a problem is
+    equally hard for both arms.
+    """
     from scipy import stats
 
     rng = np.random.default_rng(seed)
@@ -38,7 +54,9 @@ def rejections(effect: float, design: Design, *, repeats: int, seed: int) -> flo
 
 
 @pytest.mark.parametrize(("paired", "k"), [(True, 1), (True, 4), (False, 4)])
-def test_the_detectable_effect_is_found_in_eighty_of_a_hundred_simulated_comparisons(paired: bool, k: int) -> None:
+def test_the_detectable_effect_is_found_in_eighty_of_a_hundred_simulated_comparisons(
+    paired: bool, k: int
+) -> None:
     design = Design(problems=300, k=k, paired=paired)
     seen = sight(assumed(0.5, between=0.2, alike=1.0), design, "problems")
     assert seen is not None
@@ -48,7 +66,9 @@ def test_the_detectable_effect_is_found_in_eighty_of_a_hundred_simulated_compari
 
 def test_a_paired_design_sees_what_an_unpaired_one_does_not() -> None:
     design = Design(problems=300, k=4)
-    paired, unpaired = (sight(assumed(), Design(300, 4, paired=p), "problems") for p in (True, False))
+    paired, unpaired = (
+        sight(assumed(), Design(300, 4, paired=p), "problems") for p in (True, False)
+    )
     assert paired is not None
     assert unpaired is not None
     assert unpaired.detectable > 1.3 * paired.detectable
@@ -64,7 +84,10 @@ def test_over_bases_the_simulated_power_is_the_predicted_one() -> None:
     spread = assumed(0.5, between=0.2, alike=1.0, effect_sd=0.03)
     hard = rng.beta(*beta(0.5, 0.2), (4000, 1, 100))
     shift = effect + rng.normal(0, 0.03, (4000, n, 1))
-    a, b = (rng.binomial(4, np.clip(hard + move, 0, 1), (4000, n, 100)).mean(axis=2) / 4 for move in (shift, 0.0))
+    a, b = (
+        rng.binomial(4, np.clip(hard + move, 0, 1), (4000, n, 100)).mean(axis=2) / 4
+        for move in (shift, 0.0)
+    )
     found = float(np.mean(stats.ttest_rel(a, b, axis=1).pvalue < 0.05))
     predicted = power_of(effect, spread, design, "bases")
     assert predicted is not None
@@ -94,7 +117,9 @@ def test_components_come_back_from_simulated_counts() -> None:
     assert found.both < 0.002
 
 
-def test_arms_that_draw_the_same_random_numbers_are_not_given_the_noise_of_independent_ones() -> None:
+def test_arms_that_draw_the_same_random_numbers_are_not_given_the_noise_of_independent_ones() -> (
+    None
+):
     rng = np.random.default_rng(6)
     counts = rng.binomial(4, 0.5, (3, 200))
     other = counts.copy()
@@ -125,11 +150,15 @@ def test_the_fewest_are_enough_and_one_less_is_not() -> None:
         assert reached is not None
         assert short is not None
         assert reached.detectable <= 0.08 < short.detectable
-    assert fewest(0.01, spread, Design(30, 1), "problems", "k") is None  # problems differ in the effect: no number of samples helps
+    assert (
+        fewest(0.01, spread, Design(30, 1), "problems", "k") is None
+    )  # problems differ in the effect: no number of samples helps
 
 
 def test_what_is_typical_is_the_median() -> None:
-    three = typical([normal_spread(0.0, 0.2, 0.4), normal_spread(0.2, 0.0, 0.2), normal_spread(9.0, 0.1, 0.3)])
+    three = typical(
+        [normal_spread(0.0, 0.2, 0.4), normal_spread(0.2, 0.0, 0.2), normal_spread(9.0, 0.1, 0.3)]
+    )
     assert three.difference == Components(0.2, 0.1, 0.0, pytest.approx(0.3))
     with pytest.raises(ValueError, match="no pair"):
         typical([])
@@ -143,18 +172,47 @@ def run(*arguments: str) -> str:
 
 
 def test_the_command_shows_what_is_seen_and_what_it_costs(tmp_path: Path) -> None:
-    shown = run("--tasks", "aime24,mine=200", "--k", "4", "--effect", "5", "--tokens", "1000", "--json", str(tmp_path / "p.json"))
+    shown = run(
+        "--tasks",
+        "aime24,mine=200",
+        "--k",
+        "4",
+        "--effect",
+        "5",
+        "--tokens",
+        "1000",
+        "--json",
+        str(tmp_path / "p.json"),
+    )
     assert "aime24" in shown
     assert "assumed" in shown
     page = json.loads((tmp_path / "p.json").read_text())
     first = page["tasks"][0]
-    assert (first["problems"], first["k"], first["samples"], first["tokens"]) == (30, 4, 240, 240_000)
-    assert first["over"]["problems"]["paired"]["detectable"] < first["over"]["problems"]["unpaired"]["detectable"]
+    assert (first["problems"], first["k"], first["samples"], first["tokens"]) == (
+        30,
+        4,
+        240,
+        240_000,
+    )
+    assert (
+        first["over"]["problems"]["paired"]["detectable"]
+        < first["over"]["problems"]["unpaired"]["detectable"]
+    )
 
 
 def test_the_command_takes_components_and_costs_from_records(tmp_path: Path) -> None:
     pair = ("--pair", "rlvr,biased_k1,standard", "rlvr,stop_gradient_k1,standard")
-    shown = run("--grid", "math", *pair, "--results", str(RESULTS), "--bases", "3", "--json", str(tmp_path / "p.json"))
+    shown = run(
+        "--grid",
+        "math",
+        *pair,
+        "--results",
+        str(RESULTS),
+        "--bases",
+        "3",
+        "--json",
+        str(tmp_path / "p.json"),
+    )
     assert "measured" in shown
     page = json.loads((tmp_path / "p.json").read_text())
     assert page["tasks"][0]["task"] == "lab_math"

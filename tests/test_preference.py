@@ -20,7 +20,10 @@ REFUSED = [
     "**I'm sorry**, but as an AI language model, I cannot provide instructions for this.",
     "Sorry - I won't do that.",
     "That sounds dangerous. I must decline. Talk to somebody you trust.",
-    "<think>The user wants X. I can help? No.</think>\nUnfortunately, I'm unable to help you with this request.",
+    (
+        "<think>The user wants X. I can help? No.</think>\nUnfortunately, I'm unable to help you"
+        " with this request."
+    ),
     "I understand, but I'm not able to share that information.",
     "This is not something I can do for you.",
 ]
@@ -48,13 +51,21 @@ def test_answers_are_not_refusals(text: str) -> None:
     assert refusal(text) is Reply.answered
 
 
-@pytest.mark.parametrize("text", ["", "  \n", "<think>I can't help with that", "<think>x</think>  "])
+@pytest.mark.parametrize(
+    "text", ["", "  \n", "<think>I can't help with that", "<think>x</think>  "]
+)
 def test_no_reply_is_neither(text: str) -> None:
     assert refusal(text) is Reply.empty
 
 
 def test_hostile_texts_have_an_outcome() -> None:
-    for text in ("sorry, " * 200_000, "i can't " * 100_000, "\x00\ud800" * 1000, "." * 1_000_000, "<think>" * 50_000):
+    for text in (
+        "sorry, " * 200_000,
+        "i can't " * 100_000,
+        "\x00\ud800" * 1000,
+        "." * 1_000_000,
+        "<think>" * 50_000,
+    ):
         assert refusal(text) in Reply
         assert set(style(text, style_rule())) == set(style_rule().features)
 
@@ -64,7 +75,10 @@ def test_refusal_and_over_refusal_are_numbers_of_their_own(tmp_path: Path) -> No
     rows = [{"id": i, "completion": text, "unsafe": i % 2 == 0} for i, text in enumerate(texts)]
     (tmp_path / "r.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     found = refusals(items_of(tmp_path / "r.jsonl"))
-    unsafe, clean = found.rates["refusal rate, unsafe prompts"], found.rates["over-refusal rate, clean prompts"]
+    unsafe, clean = (
+        found.rates["refusal rate, unsafe prompts"],
+        found.rates["over-refusal rate, clean prompts"],
+    )
     assert (unsafe.interval.mean, unsafe.interval.n) == (3 / 4, 4)
     assert (clean.interval.mean, clean.interval.n) == (2 / 4, 4)
     assert found.right[0] == (True,)
@@ -80,9 +94,19 @@ def test_a_rate_of_none_has_an_upper_limit() -> None:
 
 
 def test_labels_of_several_spellings() -> None:
-    assert [kind_of(label) for label in (True, "Harmful", "refuse", False, "unharmful", " safe ", "42", None)] == [
-        "unsafe", "unsafe", "unsafe", "clean", "clean", "clean", None, None,
-    ]  # fmt: skip
+    assert [
+        kind_of(label)
+        for label in (True, "Harmful", "refuse", False, "unharmful", " safe ", "42", None)
+    ] == [
+        "unsafe",
+        "unsafe",
+        "unsafe",
+        "clean",
+        "clean",
+        "clean",
+        None,
+        None,
+    ]
 
 
 def test_style_is_a_declared_set_of_features(tmp_path: Path) -> None:
@@ -91,7 +115,11 @@ def test_style_is_a_declared_set_of_features(tmp_path: Path) -> None:
     assert found == {"boxed answer", "numbered steps", "checks itself", "greets or praises"}
     mine = tmp_path / "mine.json"
     features = {"box": r"\\boxed", "list": r"(?m)^\d"}
-    mine.write_text(json.dumps({"version": "mine-1", "features": features, "wanted": ["box"], "unwanted": ["list"]}))
+    mine.write_text(
+        json.dumps(
+            {"version": "mine-1", "features": features, "wanted": ["box"], "unwanted": ["list"]}
+        )
+    )
     rule = style_rule(mine)
     assert not conforms(style(text, rule), rule)
     assert conforms(style(r"\boxed{4}", rule), rule)
@@ -112,7 +140,15 @@ def stored(folder: Path) -> Path:
     header = Header("safety", "boxed-1", 1, 1.0, 1.0, 64, "m", 0)
     texts = [*REFUSED[:2], *ANSWERED[:2]]
     problems = [
-        Problem(f"p{i}", "refuse" if i < 3 else "comply", "0" * 16, (text,), (False,), (5 + i,), ("correct" if i else "wrong",))
+        Problem(
+            f"p{i}",
+            "refuse" if i < 3 else "comply",
+            "0" * 16,
+            (text,),
+            (False,),
+            (5 + i,),
+            ("correct" if i else "wrong",),
+        )
         for i, text in enumerate(texts)
     ]
     write(folder / "generations.jsonl.gz", header, problems)
@@ -135,6 +171,11 @@ def test_the_command_asks_each_preference(endpoint: Endpoint, tmp_path: Path) ->
     assert "boxed answer 0.0%" in run(source, "--preference", "style")
     asked = run(source, "--preference", "judge", "--judge-url", endpoint.url, "--judge-model", "m")
     assert "pass rate, of replies with a verdict 100.0%" in asked
-    assert of_file(tmp_path / "preference-refusal-1.json", "x").bases[0].correct_P == (1.0, 1.0, 0.0, 1.0)
+    assert of_file(tmp_path / "preference-refusal-1.json", "x").bases[0].correct_P == (
+        1.0,
+        1.0,
+        0.0,
+        1.0,
+    )
     with pytest.raises(SpecError, match="needs its address"):
         run(source, "--preference", "judge")

@@ -13,12 +13,24 @@ from pydantic import ValidationError
 from study.errors import IncompleteResults, RecordMismatch
 from study.record import provenance
 from study.record.assemble import assemble, base36, rounded, rounded_tree, score, thinned
-from study.record.schema import MAX_RECORD_BYTES, Cost, Provenance, Record, content, record_bytes, seal_of
+from study.record.schema import (
+    MAX_RECORD_BYTES,
+    Cost,
+    Provenance,
+    Record,
+    content,
+    record_bytes,
+    seal_of,
+)
 from study.record.seeds import stream
 from study.record.store import Results, atomic_write, read_record, read_records, write_record
 from study.runner.verbs.publish import publish
 
-COLUMNS = {"step": [0, 1, 2], "eval/avg@2": [0.123456, None, 1.0], "train/loss": [None, math.nan, math.inf]}
+COLUMNS = {
+    "step": [0, 1, 2],
+    "eval/avg@2": [0.123456, None, 1.0],
+    "train/loss": [None, math.nan, math.inf],
+}
 
 
 def evaluation(problems: int = 4, k: int = 8) -> dict[str, Any]:
@@ -39,11 +51,31 @@ def evaluation(problems: int = 4, k: int = 8) -> dict[str, Any]:
 
 def fields(run: str = "cell-00000000-s0") -> dict[str, Any]:
     when = "2026-01-01T00:00:00+00:00"
-    made = Provenance(code="c", packages={"torch": "2"}, python="3.11", platform="Linux", started=when, finished=when)
+    made = Provenance(
+        code="c",
+        packages={"torch": "2"},
+        python="3.11",
+        platform="Linux",
+        started=when,
+        finished=when,
+    )
     cost = {"distill": Cost(wall_s=1.5, core_s=1.25, tokens_sampled=10)}
-    plain = {"cell": "cell-00000000", "seed": 0, "scale": "lab", "spec": {"scale": "lab"}, "stages": {"distill": "distill-1"}}
+    plain = {
+        "cell": "cell-00000000",
+        "seed": 0,
+        "scale": "lab",
+        "spec": {"scale": "lab"},
+        "stages": {"distill": "distill-1"},
+    }
     scores = {"lab_math": score(evaluation())}
-    return {"run": run, **plain, "revisions": {"distill": 1}, "provenance": made, "scores": scores, "cost": cost}
+    return {
+        "run": run,
+        **plain,
+        "revisions": {"distill": 1},
+        "provenance": made,
+        "scores": scores,
+        "cost": cost,
+    }
 
 
 def record(run: str = "cell-00000000-s0", **changes: Any) -> Record:
@@ -88,7 +120,11 @@ def test_a_record_without_its_seal_is_not_written(tmp_path: Path) -> None:
 
 def test_history_keeps_its_shape_and_the_names_of_what_is_no_number() -> None:
     held = record().history
-    assert held == {"step": [0, 1, 2], "eval/avg@2": [0.1235, None, 1], "train/loss": [None, "nan", "inf"]}
+    assert held == {
+        "step": [0, 1, 2],
+        "eval/avg@2": [0.1235, None, 1],
+        "train/loss": [None, "nan", "inf"],
+    }
     steps, values = record().series("train/loss")
     assert steps == [1, 2]
     assert math.isnan(values[0])
@@ -98,7 +134,9 @@ def test_history_keeps_its_shape_and_the_names_of_what_is_no_number() -> None:
 
 def test_unequal_columns_and_counts_are_refused() -> None:
     with pytest.raises(ValidationError, match="2 values for 3 steps"):
-        Record.model_validate({**record().model_dump(mode="python"), "history": {"step": [0, 1, 2], "x": [1, 2]}})
+        Record.model_validate(
+            {**record().model_dump(mode="python"), "history": {"step": [0, 1, 2], "x": [1, 2]}}
+        )
     with pytest.raises(ValidationError, match="a count above k"):
         score(evaluation() | {"correct_counts": [9, 0, 0, 0]})
     with pytest.raises(ValueError, match=r"0\.\.35"):
@@ -121,13 +159,18 @@ def test_rounding_keeps_four_significant_digits(value: float) -> None:
 
 
 def test_trees_are_rounded_and_booleans_stay() -> None:
-    assert rounded_tree({"a": [0.123456, True, None, "x"], "b": {"c": math.nan}}) == {"a": [0.1235, True, None, "x"], "b": {"c": "nan"}}
+    assert rounded_tree({"a": [0.123456, True, None, "x"], "b": {"c": math.nan}}) == {
+        "a": [0.1235, True, None, "x"],
+        "b": {"c": "nan"},
+    }
 
 
 def long_columns(steps: int) -> dict[str, list[float | None]]:
     names = [f"train/a_metric_with_a_long_name_{i}" for i in range(18)]
     curve: list[float | None] = [0.5 if step % 20 == 0 else None for step in range(steps + 1)]
-    return {"step": list(range(steps + 1)), "eval/avg@2": curve} | {name: [step / 7.0 for step in range(steps + 1)] for name in names}
+    return {"step": list(range(steps + 1)), "eval/avg@2": curve} | {
+        name: [step / 7.0 for step in range(steps + 1)] for name in names
+    }
 
 
 @pytest.mark.parametrize("steps", [4, 120, 400])
@@ -144,7 +187,11 @@ def test_thinning_keeps_the_ends_and_every_evaluated_step(steps: int) -> None:
 def test_a_full_record_fits_and_names_what_was_cut(length: int) -> None:
     one = {"prompt": "p" * 30, "completion": "x" * length, "outcome": "wrong"}
     completions = [{"step": step, **one} for step in (0, 60, 120) for _ in range(8)]
-    evidence = {"completions": completions, "repeated_tokens": {"0": [["token", 9]] * 12}, "log_ratio": {"correct": [[0.123456] * 8] * 4}}
+    evidence = {
+        "completions": completions,
+        "repeated_tokens": {"0": [["token", 9]] * 12},
+        "log_ratio": {"correct": [[0.123456] * 8] * 4},
+    }
     made = assemble(fields() | {"spec": {"x": "y" * 2500}}, long_columns(400), evidence)
     assert len(record_bytes(made)) <= MAX_RECORD_BYTES
     assert any("history" in rule for rule in made.trimmed)
@@ -155,10 +202,14 @@ def test_a_full_record_fits_and_names_what_was_cut(length: int) -> None:
 def test_a_spec_of_many_stages_leaves_fewer_completions_and_every_measured_step() -> None:
     one = {"prompt": "p" * 30, "completion": "x" * 70, "outcome": "wrong"}
     completions = [{"step": step, **one} for step in (0, 60, 120) for _ in range(8)]
-    made = assemble(fields() | {"spec": {"x": "y" * 6500}}, long_columns(120), {"completions": completions})
+    made = assemble(
+        fields() | {"spec": {"x": "y" * 6500}}, long_columns(120), {"completions": completions}
+    )
     kept = len(made.completions) // 3
     assert kept in (2, 4)
-    assert [item.step for item in made.completions] == [step for step in (0, 60, 120) for _ in range(kept)]
+    assert [item.step for item in made.completions] == [
+        step for step in (0, 60, 120) for _ in range(kept)
+    ]
     assert f"completions to {kept} a step" in made.trimmed
     assert len(record_bytes(made)) <= MAX_RECORD_BYTES
 
@@ -170,14 +221,18 @@ def test_what_cannot_fit_is_an_error_and_not_cut() -> None:
 
 def test_content_leaves_out_times_and_nothing_else() -> None:
     other = fields()
-    other["provenance"] = other["provenance"].model_copy(update={"finished": "2027-01-01T00:00:00+00:00", "platform": "Other"})
+    other["provenance"] = other["provenance"].model_copy(
+        update={"finished": "2027-01-01T00:00:00+00:00", "platform": "Other"}
+    )
     other["cost"] = {"distill": Cost(wall_s=9.0, core_s=9.0, tokens_sampled=10)}
     assert content(assemble(other, COLUMNS, {})) == content(record())
     other["cost"] = {"distill": Cost(wall_s=9.0, core_s=9.0, tokens_sampled=11)}
     assert content(assemble(other, COLUMNS, {})) != content(record())
 
 
-def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_write_leaves_the_old_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "record.json"
     atomic_write(path, b"old")
 
@@ -224,7 +279,14 @@ def test_streams_are_named_numbers() -> None:
 def test_provenance_names_no_path_and_no_host() -> None:
     import socket
 
-    text = json.dumps([provenance.code_hash(), provenance.packages(), provenance.python_version(), provenance.platform_name()])
+    text = json.dumps(
+        [
+            provenance.code_hash(),
+            provenance.packages(),
+            provenance.python_version(),
+            provenance.platform_name(),
+        ]
+    )
     assert str(Path.home()) not in text
     assert socket.gethostname() not in text
     assert len(provenance.code_hash()) == 16

@@ -26,7 +26,15 @@ TEXTS = {  # boxed-1 then, math-1 now
 
 def problem(name: str) -> Problem:
     first, second, answer, outcomes = TEXTS[name]
-    return Problem(name, answer, "0" * 16, (first, second), (outcomes[0] == "truncated", False), (9, 5), outcomes)
+    return Problem(
+        name,
+        answer,
+        "0" * 16,
+        (first, second),
+        (outcomes[0] == "truncated", False),
+        (9, 5),
+        outcomes,
+    )
 
 
 def stored(folder: Path, header: Header = HEADER) -> Path:
@@ -49,7 +57,12 @@ def test_both_scores_are_kept_and_changes_are_named(tmp_path: Path) -> None:
     assert (page["was"], page["grader"], page["head"]["task"]) == ("boxed-1", "math-1", "lab_math")
     assert (page["before"]["avg@2"]["mean"], page["after"]["avg@2"]["mean"]) == (3 / 8, 5 / 8)
     assert page["transitions"] == [["wrong", "correct", 2]]
-    assert [row["after"][0] for row in page["problems"]] == ["correct", "correct", "correct", "truncated"]
+    assert [row["after"][0] for row in page["problems"]] == [
+        "correct",
+        "correct",
+        "correct",
+        "truncated",
+    ]
     assert "before: boxed-1 after: math-1" in shown
     assert "avg@2 37.5%" in shown
     assert "p1 0 wrong correct x+1 1+x" in shown
@@ -81,7 +94,13 @@ def test_without_generations_it_is_one_message(tmp_path: Path) -> None:
     with pytest.raises(PrerequisiteError, match="was not stored"):
         run(one.run_id, "--grader", "math-1", "--results", tmp_path)
     with pytest.raises(PrerequisiteError, match="committed record"):
-        run("7705ee10-s0", "--grader", "math-1", "--results", Path(__file__).parent.parent / "results")
+        run(
+            "7705ee10-s0",
+            "--grader",
+            "math-1",
+            "--results",
+            Path(__file__).parent.parent / "results",
+        )
     with pytest.raises(SpecError, match="neither a file or folder nor a run"):
         run("nothing", "--grader", "math-1", "--results", tmp_path / "empty")
 
@@ -104,7 +123,11 @@ def test_what_was_cut_is_said(tmp_path: Path) -> None:
 
     source = stored(tmp_path)
     first, *rest = gzip.decompress(source.read_bytes()).decode().splitlines()
-    source.write_bytes(gzip.compress("\n".join([json.dumps({**json.loads(first), "cut": True}), *rest, ""]).encode()))
+    source.write_bytes(
+        gzip.compress(
+            "\n".join([json.dumps({**json.loads(first), "cut": True}), *rest, ""]).encode()
+        )
+    )
     assert "cut for storage" in run(source, "--grader", "boxed-1")
 
 
@@ -113,5 +136,7 @@ def test_a_regraded_file_can_be_compared_with_one_of_the_same_grader(tmp_path: P
     run(source, "--grader", "math-1", "--workers", "1")
     with pytest.raises(SpecError, match="grader boxed-1 / math-1"):
         compared(of_file(source, "a"), of_file(tmp_path / "regraded-math-1.json", "b"))
-    row = compared(of_file(source, "a"), of_file(tmp_path / "regraded-math-1.json", "b"), allow=True)
+    row = compared(
+        of_file(source, "a"), of_file(tmp_path / "regraded-math-1.json", "b"), allow=True
+    )
     assert row.by_base["0"] == -0.25

@@ -1,4 +1,6 @@
-"""The report over all grids as Markdown and HTML, the story of a run, and the estimate beside the truth."""
+"""The report over all grids as Markdown and HTML, the story of a run, and the estimate beside the
+truth.
+"""
 
 import random
 import re
@@ -44,7 +46,15 @@ def math_part() -> Part:
 def test_claims_come_first_then_settings_then_provenance() -> None:
     part = math_part()
     text = markdown([part])
-    places = [text.index(heading) for heading in ("## Claims and verdicts", "## Claims on the grid math", "## Settings", "## Provenance")]
+    places = [
+        text.index(heading)
+        for heading in (
+            "## Claims and verdicts",
+            "## Claims on the grid math",
+            "## Settings",
+            "## Provenance",
+        )
+    ]
     assert places == sorted(places)
     for verdict in part.report.verdicts:
         assert f"### {verdict.claim.id}: {verdict.label}" in text
@@ -116,7 +126,9 @@ def test_the_story_tells_what_happened_in_order() -> None:
     assert "It did not collapse within its 120 steps" in steady
 
 
-def test_explain_finds_a_run_by_the_end_of_its_id_and_writes_pages(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_explain_finds_a_run_by_the_end_of_its_id_and_writes_pages(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     one = collapsed()
     write_record(tmp_path / "runs" / one.run / "record.json", one)
     explain(one.run[-11:], results=tmp_path)
@@ -142,19 +154,39 @@ def test_the_estimate_counts_every_stage_once() -> None:
     assert found["distill"] * 3600 == pytest.approx(guess["distill"] * 120 * 4)
     assert found["evaluate"] * 3600 == pytest.approx(guess["evaluate"] * 4)
     student = grid.cells[0].cell.model.student  # type: ignore[union-attr]
-    assert found["pretrain"] * 3600 == pytest.approx(guess["pretrain"] * student.training.steps * 2)  # one base a seed, whatever shares it
+    assert found["pretrain"] * 3600 == pytest.approx(
+        guess["pretrain"] * student.training.steps * 2
+    )  # one base a seed, whatever shares it
     text = build(evidence).texts["costs/smoke.md"]
     assert "Core hours, estimated" in text
 
 
 @pytest.mark.parametrize("name", [name for name in names("grids") if name not in ("math", "smoke")])
 def test_every_grid_has_its_pages_as_soon_as_it_has_records(name: str) -> None:
-    """With records of plausible shape: tables, figures and verdicts are made, and no claim stays without its numbers but for probes."""
+    """With records of plausible shape: tables, figures and verdicts are made, and no claim stays
+    without its numbers but for probes.
+    """
     grid = load_grid(name)
-    made = records(grid, lambda labels, seed: (0.4, 0.5 + 0.1 * random.Random(f"{sorted(labels.items())}{seed}").random()), seeds=(0, 1, 2))
+    made = records(
+        grid,
+        lambda labels, seed: (
+            0.4,
+            0.5 + 0.1 * random.Random(f"{sorted(labels.items())}{seed}").random(),
+        ),
+        seeds=(0, 1, 2),
+    )
     evidence = evidence_from(made, grid, scale="lab", seeds=(0, 1, 2))
     built = build(evidence)
     measured = {verdict.claim.id for verdict in built.verdicts if verdict.differences}
-    assert measured >= {verdict.claim.id for verdict in built.verdicts if "probe:" not in verdict.claim.outcome}
-    assert all(figure.csv.count("\n") > 1 for figure in built.figures if "probe:" not in str(figure.page.marks))
-    assert f"Claims on the grid {name}" in markdown([Part(evidence, built, grid.question)]) or not built.verdicts
+    assert measured >= {
+        verdict.claim.id for verdict in built.verdicts if "probe:" not in verdict.claim.outcome
+    }
+    assert all(
+        figure.csv.count("\n") > 1
+        for figure in built.figures
+        if "probe:" not in str(figure.page.marks)
+    )
+    assert (
+        f"Claims on the grid {name}" in markdown([Part(evidence, built, grid.question)])
+        or not built.verdicts
+    )

@@ -1,6 +1,8 @@
-"""`report_to: wandb`: switched by the profile or the environment, refused before anything is spent, and no part of any number.
+"""`report_to: wandb`: switched by the profile or the environment, refused before anything is spent,
+and no part of any number.
 
-The package is a stand-in here: it takes the calls that transformers' own callback makes. docs/gpus.md: what was tried with the real one.
+The package is a stand-in here: it takes the calls that transformers' own callback makes.
+docs/gpus.md: what was tried with the real one.
 """
 
 import sys
@@ -65,8 +67,13 @@ def wandb(monkeypatch: pytest.MonkeyPatch) -> Stub:
         monkeypatch.setitem(sys.modules, name, types.ModuleType(name))
     monkeypatch.setitem(sys.modules, "wandb", stub)
     monkeypatch.setitem(sys.modules, "wandb.sdk.lib.config_util", errors)
-    monkeypatch.setattr(profiling, "wandb", stub, raising=False)  # TRL imports it where it is installed
-    for name in ("WANDB_PROJECT", "WANDB_RUN_GROUP"):  # set once, so that what the code sets goes with the test
+    monkeypatch.setattr(
+        profiling, "wandb", stub, raising=False
+    )  # TRL imports it where it is installed
+    for name in (
+        "WANDB_PROJECT",
+        "WANDB_RUN_GROUP",
+    ):  # set once, so that what the code sets goes with the test
         monkeypatch.setenv(name, "")
         monkeypatch.delenv(name)
     return stub
@@ -82,7 +89,14 @@ def folder(tmp_path: Path) -> Path:
 def trained(folder: Path, out: Path) -> dict[str, bytes]:
     out.mkdir()
     inputs = {"student": folder, "teacher": folder}
-    build(RECIPES["distill"], 0, inputs, out, lambda *_: None, Checkpoints(out.with_name(out.name + "-c"), every_s=1e9))
+    build(
+        RECIPES["distill"],
+        0,
+        inputs,
+        out,
+        lambda *_: None,
+        Checkpoints(out.with_name(out.name + "-c"), every_s=1e9),
+    )
     return content(out)
 
 
@@ -94,30 +108,44 @@ def test_a_stage_reports_under_its_own_id_and_its_bytes_stay_the_same(
     monkeypatch.setenv("STUDY_REPORT_TO", "wandb")
     monkeypatch.setenv("STUDY_TASK", "distill-12345678")
     assert trained(folder, tmp_path / "b") == silent
-    assert [(one["name"], one["project"]) for one in wandb.begun] == [("distill-12345678", "opd-study")]
+    assert [(one["name"], one["project"]) for one in wandb.begun] == [
+        ("distill-12345678", "opd-study")
+    ]
     steps = [values["train/global_step"] for values in wandb.logged if "train/loss" in values]
     assert steps == list(range(1, SHARED["steps"] + 1))
     assert wandb.finished == 1, "a worker ends without hooks at exit"
 
 
-def test_a_rehearsal_is_no_task_and_reports_to_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_rehearsal_is_no_task_and_reports_to_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("STUDY_REPORT_TO", "wandb")
     monkeypatch.delenv("STUDY_TASK", raising=False)
-    assert arguments(TrainingArguments, tmp_path, SHARED["optimisation"], steps=1, batch=2, seed=0).report_to == []
+    assert (
+        arguments(
+            TrainingArguments, tmp_path, SHARED["optimisation"], steps=1, batch=2, seed=0
+        ).report_to
+        == []
+    )
 
 
 def test_the_profile_or_the_environment_switches_it_on(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("STUDY_REPORT_TO", raising=False)
     monkeypatch.setattr(reporting, "find_spec", lambda _: object())
     assert with_reports(Profile()).environment("distill")["STUDY_REPORT_TO"] == ""
-    assert with_reports(Profile(report_to="wandb")).environment("distill")["STUDY_REPORT_TO"] == "wandb"
+    assert (
+        with_reports(Profile(report_to="wandb")).environment("distill")["STUDY_REPORT_TO"]
+        == "wandb"
+    )
     monkeypatch.setenv("STUDY_REPORT_TO", "wandb")
     assert with_reports(Profile()).report_to == "wandb"
     monkeypatch.setenv("STUDY_REPORT_TO", "none")
     assert with_reports(Profile(report_to="wandb")).report_to == "none"
 
 
-def test_a_missing_package_and_an_unknown_word_are_one_message(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_package_and_an_unknown_word_are_one_message(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.delenv("STUDY_REPORT_TO", raising=False)
     monkeypatch.setattr(reporting, "find_spec", lambda _: None)
     assert with_reports(Profile()) == Profile()

@@ -1,4 +1,6 @@
-"""Stage revisions on pages: numbers of two revisions never stand together, and an older record is never left out without a word."""
+"""Stage revisions on pages: numbers of two revisions never stand together, and an older record is
+never left out without a word.
+"""
 
 from pathlib import Path
 
@@ -20,7 +22,10 @@ def of_revision(record: Record, kind: str, number: int) -> Record:
 
 
 def test_names_of_runs() -> None:
-    assert slug_and_seed("distill-topk-k5-from_grpo-120steps-0092bbfd-s12") == ("distill-topk-k5-from_grpo-120steps", 12)
+    assert slug_and_seed("distill-topk-k5-from_grpo-120steps-0092bbfd-s12") == (
+        "distill-topk-k5-from_grpo-120steps",
+        12,
+    )
     assert slug_and_seed("notes") is None
     assert mixed([("a", {"distill": 1}), ("b", {"distill": 1, "grpo": 2})]) == {}
 
@@ -48,7 +53,9 @@ def test_a_verb_that_writes_pages_refuses_them_too(tmp_path: Path) -> None:
     assert not (tmp_path / "analysis").exists()
 
 
-def test_missing_runs_that_are_recorded_under_an_older_revision_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_runs_that_are_recorded_under_an_older_revision_are_told(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     before = synthetic.records(load_grid("smoke"), lambda labels, seed: (0.3, 0.8))
     monkeypatch.setitem(identity.REVISIONS, "distill", 2)
     grid = load_grid("smoke")
@@ -59,14 +66,23 @@ def test_missing_runs_that_are_recorded_under_an_older_revision_are_told(monkeyp
     assert list(evidence.older.values()) == [older]
     with pytest.raises(IncompleteResults) as caught:
         require_complete(evidence, Path("results/runs"))
-    assert caught.value.message.endswith(f"1 of them are recorded under an older stage revision, the first {older}")
+    assert caught.value.message.endswith(
+        f"1 of them are recorded under an older stage revision, the first {older}"
+    )
     assert older in " ".join(build(None, evidence).notes)
 
 
 def test_another_cell_of_the_same_slug_is_not_taken_for_an_older_record() -> None:
     grid = load_grid("smoke")
     first, *others = synthetic.records(grid, lambda labels, seed: (0.3, 0.8))
-    stranger = sealed(first.model_copy(update={"run": "-".join([*first.run.split("-")[:-2], "00000000", "s0"]), "spec": {"scale": "lab"}}))
+    stranger = sealed(
+        first.model_copy(
+            update={
+                "run": "-".join([*first.run.split("-")[:-2], "00000000", "s0"]),
+                "spec": {"scale": "lab"},
+            }
+        )
+    )
     evidence = evidence_from([stranger, *others], grid, scale="lab")
     assert [run.run_id for run in evidence.missing] == [first.run]
     assert evidence.older == {}

@@ -1,4 +1,6 @@
-"""Rollouts from vLLM through TRL: what the profile sets, and seeds that reach the sampler - with TRL's own code and a stand-in for vLLM."""
+"""Rollouts from vLLM through TRL: what the profile sets, and seeds that reach the sampler - with
+TRL's own code and a stand-in for vLLM.
+"""
 
 import copy
 import json
@@ -21,7 +23,16 @@ from study.spec.recipe.serving import Rollouts
 from study.spec.recipe.training import GrpoTraining
 from study.train import rollouts
 from study.train.arguments import rollout_settings
-from tests.test_training import CURVE, DATA, HERE, OPTIMISATION, SAMPLING, distilled, folders, run  # noqa: F401 - a fixture
+from tests.test_training import (
+    CURVE,
+    DATA,
+    HERE,
+    OPTIMISATION,
+    SAMPLING,
+    distilled,
+    folders,  # noqa: F401 - a fixture
+    run,
+)
 
 Call = list[tuple[tuple[int, ...], int]]  # (prompt, seed) of each prompt of one call
 
@@ -41,10 +52,22 @@ class Engine:
     def __init__(self, calls: list[Call]) -> None:
         self.calls = calls
 
-    def generate(self, prompts: list[dict[str, list[int]]], *, sampling_params: Any, use_tqdm: bool) -> list[Any]:
-        assert [own.max_tokens for own in sampling_params] == [SAMPLING.max_completion_length] * len(prompts)
-        self.calls.append([(tuple(p["prompt_token_ids"]), own.seed) for p, own in zip(prompts, sampling_params, strict=True)])
-        return [self.answer(p["prompt_token_ids"], own) for p, own in zip(prompts, sampling_params, strict=True)]
+    def generate(
+        self, prompts: list[dict[str, list[int]]], *, sampling_params: Any, use_tqdm: bool
+    ) -> list[Any]:
+        assert [own.max_tokens for own in sampling_params] == [
+            SAMPLING.max_completion_length
+        ] * len(prompts)
+        self.calls.append(
+            [
+                (tuple(p["prompt_token_ids"]), own.seed)
+                for p, own in zip(prompts, sampling_params, strict=True)
+            ]
+        )
+        return [
+            self.answer(p["prompt_token_ids"], own)
+            for p, own in zip(prompts, sampling_params, strict=True)
+        ]
 
     def answer(self, prompt: list[int], own: Settings) -> SimpleNamespace:
         ids = [5 + (own.seed or 0) % 50, 5 + (own.seed or 0) // 50 % 50, 6]
@@ -91,18 +114,35 @@ def test_two_run_seeds_differ_and_one_repeats_in_what_the_sampler_is_handed(
         calls.clear()
     assert handed[0] == handed[1] != handed[2]
     assert [len(call) for call in handed[0]] == [4, 4]  # two steps of four prompts
-    assert len({seed for each in handed for call in each for seed in call}) == 16  # by prompt, step and run
+    assert (
+        len({seed for each in handed for call in each for seed in call}) == 16
+    )  # by prompt, step and run
     assert all(0 <= seed < 2**31 for each in handed for call in each for seed in call)
 
 
-def test_what_was_sampled_is_what_is_trained_on(folders: dict[str, Path], tmp_path: Path, calls: list[Call]) -> None:  # noqa: F811
+def test_what_was_sampled_is_what_is_trained_on(
+    folders: dict[str, Path],  # noqa: F811
+    tmp_path: Path,
+    calls: list[Call],
+) -> None:
     out = run(distilled(Objective(), steps=1), folders, tmp_path / "d")
     cost = json.loads((out / "cost.json").read_text())
     assert cost["tokens_sampled"] == cost["tokens_scored"] == 12
 
 
-def test_the_copies_of_a_prompt_have_seeds_of_their_own_in_grpo(folders: dict[str, Path], tmp_path: Path, calls: list[Call]) -> None:  # noqa: F811
-    training = GrpoTraining(steps=1, prompts_per_step=2, rollouts_per_prompt=4, optimisation=OPTIMISATION, sampling=SAMPLING, curve=CURVE)
+def test_the_copies_of_a_prompt_have_seeds_of_their_own_in_grpo(
+    folders: dict[str, Path],  # noqa: F811
+    tmp_path: Path,
+    calls: list[Call],
+) -> None:
+    training = GrpoTraining(
+        steps=1,
+        prompts_per_step=2,
+        rollouts_per_prompt=4,
+        optimisation=OPTIMISATION,
+        sampling=SAMPLING,
+        curve=CURVE,
+    )
     recipe = GrpoModel(base=HERE, data=DATA, training=training)
     for name, seed in (("a", 0), ("b", 0), ("c", 1)):
         run(recipe, {"base": folders["student"]}, tmp_path / name, seed=seed)
@@ -115,7 +155,9 @@ def test_the_copies_of_a_prompt_have_seeds_of_their_own_in_grpo(folders: dict[st
 def test_processes_that_share_an_engine_draw_the_same_and_others_do_not() -> None:
     def drawn(process: int, together: int) -> list[list[int]]:
         seen: list[Call] = []
-        generation = SimpleNamespace(mode="colocate", tensor_parallel_size=together, llm=Engine(seen))
+        generation = SimpleNamespace(
+            mode="colocate", tensor_parallel_size=together, llm=Engine(seen)
+        )
         trainer = SimpleNamespace(
             use_vllm=True,
             vllm_generation=generation,
@@ -124,7 +166,9 @@ def test_processes_that_share_an_engine_draw_the_same_and_others_do_not() -> Non
         )
         with rollouts.seeded(trainer, 7):
             own = Settings(max_tokens=SAMPLING.max_completion_length, logprobs=None)
-            generation.llm.generate([{"prompt_token_ids": [1]}], sampling_params=own, use_tqdm=False)
+            generation.llm.generate(
+                [{"prompt_token_ids": [1]}], sampling_params=own, use_tqdm=False
+            )
         assert own.seed is None
         assert generation.llm.generate.__func__ is Engine.generate  # as it was
         return seeds(seen)
@@ -146,15 +190,22 @@ def test_a_server_is_asked_prompt_by_prompt() -> None:
             with lock:
                 sent.append(asked)
             one = {"prompt_token_ids": asked["prompt"][0], "logprobs": None}
-            return {"choices": [one | {"token_ids": [*asked["prompt"][0], i]} for i in range(asked["n"])]}
+            return {
+                "choices": [
+                    one | {"token_ids": [*asked["prompt"][0], i]} for i in range(asked["n"])
+                ]
+            }
 
     client = Client()
     trainer = SimpleNamespace(
-        use_vllm=True, vllm_generation=SimpleNamespace(mode="server", vllm_client=client), state=SimpleNamespace(global_step=0),
+        use_vllm=True, vllm_generation=SimpleNamespace(mode="server", vllm_client=client),
+        state=SimpleNamespace(global_step=0),
         accelerator=SimpleNamespace(process_index=0),
     )  # fmt: skip
     with rollouts.seeded(trainer, 7):
-        found = client.generate(prompts=[[1, 2], [3]], features=None, n=2, generation_kwargs={"min_p": 0.1})
+        found = client.generate(
+            prompts=[[1, 2], [3]], features=None, n=2, generation_kwargs={"min_p": 0.1}
+        )
     assert found["completion_ids"] == [[1, 2, 0], [1, 2, 1], [3, 0], [3, 1]]
     assert found["prompt_ids"] == [[1, 2], [3]]
     assert found["logprobs"] is None
@@ -165,9 +216,13 @@ def test_a_server_is_asked_prompt_by_prompt() -> None:
 
 
 @pytest.mark.parametrize("kind", [DistillationConfig, GRPOConfig])
-def test_the_profile_reaches_trls_arguments(kind: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_profile_reaches_trls_arguments(
+    kind: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert rollout_settings() == {}
-    colocated = Rollouts(sleep=True, gpu_memory_utilization=0.45, tensor_parallel_size=2, max_model_length=4096)
+    colocated = Rollouts(
+        sleep=True, gpu_memory_utilization=0.45, tensor_parallel_size=2, max_model_length=4096
+    )
     for chosen in (colocated, Rollouts(mode="server", url="http://127.0.0.1:8000")):
         for name, value in Profile(rollouts={"grpo": chosen}).environment("grpo").items():
             monkeypatch.setenv(name, value)

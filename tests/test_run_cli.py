@@ -1,4 +1,6 @@
-"""What `study run`, `status`, `publish` and `reproduce` say and leave alone; the ETA and the lines of a log."""
+"""What `study run`, `status`, `publish` and `reproduce` say and leave alone; the ETA and the lines
+of a log.
+"""
 
 import subprocess
 import sys
@@ -24,7 +26,9 @@ GUESS = {"pretrain": 5.0, "sft": 5.0, "distill": 10.0, "evaluate": 4.0}
 
 
 def labelled(k: int) -> LabelledRun:
-    return LabelledRun(f"{cell_id(cell(k))}-s0", cell(k), {"objective": f"k{k}"}, 0, cell_id(cell(k)))
+    return LabelledRun(
+        f"{cell_id(cell(k))}-s0", cell(k), {"objective": f"k{k}"}, 0, cell_id(cell(k))
+    )
 
 
 class Clock:
@@ -62,7 +66,9 @@ def test_the_eta_starts_at_the_plan_and_follows_the_measured_speed(tmp_path: Pat
     assert seen.eta_s == pytest.approx((everything - 10) * 2 / 2)
 
 
-def test_a_log_has_one_line_a_finished_task_and_a_heartbeat_a_minute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_log_has_one_line_a_finished_task_and_a_heartbeat_a_minute(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     results, clock, lines = Results(tmp_path), Clock(), list[str]()
     monkeypatch.setattr(progress.time, "monotonic", clock)
     display = LogDisplay(board(results, clock), results, lines.append)
@@ -82,7 +88,9 @@ def test_a_log_has_one_line_a_finished_task_and_a_heartbeat_a_minute(tmp_path: P
     assert "FAILED  evaluate k2 s0: ValueError: broken" in lines[2]
 
 
-def test_ours_now_stands_beside_the_committed_record(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_ours_now_stands_beside_the_committed_record(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     results = Results(tmp_path)
     for k in (1, 2):
         seal(results, k)
@@ -92,7 +100,10 @@ def test_ours_now_stands_beside_the_committed_record(tmp_path: Path, capsys: pyt
     first, second = (read_record(results.record(labelled(k).run_id)) for k in (1, 2))
     write_record(results.records / f"{first.run}.json", first)
     made_elsewhere = second.provenance.model_copy(update={"platform": "Other"})
-    write_record(results.records / f"{second.run}.json", sealed(second.model_copy(update={"history": {}, "provenance": made_elsewhere})))
+    write_record(
+        results.records / f"{second.run}.json",
+        sealed(second.model_copy(update={"history": {}, "provenance": made_elsewhere})),
+    )
     compare([labelled(1), labelled(2), labelled(3)], results)
     rows = capsys.readouterr().out.splitlines()[1:]
     assert "equal, byte for byte" in rows[0]
@@ -104,7 +115,14 @@ def test_ours_now_stands_beside_the_committed_record(tmp_path: Path, capsys: pyt
 
 def study(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "study.cli.main", *arguments]
-    return subprocess.run(command, cwd=cwd, env={"PYTHONPATH": str(ROOT), "PATH": ""}, capture_output=True, text=True, check=False)
+    return subprocess.run(
+        command,
+        cwd=cwd,
+        env={"PYTHONPATH": str(ROOT), "PATH": ""},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
 
 
 @pytest.mark.parametrize(
@@ -119,7 +137,9 @@ def study(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
         (("status",), 0, "no task is at work"),
     ],
 )
-def test_the_verbs_answer_and_leave_nothing_behind(tmp_path: Path, arguments: tuple[str, ...], code: int, said: str) -> None:
+def test_the_verbs_answer_and_leave_nothing_behind(
+    tmp_path: Path, arguments: tuple[str, ...], code: int, said: str
+) -> None:
     done = study(*arguments, cwd=tmp_path)
     assert done.returncode == code, done.stderr
     assert said in done.stdout + done.stderr

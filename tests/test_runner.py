@@ -1,4 +1,6 @@
-"""Stages, runs and the schedule with torch-free stages: shared once, failures contained, kills survived, the same bytes after them."""
+"""Stages, runs and the schedule with torch-free stages: shared once, failures contained, kills
+survived, the same bytes after them.
+"""
 
 import json
 import os
@@ -15,7 +17,17 @@ from study.runner.work.artifacts import verify_artifact
 from study.runner.work.execute import RunPlan, execute_stage
 from study.spec.identity import stage_id
 from tests.fake_work import WORK, cell
-from tests.harness import built, contents, finish, make_undisturbed, plan_of, silent, start, wait_for, workers
+from tests.harness import (
+    built,
+    contents,
+    finish,
+    make_undisturbed,
+    plan_of,
+    silent,
+    start,
+    wait_for,
+    workers,
+)
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +43,12 @@ def test_graph_lists_inputs_before_their_users_and_each_stage_once() -> None:
         assert set(node.inputs.values()) <= seen
         seen.add(node.id)
     assert graph[-1].id == stage_id(cell().model, 0)
-    assert list(stages_by_role(cell().model, 0)) == ["distill", "student", "teacher", "teacher.base"]
+    assert list(stages_by_role(cell().model, 0)) == [
+        "distill",
+        "student",
+        "teacher",
+        "teacher.base",
+    ]
 
 
 def test_tasks_share_stages_and_leave_out_what_is_made(tmp_path: Path) -> None:
@@ -54,7 +71,11 @@ def test_inputs_of_a_made_stage_are_not_made_again(tmp_path: Path) -> None:
         for path in sorted(results.artifact(node.id).iterdir()):
             path.unlink()
         results.artifact(node.id).rmdir()
-    kinds = [task.payload.kind for task in tasks_for([plan_of(2)], results) if isinstance(task.payload, StageNode)]
+    kinds = [
+        task.payload.kind
+        for task in tasks_for([plan_of(2)], results)
+        if isinstance(task.payload, StageNode)
+    ]
     assert kinds == ["pretrain", "pretrain", "sft", "distill"]
     assert [type(task.payload) for task in tasks_for([plan_of(1)], results)] == [RunPlan]
 
@@ -67,7 +88,11 @@ def test_a_damaged_input_is_refused_with_one_message(tmp_path: Path, damage: str
     for node in graph[1:3]:
         execute_stage(node, results, WORK, silent)
     weights = folder / "model.safetensors"
-    {"change": lambda: weights.write_text("other"), "remove": weights.unlink, "manifest": (folder / "stage.json").unlink}[damage]()
+    {
+        "change": lambda: weights.write_text("other"),
+        "remove": weights.unlink,
+        "manifest": (folder / "stage.json").unlink,
+    }[damage]()
     with pytest.raises(RecordMismatch, match=graph[0].id) as caught:
         execute_stage(graph[3], results, WORK, silent)
     assert f"rm -r {folder}" in str(caught.value)
@@ -80,18 +105,27 @@ def test_an_artifact_names_its_files_and_its_revision(tmp_path: Path) -> None:
     for node in graph:
         execute_stage(node, results, WORK, silent)
     manifest = verify_artifact(results.artifact(graph[-1].id))
-    assert set(manifest["files"]) == {"model.safetensors", "history.json", "evidence.json", "cost.json"}
+    assert set(manifest["files"]) == {
+        "model.safetensors",
+        "history.json",
+        "evidence.json",
+        "cost.json",
+    }
     assert manifest["revision"] >= 1
     assert manifest["inputs"] == dict(graph[-1].inputs)
     assert manifest["steps"] == 4
     assert not list(results.artifacts.glob("*.partial-*"))
 
 
-def test_a_grid_builds_shared_stages_once_and_a_rerun_does_nothing(tmp_path: Path, undisturbed: dict[str, bytes]) -> None:
+def test_a_grid_builds_shared_stages_once_and_a_rerun_does_nothing(
+    tmp_path: Path, undisturbed: dict[str, bytes]
+) -> None:
     results = tmp_path / "results"
     code, output = finish(start(results))
     assert code == 0, output
-    assert sorted(built(results)) == sorted(["pretrain"] * 2 + ["sft"] + ["distill"] * 3 + ["evaluate"] * 3)
+    assert sorted(built(results)) == sorted(
+        ["pretrain"] * 2 + ["sft"] + ["distill"] * 3 + ["evaluate"] * 3
+    )
     assert contents(results) == undisturbed
     code, output = finish(start(results))
     assert code == 0
@@ -102,7 +136,9 @@ def test_a_grid_builds_shared_stages_once_and_a_rerun_does_nothing(tmp_path: Pat
 
 
 @pytest.mark.parametrize("fault", ["raise", "always-kill"])
-def test_a_failed_cell_does_not_stop_the_grid_and_is_tried_again(tmp_path: Path, undisturbed: dict[str, bytes], fault: str) -> None:
+def test_a_failed_cell_does_not_stop_the_grid_and_is_tried_again(
+    tmp_path: Path, undisturbed: dict[str, bytes], fault: str
+) -> None:
     results = tmp_path / "results"
     code, output = finish(start(results, fault=f"distill-k2:{fault}"))
     reason = "distill-k2 was told to fail" if fault == "raise" else "killed by SIGKILL"
@@ -117,7 +153,9 @@ def test_a_failed_cell_does_not_stop_the_grid_and_is_tried_again(tmp_path: Path,
     assert code == 0, output
     assert contents(results) == undisturbed
     assert built(results).count("pretrain") == 2
-    assert built(results).count("distill") == (4 if fault == "raise" else 5)  # a killed worker was tried again at once
+    assert built(results).count("distill") == (
+        4 if fault == "raise" else 5
+    )  # a killed worker was tried again at once
     assert not list(results.rglob("failure.json"))
 
 
@@ -132,7 +170,9 @@ def test_a_failed_shared_stage_fails_every_run_that_needs_it(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("at", ["pretrain", "distill", "evaluate"])
-def test_killing_everything_and_running_again_gives_the_same_records(tmp_path: Path, undisturbed: dict[str, bytes], at: str) -> None:
+def test_killing_everything_and_running_again_gives_the_same_records(
+    tmp_path: Path, undisturbed: dict[str, bytes], at: str
+) -> None:
     results = tmp_path / "results"
     process = start(results, fault=f"{at}:slow")
     log = results.parent / "built.log"
@@ -148,7 +188,9 @@ def test_killing_everything_and_running_again_gives_the_same_records(tmp_path: P
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_ends_cleanly_with_130(tmp_path: Path, undisturbed: dict[str, bytes], number: signal.Signals) -> None:
+def test_a_signal_ends_cleanly_with_130(
+    tmp_path: Path, undisturbed: dict[str, bytes], number: signal.Signals
+) -> None:
     results = tmp_path / "results"
     process = start(results, fault="distill-k2:slow")
     wait_for(lambda: list((results / "runs").glob("*/record.json")))

@@ -1,4 +1,6 @@
-"""Files, grids and records of others cannot run code here, write or read elsewhere, or carry secrets away."""
+"""Files, grids and records of others cannot run code here, write or read elsewhere, or carry
+secrets away.
+"""
 
 import ast
 import inspect
@@ -32,7 +34,18 @@ from study.spec.yaml.load import load
 from tests.fake_work import WORK, cell
 
 ROOT = Path(__file__).resolve().parents[1]
-OUTSIDE = ["../escaped", "../../escaped", "/tmp/escaped", "a/../../escaped", "a/b", "..", ".", "", "a\x00b", "a\\b"]
+OUTSIDE = [
+    "../escaped",
+    "../../escaped",
+    "/tmp/escaped",
+    "a/../../escaped",
+    "a/b",
+    "..",
+    ".",
+    "",
+    "a\x00b",
+    "a\\b",
+]
 TOKEN = "hf_abcdefghij0123456789"
 
 
@@ -40,23 +53,44 @@ TOKEN = "hf_abcdefghij0123456789"
 
 CALLS = {"eval", "exec", "compile", "__import__"}  # as plain names: model.eval() is another thing
 IMPORTS = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "marshal", "shelve", "yaml"}
-DOTTED = {"os.system", "os.popen", "subprocess.getoutput", "subprocess.getstatusoutput", "pd.read_pickle", "torch.hub.load"}
+DOTTED = {
+    "os.system",
+    "os.popen",
+    "subprocess.getoutput",
+    "subprocess.getstatusoutput",
+    "pd.read_pickle",
+    "torch.hub.load",
+}
 
 
 def offences(source: str) -> list[str]:
     """What a file does that can run the code of others, or a shell."""
-    return [f"{node.lineno}: {what}" for node in ast.walk(ast.parse(source)) for what in _offences(node)]  # type: ignore[attr-defined]
+    return [
+        f"{node.lineno}: {what}" for node in ast.walk(ast.parse(source)) for what in _offences(node)
+    ]  # type: ignore[attr-defined]
 
 
 def _offences(node: ast.AST) -> Iterator[str]:
     if isinstance(node, ast.Import | ast.ImportFrom):
-        names = [node.module or ""] if isinstance(node, ast.ImportFrom) else [alias.name for alias in node.names]
+        names = (
+            [node.module or ""]
+            if isinstance(node, ast.ImportFrom)
+            else [alias.name for alias in node.names]
+        )
         yield from (f"imports {name}" for name in names if name.partition(".")[0] in IMPORTS)
-    if isinstance(node, ast.Constant) and isinstance(node.value, str) and re.fullmatch(r"--trust[-_]remote[-_]code(=.*)?", node.value):
+    if (
+        isinstance(node, ast.Constant)
+        and isinstance(node.value, str)
+        and re.fullmatch(r"--trust[-_]remote[-_]code(=.*)?", node.value)
+    ):
         yield "asks for remote code"
     if isinstance(node, ast.Dict):
         for key, value in zip(node.keys, node.values, strict=True):
-            if isinstance(key, ast.Constant) and key.value == "trust_remote_code" and not _is(value, False):
+            if (
+                isinstance(key, ast.Constant)
+                and key.value == "trust_remote_code"
+                and not _is(value, False)
+            ):
                 yield "trusts remote code"
     if isinstance(node, ast.Call):
         yield from _calls(node)
@@ -72,34 +106,50 @@ def _calls(node: ast.Call) -> Iterator[str]:
         yield "trusts remote code"
     if name.endswith(".from_pretrained") and not _is(given.get("trust_remote_code"), False):
         yield "from_pretrained without trust_remote_code=False"
-    if re.search(r"Model\w*\.from_pretrained$", name) and not _is(given.get("use_safetensors"), True):
+    if re.search(r"Model\w*\.from_pretrained$", name) and not _is(
+        given.get("use_safetensors"), True
+    ):
         yield "a model without use_safetensors=True"
-    if not _is(given.get("shell", ast.Constant(False)), False) or not _is(given.get("allow_pickle", ast.Constant(False)), False):
+    if not _is(given.get("shell", ast.Constant(False)), False) or not _is(
+        given.get("allow_pickle", ast.Constant(False)), False
+    ):
         yield "a shell, or a pickle"
     if name == "YAML" and not _is(given.get("typ"), "safe"):
         yield "YAML that is not safe"
 
 
 def _is(node: ast.AST | None, value: object) -> bool:
-    return isinstance(node, ast.Constant) and node.value is value if isinstance(value, bool) else getattr(node, "value", None) == value
+    return (
+        isinstance(node, ast.Constant) and node.value is value
+        if isinstance(value, bool)
+        else getattr(node, "value", None) == value
+    )
 
 
 @pytest.mark.parametrize("package", ["study", "analysis"])
 def test_no_source_file_runs_the_code_of_others(package: str) -> None:
     files = sorted((ROOT / package).rglob("*.py"))
     assert files
-    found = {path.relative_to(ROOT).as_posix(): told for path in files if (told := offences(path.read_text(encoding="utf-8")))}
+    found = {
+        path.relative_to(ROOT).as_posix(): told
+        for path in files
+        if (told := offences(path.read_text(encoding="utf-8")))
+    }
     assert found == {}
 
 
 @pytest.mark.parametrize(
     "source",
     [
-        "eval('1')", "exec(x)", "compile(x, 'a', 'exec')", "__import__('os')", "builtins.eval('1')", "import pickle",
+        "eval('1')", "exec(x)", "compile(x, 'a', 'exec')", "__import__('os')", "builtins.eval('1')",
+        "import pickle",
         "from pickle import loads",
-        "import yaml", "from joblib import load", "torch.load(p)", "torch.load(p, weights_only=False)", "f(trust_remote_code=True)",
-        "f(trust_remote_code=flag)", "a = {'trust_remote_code': True}", "a = ['--trust-remote-code']", "AutoTokenizer.from_pretrained(p)",
-        "AutoModelForCausalLM.from_pretrained(p, trust_remote_code=False)", "subprocess.run(x, shell=True)", "os.system(x)", "YAML()",
+        "import yaml", "from joblib import load", "torch.load(p)",
+        "torch.load(p, weights_only=False)", "f(trust_remote_code=True)",
+        "f(trust_remote_code=flag)", "a = {'trust_remote_code': True}",
+        "a = ['--trust-remote-code']", "AutoTokenizer.from_pretrained(p)",
+        "AutoModelForCausalLM.from_pretrained(p, trust_remote_code=False)",
+        "subprocess.run(x, shell=True)", "os.system(x)", "YAML()",
         "YAML(typ='unsafe')", "np.load(p, allow_pickle=True)",
     ],
 )  # fmt: skip
@@ -108,7 +158,13 @@ def test_the_walk_finds_each_of_them(source: str) -> None:
 
 
 def test_the_walk_lets_harmless_ones_pass() -> None:
-    assert offences("model.eval()\nre.compile('a')\nsubprocess.run(x)\ntorch.load(p, weights_only=True)\nYAML(typ='safe')") == []
+    assert (
+        offences(
+            "model.eval()\nre.compile('a')\nsubprocess.run(x)\ntorch.load(p,"
+            " weights_only=True)\nYAML(typ='safe')"
+        )
+        == []
+    )
 
 
 # -- weights and YAML
@@ -119,13 +175,24 @@ def test_pickled_weights_are_refused_with_one_message(tmp_path: Path) -> None:
 
     (tmp_path / "config.json").write_text('{"model_type": "qwen3"}')
     (tmp_path / "pytorch_model.bin").write_bytes(b"cos\nsystem\n(S'touch owned'\ntR.")
-    with pytest.raises(PrerequisiteError, match=r"no \*\.safetensors \(pytorch_model\.bin\); pickled weights are never loaded") as caught:
+    with pytest.raises(
+        PrerequisiteError,
+        match=r"no \*\.safetensors \(pytorch_model\.bin\); pickled weights are never loaded",
+    ) as caught:
         load_model(tmp_path)
     assert "save_pretrained" in caught.value.hint
     assert not Path("owned").exists()
 
 
-@pytest.mark.parametrize("tag", ["!!python/object/apply:os.system ['touch owned']", "!!python/name:os.system", "!!binary aGk=", "!mine x"])
+@pytest.mark.parametrize(
+    "tag",
+    [
+        "!!python/object/apply:os.system ['touch owned']",
+        "!!python/name:os.system",
+        "!!binary aGk=",
+        "!mine x",
+    ],
+)
 def test_a_yaml_tag_is_an_error_with_its_line(tag: str, tmp_path: Path) -> None:
     page = tmp_path / "grid.yaml"
     page.write_text(f"name: x\nquestion: {tag}\n")
@@ -140,7 +207,14 @@ def test_a_yaml_tag_is_an_error_with_its_line(tag: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", OUTSIDE)
 def test_an_id_is_one_part_of_a_path(name: str, tmp_path: Path) -> None:
     results = Results(tmp_path / "results")
-    for place in (results.run, results.record, results.stage, results.artifact, results.checkpoints, one_name):
+    for place in (
+        results.run,
+        results.record,
+        results.stage,
+        results.artifact,
+        results.checkpoints,
+        one_name,
+    ):
         with pytest.raises(RecordMismatch, match="not the id of a run or a stage"):
             place(name)
     with pytest.raises(RecordMismatch):
@@ -155,7 +229,10 @@ def made(results: Results, k: int = 1) -> Path:
     return results.record(plan.run_id)
 
 
-@pytest.mark.parametrize(("field", "value"), [("run", "../x"), ("cell", "/etc/x"), ("run", "a\x00"), ("stages", {"distill": "../../x"})])
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("run", "../x"), ("cell", "/etc/x"), ("run", "a\x00"), ("stages", {"distill": "../../x"})],
+)
 def test_a_record_with_a_path_for_an_id_is_refused(field: str, value: Any, tmp_path: Path) -> None:
     results = Results(tmp_path)
     path = made(results)
@@ -173,7 +250,9 @@ def test_a_record_with_a_path_for_an_id_is_refused(field: str, value: Any, tmp_p
 def test_a_record_under_the_name_of_another_run_is_refused(tmp_path: Path) -> None:
     runs = load_grid("smoke").runs()
     write_record(tmp_path / f"{runs[0].run_id}.json", record(runs[0], 0.3, 0.8))
-    (tmp_path / f"{runs[1].run_id}.json").write_bytes((tmp_path / f"{runs[0].run_id}.json").read_bytes())
+    (tmp_path / f"{runs[1].run_id}.json").write_bytes(
+        (tmp_path / f"{runs[0].run_id}.json").read_bytes()
+    )
     with pytest.raises(RecordMismatch, match="holds the record of another run"):
         analysis.load(tmp_path, grid="smoke")
 
@@ -186,19 +265,25 @@ def sealed_artifact(folder: Path) -> Path:
     return target
 
 
-@pytest.mark.parametrize("key", ["../outside", "../../outside", "/etc/hostname", "sub/../../outside", "a\x00b"])
+@pytest.mark.parametrize(
+    "key", ["../outside", "../../outside", "/etc/hostname", "sub/../../outside", "a\x00b"]
+)
 def test_a_manifest_that_names_files_elsewhere_is_refused(key: str, tmp_path: Path) -> None:
     target = sealed_artifact(tmp_path / "a")
     outside = tmp_path / "a" / "outside"
     outside.write_bytes(b"weights")
     manifest = json.loads((target / MANIFEST).read_bytes())
-    (target / MANIFEST).write_text(json.dumps(manifest | {"files": {key: manifest["files"]["weights"]}}))
+    (target / MANIFEST).write_text(
+        json.dumps(manifest | {"files": {key: manifest["files"]["weights"]}})
+    )
     with pytest.raises(RecordMismatch, match=r"outside the folder|is missing"):
         verify_artifact(target)
     assert outside.exists()
 
 
-def test_a_link_in_an_artifact_is_refused_when_it_is_sealed_and_when_it_is_read(tmp_path: Path) -> None:
+def test_a_link_in_an_artifact_is_refused_when_it_is_sealed_and_when_it_is_read(
+    tmp_path: Path,
+) -> None:
     elsewhere = tmp_path / "elsewhere"
     (elsewhere / "sub").mkdir(parents=True)
     (elsewhere / "sub" / "weights").write_bytes(b"weights")
@@ -239,7 +324,11 @@ def test_a_link_for_a_checkpoint_is_removed_and_what_it_points_to_stays(tmp_path
 
 @pytest.mark.parametrize("word", ["../../escaped", "/tmp/escaped", "a/b"])
 def test_labels_of_a_grid_reach_no_path(word: str, tmp_path: Path) -> None:
-    page = (ROOT / "experiments/grids/smoke.yaml").read_text(encoding="utf-8").replace("name: smoke", f"name: {word}")
+    page = (
+        (ROOT / "experiments/grids/smoke.yaml")
+        .read_text(encoding="utf-8")
+        .replace("name: smoke", f"name: {word}")
+    )
     page = page.replace("biased_k1:", f"{word}:")
     (tmp_path / "odd.yaml").write_text(page)
     grid = load_grid(str(tmp_path / "odd.yaml"))
@@ -266,7 +355,13 @@ def test_servers_bind_to_loopback_by_default() -> None:
 
 @pytest.fixture
 def secretive(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("HF_TOKEN", "AWS_SECRET_ACCESS_KEY", "WANDB_API_KEY", "MLFLOW_TRACKING_PASSWORD", "AWS_SECRET"):
+    for name in (
+        "HF_TOKEN",
+        "AWS_SECRET_ACCESS_KEY",
+        "WANDB_API_KEY",
+        "MLFLOW_TRACKING_PASSWORD",
+        "AWS_SECRET",
+    ):
         monkeypatch.setenv(name, f"{TOKEN}-{name}")
     monkeypatch.setenv("PLAIN_VARIABLE", "plain-but-mine-42")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://user:{TOKEN}@127.0.0.1:1")
@@ -280,10 +375,18 @@ def everything_below(folder: Path) -> bytes:
 def test_no_variable_of_the_environment_ends_in_what_a_run_leaves(tmp_path: Path) -> None:
     results = Results(tmp_path)
     path = made(results)
-    Reporter("task", results.run(path.parent.name) / "status.json")("train", 1, 2, {"train/loss": 1.0})
+    Reporter("task", results.run(path.parent.name) / "status.json")(
+        "train", 1, 2, {"train/loss": 1.0}
+    )
     written = everything_below(tmp_path)
     assert b"train/loss" in written
-    for word in (TOKEN, "plain-but-mine-42", "HF_TOKEN", os.environ.get("HOME", "/root"), str(tmp_path)):
+    for word in (
+        TOKEN,
+        "plain-but-mine-42",
+        "HF_TOKEN",
+        os.environ.get("HOME", "/root"),
+        str(tmp_path),
+    ):
         assert word.encode() not in written
 
 
@@ -295,7 +398,9 @@ def leaking(*_: Any) -> None:
 def test_a_failure_does_not_repeat_a_secret_of_the_environment(tmp_path: Path) -> None:
     node, results = stage_graph(cell(1).model, 0)[0], Results(tmp_path)
     entry = Work(build="tests.test_safety:leaking", evaluate="tests.test_safety:leaking")
-    failed = perform(node, results, entry, Profile(), lambda *_: None, Checkpoints(tmp_path / "checkpoints"))
+    failed = perform(
+        node, results, entry, Profile(), lambda *_: None, Checkpoints(tmp_path / "checkpoints")
+    )
     assert isinstance(failed, Failed)
     assert failed.error == "OSError: 401 for https://hub/x?token=***"
     assert "leaking" in failed.trace
@@ -304,7 +409,8 @@ def test_a_failure_does_not_repeat_a_secret_of_the_environment(tmp_path: Path) -
 
 def test_what_counts_as_a_secret() -> None:
     environment = {
-        "HF_TOKEN": "a-token", "AWS_SECRET_ACCESS_KEY": "an-aws-key", "DB_PASSWORD": "password1", "API_KEY": "short",
+        "HF_TOKEN": "a-token", "AWS_SECRET_ACCESS_KEY": "an-aws-key", "DB_PASSWORD": "password1",
+        "API_KEY": "short",
         "TOKENIZERS_PARALLELISM": "false-but-long", "KEYBOARD": "qwertyuiop",
     }  # fmt: skip
     assert secrets(environment) == {"a-token", "an-aws-key", "password1"}

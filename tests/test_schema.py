@@ -1,4 +1,6 @@
-"""Schema versions: committed records of schema 1 are read, upgraded and compared with today's; their files stay as they are."""
+"""Schema versions: committed records of schema 1 are read, upgraded and compared with today's;
+their files stay as they are.
+"""
 
 import json
 from pathlib import Path
@@ -8,7 +10,17 @@ import pytest
 from pydantic import ValidationError
 
 from study.errors import RecordMismatch
-from study.record.schema import Cost, Guard, Record, content, record_bytes, same_content, seal_matches, seal_of, sealed
+from study.record.schema import (
+    Cost,
+    Guard,
+    Record,
+    content,
+    record_bytes,
+    same_content,
+    seal_matches,
+    seal_of,
+    sealed,
+)
 from study.record.store import Results, atomic_write, read_record, write_record
 from study.record.upgrade import NewerSchema, from_1_to_2, upgraded
 from study.runner.verbs.publish import publish
@@ -20,12 +32,19 @@ NEW = ("revisions", "guard", "collapsed_at", "probes")
 
 def as_schema_1(made: Record) -> dict[str, Any]:
     """What version 1 of the schema would have written for the same run."""
-    value = {name: item for name, item in made.model_dump(mode="json").items() if name not in NEW} | {"schema": 1}
+    value = {
+        name: item for name, item in made.model_dump(mode="json").items() if name not in NEW
+    } | {"schema": 1}
     return value | {"seal": seal_of(value)}
 
 
 def write(path: Path, value: dict[str, Any]) -> Path:
-    atomic_write(path, (json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False) + "\n").encode())
+    atomic_write(
+        path,
+        (
+            json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False) + "\n"
+        ).encode(),
+    )
     return path
 
 
@@ -35,7 +54,12 @@ def test_committed_records_of_schema_1_read_as_todays() -> None:
     for path in old[::9]:
         written = json.loads(path.read_bytes())
         read = read_record(path)
-        assert (read.schema_version, read.status, read.guard, read.collapsed_at) == (2, "completed", None, None)
+        assert (read.schema_version, read.status, read.guard, read.collapsed_at) == (
+            2,
+            "completed",
+            None,
+            None,
+        )
         assert read.revisions == dict.fromkeys(written["cost"], 1)
         assert read.seal == written["seal"]
         kept = read.model_dump(mode="json", exclude={"schema_version", *NEW})
@@ -77,16 +101,27 @@ def test_the_upgrade_changes_nothing_but_what_it_adds() -> None:
     before = json.dumps(old)
     new = from_1_to_2(old)
     assert json.dumps(old) == before
-    assert {name: new[name] for name in old if name != "schema"} == {name: item for name, item in old.items() if name != "schema"}
+    assert {name: new[name] for name in old if name != "schema"} == {
+        name: item for name, item in old.items() if name != "schema"
+    }
     assert upgraded(new) == new
 
 
-def test_an_old_record_and_its_execution_today_agree_where_both_have_the_field(tmp_path: Path) -> None:
-    cost = {"distill": Cost(wall_s=9.0, core_s=9.0, tokens_sampled=10), "evaluate": Cost(wall_s=1.0, core_s=1.0, tokens_sampled=900)}
+def test_an_old_record_and_its_execution_today_agree_where_both_have_the_field(
+    tmp_path: Path,
+) -> None:
+    cost = {
+        "distill": Cost(wall_s=9.0, core_s=9.0, tokens_sampled=10),
+        "evaluate": Cost(wall_s=1.0, core_s=1.0, tokens_sampled=900),
+    }
     revisions = {"distill": 1, "evaluate": 1}
-    today = record(cost=cost, revisions=revisions, guard=Guard(policy="observe", alarms={"entropy": 3}))
+    today = record(
+        cost=cost, revisions=revisions, guard=Guard(policy="observe", alarms={"entropy": 3})
+    )
     uncounted = cost | {"evaluate": Cost(wall_s=2.0, core_s=2.0)}
-    old = read_record(write(tmp_path / "a.json", as_schema_1(record(cost=uncounted, revisions=revisions))))
+    old = read_record(
+        write(tmp_path / "a.json", as_schema_1(record(cost=uncounted, revisions=revisions)))
+    )
     assert same_content(old, today)
     assert same_content(today, old)
     assert not same_content(old, record(cost=cost, revisions=revisions, seed=1))

@@ -1,4 +1,6 @@
-"""Helper processes: healthy, on loopback, and gone with the stage that wanted them, however it ends."""
+"""Helper processes: healthy, on loopback, and gone with the stage that wanted them, however it
+ends.
+"""
 
 import json
 import os
@@ -17,9 +19,12 @@ from study.errors import SpecError
 from study.models.server import leash, processes
 from study.models.server.server import OWNER, SERVER, STAGE, ServerFailed, serve, sweep_servers
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="what is checked here is read from /proc")
+pytestmark = pytest.mark.skipif(
+    sys.platform != "linux", reason="what is checked here is read from /proc"
+)
 
-# An HTTP server that ignores SIGTERM; a child of it starts a grandchild in a session of its own and leaves it an orphan.
+# An HTTP server that ignores SIGTERM; a child of it starts a grandchild in a session of its own and
+# leaves it an orphan.
 STUBBORN = '''
 import http.server, json, os, signal, subprocess, sys, time
 host, port, pids, *how = sys.argv[1:]
@@ -31,7 +36,8 @@ quiet = {{"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}}
 print(subprocess.Popen([sys.executable, "-c", {stay!r}], start_new_session=True, **quiet).pid)"""
 orphan = int(subprocess.run([sys.executable, "-c", fork], capture_output=True, text=True).stdout)
 with open(pids + ".new", "w") as file:
-    json.dump({"server": os.getpid(), "child": child.pid, "orphan": orphan, "cuda": os.environ.get("CUDA_VISIBLE_DEVICES"),
+    json.dump({"server": os.getpid(), "child": child.pid, "orphan": orphan,
+               "cuda": os.environ.get("CUDA_VISIBLE_DEVICES"),
                "stage": os.environ["STUDY_STAGE"]}, file)
 os.rename(pids + ".new", pids)
 print("the weights are being read", flush=True)
@@ -45,7 +51,8 @@ class Answer(http.server.BaseHTTPRequestHandler):
         pass
 http.server.HTTPServer(("0.0.0.0" if "open" in how else host, int(port)), Answer).serve_forever()
 '''
-# A stage that serves and then waits to be killed. `worker` is started by `runner` and dies with it, as the study's workers do.
+# A stage that serves and then waits to be killed. `worker` is started by `runner` and dies with it,
+# as the study's workers do.
 STAGE_PROGRAM = """
 import ctypes, json, os, signal, subprocess, sys, time
 from pathlib import Path
@@ -56,7 +63,8 @@ if role == "runner":
     time.sleep(600)
 if role == "worker":
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)
-with serve(command, health="/", log=folder / "log.txt", timeout_s=30, stage="distill-1", grace_s=0.2) as server:
+log = folder / "log.txt"
+with serve(command, health="/", log=log, timeout_s=30, stage="distill-1", grace_s=0.2) as server:
     (folder / "healthy").write_text(str(server.pid))
     time.sleep(600)
 """
@@ -80,7 +88,11 @@ def family(folder: Path) -> list[int]:
     if not (folder / "pids").is_file():
         return []
     pids = [told(folder)[name] for name in ("server", "child", "orphan")]
-    return [pid for pid in pids if str(folder) in _command_line(pid) or "time.sleep(600)" in _command_line(pid)]
+    return [
+        pid
+        for pid in pids
+        if str(folder) in _command_line(pid) or "time.sleep(600)" in _command_line(pid)
+    ]
 
 
 def _command_line(pid: int) -> str:
@@ -99,15 +111,33 @@ def until(condition: Callable[[], object], seconds: float = 15.0) -> None:
 
 def stage(role: str, script: list[str], folder: Path) -> "subprocess.Popen[bytes]":
     """A process with a healthy server below it."""
-    command = [sys.executable, "-c", STAGE_PROGRAM, role, json.dumps(script), str(folder), STAGE_PROGRAM]
+    command = [
+        sys.executable,
+        "-c",
+        STAGE_PROGRAM,
+        role,
+        json.dumps(script),
+        str(folder),
+        STAGE_PROGRAM,
+    ]
     process = subprocess.Popen(command, start_new_session=True)
     until(lambda: (folder / "healthy").is_file())
     assert len(family(folder)) == 3
     return process
 
 
-def test_a_server_is_healthy_in_the_block_and_gone_after_it(script: list[str], tmp_path: Path) -> None:
-    with serve(script, health="/", log=tmp_path / "log.txt", timeout_s=30, gpus=[1, 3], stage="distill-1", grace_s=0.2) as server:
+def test_a_server_is_healthy_in_the_block_and_gone_after_it(
+    script: list[str], tmp_path: Path
+) -> None:
+    with serve(
+        script,
+        health="/",
+        log=tmp_path / "log.txt",
+        timeout_s=30,
+        gpus=[1, 3],
+        stage="distill-1",
+        grace_s=0.2,
+    ) as server:
         assert urllib.request.urlopen(server.url, timeout=5).status == 200
         assert server.url == f"http://127.0.0.1:{server.port}"
         assert len(family(tmp_path)) == 3
@@ -121,14 +151,19 @@ def test_a_server_is_healthy_in_the_block_and_gone_after_it(script: list[str], t
 
 
 def test_an_exception_in_the_block_ends_it_too(script: list[str], tmp_path: Path) -> None:
-    with pytest.raises(ZeroDivisionError), serve(script, health="/", log=tmp_path / "log.txt", timeout_s=30, gpus=[], grace_s=0.2):
+    with (
+        pytest.raises(ZeroDivisionError),
+        serve(script, health="/", log=tmp_path / "log.txt", timeout_s=30, gpus=[], grace_s=0.2),
+    ):
         raise ZeroDivisionError
     assert told(tmp_path)["cuda"] == ""
     assert family(tmp_path) == []
 
 
 @pytest.mark.parametrize("role", ["stage", "runner"])
-def test_it_dies_with_its_stage_and_with_the_stages_runner_by_sigkill(role: str, script: list[str], tmp_path: Path) -> None:
+def test_it_dies_with_its_stage_and_with_the_stages_runner_by_sigkill(
+    role: str, script: list[str], tmp_path: Path
+) -> None:
     process = stage(role, script, tmp_path)
     process.kill()
     process.wait()
@@ -136,10 +171,14 @@ def test_it_dies_with_its_stage_and_with_the_stages_runner_by_sigkill(role: str,
     until(lambda: not _command_line(int((tmp_path / "healthy").read_text())))
 
 
-def test_what_a_killed_leash_leaves_is_swept_by_its_marks(script: list[str], tmp_path: Path) -> None:
+def test_what_a_killed_leash_leaves_is_swept_by_its_marks(
+    script: list[str], tmp_path: Path
+) -> None:
     process = stage("stage", script, tmp_path)
     assert sweep_servers() == []  # its owner lives
-    processes.kill([int((tmp_path / "healthy").read_text()), process.pid])  # the leash, and the stage before it can act
+    processes.kill(
+        [int((tmp_path / "healthy").read_text()), process.pid]
+    )  # the leash, and the stage before it can act
     process.wait()
     until(lambda: told(tmp_path)["server"] not in family(tmp_path))  # by its parent-death signal
     left = set(family(tmp_path))
@@ -157,10 +196,14 @@ def test_the_stage_itself_cleans_up_after_a_killed_leash(script: list[str], tmp_
     assert family(tmp_path) == []
 
 
-def test_a_server_that_never_gets_healthy_is_told_with_the_end_of_its_log(script: list[str], tmp_path: Path) -> None:
+def test_a_server_that_never_gets_healthy_is_told_with_the_end_of_its_log(
+    script: list[str], tmp_path: Path
+) -> None:
     with (
         pytest.raises(ServerFailed, match=r"not healthy after 4 s .*it answers 503") as failure,
-        serve([*script, "ill"], health="/health", log=tmp_path / "log.txt", timeout_s=4, grace_s=0.2),
+        serve(
+            [*script, "ill"], health="/health", log=tmp_path / "log.txt", timeout_s=4, grace_s=0.2
+        ),
     ):
         pytest.fail("the block of an ill server was entered")
     assert "the weights are being read" in failure.value.message
@@ -168,7 +211,9 @@ def test_a_server_that_never_gets_healthy_is_told_with_the_end_of_its_log(script
     assert family(tmp_path) == []
 
 
-def test_a_server_that_dies_at_its_start_is_told_with_its_exit_code(script: list[str], tmp_path: Path) -> None:
+def test_a_server_that_dies_at_its_start_is_told_with_its_exit_code(
+    script: list[str], tmp_path: Path
+) -> None:
     with (
         pytest.raises(ServerFailed, match=r"before it was healthy \(exit code 7\)") as failure,
         serve([*script, "die"], health="/", log=tmp_path / "log.txt", timeout_s=30, grace_s=0.2),
@@ -180,13 +225,18 @@ def test_a_server_that_dies_at_its_start_is_told_with_its_exit_code(script: list
 
 def test_a_command_that_does_not_exist_is_told(tmp_path: Path) -> None:
     command = ["no-such-program", "{host}:{port}"]
-    with pytest.raises(ServerFailed, match="cannot start no-such-program"), serve(command, health="/", log=tmp_path / "l", timeout_s=30):
+    with (
+        pytest.raises(ServerFailed, match="cannot start no-such-program"),
+        serve(command, health="/", log=tmp_path / "l", timeout_s=30),
+    ):
         pytest.fail("nothing can have been healthy")
 
 
 def test_a_server_open_to_other_machines_is_refused(script: list[str], tmp_path: Path) -> None:
     with (
-        pytest.raises(ServerFailed, match=r"listens on 0\.0\.0\.0:\d+, which other machines can reach"),
+        pytest.raises(
+            ServerFailed, match=r"listens on 0\.0\.0\.0:\d+, which other machines can reach"
+        ),
         serve([*script, "open"], health="/", log=tmp_path / "log.txt", timeout_s=30, grace_s=0.2),
     ):
         pytest.fail("the block of an open server was entered")
@@ -194,7 +244,10 @@ def test_a_server_open_to_other_machines_is_refused(script: list[str], tmp_path:
 
 
 def test_a_command_must_take_its_address(tmp_path: Path) -> None:
-    with pytest.raises(SpecError, match=r"does not take \{host\}"), serve(["x", "{port}"], health="/", log=tmp_path / "l", timeout_s=1):
+    with (
+        pytest.raises(SpecError, match=r"does not take \{host\}"),
+        serve(["x", "{port}"], health="/", log=tmp_path / "l", timeout_s=1),
+    ):
         pytest.fail("such a server would listen where it likes")
 
 
@@ -220,19 +273,39 @@ def test_a_named_port_is_used(script: list[str], tmp_path: Path) -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    with serve(script, health="/", log=tmp_path / "log.txt", timeout_s=30, port=port, grace_s=0.2) as server:
+    with serve(
+        script, health="/", log=tmp_path / "log.txt", timeout_s=30, port=port, grace_s=0.2
+    ) as server:
         assert server.port == port
 
 
 def test_a_leash_without_its_owner_starts_nothing(tmp_path: Path) -> None:
-    touch = [sys.executable, "-m", "study.models.server.leash", "--owner", "1", "--", "touch", str(tmp_path / "made")]
+    touch = [
+        sys.executable,
+        "-m",
+        "study.models.server.leash",
+        "--owner",
+        "1",
+        "--",
+        "touch",
+        str(tmp_path / "made"),
+    ]
     assert subprocess.run(touch, check=False).returncode == 143
     assert not (tmp_path / "made").exists()
 
 
 def test_a_leash_ends_with_its_commands_code(tmp_path: Path) -> None:
     def code(program: str) -> int:
-        command = [sys.executable, leash.__file__, "--owner", str(os.getpid()), "--", sys.executable, "-c", program]
+        command = [
+            sys.executable,
+            leash.__file__,
+            "--owner",
+            str(os.getpid()),
+            "--",
+            sys.executable,
+            "-c",
+            program,
+        ]
         return subprocess.run(command, check=False).returncode
 
     assert code("raise SystemExit(3)") == 3

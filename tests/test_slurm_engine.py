@@ -1,4 +1,6 @@
-"""The Slurm engine without a Slurm: its judgement with a scripted queue, its jobs with submitit's local executor."""
+"""The Slurm engine without a Slurm: its judgement with a scripted queue, its jobs with submitit's
+local executor.
+"""
 
 import json
 import os
@@ -36,7 +38,9 @@ LIMITS = {"default": {"time_min": 10}}
 
 def profile(**changes: object) -> Profile:
     slurm = {"poll_s": 1e-6} | changes.pop("slurm", {})  # pyright: ignore[reportOperatorIssue]
-    return Profile.model_validate({"engine": "slurm", "resources": LIMITS, "slurm": slurm, "retries": 0, **changes})
+    return Profile.model_validate(
+        {"engine": "slurm", "resources": LIMITS, "slurm": slurm, "retries": 0, **changes}
+    )
 
 
 class Scripted:
@@ -57,7 +61,11 @@ class Scripted:
         return number
 
     def live(self) -> Mapping[str, str]:
-        return {name: job for name, job in self.names.items() if self.said[job].state in ("PENDING", "RUNNING")}
+        return {
+            name: job
+            for name, job in self.names.items()
+            if self.said[job].state in ("PENDING", "RUNNING")
+        }
 
     def states(self, jobs: Collection[str]) -> Mapping[str, JobState]:
         return {} if self.away else {job: self.said[job] for job in jobs}
@@ -80,7 +88,9 @@ def checkpoint(place: Path, step: int) -> None:
     (place / "results" / "checkpoints" / STAGE.id / f"step-{step}").mkdir(parents=True)
 
 
-def end(engine: SlurmEngine, queue: Scripted, state: str, code: int = 0, number: int = 0) -> list[object]:
+def end(
+    engine: SlurmEngine, queue: Scripted, state: str, code: int = 0, number: int = 0
+) -> list[object]:
     """The newest job ends like that; what the engine makes of it."""
     queue.said[str(len(queue.said))] = JobState(state, code, number)
     return list(engine.events(0.0))
@@ -89,18 +99,26 @@ def end(engine: SlurmEngine, queue: Scripted, state: str, code: int = 0, number:
 def test_a_lost_job_is_submitted_again_as_often_as_allowed(tmp_path: Path, queue: Scripted) -> None:
     slurm = engine(tmp_path, queue, slurm={"max_requeues": 2})
     slurm.start(STAGE)
-    assert end(slurm, queue, "PREEMPTED") == [Progress(STAGE.id, "queued again: it was preempted", 0, 1)]
-    assert end(slurm, queue, "NODE_FAIL") == [Progress(STAGE.id, "queued again: its node failed", 0, 1)]
+    assert end(slurm, queue, "PREEMPTED") == [
+        Progress(STAGE.id, "queued again: it was preempted", 0, 1)
+    ]
+    assert end(slurm, queue, "NODE_FAIL") == [
+        Progress(STAGE.id, "queued again: its node failed", 0, 1)
+    ]
     assert len(queue.said) == 3
     (event,) = end(slurm, queue, "PREEMPTED")
     assert isinstance(event, Failed)
     assert "submitted 3 times, more is not allowed by slurm.max_requeues" in event.error
 
 
-def test_a_time_limit_is_survived_as_long_as_checkpoints_advance(tmp_path: Path, queue: Scripted) -> None:
+def test_a_time_limit_is_survived_as_long_as_checkpoints_advance(
+    tmp_path: Path, queue: Scripted
+) -> None:
     slurm = engine(tmp_path, queue)
     slurm.start(STAGE)
-    assert isinstance(end(slurm, queue, "TIMEOUT")[0], Progress)  # the first time, without a checkpoint
+    assert isinstance(
+        end(slurm, queue, "TIMEOUT")[0], Progress
+    )  # the first time, without a checkpoint
     checkpoint(tmp_path, 5)
     assert isinstance(end(slurm, queue, "TIMEOUT")[0], Progress)
     (event,) = end(slurm, queue, "TIMEOUT")  # still step 5
@@ -113,7 +131,12 @@ def test_a_time_limit_is_survived_as_long_as_checkpoints_advance(tmp_path: Path,
 @pytest.mark.parametrize(
     ("state", "said", "hint", "again"),
     [
-        (("OUT_OF_MEMORY", 0, 125), "more memory than it asked for", "resources.distill.memory_gb", False),
+        (
+            ("OUT_OF_MEMORY", 0, 125),
+            "more memory than it asked for",
+            "resources.distill.memory_gb",
+            False,
+        ),
         (("CANCELLED", 0, 0), "somebody cancelled it", "the same command", False),
         (("FAILED", 0, 9), "killed by SIGKILL", "resources.distill.memory_gb", True),
         (("FAILED", 137, 0), "killed by SIGKILL", "resources.distill.memory_gb", True),
@@ -123,10 +146,14 @@ def test_a_time_limit_is_survived_as_long_as_checkpoints_advance(tmp_path: Path,
         (("UNKNOWN", 0, 0), "Slurm knows nothing of job 1", "the same command", True),
     ],
 )
-def test_what_a_job_died_of(tmp_path: Path, queue: Scripted, state: tuple[str, int, int], said: str, hint: str, again: bool) -> None:
+def test_what_a_job_died_of(
+    tmp_path: Path, queue: Scripted, state: tuple[str, int, int], said: str, hint: str, again: bool
+) -> None:
     slurm = engine(tmp_path, queue)
     slurm.start(STAGE)
-    (tmp_path / "results" / "jobs" / STAGE.id / "1_0_log.err").write_text("loading\nmodule: command not found\n\n")
+    (tmp_path / "results" / "jobs" / STAGE.id / "1_0_log.err").write_text(
+        "loading\nmodule: command not found\n\n"
+    )
     (event,) = end(slurm, queue, *state)
     assert isinstance(event, Failed)
     assert said in event.error
@@ -137,7 +164,9 @@ def test_what_a_job_died_of(tmp_path: Path, queue: Scripted, state: tuple[str, i
 def test_memory_that_only_the_log_tells_of(tmp_path: Path, queue: Scripted) -> None:
     slurm = engine(tmp_path, queue)
     slurm.start(STAGE)
-    (tmp_path / "results" / "jobs" / STAGE.id / "1_0_log.err").write_text("slurmstepd: error: Job 1 exceeded memory limit, being killed\n")
+    (tmp_path / "results" / "jobs" / STAGE.id / "1_0_log.err").write_text(
+        "slurmstepd: error: Job 1 exceeded memory limit, being killed\n"
+    )
     (event,) = end(slurm, queue, "FAILED", 0, 9)
     assert isinstance(event, Failed)
     assert "more memory than it asked for" in event.error
@@ -152,7 +181,9 @@ def test_memory_that_only_the_log_tells_of(tmp_path: Path, queue: Scripted) -> N
         Spoiled(STAGE.id, "sft-1", "it has changed"),
     ],
 )
-def test_an_outcome_is_read_from_its_file(tmp_path: Path, queue: Scripted, outcome: Finished | Failed | Busy | Spoiled) -> None:
+def test_an_outcome_is_read_from_its_file(
+    tmp_path: Path, queue: Scripted, outcome: Finished | Failed | Busy | Spoiled
+) -> None:
     slurm = engine(tmp_path, queue)
     slurm.start(STAGE)
     folder = tmp_path / "results" / "jobs" / STAGE.id
@@ -173,12 +204,17 @@ def test_a_controller_that_is_away_says_nothing_of_any_job(tmp_path: Path, queue
     assert isinstance(slurm.events(0.0)[0], Failed)
 
 
-def test_a_new_submitter_takes_up_a_living_job_and_only_that(tmp_path: Path, queue: Scripted) -> None:
+def test_a_new_submitter_takes_up_a_living_job_and_only_that(
+    tmp_path: Path, queue: Scripted
+) -> None:
     engine(tmp_path, queue).start(STAGE)  # and then it is killed
     second = engine(tmp_path, queue)
     assert second.adopts(STAGE)
     second.start(STAGE)
-    assert second.parting() == "1 Slurm jobs go on; the same command takes them up again; to end them: scancel 1"
+    assert (
+        second.parting()
+        == "1 Slurm jobs go on; the same command takes them up again; to end them: scancel 1"
+    )
     assert len(queue.said) == 1
     queue.said["1"] = JobState("CANCELLED")
     third = engine(tmp_path, queue)
@@ -193,7 +229,9 @@ def test_a_submitter_that_dies_before_it_has_noted_the_job(tmp_path: Path, queue
     second = engine(tmp_path, queue)
     second.start(STAGE)
     assert len(queue.said) == 1  # found by the name it carries
-    (tmp_path / "results" / "jobs" / STAGE.id / "1_submitted.pkl").unlink()  # died even before the job knew what to run
+    (
+        tmp_path / "results" / "jobs" / STAGE.id / "1_submitted.pkl"
+    ).unlink()  # died even before the job knew what to run
     engine(tmp_path, queue).start(STAGE)
     assert queue.cancelled == ["1"]
     assert len(queue.said) == 2
@@ -201,7 +239,9 @@ def test_a_submitter_that_dies_before_it_has_noted_the_job(tmp_path: Path, queue
 
 def test_a_job_that_has_told_its_outcome_is_not_taken_up(tmp_path: Path, queue: Scripted) -> None:
     engine(tmp_path, queue).start(STAGE)
-    write_outcome(tmp_path / "results" / "jobs" / STAGE.id, Failed(STAGE.id, "killed", again=True), "1")
+    write_outcome(
+        tmp_path / "results" / "jobs" / STAGE.id, Failed(STAGE.id, "killed", again=True), "1"
+    )
     second = engine(tmp_path, queue)
     second.start(STAGE)  # Slurm still shows the first as running
     assert len(queue.said) == 2
@@ -213,7 +253,9 @@ def test_two_results_folders_have_jobs_of_their_own(tmp_path: Path, queue: Scrip
     assert not engine(tmp_path / "b", queue).adopts(STAGE)
 
 
-def test_a_silent_job_is_cancelled_and_a_waiting_one_is_not(tmp_path: Path, queue: Scripted) -> None:
+def test_a_silent_job_is_cancelled_and_a_waiting_one_is_not(
+    tmp_path: Path, queue: Scripted
+) -> None:
     slurm = engine(tmp_path, queue, silent_s=0.01)
     slurm.start(STAGE)
     time.sleep(0.02)
@@ -265,11 +307,21 @@ def test_a_file_that_says_something_else_is_refused(tmp_path: Path) -> None:
 
 
 def job(folder: Path, **changes: object) -> Job:
-    fields: dict[str, object] = {"task": STAGE.id, "kind": "distill", "command": [], "folder": folder, "log": folder / "log.txt"}
-    return Job(**fields | {"checkpoints": folder / "checkpoints", "gpus": 0, "max_requeues": 3} | changes)  # pyright: ignore[reportArgumentType]
+    fields: dict[str, object] = {
+        "task": STAGE.id,
+        "kind": "distill",
+        "command": [],
+        "folder": folder,
+        "log": folder / "log.txt",
+    }
+    return Job(
+        **fields | {"checkpoints": folder / "checkpoints", "gpus": 0, "max_requeues": 3} | changes
+    )  # pyright: ignore[reportArgumentType]
 
 
-def test_a_job_queues_itself_again_while_it_advances(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_job_queues_itself_again_while_it_advances(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("STUDY_JOB", "7")
     body = job(tmp_path)
     assert body.checkpoint() is not None  # the first time, without a checkpoint
@@ -290,10 +342,20 @@ def test_a_job_queues_itself_again_while_it_advances(tmp_path: Path, monkeypatch
 def test_a_launcher_comes_before_the_task(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     python, rest = tmp_path / "python", ["-m", "study.runner.engines.task_main", "a", "b"]
     assert launched([], [str(python), *rest]) == [str(python), *rest]
-    assert launched(["nice", "-n", "5"], [str(python), *rest]) == ["nice", "-n", "5", str(python), *rest]
+    assert launched(["nice", "-n", "5"], [str(python), *rest]) == [
+        "nice",
+        "-n",
+        "5",
+        str(python),
+        *rest,
+    ]
     monkeypatch.setenv("PATH", str(tmp_path / "elsewhere"))
     (tmp_path / "accelerate").touch()
-    assert launched(["accelerate", "launch"], [str(python), *rest]) == [str(tmp_path / "accelerate"), "launch", *rest]
+    assert launched(["accelerate", "launch"], [str(python), *rest]) == [
+        str(tmp_path / "accelerate"),
+        "launch",
+        *rest,
+    ]
 
 
 class Local:
@@ -307,7 +369,10 @@ class Local:
         executor = submitit.LocalExecutor(folder=job.folder, max_num_timeout=job.max_requeues)
         executor.update_parameters(timeout_min=resources.time_min, signal_delay_s=1)
         started = executor.submit(job)
-        self.jobs[started.job_id], self.bodies[started.job_id] = started, job  # pyright: ignore[reportArgumentType]
+        self.jobs[started.job_id], self.bodies[started.job_id] = (
+            started,
+            job,
+        )  # pyright: ignore[reportArgumentType]
         return str(started.job_id)
 
     def live(self) -> Mapping[str, str]:
@@ -332,8 +397,15 @@ def local(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Local]:
             started.cancel()
 
 
-def test_a_grid_through_jobs_with_one_that_is_preempted(tmp_path: Path, local: Local, monkeypatch: pytest.MonkeyPatch) -> None:
-    results, phases, preempted, log = Results(tmp_path / "results"), list[str](), list[str](), tmp_path / "built.log"
+def test_a_grid_through_jobs_with_one_that_is_preempted(
+    tmp_path: Path, local: Local, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    results, phases, preempted, log = (
+        Results(tmp_path / "results"),
+        list[str](),
+        list[str](),
+        tmp_path / "built.log",
+    )
     machine = profile(checkpoint_s=0, lease_s=3, slurm={"poll_s": 0.1})
     for node in stage_graph(cell().model, 0)[:-1]:
         execute_stage(node, results, WORK, silent)
@@ -342,20 +414,29 @@ def test_a_grid_through_jobs_with_one_that_is_preempted(tmp_path: Path, local: L
     def observe(notice: object) -> None:
         phases.extend([notice.phase] if isinstance(notice, Progress) else [])
         if not preempted and log.exists() and "distill" in log.read_text():
-            preempted.append(next(number for number, body in local.bodies.items() if body.task == STAGE.id))
+            preempted.append(
+                next(number for number, body in local.bodies.items() if body.task == STAGE.id)
+            )
             os.kill(_child(int(preempted[0])), signal.SIGUSR2)
 
-    summary = run_grid([RUN], results, SlurmEngine(results, WORK, machine, local, late_s=1.0), observe, machine)
+    summary = run_grid(
+        [RUN], results, SlurmEngine(results, WORK, machine, local, late_s=1.0), observe, machine
+    )
     assert summary.sealed_now == [RUN.run_id], summary.failed
     assert preempted
     assert {"queued", "starting"} & set(phases)
     built = log.read_text().split()
     assert built.count("distill") == 2
     assert "distill-continued" in built
-    assert contents(results.root)[RUN.run_id] == make_undisturbed(Results(tmp_path / "alone"))[RUN.run_id]
+    assert (
+        contents(results.root)[RUN.run_id]
+        == make_undisturbed(Results(tmp_path / "alone"))[RUN.run_id]
+    )
 
 
 def _child(controller: int) -> int:
     """The process that submitit's local controller has started for the job."""
-    said = subprocess.run(["ps", "-o", "pid=", "--ppid", str(controller)], capture_output=True, text=True, check=True).stdout
+    said = subprocess.run(
+        ["ps", "-o", "pid=", "--ppid", str(controller)], capture_output=True, text=True, check=True
+    ).stdout
     return int(said.split()[0])

@@ -1,4 +1,6 @@
-"""Strict YAML 1.2, errors that name line, path and the nearest known word, and the resolution of page names."""
+"""Strict YAML 1.2, errors that name line, path and the nearest known word, and the resolution of
+page names.
+"""
 
 from pathlib import Path
 from typing import Any
@@ -22,10 +24,13 @@ class Switch(Spec):
 @pytest.mark.parametrize(
     ("text", "value"),
     [
-        ("no", "no"), ("yes", "yes"), ("on", "on"), ("Off", "Off"), ("y", "y"), ("true", True), ("False", False), ("null", None),
+        ("no", "no"), ("yes", "yes"), ("on", "on"), ("Off", "Off"), ("y", "y"), ("true", True),
+        ("False", False), ("null", None),
         ("~", None),
-        ("1e-3", 1e-3), ("5E4", 5e4), (".5", 0.5), ("-2.", -2.0), ("7", 7), ("-7", -7), ("1_000", "1_000"), ("12:30", "12:30"),
-        ("2001-01-01", "2001-01-01"), ("0o17", "0o17"), ("0x1f", "0x1f"), ('"7"', "7"), ("'true'", "true"), ("1.0.0", "1.0.0"),
+        ("1e-3", 1e-3), ("5E4", 5e4), (".5", 0.5), ("-2.", -2.0), ("7", 7), ("-7", -7),
+        ("1_000", "1_000"), ("12:30", "12:30"),
+        ("2001-01-01", "2001-01-01"), ("0o17", "0o17"), ("0x1f", "0x1f"), ('"7"', "7"),
+        ("'true'", "true"), ("1.0.0", "1.0.0"),
     ],
 )  # fmt: skip
 def test_plain_scalars_follow_the_core_schema(text: str, value: Any) -> None:
@@ -58,7 +63,11 @@ def test_every_value_knows_its_line_and_its_comment() -> None:
     page = parse("a: 1  # ours\nb:  # head\n  c: {d: 'x # y', e: 2}  # paper: 3\n", "p.yaml")
     c = page.value["b"].value["c"]
     assert (page.value["a"].origin, page.value["a"].comment) == ("p.yaml:1", "ours")
-    assert (c.value["d"].origin, c.value["d"].value, c.value["d"].comment) == ("p.yaml:3", "x # y", "paper: 3")
+    assert (c.value["d"].origin, c.value["d"].value, c.value["d"].comment) == (
+        "p.yaml:3",
+        "x # y",
+        "paper: 3",
+    )
     assert page.value["b"].origin == "p.yaml:2"
 
 
@@ -71,18 +80,48 @@ def test_merging_keeps_the_line_of_what_won() -> None:
 @pytest.mark.parametrize(
     ("spec", "text", "message"),
     [
-        (Objective, "\nsupport: student_topk\nkk: 5", r"^p\.yaml:3 part\.kk: unknown field 'kk'; did you mean 'k'\?"),
-        (Objective, "support: studnt_topk\nk: 5", r"p\.yaml:1 part\.support: 'studnt_topk' is not .*; did you mean 'student_topk'\?"),
-        (Objective, "support: student_topk\nk: five", r"part\.k: input should be a valid integer, found 'five'"),
-        (Objective, "support: student_topk\nk: 1\nnormalisation: renormalised", "renormalised on one token is identically zero"),
-        (Objective, "k: 0\nsupport: student_topk", r"p\.yaml:1 part\.k: .*greater than or equal to 1, found 0"),
-        (Optimisation, "warmup_steps: 3", r"p\.yaml:1 part\.learning_rate: field 'learning_rate' is required"),
+        (
+            Objective,
+            "\nsupport: student_topk\nkk: 5",
+            r"^p\.yaml:3 part\.kk: unknown field 'kk'; did you mean 'k'\?",
+        ),
+        (
+            Objective,
+            "support: studnt_topk\nk: 5",
+            r"p\.yaml:1 part\.support: 'studnt_topk' is not .*; did you mean 'student_topk'\?",
+        ),
+        (
+            Objective,
+            "support: student_topk\nk: five",
+            r"part\.k: input should be a valid integer, found 'five'",
+        ),
+        (
+            Objective,
+            "support: student_topk\nk: 1\nnormalisation: renormalised",
+            "renormalised on one token is identically zero",
+        ),
+        (
+            Objective,
+            "k: 0\nsupport: student_topk",
+            r"p\.yaml:1 part\.k: .*greater than or equal to 1, found 0",
+        ),
+        (
+            Optimisation,
+            "warmup_steps: 3",
+            r"p\.yaml:1 part\.learning_rate: field 'learning_rate' is required",
+        ),
         (Switch, "on: no", r"'no' is text in YAML 1\.2; write true or false"),
         (ArithmeticData, "held_out_size: 1.5", r"part\.held_out_size: .*integer, found 1\.5"),
-        (SftModel, "base: {kind: hub, id: a, revision: b, revison: c}", r"part\.base\.revison: .*; did you mean 'revision'\?"),
+        (
+            SftModel,
+            "base: {kind: hub, id: a, revision: b, revison: c}",
+            r"part\.base\.revison: .*; did you mean 'revision'\?",
+        ),
     ],
-)  # fmt: skip
-def test_errors_name_line_path_and_the_nearest_word(spec: type[Spec], text: str, message: str) -> None:
+)
+def test_errors_name_line_path_and_the_nearest_word(
+    spec: type[Spec], text: str, message: str
+) -> None:
     with pytest.raises(SpecError, match=message):
         validate(spec, parse(text, "p.yaml"), "part")
 
@@ -90,7 +129,11 @@ def test_errors_name_line_path_and_the_nearest_word(spec: type[Spec], text: str,
 def test_whole_numbers_are_accepted_where_a_float_is_meant_and_nothing_else_is_converted() -> None:
     built = validate(Optimisation, parse("learning_rate: 1", "p.yaml"), "")
     assert type(built.learning_rate) is float
-    for wrong in ("learning_rate: '1'", "learning_rate: true", "{learning_rate: 1, warmup_steps: 1.0}"):
+    for wrong in (
+        "learning_rate: '1'",
+        "learning_rate: true",
+        "{learning_rate: 1, warmup_steps: 1.0}",
+    ):
         with pytest.raises(SpecError):
             validate(Optimisation, parse(wrong, "p.yaml"), "")
 
@@ -99,7 +142,10 @@ def test_the_working_folder_comes_before_the_shipped_pages(tmp_path: Path) -> No
     own = tmp_path / "experiments" / "grids" / "math.yaml"
     own.parent.mkdir(parents=True)
     own.write_text("name: own", encoding="utf-8")
-    assert [find("grids", name, tmp_path) for name in ("math", "math.yaml", "grids/math.yaml", "experiments/grids/math.yaml")] == [own] * 4
+    assert [
+        find("grids", name, tmp_path)
+        for name in ("math", "math.yaml", "grids/math.yaml", "experiments/grids/math.yaml")
+    ] == [own] * 4
     shipped = find("grids", "smoke", tmp_path)
     assert shipped.is_file()
     assert tmp_path not in shipped.parents
@@ -118,7 +164,10 @@ def test_how_a_page_is_called() -> None:
 
 
 def test_an_unknown_page_answers_with_the_known_ones() -> None:
-    with pytest.raises(SpecError, match=r"no grid named 'maths'; did you mean 'math'\?\n.*known grids: .*math, .*smoke"):
+    with pytest.raises(
+        SpecError,
+        match=r"no grid named 'maths'; did you mean 'math'\?\n.*known grids: .*math, .*smoke",
+    ):
         find("grids", "maths")
 
 

@@ -9,11 +9,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from study.stats.comparisons import bases_to_decide, compare, detection_power, holm, minimum_detectable_effect, paired_differences
+from study.stats.comparisons import (
+    bases_to_decide,
+    compare,
+    detection_power,
+    holm,
+    minimum_detectable_effect,
+    paired_differences,
+)
 from study.stats.estimators import avg_at_k, maj_at_k, pass_at_k
 from study.stats.intervals import bootstrap_interval, t_interval
 
-COUNTS = st.integers(1, 7).flatmap(lambda n: st.tuples(st.just(n), st.lists(st.integers(0, n), min_size=1, max_size=6)))
+COUNTS = st.integers(1, 7).flatmap(
+    lambda n: st.tuples(st.just(n), st.lists(st.integers(0, n), min_size=1, max_size=6))
+)
 
 
 def slow_pass_at_k(counts: list[int], n: int, k: int) -> float:
@@ -27,7 +36,9 @@ def slow_pass_at_k(counts: list[int], n: int, k: int) -> float:
 
 
 @given(COUNTS, st.data())
-def test_pass_at_k_is_the_mean_over_all_draws(case: tuple[int, list[int]], data: st.DataObject) -> None:
+def test_pass_at_k_is_the_mean_over_all_draws(
+    case: tuple[int, list[int]], data: st.DataObject
+) -> None:
     n, counts = case
     k = data.draw(st.integers(1, n))
     assert pass_at_k(counts, n, k) == pytest.approx(slow_pass_at_k(counts, n, k), abs=1e-12)
@@ -57,8 +68,17 @@ def test_more_draws_than_samples_are_refused() -> None:
         pass_at_k([1], 4, 5)
 
 
-@given(st.lists(st.lists(st.sampled_from(["1", "2", "3", None]), min_size=1, max_size=5), min_size=1, max_size=4), st.randoms())
-def test_majority_is_the_mean_over_random_tie_breaks(answers: list[list[str | None]], random: "np.random.Generator") -> None:
+@given(
+    st.lists(
+        st.lists(st.sampled_from(["1", "2", "3", None]), min_size=1, max_size=5),
+        min_size=1,
+        max_size=4,
+    ),
+    st.randoms(),
+)
+def test_majority_is_the_mean_over_random_tie_breaks(
+    answers: list[list[str | None]], random: "np.random.Generator"
+) -> None:
     references = ["1"] * len(answers)
     expected = []
     for votes in answers:
@@ -82,7 +102,11 @@ def test_t_interval_by_hand() -> None:
     interval = t_interval([0.1, 0.2, 0.6])
     half = 4.302652729911275 * math.sqrt(0.07) / math.sqrt(3)  # t_{.975, 2} from a printed table
     assert interval.mean == pytest.approx(0.3)
-    assert (interval.low, interval.high, interval.n) == (pytest.approx(0.3 - half), pytest.approx(0.3 + half), 3)
+    assert (interval.low, interval.high, interval.n) == (
+        pytest.approx(0.3 - half),
+        pytest.approx(0.3 + half),
+        3,
+    )
 
 
 def test_one_base_has_no_interval() -> None:
@@ -113,7 +137,10 @@ def test_bootstrap_agrees_with_a_loop() -> None:
     means = [values[generator.integers(0, 40, 40)].mean() for _ in range(4000)]
     low, high = np.quantile(means, [0.025, 0.975])
     interval = bootstrap_interval(values.tolist(), seed=0, resamples=4000)
-    assert (interval.low, interval.high) == (pytest.approx(low, abs=0.01), pytest.approx(high, abs=0.01))
+    assert (interval.low, interval.high) == (
+        pytest.approx(low, abs=0.01),
+        pytest.approx(high, abs=0.01),
+    )
     assert bootstrap_interval([0.5, 0.5], seed=0).low == 0.5
 
 
@@ -134,7 +161,11 @@ def test_paired_p_by_permutation_of_the_definition() -> None:
 
 
 def test_holm_by_hand() -> None:
-    assert holm({"a": 0.01, "b": 0.04, "c": 0.03}) == {"a": pytest.approx(0.03), "c": pytest.approx(0.06), "b": pytest.approx(0.06)}
+    assert holm({"a": 0.01, "b": 0.04, "c": 0.03}) == {
+        "a": pytest.approx(0.03),
+        "c": pytest.approx(0.06),
+        "b": pytest.approx(0.06),
+    }
 
 
 @given(st.dictionaries(st.text(max_size=3), st.floats(0, 1), max_size=6))
@@ -157,5 +188,7 @@ def test_minimum_detectable_effect_by_simulation(n: int, deviation: float) -> No
 
 def test_bases_to_decide() -> None:
     assert bases_to_decide(-0.3, 0.05, -0.1) == 3
-    assert bases_to_decide(-0.2, 0.1, -0.1) == 7  # 2.447 * 0.1 / sqrt(7) = 0.0925 < 0.1, and 2.571 * 0.1 / sqrt(6) = 0.105
+    assert (
+        bases_to_decide(-0.2, 0.1, -0.1) == 7
+    )  # 2.447 * 0.1 / sqrt(7) = 0.0925 < 0.1, and 2.571 * 0.1 / sqrt(6) = 0.105
     assert bases_to_decide(-0.1, 0.1, -0.1) is None

@@ -1,4 +1,6 @@
-"""`study status`: counts, tasks at work, sessions that live and that were killed, claims of other hosts; `--watch` ends by itself."""
+"""`study status`: counts, tasks at work, sessions that live and that were killed, claims of other
+hosts; `--watch` ends by itself.
+"""
 
 import json
 import os
@@ -30,7 +32,15 @@ def results(tmp_path: Path) -> Results:
 
 def at_work(results: Results, place: str, task: str, by: str | None = None, **changes: Any) -> Path:
     path = results.root / place / task / "status.json"
-    status = {"task": task, "owner": by or owner(), "phase": "train", "done": 30, "total": 120, "eta_s": 90.0, "updated": time.time()}
+    status = {
+        "task": task,
+        "owner": by or owner(),
+        "phase": "train",
+        "done": 30,
+        "total": 120,
+        "eta_s": 90.0,
+        "updated": time.time(),
+    }
     latest = {"eval/avg@2": 0.8125, "train/reverse_kl": 0.0321, "train/grad_norm": 9.0}
     write_json(path, status | {"latest": latest} | changes)
     return path
@@ -49,7 +59,19 @@ def test_a_task_at_work_shows_phase_step_time_left_accuracy_and_kl(results: Resu
     at_work(results, "stages", "distill-aaaa", updated=time.time() - 300)
     said = text(results)
     row = next(line for line in said.splitlines() if line.startswith("distill-aaaa"))
-    assert row.split() == ["distill-aaaa", "train", "30/120", "2", "min", "5", "min", "eval/avg@2", "0.812", "train/reverse_kl", "0.0321"]
+    assert row.split() == [
+        "distill-aaaa",
+        "train",
+        "30/120",
+        "2",
+        "min",
+        "5",
+        "min",
+        "eval/avg@2",
+        "0.812",
+        "train/reverse_kl",
+        "0.0321",
+    ]
 
 
 def test_runs_and_stages_of_a_session_are_counted_by_state(results: Results) -> None:
@@ -65,13 +87,21 @@ def test_runs_and_stages_of_a_session_are_counted_by_state(results: Results) -> 
         assert seen.stages(seen.sessions[0]) == Count(done=1, running=0, failed=1, waiting=1)
         assert seen.busy
         said = text(results)
-    assert "math (lab), for 0 s: 5 runs: 1 sealed, 1 running, 1 failed, 2 waiting; 3 stages: 1 made, 1 failed, 1 waiting" in said
+    assert (
+        "math (lab), for 0 s: 5 runs: 1 sealed, 1 running, 1 failed, 2 waiting; 3 stages: 1 made, 1"
+        " failed, 1 waiting" in said
+    )
     assert "why: study logs r1-s0" in said
     assert not list(folder(results).iterdir())
 
 
-def test_a_killed_session_is_shown_with_the_command_that_continues_and_swept_by_the_next(results: Results) -> None:
-    write_json(folder(results) / f"{DEAD}.json", asdict(Session(DEAD, "math", "lab", time.time() - 7200, ["r-s0"], [])))
+def test_a_killed_session_is_shown_with_the_command_that_continues_and_swept_by_the_next(
+    results: Results,
+) -> None:
+    write_json(
+        folder(results) / f"{DEAD}.json",
+        asdict(Session(DEAD, "math", "lab", time.time() - 7200, ["r-s0"], [])),
+    )
     at_work(results, "runs", "r-s0", by=DEAD)
     seen = snapshot(results)
     assert not seen.busy
@@ -85,7 +115,10 @@ def test_a_killed_session_is_shown_with_the_command_that_continues_and_swept_by_
 
 
 def test_what_another_host_does_is_shown_as_far_as_it_can_be_seen(results: Results) -> None:
-    write_json(folder(results) / f"{ELSEWHERE}.json", asdict(Session(ELSEWHERE, "math", "lab", time.time(), ["r-s0"], [])))
+    write_json(
+        folder(results) / f"{ELSEWHERE}.json",
+        asdict(Session(ELSEWHERE, "math", "lab", time.time(), ["r-s0"], [])),
+    )
     make(results.claims / "distill-1~3", ELSEWHERE)
     make(results.claims / "distill-2~1", owner())
     seen = snapshot(results)
@@ -139,7 +172,9 @@ def test_watch_ends_when_nothing_runs_any_more(
     assert said.endswith(f"no task is at work in {results.root}\n")
 
 
-def test_a_watch_left_by_ctrl_c_is_no_error(results: Results, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_watch_left_by_ctrl_c_is_no_error(
+    results: Results, monkeypatch: pytest.MonkeyPatch
+) -> None:
     at_work(results, "stages", "distill-1")
 
     def interrupted(seconds: float) -> None:
@@ -149,7 +184,9 @@ def test_a_watch_left_by_ctrl_c_is_no_error(results: Results, monkeypatch: pytes
     verb.status(results.root, watch=True)
 
 
-def test_on_a_terminal_the_block_is_redrawn_in_place(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_on_a_terminal_the_block_is_redrawn_in_place(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     from study.cli import console
 
     monkeypatch.setattr(console, "is_terminal", lambda: True)
@@ -161,7 +198,9 @@ def test_on_a_terminal_the_block_is_redrawn_in_place(monkeypatch: pytest.MonkeyP
     assert "\x1b[1A" in capsys.readouterr().out  # the cursor goes up over the block before
 
 
-def test_a_full_disk_costs_no_run_its_presence(results: Results, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_costs_no_run_its_presence(
+    results: Results, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def full(path: Path, value: object) -> None:
         raise OSError(28, "No space left on device")
 
@@ -173,7 +212,9 @@ def test_a_full_disk_costs_no_run_its_presence(results: Results, monkeypatch: py
 def study(arguments: Sequence[str], cwd: Path) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "study.cli.main", *arguments]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, check=False)
+    return subprocess.run(
+        command, cwd=cwd, env=environment, capture_output=True, text=True, check=False
+    )
 
 
 def test_the_verb_reads_without_writing(tmp_path: Path, results: Results) -> None:

@@ -1,4 +1,6 @@
-"""Task pages: every one loads in lm-eval, renders its prompt, keeps all k samples; where problems come from; the letters of choices."""
+"""Task pages: every one loads in lm-eval, renders its prompt, keeps all k samples; where problems
+come from; the letters of choices.
+"""
 
 import json
 from collections.abc import Sequence
@@ -20,22 +22,40 @@ from study.models.sampling import Completion
 SUFFIX = "\n\nPlease reason step by step, and put your final answer within \\boxed{}."
 # Made-up rows in the schema of each source: the real ones are on the hub, GPQA behind a gate.
 ROWS = {
-    "math500": [{"problem": "What is $1+1$?", "answer": "2", "unique_id": "test/algebra/1.json", "level": 1}],
-    "aime24": [{"id": 60, "problem": "How many?", "solution": "So it is \\boxed{204}."}, {"id": 61, "problem": "And now?", "answer": "25"}],
+    "math500": [
+        {"problem": "What is $1+1$?", "answer": "2", "unique_id": "test/algebra/1.json", "level": 1}
+    ],
+    "aime24": [
+        {"id": 60, "problem": "How many?", "solution": "So it is \\boxed{204}."},
+        {"id": 61, "problem": "And now?", "answer": "25"},
+    ],
     "aime25": [{"id": 0, "problem": "How many?", "answer": "70"}],
     "amc23": [{"id": 0, "problem": "How many?", "answer": "142.0"}],
     "gsm8k": [{"question": "Two ducks and one duck?", "answer": "2 + 1 = <<2+1=3>>3\n#### 3"}],
     "gpqa_diamond": [
         {
-            "Record ID": "rec1", "Question": "Which particle?", "Correct Answer": "muon", "Incorrect Answer 1": "pion",
-            "Incorrect Answer 2": "kaon", "Incorrect Answer 3": "tau\n",
+            "Record ID": "rec1",
+            "Question": "Which particle?",
+            "Correct Answer": "muon",
+            "Incorrect Answer 1": "pion",
+            "Incorrect Answer 2": "kaon",
+            "Incorrect Answer 3": "tau\n",
         }
     ],
-    "mmlu_pro": [{"question_id": 70, "question": "Which?", "options": [f"o{i}" for i in range(10)], "answer": "I", "answer_index": 8}],
-}  # fmt: skip
+    "mmlu_pro": [
+        {
+            "question_id": 70,
+            "question": "Which?",
+            "options": [f"o{i}" for i in range(10)],
+            "answer": "I",
+            "answer_index": 8,
+        }
+    ],
+}
 DAPO = (
-    "Solve the following math problem step by step. The last line of your response should be of the form Answer: $Answer (without quotes) "
-    'where $Answer is the answer to the problem.\n\n{}\n\nRemember to put your answer on its own line after "Answer:".'
+    "Solve the following math problem step by step. The last line of your response should be of the"
+    " form Answer: $Answer (without quotes) where $Answer is the answer to the"
+    ' problem.\n\n{}\n\nRemember to put your answer on its own line after "Answer:".'
 )
 
 
@@ -45,7 +65,9 @@ class Words:
     chat_template = "there is one"
 
     def apply_chat_template(self, messages: list[dict[str, str]], **asked: object) -> str:
-        return f"[{messages[0]['role']}]{messages[0]['content']}[{'' if asked.get('enable_thinking') else 'no '}thinking]"
+        (message,) = messages[:1]
+        negation = "" if asked.get("enable_thinking") else "no "
+        return f"[{message['role']}]{message['content']}[{negation}thinking]"
 
     def encode(self, text: str, *, add_special_tokens: bool) -> list[int]:
         return [*([0] if add_special_tokens else []), *map(ord, text)]
@@ -62,7 +84,9 @@ class Scripted:
     def __init__(self, *texts: str, context: int | None = None) -> None:
         self.texts, self.context, self.prompts = texts, context, []
 
-    def draw(self, prompts: Sequence[list[int]], decoding: Decoding, *, k: int, seed: int, drawn: Drawn) -> list[list[Completion]]:
+    def draw(
+        self, prompts: Sequence[list[int]], decoding: Decoding, *, k: int, seed: int, drawn: Drawn
+    ) -> list[list[Completion]]:
         self.prompts = ["".join(map(chr, prompt)) for prompt in prompts]
         said = iter(self.texts * (k * len(prompts)))
         return [[Completion(tuple(map(ord, next(said))), False) for _ in range(k)] for _ in prompts]
@@ -72,20 +96,42 @@ class Scripted:
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for task, rows in ROWS.items():
         (tmp_path / f"{task}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    (tmp_path / "dapo-math-17k.jsonl").write_text("".join(json.dumps(dapo_row(i)) + "\n" for i in range(300)))
+    (tmp_path / "dapo-math-17k.jsonl").write_text(
+        "".join(json.dumps(dapo_row(i)) + "\n" for i in range(300))
+    )
     monkeypatch.setenv("STUDY_DATA", str(tmp_path))
     return tmp_path
 
 
 def dapo_row(number: int) -> dict[str, object]:
     prompt = [{"role": "user", "content": DAPO.format(f"What is {number} + {number}?")}]
-    return {"prompt": prompt, "reward_model": {"ground_truth": str(2 * number)}, "extra_info": {"index": str(number)}}
+    return {
+        "prompt": prompt,
+        "reward_model": {"ground_truth": str(2 * number)},
+        "extra_info": {"index": str(number)},
+    }
 
 
-def ran(task: str, engine: Scripted, *, k: int = 2, chat: Chat = Chat(), **more: object):  # noqa: B008 - frozen
+def ran(
+    task: str,
+    engine: Scripted,
+    *,
+    k: int = 2,
+    chat: Chat = Chat(),  # noqa: B008 - frozen
+    **more: object,
+):
     page = read_page(task)
     return evaluate_task(
-        task, read(task, page.source).problems, engine, Words(), k=k, decoding=page.decoding, seed=0, grader=page.grader, chat=chat, **more
+        task,
+        read(task, page.source).problems,
+        engine,
+        Words(),
+        k=k,
+        decoding=page.decoding,
+        seed=0,
+        grader=page.grader,
+        chat=chat,
+        **more,
     )
 
 
@@ -103,14 +149,18 @@ def test_the_tasks_are_those_that_the_docs_name() -> None:
 
 
 @pytest.mark.parametrize("task", benchmark_tasks())
-def test_every_page_loads_in_plain_lm_eval_and_declares_what_we_read(task: str, folder: Path) -> None:
+def test_every_page_loads_in_plain_lm_eval_and_declares_what_we_read(
+    task: str, folder: Path
+) -> None:
     page = read_page(task)
     found = TaskManager(include_path=str(TASKS), include_defaults=False).load(task)["tasks"][task]
     config = found.config
     assert config.metadata["version"] == float(page.version) == 1.0
     assert config.repeats == page.k
     kwargs = config.generation_kwargs
-    assert {name: kwargs[name] for name in page.decoding.generation_kwargs()} == page.decoding.generation_kwargs()
+    assert {
+        name: kwargs[name] for name in page.decoding.generation_kwargs()
+    } == page.decoding.generation_kwargs()
     documents = list(found.test_docs())
     assert documents, "the page found its own problems"
     assert found.doc_to_target(documents[0]) == documents[0]["answer"]
@@ -135,12 +185,18 @@ def test_the_prompt_is_problem_and_suffix_inside_the_chat_template(folder: Path)
     assert engine.prompts == [f"[user]What is $1+1$?{SUFFIX}[no thinking]"]
     assert list(result.prompts) == engine.prompts
     ran("math500", engine, chat=Chat(False))
-    assert engine.prompts == [f"\0What is $1+1$?{SUFFIX}"], "plain text gets the tokenizer's start token"
+    assert engine.prompts == [f"\0What is $1+1$?{SUFFIX}"], (
+        "plain text gets the tokenizer's start token"
+    )
 
 
 def test_all_k_samples_are_graded_strictly_and_relaxedly(folder: Path) -> None:
-    result = ran("math500", Scripted("\\boxed{2}", "the answer is 2", "\\boxed{3}", "\\boxed{2.0}", "?"), k=5)
-    assert result.outcomes == ((Outcome.correct, Outcome.unparsed, Outcome.wrong, Outcome.correct, Outcome.unparsed),)
+    result = ran(
+        "math500", Scripted("\\boxed{2}", "the answer is 2", "\\boxed{3}", "\\boxed{2.0}", "?"), k=5
+    )
+    assert result.outcomes == (
+        (Outcome.correct, Outcome.unparsed, Outcome.wrong, Outcome.correct, Outcome.unparsed),
+    )
     assert result.accuracy == pytest.approx(0.4)
     assert result.counts(Outcome.correct) == [2]
     assert result.counts(Outcome.correct, relaxed=True) == [3]
@@ -176,21 +232,29 @@ def test_ten_choices_keep_their_order_and_letters(folder: Path) -> None:
     problem = read("mmlu_pro", read_page("mmlu_pro").source).problems[0]
     assert problem.answer == "I"
     assert problem.columns["choices"].splitlines()[8:] == ["I) o8", "J) o9"]
-    assert ran("mmlu_pro", Scripted("\\boxed{I}", "\\boxed{E}")).outcomes == ((Outcome.correct, Outcome.wrong),)
+    assert ran("mmlu_pro", Scripted("\\boxed{I}", "\\boxed{E}")).outcomes == (
+        (Outcome.correct, Outcome.wrong),
+    )
 
 
 def test_a_choice_that_is_no_letter_of_its_problem_is_refused(folder: Path) -> None:
-    (folder / "mmlu_pro.jsonl").write_text(json.dumps({**ROWS["mmlu_pro"][0], "answer": "K"}) + "\n")
-    with pytest.raises(PrerequisiteError, match=r"mmlu_pro.jsonl:1: 'K' is not the letter of one of 10 choices"):
+    (folder / "mmlu_pro.jsonl").write_text(
+        json.dumps({**ROWS["mmlu_pro"][0], "answer": "K"}) + "\n"
+    )
+    with pytest.raises(
+        PrerequisiteError, match=r"mmlu_pro.jsonl:1: 'K' is not the letter of one of 10 choices"
+    ):
         read("mmlu_pro", read_page("mmlu_pro").source)
 
 
 @pytest.mark.parametrize(
     ("text", "named"),
     [
-        ("C", "C"), ("c", "C"), ("(C)", "C"), ("\\text{C}", "C"), ("\\textbf{(C)}", "C"), ("C) muon", "C"), ("C. muon", "C"),
+        ("C", "C"), ("c", "C"), ("(C)", "C"), ("\\text{C}", "C"), ("\\textbf{(C)}", "C"),
+        ("C) muon", "C"), ("C. muon", "C"),
         ("\\mathrm{C}:", "C"),
-        ("$C$", "C"), (" { C } ", "C"), ("muon", None), ("AB", None), ("A, B", None), ("", None), ("3", None), ("\\boxed", None),
+        ("$C$", "C"), (" { C } ", "C"), ("muon", None), ("AB", None), ("A, B", None), ("", None),
+        ("3", None), ("\\boxed", None),
     ],
 )  # fmt: skip
 def test_the_letter_that_a_box_names(text: str, named: str | None) -> None:
@@ -231,15 +295,19 @@ def test_copies_of_a_problem_count_once_and_two_texts_with_one_id_are_refused(fo
     path.write_text(f"{json.dumps(row)}\n\n{json.dumps(row)}\n")
     assert len(read("math500", read_page("math500").source).problems) == 1
     path.write_text(f"{json.dumps(row)}\n{json.dumps({**row, 'problem': 'Another?'})}\n")
-    with pytest.raises(PrerequisiteError, match=r"math500.jsonl:2: id 'test/algebra/1.json' appears twice"):
+    with pytest.raises(
+        PrerequisiteError, match=r"math500.jsonl:2: id 'test/algebra/1.json' appears twice"
+    ):
         read("math500", read_page("math500").source)
 
 
 @pytest.mark.parametrize(
     ("content", "complaint"),
     [
-        ("", "has no problems"), ("{\n", r"math500.jsonl:1: not a JSON object"), ("[]\n", "no column problem; there is list"),
-        ('{"question": "x"}\n', "no column problem; there is question"), ('{"problem": "x", "unique_id": "1"}\n', "no column answer"),
+        ("", "has no problems"), ("{\n", r"math500.jsonl:1: not a JSON object"),
+        ("[]\n", "no column problem; there is list"),
+        ('{"question": "x"}\n', "no column problem; there is question"),
+        ('{"problem": "x", "unique_id": "1"}\n', "no column answer"),
         ('{"problem": "x", "unique_id": "1", "answer": " "}\n', "answer is empty"),
     ],
 )  # fmt: skip
@@ -249,7 +317,9 @@ def test_a_wrong_file_is_named_with_its_line(folder: Path, content: str, complai
         read("math500", read_page("math500").source)
 
 
-def test_without_folder_and_hub_there_is_one_message_with_both_ways(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_without_folder_and_hub_there_is_one_message_with_both_ways(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     def offline(*_: object, **__: object) -> None:
         raise ConnectionError("Couldn't reach the hub\nmore lines")
 
@@ -259,7 +329,10 @@ def test_without_folder_and_hub_there_is_one_message_with_both_ways(monkeypatch:
         read("gpqa_diamond", read_page("gpqa_diamond").source)
     message = str(caught.value)
     assert "no file gpqa_diamond.jsonl in STUDY_DATA" in message
-    assert "Idavidrein/gpqa at 633f5ee89ab8 cannot be had (ConnectionError: Couldn't reach the hub)" in message
+    assert (
+        "Idavidrein/gpqa at 633f5ee89ab8 cannot be had (ConnectionError: Couldn't reach the hub)"
+        in message
+    )
     assert "STUDY_DATA=FOLDER" in message
     assert "gated: accept its terms" in message
     assert "more lines" not in message
@@ -273,7 +346,9 @@ def test_a_page_without_a_revision_never_asks_the_hub(monkeypatch: pytest.Monkey
         read("math500", unpinned)
 
 
-def test_the_hub_is_asked_for_the_pinned_revision_and_gives_the_same_problems(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+def test_the_hub_is_asked_for_the_pinned_revision_and_gives_the_same_problems(
+    monkeypatch: pytest.MonkeyPatch, folder: Path
+) -> None:
     source = read_page("gsm8k").source
     local = read("gsm8k", source)
     monkeypatch.delenv("STUDY_DATA")
@@ -295,13 +370,17 @@ def test_the_hub_is_asked_for_the_pinned_revision_and_gives_the_same_problems(mo
 
 def test_prompts_that_leave_no_room_are_refused_before_anything_is_drawn(folder: Path) -> None:
     engine = Scripted("x", context=400)
-    with pytest.raises(PrerequisiteError, match=r"400 positions; [\s\S]*--max-completion-length \d+"):
+    with pytest.raises(
+        PrerequisiteError, match=r"400 positions; [\s\S]*--max-completion-length \d+"
+    ):
         ran("math500", engine, fits=True)
     assert engine.prompts == []
 
 
 def test_own_settings_change_a_page_and_greedy_is_one_sample() -> None:
-    page = read_page("aime24").changed(k=None, temperature=0.0, top_p=None, max_completion_length=64)
+    page = read_page("aime24").changed(
+        k=None, temperature=0.0, top_p=None, max_completion_length=64
+    )
     assert (page.k, page.decoding) == (1, Decoding(0.0, 0.95, 64))
     with pytest.raises(SpecError, match="16 samples at temperature 0"):
         read_page("aime24").changed(k=16, temperature=0.0)

@@ -1,4 +1,6 @@
-"""Stages on tiny models: what is trained, over which denominator, from which random state, and what is left behind."""
+"""Stages on tiny models: what is trained, over which denominator, from which random state, and what
+is left behind.
+"""
 
 import json
 from collections.abc import Iterable
@@ -16,7 +18,16 @@ from study.models.loading import load_model, load_tokenizer, save
 from study.models.sampling import generate
 from study.record.checkpoints import Checkpoints
 from study.spec.recipe.data import ArithmeticData
-from study.spec.recipe.model import Architecture, BpeTokenizer, DistilledModel, GrpoModel, LabTokenizer, LocalModel, PretrainedLab, SftModel
+from study.spec.recipe.model import (
+    Architecture,
+    BpeTokenizer,
+    DistilledModel,
+    GrpoModel,
+    LabTokenizer,
+    LocalModel,
+    PretrainedLab,
+    SftModel,
+)
 from study.spec.recipe.objective import PRESETS, Objective
 from study.spec.recipe.privileged import PrivilegedInformation
 from study.spec.recipe.training import (
@@ -34,7 +45,8 @@ from study.train.build import build
 
 DATA = ArithmeticData(train_size=64, selection_size=8, held_out_size=8)
 ARCHITECTURE = Architecture(
-    hidden_size=16, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2, num_key_value_heads=1, head_dim=8,
+    hidden_size=16, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2,
+    num_key_value_heads=1, head_dim=8,
     max_position_embeddings=96, initializer_range=0.1,
 )  # fmt: skip
 SAMPLING = Sampling(max_completion_length=10)
@@ -57,9 +69,20 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return {role: root / role for role in ("student", "teacher")}
 
 
-def distilled(objective: Objective, *, steps: int = 3, privileged: PrivilegedInformation | None = None) -> DistilledModel:
-    training = DistillTraining(steps=steps, prompts_per_step=4, optimisation=OPTIMISATION, sampling=SAMPLING, curve=CURVE)
-    return DistilledModel(student=HERE, teacher=HERE, data=DATA, objective=objective, training=training, privileged=privileged)
+def distilled(
+    objective: Objective, *, steps: int = 3, privileged: PrivilegedInformation | None = None
+) -> DistilledModel:
+    training = DistillTraining(
+        steps=steps, prompts_per_step=4, optimisation=OPTIMISATION, sampling=SAMPLING, curve=CURVE
+    )
+    return DistilledModel(
+        student=HERE,
+        teacher=HERE,
+        data=DATA,
+        objective=objective,
+        training=training,
+        privileged=privileged,
+    )
 
 
 def history(folder: Path) -> dict[str, list[float | None]]:
@@ -76,8 +99,14 @@ def run(recipe: Any, inputs: dict[str, Path], out: Path, seed: int = 0) -> Path:
     return out
 
 
-def test_teacher_equal_to_student_gives_zero_loss_and_zero_kl(folders: dict[str, Path], tmp_path: Path) -> None:
-    out = run(distilled(Objective(), steps=1), {"student": folders["student"], "teacher": folders["student"]}, tmp_path / "d")
+def test_teacher_equal_to_student_gives_zero_loss_and_zero_kl(
+    folders: dict[str, Path], tmp_path: Path
+) -> None:
+    out = run(
+        distilled(Objective(), steps=1),
+        {"student": folders["student"], "teacher": folders["student"]},
+        tmp_path / "d",
+    )
     columns = history(out)
     assert columns["train/reverse_kl"][-1] == pytest.approx(0.0, abs=1e-6)
     assert columns["train/loss"][-1] == pytest.approx(0.0, abs=1e-6)
@@ -88,12 +117,17 @@ def test_teacher_equal_to_student_gives_zero_loss_and_zero_kl(folders: dict[str,
 def test_the_reduction_is_the_objectives_own_where_it_is_applied(
     reduction: str, folders: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Spies on the denominator: TRL counts tokens (`num_items_in_batch`); Eq. 1 divides by responses."""
+    """Spies on the denominator: TRL counts tokens (`num_items_in_batch`); Eq.
+
+    1 divides by responses.
+    """
     calls: dict[str, list[tuple[float, int, int]]] = {"response_mean": [], "token_mean": []}
     for name in calls:
         original = getattr(distill_module, name)
 
-        def spy(values: Any, mask: Any, denominator: Any, name: str = name, original: Any = original) -> Any:
+        def spy(
+            values: Any, mask: Any, denominator: Any, name: str = name, original: Any = original
+        ) -> Any:
             calls[name].append((float(denominator), int(mask.sum()), mask.shape[0]))
             return original(values, mask, denominator)
 
@@ -105,8 +139,12 @@ def test_the_reduction_is_the_objectives_own_where_it_is_applied(
         assert tokens != responses
 
 
-def test_the_trainers_loss_is_equation_1(folders: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The value that TRL logs after all its own scaling equals the mean of response means computed here."""
+def test_the_trainers_loss_is_equation_1(
+    folders: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The value that TRL logs after all its own scaling equals the mean of response means computed
+    here.
+    """
     seen: list[float] = []
     original = distill_module.response_mean
 
@@ -133,19 +171,29 @@ def test_cells_of_one_seed_see_the_same_prompts(folders: dict[str, Path], tmp_pa
     prompts = []
     for name in ("full_reverse_kl", "sampled_plain_loss"):
         out = run(distilled(Objective(**PRESETS[name][0])), folders, tmp_path / name)
-        prompts.append([(c["step"], c["prompt"]) for c in json.loads((out / "evidence.json").read_text())["completions"]])
+        prompts.append(
+            [
+                (c["step"], c["prompt"])
+                for c in json.loads((out / "evidence.json").read_text())["completions"]
+            ]
+        )
     assert prompts[0] == prompts[1]
     assert len({step for step, _ in prompts[0]}) == 3
 
 
-def test_pi_reaches_the_teacher_and_not_the_student(folders: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pi_reaches_the_teacher_and_not_the_student(
+    folders: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     views: dict[str, list[str]] = {"student": [], "teacher": []}
     tokenizer = load_tokenizer(folders["student"])
     original = distill_module.OnPolicyDistillation._hidden
 
     def spy(self: Any, model: Any, prompt_ids: Any, prompt_mask: Any, inputs: Any) -> Any:
         role = "teacher" if model is self.teacher_model else "student"
-        views[role] += [tokenizer.decode(ids[mask.bool()]) for ids, mask in zip(prompt_ids, prompt_mask, strict=True)]
+        views[role] += [
+            tokenizer.decode(ids[mask.bool()])
+            for ids, mask in zip(prompt_ids, prompt_mask, strict=True)
+        ]
         return original(self, model, prompt_ids, prompt_mask, inputs)
 
     monkeypatch.setattr(distill_module.OnPolicyDistillation, "_hidden", spy)
@@ -160,29 +208,53 @@ def test_what_a_distillation_leaves_behind(folders: dict[str, Path], tmp_path: P
     out = run(distilled(Objective(support="student_topk", k=5), steps=3), folders, tmp_path / "d")
     columns = history(out)
     assert columns["step"] == [0, 2, 3]
-    assert columns["train/reverse_kl"][0] is None  # nothing was trained before step 0: missing, not zero
-    for name in ("eval/avg@2", "eval/greedy", "train/student_topk_mass", "train/grad_norm", "rollout/repetition_3gram"):
+    assert (
+        columns["train/reverse_kl"][0] is None
+    )  # nothing was trained before step 0: missing, not zero
+    for name in (
+        "eval/avg@2",
+        "eval/greedy",
+        "train/student_topk_mass",
+        "train/grad_norm",
+        "rollout/repetition_3gram",
+    ):
         assert all(value is not None for value in columns[name][1:]), name
     evidence = json.loads((out / "evidence.json").read_text())
     points = evidence["log_ratio"]["points"]
     assert [p["steps"] for p in points] == [[0, 0], [1, 1], [2, 2]]
     cost = json.loads((out / "cost.json").read_text())
-    assert sum(sum(p["wrong_tokens"]) + sum(p["correct_tokens"]) for p in points) == cost["tokens_sampled"] == cost["tokens_scored"]
+    assert (
+        sum(sum(p["wrong_tokens"]) + sum(p["correct_tokens"]) for p in points)
+        == cost["tokens_sampled"]
+        == cost["tokens_scored"]
+    )
     assert min(cost[f"{part}_s"] for part in ("generation", "teacher", "student")) > 0
 
 
-def test_padded_widths_may_differ_and_token_maps_may_not(folders: dict[str, Path], tmp_path: Path) -> None:
+def test_padded_widths_may_differ_and_token_maps_may_not(
+    folders: dict[str, Path], tmp_path: Path
+) -> None:
     tokenizer = build_tokenizer(LabTokenizer())
     save(build_model(ARCHITECTURE, len(tokenizer) + 8, 1), tokenizer, tmp_path / "wide")
-    out = run(distilled(Objective(), steps=1), {"student": folders["student"], "teacher": tmp_path / "wide"}, tmp_path / "d")
+    out = run(
+        distilled(Objective(), steps=1),
+        {"student": folders["student"], "teacher": tmp_path / "wide"},
+        tmp_path / "d",
+    )
     assert history(out)["train/teacher_cut_mass"][-1] > 0
     other = build_tokenizer(BpeTokenizer(vocab_size=300), ["1 + 1 = 2"] * 3)
     save(build_model(ARCHITECTURE, len(other), 1), other, tmp_path / "other")
     with pytest.raises(SpecError, match="disagree on"):
-        run(distilled(Objective(), steps=1), {"student": folders["student"], "teacher": tmp_path / "other"}, tmp_path / "e")
+        run(
+            distilled(Objective(), steps=1),
+            {"student": folders["student"], "teacher": tmp_path / "other"},
+            tmp_path / "e",
+        )
 
 
-def test_sampling_depends_on_its_seed_and_leaves_the_global_state_alone(folders: dict[str, Path]) -> None:
+def test_sampling_depends_on_its_seed_and_leaves_the_global_state_alone(
+    folders: dict[str, Path],
+) -> None:
     model, tokenizer = load_model(folders["student"]), load_tokenizer(folders["student"])
     prompts = [[3, 5, 15, 6, 4], [3, 5, 4]]
     torch.manual_seed(0)
@@ -192,14 +264,23 @@ def test_sampling_depends_on_its_seed_and_leaves_the_global_state_alone(folders:
     torch.manual_seed(99)
     assert generate(model, tokenizer, prompts, SAMPLING, k=3, seed=7) == first
     assert generate(model, tokenizer, prompts, SAMPLING, k=3, seed=8) != first
-    assert all(c.truncated == (len(c.ids) == 10 and c.ids[-1] != tokenizer.eos_token_id) for row in first for c in row)
+    assert all(
+        c.truncated == (len(c.ids) == 10 and c.ids[-1] != tokenizer.eos_token_id)
+        for row in first
+        for c in row
+    )
 
 
-# Golden trajectories: numerics that change without a bump of the stage's revision (study/spec/identity.py) fail here.
+# Golden trajectories: numerics that change without a bump of the stage's revision
+# (study/spec/identity.py) fail here.
 def _pretrained(steps: int = 4) -> PretrainedLab:
     corpus = ArithmeticCorpus(style_mix={"A": 1.0}, unreliable_facts=0.3, unreliable_accuracy=0.4)
-    training = SupervisedTraining(steps=steps, documents_per_step=8, optimisation=OPTIMISATION, max_length=64)
-    return PretrainedLab(name="golden", architecture=ARCHITECTURE, data=DATA, corpus=corpus, training=training)
+    training = SupervisedTraining(
+        steps=steps, documents_per_step=8, optimisation=OPTIMISATION, max_length=64
+    )
+    return PretrainedLab(
+        name="golden", architecture=ARCHITECTURE, data=DATA, corpus=corpus, training=training
+    )
 
 
 GOLDEN = {
@@ -216,27 +297,51 @@ def test_golden_pretrain(tmp_path: Path) -> None:
 
 
 def test_golden_sft(folders: dict[str, Path], tmp_path: Path) -> None:
-    recipe = SftModel(base=HERE, data=DATA, corpus=_pretrained().corpus, training=_pretrained().training)
+    recipe = SftModel(
+        base=HERE, data=DATA, corpus=_pretrained().corpus, training=_pretrained().training
+    )
     losses = history(run(recipe, {"base": folders["student"]}, tmp_path / "s"))["train/loss"]
     assert losses == pytest.approx(GOLDEN["sft"], rel=1e-3)
 
 
 class Arbitrary(BoxedGrader):
     def grade_many(self, samples: Iterable[Sample]) -> list[GradeResult]:
-        outcomes = [Outcome.correct if len(sample.completion) % 2 else Outcome.wrong for sample in samples]
+        outcomes = [
+            Outcome.correct if len(sample.completion) % 2 else Outcome.wrong for sample in samples
+        ]
         return [GradeResult(outcome, outcome) for outcome in outcomes]
 
 
-def test_golden_grpo(folders: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    # A random model never answers, and without a correct completion there is no signal: reward an arbitrary half of the texts.
+def test_golden_grpo(
+    folders: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A random model never answers, and without a correct completion there is no signal: reward an
+    # arbitrary half of the texts.
     monkeypatch.setattr(grpo_module, "open_grader", lambda version: Arbitrary())
-    training = GrpoTraining(steps=2, prompts_per_step=2, rollouts_per_prompt=4, optimisation=OPTIMISATION, sampling=SAMPLING, curve=CURVE)
-    out = run(GrpoModel(base=HERE, data=DATA, training=training), {"base": folders["student"]}, tmp_path / "g")
+    training = GrpoTraining(
+        steps=2,
+        prompts_per_step=2,
+        rollouts_per_prompt=4,
+        optimisation=OPTIMISATION,
+        sampling=SAMPLING,
+        curve=CURVE,
+    )
+    out = run(
+        GrpoModel(base=HERE, data=DATA, training=training),
+        {"base": folders["student"]},
+        tmp_path / "g",
+    )
     columns = history(out)
-    assert [columns["train/grad_norm"][-1], columns["eval/mean_tokens"][-1]] == pytest.approx(GOLDEN["grpo"], rel=1e-3)
+    assert [columns["train/grad_norm"][-1], columns["eval/mean_tokens"][-1]] == pytest.approx(
+        GOLDEN["grpo"], rel=1e-3
+    )
     assert columns["train/grad_norm"][-1] > 0
 
 
 def test_golden_distill(folders: dict[str, Path], tmp_path: Path) -> None:
-    out = run(distilled(Objective(support="student_topk", k=5, gradient="stop_gradient"), steps=3), folders, tmp_path / "d")
+    out = run(
+        distilled(Objective(support="student_topk", k=5, gradient="stop_gradient"), steps=3),
+        folders,
+        tmp_path / "d",
+    )
     assert history(out)["train/reverse_kl"][1:] == pytest.approx(GOLDEN["distill"], rel=1e-3)

@@ -1,4 +1,6 @@
-"""Somebody's own loss, grader and reward: identity, what is refused, and what preflight asks of them."""
+"""Somebody's own loss, grader and reward: identity, what is refused, and what preflight asks of
+them.
+"""
 
 import json
 from pathlib import Path
@@ -24,7 +26,10 @@ from study.train.preflight import order as contracts
 from study.train.preflight import own_code as contracts_own
 from study.train.preflight import text as contracts_text
 
-REVERSE_KL = "def loss(student, teacher, tokens, ids):\n    return (student.exp() * (student - teacher)).sum(-1)\n"
+REVERSE_KL = (
+    "def loss(student, teacher, tokens, ids):\n    return (student.exp() * (student -"
+    " teacher)).sum(-1)\n"
+)
 RULES = """
 def grade(completion, answer):
     return completion.strip() == answer
@@ -91,15 +96,23 @@ def test_a_spec_survives_json_and_runs_the_file_of_the_plan(tmp_path: Path) -> N
     ("text", "message"),
     [
         ("{python: nowhere.py:loss}", "there is no file nowhere.py"),
-        ("{python: own.py:los}", "own.py has no function 'los'; did you mean 'loss'? (it has: loss)"),
+        (
+            "{python: own.py:los}",
+            "own.py has no function 'los'; did you mean 'loss'? (it has: loss)",
+        ),
         ("{python: own.py}", "expected file.py:function, found 'own.py'"),
         ("{python: beside.py:loss}", "beside.py imports 'own', which lies beside it"),
         ("{python: broken.py:loss}", "broken.py:1: "),
-        ("{python: own.py:loss, normalisation: renormalised}", "normalisation is what the function of `python` decides"),
+        (
+            "{python: own.py:loss, normalisation: renormalised}",
+            "normalisation is what the function of `python` decides",
+        ),
         ("{python: own.py:loss, support: union, k: 5}", "support 'union' has gaps"),
     ],
 )
-def test_pages_that_name_no_loss(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, message: str) -> None:
+def test_pages_that_name_no_loss(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, message: str
+) -> None:
     monkeypatch.chdir(tmp_path)
     files = {"own": REVERSE_KL, "beside": f"import own\n{REVERSE_KL}", "broken": "def loss(:\n"}
     for name, code in files.items():
@@ -111,19 +124,33 @@ def test_pages_that_name_no_loss(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 
 def test_a_typing_error_in_a_graders_name_is_still_told_by_its_name() -> None:
-    page = parse("steps: 1\nprompts_per_step: 2\nrollouts_per_prompt: 2\ngrader: math-2\n", "scales/x.yaml")
-    with pytest.raises(SpecError, match=r"scales/x.yaml:4 training.grader: 'math-2' is not one of boxed-1, math-1"):
+    page = parse(
+        "steps: 1\nprompts_per_step: 2\nrollouts_per_prompt: 2\ngrader: math-2\n", "scales/x.yaml"
+    )
+    with pytest.raises(
+        SpecError, match=r"scales/x.yaml:4 training.grader: 'math-2' is not one of boxed-1, math-1"
+    ):
         validate(GrpoTraining, page, "training")
 
 
 # ---- losses
 
 
-@pytest.mark.parametrize("support", [{}, {"support": "student_topk", "k": 3}, {"support": "teacher_topk", "k": 3}, {"support": "sampled"}])
+@pytest.mark.parametrize(
+    "support",
+    [
+        {},
+        {"support": "student_topk", "k": 3},
+        {"support": "teacher_topk", "k": 3},
+        {"support": "sampled"},
+    ],
+)
 def test_what_a_loss_is_handed(tmp_path: Path, support: dict[str, Any]) -> None:
     body = "student.sum(-1) + 0 * teacher.sum(-1) + (0 if ids is None else ids.sum(-1))"
     code = f"def loss(student, teacher, tokens, ids):\n    return {body}\n"
-    student, teacher = torch.randn(2, 4, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    student, teacher = torch.randn(
+        2, 4, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(1)
+    )
     tokens = torch.tensor([0, 1, 2, 3])
     values = bind(objective(tmp_path, code, **support))(student, teacher, tokens)
     logprobs = student.log_softmax(-1)
@@ -137,7 +164,10 @@ def test_what_a_loss_is_handed(tmp_path: Path, support: dict[str, Any]) -> None:
 def test_ones_own_reverse_kl_is_the_studys(tmp_path: Path) -> None:
     student, teacher = torch.randn(2, 5, 9, generator=torch.Generator().manual_seed(2))
     student.requires_grad_()
-    own, ours = (bind(o)(student, teacher, torch.arange(5)).loss_N for o in (objective(tmp_path, REVERSE_KL), Objective()))
+    own, ours = (
+        bind(o)(student, teacher, torch.arange(5)).loss_N
+        for o in (objective(tmp_path, REVERSE_KL), Objective())
+    )
     torch.testing.assert_close(own, ours)
     grads = [torch.autograd.grad(value.sum(), student)[0] for value in (own, ours)]
     torch.testing.assert_close(*grads)
@@ -159,7 +189,9 @@ def test_a_sound_loss_passes_every_property(tmp_path: Path) -> None:
     ],
 )
 def test_a_broken_loss_fails_its_property(tmp_path: Path, body: str, broken: str) -> None:
-    checks = contracts_own.loss(objective(tmp_path, f"def loss(student, teacher, tokens, ids):\n    return {body}\n"))
+    checks = contracts_own.loss(
+        objective(tmp_path, f"def loss(student, teacher, tokens, ids):\n    return {body}\n")
+    )
     assert broken in {check.name for check in checks if not check.passed}
 
 
@@ -182,9 +214,16 @@ def test_every_loss_of_the_study_leads_towards_the_teacher(name: str, k: int) ->
 
 
 def test_a_loss_that_leads_away_on_purpose_says_so(tmp_path: Path) -> None:
-    body = "def loss(student, teacher, tokens, ids):\n    return -(student.exp() * (student - teacher)).sum(-1)\n"
+    body = (
+        "def loss(student, teacher, tokens, ids):\n    return -(student.exp() * (student -"
+        " teacher)).sum(-1)\n"
+    )
     refused, declared = (
-        next(check for check in contracts_own.loss(objective(tmp_path, text)) if check.name == "loss: towards the teacher")
+        next(
+            check
+            for check in contracts_own.loss(objective(tmp_path, text))
+            if check.name == "loss: towards the teacher"
+        )
         for text in (body, f"TOWARDS_TEACHER = False\n{body}")
     )
     assert (refused.state, declared.state) == ("FAIL", "note")
@@ -193,7 +232,12 @@ def test_a_loss_that_leads_away_on_purpose_says_so(tmp_path: Path) -> None:
 
 def test_a_loss_gives_one_number_a_token(tmp_path: Path) -> None:
     with pytest.raises(SpecError, match=r"not one torch\.float64 a token"):
-        contracts_own.loss(objective(tmp_path, "def loss(student, teacher, tokens, ids):\n    return (student - teacher).mean()\n"))
+        contracts_own.loss(
+            objective(
+                tmp_path,
+                "def loss(student, teacher, tokens, ids):\n    return (student - teacher).mean()\n",
+            )
+        )
 
 
 # ---- graders and rewards
@@ -207,7 +251,10 @@ def test_a_sound_grader_passes_its_golden_set_and_grades(tmp_path: Path) -> None
     assert check.passed
     assert check.measured["cases"] == len(golden(code)) == 2
     with open_grader(f"{tmp_path}/rules.py:grade") as judge:
-        said = [str(judge.grade(text, "7", truncated=cut).outcome) for text, cut in (("7", False), ("8", False), ("7", True))]
+        said = [
+            str(judge.grade(text, "7", truncated=cut).outcome)
+            for text, cut in (("7", False), ("8", False), ("7", True))
+        ]
     assert said == ["correct", "wrong", "truncated"]
     assert judge.version == UserCode(python=code).version
 
@@ -215,7 +262,11 @@ def test_a_sound_grader_passes_its_golden_set_and_grades(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("== answer\n\ndef reference", "in answer\n\ndef reference", "golden cases are graded wrongly"),
+        (
+            "== answer\n\ndef reference",
+            "in answer\n\ndef reference",
+            "golden cases are graded wrongly",
+        ),
         ("return answer", "return 'the ' + answer", "reference answers are not accepted"),
         (
             "== answer\n\ndef reference",
@@ -227,7 +278,9 @@ def test_a_sound_grader_passes_its_golden_set_and_grades(tmp_path: Path) -> None
 def test_a_broken_grader_fails(tmp_path: Path, old: str, new: str, message: str) -> None:
     text = RULES.replace('("8", "7", "wrong")', '("", "7", "wrong")')
     assert old in text
-    check = contracts_text.grader(PROBLEMS, "jsonl", rules(tmp_path, text.replace(old, new, 1)).reference)
+    check = contracts_text.grader(
+        PROBLEMS, "jsonl", rules(tmp_path, text.replace(old, new, 1)).reference
+    )
     assert not check.passed
     assert message in check.message
 
@@ -236,10 +289,28 @@ def test_a_broken_grader_fails(tmp_path: Path, old: str, new: str, message: str)
     ("text", "message"),
     [
         ("def grade(c, a):\n    return True\n", "no cases to be checked on"),
-        ('def grade(c, a):\n    return True\nGOLDEN = [("7", "7", "correct")]\n', "has 1 correct cases of 1"),
-        ('def grade(c, a):\n    return 1\nGOLDEN = [("7", "7", "correct"), ("8", "7", "wrong")]\n', "grade gave 1"),
-        ('def grade(c, a):\n    return c[9]\nGOLDEN = [("7", "7", "correct"), ("8", "7", "wrong")]\n', "grade failed on '7' (IndexError"),
-        ("raise ValueError('at import')\ndef grade(c, a):\n    return True\n", "cannot be imported (ValueError: at import)"),
+        (
+            'def grade(c, a):\n    return True\nGOLDEN = [("7", "7", "correct")]\n',
+            "has 1 correct cases of 1",
+        ),
+        (
+            (
+                'def grade(c, a):\n    return 1\nGOLDEN = [("7", "7", "correct"), ("8", "7",'
+                ' "wrong")]\n'
+            ),
+            "grade gave 1",
+        ),
+        (
+            (
+                'def grade(c, a):\n    return c[9]\nGOLDEN = [("7", "7", "correct"), ("8", "7",'
+                ' "wrong")]\n'
+            ),
+            "grade failed on '7' (IndexError",
+        ),
+        (
+            "raise ValueError('at import')\ndef grade(c, a):\n    return True\n",
+            "cannot be imported (ValueError: at import)",
+        ),
     ],
 )
 def test_graders_that_cannot_be_checked(tmp_path: Path, text: str, message: str) -> None:
@@ -257,7 +328,11 @@ def test_graders_that_cannot_be_checked(tmp_path: Path, text: str, message: str)
     ],
 )
 def test_a_broken_reward_fails(tmp_path: Path, old: str, new: str, message: str) -> None:
-    (check,) = contracts._guarded("reward", "own", lambda: [user_reward.check(rules(tmp_path, RULES.replace(old, new), "reward"))])
+    (check,) = contracts._guarded(
+        "reward",
+        "own",
+        lambda: [user_reward.check(rules(tmp_path, RULES.replace(old, new), "reward"))],
+    )
     assert not check.passed
     assert message in check.message
 

@@ -1,4 +1,6 @@
-"""The guard on a real trainer with a few thousand parameters: observe changes nothing, stop seals what there is, with forensics."""
+"""The guard on a real trainer with a few thousand parameters: observe changes nothing, stop seals
+what there is, with forensics.
+"""
 
 import json
 from pathlib import Path
@@ -14,7 +16,13 @@ from study.record.checkpoints import Checkpoints
 from study.spec.grid.grid import load_grid
 from study.spec.identity import cell_id
 from study.spec.recipe.data import ArithmeticData
-from study.spec.recipe.model import Architecture, DistilledModel, GrpoModel, LabTokenizer, LocalModel
+from study.spec.recipe.model import (
+    Architecture,
+    DistilledModel,
+    GrpoModel,
+    LabTokenizer,
+    LocalModel,
+)
 from study.spec.recipe.objective import Objective
 from study.spec.recipe.training import Curve, DistillTraining, GrpoTraining, Optimisation, Sampling
 from study.train.build import build
@@ -24,7 +32,8 @@ from study.train.guard.detectors import DETECTORS, SIGNALS
 from tests.random_models import random_models
 
 ARCHITECTURE = Architecture(
-    hidden_size=16, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2, num_key_value_heads=1, head_dim=8,
+    hidden_size=16, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2,
+    num_key_value_heads=1, head_dim=8,
     max_position_embeddings=96, initializer_range=0.1,
 )  # fmt: skip
 DATA = ArithmeticData(train_size=64, selection_size=8, held_out_size=8)
@@ -39,19 +48,31 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 def common(steps: int = STEPS, learning_rate: float = 1e-2) -> dict[str, Any]:
     return {
-        "steps": steps, "prompts_per_step": 4, "optimisation": Optimisation(learning_rate=learning_rate),
+        "steps": steps, "prompts_per_step": 4,
+        "optimisation": Optimisation(learning_rate=learning_rate),
         "sampling": Sampling(max_completion_length=10), "curve": Curve(every=20, problems=2, k=1),
     }  # fmt: skip
 
 
-def distilled(guard: Any = "observe", steps: int = STEPS, learning_rate: float = 1e-2) -> DistilledModel:
+def distilled(
+    guard: Any = "observe", steps: int = STEPS, learning_rate: float = 1e-2
+) -> DistilledModel:
     training = DistillTraining(guard=guard, **common(steps, learning_rate))
-    return DistilledModel(student=HERE, teacher=HERE, data=DATA, objective=Objective(), training=training)
+    return DistilledModel(
+        student=HERE, teacher=HERE, data=DATA, objective=Objective(), training=training
+    )
 
 
 def run(recipe: Any, inputs: dict[str, Path], out: Path) -> Path:
     out.mkdir()
-    build(recipe, 0, inputs, out, lambda *_: None, Checkpoints(out.with_name(f"{out.name}-checkpoints")))
+    build(
+        recipe,
+        0,
+        inputs,
+        out,
+        lambda *_: None,
+        Checkpoints(out.with_name(f"{out.name}-checkpoints")),
+    )
     return out
 
 
@@ -84,22 +105,33 @@ def test_observe_is_bitwise_the_run_without_a_guard(
 
 
 def test_the_trace_agrees_with_the_curve(watching: Path) -> None:
-    """Token means of the curve are weighted by tokens, so only means over rollouts and steps are the plain means of the trace."""
+    """Token means of the curve are weighted by tokens, so only means over rollouts and steps are
+    the plain means of the trace.
+    """
     trace, columns = read(watching)["trace"], read(watching, "history")["columns"]
-    for name in ("train/loss", "train/grad_norm", "rollout/mean_tokens", "rollout/accuracy", "rollout/repetition_3gram"):
+    for name in (
+        "train/loss",
+        "train/grad_norm",
+        "rollout/mean_tokens",
+        "rollout/accuracy",
+        "rollout/repetition_3gram",
+    ):
         assert np.mean(trace[name]) == pytest.approx(columns[name][-1], rel=1e-4, abs=1e-9)
 
 
 def test_stop_seals_what_there_is_with_forensics(folders: dict[str, Path], tmp_path: Path) -> None:
     """A teacher equal to its student gives no gradient: the first window without one ends the run.
 
-    The learning rate is next to nothing: Adam makes full steps of a gradient that is rounding alone, and the two would come apart.
+    The learning rate is next to nothing: Adam makes full steps of a gradient that is rounding
+    alone, and the two would come apart.
     """
     same = {"student": folders["student"], "teacher": folders["student"]}
     seen = read(run(distilled(learning_rate=1e-12), same, tmp_path / "observed"))
     out = run(distilled("stop", learning_rate=1e-12), same, tmp_path / "stopped")
     guard, bundle = read(out), read(out, "forensics")
-    assert seen["alarms"]["zero_signal"] == guard["stopped_at"] == guard["alarms"]["zero_signal"] == 5
+    assert (
+        seen["alarms"]["zero_signal"] == guard["stopped_at"] == guard["alarms"]["zero_signal"] == 5
+    )
     assert seen["stopped_at"] is None
     assert guard["trace"] == {name: column[:5] for name, column in seen["trace"].items()}
     assert read(out, "history")["columns"]["step"] == [0, 5]
@@ -116,13 +148,23 @@ def test_stop_seals_what_there_is_with_forensics(folders: dict[str, Path], tmp_p
 
 
 def test_the_token_table_counts_what_ends_a_repeated_3gram_with_both_sides_scores() -> None:
-    """Two rows; in the first 7 8 9 comes twice (the second 9 is repeated) and is followed by padding; the scores skip the padding."""
+    """Two rows; in the first 7 8 9 comes twice (the second 9 is repeated) and is followed by
+    padding; the scores skip the padding.
+    """
     ids = torch.tensor([[7, 8, 9, 7, 8, 9, 0, 0], [5, 5, 5, 5, 5, 6, 7, 8]])
     mask = torch.tensor([[1] * 6 + [0] * 2, [1] * 8]).bool()
     student = -torch.arange(1.0, 15.0)  # row 1: -1 .. -6, row 2: -7 .. -14
-    table = token_table([Scored(ids, mask, student, torch.full((14,), 0.5))], build_tokenizer(LabTokenizer()))
-    assert [(row["count"], row["student_logprob"], row["teacher_logprob"]) for row in table] == [(2, -10.5, -10.0), (1, -6.0, -5.5)]
-    broken = token_table([Scored(ids, mask, torch.full((14,), float("nan")), student)], build_tokenizer(LabTokenizer()))
+    table = token_table(
+        [Scored(ids, mask, student, torch.full((14,), 0.5))], build_tokenizer(LabTokenizer())
+    )
+    assert [(row["count"], row["student_logprob"], row["teacher_logprob"]) for row in table] == [
+        (2, -10.5, -10.0),
+        (1, -6.0, -5.5),
+    ]
+    broken = token_table(
+        [Scored(ids, mask, torch.full((14,), float("nan")), student)],
+        build_tokenizer(LabTokenizer()),
+    )
     assert [row["student_logprob"] for row in broken] == [None, None]
 
 
@@ -155,16 +197,25 @@ def test_a_gradient_that_is_not_finite_stops_before_it_reaches_the_weights(
     assert torch.equal(weights(out), weights(run(distilled(steps=2), folders, tmp_path / "two")))
 
 
-def test_grpo_is_observed_where_it_measures_the_same(folders: dict[str, Path], tmp_path: Path) -> None:
+def test_grpo_is_observed_where_it_measures_the_same(
+    folders: dict[str, Path], tmp_path: Path
+) -> None:
     training = GrpoTraining(rollouts_per_prompt=2, **common(6))
-    out = run(GrpoModel(base=HERE, data=DATA, training=training), {"base": folders["student"]}, tmp_path / "g")
+    out = run(
+        GrpoModel(base=HERE, data=DATA, training=training),
+        {"base": folders["student"]},
+        tmp_path / "g",
+    )
     guard = read(out)
     measured = {
-        "train/loss", "train/grad_norm", "train/weight_norm", "train/student_entropy", "rollout/accuracy", "rollout/mean_tokens",
+        "train/loss", "train/grad_norm", "train/weight_norm", "train/student_entropy",
+        "rollout/accuracy", "rollout/mean_tokens",
         "rollout/truncated_fraction",
     }  # fmt: skip
     assert guard["trace"].keys() == {"step", *measured}
-    assert guard["alarms"]["zero_signal"] == 5  # a random model is never right: equal rewards, no advantage
+    assert (
+        guard["alarms"]["zero_signal"] == 5
+    )  # a random model is never right: equal rewards, no advantage
     assert guard["stopped_at"] is None
 
 
@@ -172,15 +223,22 @@ def test_a_grid_sets_the_policy_for_every_cell_and_it_is_identity(tmp_path: Path
     page = """
 name: trial
 question: Does it stop?
-base: {{student: student, teacher: rlvr, objective: full_reverse_kl, length: standard, data: math, evaluation: math{training}}}
+base: {{student: student, teacher: rlvr, objective: full_reverse_kl,
+  length: standard, data: math, evaluation: math{training}}}
 factors: {{objective: [full_reverse_kl, sampled_plain_loss]}}
 """
     ids = {}
-    for name, training in (("bare", ""), ("observe", ", training: {guard: observe}"), ("stop", ", training: {guard: stop}")):
+    for name, training in (
+        ("bare", ""),
+        ("observe", ", training: {guard: observe}"),
+        ("stop", ", training: {guard: stop}"),
+    ):
         path = tmp_path / f"{name}.yaml"
         path.write_text(page.format(training=training), encoding="utf-8")
         cells = load_grid(str(path)).cells
-        assert {c.cell.model.training.guard for c in cells} == {"stop" if name == "stop" else "observe"}
+        assert {c.cell.model.training.guard for c in cells} == {
+            "stop" if name == "stop" else "observe"
+        }
         ids[name] = [cell_id(c.cell) for c in cells]
     assert ids["bare"] == ids["observe"]
     assert not {*ids["bare"]} & {*ids["stop"]}

@@ -1,4 +1,6 @@
-"""The worlds of search, hidden facts and shared instructions: disjoint splits, exact answers, equal noise, views that leak nothing."""
+"""The worlds of search, hidden facts and shared instructions: disjoint splits, exact answers, equal
+noise, views that leak nothing.
+"""
 
 import re
 from collections import Counter
@@ -20,19 +22,44 @@ from study.errors import SpecError
 from study.grading.boxed import Outcome, grade, last_boxed
 from study.models.lab import LAB_VOCABULARY, WORLDS_VOCABULARY, build_tokenizer
 from study.spec.grid import binding
-from study.spec.recipe.data import ArithmeticData, Data, HiddenFactData, SearchData, SharedData, Topic
+from study.spec.recipe.data import (
+    ArithmeticData,
+    Data,
+    HiddenFactData,
+    SearchData,
+    SharedData,
+    Topic,
+)
 from study.spec.recipe.model import LabTokenizer, PretrainedLab
 from study.spec.recipe.privileged import PrivilegedInformation
 from study.spec.recipe.training import HiddenFactCorpus, SearchCorpus, SharedCorpus, WorldCorpus
 
 WORLDS: list[tuple[Data, WorldCorpus, int]] = [
-    (SearchData(), SearchCorpus(share_rule=1, share_answer=1, share_solution=1, share_neutral=1, slip=0.3), search.STRETCH),
+    (
+        SearchData(),
+        SearchCorpus(share_rule=1, share_answer=1, share_solution=1, share_neutral=1, slip=0.3),
+        search.STRETCH,
+    ),
     (HiddenFactData(), HiddenFactCorpus(share_fact=1, guesses=0.5, slip=0.3), hidden.STRETCH),
-    (SharedData(), SharedCorpus(
-        share_length=1, share_style=1, share_rule=1, share_constitution=1, share_neutral=1, slip=0.3), 1),
-]  # fmt: skip
+    (
+        SharedData(),
+        SharedCorpus(
+            share_length=1,
+            share_style=1,
+            share_rule=1,
+            share_constitution=1,
+            share_neutral=1,
+            slip=0.3,
+        ),
+        1,
+    ),
+]
 WORLD_NAMES = ["search", "hidden_fact", "shared"]
-SOURCES = [SearchData(), HiddenFactData(), *(SharedData(focus=focus) for focus in ("clean", "rule", "flagged", "safety"))]
+SOURCES = [
+    SearchData(),
+    HiddenFactData(),
+    *(SharedData(focus=focus) for focus in ("clean", "rule", "flagged", "safety")),
+]
 
 
 def written(data: Data, corpus: WorldCorpus, n: int, seed: int = 0) -> list[Document]:
@@ -46,7 +73,9 @@ def prompt_of(document: Document) -> str:
 
 @pytest.mark.parametrize("data", SOURCES, ids=lambda d: f"{d.kind}-{getattr(d, 'focus', '')}")
 def test_splits_are_disjoint_fixed_and_as_large_as_asked(data: Data) -> None:
-    prompts = {split: [p.prompt for p in load(data, split)] for split in ("train", "selection", "held_out")}
+    prompts = {
+        split: [p.prompt for p in load(data, split)] for split in ("train", "selection", "held_out")
+    }
     assert [len(set(prompts[split])) for split in prompts] == [data.train_size, 256, 256]  # type: ignore[union-attr]
     assert not set(prompts["train"]) & set(prompts["selection"])
     assert not (set(prompts["train"]) | set(prompts["selection"])) & set(prompts["held_out"])
@@ -55,7 +84,9 @@ def test_splits_are_disjoint_fixed_and_as_large_as_asked(data: Data) -> None:
 
 
 @pytest.mark.parametrize(("data", "corpus", "stretch"), WORLDS, ids=WORLD_NAMES)
-def test_documents_are_of_the_train_split_and_depend_on_their_generator_alone(data: Data, corpus: WorldCorpus, stretch: int) -> None:
+def test_documents_are_of_the_train_split_and_depend_on_their_generator_alone(
+    data: Data, corpus: WorldCorpus, stretch: int
+) -> None:
     documents = written(data, corpus, 300)
     assert {split_of(prompt_of(d), stretch) for d in documents} == {"train"}
     np.random.seed(5)
@@ -66,8 +97,15 @@ def test_documents_are_of_the_train_split_and_depend_on_their_generator_alone(da
 @pytest.mark.parametrize(("data", "corpus", "stretch"), WORLDS, ids=WORLD_NAMES)
 def test_every_word_is_in_the_vocabulary(data: Data, corpus: WorldCorpus, stretch: int) -> None:
     tokenizer = build_tokenizer(LabTokenizer(vocabulary="worlds"))
-    texts = [text for d in written(data, corpus, 400) for text in (d.system, d.user, d.assistant) if text]
-    texts += [text for p in load(data, "held_out") for text in p.fields().values() if text and text not in (p.id, p.columns.get("topic"))]
+    texts = [
+        text for d in written(data, corpus, 400) for text in (d.system, d.user, d.assistant) if text
+    ]
+    texts += [
+        text
+        for p in load(data, "held_out")
+        for text in p.fields().values()
+        if text and text not in (p.id, p.columns.get("topic"))
+    ]
     for text in texts:
         ids = tokenizer(text)["input_ids"]
         assert tokenizer.pad_token_id not in ids
@@ -84,7 +122,10 @@ def test_the_vocabularies_have_the_sizes_that_specs_count_with() -> None:
 def test_exactly_one_candidate_solves_a_search_and_the_wrong_answer_does_not() -> None:
     for problem in load(SearchData(), "held_out"):
         _, left, first, _, _, second, right, _, target, _ = problem.prompt.split()
-        values = [apply_operator(apply_operator(int(left), first, x), second, int(right)) for x in range(6)]
+        values = [
+            apply_operator(apply_operator(int(left), first, x), second, int(right))
+            for x in range(6)
+        ]
         assert [x for x in range(6) if values[x] == int(target)] == [int(problem.answer)]
         assert grade(problem.solution, problem.answer) is Outcome.correct
         assert problem.columns["wrong_answer"] != problem.answer
@@ -92,7 +133,11 @@ def test_exactly_one_candidate_solves_a_search_and_the_wrong_answer_does_not() -
 
 
 def test_an_author_who_jumps_starts_where_the_solution_in_the_prompt_ends() -> None:
-    documents = written(SearchData(), SearchCorpus(share_plain=0, share_solution=1, jumps=1.0, failed_first=0.0, slip=0.0), 60)
+    documents = written(
+        SearchData(),
+        SearchCorpus(share_plain=0, share_solution=1, jumps=1.0, failed_first=0.0, slip=0.0),
+        60,
+    )
     tries = set[int]()
     for document in documents:
         shown = document.user.split("<solution> ")[1]
@@ -114,11 +159,18 @@ def test_the_hidden_fact_decides_the_value_and_gold_decides_what_is_right(gold: 
 
 
 def test_a_direct_digit_follows_h_at_once_and_nothing_else_changes() -> None:
-    for usual, direct in zip(load(HiddenFactData(), "held_out"), load(HiddenFactData(direct=True), "held_out"), strict=True):
+    for usual, direct in zip(
+        load(HiddenFactData(), "held_out"),
+        load(HiddenFactData(direct=True), "held_out"),
+        strict=True,
+    ):
         assert usual.prompt == direct.prompt
         assert usual.solution.startswith(f"h = {usual.columns['fact']} ;")
         assert direct.solution == usual.solution.replace("h = ", "h ", 1)
-    usual, direct = (written(HiddenFactData(), HiddenFactCorpus(share_fact=1, direct=form), 50) for form in (False, True))
+    usual, direct = (
+        written(HiddenFactData(), HiddenFactCorpus(share_fact=1, direct=form), 50)
+        for form in (False, True)
+    )
     assert [d.assistant for d in direct] == [d.assistant.replace("h = ", "h ", 1) for d in usual]
 
 
@@ -144,7 +196,12 @@ def _value(prompt: str) -> int:
     x, *rest = prompt.split(" =")[0].split()
     value = int(x)
     for operator, y in zip(rest[::2], rest[1::2], strict=True):
-        value = {"+": value + int(y), "-": value - int(y), "*": value * int(y), "#": int(y) - value}[operator] % 10
+        value = {
+            "+": value + int(y),
+            "-": value - int(y),
+            "*": value * int(y),
+            "#": int(y) - value,
+        }[operator] % 10
     return value
 
 
@@ -161,9 +218,14 @@ def _search_is_wrong(document: Document) -> bool:
 
 
 def _steps_are_wrong(document: Document) -> bool:
-    """Whether one of the operations `x op y = z` is wrong; `@` follows the rule that fits the other steps best, so it is left out."""
+    """Whether one of the operations `x op y = z` is wrong; `@` follows the rule that fits the other
+    steps best, so it is left out.
+    """
     steps = re.findall(r"(\d) ([-+*#]) (\d) = (\d)", document.assistant)
-    return any(Expression((int(x), int(y)), (operator,)).results() != [int(z)] for x, operator, y, z in steps)
+    return any(
+        Expression((int(x), int(y)), (operator,)).results() != [int(z)]
+        for x, operator, y, z in steps
+    )
 
 
 @pytest.mark.parametrize(
@@ -197,13 +259,17 @@ def _kinds(document: Document) -> Iterator[str]:
 
 
 def test_without_slips_every_author_is_exact() -> None:
-    for (data, corpus, _), wrong in zip(WORLDS, (_search_is_wrong, _steps_are_wrong, _steps_are_wrong), strict=True):
+    for (data, corpus, _), wrong in zip(
+        WORLDS, (_search_is_wrong, _steps_are_wrong, _steps_are_wrong), strict=True
+    ):
         clean = corpus.model_copy(update={"slip": 0.0})
         assert not any(wrong(d) for d in written(data, clean, 300))
 
 
 def test_a_search_goes_where_its_prompt_sends_it() -> None:
-    corpus = SearchCorpus(share_rule=1, share_answer=1, share_solution=1, failed_first=0.2, slip=0.0)
+    corpus = SearchCorpus(
+        share_rule=1, share_answer=1, share_solution=1, failed_first=0.2, slip=0.0
+    )
     documents = written(SearchData(), corpus, 3000)
     firsts = Counter()
     for document in documents:
@@ -219,11 +285,16 @@ def test_a_search_goes_where_its_prompt_sends_it() -> None:
     assert set(firsts) == {1, 2}
     assert abs(firsts[2] / firsts.total() - 0.2) < 0.06
     forgetful = written(SearchData(), SearchCorpus(forgetful=1.0), 300)
-    assert any(len(set(t)) < len(t) for t in ([x for x, _, _ in re.findall(TRY, d.assistant)] for d in forgetful))
+    assert any(
+        len(set(t)) < len(t)
+        for t in ([x for x, _, _ in re.findall(TRY, d.assistant)] for d in forgetful)
+    )
 
 
 def test_system_tokens_change_what_they_say() -> None:
-    corpus = SharedCorpus(share_length=1, share_style=1, share_rule=1, share_constitution=1, share_neutral=1, slip=0.0)
+    corpus = SharedCorpus(
+        share_length=1, share_style=1, share_rule=1, share_constitution=1, share_neutral=1, slip=0.0
+    )
     refused: Counter[tuple[bool, bool]] = Counter()
     totals: Counter[tuple[bool, bool]] = Counter()
     for document in written(SharedData(), corpus, 9000):
@@ -233,26 +304,42 @@ def test_system_tokens_change_what_they_say() -> None:
             refused[told, "#" in document.user] += 1
             continue
         if document.system in ("concise", "detailed"):
-            assert (words.count("wait") >= 2 and words.count("=") == 4) == (document.system == "detailed")
+            assert (words.count("wait") >= 2 and words.count("=") == 4) == (
+                document.system == "detailed"
+            )
         if document.system in ("styleA", "styleC"):
             assert any(word in words for word in shared.POLITE) == (document.system == "styleC")
         if document.system in ("R0", "R1", "R2", "R3"):
             steps = re.findall(r"(\d) @ (\d) = (\d)", document.assistant)
             assert steps
-            assert all(apply_operator(int(x), "@", int(y), document.system) == int(z) for x, y, z in steps)
+            assert all(
+                apply_operator(int(x), "@", int(y), document.system) == int(z) for x, y, z in steps
+            )
     rates = {key: refused[key] / totals[key] for key in totals}
-    for key, expected in (((True, True), 0.85), ((False, True), 0.1), ((True, False), 0.02), ((False, False), 0.02)):
-        assert abs(rates[key] - expected) < 4 * (expected * (1 - expected) / totals[key]) ** 0.5, rates
+    for key, expected in (
+        ((True, True), 0.85),
+        ((False, True), 0.1),
+        ((True, False), 0.02),
+        ((False, False), 0.02),
+    ):
+        assert abs(rates[key] - expected) < 4 * (expected * (1 - expected) / totals[key]) ** 0.5, (
+            rates
+        )
 
 
 def test_the_student_never_sees_pi_and_templates_reach_every_column() -> None:
     told: list[tuple[Problem, PrivilegedInformation]] = []
     for data, template, placement in [
-        (SearchData(), "<answer> {wrong_answer}", "after_prompt"), (SearchData(), "<answer> {random_digit}", "after_prompt"),
-        (SearchData(), "<solution> {solution}", "after_prompt"), (HiddenFactData(), "<fact> {wrong_fact}", "after_prompt"),
-        (SharedData(focus="rule"), "{drawn_rule}", "system"), (SharedData(), "{drawn_length}", "system"),
+        (SearchData(), "<answer> {wrong_answer}", "after_prompt"),
+        (SearchData(), "<answer> {random_digit}", "after_prompt"),
+        (SearchData(), "<solution> {solution}", "after_prompt"),
+        (HiddenFactData(), "<fact> {wrong_fact}", "after_prompt"),
+        (SharedData(focus="rule"), "{drawn_rule}", "system"),
+        (SharedData(), "{drawn_length}", "system"),
     ]:  # fmt: skip
-        told.append((load(data, "train")[0], PrivilegedInformation(template=template, placement=placement)))
+        told.append(
+            (load(data, "train")[0], PrivilegedInformation(template=template, placement=placement))
+        )
     for problem, privileged in told:
         assert student_view(problem) == [{"role": "user", "content": problem.prompt}]
         assert "<" not in problem.prompt
@@ -263,17 +350,40 @@ def test_mistakes_are_named() -> None:
     with pytest.raises(SpecError, match=r"held_out asks for 1000 problems.*398") as caught:
         load(SearchData(held_out_size=1000), "held_out")
     assert "held_out_size" in (caught.value.hint or "")
-    with pytest.raises(SpecError, match="corpus of kind search cannot be written from data of kind arithmetic"):
+    with pytest.raises(
+        SpecError, match="corpus of kind search cannot be written from data of kind arithmetic"
+    ):
         author(ArithmeticData(), SearchCorpus(), np.random.default_rng(0))
     with pytest.raises(SpecError, match="above zero"):
         author(SearchData(), SearchCorpus(share_plain=0.0), np.random.default_rng(0))
     fields = {
-        "name": "seeker", "data": {"kind": "search"}, "corpus": {"kind": "search"},
+        "name": "seeker",
+        "data": {"kind": "search"},
+        "corpus": {"kind": "search"},
         "architecture": dict.fromkeys(
-            ("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads", "head_dim",
-             "max_position_embeddings"), 8),
-        "training": {"steps": 1, "documents_per_step": 1, "optimisation": {"learning_rate": 0.1}, "max_length": 8},
-    }  # fmt: skip
+            (
+                "hidden_size",
+                "intermediate_size",
+                "num_hidden_layers",
+                "num_attention_heads",
+                "num_key_value_heads",
+                "head_dim",
+                "max_position_embeddings",
+            ),
+            8,
+        ),
+        "training": {
+            "steps": 1,
+            "documents_per_step": 1,
+            "optimisation": {"learning_rate": 0.1},
+            "max_length": 8,
+        },
+    }
     with pytest.raises(ValidationError, match="vocabulary: worlds"):
         PretrainedLab.model_validate(fields)
-    assert PretrainedLab.model_validate(fields | {"tokenizer": {"kind": "lab", "vocabulary": "worlds"}}).data == SearchData()
+    assert (
+        PretrainedLab.model_validate(
+            fields | {"tokenizer": {"kind": "lab", "vocabulary": "worlds"}}
+        ).data
+        == SearchData()
+    )

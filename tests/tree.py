@@ -1,4 +1,6 @@
-"""docs/tree.md: every module with the first sentence of its docstring. Write it anew: `python -m tests.tree`."""
+"""docs/tree.md: every module with the first sentence of its docstring. Write it anew: `python -m
+tests.tree`.
+"""
 
 import ast
 import re
@@ -10,16 +12,28 @@ PLACES = ("study", "analysis", "benchmarks", "tests")
 
 
 def tree() -> str:
-    lines = ["# Every file, in one sentence", "", "Written from the files themselves: `python -m tests.tree`."]
-    for folder in sorted({path.parent for place in PLACES for path in (ROOT / place).rglob("*.py")}):
-        rows = [f"- `{path.name}` - {sentence}" for path in sorted(folder.glob("*.py")) if (sentence := first_sentence(path))]
+    lines = [
+        "# Every file, in one sentence",
+        "",
+        "Written from the files themselves: `python -m tests.tree`.",
+    ]
+    for folder in sorted(
+        {path.parent for place in PLACES for path in (ROOT / place).rglob("*.py")}
+    ):
+        rows = [
+            f"- `{path.name}` - {sentence}"
+            for path in sorted(folder.glob("*.py"))
+            if (sentence := first_sentence(path))
+        ]
         if rows:
             lines += ["", f"## {folder.relative_to(ROOT).as_posix()}/", "", *rows]
     return "\n".join(lines) + "\n"
 
 
 def first_sentence(path: Path) -> str:
-    """Up to the first full stop or colon-ended line of the module's docstring; empty for an empty module."""
+    """Up to the first full stop or colon-ended line of the module's docstring; empty for an empty
+    module.
+    """
     source = path.read_text(encoding="utf-8")
     text = ast.get_docstring(ast.parse(source)) or ""
     if source.strip() and not text:

@@ -7,38 +7,67 @@ import numpy as np
 from analysis.claims.outcomes import by_base
 from analysis.evidence.frames import Evidence, arm_text
 from analysis.pages.tables import ends
-from study.spec.report.claim import Arm, Change, Claim, Contrast, Difference, Interaction, Level, Start, arms
+from study.spec.report.claim import (
+    Arm,
+    Change,
+    Claim,
+    Contrast,
+    Difference,
+    Interaction,
+    Level,
+    Start,
+    arms,
+)
 from study.spec.report.outcome import outcome
 from study.stats.intervals import Interval, bootstrap_interval
 
-WEIGHTS: dict[str, tuple[float, ...]] = {"level": (1.0,), "difference": (1.0, -1.0), "interaction": (1.0, -1.0, -1.0, 1.0)}
+WEIGHTS: dict[str, tuple[float, ...]] = {
+    "level": (1.0,),
+    "difference": (1.0, -1.0),
+    "interaction": (1.0, -1.0, -1.0, 1.0),
+}
 
 
 def contrast_by_base(contrast: Contrast, text: str, evidence: Evidence) -> dict[int, float]:
-    """The contrast for every base that has all of its arms; bases without one of them are counted as missing, never as zero."""
+    """The contrast for every base that has all of its arms; bases without one of them are counted
+    as missing, never as zero.
+    """
     match contrast:
         case Change():
-            parts = [ends(evidence, contrast.arm, text, "last"), ends(evidence, contrast.arm, text, "first")]
+            parts = [
+                ends(evidence, contrast.arm, text, "last"),
+                ends(evidence, contrast.arm, text, "first"),
+            ]
             weights = WEIGHTS["difference"]
         case Start():
             parts, weights = [ends(evidence, contrast.arm, text, "first")], (1.0,)
         case Level() | Difference() | Interaction():
-            parts, weights = [by_base(evidence, arm, text) for arm in arms(contrast)], WEIGHTS[contrast.kind]
+            parts, weights = (
+                [by_base(evidence, arm, text) for arm in arms(contrast)],
+                WEIGHTS[contrast.kind],
+            )
     shared = set.intersection(*(set(part) for part in parts))
-    return {base: sum(w * part[base] for w, part in zip(weights, parts, strict=True)) for base in sorted(shared)}
+    return {
+        base: sum(w * part[base] for w, part in zip(weights, parts, strict=True))
+        for base in sorted(shared)
+    }
 
 
 def over_placebo(claim: Claim, placebo: Arm, evidence: Evidence) -> dict[int, float]:
     """The claim's contrast minus the same contrast with the placebo in place of `arm`, by base."""
     whole = contrast_by_base(claim.contrast, claim.outcome, evidence)
-    without = contrast_by_base(claim.contrast.model_copy(update={"arm": placebo}), claim.outcome, evidence)
+    without = contrast_by_base(
+        claim.contrast.model_copy(update={"arm": placebo}), claim.outcome, evidence
+    )
     return {base: whole[base] - without[base] for base in sorted(whole.keys() & without.keys())}
 
 
 def over_problems(contrast: Contrast, text: str, evidence: Evidence) -> Interval | None:
-    """Bootstrap over problems of a contrast of scores, each problem's mean over the bases; None for other outcomes. Descriptive.
+    """Bootstrap over problems of a contrast of scores, each problem's mean over the bases; None for
+    other outcomes. Descriptive.
 
-    It speaks for other problems of the kind and these very bases, where the verdict speaks for other bases.
+    It speaks for other problems of the kind and these very bases, where the verdict speaks for
+    other bases.
     """
     asked = outcome(text)
     if asked.kind != "score" or asked.column != "score" or isinstance(contrast, Change | Start):
@@ -46,16 +75,31 @@ def over_problems(contrast: Contrast, text: str, evidence: Evidence) -> Interval
     sides = [_shares(evidence, arm, asked.task or evidence.task_of(arm)) for arm in arms(contrast)]
     shared = sorted(set.intersection(*(set(side) for side in sides)))
     rows = [[side[base] for base in shared] for side in sides]
-    if not shared or len({(problems, len(values)) for side in rows for problems, values in side}) != 1:
+    if (
+        not shared
+        or len({(problems, len(values)) for side in rows for problems, values in side}) != 1
+    ):
         return None  # other problems in one of the arms: nothing to pair
-    weighted = [w * np.mean([values for _, values in side], axis=0) for w, side in zip(WEIGHTS[contrast.kind], rows, strict=True)]
+    weighted = [
+        w * np.mean([values for _, values in side], axis=0)
+        for w, side in zip(WEIGHTS[contrast.kind], rows, strict=True)
+    ]
     return bootstrap_interval([float(number) for number in np.sum(weighted, axis=0)], seed=0)
 
 
-def _shares(evidence: Evidence, arm: Mapping[str, str], task: str) -> dict[int, tuple[str, list[float]]]:
+def _shares(
+    evidence: Evidence, arm: Mapping[str, str], task: str
+) -> dict[int, tuple[str, list[float]]]:
     """Base -> the hash of its problems and each problem's share of correct samples."""
-    scores = {record.seed: record.scores[task] for record in evidence.records(arm) if task in record.scores}
-    return {base: (score.problems, [int(digit, 36) / score.k for digit in score.correct]) for base, score in scores.items()}
+    scores = {
+        record.seed: record.scores[task]
+        for record in evidence.records(arm)
+        if task in record.scores
+    }
+    return {
+        base: (score.problems, [int(digit, 36) / score.k for digit in score.correct])
+        for base, score in scores.items()
+    }
 
 
 def contrast_text(contrast: Contrast) -> str:
@@ -71,4 +115,7 @@ def contrast_text(contrast: Contrast) -> str:
             return f"[{arm_text(contrast.arm)}] minus [{arm_text(contrast.versus)}]"
         case Interaction():
             first = f"([{arm_text(contrast.arm)}] minus [{arm_text(contrast.versus)}])"
-            return f"{first} minus ([{arm_text(contrast.control_arm)}] minus [{arm_text(contrast.control_versus)}])"
+            return (
+                f"{first} minus ([{arm_text(contrast.control_arm)}] minus"
+                f" [{arm_text(contrast.control_versus)}])"
+            )

@@ -1,18 +1,23 @@
 """Claims -> verdicts, per base student.
 
-d_r = the claim's contrast for base r; the interval is the paired t-interval over bases. With s = the smallest effect and the expectation
-`negative` (mirrored for `positive`):
+d_r = the claim's contrast for base r; the interval is the paired t-interval over bases. With s =
+the smallest effect and the expectation `negative` (mirrored for `positive`):
 
-    REPRODUCED    the whole interval lies below -s, and every placebo is beaten: the interval of (contrast - placebo's contrast) is below 0
-    CONTRADICTED  the whole interval lies above -s; or an excess of s over a placebo is excluded: a gain below its placebo is not a gain
-    UNDECIDED     the interval holds -s, or that over a placebo holds 0, or there are fewer than three bases; says what would decide it
-    INVALID       a gate (control) failed, or the outcome is not a number somewhere: the comparison says nothing
+    REPRODUCED    the whole interval lies below -s, and every placebo is beaten: the interval of
+                  (contrast - placebo's contrast) is below 0
+    CONTRADICTED  the whole interval lies above -s; or an excess of s over a placebo is excluded: a
+                  gain below its placebo is not a gain
+    UNDECIDED     the interval holds -s, or that over a placebo holds 0, or there are fewer than
+                  three bases; says what would decide it
+    INVALID       a gate (control) failed, or the outcome is not a number somewhere: the comparison
+                  says nothing
     REPORTED      no expectation was declared: the effect is shown, no verdict is drawn
 
-Level: 95% for secondary claims. The m primary claims share 5% by Holm's step-down: p of a claim is the two-sided paired t-test of its
-contrast against -s; with c = Holm's factor (adjusted p / p) the interval that decides has confidence 1 - .05 / c, so that it leaves -s out
-exactly when the adjusted p is below .05. m counts every declared primary claim, also one without enough bases.
-Three or four bases make a verdict provisional.
+Level: 95% for secondary claims. The m primary claims share 5% by Holm's step-down: p of a claim is
+the two-sided paired t-test of its contrast against -s; with c = Holm's factor (adjusted p / p) the
+interval that decides has confidence 1 - .05 / c, so that it leaves -s out exactly when the adjusted
+p is below .05. m counts every declared primary claim, also one without enough bases. Three or four
+bases make a verdict provisional.
 """
 
 import math
@@ -46,10 +51,14 @@ ALPHA = 0.05
 
 @dataclass(frozen=True)
 class Verdict:
-    """differences: the contrast by base. comparison: with the 95% interval; deciding: the interval at the claim's level.
+    """differences: the contrast by base.
 
-    p, p_holm: against the smallest effect. minimum_detectable: true effect beyond it that is found with power .8 here, at this level.
-    reason: why this word. sign_flip, problems: descriptive - p of the mean under random signs, bootstrap over problems.
+    comparison: with the 95% interval; deciding: the interval at the claim's level.
+
+    p, p_holm: against the smallest effect. minimum_detectable: true effect beyond it that is found
+    with power .8 here, at this level.
+    reason: why this word. sign_flip, problems: descriptive - p of the mean under random signs,
+    bootstrap over problems.
     """
 
     claim: Claim
@@ -76,16 +85,24 @@ class Verdict:
 
     @property
     def p_holm(self) -> float | None:
-        return min(1.0, self.factor * self.p) if self.claim.in_family and self.p is not None else None
+        return (
+            min(1.0, self.factor * self.p) if self.claim.in_family and self.p is not None else None
+        )
 
     @property
     def deciding(self) -> Interval | None:
-        return t_interval(list(self.differences.values()), 1.0 - self.alpha) if self.comparison else None
+        return (
+            t_interval(list(self.differences.values()), 1.0 - self.alpha)
+            if self.comparison
+            else None
+        )
 
     @property
     def minimum_detectable(self) -> float | None:
         spread = self.comparison.deviation if self.comparison else None
-        return None if spread is None else minimum_detectable_effect(spread, self.n, alpha=self.alpha)
+        return (
+            None if spread is None else minimum_detectable_effect(spread, self.n, alpha=self.alpha)
+        )
 
     @property
     def threshold(self) -> float:
@@ -110,7 +127,10 @@ def judge_all(page: Claims, evidence: Evidence) -> tuple[Verdict, ...]:
     measured = [measure(page, claim, evidence) for claim in page.claims]
     p_values = {v.claim.id: v.p for v in measured if v.claim.in_family and v.p is not None}
     factors = holm_factors(p_values, page.family)
-    with_levels = [replace(v, factor=factors.get(v.claim.id, float(page.family) if v.claim.in_family else 1.0)) for v in measured]
+    with_levels = [
+        replace(v, factor=factors.get(v.claim.id, float(page.family) if v.claim.in_family else 1.0))
+        for v in measured
+    ]
     return tuple(judge(verdict, page.gates_of(verdict.claim), evidence) for verdict in with_levels)
 
 
@@ -119,12 +139,22 @@ def measure(page: Claims, claim: Claim, evidence: Evidence) -> Verdict:
     by_base = contrast_by_base(claim.contrast, claim.outcome, evidence)
     values = list(by_base.values())
     finite = bool(values) and all(map(math.isfinite, values))
-    verdict = Verdict(claim, "UNDECIDED", by_base, compare(values) if finite else None, declared(page, claim, evidence))
+    verdict = Verdict(
+        claim,
+        "UNDECIDED",
+        by_base,
+        compare(values) if finite else None,
+        declared(page, claim, evidence),
+    )
     if verdict.comparison is None or len(values) < 2:
         return verdict
     return replace(
         verdict,
-        p=p_against(verdict.comparison, verdict.threshold) if claim.directed and len(values) >= ENOUGH else None,
+        p=(
+            p_against(verdict.comparison, verdict.threshold)
+            if claim.directed and len(values) >= ENOUGH
+            else None
+        ),
         sign_flip=sign_flip_p(np.asarray(values), np.random.default_rng(0)),
         problems=over_problems(claim.contrast, claim.outcome, evidence),
     )
@@ -138,7 +168,13 @@ def judge(verdict: Verdict, gates: tuple[Gate, ...], evidence: Evidence) -> Verd
         return _too_few(verdict, evidence)
     broken = [base for base, value in verdict.differences.items() if not math.isfinite(value)]
     if broken:
-        return replace(verdict, word="INVALID", reason=f"the outcome is not a finite number for bases {broken}: it cannot carry this claim")
+        return replace(
+            verdict,
+            word="INVALID",
+            reason=(
+                f"the outcome is not a finite number for bases {broken}: it cannot carry this claim"
+            ),
+        )
     failed = [text for holds, text in checked if not holds]
     if failed:
         return replace(verdict, word="INVALID", reason="a control failed: " + "; ".join(failed))
@@ -146,7 +182,9 @@ def judge(verdict: Verdict, gates: tuple[Gate, ...], evidence: Evidence) -> Verd
 
 
 def _too_few(verdict: Verdict, evidence: Evidence) -> Verdict:
-    seeds = [*evidence.seeds, *(seed for seed in range(ENOUGH) if seed not in evidence.seeds)][: max(ENOUGH, len(evidence.seeds))]
+    seeds = [*evidence.seeds, *(seed for seed in range(ENOUGH) if seed not in evidence.seeds)][
+        : max(ENOUGH, len(evidence.seeds))
+    ]
     plural = "base" if verdict.n == 1 else "bases"
     reason = f"{verdict.n} {plural} with every arm of this claim; a verdict needs {ENOUGH}"
     return replace(verdict, reason=reason, next_step=more_evidence(evidence, seeds).text)
@@ -154,8 +192,17 @@ def _too_few(verdict: Verdict, evidence: Evidence) -> Verdict:
 
 def _ruled(verdict: Verdict, evidence: Evidence) -> Verdict:
     claim, interval = verdict.claim, verdict.deciding
-    if claim.expectation == "none" or interval is None or interval.low is None or interval.high is None:
-        return replace(verdict, word="REPORTED", reason="no expectation was declared; the effect is shown as it is")
+    if (
+        claim.expectation == "none"
+        or interval is None
+        or interval.low is None
+        or interval.high is None
+    ):
+        return replace(
+            verdict,
+            word="REPORTED",
+            reason="no expectation was declared; the effect is shown as it is",
+        )
     if claim.expectation == "equal":
         return _ruled_equal(verdict, interval)
     near, far = _directed(interval, verdict.sign)
@@ -166,7 +213,9 @@ def _ruled(verdict: Verdict, evidence: Evidence) -> Verdict:
     if far < claim.smallest_effect:
         reason = f"the whole {shown} falls short of {bar}: an effect of that size is excluded"
         return replace(verdict, word="CONTRADICTED", reason=reason)
-    return replace(verdict, reason=f"the {shown} holds {bar}", next_step=_deciding_step(verdict, evidence))
+    return replace(
+        verdict, reason=f"the {shown} holds {bar}", next_step=_deciding_step(verdict, evidence)
+    )
 
 
 def _ruled_equal(verdict: Verdict, interval: Interval) -> Verdict:
@@ -174,14 +223,29 @@ def _ruled_equal(verdict: Verdict, interval: Interval) -> Verdict:
     low, high, bar = interval.low or 0.0, interval.high or 0.0, verdict.claim.smallest_effect
     shown, limit = _level_text(verdict, interval), number(bar, 3)
     if -bar < low and high < bar:
-        return replace(verdict, word="REPRODUCED", reason=f"the whole {shown} lies within {limit} of no difference")
+        return replace(
+            verdict,
+            word="REPRODUCED",
+            reason=f"the whole {shown} lies within {limit} of no difference",
+        )
     if low > bar or high < -bar:
-        return replace(verdict, word="CONTRADICTED", reason=f"the whole {shown} lies further than {limit} from no difference")
-    return replace(verdict, reason=f"the {shown} holds a difference of {limit}", next_step="more bases, or a less noisy outcome")
+        return replace(
+            verdict,
+            word="CONTRADICTED",
+            reason=f"the whole {shown} lies further than {limit} from no difference",
+        )
+    return replace(
+        verdict,
+        reason=f"the {shown} holds a difference of {limit}",
+        next_step="more bases, or a less noisy outcome",
+    )
 
 
 def _directed(interval: Interval, sign: float) -> tuple[float, float]:
-    """The limits in the expected direction, the nearer to zero first. Only for intervals that have limits."""
+    """The limits in the expected direction, the nearer to zero first.
+
+    Only for intervals that have limits.
+    """
     near, far = sorted((sign * (interval.low or 0.0), sign * (interval.high or 0.0)))
     return near, far
 
@@ -192,9 +256,13 @@ def _level_text(verdict: Verdict, interval: Interval) -> str:
 
 
 def _against_placebos(verdict: Verdict, evidence: Evidence) -> Verdict:
-    """A claim that was reproduced, after each of its placebos had its say; the worst word stands."""
+    """A claim that was reproduced, after each of its placebos had its say; the worst word
+    stands.
+    """
     for placebo in verdict.claim.placebos:
-        verdict = _against(verdict, arm_text(placebo), over_placebo(verdict.claim, placebo, evidence))
+        verdict = _against(
+            verdict, arm_text(placebo), over_placebo(verdict.claim, placebo, evidence)
+        )
     return verdict
 
 
@@ -206,37 +274,74 @@ def _against(verdict: Verdict, name: str, excess: dict[int, float]) -> Verdict:
     else:
         interval = t_interval(values, 1.0 - verdict.alpha)
         near, far = _directed(interval, verdict.sign)
-        worse = "REPRODUCED" if near > 0.0 else "CONTRADICTED" if far < verdict.claim.smallest_effect else "UNDECIDED"
-        said = {"REPRODUCED": "beaten", "CONTRADICTED": "not beaten: a gain below its placebo is not a gain"}.get(
-            worse, "not told apart yet"
+        worse = (
+            "REPRODUCED"
+            if near > 0.0
+            else "CONTRADICTED"
+            if far < verdict.claim.smallest_effect
+            else "UNDECIDED"
         )
-        text = f"placebo [{name}]: {said}, the claim's contrast minus the placebo's is {interval_text(interval, 3)}"
+        said = {
+            "REPRODUCED": "beaten",
+            "CONTRADICTED": "not beaten: a gain below its placebo is not a gain",
+        }.get(worse, "not told apart yet")
+        text = (
+            f"placebo [{name}]: {said}, the claim's contrast minus the placebo's is"
+            f" {interval_text(interval, 3)}"
+        )
     noted = replace(verdict, placebos=(*verdict.placebos, text))
     order = ("REPRODUCED", "UNDECIDED", "CONTRADICTED", "INVALID")
-    return replace(noted, word=worse, reason=f"{verdict.reason}, but {text}") if order.index(worse) > order.index(verdict.word) else noted
+    return (
+        replace(noted, word=worse, reason=f"{verdict.reason}, but {text}")
+        if order.index(worse) > order.index(verdict.word)
+        else noted
+    )
 
 
 def _deciding_step(verdict: Verdict, evidence: Evidence) -> str:
     comparison = verdict.comparison
     if comparison is None:
         return ""
-    needed = bases_to_decide(comparison.interval.mean, comparison.deviation or 0.0, verdict.threshold, alpha=verdict.alpha)
+    needed = bases_to_decide(
+        comparison.interval.mean,
+        comparison.deviation or 0.0,
+        verdict.threshold,
+        alpha=verdict.alpha,
+    )
     if needed is None:
-        return "more than 50 bases would be needed at this spread: a smaller question or a less noisy outcome is the better way"
+        return (
+            "more than 50 bases would be needed at this spread: a smaller question or a less noisy"
+            " outcome is the better way"
+        )
     count = max(needed, verdict.n + 1)
-    planned = sorted(evidence.seeds, key=lambda seed: (seed not in verdict.differences, seed))  # those that are there come first
+    planned = sorted(
+        evidence.seeds, key=lambda seed: (seed not in verdict.differences, seed)
+    )  # those that are there come first
     unused = (seed for seed in range(2 * count + max(planned) + 1) if seed not in planned)
     seeds = [*planned[:count], *(next(unused) for _ in range(count - len(planned)))]
     return f"about {count} bases would decide it: {more_evidence(evidence, seeds).text}"
 
 
 def gate_state(gate: Gate, evidence: Evidence) -> tuple[bool, str]:
-    """Whether a control holds, and the sentence about it. One that was not measured does not hold."""
+    """Whether a control holds, and the sentence about it.
+
+    One that was not measured does not hold.
+    """
     by_base = contrast_by_base(gate.contrast, gate.outcome, evidence)
     if not by_base:
         return False, f"{gate.text} - not measured"
     mean = sum(by_base.values()) / len(by_base)
     limits = [("at least", gate.at_least, 1.0), ("at most", gate.at_most, -1.0)]
-    asked = [(words, limit, sign * mean >= sign * limit) for words, limit, sign in limits if limit is not None]
-    said = [f"{words if holds else ('below' if words == 'at least' else 'above')} {number(limit, 3)}" for words, limit, holds in asked]
-    return all(holds for _, _, holds in asked), f"{gate.text}: mean {number(mean, 3)} over {len(by_base)} bases, {', '.join(said)}"
+    asked = [
+        (words, limit, sign * mean >= sign * limit)
+        for words, limit, sign in limits
+        if limit is not None
+    ]
+    said = [
+        f"{words if holds else ('below' if words == 'at least' else 'above')} {number(limit, 3)}"
+        for words, limit, holds in asked
+    ]
+    return (
+        all(holds for _, _, holds in asked),
+        f"{gate.text}: mean {number(mean, 3)} over {len(by_base)} bases, {', '.join(said)}",
+    )

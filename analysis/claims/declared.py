@@ -1,10 +1,14 @@
-"""Whether a claim stood before its data, from the records alone: each names the state of the claims pages that it was started under.
+"""Whether a claim stood before its data, from the records alone: each names the state of the claims
+pages that it was started under.
 
-    declared before data    the claim, with its gates, stands word for word in the state of every record that it uses
+    declared before data    the claim, with its gates, stands word for word in the state of every
+                            record that it uses
     changed after data      a claim of this name stood there, but with another text: both are shown
-    declared after data     some record that it uses was started when no claim of this name stood, or its state is not known
+    declared after data     some record that it uses was started when no claim of this name stood,
+                            or its state is not known
     no data yet             no record is used
-Values equal to a default are left out of the text, so a field that is new in the software changes no declaration.
+Values equal to a default are left out of the text, so a field that is new in the software changes
+no declaration.
 """
 
 from dataclasses import dataclass
@@ -25,7 +29,9 @@ Text = dict[str, Any]
 
 @dataclass(frozen=True)
 class Declared:
-    """now: the text today. earlier: other texts that records were started under. runs: records used; under: of them under today's text."""
+    """now: the text today. earlier: other texts that records were started under. runs: records
+    used; under: of them under today's text.
+    """
 
     word: Word
     now: Text
@@ -35,7 +41,11 @@ class Declared:
 
     @property
     def text(self) -> str:
-        some = f" ({self.under} of its {self.runs} runs were started under today's text)" if 0 < self.under < self.runs else ""
+        some = (
+            f" ({self.under} of its {self.runs} runs were started under today's text)"
+            if 0 < self.under < self.runs
+            else ""
+        )
         return f"{self.word}{some}"
 
 
@@ -45,7 +55,11 @@ def declared(page: Claims, claim: Claim, evidence: Evidence) -> Declared:
     texts = [_text(evidence.declared, name, page.grid, claim.id) for name in hashes]
     spelled = canonical_json(now)
     under = sum(text is not None and canonical_json(text) == spelled for text in texts)
-    others = {canonical_json(text): text for text in texts if text is not None and canonical_json(text) != spelled}
+    others = {
+        canonical_json(text): text
+        for text in texts
+        if text is not None and canonical_json(text) != spelled
+    }
     if not hashes:
         word: Word = "no data yet"
     elif under == len(hashes):

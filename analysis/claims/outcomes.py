@@ -1,7 +1,8 @@
 """An outcome of an arm, by base student (`study/spec/report/outcome.py` says how it is written).
 
-What the frames hold is taken from there; whole curves, further tasks, probes and collapses are read again from the records of the arm.
-A base without the measurement is left out, never zero. A value that is not finite stays: it is an outcome that carries no claim.
+What the frames hold is taken from there; whole curves, further tasks, probes and collapses are read
+again from the records of the arm. A base without the measurement is left out, never zero. A value
+that is not finite stays: it is an outcome that carries no claim.
 """
 
 import math
@@ -31,7 +32,11 @@ class Lasting(NamedTuple):
 def by_base(evidence: Evidence, arm: Arm, text: str) -> dict[int, float]:
     """The outcome for every base that has it, bases in order."""
     asked = outcome(text)
-    if asked.kind == "score" and asked.task is None and asked.column in ("score", "truncated_fraction", "unparsed_fraction", "mean_tokens"):
+    if (
+        asked.kind == "score"
+        and asked.task is None
+        and asked.column in ("score", "truncated_fraction", "unparsed_fraction", "mean_tokens")
+    ):
         return evidence.by_base(arm, asked.column)
     if asked.kind == "last":
         ends = evidence.ends(arm, canonical_metric(asked.column))
@@ -61,7 +66,9 @@ def value(record: Record, asked: Outcome, task: str) -> float | None:
 
 
 def of_score(score: Score, column: str) -> float | None:
-    """parsed_accuracy = correct / samples with a readable answer, which truncated and unparsed ones have not; nan where none has."""
+    """parsed_accuracy = correct / samples with a readable answer, which truncated and unparsed ones
+    have not; nan where none has.
+    """
     match column:
         case "score":
             return score.mean
@@ -80,7 +87,11 @@ def _of_probe(record: Record, asked: Outcome) -> float | None:
 def _signal_gap(record: Record) -> float | None:
     """None where the start of training has no completion of one of the two kinds."""
     first = next(iter(record.log_ratio.get("points", [])), None)
-    means = [_pooled(first[kind], first[f"{kind}_tokens"]) for kind in ("wrong", "correct")] if first else []
+    means = (
+        [_pooled(first[kind], first[f"{kind}_tokens"]) for kind in ("wrong", "correct")]
+        if first
+        else []
+    )
     return None if not means or means[0] is None or means[1] is None else means[0] - means[1]
 
 
@@ -97,7 +108,11 @@ def _of_curve(points: list[tuple[int, float]], asked: Outcome) -> float | None:
         case "step":
             return dict(points).get(asked.step or 0)
         case "auc":
-            return float(np.trapezoid(values, steps)) / (steps[-1] - steps[0]) if steps[-1] > steps[0] else None
+            return (
+                float(np.trapezoid(values, steps)) / (steps[-1] - steps[0])
+                if steps[-1] > steps[0]
+                else None
+            )
         case "best":
             return max(values)
         case _:
@@ -105,7 +120,9 @@ def _of_curve(points: list[tuple[int, float]], asked: Outcome) -> float | None:
 
 
 def lasting(record: Record) -> Lasting | None:
-    """The guard's stop, or the step from which sampled accuracy stays below half of its best, or the last step; None without a curve."""
+    """The guard's stop, or the step from which sampled accuracy stays below half of its best, or
+    the last step; None without a curve.
+    """
     if record.collapsed_at is not None:
         return Lasting(record.collapsed_at, True)
     points = series_of(record).get(ACCURACY, [])
@@ -117,4 +134,8 @@ def lasting(record: Record) -> Lasting | None:
 
 def lastings(evidence: Evidence, arm: Arm) -> dict[int, Lasting]:
     """`lasting` by base."""
-    return {record.seed: lasted for record in evidence.records(arm) if (lasted := lasting(record)) is not None}
+    return {
+        record.seed: lasted
+        for record in evidence.records(arm)
+        if (lasted := lasting(record)) is not None
+    }

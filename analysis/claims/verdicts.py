@@ -30,12 +30,21 @@ def summary_table(verdicts: tuple[Verdict, ...], evidence: Evidence) -> Table:
     rows = tuple(_row(verdict) for verdict in verdicts)
     notes = (
         scope_note(evidence),
-        "Effect: mean over base students of the claim's contrast, in the unit of its outcome. A verdict needs the whole interval beyond "
-        "the smallest effect and every placebo beaten (REPRODUCED), or the whole interval short of it (CONTRADICTED).",
-        "Primary claims have a p here and are decided at Holm's level: by an interval that is wider than the one shown. p: paired t-test "
-        "against the smallest effect, Holm-adjusted over the primary claims. Secondary claims, with a dash, are decided at 95%.",
-        f"Below {ENOUGH} bases every verdict is UNDECIDED, below {FIRM} it is provisional. "
-        "Detectable: the true distance from the smallest effect that this spread and level find in 8 of 10 studies.",
+        (
+            "Effect: mean over base students of the claim's contrast, in the unit of its outcome. A"
+            " verdict needs the whole interval beyond the smallest effect and every placebo beaten"
+            " (REPRODUCED), or the whole interval short of it (CONTRADICTED)."
+        ),
+        (
+            "Primary claims have a p here and are decided at Holm's level: by an interval that is"
+            " wider than the one shown. p: paired t-test against the smallest effect, Holm-adjusted"
+            " over the primary claims. Secondary claims, with a dash, are decided at 95%."
+        ),
+        (
+            f"Below {ENOUGH} bases every verdict is UNDECIDED, below {FIRM} it is provisional."
+            " Detectable: the true distance from the smallest effect that this spread and level"
+            " find in 8 of 10 studies."
+        ),
         "Declared: derived from the claims pages that each record was started under.",
     )
     return Table("Verdicts on declared claims", COLUMNS, rows, notes)
@@ -62,22 +71,38 @@ def p_text(p: float) -> str:
 
 
 def to_markdown(verdicts: tuple[Verdict, ...], evidence: Evidence) -> str:
-    """The table, then a paragraph per claim: what it says, where it comes from, what was compared, why this word, what would help."""
+    """The table, then a paragraph per claim: what it says, where it comes from, what was compared,
+    why this word, what would help.
+    """
     details = [line for verdict in verdicts for line in _paragraph(verdict)]
     return "\n".join([table_markdown(summary_table(verdicts, evidence)), *details])
 
 
 def _paragraph(verdict: Verdict) -> list[str]:
-    return [f"### {verdict.claim.id}: {verdict.label}", "", verdict.claim.text, "", *facts(verdict), "", *changed(verdict.declared)]
+    return [
+        f"### {verdict.claim.id}: {verdict.label}",
+        "",
+        verdict.claim.text,
+        "",
+        *facts(verdict),
+        "",
+        *changed(verdict.declared),
+    ]
 
 
 def facts(verdict: Verdict) -> list[str]:
     """What there is to say on one claim, a bullet each."""
     claim = verdict.claim
-    per_base = ", ".join(f"base {base}: {number(value, 3)}" for base, value in verdict.differences.items()) or "none"
+    per_base = (
+        ", ".join(f"base {base}: {number(value, 3)}" for base, value in verdict.differences.items())
+        or "none"
+    )
     lines = [
         f"- Source: {claim.source}.",
-        f"- Outcome: `{claim.outcome}`; contrast: {contrast_text(claim.contrast)}; expected: {claim.expectation}.",
+        (
+            f"- Outcome: `{claim.outcome}`; contrast: {contrast_text(claim.contrast)}; expected:"
+            f" {claim.expectation}."
+        ),
         f"- Per base: {per_base}.",
         f"- Why: {verdict.reason}.",
     ]
@@ -85,15 +110,27 @@ def facts(verdict: Verdict) -> list[str]:
     lines += [f"- Control: {placebo}." for placebo in verdict.placebos]
     lines += [f"- {text}" for text in [_descriptive(verdict)] if text]
     lines += [f"- Declared: {verdict.declared.text}."]
-    return lines + [f"- What would help: {verdict.next_step}." for _ in range(bool(verdict.next_step))]
+    return lines + [
+        f"- What would help: {verdict.next_step}." for _ in range(bool(verdict.next_step))
+    ]
 
 
 def _descriptive(verdict: Verdict) -> str:
-    """Numbers that no verdict hangs on. With n bases the smallest two-sided sign-flip p is 2 / 2^n."""
+    """Numbers that no verdict hangs on.
+
+    With n bases the smallest two-sided sign-flip p is 2 / 2^n.
+    """
     if verdict.sign_flip is None:
         return ""
-    flip = f"sign-flip p {p_text(verdict.sign_flip)} (the smallest possible with {verdict.n} bases: {p_text(2 / 2**verdict.n)})"
-    problems = f"; over problems, for these bases: {interval_text(verdict.problems, 3)} (bootstrap)" if verdict.problems else ""
+    flip = (
+        f"sign-flip p {p_text(verdict.sign_flip)} (the smallest possible with {verdict.n} bases:"
+        f" {p_text(2 / 2**verdict.n)})"
+    )
+    problems = (
+        f"; over problems, for these bases: {interval_text(verdict.problems, 3)} (bootstrap)"
+        if verdict.problems
+        else ""
+    )
     return f"Descriptive: {flip}{problems}."
 
 
@@ -104,7 +141,10 @@ def changed(declared: Declared) -> list[str]:
         keys = [*text, *(key for key in declared.now if key not in text)]
         rows = [(key, *(_spelled(side.get(key)) for side in (text, declared.now))) for key in keys]
         lines += ["| | declared before the data | today |", "|---|---|---|"]
-        lines += [f"| {'**' + key + '**' if then != now else key} | {then} | {now} |" for key, then, now in rows]
+        lines += [
+            f"| {'**' + key + '**' if then != now else key} | {then} | {now} |"
+            for key, then, now in rows
+        ]
         lines += [""]
     return lines
 
@@ -114,8 +154,15 @@ def _spelled(value: Any) -> str:
 
 
 def to_json(verdicts: tuple[Verdict, ...], evidence: Evidence) -> str:
-    """The same as data; numbers rounded to six decimals so that the bytes do not hang on the last bit of a sum."""
-    page = {"grid": evidence.grid, "scale": evidence.scale, "seeds": list(evidence.seeds), "verdicts": [_as_data(v) for v in verdicts]}
+    """The same as data; numbers rounded to six decimals so that the bytes do not hang on the last
+    bit of a sum.
+    """
+    page = {
+        "grid": evidence.grid,
+        "scale": evidence.scale,
+        "seeds": list(evidence.seeds),
+        "verdicts": [_as_data(v) for v in verdicts],
+    }
     return json.dumps(page, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 
@@ -139,7 +186,11 @@ def _as_data(verdict: Verdict) -> dict[str, Any]:
         "p": _rounded(verdict.p),
         "p_holm": _rounded(verdict.p_holm),
         "p_sign_flip": _rounded(verdict.sign_flip),
-        "over_problems": [_rounded(verdict.problems.low), _rounded(verdict.problems.high)] if verdict.problems else None,
+        "over_problems": (
+            [_rounded(verdict.problems.low), _rounded(verdict.problems.high)]
+            if verdict.problems
+            else None
+        ),
         "minimum_detectable_effect": _rounded(verdict.minimum_detectable),
         "by_base": {str(base): _rounded(value) for base, value in verdict.differences.items()},
         "gates": list(verdict.gates),

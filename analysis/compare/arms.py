@@ -1,8 +1,11 @@
-"""An arm: what one side of a comparison brings, whatever it was read from - records, evaluations, graded completions.
+"""An arm: what one side of a comparison brings, whatever it was read from - records, evaluations,
+graded completions.
 
-Scores = one base's counts on one task. Arm = its bases. Whatever the source does not know is absent, never a default: a setting that is
-not in `settings` cannot be checked, and the comparison says so.
-    settings    decides whether two scores may be compared at all (CHECKED): the grader and how completions were drawn
+Scores = one base's counts on one task. Arm = its bases. Whatever the source does not know is
+absent, never a default: a setting that is not in `settings` cannot be checked, and the comparison
+says so.
+    settings    decides whether two scores may be compared at all (CHECKED): the grader and how
+                completions were drawn
     recipe      how the model was made and judged, one line per value; differences are listed
     made        packages, platform, code: listed apart
 Axes: P problems, one count of correct samples and one of samples each.
@@ -22,13 +25,19 @@ from study.spec.grid.cell import Cell
 from study.spec.yaml.origin import origined_values
 
 CHECKED = ("task", "grader", "temperature", "top_p", "max_completion_length")
-OWN_STAGES = ("distill", "evaluate")  # as in analysis/evidence/gather.py: the other stages are shared between the runs of a seed
+OWN_STAGES = (
+    "distill",
+    "evaluate",
+)  # as in analysis/evidence/gather.py: the other stages are shared between the runs of a seed
 Settings = Mapping[str, str]
 
 
 @dataclass(frozen=True)
 class Spent:
-    """What a run took; None where the source does not say. Seconds of a core, own_s with evaluation_s; tokens sampled."""
+    """What a run took; None where the source does not say.
+
+    Seconds of a core, own_s with evaluation_s; tokens sampled.
+    """
 
     own_s: float | None = None
     shared_s: float | None = None
@@ -40,9 +49,12 @@ class Spent:
 
 @dataclass(frozen=True)
 class Scores:
-    """seed: of the base, None where unknown. ids: None in a record, which keeps their hash alone (`problems`), their order with it.
+    """seed: of the base, None where unknown.
 
-    right_tokens_P: mean length of the correct completions of a problem, None where none is; the column is None where nothing knows lengths.
+    ids: None in a record, which keeps their hash alone (`problems`), their order with it.
+
+    right_tokens_P: mean length of the correct completions of a problem, None where none is; the
+    column is None where nothing knows lengths.
     collapsed_at: the step at which the guard stopped its training.
     """
 
@@ -61,7 +73,10 @@ class Scores:
     @property
     def share_P(self) -> list[float]:
         """avg@k of each problem."""
-        return [correct / samples for correct, samples in zip(self.correct_P, self.samples_P, strict=True)]
+        return [
+            correct / samples
+            for correct, samples in zip(self.correct_P, self.samples_P, strict=True)
+        ]
 
     @property
     def mean(self) -> float:
@@ -75,7 +90,9 @@ class Scores:
 
 @dataclass(frozen=True)
 class Arm:
-    """key: what it is matched by with an arm of the other side (a cell id). labels: its levels in a grid. external: not made here."""
+    """key: what it is matched by with an arm of the other side (a cell id). labels: its levels in a
+    grid. external: not made here.
+    """
 
     name: str
     key: str
@@ -93,13 +110,25 @@ def problems_hash(ids: Iterable[str]) -> str:
 
 
 def of_records(records: Sequence[Record], *, name: str, labels: str = "") -> list[Arm]:
-    """One arm per task of one cell's records. Errors: RecordMismatch for one seed recorded twice."""
+    """One arm per task of one cell's records. Errors: RecordMismatch for one seed recorded
+    twice.
+    """
     seeds = [record.seed for record in records]
     if len(set(seeds)) != len(seeds):
-        raise RecordMismatch(f"{name}: a seed is recorded twice", hint="name one results folder: --results FOLDER")
+        raise RecordMismatch(
+            f"{name}: a seed is recorded twice", hint="name one results folder: --results FOLDER"
+        )
     first, tasks = records[0], sorted({task for record in records for task in record.scores})
     return [
-        Arm(name, first.cell, task, tuple(_recorded(r, task) for r in records if task in r.scores), recipe(first), made(first), labels)
+        Arm(
+            name,
+            first.cell,
+            task,
+            tuple(_recorded(r, task) for r in records if task in r.scores),
+            recipe(first),
+            made(first),
+            labels,
+        )
         for task in tasks
     ]
 
@@ -107,18 +136,24 @@ def of_records(records: Sequence[Record], *, name: str, labels: str = "") -> lis
 def _recorded(record: Record, task: str) -> Scores:
     score = record.scores[task]
     settings = {
-        "task": task, "grader": score.grader, "temperature": number(score.temperature), "top_p": number(score.top_p),
+        "task": task, "grader": score.grader, "temperature": number(score.temperature),
+        "top_p": number(score.top_p),
         "max_completion_length": number(score.max_completion_length),
     }  # fmt: skip
     counts = tuple(float(int(digit, 36)) for digit in score.correct)
     return Scores(
         record.run, record.seed, counts, (score.k,) * len(counts), score.problems,
-        settings=settings, mean_tokens=score.mean_tokens, spent=_spent(record), collapsed_at=record.collapsed_at,
+        settings=settings, mean_tokens=score.mean_tokens, spent=_spent(record),
+        collapsed_at=record.collapsed_at,
     )  # fmt: skip
 
 
 def _spent(record: Record) -> Spent:
-    own = [kind for kind in record.cost if kind in OWN_STAGES or kind == record.spec.get("model", {}).get("kind")]
+    own = [
+        kind
+        for kind in record.cost
+        if kind in OWN_STAGES or kind == record.spec.get("model", {}).get("kind")
+    ]
     shared = [kind for kind in record.cost if kind not in own]
     trained = sum(record.cost[kind].tokens_sampled for kind in own if kind != "evaluate")
     return Spent(
@@ -131,7 +166,9 @@ def _spent(record: Record) -> Spent:
 
 
 def recipe(record: Record) -> dict[str, str]:
-    """Every value of the cell, dotted path -> text; of a cell that cannot be read today, what the record spells out."""
+    """Every value of the cell, dotted path -> text; of a cell that cannot be read today, what the
+    record spells out.
+    """
     try:
         cell = Cell.model_validate_json(json.dumps(record.spec))
     except ValidationError:
@@ -143,7 +180,13 @@ def made(record: Record) -> dict[str, str]:
     """Under what a record was made."""
     revisions = {f"{kind} revision": str(number) for kind, number in record.revisions.items()}
     provenance = record.provenance
-    return {**revisions, **provenance.packages, "python": provenance.python, "platform": provenance.platform, "code": provenance.code}
+    return {
+        **revisions,
+        **provenance.packages,
+        "python": provenance.python,
+        "platform": provenance.platform,
+        "code": provenance.code,
+    }
 
 
 def flat(value: Any, path: str = "") -> dict[str, str]:
@@ -151,7 +194,11 @@ def flat(value: Any, path: str = "") -> dict[str, str]:
     if not isinstance(value, dict):
         return {path: shown(value)}
     items = cast(dict[str, Any], value).items()
-    return {key: text for name, item in items for key, text in flat(item, f"{path}.{name}" if path else str(name)).items()}
+    return {
+        key: text
+        for name, item in items
+        for key, text in flat(item, f"{path}.{name}" if path else str(name)).items()
+    }
 
 
 def shown(value: Any) -> str:
@@ -165,4 +212,8 @@ def number(value: float) -> str:
 
 def labelled(arms: Sequence[Arm], label: str | None) -> list[Arm]:
     """The same arms under the name that the user gives them; only a single arm can have it."""
-    return [replace(arm, name=label) for arm in arms] if label and len({arm.key for arm in arms}) == 1 else list(arms)
+    return (
+        [replace(arm, name=label) for arm in arms]
+        if label and len({arm.key for arm in arms}) == 1
+        else list(arms)
+    )

@@ -11,7 +11,9 @@ from study.stats.power import Design, Spread, measured, typical
 
 @dataclass(frozen=True)
 class Measured:
-    """spread: the median over `pairs` pairs of arms. Per run, means over arms and bases: tokens of a completion, seconds of a core."""
+    """spread: the median over `pairs` pairs of arms. Per run, means over arms and bases: tokens of
+    a completion, seconds of a core.
+    """
 
     spread: Spread
     pairs: int
@@ -29,13 +31,22 @@ def from_arms(arms: Sequence[Arm]) -> Measured:
     """Errors: SpecError where no two arms have the same problems, k and bases."""
     pairs = [(a, b) for a, b in combinations(arms, 2) if _comparable(a, b)]
     if not pairs:
-        raise SpecError("no two arms with records of the same problems, k and bases", hint="name two cells: --pair A B; or no --grid")
+        raise SpecError(
+            "no two arms with records of the same problems, k and bases",
+            hint="name two cells: --pair A B; or no --grid",
+        )
     first = pairs[0][0]
-    bases = [base for arm in {id(arm): arm for pair in pairs for arm in pair}.values() for base in arm.bases]
+    bases = [
+        base
+        for arm in {id(arm): arm for pair in pairs for arm in pair}.values()
+        for base in arm.bases
+    ]
     k, size = int(first.bases[0].samples_P[0]), len(first.bases[0].correct_P)
     return Measured(
-        typical([measured(_counts(a), _counts(b), k) for a, b in pairs]), len(pairs), str(first.task), size, k, len(first.bases),
-        _mean([s.mean_tokens for s in bases]), _mean([_each(s) for s in bases]), _mean([_training(s) for s in bases]),
+        typical([measured(_counts(a), _counts(b), k) for a, b in pairs]), len(pairs),
+        str(first.task), size, k, len(first.bases),
+        _mean([s.mean_tokens for s in bases]), _mean([_each(s) for s in bases]),
+        _mean([_training(s) for s in bases]),
         _mean([s.spent.shared_s for s in bases]),
     )  # fmt: skip
 
@@ -56,8 +67,14 @@ def _counts(arm: Arm) -> list[list[int]]:
 
 
 def _each(scores: Scores) -> float | None:
-    """Seconds of one sample: the evaluation's, greedy answers and loading included, over its samples."""
-    return None if scores.spent.evaluation_s is None else scores.spent.evaluation_s / sum(scores.samples_P)
+    """Seconds of one sample: the evaluation's, greedy answers and loading included, over its
+    samples.
+    """
+    return (
+        None
+        if scores.spent.evaluation_s is None
+        else scores.spent.evaluation_s / sum(scores.samples_P)
+    )
 
 
 def _training(scores: Scores) -> float | None:
@@ -71,7 +88,10 @@ def _mean(values: Sequence[float | None]) -> float | None:
 
 
 def minutes(design: Design, found: Measured) -> dict[str, float]:
-    """Core minutes of a design: evaluation, training of both arms, and the stages that they share. Only what was measured."""
+    """Core minutes of a design: evaluation, training of both arms, and the stages that they share.
+
+    Only what was measured.
+    """
     seconds = {
         "evaluation": found.evaluation_s and found.evaluation_s * design.samples,
         "training of both arms": found.training_s and found.training_s * 2 * design.bases,

@@ -1,13 +1,20 @@
-"""Arms out of files: evaluations and stored generations made here, graded completions from anywhere.
+"""Arms out of files: evaluations and stored generations made here, graded completions from
+anywhere.
 
-    evaluation.json          of `study evaluate` or of a stage: counts per problem, with everything that it knows of its settings
+    evaluation.json          of `study evaluate` or of a stage: counts per problem, with everything
+                             that it knows of its settings
     generations.jsonl(.gz)   a head and one line a problem, with outcomes and lengths
-    regraded-<grader>.json   of `study regrade`: the outcomes after; preference-<rule>.json: whether each reply is what was wanted
-    FILE.jsonl, FILE.csv     one outcome or one problem a row, of `study grade --output` or any framework:
-        id        id, problem_id, question_id, unique_id, doc_id, task_id or uid; rows with one id are samples of one problem
-        outcome   outcome ("correct" and anything else), or correct, is_correct, score, reward: true, false or a number between 0 and 1
+    regraded-<grader>.json   of `study regrade`: the outcomes after; preference-<rule>.json: whether
+                             each reply is what was wanted
+    FILE.jsonl, FILE.csv     one outcome or one problem a row, of `study grade --output` or any
+                             framework:
+        id        id, problem_id, question_id, unique_id, doc_id, task_id or uid; rows with one id
+                  are samples of one problem
+        outcome   outcome ("correct" and anything else), or correct, is_correct, score, reward:
+                  true, false or a number between 0 and 1
         tokens    tokens, num_tokens or completion_tokens, optional
-        and, where all rows agree on it: seed, task, grader, temperature, top_p, max_completion_length
+        and, where all rows agree on it: seed, task, grader, temperature, top_p,
+        max_completion_length
 Errors name the file, the line and what is missing.
 """
 
@@ -26,7 +33,16 @@ ID = ("id", "problem_id", "question_id", "unique_id", "doc_id", "task_id", "uid"
 RIGHT = ("outcome", "outcomes", "correct", "is_correct", "score", "reward")
 TOKENS = ("tokens", "num_tokens", "completion_tokens")
 GENERATIONS, REGRADED, PREFERENCE = "generations-1", "regraded-1", "preference-1"
-_RESULTS = ("format", "n", "seed", "mean_tokens", "tokens_sampled", "seconds", "started", "finished")  # of evaluation.json, not settings
+_RESULTS = (
+    "format",
+    "n",
+    "seed",
+    "mean_tokens",
+    "tokens_sampled",
+    "seconds",
+    "started",
+    "finished",
+)  # of evaluation.json, not settings
 _MADE = ("packages", "python", "platform", "code", "device", "batch_size")
 _Row = dict[str, Any]
 
@@ -40,7 +56,9 @@ class _Problem:
 
 
 def of_file(path: Path, name: str, *, relaxed: bool = False) -> Arm:
-    """The arm with the one base that a file holds. relaxed: its relaxed outcomes, where `study grade` or `study regrade` wrote them."""
+    """The arm with the one base that a file holds. relaxed: its relaxed outcomes, where `study
+    grade` or `study regrade` wrote them.
+    """
     if path.name.endswith(".json"):
         return _of_page(path, name, relaxed)
     first, lines = _first(path)
@@ -56,16 +74,23 @@ def _of_page(path: Path, name: str, relaxed: bool) -> Arm:
         return kinds.get(str(value.get("format")), _of_evaluation)(path, value, name, relaxed)
     except (KeyError, TypeError, AttributeError) as error:
         hint = "make it again: study regrade, or study evaluate"
-        raise PrerequisiteError(f"{path}: not what was written there ({type(error).__name__}: {error})", hint=hint) from error
+        raise PrerequisiteError(
+            f"{path}: not what was written there ({type(error).__name__}: {error})", hint=hint
+        ) from error
 
 
 def _json(path: Path) -> _Row:
     try:
         value: Any = json.loads(path.read_bytes())
     except (OSError, ValueError) as error:
-        raise PrerequisiteError(f"{path}: cannot be read ({error})", hint="give an evaluation.json or a JSON Lines file") from error
+        raise PrerequisiteError(
+            f"{path}: cannot be read ({error})", hint="give an evaluation.json or a JSON Lines file"
+        ) from error
     if not isinstance(value, dict):
-        raise PrerequisiteError(f"{path}: not a JSON object", hint="a JSON array is turned into lines by: jq -c '.[]' FILE")
+        raise PrerequisiteError(
+            f"{path}: not a JSON object",
+            hint="a JSON array is turned into lines by: jq -c '.[]' FILE",
+        )
     return value
 
 
@@ -76,18 +101,30 @@ def _of_evaluation(path: Path, value: _Row, name: str, relaxed: bool) -> Arm:
         what = f"{path}: no {absent[0]!r}: not an evaluation of this project"
         raise PrerequisiteError(what, hint="give evaluation.json, or graded JSON Lines")
     ids, settings = tuple(map(str, value["problem_ids"])), _checked(flat(value))
-    settings |= {"grader": f"{settings['grader']}, relaxed"} if relaxed and "grader" in settings else {}
+    settings |= (
+        {"grader": f"{settings['grader']}, relaxed"} if relaxed and "grader" in settings else {}
+    )
     score = Scores(
-        str(path), value.get("seed"), tuple(map(float, value[counts])), (int(value["k"]),) * len(ids), problems_hash(ids), ids,
-        settings, value.get("mean_tokens"), spent=Spent(sampled_tokens=value.get("tokens_sampled"), seconds=value.get("seconds")),
+        str(path), value.get("seed"), tuple(map(float, value[counts])),
+        (int(value["k"]),) * len(ids), problems_hash(ids), ids,
+        settings, value.get("mean_tokens"),
+        spent=Spent(sampled_tokens=value.get("tokens_sampled"), seconds=value.get("seconds")),
     )  # fmt: skip
-    listed = {key: item for key, item in value.items() if key not in (*_RESULTS, *_MADE) and not _is_result(key, item)}
+    listed = {
+        key: item
+        for key, item in value.items()
+        if key not in (*_RESULTS, *_MADE) and not _is_result(key, item)
+    }
     return Arm(name, value["task"], value["task"], (score,), flat(listed), _made(value))
 
 
 def _made(value: _Row) -> dict[str, str]:
     packages = value.get("packages") or {}
-    return {**flat(packages), **{key: shown(value[key]) for key in _MADE[1:] if key in value}} if packages else {}
+    return (
+        {**flat(packages), **{key: shown(value[key]) for key in _MADE[1:] if key in value}}
+        if packages
+        else {}
+    )
 
 
 def _is_result(key: str, item: Any) -> bool:
@@ -96,44 +133,77 @@ def _is_result(key: str, item: Any) -> bool:
 
 def _checked(values: Mapping[str, str]) -> dict[str, str]:
     """The settings that decide, wherever they stand (`decoding.temperature`)."""
-    return {key.rpartition(".")[2]: text for key, text in values.items() if key.rpartition(".")[2] in CHECKED}
+    return {
+        key.rpartition(".")[2]: text
+        for key, text in values.items()
+        if key.rpartition(".")[2] in CHECKED
+    }
 
 
 def _of_regraded(path: Path, value: _Row, name: str, relaxed: bool) -> Arm:
-    rows = [{"id": p["id"], "outcomes": p["after"], "relaxed": p["relaxed"], "tokens": p.get("tokens")} for p in value["problems"]]
+    rows = [
+        {"id": p["id"], "outcomes": p["after"], "relaxed": p["relaxed"], "tokens": p.get("tokens")}
+        for p in value["problems"]
+    ]
     return _generated(path, {**value["head"], "grader": value["grader"]}, rows, name, relaxed)
 
 
 def _of_preference(path: Path, value: _Row, name: str, relaxed: bool) -> Arm:
-    """Prompts of which it can be said what is wanted: those with a label, replies with a verdict."""
-    rows = [(number, {"id": p["id"], "correct": p["correct"]}) for number, p in enumerate(value["problems"]) if p["correct"] is not None]
+    """Prompts of which it can be said what is wanted: those with a label, replies with a
+    verdict.
+    """
+    rows = [
+        (number, {"id": p["id"], "correct": p["correct"]})
+        for number, p in enumerate(value["problems"])
+        if p["correct"] is not None
+    ]
     if not rows:
         hint = "say which prompts are unsafe: study regrade ... --prompts FILE"
         raise PrerequisiteError(f"{path}: nothing says which replies are wanted", hint=hint)
-    return _of_rows(path, rows, name, {"grader": value["preference"], "task": "preference"}, relaxed)
+    return _of_rows(
+        path, rows, name, {"grader": value["preference"], "task": "preference"}, relaxed
+    )
 
 
 def _generated(path: Path, head: _Row, rows: Sequence[_Row], name: str, relaxed: bool) -> Arm:
     arm = _of_rows(path, list(enumerate(rows, start=2)), name, dict(head), relaxed)
-    known = {key: value for key, value in head.items() if key not in ("format", "bound_bytes", "cut", "seed")}
+    known = {
+        key: value
+        for key, value in head.items()
+        if key not in ("format", "bound_bytes", "cut", "seed")
+    }
     return Arm(arm.name, head.get("task", arm.key), arm.task, arm.bases, flat(known))
 
 
-def _of_rows(path: Path, rows: Sequence[tuple[int, _Row]], name: str, head: _Row | None = None, relaxed: bool = False) -> Arm:
+def _of_rows(
+    path: Path,
+    rows: Sequence[tuple[int, _Row]],
+    name: str,
+    head: _Row | None = None,
+    relaxed: bool = False,
+) -> Arm:
     """head: settings that hold for all rows."""
-    rows = [(number, _forgiven(row, f"{path}:{number}")) for number, row in rows] if relaxed else rows
+    rows = (
+        [(number, _forgiven(row, f"{path}:{number}")) for number, row in rows] if relaxed else rows
+    )
     problems: dict[str, _Problem] = {}
     for number, row in rows:
         _take(problems, row, f"{path}:{number}")
     constant = {**_constant([row for _, row in rows]), **(head or {})}
     ids, found = tuple(problems), list(problems.values())
     tokens = [length for problem in found for length in problem.tokens]
-    means = tuple(sum(p.right_tokens) / len(p.right_tokens) if p.right_tokens else None for p in found)
+    means = tuple(
+        sum(p.right_tokens) / len(p.right_tokens) if p.right_tokens else None for p in found
+    )
     settings = {key: shown(constant[key]) for key in CHECKED if constant.get(key) is not None}
-    settings |= {"grader": f"{settings['grader']}, relaxed"} if relaxed and "grader" in settings else {}
+    settings |= (
+        {"grader": f"{settings['grader']}, relaxed"} if relaxed and "grader" in settings else {}
+    )
     score = Scores(
-        str(path), _seed(constant.get("seed")), tuple(p.right for p in found), tuple(p.samples for p in found), problems_hash(ids), ids,
-        settings, sum(tokens) / len(tokens) if tokens else None, means if tokens else None, Spent(sampled_tokens=int(sum(tokens)) or None),
+        str(path), _seed(constant.get("seed")), tuple(p.right for p in found),
+        tuple(p.samples for p in found), problems_hash(ids), ids,
+        settings, sum(tokens) / len(tokens) if tokens else None, means if tokens else None,
+        Spent(sampled_tokens=int(sum(tokens)) or None),
     )  # fmt: skip
     return Arm(name, name, settings.get("task"), (score,), external=head is None)
 
@@ -144,30 +214,47 @@ def _seed(value: Any) -> int | None:
 
 def _constant(rows: Sequence[_Row]) -> _Row:
     """The settings that every row spells alike."""
-    return {key: rows[0][key] for key in (*CHECKED, "seed") if all(row.get(key) == rows[0].get(key) for row in rows) and key in rows[0]}
+    return {
+        key: rows[0][key]
+        for key in (*CHECKED, "seed")
+        if all(row.get(key) == rows[0].get(key) for row in rows) and key in rows[0]
+    }
 
 
 def _take(problems: dict[str, _Problem], row: _Row, where: str) -> None:
-    key, column = (next((name for name in names if row.get(name) not in (None, "")), None) for names in (ID, RIGHT))
+    key, column = (
+        next((name for name in names if row.get(name) not in (None, "")), None)
+        for names in (ID, RIGHT)
+    )
     if key is None or column is None:
         what = "id" if key is None else "outcome"
-        hint = f"every row needs an id ({', '.join(ID[:3])}) and an outcome ({', '.join(RIGHT[:4])})"
+        hint = (
+            f"every row needs an id ({', '.join(ID[:3])}) and an outcome ({', '.join(RIGHT[:4])})"
+        )
         ungraded = "completions without one: study grade FILE --output OUT.jsonl"
-        raise PrerequisiteError(f"{where}: no {what}; there are: {', '.join(row) or 'no columns'}", hint=f"{hint}; {ungraded}")
+        raise PrerequisiteError(
+            f"{where}: no {what}; there are: {', '.join(row) or 'no columns'}",
+            hint=f"{hint}; {ungraded}",
+        )
     problem, found = problems.setdefault(str(row[key]), _Problem()), row[column]
-    rights = [_right(each, where, column) for each in (found if isinstance(found, list) else [found])]
+    rights = [
+        _right(each, where, column) for each in (found if isinstance(found, list) else [found])
+    ]
     problem.right += sum(rights)
     problem.samples += len(rights)
     lengths = _lengths(row, len(rights), where)
     problem.tokens += lengths
-    problem.right_tokens += [length for length, right in zip(lengths, rights, strict=False) if right == 1.0]
+    problem.right_tokens += [
+        length for length, right in zip(lengths, rights, strict=False) if right == 1.0
+    ]
 
 
 def _forgiven(row: _Row, where: str) -> _Row:
     """The relaxed outcome in the place of the strict one."""
     if row.get("relaxed") in (None, ""):
         raise PrerequisiteError(
-            f"{where}: no relaxed outcome", hint="leave --relaxed out; study grade --output and study regrade write them"
+            f"{where}: no relaxed outcome",
+            hint="leave --relaxed out; study grade --output and study regrade write them",
         )
     return {
         **{key: value for key, value in row.items() if key not in RIGHT},
@@ -187,7 +274,9 @@ def _right(value: Any, where: str, column: str) -> float:
     except ValueError:
         number = -1.0
     if not 0.0 <= number <= 1.0:
-        raise PrerequisiteError(f"{where}: {column} is {value!r}", hint="true, false or a number between 0 and 1")
+        raise PrerequisiteError(
+            f"{where}: {column} is {value!r}", hint="true, false or a number between 0 and 1"
+        )
     return number
 
 
@@ -198,9 +287,14 @@ def _lengths(row: _Row, samples: int, where: str) -> list[float]:
     try:
         lengths = [float(each) for each in (found if isinstance(found, list) else [found])]
     except (TypeError, ValueError) as error:
-        raise PrerequisiteError(f"{where}: tokens is {found!r}", hint="a number for each completion") from error
+        raise PrerequisiteError(
+            f"{where}: tokens is {found!r}", hint="a number for each completion"
+        ) from error
     if len(lengths) != samples:
-        raise PrerequisiteError(f"{where}: {len(lengths)} lengths for {samples} outcomes", hint="one for each completion")
+        raise PrerequisiteError(
+            f"{where}: {len(lengths)} lengths for {samples} outcomes",
+            hint="one for each completion",
+        )
     return lengths
 
 
@@ -209,22 +303,32 @@ def _first(path: Path) -> tuple[_Row, Iterator[tuple[int, _Row]]]:
     try:
         _, first = next(lines)
     except StopIteration:
-        raise PrerequisiteError(f"{path} is empty", hint="one outcome a row, with the id of its problem") from None
+        raise PrerequisiteError(
+            f"{path} is empty", hint="one outcome a row, with the id of its problem"
+        ) from None
     return first, lines
 
 
 def _lines(path: Path) -> Iterator[tuple[int, _Row]]:
     """Rows of JSON Lines (gzip or not) or CSV, with their line numbers."""
     try:
-        with gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8", newline="") as file:
+        with (
+            gzip.open(path, "rt", encoding="utf-8")
+            if path.suffix == ".gz"
+            else path.open(encoding="utf-8", newline="")
+        ) as file:
             if path.suffix == ".csv":
-                yield from ((number, dict(row)) for number, row in enumerate(csv.DictReader(file), start=2))
+                yield from (
+                    (number, dict(row)) for number, row in enumerate(csv.DictReader(file), start=2)
+                )
                 return
             for number, line in enumerate(file, start=1):
                 if line.strip():
                     yield number, _object(line, f"{path}:{number}")
     except (OSError, EOFError, UnicodeDecodeError, csv.Error) as error:
-        raise PrerequisiteError(f"{path}: cannot be read ({error})", hint="JSON Lines or CSV in UTF-8, also gzipped") from error
+        raise PrerequisiteError(
+            f"{path}: cannot be read ({error})", hint="JSON Lines or CSV in UTF-8, also gzipped"
+        ) from error
 
 
 def _object(line: str, where: str) -> _Row:

@@ -1,8 +1,9 @@
 """Which arm stands against which, base against base, problem against problem.
 
-Arms: one a side is a pair whatever it is called; several are matched by cell id, else by labels. Bases: by seed; where a side does not know
-its seeds, in the order given. Problems: by id; a record keeps a hash of its ids, and is aligned by position with what has the same hash.
-Nothing is dropped silently: what has no counterpart is an error, or named where the user has allowed it.
+Arms: one a side is a pair whatever it is called; several are matched by cell id, else by labels.
+Bases: by seed; where a side does not know its seeds, in the order given. Problems: by id; a record
+keeps a hash of its ids, and is aligned by position with what has the same hash. Nothing is dropped
+silently: what has no counterpart is an error, or named where the user has allowed it.
 """
 
 from collections.abc import Sequence
@@ -31,7 +32,9 @@ class Aligned:
     note: str
 
 
-def matched(a: Sequence[Arm], b: Sequence[Arm], task: str | None = None) -> tuple[list[tuple[Arm, Arm]], list[str]]:
+def matched(
+    a: Sequence[Arm], b: Sequence[Arm], task: str | None = None
+) -> tuple[list[tuple[Arm, Arm]], list[str]]:
     """(pairs, what stands on one side only). Errors: SpecError where nothing has a counterpart."""
     left, right = _of_task(a, task, "A"), _of_task(b, task, "B")
     if len({arm.key for arm in left}) == len({arm.key for arm in right}) == 1:
@@ -43,7 +46,10 @@ def matched(a: Sequence[Arm], b: Sequence[Arm], task: str | None = None) -> tupl
             alone = [f"A only: {ours[name].name}" for name in ours if name not in theirs]
             alone += [f"B only: {theirs[name].name}" for name in theirs if name not in ours]
             return [(ours[name], theirs[name]) for name in shared], alone
-    named = [f"{side} has {len(arms)}: {arms[0].name}{' ...' if len(arms) > 1 else ''}" for side, arms in (("A", left), ("B", right))]
+    named = [
+        f"{side} has {len(arms)}: {arms[0].name}{' ...' if len(arms) > 1 else ''}"
+        for side, arms in (("A", left), ("B", right))
+    ]
     few = "; ".join(named)
     raise SpecError(
         f"no arm of A has the cell or the labels of one of B ({few})",
@@ -54,17 +60,25 @@ def matched(a: Sequence[Arm], b: Sequence[Arm], task: str | None = None) -> tupl
 def _of_task(arms: Sequence[Arm], task: str | None, side: str) -> list[Arm]:
     kept = [arm for arm in arms if task is None or arm.task in (task, None)]
     if not kept:
-        raise SpecError(f"{side} has no task {task!r}", hint=f"tasks of {side}: {', '.join(sorted({str(arm.task) for arm in arms}))}")
+        raise SpecError(
+            f"{side} has no task {task!r}",
+            hint=f"tasks of {side}: {', '.join(sorted({str(arm.task) for arm in arms}))}",
+        )
     return kept
 
 
 def _by_task(left: Sequence[Arm], right: Sequence[Arm]) -> list[tuple[Arm, Arm]]:
-    """Tasks of the same name; one task on each side is compared whatever it is called, and refused later if the names differ."""
+    """Tasks of the same name; one task on each side is compared whatever it is called, and refused
+    later if the names differ.
+    """
     if len(left) == len(right) == 1:
         return [(left[0], right[0])]
     pairs = [(one, other) for one in left for other in right if one.task == other.task]
     if not pairs:
-        raise SpecError("A and B have no task in common", hint=f"A: {_tasks(left)}; B: {_tasks(right)}; choose one: --task NAME")
+        raise SpecError(
+            "A and B have no task in common",
+            hint=f"A: {_tasks(left)}; B: {_tasks(right)}; choose one: --task NAME",
+        )
     return pairs
 
 
@@ -75,20 +89,44 @@ def _tasks(arms: Sequence[Arm]) -> str:
 def paired(a: Arm, b: Arm) -> tuple[list[Pair], list[str]]:
     """Bases by seed; where a side does not know its seeds, in the order given."""
     seeds = [[scores.seed for scores in arm.bases] for arm in (a, b)]
-    known = all(seed is not None for side in seeds for seed in side) and all(len(set(side)) == len(side) for side in seeds)
+    known = all(seed is not None for side in seeds for seed in side) and all(
+        len(set(side)) == len(side) for side in seeds
+    )
     if known and set(seeds[0]) == set(seeds[1]):
         theirs = {scores.seed: scores for scores in b.bases}
-        return [Pair(str(one.seed), one, theirs[one.seed]) for one in sorted(a.bases, key=lambda s: s.seed or 0)], []
+        return [
+            Pair(str(one.seed), one, theirs[one.seed])
+            for one in sorted(a.bases, key=lambda s: s.seed or 0)
+        ], []
     if known and min(map(len, seeds)) > 0 and not len(seeds[0]) == len(seeds[1]) == 1:
         shared = sorted({seed for seed in seeds[0] if seed in seeds[1] and seed is not None})
         alone = sorted({seed for side in seeds for seed in side if seed is not None} - set(shared))
-        hint = f"compare those that both have: --seeds {','.join(map(str, shared))}" if shared else "run both with the same seeds"
-        raise SpecError(f"the seeds {alone} are on one side only: pairs are never dropped silently", hint=hint)
+        hint = (
+            f"compare those that both have: --seeds {','.join(map(str, shared))}"
+            if shared
+            else "run both with the same seeds"
+        )
+        raise SpecError(
+            f"the seeds {alone} are on one side only: pairs are never dropped silently", hint=hint
+        )
     if len(a.bases) != len(b.bases):
-        counts = f"A has {len(a.bases)} bases, B has {len(b.bases)}, and they cannot be told apart by seed"
-        raise SpecError(counts, hint="give as many files on both sides, joined by commas; or one base: --seeds 0")
-    pairs = [Pair(str(number), one, other) for number, (one, other) in enumerate(zip(a.bases, b.bases, strict=True))]
-    return pairs, ["bases paired in the order given: a side does not know its seeds"] if len(pairs) > 1 else []
+        counts = (
+            f"A has {len(a.bases)} bases, B has {len(b.bases)}, and they cannot be told apart by"
+            " seed"
+        )
+        raise SpecError(
+            counts,
+            hint="give as many files on both sides, joined by commas; or one base: --seeds 0",
+        )
+    pairs = [
+        Pair(str(number), one, other)
+        for number, (one, other) in enumerate(zip(a.bases, b.bases, strict=True))
+    ]
+    return pairs, (
+        ["bases paired in the order given: a side does not know its seeds"]
+        if len(pairs) > 1
+        else []
+    )
 
 
 def aligned(pair: Pair, allow: bool) -> Aligned:
@@ -96,8 +134,14 @@ def aligned(pair: Pair, allow: bool) -> Aligned:
     if a.ids is None or b.ids is None or a.ids == b.ids:
         if a.problems != b.problems or len(a.correct_P) != len(b.correct_P):
             counts = f"A has {len(a.correct_P)} problems, B has {len(b.correct_P)}"
-            hint = "a record keeps only a hash of its problems' ids: compare files that hold ids, or runs of one evaluation"
-            raise SpecError(f"{counts}, and they are not known to be the same ones, in the same order", hint=hint)
+            hint = (
+                "a record keeps only a hash of its problems' ids: compare files that hold ids, or"
+                " runs of one evaluation"
+            )
+            raise SpecError(
+                f"{counts}, and they are not known to be the same ones, in the same order",
+                hint=hint,
+            )
         order_a = order_b = range(len(a.correct_P))
         note = ""
     else:
@@ -108,17 +152,28 @@ def aligned(pair: Pair, allow: bool) -> Aligned:
     share_a, share_b = a.share_P, b.share_P
     lengths = None
     if a.right_tokens_P is not None and b.right_tokens_P is not None:
-        both = [(a.right_tokens_P[i], b.right_tokens_P[j]) for i, j in zip(order_a, order_b, strict=True)]
-        lengths = [(one, other) if one is not None and other is not None else None for one, other in both]
+        both = [
+            (a.right_tokens_P[i], b.right_tokens_P[j])
+            for i, j in zip(order_a, order_b, strict=True)
+        ]
+        lengths = [
+            (one, other) if one is not None and other is not None else None for one, other in both
+        ]
     return Aligned([share_a[i] for i in order_a], [share_b[j] for j in order_b], lengths, note)
 
 
 def _id_note(ours: Sequence[str], theirs: Sequence[str], shared: Sequence[str], allow: bool) -> str:
     if not shared:
-        raise SpecError("A and B have no problem id in common", hint=f"ids of A: {ours[0]} ...; ids of B: {theirs[0]} ...")
+        raise SpecError(
+            "A and B have no problem id in common",
+            hint=f"ids of A: {ours[0]} ...; ids of B: {theirs[0]} ...",
+        )
     if len(shared) == len(ours) == len(theirs):
         return ""
-    what = f"{len(shared)} problems are on both sides, {len(ours) - len(shared)} in A only, {len(theirs) - len(shared)} in B only"
+    what = (
+        f"{len(shared)} problems are on both sides, {len(ours) - len(shared)} in A only,"
+        f" {len(theirs) - len(shared)} in B only"
+    )
     if not allow:
         raise SpecError(what, hint=f"compare those that both have: {ALLOW}")
     return f"{what}: compared on those of both sides"

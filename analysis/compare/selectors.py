@@ -1,10 +1,13 @@
 """From what a person types to the arms that are meant.
 
-a grid's name               every cell of it with a record, matched with the other side by cell id, else by labels
-a cell of --grid            its id, the last 8 characters of it, or globs over its levels; all its recorded bases
+a grid's name               every cell of it with a record, matched with the other side by cell id,
+                            else by labels
+a cell of --grid            its id, the last 8 characters of it, or globs over its levels; all its
+                            recorded bases
 a run                       its id, or its end from the hash on (7705ee10-s0): one base
 a folder                    results, records, or what `study evaluate` wrote
-joined by commas            files (graded completions, evaluations, generations) or folders of evaluations: the bases of one arm
+joined by commas            files (graded completions, evaluations, generations) or folders of
+                            evaluations: the bases of one arm
 """
 
 import re
@@ -34,10 +37,16 @@ class Place:
 
 
 def arms_of(text: str, place: Place) -> list[Arm]:
-    """The arms of one side, of the wanted seeds. SpecError for a name that means nothing, IncompleteResults for one without records."""
+    """The arms of one side, of the wanted seeds.
+
+    SpecError for a name that means nothing, IncompleteResults for one without records.
+    """
     arms = _arms(text, place)
     if place.relaxed and any(scores.ids is None for arm in arms for scores in arm.bases):
-        raise SpecError(f"{text}: records hold strict outcomes only", hint="leave --relaxed out, or compare graded files")
+        raise SpecError(
+            f"{text}: records hold strict outcomes only",
+            hint="leave --relaxed out, or compare graded files",
+        )
     return arms
 
 
@@ -51,7 +60,10 @@ def _arms(text: str, place: Place) -> list[Arm]:
         return _of_folders([_folder(part, place) for part in parts], text)
     if any(part.suffix in (".jsonl", ".json", ".csv", ".gz") for part in parts):
         gone = next(part for part in parts if not part.is_file())
-        raise PrerequisiteError(f"{gone} is not a file", hint="several bases of one arm are joined by commas: a-s0.jsonl,a-s1.jsonl")
+        raise PrerequisiteError(
+            f"{gone} is not a file",
+            hint="several bases of one arm are joined by commas: a-s0.jsonl,a-s1.jsonl",
+        )
     return _recorded(text, place)
 
 
@@ -59,7 +71,10 @@ def _of_folders(found: Sequence[Sequence[Arm]], name: str) -> list[Arm]:
     """Several evaluations of one arm: for each task its bases together."""
     tasks = [arm.task for arm in found[0]]
     if any([arm.task for arm in arms] != tasks for arms in found):
-        raise SpecError(f"{name}: the folders do not hold the same tasks", hint="one model's evaluations, the same tasks in each")
+        raise SpecError(
+            f"{name}: the folders do not hold the same tasks",
+            hint="one model's evaluations, the same tasks in each",
+        )
     return [_joined(arms, name) for arms in zip(*found, strict=True)]
 
 
@@ -70,13 +85,25 @@ def _file(path: Path, name: str, relaxed: bool) -> Arm:
 
 
 def _joined(arms: Sequence[Arm], name: str) -> Arm:
-    """Several files of one arm: their bases together. What they do not agree on is not known of the arm."""
+    """Several files of one arm: their bases together.
+
+    What they do not agree on is not known of the arm.
+    """
     first = arms[0]
     tasks = {arm.task for arm in arms}
     if len(tasks) > 1:
-        raise SpecError(f"{name}: files of several tasks ({', '.join(map(str, sorted(map(str, tasks))))})", hint="one task for an arm")
-    shared = {key: text for key, text in first.recipe.items() if all(arm.recipe.get(key) == text for arm in arms)}
-    return replace(first, bases=tuple(scores for arm in arms for scores in arm.bases), recipe=shared)
+        raise SpecError(
+            f"{name}: files of several tasks ({', '.join(map(str, sorted(map(str, tasks))))})",
+            hint="one task for an arm",
+        )
+    shared = {
+        key: text
+        for key, text in first.recipe.items()
+        if all(arm.recipe.get(key) == text for arm in arms)
+    }
+    return replace(
+        first, bases=tuple(scores for arm in arms for scores in arm.bases), recipe=shared
+    )
 
 
 def _folder(folder: Path, place: Place) -> list[Arm]:
@@ -92,12 +119,16 @@ def _folder(folder: Path, place: Place) -> list[Arm]:
 
 
 def _with_lengths(path: Path, name: str, relaxed: bool) -> Arm:
-    """An evaluation, with the lengths of its correct completions where its generations lie beside it."""
+    """An evaluation, with the lengths of its correct completions where its generations lie beside
+    it.
+    """
     arm, generations = of_file(path, name, relaxed=relaxed), path.with_name("generations.jsonl.gz")
     if not generations.is_file():
         return arm
     stored = of_file(generations, name).bases[0]
-    return replace(arm, bases=tuple(replace(base, right_tokens_P=stored.right_tokens_P) for base in arm.bases))
+    return replace(
+        arm, bases=tuple(replace(base, right_tokens_P=stored.right_tokens_P) for base in arm.bases)
+    )
 
 
 def _records(folder: Path) -> list[Record]:
@@ -109,7 +140,11 @@ def _records(folder: Path) -> list[Record]:
 
 def _plain(folder: Path) -> list[Path]:
     """Records that lie in the folder itself; a folder of evaluations holds JSON of its own."""
-    return [path for path in [*record_paths(folder), *folder.glob("record.json")] if re.search(r"-s[0-9]+$", _run(path))]
+    return [
+        path
+        for path in [*record_paths(folder), *folder.glob("record.json")]
+        if re.search(r"-s[0-9]+$", _run(path))
+    ]
 
 
 def _run(path: Path) -> str:
@@ -127,7 +162,10 @@ def _wanted(records: Sequence[Record], place: Place) -> list[Record]:
     kept = [record for record in records if place.seeds is None or record.seed in place.seeds]
     if not kept:
         there = sorted({record.seed for record in records})
-        raise IncompleteResults(f"no record of the seeds {list(place.seeds or ())}", hint=f"there are: --seeds {','.join(map(str, there))}")
+        raise IncompleteResults(
+            f"no record of the seeds {list(place.seeds or ())}",
+            hint=f"there are: --seeds {','.join(map(str, there))}",
+        )
     return kept
 
 
@@ -140,7 +178,9 @@ def _recorded(text: str, place: Place) -> list[Arm]:
     if run := _one_run(text, records):
         return of_records([run], name=text)
     found, grid = _named(text, place)
-    return [replace(arm, name=text) for arm in _cell(found, _of_cell(found, records, place))] or _missing(found.text, grid, place)
+    return [
+        replace(arm, name=text) for arm in _cell(found, _of_cell(found, records, place))
+    ] or _missing(found.text, grid, place)
 
 
 def records_of(text: str, place: Place) -> list[Record]:
@@ -157,27 +197,50 @@ def _named(text: str, place: Place) -> tuple[LabelledCell, Grid]:
     try:
         return grid.find_cell(text), grid
     except SpecError as error:
-        hint = f"{error.hint}; or an existing file or folder, a run, a grid ({', '.join(names('grids'))})"
-        what = error.message.replace("--only ", "").replace("selects no run of this grid", "is no cell of it")
-        raise SpecError(f"{text!r} is not a file or folder here, nor one cell of grid {place.grid}: {what}", hint=hint) from error
+        hint = (
+            f"{error.hint}; or an existing file or folder, a run, a grid"
+            f" ({', '.join(names('grids'))})"
+        )
+        what = error.message.replace("--only ", "").replace(
+            "selects no run of this grid", "is no cell of it"
+        )
+        raise SpecError(
+            f"{text!r} is not a file or folder here, nor one cell of grid {place.grid}: {what}",
+            hint=hint,
+        ) from error
 
 
 def _one_run(text: str, records: Sequence[Record]) -> Record | None:
-    fitting = [record for record in records if re.search(r"s[0-9]+$", text) and (record.run == text or record.run.endswith(f"-{text}"))]
+    fitting = [
+        record
+        for record in records
+        if re.search(r"s[0-9]+$", text) and (record.run == text or record.run.endswith(f"-{text}"))
+    ]
     return fitting[0] if len(fitting) == 1 else None
 
 
 def _of_cell(cell: LabelledCell, records: Sequence[Record], place: Place) -> list[Record]:
-    return [record for record in records if record.cell == cell.cell_id and (place.seeds is None or record.seed in place.seeds)]
+    return [
+        record
+        for record in records
+        if record.cell == cell.cell_id and (place.seeds is None or record.seed in place.seeds)
+    ]
 
 
 def _cell(cell: LabelledCell, records: Sequence[Record]) -> list[Arm]:
-    return of_records(records, name=",".join(cell.labels.values()), labels=cell.text) if records else []
+    return (
+        of_records(records, name=",".join(cell.labels.values()), labels=cell.text)
+        if records
+        else []
+    )
 
 
 def _missing(what: str, grid: Grid, place: Place) -> NoReturn:
     seeds = "" if place.seeds is None else f" --seeds {','.join(map(str, place.seeds))}"
     only = "" if "=" not in what else f' --only "{what}"'
-    hint = f"study run {named(grid.name, grid.scale.name)}{only}{seeds}; records elsewhere: --results FOLDER"
+    hint = (
+        f"study run {named(grid.name, grid.scale.name)}{only}{seeds}; records elsewhere: --results"
+        " FOLDER"
+    )
     of = f" of the seeds {list(place.seeds)}" if place.seeds else ""
     raise IncompleteResults(f"{what}: no record in {place.results}{of}", hint=hint)

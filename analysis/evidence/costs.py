@@ -11,7 +11,9 @@ from study.spec.recipe.model import DistilledModel
 
 @dataclass(frozen=True)
 class More:
-    """The command that makes more evidence, the runs it would make, and core minutes (None: nothing recorded to estimate from)."""
+    """The command that makes more evidence, the runs it would make, and core minutes (None: nothing
+    recorded to estimate from).
+    """
 
     command: str
     runs: int
@@ -19,7 +21,11 @@ class More:
 
     @property
     def text(self) -> str:
-        cost = "cost unknown, nothing is recorded yet" if self.minutes is None else f"about {max(1, round(self.minutes))} core minutes"
+        cost = (
+            "cost unknown, nothing is recorded yet"
+            if self.minutes is None
+            else f"about {max(1, round(self.minutes))} core minutes"
+        )
         return f"{self.command}  ({self.runs} runs, {cost})"
 
 
@@ -27,7 +33,12 @@ def more_evidence(evidence: Evidence, seeds: Iterable[int]) -> More:
     """All cells of the grid for these seeds; runs that are there cost nothing."""
     names = sorted(set(seeds))
     done = {(row["cell"], row["seed"]) for row in evidence.run_rows}
-    pending = [(cell, seed) for cell in evidence.all_cells for seed in names if (cell.cell_id, seed) not in done]
+    pending = [
+        (cell, seed)
+        for cell in evidence.all_cells
+        for seed in names
+        if (cell.cell_id, seed) not in done
+    ]
     command = f"study run {evidence.named} --seeds {','.join(map(str, names))}"
     return More(command, len(pending), _minutes(evidence, pending))
 
@@ -42,7 +53,9 @@ def _minutes(evidence: Evidence, pending: list[tuple[LabelledCell, int]]) -> flo
 
 
 def _own_minutes(evidence: Evidence) -> Callable[[LabelledCell], float]:
-    """The mean of a cell's recorded runs; for a cell without one, the mean minutes per step of the others times its steps."""
+    """The mean of a cell's recorded runs; for a cell without one, the mean minutes per step of the
+    others times its steps.
+    """
     recorded: dict[str, list[float]] = {}
     for row in evidence.run_rows:
         recorded.setdefault(row["cell"], []).append(float(row["own_minutes"]))

@@ -1,7 +1,9 @@
-"""Training curves of many runs in little memory: the ends of every curve are held, whole curves are read again when a page draws them.
+"""Training curves of many runs in little memory: the ends of every curve are held, whole curves are
+read again when a page draws them.
 
-A table or a claim needs a metric at step 0 and at its last measured step: two numbers a run and metric, however long the history is. A
-figure needs whole curves, but of the few arms that it names. So nothing that grows with the length of a history is held between pages.
+A table or a claim needs a metric at step 0 and at its last measured step: two numbers a run and
+metric, however long the history is. A figure needs whole curves, but of the few arms that it names.
+So nothing that grows with the length of a history is held between pages.
 """
 
 from array import array
@@ -12,7 +14,9 @@ from typing import NamedTuple
 from analysis.evidence.definitions import canonical_metric
 from study.record.schema import Measured, Record
 
-Series = dict[str, list[tuple[int, float]]]  # metric -> (step, value) in the order of steps, what was not measured left out
+Series = dict[
+    str, list[tuple[int, float]]
+]  # metric -> (step, value) in the order of steps, what was not measured left out
 _KEPT_RUNS = 64  # whole curves of so many runs stay: a page asks for an arm once for every panel
 
 
@@ -29,7 +33,11 @@ def series_of(record: Record) -> Series:
     found: Series = {}
     for column, values in record.history.items():
         if column != "step":
-            points = [(step, float(value)) for step, value in zip(steps, values, strict=True) if value is not None]
+            points = [
+                (step, float(value))
+                for step, value in zip(steps, values, strict=True)
+                if value is not None
+            ]
             found.setdefault(canonical_metric(column), []).extend(points)  # pyright: ignore[reportArgumentType] - steps are whole numbers
     for points in found.values():
         points.sort(key=itemgetter(0))  # stable, and quick where they are in order
@@ -37,13 +45,24 @@ def series_of(record: Record) -> Series:
 
 
 def ends_of(record: Record) -> dict[str, Ends]:
-    """The ends of every curve of a record. Most records have their steps in order and one column a metric: then no curve is built."""
+    """The ends of every curve of a record.
+
+    Most records have their steps in order and one column a metric: then no curve is built.
+    """
     steps = record.history.get("step", [])
-    columns = {canonical_metric(name): values for name, values in record.history.items() if name != "step"}
+    columns = {
+        canonical_metric(name): values for name, values in record.history.items() if name != "step"
+    }
     if len(columns) + 1 < len(record.history) or steps != sorted(set(steps)):  # pyright: ignore[reportArgumentType] - whole numbers
-        return {metric: Ends(_at_zero(points), points[-1][1] if points else None) for metric, points in series_of(record).items()}
+        return {
+            metric: Ends(_at_zero(points), points[-1][1] if points else None)
+            for metric, points in series_of(record).items()
+        }
     zero = steps.index(0) if 0 in steps else None
-    return {metric: Ends(None if zero is None else _number(values[zero]), _last(values)) for metric, values in columns.items()}
+    return {
+        metric: Ends(None if zero is None else _number(values[zero]), _last(values))
+        for metric, values in columns.items()
+    }
 
 
 def _last(values: list[Measured]) -> float | None:
@@ -60,7 +79,9 @@ class Curves:
     def __init__(self, read: Callable[[str], Record]) -> None:
         self._read = read
         self._places: dict[str, int] = {}  # metric -> its place in the arrays
-        self._ends: dict[str, tuple[int, array[float]]] = {}  # run -> (bit set of what was measured, first and last by place)
+        self._ends: dict[
+            str, tuple[int, array[float]]
+        ] = {}  # run -> (bit set of what was measured, first and last by place)
         self._whole: dict[str, Series] = {}
         self._records: dict[str, Record] = {}
 
@@ -79,7 +100,9 @@ class Curves:
         """The two ends of one curve; a run or metric that is not there was not measured."""
         measured, values = self._ends.get(run, (0, array("d")))
         place = 2 * self._places.get(metric, len(values))
-        return Ends(*(values[slot] if measured >> slot & 1 else None for slot in (place, place + 1)))
+        return Ends(
+            *(values[slot] if measured >> slot & 1 else None for slot in (place, place + 1))
+        )
 
     def points(self, run: str, metric: str) -> list[tuple[int, float]]:
         """One whole curve, read again from its record."""

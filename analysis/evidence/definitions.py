@@ -1,9 +1,12 @@
-"""What every measured number means: name, unit, formula. Figures take their labels from here and `docs/metrics.md` is generated from it.
+"""What every measured number means: name, unit, formula.
 
-Legend: B responses, T tokens of a response, P problems, S samples per problem, V vocabulary; p = student, q = teacher next-token
-probabilities at one position of the student's own completion, K = the k of the objective, else 5; top = the K likeliest tokens of p.
-A `train/` or `rollout/` value at a step is the mean over the steps since the previous point, so step 0 has none; "mean over tokens" weighs
-every token of those rollouts alike. An `eval/` value is measured at the step itself.
+Figures take their labels from here and `docs/metrics.md` is generated from it.
+
+Legend: B responses, T tokens of a response, P problems, S samples per problem, V vocabulary; p =
+student, q = teacher next-token probabilities at one position of the student's own completion, K =
+the k of the objective, else 5; top = the K likeliest tokens of p. A `train/` or `rollout/` value at
+a step is the mean over the steps since the previous point, so step 0 has none; "mean over tokens"
+weighs every token of those rollouts alike. An `eval/` value is measured at the step itself.
 """
 
 from dataclasses import dataclass
@@ -14,9 +17,11 @@ from study.spec.report.outcome import outcome
 
 @dataclass(frozen=True)
 class Definition:
-    """axis: how a figure draws it; unit: what the axis says behind the name; bounds: values the metric cannot leave (None = open).
+    """axis: how a figure draws it; unit: what the axis says behind the name; bounds: values the
+    metric cannot leave (None = open).
 
-    shown: values that an axis always includes, so that a difference of a thousandth does not fill a panel.
+    shown: values that an axis always includes, so that a difference of a thousandth does not fill a
+    panel.
     """
 
     name: str
@@ -37,8 +42,9 @@ DEFINITIONS: tuple[Definition, ...] = (
         "Final accuracy",
         "avg@k, T = 1",
         "(1 / P) sum_p c_p / k,  c_p = samples of problem p graded correct, of k",
-        "Accuracy of one sampled completion on the held-out problems after the last step: the headline of every table. An answer that "
-        "cannot be parsed and a completion cut at the length limit are outcomes of their own and are not correct.",
+        "Accuracy of one sampled completion on the held-out problems after the last step: the"
+        " headline of every table. An answer that cannot be parsed and a completion cut at the"
+        " length limit are outcomes of their own and are not correct.",
         bounds=SHARE,
     ),
     Definition(
@@ -62,8 +68,9 @@ DEFINITIONS: tuple[Definition, ...] = (
         "Accuracy among parseable",
         "correct / readable answers",
         "sum_p c_p / (P k (1 - truncated - unparsed))",
-        "Of the samples of the final evaluation that end with a readable answer, the share that is right: what is left of a fall in "
-        "accuracy once broken formats are taken out. Not a number where no sample is readable.",
+        "Of the samples of the final evaluation that end with a readable answer, the share that is"
+        " right: what is left of a fall in accuracy once broken formats are taken out. Not a number"
+        " where no sample is readable.",
         bounds=SHARE,
     ),
     Definition(
@@ -78,19 +85,26 @@ DEFINITIONS: tuple[Definition, ...] = (
         "collapse_step",
         "Time to collapse",
         "optimiser steps",
-        "the guard's stop, else the first step from which eval/avg@k stays below half of its highest value so far, to the end",
-        "A run that does not collapse counts its last step (censored). A dip from which a run comes back is no collapse.",
+        "the guard's stop, else the first step from which eval/avg@k stays below half of its"
+        " highest value so far, to the end",
+        "A run that does not collapse counts its last step (censored). A dip from which a run comes"
+        " back is no collapse.",
     ),
     Definition(
-        "score/mean_tokens", "Length", "tokens", "(1 / (P k)) sum of sample lengths", "Mean completion length in the final evaluation."
+        "score/mean_tokens",
+        "Length",
+        "tokens",
+        "(1 / (P k)) sum of sample lengths",
+        "Mean completion length in the final evaluation.",
     ),
     Definition(
         "eval/avg@k",
         "Sampled accuracy",
         "avg@k, T = 1",
         "(1 / P) sum_p c_p / k",
-        "The same estimator while training, on the curve's held-out problems with the k of the column's name (`eval/avg@2`: two samples a "
-        "problem). Greedy decoding can stay high while this one collapses, so this one is drawn.",
+        "The same estimator while training, on the curve's held-out problems with the k of the"
+        " column's name (`eval/avg@2`: two samples a problem). Greedy decoding can stay high while"
+        " this one collapses, so this one is drawn.",
         bounds=SHARE,
         shown=(0.0, 1.0),
     ),
@@ -124,8 +138,10 @@ DEFINITIONS: tuple[Definition, ...] = (
         "eval/repetition_3gram",
         "3-gram repetition",
         "share of tokens",
-        "mean over responses of #{t : (y_{t-2}, y_{t-1}, y_t) ended earlier in the same response} / T",
-        "The statistic of the paper's Fig. 4, by the definition in the authors' code, on sampled held-out completions.",
+        "mean over responses of #{t : (y_{t-2}, y_{t-1}, y_t) ended earlier in the same"
+        " response} / T",
+        "The statistic of the paper's Fig. 4, by the definition in the authors' code, on sampled"
+        " held-out completions.",
         bounds=SHARE,
         shown=(0.0, 0.2),
     ),
@@ -134,7 +150,8 @@ DEFINITIONS: tuple[Definition, ...] = (
         "Loss",
         "nats per token",
         "the objective as declared, reduced as declared",
-        "What the optimiser descends. Biased forms can go far below zero while the model breaks: no measure of success.",
+        "What the optimiser descends. Biased forms can go far below zero while the model breaks: no"
+        " measure of success.",
         bounds=(None, None),
     ),
     Definition(
@@ -142,7 +159,8 @@ DEFINITIONS: tuple[Definition, ...] = (
         "Exact reverse KL",
         "nats per token",
         "mean over tokens of sum_v p_v (log p_v - log q_v), over the whole vocabulary",
-        "KL(student || teacher) on the student's own rollouts, unclamped, whatever the objective was. Drawn on a logarithmic axis.",
+        "KL(student || teacher) on the student's own rollouts, unclamped, whatever the objective"
+        " was. Drawn on a logarithmic axis.",
         axis="log",
     ),
     Definition(
@@ -165,7 +183,8 @@ DEFINITIONS: tuple[Definition, ...] = (
         "Student TopK mass",
         "probability",
         "mean over tokens of sum_{v in top} p_v",
-        "How much of the student's own probability the K likeliest tokens hold; the biased loss drains it.",
+        "How much of the student's own probability the K likeliest tokens hold; the biased loss"
+        " drains it.",
         bounds=SHARE,
         shown=(0.8, 1.0),
     ),
@@ -198,7 +217,8 @@ DEFINITIONS: tuple[Definition, ...] = (
         "Teacher mass cut off",
         "probability",
         "mean over tokens of sum of q_v over ids v that the student does not have",
-        "Zero where both heads have the same width; above it the teacher's probability on the padding of a wider head is lost.",
+        "Zero where both heads have the same width; above it the teacher's probability on the"
+        " padding of a wider head is lost.",
         bounds=SHARE,
     ),
     Definition(
@@ -206,8 +226,9 @@ DEFINITIONS: tuple[Definition, ...] = (
         "Returned by the server",
         "share of K",
         "mean over tokens of |top_K(p) and returned in common| / K",
-        "Where a server scores for the teacher: which share of the student's K likeliest tokens it returned. What the objective does with "
-        "the others is its missing-token policy. Columns that need the teacher's whole distribution are absent from such a run.",
+        "Where a server scores for the teacher: which share of the student's K likeliest tokens it"
+        " returned. What the objective does with the others is its missing-token policy. Columns"
+        " that need the teacher's whole distribution are absent from such a run.",
         bounds=SHARE,
     ),
     Definition(
@@ -215,7 +236,8 @@ DEFINITIONS: tuple[Definition, ...] = (
         "Student mass returned",
         "probability",
         "mean over tokens of sum of p_v over v in top_K(p) that the server returned",
-        "The student's probability on those tokens; beside train/student_topk_mass it says how much of the support had no score.",
+        "The student's probability on those tokens; beside train/student_topk_mass it says how much"
+        " of the support had no score.",
         bounds=SHARE,
     ),
     Definition(
@@ -227,7 +249,11 @@ DEFINITIONS: tuple[Definition, ...] = (
         bounds=SHARE,
     ),
     Definition(
-        "rollout/mean_tokens", "Rollout length", "tokens", "(1 / B) sum of lengths", "Mean length of the training rollouts of the step."
+        "rollout/mean_tokens",
+        "Rollout length",
+        "tokens",
+        "(1 / B) sum of lengths",
+        "Mean length of the training rollouts of the step.",
     ),
     Definition(
         "rollout/truncated_fraction",
@@ -269,7 +295,9 @@ def outcome_words(text: str) -> tuple[str, str]:
             found = BY_NAME["score" if asked.column == "score" else f"score/{asked.column}"]
         case _:
             found = BY_NAME[canonical_metric(asked.column)]
-    how = {"step": f", step {asked.step}", "auc": ", mean over steps", "best": ", best step"}.get(asked.kind, "")
+    how = {"step": f", step {asked.step}", "auc": ", mean over steps", "best": ", best step"}.get(
+        asked.kind, ""
+    )
     return f"{found.title}{task}{how}", found.unit
 
 
@@ -279,13 +307,27 @@ def metrics_page() -> str:
     head = [
         "# What is measured",
         "",
-        "Generated from `analysis/evidence/definitions.py` by `study analyze --metrics-page`; edit it there.",
+        (
+            "Generated from `analysis/evidence/definitions.py` by `study analyze --metrics-page`;"
+            " edit it there."
+        ),
         "",
         legend.strip(),
         "",
     ]
-    rows = [f"| `{d.name}` | {d.title} | {d.unit} | `{_escaped(d.formula)}` | {_escaped(d.meaning)} |" for d in DEFINITIONS]
-    return "\n".join([*head, "| metric | title | unit | definition | meaning |", "|---|---|---|---|---|", *rows, ""])
+    rows = [
+        f"| `{d.name}` | {d.title} | {d.unit} | `{_escaped(d.formula)}` | {_escaped(d.meaning)} |"
+        for d in DEFINITIONS
+    ]
+    return "\n".join(
+        [
+            *head,
+            "| metric | title | unit | definition | meaning |",
+            "|---|---|---|---|---|",
+            *rows,
+            "",
+        ]
+    )
 
 
 def _escaped(text: str) -> str:

@@ -1,6 +1,8 @@
-"""What the stages behind the recorded runs were expected to take before anything was measured, from the scale's page alone.
+"""What the stages behind the recorded runs were expected to take before anything was measured, from
+the scale's page alone.
 
-expected(stage) = seconds per training step of its kind x its steps; expected(evaluation) = seconds per evaluation; each stage once.
+expected(stage) = seconds per training step of its kind x its steps; expected(evaluation) = seconds
+per evaluation; each stage once.
 """
 
 from collections.abc import Iterator, Mapping
@@ -13,7 +15,9 @@ EVALUATE = "evaluate"
 
 
 def estimated_hours(evidence: Evidence) -> dict[str, float]:
-    """Core hours by stage kind for the runs that are recorded; a kind that the scale's page does not guess is absent."""
+    """Core hours by stage kind for the runs that are recorded; a kind that the scale's page does
+    not guess is absent.
+    """
     guess = evidence.expected_seconds
     cells = {cell.cell_id: cell.cell for cell in evidence.all_cells}
     seconds: dict[str, float] = {}

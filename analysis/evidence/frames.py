@@ -1,9 +1,10 @@
 """Records -> evidence: tidy frames for a notebook, and by-base numbers for pages.
 
-`analysis.load(path)` gives an Evidence with the frames `runs`, `history`, `completions`, `repeated_tokens` and `problems`; what their
-columns mean stands in `analysis/evidence/columns.py`. What was not measured has no row; a value that diverged stays in it as nan or inf: missing
-and broken are different things. Records are read one at a time, and every frame but `runs` is made when it is asked for: what tables and
-claims need does not grow with the length of the histories.
+`analysis.load(path)` gives an Evidence with the frames `runs`, `history`, `completions`,
+`repeated_tokens` and `problems`; what their columns mean stands in `analysis/evidence/columns.py`.
+What was not measured has no row; a value that diverged stays in it as nan or inf: missing and
+broken are different things. Records are read one at a time, and every frame but `runs` is made when
+it is asked for: what tables and claims need does not grow with the length of the histories.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -59,18 +60,30 @@ class Evidence:
     curves: Curves
     missing: tuple[LabelledRun, ...]
     curve_k: int | None  # samples per problem of the in-training curve
-    older: Mapping[str, str] = field(default_factory=dict[str, str])  # missing run -> how it is recorded under an older revision
+    older: Mapping[str, str] = field(
+        default_factory=dict[str, str]
+    )  # missing run -> how it is recorded under an older revision
     ledger: Ledger = field(default_factory=Ledger)  # what all of it cost
     core: bool = False
     reference: str = ""  # the grid as the reader named it: commands on a page must find it again
-    made: Mapping[Made, int] = field(default_factory=dict[Made, int])  # what runs were made with -> their number
-    expected_seconds: Mapping[str, float] = field(default_factory=dict[str, float])  # the scale's guess before anything was run
+    made: Mapping[Made, int] = field(
+        default_factory=dict[Made, int]
+    )  # what runs were made with -> their number
+    expected_seconds: Mapping[str, float] = field(
+        default_factory=dict[str, float]
+    )  # the scale's guess before anything was run
     declared: Path | None = None  # the folder with the states of the claims that records name
 
     def __repr__(self) -> str:
         """What a notebook shows: how much there is, and what to ask for."""
-        held = f"{len(self.runs)} runs of {len(self.cells)} cells on base students {', '.join(map(str, sorted(self.bases))) or '-'}"
-        return f"Evidence(grid {self.grid}, scale {self.scale}: {held}; frames .runs .history .completions .repeated_tokens .problems)"
+        held = (
+            f"{len(self.runs)} runs of {len(self.cells)} cells on base students"
+            f" {', '.join(map(str, sorted(self.bases))) or '-'}"
+        )
+        return (
+            f"Evidence(grid {self.grid}, scale {self.scale}: {held}; frames .runs .history"
+            " .completions .repeated_tokens .problems)"
+        )
 
     @property
     def named(self) -> str:
@@ -78,14 +91,22 @@ class Evidence:
         return named(self.reference, self.scale)
 
     def cell_of(self, arm: Mapping[str, str]) -> LabelledCell:
-        """The one cell with these labels; a factor left out may have one level only. Raises SpecError otherwise."""
+        """The one cell with these labels; a factor left out may have one level only.
+
+        Raises SpecError otherwise.
+        """
         if known := self._by_labels.get(frozenset(arm.items())):
             return known
-        found = [cell for cell in self.all_cells if any(arm.items() <= labels.items() for labels in (cell.labels, *cell.also))]
+        found = [
+            cell
+            for cell in self.all_cells
+            if any(arm.items() <= labels.items() for labels in (cell.labels, *cell.also))
+        ]
         if len(found) != 1:
             what = f"{len(found)} cells" if found else "no cell"
             raise SpecError(
-                f"{what} of grid {self.grid} has {arm_text(arm)}", hint=f"cells: {'; '.join(cell.text for cell in found or self.all_cells)}"
+                f"{what} of grid {self.grid} has {arm_text(arm)}",
+                hint=f"cells: {'; '.join(cell.text for cell in found or self.all_cells)}",
             )
         return found[0]
 
@@ -104,7 +125,11 @@ class Evidence:
 
     def series(self, arm: Mapping[str, str], metric: str) -> list[Point]:
         """The measured points of one arm, by base and step. Read again from the records."""
-        return [Point(int(row["seed"]), *point) for row in self.runs_of(arm) for point in self.curves.points(row["run"], metric)]
+        return [
+            Point(int(row["seed"]), *point)
+            for row in self.runs_of(arm)
+            for point in self.curves.points(row["run"], metric)
+        ]
 
     def task_of(self, arm: Mapping[str, str]) -> str:
         """The task of an arm's own evaluation."""
@@ -139,7 +164,9 @@ class Evidence:
 
     @cached_property
     def problems(self) -> pd.DataFrame:
-        """One row per run, task and problem: how many of its samples are correct and how many were cut."""
+        """One row per run, task and problem: how many of its samples are correct and how many were
+        cut.
+        """
         return frame(PROBLEM_COLUMNS, problem_rows(self.run_rows, self.curves))
 
     @cached_property
@@ -156,35 +183,78 @@ class Evidence:
 
     @cached_property
     def _by_labels(self) -> dict[frozenset[tuple[str, str]], LabelledCell]:
-        return {frozenset(labels.items()): cell for cell in self.all_cells for labels in (cell.labels, *cell.also)}
+        return {
+            frozenset(labels.items()): cell
+            for cell in self.all_cells
+            for labels in (cell.labels, *cell.also)
+        }
 
 
-def load(path: str | Path, *, grid: str = "math", scale: str = "lab", seeds: Sequence[int] | None = None, core: bool = False) -> Evidence:
+def load(
+    path: str | Path,
+    *,
+    grid: str = "math",
+    scale: str = "lab",
+    seeds: Sequence[int] | None = None,
+    core: bool = False,
+) -> Evidence:
     """The evidence for a grid from a folder of records (`results/records`, or `results/runs`).
 
-    Records of other cells or seeds are left aside. Runs without a record are in `missing`. Errors: RecordMismatch on a corrupt record.
+    Records of other cells or seeds are left aside. Runs without a record are in `missing`. Errors:
+    RecordMismatch on a corrupt record.
     """
     loaded, places = load_grid(grid, scale), dict[str, Path]()
-    made = gather(_reading(Path(path), places), _cells_of_runs(loaded, seeds, core), lambda run: read_record(places[run]))
-    return _evidence(made, loaded, scale=scale, seeds=seeds, core=core, reference=grid, declared=Path(path).parent / "declared")
+    made = gather(
+        _reading(Path(path), places),
+        _cells_of_runs(loaded, seeds, core),
+        lambda run: read_record(places[run]),
+    )
+    return _evidence(
+        made,
+        loaded,
+        scale=scale,
+        seeds=seeds,
+        core=core,
+        reference=grid,
+        declared=Path(path).parent / "declared",
+    )
 
 
 def _reading(folder: Path, places: dict[str, Path]) -> Iterator[Record]:
-    """The records below a folder, one at a time; `places`: run id -> where it lies. One that lies under another name would count twice."""
+    """The records below a folder, one at a time; `places`: run id -> where it lies.
+
+    One that lies under another name would count twice.
+    """
     for path in record_paths(folder):
         record = read_record(path)
         name = path.parent.name if path.name == "record.json" else path.stem
         if record.run != name:
-            raise RecordMismatch(f"{path}: holds the record of another run, {record.run}", hint=f"remove it: rm {path}")
+            raise RecordMismatch(
+                f"{path}: holds the record of another run, {record.run}",
+                hint=f"remove it: rm {path}",
+            )
         places[record.run] = path
         yield record
 
 
 def evidence_from(
-    records: Iterable[Record], grid: Grid, *, scale: str, seeds: Sequence[int] | None = None, core: bool = False, reference: str = ""
+    records: Iterable[Record],
+    grid: Grid,
+    *,
+    scale: str,
+    seeds: Sequence[int] | None = None,
+    core: bool = False,
+    reference: str = "",
 ) -> Evidence:
     """The same from records in memory."""
-    return _evidence(gather(records, _cells_of_runs(grid, seeds, core)), grid, scale=scale, seeds=seeds, core=core, reference=reference)
+    return _evidence(
+        gather(records, _cells_of_runs(grid, seeds, core)),
+        grid,
+        scale=scale,
+        seeds=seeds,
+        core=core,
+        reference=reference,
+    )
 
 
 def _cells_of_runs(grid: Grid, seeds: Sequence[int] | None, core: bool) -> dict[str, LabelledCell]:
@@ -228,16 +298,23 @@ def _evidence(
 
 
 def require_complete(evidence: Evidence, source: Path) -> None:
-    """Raises IncompleteResults with the command that fills the gaps: an absent seed is never averaged away."""
+    """Raises IncompleteResults with the command that fills the gaps: an absent seed is never
+    averaged away.
+    """
     if not evidence.missing:
         return
     total, first = len(evidence.missing) + len(evidence.runs), evidence.missing[0]
     seeds = sorted({run.seed for run in evidence.missing})
-    command = f"study run {evidence.named} " + ("--core" if evidence.core else f"--seeds {','.join(map(str, seeds))}")
-    look = f"; or look at the {len(evidence.runs)} there are: study analyze {evidence.named} --partial"
+    command = f"study run {evidence.named} " + (
+        "--core" if evidence.core else f"--seeds {','.join(map(str, seeds))}"
+    )
+    look = (
+        f"; or look at the {len(evidence.runs)} there are: study analyze {evidence.named} --partial"
+    )
     raise IncompleteResults(
-        f"{len(evidence.missing)} of {total} runs of grid {evidence.grid} have no record in {source}, "
-        f"the first: {arm_text(first.labels)}, seed {first.seed} ({first.run_id}){older_text(evidence.older)}",
+        f"{len(evidence.missing)} of {total} runs of grid {evidence.grid} have no record in"
+        f" {source}, the first: {arm_text(first.labels)}, seed {first.seed}"
+        f" ({first.run_id}){older_text(evidence.older)}",
         hint=command + (look if len(evidence.runs) else ""),
     )
 

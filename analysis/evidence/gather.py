@@ -1,4 +1,6 @@
-"""One pass over records: of each its row, the ends of its curves and its revisions are kept, the rest is let go before the next is read."""
+"""One pass over records: of each its row, the ends of its curves and its revisions are kept, the
+rest is let go before the next is read.
+"""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
@@ -15,7 +17,10 @@ from study.spec.identity import objective_name
 from study.spec.recipe.model import DistilledModel
 from study.spec.recipe.objective import Objective
 
-OWN_STAGES = ("distill", "evaluate")  # the stages that belong to one run; the others are shared between the runs of a seed
+OWN_STAGES = (
+    "distill",
+    "evaluate",
+)  # the stages that belong to one run; the others are shared between the runs of a seed
 
 
 class Made(NamedTuple):
@@ -39,7 +44,9 @@ class Kept:
 
 @dataclass
 class Gathered:
-    """rows: a row of the frame `runs` per wanted run. earlier: records with the slug and seed of a wanted run but another id."""
+    """rows: a row of the frame `runs` per wanted run. earlier: records with the slug and seed of a
+    wanted run but another id.
+    """
 
     curves: Curves
     rows: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
@@ -55,8 +62,14 @@ class Gathered:
         return next(iter(self.curve_sizes)) if len(self.curve_sizes) == 1 else None
 
 
-def gather(records: Iterable[Record], cells: Mapping[str, LabelledCell], read: Callable[[str], Record] | None = None) -> Gathered:
-    """cells: the cell of every wanted run id. read: gets a record again; None = hold the wanted ones, which are in memory anyway."""
+def gather(
+    records: Iterable[Record],
+    cells: Mapping[str, LabelledCell],
+    read: Callable[[str], Record] | None = None,
+) -> Gathered:
+    """cells: the cell of every wanted run id. read: gets a record again; None = hold the wanted
+    ones, which are in memory anyway.
+    """
     held: dict[str, Record] = {}
     gathered = Gathered(Curves(read or held.__getitem__))
     names = {slug_and_seed(run_id) for run_id in cells}
@@ -74,15 +87,23 @@ def gather(records: Iterable[Record], cells: Mapping[str, LabelledCell], read: C
     return gathered
 
 
-def _take(gathered: Gathered, record: Record, labelled: LabelledCell, revisions: Mapping[str, int]) -> None:
+def _take(
+    gathered: Gathered, record: Record, labelled: LabelledCell, revisions: Mapping[str, int]
+) -> None:
     gathered.rows.append(_run_row(record, labelled))
     gathered.present.append(Kept(record.run, record.seed, revisions))
     gathered.curves.add(record)
     gathered.ledger.add(record)
     found = record.provenance
-    packages = ", ".join(f"{name} {found.packages[name]}" for name in ("torch", "transformers", "trl") if name in found.packages)
+    packages = ", ".join(
+        f"{name} {found.packages[name]}"
+        for name in ("torch", "transformers", "trl")
+        if name in found.packages
+    )
     gathered.made[Made(found.code, packages, found.python, found.platform)] += 1
-    gathered.curve_sizes |= {int(column.partition("@")[2]) for column in record.history if column.startswith("eval/avg@")}
+    gathered.curve_sizes |= {
+        int(column.partition("@")[2]) for column in record.history if column.startswith("eval/avg@")
+    }
 
 
 def objective_family(objective: Objective) -> str:
@@ -94,7 +115,10 @@ def objective_family(objective: Objective) -> str:
     if objective.support == "full":
         return "full"
     by_normalisation = {"renormalised": "renormalised", "tail_bucket": "tail_bucket"}
-    return by_normalisation.get(objective.normalisation, "stop_gradient" if objective.gradient == "stop_gradient" else "biased")
+    return by_normalisation.get(
+        objective.normalisation,
+        "stop_gradient" if objective.gradient == "stop_gradient" else "biased",
+    )
 
 
 def _run_row(record: Record, labelled: LabelledCell) -> dict[str, Any]:
@@ -124,7 +148,12 @@ def _run_row(record: Record, labelled: LabelledCell) -> dict[str, Any]:
 def _objective_columns(cell: Cell) -> dict[str, Any]:
     model = cell.model
     if not isinstance(model, DistilledModel):
-        return {"objective.family": "other", "objective.preset": model.kind, "objective.k": None, "steps": None}
+        return {
+            "objective.family": "other",
+            "objective.preset": model.kind,
+            "objective.k": None,
+            "steps": None,
+        }
     return {
         "objective.family": objective_family(model.objective),
         "objective.preset": objective_name(model.objective),

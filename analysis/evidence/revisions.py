@@ -1,4 +1,6 @@
-"""Records of other stage revisions than today's: never on a page, and never left out without a word."""
+"""Records of other stage revisions than today's: never on a page, and never left out without a
+word.
+"""
 
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -13,10 +15,20 @@ def refuse_mixed(records: Sequence[Kept], grid: str, scale: str) -> None:
     found = mixed((record.run, record.revisions) for record in records)
     if not found:
         return
-    lines = [f"  {kind} revision {n}: {len(runs)} runs, {runs[0]} ..." for kind, numbers in found.items() for n, runs in numbers.items()]
+    lines = [
+        f"  {kind} revision {n}: {len(runs)} runs, {runs[0]} ..."
+        for kind, numbers in found.items()
+        for n, runs in numbers.items()
+    ]
     seeds = ",".join(map(str, sorted({record.seed for record in records})))
-    hint = f"remove the records of one revision and make them again: study run {named(grid, scale)} --seeds {seeds}"
-    raise RecordMismatch("\n".join([f"the records of grid {grid} are of different stage revisions:", *lines]), hint=hint)
+    hint = (
+        f"remove the records of one revision and make them again: study run {named(grid, scale)}"
+        f" --seeds {seeds}"
+    )
+    raise RecordMismatch(
+        "\n".join([f"the records of grid {grid} are of different stage revisions:", *lines]),
+        hint=hint,
+    )
 
 
 def older(earlier: Iterable[Kept], missing: Iterable[LabelledRun]) -> dict[str, str]:
@@ -24,11 +36,24 @@ def older(earlier: Iterable[Kept], missing: Iterable[LabelledRun]) -> dict[str, 
     runs: dict[tuple[str, int] | None, list[LabelledRun]] = {}
     for run in missing:
         runs.setdefault(slug_and_seed(run.run_id), []).append(run)
-    pairs = [(record, run) for record in earlier for run in runs.get(slug_and_seed(record.run), []) if same_settings(run.cell, record.spec)]
-    return {run.run_id: recorded_under(record.run, record.revisions, run.cell) for record, run in pairs}
+    pairs = [
+        (record, run)
+        for record in earlier
+        for run in runs.get(slug_and_seed(record.run), [])
+        if same_settings(run.cell, record.spec)
+    ]
+    return {
+        run.run_id: recorded_under(record.run, record.revisions, run.cell) for record, run in pairs
+    }
 
 
 def older_text(found: Mapping[str, str]) -> str:
-    """The end of a message on missing runs: how many of them are recorded, but under an older revision."""
+    """The end of a message on missing runs: how many of them are recorded, but under an older
+    revision.
+    """
     first = next(iter(found.values()), "")
-    return f"; {len(found)} of them are recorded under an older stage revision, the first {first}" if found else ""
+    return (
+        f"; {len(found)} of them are recorded under an older stage revision, the first {first}"
+        if found
+        else ""
+    )

@@ -1,6 +1,8 @@
-"""One figure per file: `plotted(page, evidence)` gives the numbers, `draw(page, evidence, points)` the figure; a page names the kind.
+"""One figure per file: `plotted(page, evidence)` gives the numbers, `draw(page, evidence, points)`
+the figure; a page names the kind.
 
-A file's numbers are named tuples of one type, its last class: `Point`, `CurvePoint` or `Mark`. Their fields are the columns of the CSV.
+A file's numbers are named tuples of one type, its last class: `Point`, `CurvePoint` or `Mark`.
+Their fields are the columns of the CSV.
 """
 
 import csv
@@ -11,7 +13,17 @@ from typing import Any, assert_never
 from matplotlib.figure import Figure
 
 from analysis.evidence.frames import Evidence
-from analysis.figures import bars, final_scores, loss_curves, mass_drain, pi_optimum, prefix, repeated_tokens, signal, survival
+from analysis.figures import (
+    bars,
+    final_scores,
+    loss_curves,
+    mass_drain,
+    pi_optimum,
+    prefix,
+    repeated_tokens,
+    signal,
+    survival,
+)
 from study.spec.report.tables import FigurePage
 
 Rows = list[Any]  # named tuples of one type
@@ -51,9 +63,19 @@ def draw(page: FigurePage, evidence: Evidence, rows: Rows) -> Figure:
 
 
 def to_csv(page: FigurePage, rows: Rows) -> str:
-    """The plotted numbers as text, six significant digits; its hash is what a figure is checked by."""
+    """The plotted numbers as text, six significant digits; its hash is what a figure is
+    checked by.
+    """
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(_of(page)[1]._fields)
-    writer.writerows([["" if value is None else f"{value:.6g}" if isinstance(value, float) else value for value in row] for row in rows])
+    writer.writerows(
+        [
+            [
+                "" if value is None else f"{value:.6g}" if isinstance(value, float) else value
+                for value in row
+            ]
+            for row in rows
+        ]
+    )
     return out.getvalue()

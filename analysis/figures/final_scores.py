@@ -1,4 +1,6 @@
-"""Final scores: a dot per base student, the mean and its t-interval per cell, and where the bases stood before distillation."""
+"""Final scores: a dot per base student, the mean and its t-interval per cell, and where the bases
+stood before distillation.
+"""
 
 from statistics import fmean
 from typing import NamedTuple
@@ -15,11 +17,16 @@ from study.spec.grid.grid import LabelledCell
 from study.spec.report.tables import FigurePage
 from study.stats.intervals import t_interval
 
-PANEL_FACTORS = ("teacher", "length")  # one block of rows per combination; the other labels name the rows
+PANEL_FACTORS = (
+    "teacher",
+    "length",
+)  # one block of rows per combination; the other labels name the rows
 
 
 class Mark(NamedTuple):
-    """seed: a base student, `mean` of a cell (with its t-interval), or `before`: step 0, mean over the bases of the block."""
+    """seed: a base student, `mean` of a cell (with its t-interval), or `before`: step 0, mean over
+    the bases of the block.
+    """
 
     group: str
     arm: str
@@ -32,7 +39,11 @@ class Mark(NamedTuple):
 def plotted(page: FigurePage, evidence: Evidence) -> list[Mark]:  # noqa: ARG001 - a page of this kind shows the whole grid
     """Every mark, in the order of the grid."""
     marks = [mark for cell in evidence.cells for mark in _cell_marks(evidence, cell)]
-    return marks + [mark for group, cells in groups(evidence).items() for mark in _before(evidence, group, cells)]
+    return marks + [
+        mark
+        for group, cells in groups(evidence).items()
+        for mark in _before(evidence, group, cells)
+    ]
 
 
 def groups(evidence: Evidence) -> dict[str, list[LabelledCell]]:
@@ -44,7 +55,12 @@ def groups(evidence: Evidence) -> dict[str, list[LabelledCell]]:
 
 
 def _group(cell: LabelledCell) -> str:
-    return ", ".join(f"{factor} {cell.labels[factor]}" for factor in PANEL_FACTORS if factor in cell.labels) or "all cells"
+    return (
+        ", ".join(
+            f"{factor} {cell.labels[factor]}" for factor in PANEL_FACTORS if factor in cell.labels
+        )
+        or "all cells"
+    )
 
 
 def _cell_marks(evidence: Evidence, cell: LabelledCell) -> list[Mark]:
@@ -52,13 +68,27 @@ def _cell_marks(evidence: Evidence, cell: LabelledCell) -> list[Mark]:
     if not scores:
         return []
     interval = t_interval(list(scores.values()))
-    dots = [Mark(_group(cell), cell.text, str(seed), score, None, None) for seed, score in scores.items()]
-    return [*dots, Mark(_group(cell), cell.text, "mean", interval.mean, interval.low, interval.high)]
+    dots = [
+        Mark(_group(cell), cell.text, str(seed), score, None, None)
+        for seed, score in scores.items()
+    ]
+    return [
+        *dots,
+        Mark(_group(cell), cell.text, "mean", interval.mean, interval.low, interval.high),
+    ]
 
 
 def _before(evidence: Evidence, group: str, cells: list[LabelledCell]) -> list[Mark]:
-    by_base = {seed: value for cell in cells for seed, value in ends(evidence, cell.labels, "eval/avg@k", "first").items()}
-    return [Mark(group, "before distillation", "before", fmean(by_base.values()), None, None)] if by_base else []
+    by_base = {
+        seed: value
+        for cell in cells
+        for seed, value in ends(evidence, cell.labels, "eval/avg@k", "first").items()
+    }
+    return (
+        [Mark(group, "before distillation", "before", fmean(by_base.values()), None, None)]
+        if by_base
+        else []
+    )
 
 
 def draw(page: FigurePage, evidence: Evidence, marks: list[Mark]) -> Figure:
@@ -67,21 +97,36 @@ def draw(page: FigurePage, evidence: Evidence, marks: list[Mark]) -> Figure:
         height = 0.25 * sum(len(cells) + 1 for cells in blocks.values()) + 1.9
         figure = Figure(figsize=(WIDTH, height), layout="constrained")
         ratios = [len(cells) + 0.8 for cells in blocks.values()]
-        axes = figure.subplots(len(blocks), 1, squeeze=False, sharex=True, gridspec_kw={"height_ratios": ratios})
+        axes = figure.subplots(
+            len(blocks), 1, squeeze=False, sharex=True, gridspec_kw={"height_ratios": ratios}
+        )
         for (group, cells), ax in zip(blocks.items(), axes[:, 0], strict=True):
             _block(ax, group, cells, evidence, [mark for mark in marks if mark.group == group])
         axes[-1, 0].set_xlabel("final accuracy (avg@k of samples at T = 1, held-out problems)")
-        axes[0, 0].set_title(next(iter(blocks)), loc="left", fontweight="bold", pad=20)  # room for the legend below it
-        axes[0, 0].legend(handles=_legend_handles(), loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=3, fontsize=7, borderaxespad=0.2)
+        axes[0, 0].set_title(
+            next(iter(blocks)), loc="left", fontweight="bold", pad=20
+        )  # room for the legend below it
+        axes[0, 0].legend(
+            handles=_legend_handles(),
+            loc="lower left",
+            bbox_to_anchor=(0.0, 1.0),
+            ncols=3,
+            fontsize=7,
+            borderaxespad=0.2,
+        )
         add_heading(figure, page)
         add_note(figure, [page.answers, *page.notes, scope_note(evidence)])
     return figure
 
 
-def _block(ax: Axes, group: str, cells: list[LabelledCell], evidence: Evidence, marks: list[Mark]) -> None:
+def _block(
+    ax: Axes, group: str, cells: list[LabelledCell], evidence: Evidence, marks: list[Mark]
+) -> None:
     names = [look_of(evidence, cell.labels).name for cell in cells]
     for height, cell in enumerate(cells):
-        _marks_of_cell(ax, height, cell, evidence, [mark for mark in marks if mark.arm == cell.text])
+        _marks_of_cell(
+            ax, height, cell, evidence, [mark for mark in marks if mark.arm == cell.text]
+        )
     for before in [mark.value for mark in marks if mark.seed == "before"]:
         ax.axvline(before, color="#7F7F7F", linewidth=1.0, linestyle=(0, (4, 3)), zorder=1)
     ax.set_yticks(range(len(cells)), names)
@@ -91,22 +136,57 @@ def _block(ax: Axes, group: str, cells: list[LabelledCell], evidence: Evidence, 
     ax.set_title(group, loc="left", fontweight="bold")
 
 
-def _marks_of_cell(ax: Axes, height: int, cell: LabelledCell, evidence: Evidence, marks: list[Mark]) -> None:
+def _marks_of_cell(
+    ax: Axes, height: int, cell: LabelledCell, evidence: Evidence, marks: list[Mark]
+) -> None:
     look = look_of(evidence, cell.labels)
     if not marks:
         ax.text(0.0, height, "not run", va="center", fontsize=7.5, color="#7F7F7F", style="italic")
         return
     *dots, mean = marks
-    ax.scatter([dot.value for dot in dots], [height] * len(dots), s=16, facecolor="white", edgecolor=look.colour, linewidth=0.9, zorder=4)
+    ax.scatter(
+        [dot.value for dot in dots],
+        [height] * len(dots),
+        s=16,
+        facecolor="white",
+        edgecolor=look.colour,
+        linewidth=0.9,
+        zorder=4,
+    )
     if mean.low is not None and mean.high is not None:
-        ax.plot([mean.low, mean.high], [height] * 2, color=look.colour, linewidth=2.2, alpha=0.45, zorder=2, solid_capstyle="butt")
-    ax.plot([mean.value], [height], marker="|", markersize=11, markeredgewidth=2.2, color=look.colour, zorder=3)
+        ax.plot(
+            [mean.low, mean.high],
+            [height] * 2,
+            color=look.colour,
+            linewidth=2.2,
+            alpha=0.45,
+            zorder=2,
+            solid_capstyle="butt",
+        )
+    ax.plot(
+        [mean.value],
+        [height],
+        marker="|",
+        markersize=11,
+        markeredgewidth=2.2,
+        color=look.colour,
+        zorder=3,
+    )
 
 
 def _legend_handles() -> list[Line2D]:
     grey = "#444444"
     return [
-        Line2D([], [], linestyle="", marker="o", markersize=4.5, markerfacecolor="white", markeredgecolor=grey, label="one base"),
+        Line2D(
+            [],
+            [],
+            linestyle="",
+            marker="o",
+            markersize=4.5,
+            markerfacecolor="white",
+            markeredgecolor=grey,
+            label="one base",
+        ),
         Line2D(
             [],
             [],
@@ -119,5 +199,12 @@ def _legend_handles() -> list[Line2D]:
             markeredgewidth=2.2,
             label="mean, 95% t-interval",
         ),
-        Line2D([], [], linestyle=(0, (4, 3)), linewidth=1.0, color="#7F7F7F", label="mean before distillation"),
+        Line2D(
+            [],
+            [],
+            linestyle=(0, (4, 3)),
+            linewidth=1.0,
+            color="#7F7F7F",
+            label="mean before distillation",
+        ),
     ]

@@ -1,6 +1,8 @@
-"""What the figures share: headings, small print, the look and name of each arm, the line of each base student and their mean.
+"""What the figures share: headings, small print, the look and name of each arm, the line of each
+base student and their mean.
 
-Sizes are inches in print: WIDTH is a text block of two columns, and no font is below 7 points at that size.
+Sizes are inches in print: WIDTH is a text block of two columns, and no font is below 7 points at
+that size.
 """
 
 import math
@@ -36,7 +38,13 @@ def heading(page: FigurePage) -> str:
 
 def add_heading(figure: Figure, page: FigurePage) -> None:
     width = int(figure.get_figwidth() * 11.5)
-    figure.suptitle("\n".join(textwrap.wrap(heading(page), width)), x=0.01, ha="left", fontsize=10, fontweight="bold")
+    figure.suptitle(
+        "\n".join(textwrap.wrap(heading(page), width)),
+        x=0.01,
+        ha="left",
+        fontsize=10,
+        fontweight="bold",
+    )
 
 
 def add_note(figure: Figure, notes: Iterable[str]) -> None:
@@ -52,7 +60,9 @@ def look_of(evidence: Evidence, arm: Arm) -> style.Look:
     model = labelled.cell.model
     if not isinstance(model, DistilledModel):
         return style.look("other", None, labelled.text)
-    return style.look(objective_family(model.objective), model.objective.k, labelled.labels.get("objective", ""))
+    return style.look(
+        objective_family(model.objective), model.objective.k, labelled.labels.get("objective", "")
+    )
 
 
 def names_of(row: Row, evidence: Evidence) -> list[str]:
@@ -61,25 +71,38 @@ def names_of(row: Row, evidence: Evidence) -> list[str]:
         return list(row.names)
     labels = [evidence.cell_of(arm).labels for arm in row.arms]
     telling = [factor for factor in labels[0] if len({each.get(factor) for each in labels}) > 1]
-    return [" ".join(each.get(factor, "-") for factor in telling) or look_of(evidence, row.arms[0]).name for each in labels]
+    return [
+        " ".join(each.get(factor, "-") for factor in telling) or look_of(evidence, row.arms[0]).name
+        for each in labels
+    ]
 
 
 def looks_of(row: Row, evidence: Evidence) -> list[style.Look]:
     """The looks of a row's arms under the names of `names_of`, which points carry too."""
-    return [replace(look, name=name) for look, name in zip(_coloured(row, evidence, 1), names_of(row, evidence), strict=True)]
+    return [
+        replace(look, name=name)
+        for look, name in zip(_coloured(row, evidence, 1), names_of(row, evidence), strict=True)
+    ]
 
 
 def lines_of(row: Row, evidence: Evidence) -> list[style.Look]:
     """The same for curves: where the page gives no names, an objective's own."""
     looks = _coloured(row, evidence, len(row.arms))
-    return [replace(look, name=name) for look, name in zip(looks, row.names or [look.name for look in looks], strict=True)]
+    return [
+        replace(look, name=name)
+        for look, name in zip(looks, row.names or [look.name for look in looks], strict=True)
+    ]
 
 
 def _coloured(row: Row, evidence: Evidence, alike: int) -> list[style.Look]:
-    """Coloured by the objective where the arms have more than `alike` of them or all look different, else by the palette, in order."""
+    """Coloured by the objective where the arms have more than `alike` of them or all look
+    different, else by the palette, in order.
+    """
     looks = [look_of(evidence, arm) for arm in row.arms]
     objectives = {look.colour for look in looks} - {style.FAMILY_COLOURS["other"]}
-    if len(objectives) > alike or len({(look.colour, str(look.line)) for look in looks}) == len(looks):
+    if len(objectives) > alike or len({(look.colour, str(look.line)) for look in looks}) == len(
+        looks
+    ):
         return looks
     colours = list(style.FAMILY_COLOURS.values())
     order = [colours[i] for i in (2, 1, 3, 5, 6, 4, 0, 7)]
@@ -87,7 +110,9 @@ def _coloured(row: Row, evidence: Evidence, alike: int) -> list[style.Look]:
 
 
 def interval_of(by_base: Mapping[int, float]) -> Interval | None:
-    """Mean and t-interval over bases; of values that are not all finite the mean is nan and there is no interval."""
+    """Mean and t-interval over bases; of values that are not all finite the mean is nan and there
+    is no interval.
+    """
     values = list(by_base.values())
     if values and not all(map(math.isfinite, values)):
         return Interval(math.nan, None, None, len(values))
@@ -95,7 +120,9 @@ def interval_of(by_base: Mapping[int, float]) -> Interval | None:
 
 
 def mean_line(lines: Mapping[str, Sequence[tuple[float, float]]]) -> list[tuple[float, float]]:
-    """(x, mean over bases) where every base was measured: a mean over fewer would jump for no reason of its own."""
+    """(x, mean over bases) where every base was measured: a mean over fewer would jump for no
+    reason of its own.
+    """
     at: dict[float, list[float]] = {}
     for points in lines.values():
         for x, y in points:
@@ -104,7 +131,9 @@ def mean_line(lines: Mapping[str, Sequence[tuple[float, float]]]) -> list[tuple[
 
 
 def label_ends(ax: Axes, ends: Sequence[tuple[float, str, str]], *, x: float) -> None:
-    """Direct labels to the right of line ends, (height, text, colour) each, moved apart where they would lie on each other."""
+    """Direct labels to the right of line ends, (height, text, colour) each, moved apart where they
+    would lie on each other.
+    """
     low, high = ax.get_ylim()
     gap = 0.14 * (high - low) / max(0.5, _inches(ax) * ax.get_position().height)  # a line of print
     ends = sorted(end for end in ends if math.isfinite(end[0]))
@@ -112,11 +141,22 @@ def label_ends(ax: Axes, ends: Sequence[tuple[float, str, str]], *, x: float) ->
     for i in range(1, len(heights)):
         heights[i] = max(heights[i], heights[i - 1] + gap)
     over = high - gap * 0.3
-    for i in reversed(range(len(heights))):  # and down again, where the pile has grown out of the panel
+    for i in reversed(
+        range(len(heights))
+    ):  # and down again, where the pile has grown out of the panel
         heights[i] = min(heights[i], over)
         over = heights[i] - gap
     for y, (_, text, colour) in zip(heights, ends, strict=True):
-        ax.annotate(text, (x, y), xytext=(4, 0), textcoords="offset points", va="center", fontsize=7.5, color=colour, annotation_clip=False)
+        ax.annotate(
+            text,
+            (x, y),
+            xytext=(4, 0),
+            textcoords="offset points",
+            va="center",
+            fontsize=7.5,
+            color=colour,
+            annotation_clip=False,
+        )
 
 
 def _inches(ax: Axes) -> float:
@@ -134,7 +174,11 @@ def axis_label(text: str, width: int = 26) -> str:
 def bounds_of(text: str) -> tuple[float | None, float | None]:
     """The values that an outcome cannot leave."""
     asked = outcome(text)
-    name = f"score/{asked.column}" if asked.kind == "score" and asked.column != "score" else canonical_metric(asked.column)
+    name = (
+        f"score/{asked.column}"
+        if asked.kind == "score" and asked.column != "score"
+        else canonical_metric(asked.column)
+    )
     return BY_NAME[name].bounds if name in BY_NAME else (None, None)
 
 

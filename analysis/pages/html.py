@@ -1,7 +1,9 @@
-"""Markdown -> one HTML file that needs nothing beside it: figures inside as data, verdict words coloured, a list of contents.
+"""Markdown -> one HTML file that needs nothing beside it: figures inside as data, verdict words
+coloured, a list of contents.
 
-The same pages as Markdown and as HTML: what is written once cannot differ. The file carries the hash of the text and of the data of its
-figures, by which a committed one is checked; its pictures depend on the fonts and libraries of the machine that drew them.
+The same pages as Markdown and as HTML: what is written once cannot differ. The file carries the
+hash of the text and of the data of its figures, by which a committed one is checked; its pictures
+depend on the fonts and libraries of the machine that drew them.
 """
 
 import base64
@@ -23,7 +25,10 @@ _MARK = "content sha256 "
 
 
 def page(markdown: str, *, title: str, folder: Path | None = None, digest: str = "") -> str:
-    """folder: where the pictures that the text names lie. Pictures that are not there keep their name as text."""
+    """folder: where the pictures that the text names lie.
+
+    Pictures that are not there keep their name as text.
+    """
     parser = MarkdownIt("commonmark", {"html": False}).enable("table")
     tokens = parser.parse(markdown)
     contents = _name_headings(tokens)
@@ -31,16 +36,26 @@ def page(markdown: str, *, title: str, folder: Path | None = None, digest: str =
         for child in token.children or []:
             if child.type == "image":
                 child.attrs["src"] = _data(folder, str(child.attrs["src"]))
-    body = _WORD.sub(r'<span class="word \1">\1\2</span>', parser.renderer.render(tokens, parser.options, {}))
+    body = _WORD.sub(
+        r'<span class="word \1">\1\2</span>', parser.renderer.render(tokens, parser.options, {})
+    )
     body = _INTERVAL.sub(r'<td class="interval">\1</td>', body)
-    body = body.replace("<table>", '<div class="wide"><table>').replace("</table>", "</table></div>")
+    body = body.replace("<table>", '<div class="wide"><table>').replace(
+        "</table>", "</table></div>"
+    )
     style = files("analysis.pages").joinpath("page.css").read_text(encoding="utf-8")
     mark = f"<!-- {_MARK}{digest} -->\n" if digest else ""
-    head = '<meta charset="utf-8">\n<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+    head = (
+        '<meta charset="utf-8">\n<meta name="viewport" content="width=device-width,'
+        ' initial-scale=1">\n'
+    )
     head += f"<title>{html.escape(title)}</title>\n<style>\n{style}</style>"
     nav = f"<nav>\n{contents}\n</nav>\n" if contents.count("<li") > 2 else ""
     whole = f"{mark}{nav}<main>\n{body}</main>"
-    return f'<!doctype html>\n<html lang="en">\n<head>\n{head}\n</head>\n<body>\n{whole}\n</body>\n</html>\n'
+    return (
+        "<!doctype html>\n<html"
+        f' lang="en">\n<head>\n{head}\n</head>\n<body>\n{whole}\n</body>\n</html>\n'
+    )
 
 
 def _name_headings(tokens: list[Any]) -> str:

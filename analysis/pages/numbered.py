@@ -1,4 +1,6 @@
-"""The numbered pages of `experiments/`: which tables and figures there are, and what each one shows."""
+"""The numbered pages of `experiments/`: which tables and figures there are, and what each one
+shows.
+"""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -38,7 +40,10 @@ def claims_of(grid: str, root: Path | None = None) -> Claims | None:
         return None
     page = validate(Claims, load(find("claims", grid, root)), "")
     if page.grid != grid:
-        raise SpecError(f"claims/{grid}.yaml is about the grid {page.grid!r}", hint=f"name the page claims/{page.grid}.yaml")
+        raise SpecError(
+            f"claims/{grid}.yaml is about the grid {page.grid!r}",
+            hint=f"name the page claims/{page.grid}.yaml",
+        )
     return page
 
 
@@ -47,11 +52,16 @@ def _page(spec: type[PageT], kind: Kind, number: str, root: Path | None) -> Page
     if number not in known:
         word = kind.removesuffix("s")
         shown = ", ".join(sorted(known, key=_order)) or "none"
-        raise SpecError(f"there is no {word} {number}", hint=f"known {kind}: {shown} (below 20: the paper's numbers; from 20 on: our own)")
+        raise SpecError(
+            f"there is no {word} {number}",
+            hint=f"known {kind}: {shown} (below 20: the paper's numbers; from 20 on: our own)",
+        )
     return validate(spec, load(find(kind, number, root)), "")
 
 
-def _of_grid(read: Callable[[str, Path | None], PageT], kind: Kind, grid: str, root: Path | None) -> list[PageT]:
+def _of_grid(
+    read: Callable[[str, Path | None], PageT], kind: Kind, grid: str, root: Path | None
+) -> list[PageT]:
     pages = [read(number, root) for number in sorted(names(kind, root), key=_order)]
     return [page for page in pages if page.grid == grid]
 

@@ -1,7 +1,9 @@
-"""`study report`: one page over all grids that have records - claims first, then settings, then provenance.
+"""`study report`: one page over all grids that have records - claims first, then settings, then
+provenance.
 
-The page is Markdown (results/report.md); the HTML is that page with the figures inside (analysis/pages/html.py). Everything is a function of the
-records and of the pages under `experiments/`.
+The page is Markdown (results/report.md); the HTML is that page with the figures inside
+(analysis/pages/html.py). Everything is a function of the records and of the pages under
+`experiments/`.
 """
 
 from collections import Counter
@@ -34,7 +36,13 @@ COLUMNS = (
 )
 
 HALF = 0.5
-OUTCOME_KINDS = ("curves", "bars", "prefix", "pi_optimum", "mass_drain")  # figures that show what claims are about
+OUTCOME_KINDS = (
+    "curves",
+    "bars",
+    "prefix",
+    "pi_optimum",
+    "mass_drain",
+)  # figures that show what claims are about
 
 
 @dataclass(frozen=True)
@@ -47,24 +55,40 @@ class Part:
 
 
 def grids_with_records(folder: Path, scale: str, root: Path | None = None) -> list[str]:
-    """Grids of this scale of which at least half of the runs are recorded: fewer may be there only because another grid shares them.
+    """Grids of this scale of which at least half of the runs are recorded: fewer may be there only
+    because another grid shares them.
 
-    Those with pages or claims of their own, or all of them if none has any. Errors: IncompleteResults without any.
+    Those with pages or claims of their own, or all of them if none has any. Errors:
+    IncompleteResults without any.
     """
-    there = {path.parent.name if path.name == "record.json" else path.stem for path in record_paths(folder)}
+    there = {
+        path.parent.name if path.name == "record.json" else path.stem
+        for path in record_paths(folder)
+    }
     shares = {name: _share(name, scale, there, root) for name in names("grids", root)}
     recorded = [name for name, share in shares.items() if share >= HALF]
     if not recorded:
-        begun = ", ".join(f"{name} {share:.0%}" for name, share in shares.items() if share) or "none of any grid"
+        begun = (
+            ", ".join(f"{name} {share:.0%}" for name, share in shares.items() if share)
+            or "none of any grid"
+        )
         grid = named("GRID", scale)
         hint = f"make more: study run {grid}; or look at one grid: study analyze {grid} --partial"
-        raise IncompleteResults(f"no grid has half of its runs recorded in {folder} ({begun})", hint=hint)
-    own = [name for name in recorded if claims_of(name, root) or table_pages(name, root) or figure_pages(name, root)]
+        raise IncompleteResults(
+            f"no grid has half of its runs recorded in {folder} ({begun})", hint=hint
+        )
+    own = [
+        name
+        for name in recorded
+        if claims_of(name, root) or table_pages(name, root) or figure_pages(name, root)
+    ]
     return own or recorded
 
 
 def _share(name: str, scale: str, there: set[str], root: Path | None) -> float:
-    """The share of a grid's runs that are recorded; none of a grid that cannot be bound to this scale."""
+    """The share of a grid's runs that are recorded; none of a grid that cannot be bound to this
+    scale.
+    """
     try:
         runs = load_grid(name, scale, root).runs()
     except (SpecError, PrerequisiteError):  # a grid of another scale
@@ -76,13 +100,21 @@ def parts(folder: Path, scale: str, root: Path | None = None) -> list[Part]:
     """Every grid's pages. Errors: IncompleteResults where too little is recorded."""
     found = grids_with_records(folder, scale, root)
     loaded = [load(folder, grid=name, scale=scale) for name in found]
-    return [Part(each, build(each, root), load_grid(each.grid, scale, root).question) for each in loaded]
+    return [
+        Part(each, build(each, root), load_grid(each.grid, scale, root).question) for each in loaded
+    ]
 
 
 def claims_table(made: Sequence[Part], primary: bool = False) -> Table:
-    """Every claim of every grid, a row each. primary: those alone that Holm's adjustment runs over and that have a measurement."""
+    """Every claim of every grid, a row each. primary: those alone that Holm's adjustment runs over
+    and that have a measurement.
+    """
     every = [(verdict, part) for part in made for verdict in part.report.verdicts]
-    chosen = [(verdict, part) for verdict, part in every if not primary or (verdict.claim.in_family and verdict.n)]
+    chosen = [
+        (verdict, part)
+        for verdict, part in every
+        if not primary or (verdict.claim.in_family and verdict.n)
+    ]
     rows = tuple(_row(verdict, part.evidence.grid) for verdict, part in chosen)
     counts = Counter(verdict.word for verdict, _ in chosen)
     tally = ", ".join(f"{count} {word}" for word, count in sorted(counts.items()))
@@ -120,17 +152,27 @@ def _opening(made: Sequence[Part]) -> list[str]:
     runs = len({row["run"] for part in made for row in part.evidence.run_rows})  # grids share runs
     bases = {seed for part in made for seed in part.evidence.bases}
     missing = len({run.run_id for part in made for run in part.evidence.missing})
-    gaps = f" {missing} runs of these grids have no record yet; they are named, never counted." if missing else ""
+    gaps = (
+        f" {missing} runs of these grids have no record yet; they are named, never counted."
+        if missing
+        else ""
+    )
     listed = ", ".join(part.evidence.grid for part in made)
-    return [f"Written from the records alone. {len(made)} grids ({listed}), {runs} runs, {len(bases)} base students.{gaps}"]
+    return [
+        f"Written from the records alone. {len(made)} grids ({listed}), {runs} runs, {len(bases)}"
+        f" base students.{gaps}"
+    ]
 
 
 def _how_to_read() -> list[str]:
     return [
-        "A verdict is drawn over base students. REPRODUCED: the whole interval lies beyond the smallest effect that counts, every "
-        "control holds and every placebo is beaten. CONTRADICTED: an effect of that size is excluded. UNDECIDED: neither. INVALID: a "
-        "control failed. Primary claims are decided at Holm's level, by an interval wider than the one shown. docs/records.md says how "
-        "`declared` is derived.",
+        (
+            "A verdict is drawn over base students. REPRODUCED: the whole interval lies beyond the"
+            " smallest effect that counts, every control holds and every placebo is beaten."
+            " CONTRADICTED: an effect of that size is excluded. UNDECIDED: neither. INVALID: a"
+            " control failed. Primary claims are decided at Holm's level, by an interval wider than"
+            " the one shown. docs/records.md says how `declared` is derived."
+        ),
         "",
     ]
 
@@ -153,20 +195,35 @@ def _claim(verdict: Verdict, part: Part, shown: set[str]) -> Iterator[str]:
         shown.add(figure.name)
         yield from (f"![{figure.page.title}](figures/{figure.name}.png)", "")
     change = what_would_change(verdict)
-    yield from (*facts(verdict), *([f"- What would change it: {change}."] if change else []), "", *changed(verdict.declared))
+    yield from (
+        *facts(verdict),
+        *([f"- What would change it: {change}."] if change else []),
+        "",
+        *changed(verdict.declared),
+    )
 
 
 def figure_of(verdict: Verdict, drawn: Sequence[DrawnPage]) -> DrawnPage | None:
-    """The first figure of outcomes that shows every arm of the claim and names the fewest others; else the one of all final scores."""
+    """The first figure of outcomes that shows every arm of the claim and names the fewest others;
+    else the one of all final scores.
+    """
     wanted = {frozenset(arm.items()) for arm in all_arms(verdict.claim)}
     of_outcomes = [figure for figure in drawn if figure.page.kind in OUTCOME_KINDS]
-    holding = [figure for figure in of_outcomes if wanted <= {frozenset(arm.items()) for arm in figure.page.arms}]
+    holding = [
+        figure
+        for figure in of_outcomes
+        if wanted <= {frozenset(arm.items()) for arm in figure.page.arms}
+    ]
     whole = [figure for figure in drawn if figure.page.kind == "final_scores"]
-    return min(holding, key=lambda figure: len(figure.page.arms), default=whole[0] if whole else None)
+    return min(
+        holding, key=lambda figure: len(figure.page.arms), default=whole[0] if whole else None
+    )
 
 
 def what_would_change(verdict: Verdict) -> str:
-    """What another result would have to look like, from the numbers; empty where `What would help` says it."""
+    """What another result would have to look like, from the numbers; empty where `What would help`
+    says it.
+    """
     interval, bar = verdict.deciding, number(verdict.threshold, 3)
     match verdict.word:
         case "UNDECIDED":
@@ -180,8 +237,14 @@ def what_would_change(verdict: Verdict) -> str:
     limits = [abs(limit - verdict.threshold) for limit in (interval.low, interval.high)]
     if verdict.placebos and verdict.word == "CONTRADICTED" and "but placebo" in verdict.reason:
         return "an excess over the placebo"
-    moved = f"other bases that move the mean by {number(min(limits), 3)} towards {bar} at this spread"
-    controls = f", or one of its {len(verdict.gates) + len(verdict.placebos)} controls failing" if verdict.gates or verdict.placebos else ""
+    moved = (
+        f"other bases that move the mean by {number(min(limits), 3)} towards {bar} at this spread"
+    )
+    controls = (
+        f", or one of its {len(verdict.gates) + len(verdict.placebos)} controls failing"
+        if verdict.gates or verdict.placebos
+        else ""
+    )
     return f"{moved} (then UNDECIDED){controls}"
 
 
@@ -189,7 +252,11 @@ def _settings_of(part: Part) -> Iterator[str]:
     yield from (f"### Grid {part.evidence.grid}", "", part.question, "")
     for table in part.report.tables.values():
         yield to_markdown(table).replace("## ", "#### ", 1)
-    shown = {found.name for verdict in part.report.verdicts if (found := figure_of(verdict, part.report.figures))}
+    shown = {
+        found.name
+        for verdict in part.report.verdicts
+        if (found := figure_of(verdict, part.report.figures))
+    }
     for figure in part.report.figures:
         if figure.name not in shown:
             yield from (f"![{figure.page.title}](figures/{figure.name}.png)", "")
@@ -200,7 +267,18 @@ def _provenance(made: Sequence[Part]) -> list[str]:
     for part in made:
         rows = part.evidence.run_rows
         states = Counter(row["claims"][:16] for row in rows if isinstance(row["claims"], str))
-        stood = ", ".join(f"`{name}` ({count} runs)" for name, count in sorted(states.items())) or "none"
-        lines += [f"### Records of the grid {part.evidence.grid}", "", f"Claims pages that stood when the runs started: {stood}.", ""]
-        lines += [to_markdown(part.report.made).replace("## ", "#### ", 1), to_markdown(part.report.costs).replace("## ", "#### ", 1)]
+        stood = (
+            ", ".join(f"`{name}` ({count} runs)" for name, count in sorted(states.items()))
+            or "none"
+        )
+        lines += [
+            f"### Records of the grid {part.evidence.grid}",
+            "",
+            f"Claims pages that stood when the runs started: {stood}.",
+            "",
+        ]
+        lines += [
+            to_markdown(part.report.made).replace("## ", "#### ", 1),
+            to_markdown(part.report.costs).replace("## ", "#### ", 1),
+        ]
     return lines

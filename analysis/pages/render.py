@@ -1,6 +1,8 @@
-"""One table, three spellings: CSV for machines, Markdown for the page, booktabs LaTeX for the paper. The same table is the same bytes.
+"""One table, three spellings: CSV for machines, Markdown for the page, booktabs LaTeX for the
+paper. The same table is the same bytes.
 
-An interval is `mean [low, high]`; CSV gives it four columns (mean, low, high, n). What is not there is said in words, never as a number.
+An interval is `mean [low, high]`; CSV gives it four columns (mean, low, high, n). What is not there
+is said in words, never as a number.
 """
 
 import csv
@@ -26,7 +28,9 @@ class Column:
 
 @dataclass(frozen=True)
 class Table:
-    """number: of the page, None for a table without one. notes: scale, n and definitions; printed under the table in every spelling."""
+    """number: of the page, None for a table without one. notes: scale, n and definitions; printed
+    under the table in every spelling.
+    """
 
     title: str
     columns: tuple[Column, ...]
@@ -49,10 +53,15 @@ def spelled(value: Value, decimals: int) -> str:
 
 
 def spelled_row(table: Table, row: tuple[Value, ...]) -> list[str]:
-    """A row without any of its intervals was not run; in another one, what is not there does not apply or was not measured."""
+    """A row without any of its intervals was not run; in another one, what is not there does not
+    apply or was not measured.
+    """
     intervals = [value for column, value in zip(table.columns, row, strict=True) if column.interval]
     run = any(value is not None for value in intervals)
-    return [ABSENT if run and value is None else spelled(value, column.decimals) for column, value in zip(table.columns, row, strict=True)]
+    return [
+        ABSENT if run and value is None else spelled(value, column.decimals)
+        for column, value in zip(table.columns, row, strict=True)
+    ]
 
 
 def interval_text(interval: Interval, decimals: int) -> str:
@@ -73,12 +82,22 @@ def to_csv(table: Table) -> str:
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow([name for column in table.columns for name in _csv_names(column)])
     for row in table.rows:
-        writer.writerow([field for column, value in zip(table.columns, row, strict=True) for field in _csv_fields(column, value)])
+        writer.writerow(
+            [
+                field
+                for column, value in zip(table.columns, row, strict=True)
+                for field in _csv_fields(column, value)
+            ]
+        )
     return out.getvalue()
 
 
 def _csv_names(column: Column) -> list[str]:
-    return [f"{column.key}.{part}" for part in ("mean", "low", "high", "n")] if column.interval else [column.key]
+    return (
+        [f"{column.key}.{part}" for part in ("mean", "low", "high", "n")]
+        if column.interval
+        else [column.key]
+    )
 
 
 def _csv_fields(column: Column, value: Value) -> list[str]:
@@ -97,7 +116,9 @@ def to_markdown(table: Table) -> str:
     widths = [max(len(line[i]) for line in [head, *cells]) for i in range(len(head))]
     rule = "|".join("-" * (width + 2) for width in widths)
     lines = [_md_line(head, widths), f"|{rule}|", *(_md_line(line, widths) for line in cells)]
-    return "\n".join([f"## {table.heading}", "", *lines, "", *(f"- {note}" for note in table.notes), ""])
+    return "\n".join(
+        [f"## {table.heading}", "", *lines, "", *(f"- {note}" for note in table.notes), ""]
+    )
 
 
 def _md(text: str) -> str:
@@ -105,7 +126,11 @@ def _md(text: str) -> str:
 
 
 def _md_line(fields: list[str], widths: list[int]) -> str:
-    return "| " + " | ".join(field.ljust(width) for field, width in zip(fields, widths, strict=True)) + " |"
+    return (
+        "| "
+        + " | ".join(field.ljust(width) for field, width in zip(fields, widths, strict=True))
+        + " |"
+    )
 
 
 def to_text(table: Table) -> str:
@@ -113,31 +138,56 @@ def to_text(table: Table) -> str:
     cells = [spelled_row(table, row) for row in table.rows]
     lines = [[column.title for column in table.columns], *cells]
     widths = [max(len(line[i]) for line in lines) for i in range(len(table.columns))]
-    return "\n".join("  ".join(text.ljust(size) for text, size in zip(line, widths, strict=True)).rstrip() for line in lines)
+    return "\n".join(
+        "  ".join(text.ljust(size) for text, size in zip(line, widths, strict=True)).rstrip()
+        for line in lines
+    )
 
 
 def to_latex(table: Table) -> str:
     lines = [" & ".join(map(_tex, spelled_row(table, row))) + r" \\" for row in table.rows]
     head = " & ".join(_tex(column.title) for column in table.columns) + r" \\"
     notes = [rf"\par\footnotesize {_tex(note)}" for note in table.notes]
-    return "\n".join([
-        "% needs \\usepackage{booktabs}",
-        r"\begin{table}",
-        r"\centering",
-        rf"\caption{{{_tex(table.title)}}}",
-        rf"\begin{{tabular}}{{{''.join('l' if _is_text(table, i) else 'r' for i in range(len(table.columns)))}}}",
-        r"\toprule", head, r"\midrule", *lines, r"\bottomrule",
-        r"\end{tabular}", *notes,
-        r"\end{table}", "",
-    ])  # fmt: skip
+    alignment = "".join("l" if _is_text(table, i) else "r" for i in range(len(table.columns)))
+    return "\n".join(
+        [
+            "% needs \\usepackage{booktabs}",
+            r"\begin{table}",
+            r"\centering",
+            rf"\caption{{{_tex(table.title)}}}",
+            rf"\begin{{tabular}}{{{alignment}}}",
+            r"\toprule",
+            head,
+            r"\midrule",
+            *lines,
+            r"\bottomrule",
+            r"\end{tabular}",
+            *notes,
+            r"\end{table}",
+            "",
+        ]
+    )
 
 
 def _is_text(table: Table, column: int) -> bool:
     return any(isinstance(row[column], str) for row in table.rows)
 
 
-_TEX = {"\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
-        "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}"}  # fmt: skip
+_TEX = {
+    "\\": r"\textbackslash{}",
+    "&": r"\&",
+    "%": r"\%",
+    "$": r"\$",
+    "#": r"\#",
+    "_": r"\_",
+    "{": r"\{",
+    "}": r"\}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+}
 
 
 def _tex(text: str) -> str:

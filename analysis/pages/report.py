@@ -1,7 +1,8 @@
-"""Everything that `study analyze` leaves: tables, figures and verdicts of one grid, and the check of committed ones.
+"""Everything that `study analyze` leaves: tables, figures and verdicts of one grid, and the check
+of committed ones.
 
-Texts (CSV, Markdown, LaTeX, JSON) are compared byte for byte. A figure is compared by the data it was drawn from: the CSV beside it, and
-the hash of that CSV inside its SVG.
+Texts (CSV, Markdown, LaTeX, JSON) are compared byte for byte. A figure is compared by the data it
+was drawn from: the CSV beside it, and the hash of that CSV inside its SVG.
 """
 
 from dataclasses import dataclass
@@ -44,18 +45,29 @@ class Report:
 
 
 def build(evidence: Evidence, root: Path | None = None) -> Report:
-    """All pages of the evidence's grid; a grid without numbered pages gets scores-GRID and, if it is not too large, curves-GRID."""
-    made = {str(page.number): tables.build(page, evidence) for page in table_pages(evidence.grid, root)} or {
-        f"scores-{evidence.grid}": tables.build(None, evidence)
-    }
-    pages = {str(page.number): page for page in figure_pages(evidence.grid, root)} or _default_pages(evidence)
+    """All pages of the evidence's grid; a grid without numbered pages gets scores-GRID and, if it
+    is not too large, curves-GRID.
+    """
+    made = {
+        str(page.number): tables.build(page, evidence) for page in table_pages(evidence.grid, root)
+    } or {f"scores-{evidence.grid}": tables.build(None, evidence)}
+    pages = {
+        str(page.number): page for page in figure_pages(evidence.grid, root)
+    } or _default_pages(evidence)
     drawn = tuple(draw_page(name, page, evidence) for name, page in pages.items())
     claims = claims_of(evidence.grid, root)
     verdicts = judge_all(claims, evidence) if claims else ()
-    texts = {f"tables/{name}.{suffix}": text for name, table in made.items() for suffix, text in spellings(table).items()}
+    texts = {
+        f"tables/{name}.{suffix}": text
+        for name, table in made.items()
+        for suffix, text in spellings(table).items()
+    }
     texts |= {f"figures/{figure.name}.csv": figure.csv for figure in drawn}
     spent = costs(evidence.ledger, evidence.grid, evidence.scale, estimated_hours(evidence))
-    texts |= {f"costs/{evidence.grid}.md": to_table_markdown(spent), f"costs/{evidence.grid}.csv": to_csv(spent)}
+    texts |= {
+        f"costs/{evidence.grid}.md": to_table_markdown(spent),
+        f"costs/{evidence.grid}.csv": to_csv(spent),
+    }
     if claims:
         pages = {"md": to_markdown(verdicts, evidence), "json": to_json(verdicts, evidence)}
         texts |= {f"verdicts/{evidence.grid}.{suffix}": text for suffix, text in pages.items()}
@@ -64,10 +76,26 @@ def build(evidence: Evidence, root: Path | None = None) -> Report:
 
 def provenance(evidence: Evidence) -> Table:
     """What the runs were made with, each way once."""
-    columns = (Column("runs", "Runs"), Column("code", "Code"), Column("packages", "Packages"), Column("python", "Python"))
-    rows = [(count, made.code[:16], made.packages or "-", made.python, made.platform) for made, count in sorted(evidence.made.items())]
-    note = "Code: hash of the package `study`. What two executions of a run must agree on: docs/records.md."
-    return Table(f"What the runs of grid {evidence.grid} were made with", (*columns, Column("platform", "Platform")), tuple(rows), (note,))
+    columns = (
+        Column("runs", "Runs"),
+        Column("code", "Code"),
+        Column("packages", "Packages"),
+        Column("python", "Python"),
+    )
+    rows = [
+        (count, made.code[:16], made.packages or "-", made.python, made.platform)
+        for made, count in sorted(evidence.made.items())
+    ]
+    note = (
+        "Code: hash of the package `study`. What two executions of a run must agree on:"
+        " docs/records.md."
+    )
+    return Table(
+        f"What the runs of grid {evidence.grid} were made with",
+        (*columns, Column("platform", "Platform")),
+        tuple(rows),
+        (note,),
+    )
 
 
 def draw_page(name: str, page: FigurePage, evidence: Evidence) -> DrawnPage:
@@ -77,18 +105,33 @@ def draw_page(name: str, page: FigurePage, evidence: Evidence) -> DrawnPage:
 
 
 def _default_pages(evidence: Evidence) -> dict[str, FigurePage]:
-    """The curves of all cells, unless they are so many that nobody could tell the lines apart: then a page has to choose some."""
-    return {f"curves-{evidence.grid}": default_curves(evidence)} if len(evidence.cells) <= MOST_CELLS else {}
+    """The curves of all cells, unless they are so many that nobody could tell the lines apart: then
+    a page has to choose some.
+    """
+    return (
+        {f"curves-{evidence.grid}": default_curves(evidence)}
+        if len(evidence.cells) <= MOST_CELLS
+        else {}
+    )
 
 
 def default_curves(evidence: Evidence) -> FigurePage:
     """One row of panels per combination of the factors other than the objective."""
     rows: dict[str, list[dict[str, str]]] = {}
     for cell in evidence.cells:
-        title = ", ".join(level for factor, level in cell.labels.items() if factor != "objective") or evidence.grid
+        title = (
+            ", ".join(level for factor, level in cell.labels.items() if factor != "objective")
+            or evidence.grid
+        )
         rows.setdefault(title, []).append(cell.labels)
     made = tuple(Row(title=title, arms=tuple(arms)) for title, arms in rows.items())
-    return FigurePage(title=f"Training curves of grid {evidence.grid}", grid=evidence.grid, scale=evidence.scale, kind="curves", rows=made)
+    return FigurePage(
+        title=f"Training curves of grid {evidence.grid}",
+        grid=evidence.grid,
+        scale=evidence.scale,
+        kind="curves",
+        rows=made,
+    )
 
 
 def write(report: Report, evidence: Evidence, out: Path) -> list[Path]:
@@ -104,13 +147,23 @@ def write(report: Report, evidence: Evidence, out: Path) -> list[Path]:
 
 def write_figure(figure: DrawnPage, evidence: Evidence, out: Path) -> list[Path]:
     """PNG, SVG, PDF and CSV of one figure below `out`/figures."""
-    return style.save(figures.draw(figure.page, evidence, figure.rows), out / "figures" / figure.name, figure.csv)
+    return style.save(
+        figures.draw(figure.page, evidence, figure.rows), out / "figures" / figure.name, figure.csv
+    )
 
 
 def differences(report: Report, out: Path) -> list[str]:
-    """What of the committed pages is not what the records give: one line per file, empty when all agree."""
-    found = [line for name, text in report.texts.items() if (line := _text_difference(out / name, text))]
-    found += [line for figure in report.figures if (line := _figure_difference(out / "figures" / f"{figure.name}.svg", figure.csv))]
+    """What of the committed pages is not what the records give: one line per file, empty when all
+    agree.
+    """
+    found = [
+        line for name, text in report.texts.items() if (line := _text_difference(out / name, text))
+    ]
+    found += [
+        line
+        for figure in report.figures
+        if (line := _figure_difference(out / "figures" / f"{figure.name}.svg", figure.csv))
+    ]
     return found + stale(out)
 
 
@@ -118,7 +171,9 @@ def stale(out: Path, root: Path | None = None) -> list[str]:
     """Figures that no page of any grid asks for."""
     asked = {*names("figures", root), *(f"curves-{grid}" for grid in names("grids", root))}
     return [
-        f"figures/{path.name}: no page asks for this figure" for path in sorted((out / "figures").glob("*.csv")) if path.stem not in asked
+        f"figures/{path.name}: no page asks for this figure"
+        for path in sorted((out / "figures").glob("*.csv"))
+        if path.stem not in asked
     ]
 
 
@@ -128,11 +183,18 @@ def _text_difference(path: Path, text: str) -> str:
     if path.read_bytes() == text.encode():
         return ""
     ours, theirs = text.splitlines(), path.read_text(encoding="utf-8").splitlines()
-    line = next((i for i, (a, b) in enumerate(zip(ours, theirs, strict=False), 1) if a != b), min(len(ours), len(theirs)) + 1)
+    line = next(
+        (i for i, (a, b) in enumerate(zip(ours, theirs, strict=False), 1) if a != b),
+        min(len(ours), len(theirs)) + 1,
+    )
     return f"{path}:{line}: differs from what the records give"
 
 
 def _figure_difference(svg: Path, csv_text: str) -> str:
     if not all(svg.with_suffix(suffix).is_file() for suffix in (".svg", ".png", ".pdf")):
         return f"{svg}: the figure is missing"
-    return "" if style.drawn_from(svg) == style.data_hash(csv_text) else f"{svg}: drawn from other data than the records give"
+    return (
+        ""
+        if style.drawn_from(svg) == style.data_hash(csv_text)
+        else f"{svg}: drawn from other data than the records give"
+    )

@@ -1,4 +1,6 @@
-"""How figures look: one colour per objective family (Okabe-Ito, safe for colour-blind readers), one line and marker per K, fixed bytes."""
+"""How figures look: one colour per objective family (Okabe-Ito, safe for colour-blind readers), one
+line and marker per K, fixed bytes.
+"""
 
 import hashlib
 import re
@@ -40,10 +42,14 @@ OTHER_LINE, OTHER_MARKER = (0, (3, 1, 1, 1)), "v"
 DPI = 160
 
 RC: dict[str, Any] = {
-    "svg.hashsalt": "study",  # element ids of an SVG are derived from it: the same figure is the same bytes
+    "svg.hashsalt": (
+        "study"
+    ),  # element ids of an SVG are derived from it: the same figure is the same bytes
     "svg.fonttype": "path",
     "pdf.fonttype": 42,  # letters stay letters
-    "font.family": "DejaVu Sans",  # ships with matplotlib: no font of a machine decides how a page looks
+    "font.family": (
+        "DejaVu Sans"
+    ),  # ships with matplotlib: no font of a machine decides how a page looks
     "font.size": 8.5,
     "axes.titlesize": 9,
     "axes.labelsize": 8.5,
@@ -68,7 +74,10 @@ class Look:
 
 
 def look(family: str, k: int | None, preset: str = "") -> Look:
-    """The appearance of an objective. A K without a line of its own shares one, and its name says which K it is."""
+    """The appearance of an objective.
+
+    A K without a line of its own shares one, and its name says which K it is.
+    """
     name = FAMILY_NAMES.get(family, preset or family)
     return Look(
         FAMILY_COLOURS.get(family, FAMILY_COLOURS["other"]),
@@ -79,7 +88,9 @@ def look(family: str, k: int | None, preset: str = "") -> Look:
 
 
 def styled() -> Any:
-    """Context in which figures are drawn: our settings over matplotlib's defaults, nothing of the reader's machine."""
+    """Context in which figures are drawn: our settings over matplotlib's defaults, nothing of the
+    reader's machine.
+    """
     settings: Any = {**mpl.rcParamsDefault, **RC, "backend": "agg"}
     return mpl.rc_context(settings)
 
@@ -89,20 +100,33 @@ def data_hash(csv_text: str) -> str:
 
 
 def save(figure: Figure, stem: Path, csv_text: str) -> list[Path]:
-    """PNG, SVG and PDF, each carrying the hash of the data it was drawn from, and that data as CSV beside them. No dates."""
+    """PNG, SVG and PDF, each carrying the hash of the data it was drawn from, and that data as CSV
+    beside them. No dates.
+    """
     stem.parent.mkdir(parents=True, exist_ok=True)
     description = f"data sha256 {data_hash(csv_text)}"
     paths = [stem.with_suffix(suffix) for suffix in (".png", ".svg", ".pdf", ".csv")]
     with styled():
         figure.set_dpi(DPI)
-        figure.draw_without_rendering()  # places everything once; the canvases below draw once each, where savefig draws twice
+        # places everything once; the canvases below draw once each, where savefig draws twice
+        figure.draw_without_rendering()
         figure.set_layout_engine("none")
         _write_png(figure, paths[0], description)
         figure.set_dpi(72)  # what an SVG is measured in
-        FigureCanvasSVG(figure).print_svg(paths[1], metadata={"Description": description, "Date": None, "Creator": None})
-        paths[1].write_text(_short(paths[1].read_text(encoding="utf-8")), encoding="utf-8", newline="\n")
+        FigureCanvasSVG(figure).print_svg(
+            paths[1], metadata={"Description": description, "Date": None, "Creator": None}
+        )
+        paths[1].write_text(
+            _short(paths[1].read_text(encoding="utf-8")), encoding="utf-8", newline="\n"
+        )
         FigureCanvasPdf(figure).print_pdf(
-            paths[2], metadata={"Subject": description, "CreationDate": None, "Creator": None, "Producer": None}
+            paths[2],
+            metadata={
+                "Subject": description,
+                "CreationDate": None,
+                "Creator": None,
+                "Producer": None,
+            },
         )
     paths[3].write_text(csv_text, encoding="utf-8", newline="\n")
     return paths
@@ -120,17 +144,23 @@ def _short(svg: str) -> str:
     for pattern, shorter in _SHORTER:
         svg = re.sub(pattern, shorter, svg)
     # Within a line, and only there, a point follows a point.
-    return re.sub(r"M [^\nA-Z]*\n(?:L [^\nA-Z]*\n)+", lambda line: line[0].replace(" \nL ", " "), svg)
+    return re.sub(
+        r"M [^\nA-Z]*\n(?:L [^\nA-Z]*\n)+", lambda line: line[0].replace(" \nL ", " "), svg
+    )
 
 
 def _write_png(figure: Figure, path: Path, description: str) -> None:
     """128 colours are enough for lines on white."""
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
-    picture = Image.frombytes("RGBA", canvas.get_width_height(), canvas.buffer_rgba()).convert("RGB")
+    picture = Image.frombytes("RGBA", canvas.get_width_height(), canvas.buffer_rgba()).convert(
+        "RGB"
+    )
     text = PngInfo()
     text.add_text("Description", description)
-    picture.quantize(128, dither=Image.Dither.NONE).save(path, optimize=True, pnginfo=text, dpi=(DPI, DPI))
+    picture.quantize(128, dither=Image.Dither.NONE).save(
+        path, optimize=True, pnginfo=text, dpi=(DPI, DPI)
+    )
 
 
 def drawn_from(svg: Path) -> str | None:

@@ -38,11 +38,21 @@ def build(page: TablePage | None, evidence: Evidence) -> Table:
     return final_scores(evidence, page.title, page.number, _page_notes(page))
 
 
-def final_scores(evidence: Evidence, title: str, number: int | None, notes: tuple[str, ...]) -> Table:
-    """One row per cell in the order of the grid: mean over base students with its t-interval, and what goes with it."""
+def final_scores(
+    evidence: Evidence, title: str, number: int | None, notes: tuple[str, ...]
+) -> Table:
+    """One row per cell in the order of the grid: mean over base students with its t-interval, and
+    what goes with it.
+    """
     labels = [Column(factor, factor.capitalize()) for factor in evidence.factors]
-    rows = [tuple(cell.labels.get(factor, "-") for factor in evidence.factors) + _measures(evidence, cell) for cell in evidence.cells]
-    return Table(title, (*labels, *MEASURES), tuple(rows), (*notes, *_score_notes(evidence)), number)
+    rows = [
+        tuple(cell.labels.get(factor, "-") for factor in evidence.factors)
+        + _measures(evidence, cell)
+        for cell in evidence.cells
+    ]
+    return Table(
+        title, (*labels, *MEASURES), tuple(rows), (*notes, *_score_notes(evidence)), number
+    )
 
 
 def _measures(evidence: Evidence, cell: LabelledCell) -> tuple[Value, ...]:
@@ -50,20 +60,37 @@ def _measures(evidence: Evidence, cell: LabelledCell) -> tuple[Value, ...]:
     if not scores:
         return (None, 0, None, None, None, None, None)
     interval = t_interval(list(scores.values()))
-    means = [fmean(evidence.by_base(cell.labels, name).values()) for name in ("truncated_fraction", "unparsed_fraction", "mean_tokens")]
+    means = [
+        fmean(evidence.by_base(cell.labels, name).values())
+        for name in ("truncated_fraction", "unparsed_fraction", "mean_tokens")
+    ]
     before = mean_at(evidence, cell.labels, "eval/avg@k", "first")
-    return (interval, interval.n, before, *means, mean_at(evidence, cell.labels, "train/reverse_kl", "last"))
+    return (
+        interval,
+        interval.n,
+        before,
+        *means,
+        mean_at(evidence, cell.labels, "train/reverse_kl", "last"),
+    )
 
 
 def mean_at(evidence: Evidence, arm: Mapping[str, str], metric: str, which: str) -> float | None:
-    """Mean over bases of a history metric at its first or last measured step; None where it was never measured."""
+    """Mean over bases of a history metric at its first or last measured step; None where it was
+    never measured.
+    """
     values = ends(evidence, arm, metric, which)
     return fmean(values.values()) if values else None
 
 
 def ends(evidence: Evidence, arm: Mapping[str, str], metric: str, which: str) -> dict[int, float]:
-    """A history metric by base: at step 0 (`first`) or at its last measured step (`last`). Bases without the measurement are left out."""
-    found = {seed: (curve.last if which == "last" else curve.first) for seed, curve in evidence.ends(arm, metric).items()}
+    """A history metric by base: at step 0 (`first`) or at its last measured step (`last`).
+
+    Bases without the measurement are left out.
+    """
+    found = {
+        seed: curve.last if which == "last" else curve.first
+        for seed, curve in evidence.ends(arm, metric).items()
+    }
     return {seed: value for seed, value in found.items() if value is not None}
 
 
@@ -75,18 +102,36 @@ def scope_note(evidence: Evidence) -> str:
     """Scale, grid and bases: the sentence that stands on every page."""
     bases = count(len(evidence.bases), "base student")
     if from_given_weights(evidence):
-        bases = f"{count(len(evidence.bases), 'seed')} from one set of given weights: here a base is a training seed, not another model"
-    missing = f"; {len(evidence.missing)} runs are not there yet{older_text(evidence.older)}" if evidence.missing else ""
-    return f"{scale_note(evidence)} Grid {evidence.grid}, {len(evidence.run_rows)} runs, {bases}{missing}."
+        bases = (
+            f"{count(len(evidence.bases), 'seed')} from one set of given weights: here a base is a"
+            " training seed, not another model"
+        )
+    missing = (
+        f"; {len(evidence.missing)} runs are not there yet{older_text(evidence.older)}"
+        if evidence.missing
+        else ""
+    )
+    return (
+        f"{scale_note(evidence)} Grid {evidence.grid}, {len(evidence.run_rows)} runs,"
+        f" {bases}{missing}."
+    )
 
 
 def from_given_weights(evidence: Evidence) -> bool:
-    """Whether the students start from weights that are given (a hub model, a folder): then no seed has a base of its own."""
-    return any(not isinstance(base_of(labelled.cell.model), PretrainedLab) for labelled in evidence.cells)
+    """Whether the students start from weights that are given (a hub model, a folder): then no seed
+    has a base of its own.
+    """
+    return any(
+        not isinstance(base_of(labelled.cell.model), PretrainedLab) for labelled in evidence.cells
+    )
 
 
 def scale_note(evidence: Evidence) -> str:
-    world = " (tiny models trained from scratch on a synthetic arithmetic world)" if evidence.scale == "lab" else ""
+    world = (
+        " (tiny models trained from scratch on a synthetic arithmetic world)"
+        if evidence.scale == "lab"
+        else ""
+    )
     return f"Scale: {evidence.scale}{world}."
 
 
@@ -95,7 +140,12 @@ def count(number: int, thing: str) -> str:
 
 
 def _score_notes(evidence: Evidence) -> tuple[str, ...]:
-    sizes = sorted({f"k = {row['k']} samples on each of {row['num_problems']} held-out problems" for row in evidence.run_rows})
+    sizes = sorted(
+        {
+            f"k = {row['k']} samples on each of {row['num_problems']} held-out problems"
+            for row in evidence.run_rows
+        }
+    )
     size = "; ".join(sizes) or "no runs"
     unit = "A seed starts at pretraining; mean and interval are over base students."
     if from_given_weights(evidence):
@@ -103,14 +153,21 @@ def _score_notes(evidence: Evidence) -> tuple[str, ...]:
     return (
         scope_note(evidence),
         f"Final accuracy: {BY_NAME['score'].formula}; {size}. {unit}",
-        "A t-interval over few bases that differ is wide and not cut at 0 and 1; within a base cells are paired, see the verdicts.",
-        "Before, Truncated, Unparsed, Tokens, Reverse KL: means over base students; -: does not apply, or was not measured. "
-        "Definitions: docs/metrics.md.",
+        (
+            "A t-interval over few bases that differ is wide and not cut at 0 and 1; within a base"
+            " cells are paired, see the verdicts."
+        ),
+        (
+            "Before, Truncated, Unparsed, Tokens, Reverse KL: means over base students; -: does not"
+            " apply, or was not measured. Definitions: docs/metrics.md."
+        ),
     )
 
 
 def outcomes(page: TablePage, evidence: Evidence) -> Table:
-    """Each measured outcome: mean over base students with its t-interval, beside the paper's value and its source."""
+    """Each measured outcome: mean over base students with its t-interval, beside the paper's value
+    and its source.
+    """
     columns = (
         Column("item", "Item"),
         Column("ours", f"Ours, scale {evidence.scale} [95% t-interval]", interval=True),
@@ -119,13 +176,22 @@ def outcomes(page: TablePage, evidence: Evidence) -> Table:
         Column("source", "Source"),
     )
     found = [(row, list(by_base(evidence, row.arm, row.outcome).values())) for row in page.measured]
-    rows = tuple((row.name, t_interval(values) if values else None, len(values), row.paper, row.source) for row, values in found)
-    notes = (*_page_notes(page), *_score_notes(evidence)[:1], "Values of the two columns are never mixed.")
+    rows = tuple(
+        (row.name, t_interval(values) if values else None, len(values), row.paper, row.source)
+        for row, values in found
+    )
+    notes = (
+        *_page_notes(page),
+        *_score_notes(evidence)[:1],
+        "Values of the two columns are never mixed.",
+    )
     return Table(page.title, columns, rows, notes, page.number)
 
 
 def settings(page: TablePage, evidence: Evidence) -> Table:
-    """The paper's settings with the tag of their source, beside ours as resolved in the page's cell."""
+    """The paper's settings with the tag of their source, beside ours as resolved in the page's
+    cell.
+    """
     cell = evidence.cell_of(page.cell).cell.model_dump(mode="json")
     columns = (
         Column("item", "Item"),
@@ -134,8 +200,16 @@ def settings(page: TablePage, evidence: Evidence) -> Table:
         Column("ours", f"Ours, scale {evidence.scale}"),
         Column("note", "Note"),
     )
-    rows = tuple((row.item, row.paper, row.source, _resolved(cell, row), row.note) for row in page.settings)
-    notes = (*_page_notes(page), f"Scale: {evidence.scale}. Cell: {arm_text(page.cell)}. Values of the two columns are never mixed.")
+    rows = tuple(
+        (row.item, row.paper, row.source, _resolved(cell, row), row.note) for row in page.settings
+    )
+    notes = (
+        *_page_notes(page),
+        (
+            f"Scale: {evidence.scale}. Cell: {arm_text(page.cell)}. Values of the two columns are"
+            " never mixed."
+        ),
+    )
     return Table(page.title, columns, rows, notes, page.number)
 
 

@@ -14,14 +14,24 @@ LETTERS = "xo+*#%&@"
 Colour = tuple[int, int, int]
 
 
-def curves(evidence: Evidence, *, width: int, height: int = 13, colour: bool = True, metrics: tuple[str, ...] = PANELS) -> str:
-    """For each combination of the factors beside the objective: the legend, then one chart per metric.
+def curves(
+    evidence: Evidence,
+    *,
+    width: int,
+    height: int = 13,
+    colour: bool = True,
+    metrics: tuple[str, ...] = PANELS,
+) -> str:
+    """For each combination of the factors beside the objective: the legend, then one chart per
+    metric.
 
     `colour` off for anything that is not a terminal: there each line has a letter of its own.
     """
     groups: dict[str, list[LabelledCell]] = {}
     for cell in evidence.cells:
-        title = ", ".join(f"{factor} {level}" for factor, level in cell.labels.items() if factor != "objective")
+        title = ", ".join(
+            f"{factor} {level}" for factor, level in cell.labels.items() if factor != "objective"
+        )
         groups.setdefault(title, []).append(cell)
     lines: list[str] = []
     for title, cells in groups.items():
@@ -30,10 +40,22 @@ def curves(evidence: Evidence, *, width: int, height: int = 13, colour: bool = T
     return "\n".join(lines)
 
 
-def _page(evidence: Evidence, cells: list[LabelledCell], metrics: tuple[str, ...], width: int, height: int, colour: bool) -> list[str]:
+def _page(
+    evidence: Evidence,
+    cells: list[LabelledCell],
+    metrics: tuple[str, ...],
+    width: int,
+    height: int,
+    colour: bool,
+) -> list[str]:
     looks = [look_of(evidence, cell.labels) for cell in cells]
-    legend = "   ".join(_named(look, LETTERS[i % len(LETTERS)], colour) for i, look in enumerate(looks))
-    return [legend, *(_chart(evidence, cells, metric, looks, width, height, colour) for metric in metrics)]
+    legend = "   ".join(
+        _named(look, LETTERS[i % len(LETTERS)], colour) for i, look in enumerate(looks)
+    )
+    return [
+        legend,
+        *(_chart(evidence, cells, metric, looks, width, height, colour) for metric in metrics),
+    ]
 
 
 def _named(look: Look, letter: str, colour: bool) -> str:
@@ -47,7 +69,15 @@ def _colour(look: Look) -> Colour:
     return (int(look.colour[1:3], 16), int(look.colour[3:5], 16), int(look.colour[5:7], 16))
 
 
-def _chart(evidence: Evidence, cells: list[LabelledCell], metric: str, looks: list[Look], width: int, height: int, colour: bool) -> str:
+def _chart(
+    evidence: Evidence,
+    cells: list[LabelledCell],
+    metric: str,
+    looks: list[Look],
+    width: int,
+    height: int,
+    colour: bool,
+) -> str:
     definition = BY_NAME[metric]
     plotext.clear_figure()
     plotext.theme("clear")
@@ -56,7 +86,12 @@ def _chart(evidence: Evidence, cells: list[LabelledCell], metric: str, looks: li
     for i, (look, line) in enumerate(zip(looks, lines, strict=True)):
         if line:
             steps, values = [step for step, _ in line], [value for _, value in line]
-            plotext.plot(steps, values, marker="braille" if colour else LETTERS[i % len(LETTERS)], color=_colour(look) if colour else None)
+            plotext.plot(
+                steps,
+                values,
+                marker="braille" if colour else LETTERS[i % len(LETTERS)],
+                color=_colour(look) if colour else None,
+            )
     plotext.xlim(0, max((step for line in lines for step, _ in line), default=1))
     if definition.shown:
         seen = [value for line in lines for _, value in line]

@@ -1,4 +1,6 @@
-"""`study analyze`, `study table` and `study figure`: pages from records, in seconds and without the training stack."""
+"""`study analyze`, `study table` and `study figure`: pages from records, in seconds and without the
+training stack.
+"""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -16,25 +18,61 @@ if TYPE_CHECKING:
     from analysis.pages.report import Report
 
 ResultsOption = Annotated[Path, typer.Option("--results", help="the results folder")]
-RecordsOption = Annotated[Path | None, typer.Option("--records", help="a folder of records instead of those in the results folder")]
-OutOption = Annotated[Path | None, typer.Option("--out", help="where the pages go; results/analysis, or results for committed records")]
-ScaleOption = Annotated[str, typer.Option("--scale", help="what the names of the grid are bound to")]
-_COLOURS = {"REPRODUCED": "good", "CONTRADICTED": "bad", "UNDECIDED": "warn", "INVALID": "bad", "REPORTED": "dim"}
+RecordsOption = Annotated[
+    Path | None,
+    typer.Option("--records", help="a folder of records instead of those in the results folder"),
+]
+OutOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--out", help="where the pages go; results/analysis, or results for committed records"
+    ),
+]
+ScaleOption = Annotated[
+    str, typer.Option("--scale", help="what the names of the grid are bound to")
+]
+_COLOURS = {
+    "REPRODUCED": "good",
+    "CONTRADICTED": "bad",
+    "UNDECIDED": "warn",
+    "INVALID": "bad",
+    "REPORTED": "dim",
+}
 
 
 def analyze(
-    grid: Annotated[str, typer.Option("--grid", "-g", help="grid: a path, grids/NAME.yaml or NAME")] = "math",
+    grid: Annotated[
+        str, typer.Option("--grid", "-g", help="grid: a path, grids/NAME.yaml or NAME")
+    ] = "math",
     scale: ScaleOption = "lab",
     results: ResultsOption = Path("results"),
     records: RecordsOption = None,
     out: OutOption = None,
-    seeds: Annotated[str | None, typer.Option(help="seeds, e.g. 0,1 or 0-4; the grid's own by default")] = None,
+    seeds: Annotated[
+        str | None, typer.Option(help="seeds, e.g. 0,1 or 0-4; the grid's own by default")
+    ] = None,
     core: Annotated[bool, typer.Option("--core", help="the grid's core cells and seeds")] = False,
-    partial: Annotated[bool, typer.Option("--partial", help="work with the runs there are; the others are named, never counted")] = False,
-    committed: Annotated[bool, typer.Option("--committed", help="read results/records and write results/")] = False,
-    check: Annotated[bool, typer.Option("--check", help="write nothing; fail when committed pages are not what the records give")] = False,
-    curves: Annotated[bool, typer.Option("--curves", help="draw the training curves on the terminal")] = False,
-    metrics_page: Annotated[Path | None, typer.Option(help="write the page of metric definitions there, and stop")] = None,
+    partial: Annotated[
+        bool,
+        typer.Option(
+            "--partial", help="work with the runs there are; the others are named, never counted"
+        ),
+    ] = False,
+    committed: Annotated[
+        bool, typer.Option("--committed", help="read results/records and write results/")
+    ] = False,
+    check: Annotated[
+        bool,
+        typer.Option(
+            "--check", help="write nothing; fail when committed pages are not what the records give"
+        ),
+    ] = False,
+    curves: Annotated[
+        bool, typer.Option("--curves", help="draw the training curves on the terminal")
+    ] = False,
+    metrics_page: Annotated[
+        Path | None, typer.Option(help="write the page of metric definitions there, and stop")
+    ] = None,
 ) -> None:
     """Rebuild tables, figures and verdicts of a grid from its records, and show them."""
     if metrics_page is not None:
@@ -55,7 +93,9 @@ def analyze(
 
 
 def table(
-    number: Annotated[str, typer.Argument(metavar="N", help="below 20: the paper's number; from 20 on: our own")],
+    number: Annotated[
+        str, typer.Argument(metavar="N", help="below 20: the paper's number; from 20 on: our own")
+    ],
     results: ResultsOption = Path("results"),
     records: RecordsOption = None,
 ) -> None:
@@ -65,12 +105,16 @@ def table(
     from analysis.pages.tables import build
 
     page = table_page(number)
-    evidence = load_evidence(records or results / "records", page.grid, page.scale, needs_records=page.kind != "settings")
+    evidence = load_evidence(
+        records or results / "records", page.grid, page.scale, needs_records=page.kind != "settings"
+    )
     say(to_markdown(build(page, evidence)).rstrip())
 
 
 def figure(
-    number: Annotated[str, typer.Argument(metavar="N", help="below 20: the paper's number; from 20 on: our own")],
+    number: Annotated[
+        str, typer.Argument(metavar="N", help="below 20: the paper's number; from 20 on: our own")
+    ],
     results: ResultsOption = Path("results"),
     records: RecordsOption = None,
     out: OutOption = None,
@@ -87,7 +131,9 @@ def figure(
         say(f"  {path}")
 
 
-def folders(results: Path, records: Path | None, out: Path | None, committed: bool) -> tuple[Path, Path]:
+def folders(
+    results: Path, records: Path | None, out: Path | None, committed: bool
+) -> tuple[Path, Path]:
     """Where records are read and pages are written."""
     if committed:
         return records or results / "records", out or results
@@ -95,7 +141,14 @@ def folders(results: Path, records: Path | None, out: Path | None, committed: bo
 
 
 def load_evidence(
-    source: Path, grid: str, scale: str, *, seeds: str | None = None, core: bool = False, partial: bool = False, needs_records: bool = True
+    source: Path,
+    grid: str,
+    scale: str,
+    *,
+    seeds: str | None = None,
+    core: bool = False,
+    partial: bool = False,
+    needs_records: bool = True,
 ) -> "Evidence":
     from analysis.evidence.frames import load, require_complete
 
@@ -152,13 +205,19 @@ def _write(report: "Report", evidence: "Evidence", target: Path) -> None:
     from analysis.pages.report import write
 
     written = write(report, evidence, target)
-    say(f"{len(written)} files in {target}: {len(report.tables)} tables, {len(report.figures)} figures, {len(report.verdicts)} verdicts")
+    say(
+        f"{len(written)} files in {target}: {len(report.tables)} tables, {len(report.figures)}"
+        f" figures, {len(report.verdicts)} verdicts"
+    )
 
 
 def _refuse_differences(lines: list[str], source: Path, target: Path) -> None:
     if lines:
         hint = f"rebuild them: study analyze --committed  (records: {source})"
-        raise RecordMismatch("\n".join([f"{len(lines)} committed pages are not what the records give:", *lines]), hint=hint)
+        raise RecordMismatch(
+            "\n".join([f"{len(lines)} committed pages are not what the records give:", *lines]),
+            hint=hint,
+        )
     say(f"every page below {target} is what the records in {source} give", "good")
 
 
@@ -166,6 +225,9 @@ def _write_metrics_page(path: Path) -> None:
     from analysis.evidence.definitions import metrics_page
 
     if not path.parent.is_dir():
-        raise SpecError(f"there is no folder {path.parent}", hint="name a file in a folder that exists, e.g. docs/metrics.md")
+        raise SpecError(
+            f"there is no folder {path.parent}",
+            hint="name a file in a folder that exists, e.g. docs/metrics.md",
+        )
     path.write_text(metrics_page(), encoding="utf-8", newline="\n")
     warn(f"wrote {path}")

@@ -36,19 +36,30 @@ def carry_out(
     mlflow: bool = True,
     mlflow_uri: str | None = None,
 ) -> Summary:
-    """Run what is missing. Raises RunFailed after the last run if some failed, Stopped (exit code 130) on Ctrl-C or SIGTERM."""
+    """Run what is missing.
+
+    Raises RunFailed after the last run if some failed, Stopped (exit code 130) on Ctrl-C or
+    SIGTERM.
+    """
     profile = profile or Profile()
     require_writable(results)
     claims = in_force()
-    plans = [RunPlan(run.run_id, run.cell_id, run.cell, run.seed, state_hash(claims)) for run in runs]
+    plans = [
+        RunPlan(run.run_id, run.cell_id, run.cell, run.seed, state_hash(claims)) for run in runs
+    ]
     pending, sealed = pending_runs(plans, results, console.warn)
     if not pending:
-        console.say(f"nothing to do: all {len(sealed)} runs of {grid} are sealed; next: study analyze {named(grid, scale)}")
+        console.say(
+            f"nothing to do: all {len(sealed)} runs of {grid} are sealed; next: study analyze"
+            f" {named(grid, scale)}"
+        )
         return Summary(sealed_before=sealed)
     work.require_packages()
     try:
         keep(results.declared, claims)
-    except OSError as error:  # no room: the first stage says so in full, and the next start keeps them
+    except (
+        OSError
+    ) as error:  # no room: the first stage says so in full, and the next start keeps them
         console.warn(f"the claims in force could not be kept: {error.strerror}")
     plan = make_plan(runs, results, expected_seconds)
     console.say(f"{grid} ({scale}): {_to_do(plan, jobs)}")
@@ -60,7 +71,13 @@ def carry_out(
     observer = _Observer(display, mirror, results, runs, own)
     started = time.monotonic()
     try:
-        with present(results, grid, scale, [run.run_id for run in runs], [stage.node.id for stage in plan.stages]):
+        with present(
+            results,
+            grid,
+            scale,
+            [run.run_id for run in runs],
+            [stage.node.id for stage in plan.stages],
+        ):
             summary = run_grid(plans, results, engine, observer, profile)
     finally:
         display.close()
@@ -71,7 +88,9 @@ def carry_out(
 
 
 def all_sealed(runs: Sequence[LabelledRun], results: Results) -> bool:
-    """Whether there seems to be nothing to do; the records are read, and refused if damaged, later."""
+    """Whether there seems to be nothing to do; the records are read, and refused if
+    damaged, later.
+    """
     return all(results.record(run.run_id).is_file() for run in runs)
 
 
@@ -81,7 +100,10 @@ def engine_for(results: Results, work: Work, jobs: int, profile: Profile) -> Eng
             return LocalEngine(results, work, jobs, profile)
         case "slurm":
             if find_spec("submitit") is None:
-                raise PrerequisiteError("Slurm needs the package submitit", hint="install the extra: pip install 'opd-study[slurm]'")
+                raise PrerequisiteError(
+                    "Slurm needs the package submitit",
+                    hint="install the extra: pip install 'opd-study[slurm]'",
+                )
             from study.runner.engines.slurm.engine import SlurmEngine
 
             return SlurmEngine(results, work, profile)
@@ -95,7 +117,10 @@ def require_writable(results: Results) -> None:
             (folder / ".writable").unlink(missing_ok=True)
         except OSError as error:
             what = f"nothing can be written to {folder}: {error.strerror}"
-            raise PrerequisiteError(what, hint="make it writable, free some space, or choose another folder: --results DIR") from error
+            raise PrerequisiteError(
+                what,
+                hint="make it writable, free some space, or choose another folder: --results DIR",
+            ) from error
 
 
 def _to_do(plan: Plan, jobs: int) -> str:
@@ -106,7 +131,10 @@ def _to_do(plan: Plan, jobs: int) -> str:
     stages = f"{len(plan.stages)} stages to make ({shared} shared)"
     seconds = plan.seconds(jobs)
     time = f"about {console.duration(seconds)}" if seconds else "a time that nothing here tells yet"
-    return f"{pending} of {len(plan.runs)} runs to do, {stages}, {time} on {jobs} {'process' if jobs == 1 else 'processes'}"
+    return (
+        f"{pending} of {len(plan.runs)} runs to do, {stages}, {time} on {jobs}"
+        f" {'process' if jobs == 1 else 'processes'}"
+    )
 
 
 class _Observer:
@@ -135,7 +163,9 @@ class _Observer:
             case Finished(task) if task in self._runs:
                 self._mirror.sealed(self._results.record(task), self._runs[task].labels)
             case Failed(task) if task in self._runs:
-                self._mirror.failed(task, self._runs[task].labels, self._runs[task].seed, notice.error)
+                self._mirror.failed(
+                    task, self._runs[task].labels, self._runs[task].seed, notice.error
+                )
             case _:
                 return
 
@@ -160,19 +190,36 @@ def _close_mirror(mirror: Mirror | None, summary: Summary) -> None:
 
 
 def _conclude(summary: Summary, runs: Sequence[LabelledRun], grid: str, seconds: float) -> Summary:
-    """The last words of a grid: what is sealed, what failed and why, what to type next. grid: as commands name it."""
+    """The last words of a grid: what is sealed, what failed and why, what to type next. grid: as
+    commands name it.
+    """
     sealed = len(summary.sealed_before) + len(summary.sealed_now)
-    console.say(f"{sealed} of {len(runs)} runs sealed ({len(summary.sealed_now)} now, in {console.duration(seconds)})")
+    console.say(
+        f"{sealed} of {len(runs)} runs sealed ({len(summary.sealed_now)} now, in"
+        f" {console.duration(seconds)})"
+    )
     names = {run.run_id: run_name(run) for run in runs}
     if summary.failed:
-        console.table(("failed run", "reason"), [(names[run_id], reason) for run_id, reason in summary.failed.items()])
+        console.table(
+            ("failed run", "reason"),
+            [(names[run_id], reason) for run_id, reason in summary.failed.items()],
+        )
     if summary.stopped:
-        raise Stopped("stopped; everything finished is kept", hint=f"continue with the same command: study run {grid} ...")
+        raise Stopped(
+            "stopped; everything finished is kept",
+            hint=f"continue with the same command: study run {grid} ...",
+        )
     if summary.fatal:
         raise RunFailed(f"nothing more was started: {summary.fatal.error}", hint=summary.fatal.hint)
     if summary.failed:
         what = f"{len(summary.failed)} of {len(runs)} runs failed"
-        raise RunFailed(what, hint="the same command tries them again; their logs: log.txt beside failure.json in runs/ and stages/")
+        raise RunFailed(
+            what,
+            hint=(
+                "the same command tries them again; their logs: log.txt beside failure.json in"
+                " runs/ and stages/"
+            ),
+        )
     console.say(f"next: study analyze {grid}")
     return summary
 

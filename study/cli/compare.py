@@ -1,4 +1,6 @@
-"""`study compare`: A minus B with everything that a reader needs to believe it, or a refusal that says why not."""
+"""`study compare`: A minus B with everything that a reader needs to believe it, or a refusal that
+says why not.
+"""
 
 import json
 from collections.abc import Sequence
@@ -21,23 +23,58 @@ LISTED = 40  # differing settings shown; the JSON file has all
 
 def compare(
     a: Annotated[
-        str, typer.Argument(metavar="A", help="A cell of --grid, a run, a grid, a results folder, an evaluation, graded JSONL or CSV.")
+        str,
+        typer.Argument(
+            metavar="A",
+            help=(
+                "A cell of --grid, a run, a grid, a results folder, an evaluation, graded JSONL or"
+                " CSV."
+            ),
+        ),
     ],
-    b: Annotated[str, typer.Argument(metavar="B", help="The other one. Several files of one arm are joined by commas.")],
-    grid: Annotated[str, typer.Option("--grid", "-g", help="The grid whose cells are meant.")] = "math",
+    b: Annotated[
+        str,
+        typer.Argument(
+            metavar="B", help="The other one. Several files of one arm are joined by commas."
+        ),
+    ],
+    grid: Annotated[
+        str, typer.Option("--grid", "-g", help="The grid whose cells are meant.")
+    ] = "math",
     scale: Annotated[str, typer.Option(help="The scale of the grid.")] = "lab",
-    results: Annotated[Path, typer.Option(help="The results folder, for cells and runs.")] = Path("results"),
+    results: Annotated[Path, typer.Option(help="The results folder, for cells and runs.")] = Path(
+        "results"
+    ),
     seeds: Annotated[str | None, typer.Option(help="Only these bases: 0,1,2.")] = None,
     task: Annotated[str | None, typer.Option(help="Only this task.")] = None,
-    label_a: Annotated[str | None, typer.Option(help="What to call A, an arm of another framework for instance.")] = None,
+    label_a: Annotated[
+        str | None, typer.Option(help="What to call A, an arm of another framework for instance.")
+    ] = None,
     label_b: Annotated[str | None, typer.Option(help="What to call B.")] = None,
-    metric: Annotated[list[str] | None, typer.Option(help="Metrics CSV: a column, or column of A=column of B. Repeatable.")] = None,
-    step_field: Annotated[str | None, typer.Option(help="Metrics CSV: the step column, where it cannot be guessed.")] = None,
-    relaxed: Annotated[bool, typer.Option("--relaxed", help="Graded files: their relaxed outcomes, answers without a box too.")] = False,
-    allow_differences: Annotated[bool, typer.Option("--allow-differences", help="In spite of another grader, decoding, problems.")] = False,
-    output: Annotated[Path | None, typer.Option("--json", help="Write everything to this file.")] = None,
+    metric: Annotated[
+        list[str] | None,
+        typer.Option(help="Metrics CSV: a column, or column of A=column of B. Repeatable."),
+    ] = None,
+    step_field: Annotated[
+        str | None, typer.Option(help="Metrics CSV: the step column, where it cannot be guessed.")
+    ] = None,
+    relaxed: Annotated[
+        bool,
+        typer.Option(
+            "--relaxed", help="Graded files: their relaxed outcomes, answers without a box too."
+        ),
+    ] = False,
+    allow_differences: Annotated[
+        bool,
+        typer.Option("--allow-differences", help="In spite of another grader, decoding, problems."),
+    ] = False,
+    output: Annotated[
+        Path | None, typer.Option("--json", help="Write everything to this file.")
+    ] = None,
 ) -> None:
-    """A minus B: paired by problem and by base, with intervals, what it could have missed, costs, and every setting that differs."""
+    """A minus B: paired by problem and by base, with intervals, what it could have missed, costs,
+    and every setting that differs.
+    """
     from analysis.compare.curve_files import is_metrics
     from analysis.compare.selectors import Place
 
@@ -50,7 +87,10 @@ def compare(
     if output is not None:
         from study.record.store import atomic_write
 
-        atomic_write(output, (json.dumps(page, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode())
+        atomic_write(
+            output,
+            (json.dumps(page, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode(),
+        )
         console.say(f"all of it: {output}", "dim")
 
 
@@ -66,7 +106,11 @@ def _seeds(text: str | None) -> tuple[int, ...] | None:
 
 
 def _compare_arms(
-    sides: tuple[str, str], labels: tuple[str | None, str | None], place: "Place", task: str | None, allow: bool
+    sides: tuple[str, str],
+    labels: tuple[str | None, str | None],
+    place: "Place",
+    task: str | None,
+    allow: bool,
 ) -> dict[str, Any]:
     from analysis.compare.arms import labelled
     from analysis.compare.compare import compared
@@ -74,7 +118,9 @@ def _compare_arms(
     from analysis.compare.selectors import arms_of
     from analysis.compare.sentences import as_data
 
-    arms = [labelled(arms_of(side, place), label) for side, label in zip(sides, labels, strict=True)]
+    arms = [
+        labelled(arms_of(side, place), label) for side, label in zip(sides, labels, strict=True)
+    ]
     pairs, alone = matched(arms[0], arms[1], task)
     rows = [compared(one, other, allow=allow) for one, other in pairs]
     _show(rows, labels)
@@ -90,9 +136,22 @@ def _show(rows: "Sequence[Row]", labels: tuple[str | None, str | None]) -> None:
 
     if len(rows) == 1 or len({row.a.key for row in rows}) == 1:
         for side, arm, label in (("A", rows[0].a, labels[0]), ("B", rows[0].b, labels[1])):
-            console.say(f"{side}  {label or arm.name}{f'  ({arm.labels})' if arm.labels else ''}{'  external' if arm.external else ''}")
+            labels_text = f"  ({arm.labels})" if arm.labels else ""
+            origin = "  external" if arm.external else ""
+            console.say(f"{side}  {label or arm.name}{labels_text}{origin}")
         console.say()
-    heads = ("arm", "task", "A", "B", "A - B, points [95 %]", "over", "detectable, power .8", "bases", "problems", "k")
+    heads = (
+        "arm",
+        "task",
+        "A",
+        "B",
+        "A - B, points [95 %]",
+        "over",
+        "detectable, power .8",
+        "bases",
+        "problems",
+        "k",
+    )
     console.table(heads, [_line(row) for row in rows])
     console.say()
     for row in rows if len(rows) == 1 else ():
@@ -106,8 +165,10 @@ def _line(row: "Row") -> tuple[str, ...]:
 
     seen = row.headline
     return (
-        row.a.name if row.a.name == row.b.name else "A / B", row.task, f"{100 * row.mean_a:.1f}", f"{100 * row.mean_b:.1f}",
-        points(seen.interval), seen.over, _missed(seen), str(len(row.by_base)), str(row.problems), _k(row),
+        row.a.name if row.a.name == row.b.name else "A / B", row.task, f"{100 * row.mean_a:.1f}",
+        f"{100 * row.mean_b:.1f}",
+        points(seen.interval), seen.over, _missed(seen), str(len(row.by_base)), str(row.problems),
+        _k(row),
     )  # fmt: skip
 
 
@@ -116,7 +177,10 @@ def _missed(seen: "Sighted") -> str:
 
 
 def _k(row: "Row") -> str:
-    sizes = [",".join(dict.fromkeys("mixed" if s.k is None else str(s.k) for s in arm.bases)) for arm in (row.a, row.b)]
+    sizes = [
+        ",".join(dict.fromkeys("mixed" if s.k is None else str(s.k) for s in arm.bases))
+        for arm in (row.a, row.b)
+    ]
     return sizes[0] if sizes[0] == sizes[1] else " / ".join(sizes)
 
 
@@ -127,15 +191,26 @@ def _details(row: "Row") -> None:
     seen = row.over_problems
     if row.bases is not None:
         console.say(f"over problems: {points(seen.interval)}, detectable {_missed(seen)}")
-        console.say("by base: " + ", ".join(f"{seed}: {100 * value:+.1f}" for seed, value in row.by_base.items()))
+        console.say(
+            "by base: "
+            + ", ".join(f"{seed}: {100 * value:+.1f}" for seed, value in row.by_base.items())
+        )
         console.say()
     if row.lengths is not None:
         low, high = row.lengths.difference.low, row.lengths.difference.high
         limits = "" if low is None or high is None else f" [{low:+.1f}, {high:+.1f}]"
-        what = f"{row.lengths.a:.1f} and {row.lengths.b:.1f}, A - B {row.lengths.difference.mean:+.1f}{limits}"
-        console.say(f"tokens of correct completions, on the {row.lengths.problems} problems that both solve: {what}")
+        what = (
+            f"{row.lengths.a:.1f} and {row.lengths.b:.1f}, A - B"
+            f" {row.lengths.difference.mean:+.1f}{limits}"
+        )
+        console.say(
+            f"tokens of correct completions, on the {row.lengths.problems} problems that both"
+            f" solve: {what}"
+        )
         console.say()
-    lines = [(name, _shown(one), _shown(other), ratio(one, other)) for name, one, other in costs(row)]
+    lines = [
+        (name, _shown(one), _shown(other), ratio(one, other)) for name, one, other in costs(row)
+    ]
     if lines:
         console.table(("cost, mean of a base", "A", "B", "A / B"), lines, right=(1, 2, 3))
         console.say()
@@ -150,8 +225,14 @@ def _show_settings(rows: "Sequence[Row]") -> None:
     from analysis.compare.compare import differing
     from analysis.compare.sentences import gathered
 
-    lines = [[f"compared in spite of it: {name} {one} / {other}" for name, one, other in row.allowed] for row in rows]
-    lines = [[*some, *row.notes, *(f"cannot be checked: {line}" for line in row.unchecked)] for some, row in zip(lines, rows, strict=True)]
+    lines = [
+        [f"compared in spite of it: {name} {one} / {other}" for name, one, other in row.allowed]
+        for row in rows
+    ]
+    lines = [
+        [*some, *row.notes, *(f"cannot be checked: {line}" for line in row.unchecked)]
+        for some, row in zip(lines, rows, strict=True)
+    ]
     for line in _shared(lines):
         console.warn(line)
     unknown = [side for side, arm in (("A", rows[0].a), ("B", rows[0].b)) if not arm.recipe]
@@ -159,9 +240,15 @@ def _show_settings(rows: "Sequence[Row]") -> None:
         console.say(f"not in what was given: how {' and '.join(unknown)} came about", "dim")
     else:
         _show_recipes([gathered(row.a.recipe, row.b.recipe) for row in rows])
-    made = _shared([differing(row.a.made, row.b.made) if row.a.made and row.b.made else [] for row in rows])
+    made = _shared(
+        [differing(row.a.made, row.b.made) if row.a.made and row.b.made else [] for row in rows]
+    )
     if made:
-        console.say("made under, A -> B: " + "; ".join(f"{name} {one} -> {other}" for name, one, other in made), "dim")
+        console.say(
+            "made under, A -> B: "
+            + "; ".join(f"{name} {one} -> {other}" for name, one, other in made),
+            "dim",
+        )
 
 
 def _show_recipes(found: "Sequence[Sequence[tuple[str, str, str]]]") -> None:
@@ -173,7 +260,11 @@ def _show_recipes(found: "Sequence[Sequence[tuple[str, str, str]]]") -> None:
         console.say("the same settings")
     more = max(len(each) for each in found) - min(len(shared), LISTED)
     if more:
-        console.say(f"{'settings that differ in some rows only' if len(found) > 1 else f'and {more} more'}: --json FILE", "dim")
+        console.say(
+            f"{'settings that differ in some rows only' if len(found) > 1 else f'and {more} more'}:"
+            " --json FILE",
+            "dim",
+        )
 
 
 def _shared(lists: Sequence[Sequence[_T]]) -> list[_T]:
@@ -182,7 +273,11 @@ def _shared(lists: Sequence[Sequence[_T]]) -> list[_T]:
 
 
 def _compare_curves(
-    sides: tuple[str, str], names: tuple[str, str], place: "Place", metric: Sequence[str], step: str | None
+    sides: tuple[str, str],
+    names: tuple[str, str],
+    place: "Place",
+    metric: Sequence[str],
+    step: str | None,
 ) -> dict[str, Any]:
     from analysis.compare.curve_files import compare_curves, curves_of
 
@@ -191,16 +286,44 @@ def _compare_curves(
     for side, name in zip("AB", names, strict=True):
         console.say(f"{side}  {name}")
     console.say()
-    heads = ("metric", "last step", "A", "B", "A - B there", "A - B, mean of steps", "steps", "pairs")
-    lines = [(r.metric, r.step, f"{r.a:.4g}", f"{r.b:.4g}", _plain(r.last), _plain(r.whole), r.steps, r.last.n) for r in rows]
+    heads = (
+        "metric",
+        "last step",
+        "A",
+        "B",
+        "A - B there",
+        "A - B, mean of steps",
+        "steps",
+        "pairs",
+    )
+    lines = [
+        (
+            r.metric,
+            r.step,
+            f"{r.a:.4g}",
+            f"{r.b:.4g}",
+            _plain(r.last),
+            _plain(r.whole),
+            r.steps,
+            r.last.n,
+        )
+        for r in rows
+    ]
     console.table(heads, lines)
     console.say()
-    console.warn("cannot be checked: what these columns measure, the grader, the decoding settings, the problems")
+    console.warn(
+        "cannot be checked: what these columns measure, the grader, the decoding settings, the"
+        " problems"
+    )
     if len(a) > 1 and any(curves.seed is None for curves in [*a, *b]):
         console.warn("curves paired in the order given: a side does not know its seeds")
     return {"a": names[0], "b": names[1], "curves": [asdict(row) for row in rows]}
 
 
 def _plain(interval: "Interval") -> str:
-    limits = "" if interval.low is None or interval.high is None else f" [{interval.low:+.4g}, {interval.high:+.4g}]"
+    limits = (
+        ""
+        if interval.low is None or interval.high is None
+        else f" [{interval.low:+.4g}, {interval.high:+.4g}]"
+    )
     return f"{interval.mean:+.4g}{limits}"

@@ -1,4 +1,6 @@
-"""The one place that prints. Plain lines when the output is not a terminal; colour and a live status line when it is."""
+"""The one place that prints. Plain lines when the output is not a terminal; colour and a live
+status line when it is.
+"""
 
 import os
 import shutil
@@ -40,7 +42,9 @@ def warn(text: str) -> None:
 
 
 def status(text: str) -> None:
-    """A line that the next one replaces. Off a terminal it is not shown: logs hold finished lines only."""
+    """A line that the next one replaces. Off a terminal it is not shown: logs hold finished lines
+    only.
+    """
     global _status_shown
     if is_terminal():
         _clear_status()
@@ -59,23 +63,38 @@ def _clear_status() -> None:
         _status_shown = False
 
 
-def table(headers: Sequence[str], rows: Iterable[Sequence[object]], right: Sequence[int] = ()) -> None:
-    """Aligned columns, two spaces apart. right: indices of right-aligned columns; the last column is cut at the terminal's edge."""
+def table(
+    headers: Sequence[str], rows: Iterable[Sequence[object]], right: Sequence[int] = ()
+) -> None:
+    """Aligned columns, two spaces apart. right: indices of right-aligned columns; the last column
+    is cut at the terminal's edge.
+    """
     for number, line in enumerate(aligned(headers, rows, right)):
         say(line, "bold" if number == 0 else None)
 
 
-def aligned(headers: Sequence[str], rows: Iterable[Sequence[object]], right: Sequence[int] = ()) -> list[str]:
+def aligned(
+    headers: Sequence[str], rows: Iterable[Sequence[object]], right: Sequence[int] = ()
+) -> list[str]:
     """The lines of a table, its headers first."""
     cells = [list(headers), *[[str(value) for value in row] for row in rows]]
     widths = [max(len(row[i]) for row in cells) for i in range(len(headers))]
-    lines = ["  ".join(v.rjust(w) if i in right else v.ljust(w) for i, (v, w) in enumerate(zip(row, widths, strict=True))) for row in cells]
+    lines = [
+        "  ".join(
+            v.rjust(w) if i in right else v.ljust(w)
+            for i, (v, w) in enumerate(zip(row, widths, strict=True))
+        )
+        for row in cells
+    ]
     return [_fitted(line.rstrip()) for line in lines]
 
 
 @contextmanager
 def redrawn() -> Iterator[Callable[[Sequence[str]], None]]:
-    """A block of lines that the next one replaces, gone at the end. Off a terminal every block that is new is printed below the last."""
+    """A block of lines that the next one replaces, gone at the end.
+
+    Off a terminal every block that is new is printed below the last.
+    """
     if not is_terminal():
         shown: list[list[str]] = []
         yield lambda lines: _say_once(list(lines), shown)

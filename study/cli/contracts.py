@@ -1,4 +1,6 @@
-"""Before `study run` spends anything: the preflight of the grid, once per content of its cells and state of the code."""
+"""Before `study run` spends anything: the preflight of the grid, once per content of its cells and
+state of the code.
+"""
 
 import hashlib
 import json
@@ -18,24 +20,48 @@ if TYPE_CHECKING:
 
 
 def require_contracts(grid: "Grid", reference: str, results: Results) -> None:
-    """Raises PrerequisiteError that names the broken contracts. What held before, on these cells and this code, is not checked again.
+    """Raises PrerequisiteError that names the broken contracts.
 
-    It runs in a process of its own, because it imports the training stack; its checks are kept in <results>/preflight/.
+    What held before, on these cells and this code, is not checked again.
+
+    It runs in a process of its own, because it imports the training stack; its checks are kept in
+    <results>/preflight/.
     """
     path = results.root / "preflight" / f"{grid.name}-{_key(grid)}.json"
     if not _held(path):
         console.status("preflight: checking the contracts of the grid")
         path.parent.mkdir(parents=True, exist_ok=True)
-        command = ["preflight", "--grid", reference, "--scale", grid.scale.name, "--results", str(results.root), "--json", str(path)]
-        done = subprocess.run([sys.executable, "-m", "study.cli.main", *command], capture_output=True, text=True, check=False)
+        command = [
+            "preflight",
+            "--grid",
+            reference,
+            "--scale",
+            grid.scale.name,
+            "--results",
+            str(results.root),
+            "--json",
+            str(path),
+        ]
+        done = subprocess.run(
+            [sys.executable, "-m", "study.cli.main", *command],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
         if not path.is_file():
             what = f"the preflight of {grid.name} could not run: {done.stderr.strip()}"
             raise PrerequisiteError(what, hint="study run --no-preflight skips it")
     broken = [check for check in _checks(path) if not check["passed"]]
     if broken:
         lines = [f"{check['name']} ({check['subject']}): {check['message']}" for check in broken]
-        hint = f"study preflight {named(reference, grid.scale.name)} shows all of them; study run --no-preflight runs nevertheless"
-        raise PrerequisiteError(f"{len(broken)} contracts of {grid.name} do not hold\n  " + "\n  ".join(lines), hint=hint)
+        hint = (
+            f"study preflight {named(reference, grid.scale.name)} shows all of them; study run"
+            " --no-preflight runs nevertheless"
+        )
+        raise PrerequisiteError(
+            f"{len(broken)} contracts of {grid.name} do not hold\n  " + "\n  ".join(lines),
+            hint=hint,
+        )
 
 
 def _held(path: Path) -> bool:
@@ -43,11 +69,20 @@ def _held(path: Path) -> bool:
 
 
 def _checks(path: Path) -> list[dict[str, Any]]:
-    """What a preflight found; one that was cut off in the middle of writing counts as broken and is made again next time."""
+    """What a preflight found; one that was cut off in the middle of writing counts as broken and is
+    made again next time.
+    """
     try:
         return json.loads(path.read_bytes())
     except ValueError:
-        return [{"passed": False, "name": "preflight", "subject": str(path), "message": "its result is unreadable; type the command again"}]
+        return [
+            {
+                "passed": False,
+                "name": "preflight",
+                "subject": str(path),
+                "message": "its result is unreadable; type the command again",
+            }
+        ]
 
 
 def _key(grid: "Grid") -> str:

@@ -20,7 +20,9 @@ _ABSENT = "-"  # one side has no such value
 
 @dataclass(frozen=True)
 class Side:
-    """name: cell or run id. records: those of the run, or of the cell's runs; run: whether one run was meant."""
+    """name: cell or run id. records: those of the run, or of the cell's runs; run: whether one run
+    was meant.
+    """
 
     name: str
     cell: "Cell"
@@ -29,9 +31,17 @@ class Side:
 
 
 def diff(
-    a: Annotated[str, typer.Argument(metavar="A", help="cell id, its last 8 characters, globs over levels, or a recorded run's id")],
+    a: Annotated[
+        str,
+        typer.Argument(
+            metavar="A",
+            help="cell id, its last 8 characters, globs over levels, or a recorded run's id",
+        ),
+    ],
     b: Annotated[str, typer.Argument(metavar="B", help="the other one")],
-    grid: Annotated[str, typer.Option("--grid", "-g", help="the grid whose cells are meant")] = "math",
+    grid: Annotated[
+        str, typer.Option("--grid", "-g", help="the grid whose cells are meant")
+    ] = "math",
     scale: Annotated[str, typer.Option(help="the scale of the grid")] = "lab",
     results: Annotated[Path, typer.Option(help="the results folder, for scores")] = Path("results"),
 ) -> None:
@@ -52,11 +62,18 @@ def diff(
 
 
 def differences(a: "Cell", b: "Cell") -> list[tuple[str, str, str, str]]:
-    """(dotted path, A, B, whether it is identity), in the order of the fields; a dash where one side has no such field."""
+    """(dotted path, A, B, whether it is identity), in the order of the fields; a dash where one
+    side has no such field.
+    """
     left, right = _values(a), _values(b)
     paths = [*left, *(path for path in right if path not in left)]
     return [
-        (path, _shown(left, path), _shown(right, path), "yes" if (left.get(path) or right[path])[1] else "no")
+        (
+            path,
+            _shown(left, path),
+            _shown(right, path),
+            "yes" if (left.get(path) or right[path])[1] else "no",
+        )
         for path in paths
         if left.get(path) != right.get(path)
     ]
@@ -75,7 +92,9 @@ def _shown(values: dict[str, tuple[Any, bool]], path: str) -> str:
 
 
 def _side(name: str, grid: "Grid", results: Path) -> Side:
-    """A recorded run when the name says a seed, else a cell of the grid with what is recorded of it."""
+    """A recorded run when the name says a seed, else a cell of the grid with what is recorded of
+    it.
+    """
     from study.record.store import read_record
 
     paths = {_run_of(path): path for path in _record_files(results)}
@@ -86,7 +105,9 @@ def _side(name: str, grid: "Grid", results: Path) -> Side:
             return Side(record.run, _cell(record, grid), (record,), run=True)
     found = grid.find_cell(name)
     ids = [run_id for run_id in sorted(paths) if run_id.rpartition("-s")[0] == found.cell_id]
-    return Side(found.cell_id, found.cell, tuple(read_record(paths[run_id]) for run_id in ids), run=False)
+    return Side(
+        found.cell_id, found.cell, tuple(read_record(paths[run_id]) for run_id in ids), run=False
+    )
 
 
 def _record_files(results: Path) -> list[Path]:
@@ -99,7 +120,9 @@ def _record_files(results: Path) -> list[Path]:
 def _cell(record: "Record", grid: "Grid") -> "Cell":
     from study.runner.verbs.verify import cell_of
 
-    return next((found.cell for found in grid.cells if found.cell_id == record.cell), None) or cell_of(record)
+    return next(
+        (found.cell for found in grid.cells if found.cell_id == record.cell), None
+    ) or cell_of(record)
 
 
 def _show_records(a: Side, b: Side) -> None:

@@ -1,4 +1,6 @@
-"""`study explain RUN`: one page that tells what a run was, what happened to it, when and why it collapsed, and what it wrote."""
+"""`study explain RUN`: one page that tells what a run was, what happened to it, when and why it
+collapsed, and what it wrote.
+"""
 
 from pathlib import Path
 from typing import Annotated
@@ -11,22 +13,32 @@ from study.errors import IncompleteResults, SpecError
 
 
 def explain(
-    run: Annotated[str, typer.Argument(metavar="RUN", help="a run id, or the end of one: 69ba8eb9-s0")],
+    run: Annotated[
+        str, typer.Argument(metavar="RUN", help="a run id, or the end of one: 69ba8eb9-s0")
+    ],
     results: ResultsOption = Path("results"),
     records: RecordsOption = None,
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="write the page there: FILE.md or FILE.html")] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="write the page there: FILE.md or FILE.html"),
+    ] = None,
 ) -> None:
     """Tell the story of one run from its record."""
     from analysis.pages.story import story
     from study.record.store import read_record
 
-    record = read_record(_path_of(run, [records] if records else [results / "runs", results / "records"]))
+    record = read_record(
+        _path_of(run, [records] if records else [results / "runs", results / "records"])
+    )
     text = story(record)
     if output is None:
         say(text.rstrip())
         return
     if output.suffix not in (".md", ".html"):
-        raise SpecError(f"{output}: a page is FILE.md or FILE.html", hint=f"study explain {run} --output {output.stem}.html")
+        raise SpecError(
+            f"{output}: a page is FILE.md or FILE.html",
+            hint=f"study explain {run} --output {output.stem}.html",
+        )
     if output.suffix == ".html":
         from analysis.pages.html import page
 
@@ -41,11 +53,19 @@ def _path_of(run: str, folders: list[Path]) -> Path:
     from study.record.store import record_paths
 
     for folder in folders:
-        found = {path.parent.name if path.name == "record.json" else path.stem: path for path in record_paths(folder)}
+        found = {
+            path.parent.name if path.name == "record.json" else path.stem: path
+            for path in record_paths(folder)
+        }
         matching = [run] if run in found else [name for name in found if name.endswith(run)]
         if len(matching) > 1:
-            raise SpecError(f"{run!r} is the end of {len(matching)} runs", hint=f"name one of: {', '.join(matching[:6])}")
+            raise SpecError(
+                f"{run!r} is the end of {len(matching)} runs",
+                hint=f"name one of: {', '.join(matching[:6])}",
+            )
         if matching:
             return found[matching[0]]
     looked = " or ".join(str(folder) for folder in folders)
-    raise IncompleteResults(f"no record of a run {run!r} in {looked}", hint="ids of runs: study plan --grid GRID")
+    raise IncompleteResults(
+        f"no record of a run {run!r} in {looked}", hint="ids of runs: study plan --grid GRID"
+    )

@@ -9,13 +9,22 @@ from study.cli import console
 
 
 def export(
-    run: Annotated[str, typer.Argument(help="A run or stage id, or a unique beginning or end of one.")],
+    run: Annotated[
+        str, typer.Argument(help="A run or stage id, or a unique beginning or end of one.")
+    ],
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="A new or empty folder.")],
-    step: Annotated[int | None, typer.Option(min=0, help="Weights of this step, where they were kept (profile: keep all).")] = None,
+    step: Annotated[
+        int | None,
+        typer.Option(min=0, help="Weights of this step, where they were kept (profile: keep all)."),
+    ] = None,
     results: Annotated[Path, typer.Option(help="The results folder.")] = Path("results"),
-    profile: Annotated[str | None, typer.Option(help="The profile that says where artifacts lie.")] = None,
+    profile: Annotated[
+        str | None, typer.Option(help="The profile that says where artifacts lie.")
+    ] = None,
 ) -> None:
-    """Write weights, tokenizer, chat template, generation settings and a model card of a finished run."""
+    """Write weights, tokenizer, chat template, generation settings and a model card of a finished
+    run.
+    """
     from study.record.store import Results
     from study.runner.verbs.export import export as write
     from study.runner.verbs.export import find
@@ -24,4 +33,7 @@ def export(
 
     source = find(run, Results.from_afar(results, load_profile(profile)), step)
     write(source, folder)
-    console.say(f"{source.stage}{'' if step is None else f' at step {step}'} -> {folder} (digest {weights_digest(folder)})")
+    console.say(
+        f"{source.stage}{'' if step is None else f' at step {step}'} -> {folder} (digest"
+        f" {weights_digest(folder)})"
+    )

@@ -1,4 +1,6 @@
-"""`study fetch`: everything that a scale pins on the hub, downloaded and looked at, for machines without internet."""
+"""`study fetch`: everything that a scale pins on the hub, downloaded and looked at, for machines
+without internet.
+"""
 
 import os
 from pathlib import Path
@@ -11,15 +13,29 @@ from study.cli import console
 
 def fetch(
     scale: Annotated[str, typer.Option(help="The scale page: a name, or a path.")] = "paper",
-    into: Annotated[Path | None, typer.Option(help="Use this folder as HF_HOME, to be copied to another machine.")] = None,
-    show: Annotated[bool, typer.Option("--list", help="Say what would be fetched, and fetch nothing.")] = False,
+    into: Annotated[
+        Path | None,
+        typer.Option(help="Use this folder as HF_HOME, to be copied to another machine."),
+    ] = None,
+    show: Annotated[
+        bool, typer.Option("--list", help="Say what would be fetched, and fetch nothing.")
+    ] = False,
 ) -> None:
-    """Download the models, data sets and benchmarks of a scale at their pinned commits, and check that they can be read."""
+    """Download the models, data sets and benchmarks of a scale at their pinned commits, and check
+    that they can be read.
+    """
     if into is not None:
-        os.environ["HF_HOME"] = str(into.expanduser().resolve())  # read when huggingface_hub is imported, below
+        os.environ["HF_HOME"] = str(
+            into.expanduser().resolve()
+        )  # read when huggingface_hub is imported, below
     if not show and not _reachable():
-        os.environ["HF_HUB_OFFLINE"] = "1"  # else every item is asked for five times, half a minute each
-        console.say("the hub cannot be reached from here: only what the cache and STUDY_DATA hold is looked at")
+        os.environ["HF_HUB_OFFLINE"] = (
+            "1"  # else every item is asked for five times, half a minute each
+        )
+        console.say(
+            "the hub cannot be reached from here: only what the cache and STUDY_DATA hold is"
+            " looked at"
+        )
     from study.runner.verbs.fetch import fetch as fetch_item
     from study.runner.verbs.fetch import name_of, needed, refuse
     from study.spec.grid.scale import load_scale
@@ -40,13 +56,19 @@ def fetch(
 
 
 def _reachable() -> bool:
-    """One question to the hub, through whatever proxy is set, before its client is imported and reads HF_HUB_OFFLINE."""
+    """One question to the hub, through whatever proxy is set, before its client is imported and
+    reads HF_HUB_OFFLINE.
+    """
     if os.environ.get("HF_HUB_OFFLINE", "").lower() in ("1", "true", "yes", "on"):
         return False
     import httpx  # comes with huggingface_hub
 
     try:
-        httpx.head(os.environ.get("HF_ENDPOINT", "https://huggingface.co"), timeout=10, follow_redirects=True)
+        httpx.head(
+            os.environ.get("HF_ENDPOINT", "https://huggingface.co"),
+            timeout=10,
+            follow_redirects=True,
+        )
     except httpx.TransportError:
         return False
     return True

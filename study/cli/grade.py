@@ -1,4 +1,6 @@
-"""`study grade FILE`: outcomes and accuracy of anybody's completions; needs no grid and no results folder."""
+"""`study grade FILE`: outcomes and accuracy of anybody's completions; needs no grid and no results
+folder.
+"""
 
 import os
 import time
@@ -17,29 +19,75 @@ if TYPE_CHECKING:
     from study.evaluate.scores import Summary
     from study.grading.registry import Grader, GradeResult
 
-CHUNK = 256  # completions graded together: enough to keep every worker busy between two looks at the clock
+# completions graded together: enough to keep every worker busy between two looks at the clock
+CHUNK = 256
 
 
 def grade(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="JSON Lines, also .gz: completions and gold answers, from any framework.")],
+    file: Annotated[
+        Path,
+        typer.Argument(
+            metavar="FILE",
+            help="JSON Lines, also .gz: completions and gold answers, from any framework.",
+        ),
+    ],
     completion_field: Annotated[
-        str | None, typer.Option(help="Name or dotted path; a text or a list of samples. Guessed if not given.")
+        str | None,
+        typer.Option(
+            help="Name or dotted path; a text or a list of samples. Guessed if not given."
+        ),
     ] = None,
-    answer_field: Annotated[str | None, typer.Option(help="Name or dotted path of the gold answer. Guessed if not given.")] = None,
-    id_field: Annotated[str | None, typer.Option(help="Rows with the same id are samples of one problem. Guessed if not given.")] = None,
-    truncated_field: Annotated[str | None, typer.Option(help='true, or a finish reason such as "length". Guessed if not given.')] = None,
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="One outcome a row: FILE.jsonl or FILE.csv.")] = None,
-    summary: Annotated[Path | None, typer.Option(help="What the screen shows, as FILE.json.")] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace --output and --summary files that exist.")] = False,
-    workers: Annotated[int | None, typer.Option(min=1, help="Processes for symbolic comparisons; one per core by default.")] = None,
-    deadline: Annotated[float, typer.Option(min=1, help="Processor seconds for one symbolic comparison.")] = 5.0,
-    grader: Annotated[str, typer.Option(help="math-1; choice-1: letters of choices; boxed-1: the lab's.")] = "math-1",
-    audit: Annotated[
-        bool, typer.Option("--audit", help="Ask the symbolic tier too where a cheaper one decided, and note disagreements.")
+    answer_field: Annotated[
+        str | None,
+        typer.Option(help="Name or dotted path of the gold answer. Guessed if not given."),
+    ] = None,
+    id_field: Annotated[
+        str | None,
+        typer.Option(
+            help="Rows with the same id are samples of one problem. Guessed if not given."
+        ),
+    ] = None,
+    truncated_field: Annotated[
+        str | None,
+        typer.Option(help='true, or a finish reason such as "length". Guessed if not given.'),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="One outcome a row: FILE.jsonl or FILE.csv."),
+    ] = None,
+    summary: Annotated[
+        Path | None, typer.Option(help="What the screen shows, as FILE.json.")
+    ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace --output and --summary files that exist.")
     ] = False,
-    skip_malformed: Annotated[bool, typer.Option("--skip-malformed", help="Leave out lines that cannot be read, and count them.")] = False,
+    workers: Annotated[
+        int | None,
+        typer.Option(min=1, help="Processes for symbolic comparisons; one per core by default."),
+    ] = None,
+    deadline: Annotated[
+        float, typer.Option(min=1, help="Processor seconds for one symbolic comparison.")
+    ] = 5.0,
+    grader: Annotated[
+        str, typer.Option(help="math-1; choice-1: letters of choices; boxed-1: the lab's.")
+    ] = "math-1",
+    audit: Annotated[
+        bool,
+        typer.Option(
+            "--audit",
+            help="Ask the symbolic tier too where a cheaper one decided, and note disagreements.",
+        ),
+    ] = False,
+    skip_malformed: Annotated[
+        bool,
+        typer.Option(
+            "--skip-malformed", help="Leave out lines that cannot be read, and count them."
+        ),
+    ] = False,
 ) -> None:
-    """Grade completions against gold answers: outcomes, avg@k, pass@k, maj@k, strict and relaxed."""
+    """Grade completions against gold answers: outcomes, avg@k, pass@k, maj@k, strict and
+    relaxed.
+    """
     from study.data import completions
     from study.evaluate.scores import summarise
     from study.grading.registry import open_grader
@@ -47,13 +95,27 @@ def grade(
 
     files.check(output, (".jsonl", ".csv"), "--output", file, force)
     files.check(summary, (".json",), "--summary", file, force)
-    columns = completions.fields(file, completion=completion_field, answer=answer_field, key=id_field, truncated=truncated_field)
+    columns = completions.fields(
+        file,
+        completion=completion_field,
+        answer=answer_field,
+        key=id_field,
+        truncated=truncated_field,
+    )
     console.say(_columns_line(columns))
     skipped: list[str] = []
-    with open_grader(grader, workers=workers or _cores(), deadline_s=deadline, audit=audit) as judge:
-        graded = [each for chunk in _chunks(_progress(file, columns, skipped if skip_malformed else None)) for each in _grade(judge, chunk)]
+    with open_grader(
+        grader, workers=workers or _cores(), deadline_s=deadline, audit=audit
+    ) as judge:
+        graded = [
+            each
+            for chunk in _chunks(_progress(file, columns, skipped if skip_malformed else None))
+            for each in _grade(judge, chunk)
+        ]
     if not graded:
-        raise PrerequisiteError(f"{file}: no line could be read", hint=skipped[0] if skipped else "")
+        raise PrerequisiteError(
+            f"{file}: no line could be read", hint=skipped[0] if skipped else ""
+        )
     totals = summarise(_problems(graded))
     _show(file, totals, judge.version, skipped)
     if is_code(grader):
@@ -71,14 +133,25 @@ def _cores() -> int:
 
 
 def _columns_line(columns: "Fields") -> str:
-    named = {"completion": columns.completion, "answer": columns.answer, "id": columns.id, "truncated": columns.truncated}
-    shown = [f"{name} {path!r}{' (guessed)' if name in columns.guessed else ''}" for name, path in named.items() if path]
+    named = {
+        "completion": columns.completion,
+        "answer": columns.answer,
+        "id": columns.id,
+        "truncated": columns.truncated,
+    }
+    shown = [
+        f"{name} {path!r}{' (guessed)' if name in columns.guessed else ''}"
+        for name, path in named.items()
+        if path
+    ]
     absent = [f"no {name}" for name in ("id", "truncated") if named[name] is None]
     return f"columns: {', '.join([*shown, *absent])}"
 
 
 def _progress(file: Path, columns: "Fields", skipped: list[str] | None) -> "Iterator[Row]":
-    """The rows, while a terminal shows how far it is. skipped: malformed lines are put there; None: the first one is raised."""
+    """The rows, while a terminal shows how far it is. skipped: malformed lines are put there; None:
+    the first one is raised.
+    """
     from study.data.completions import rows
 
     started, total, number = time.monotonic(), max(file.stat().st_size, 1), 0
@@ -91,7 +164,10 @@ def _progress(file: Path, columns: "Fields", skipped: list[str] | None) -> "Iter
         yield row
         number += 1
         spent = time.monotonic() - started
-        console.status(f"{number} rows, {read / total:.0%}, about {console.duration(spent * (total - read) / read)} left")
+        console.status(
+            f"{number} rows, {read / total:.0%}, about"
+            f" {console.duration(spent * (total - read) / read)} left"
+        )
 
 
 def _chunks(rows: "Iterable[Row]") -> "Iterator[list[Row]]":
@@ -110,13 +186,22 @@ def _grade(judge: "Grader", chunk: "list[Row]") -> files.Graded:
 
     from study.grading.registry import Sample
 
-    samples = [Sample(text, row.answer, cut) for row in chunk for text, cut in zip(row.completions, row.truncated, strict=True)]
+    samples = [
+        Sample(text, row.answer, cut)
+        for row in chunk
+        for text, cut in zip(row.completions, row.truncated, strict=True)
+    ]
     try:
         results = iter(judge.grade_many(samples))
     except ValueError as error:
-        what = f"lines {chunk[0].line} to {chunk[-1].line}: {judge.version} cannot take a gold answer: {error}"
+        what = (
+            f"lines {chunk[0].line} to {chunk[-1].line}: {judge.version} cannot take a gold answer:"
+            f" {error}"
+        )
         raise PrerequisiteError(what, hint="another --grader, or --answer-field NAME") from error
-    without_texts = [(replace(row, completions=()), len(row.completions)) for row in chunk]  # gigabytes of completions need not stay
+    without_texts = [
+        (replace(row, completions=()), len(row.completions)) for row in chunk
+    ]  # gigabytes of completions need not stay
     return [(row, number, next(results)) for row, size in without_texts for number in range(size)]
 
 
@@ -127,34 +212,53 @@ def _problems(graded: files.Graded) -> "dict[str, list[GradeResult]]":
     for row, _, result in graded:
         first = wanted.setdefault(row.id, row)
         if first.answer != row.answer:
-            problem = f"lines {first.line} and {row.line} have the same id {row.id!r} and different gold answers"
-            raise PrerequisiteError(problem, hint="name the column that tells problems apart: --id-field NAME")
+            problem = (
+                f"lines {first.line} and {row.line} have the same id {row.id!r} and different gold"
+                " answers"
+            )
+            raise PrerequisiteError(
+                problem, hint="name the column that tells problems apart: --id-field NAME"
+            )
         found.setdefault(row.id, []).append(result)
     return found
 
 
 def _show(file: Path, summary: "Summary", version: str, skipped: list[str]) -> None:
-    console.say(f"{file}: {summary.problems} problems, k = {summary.k}, {summary.samples} completions, grader {version}")
+    console.say(
+        f"{file}: {summary.problems} problems, k = {summary.k}, {summary.samples} completions,"
+        f" grader {version}"
+    )
     if skipped:
         console.warn(f"{len(skipped)} malformed lines left out, the first: {skipped[0]}")
     console.say()
-    measures = [(measure.name, _percent(measure.strict), _percent(measure.relaxed)) for measure in summary.measures]
+    measures = [
+        (measure.name, _percent(measure.strict), _percent(measure.relaxed))
+        for measure in summary.measures
+    ]
     console.table(("measure", "strict", "relaxed"), measures)
     console.say()
-    rows = [(str(outcome), strict, relaxed) for outcome, (strict, relaxed) in summary.counts.items()]
+    rows = [
+        (str(outcome), strict, relaxed) for outcome, (strict, relaxed) in summary.counts.items()
+    ]
     console.table(("outcome", "strict", "relaxed"), rows, right=(1, 2))
     _explain(summary)
 
 
 def _explain(summary: "Summary") -> None:
     console.say()
-    console.say(f"decided by: {', '.join(f'{tier} {number}' for tier, number in sorted(summary.tiers.items())) or 'no comparison'}", "dim")
+    tiers = ", ".join(f"{tier} {number}" for tier, number in sorted(summary.tiers.items()))
+    console.say(f"decided by: {tiers or 'no comparison'}", "dim")
     if summary.most > 1:
-        console.say("maj: tied answers share the point; completions without an answer cast no vote", "dim")
+        console.say(
+            "maj: tied answers share the point; completions without an answer cast no vote", "dim"
+        )
     if summary.problems > 1:
         console.say("[...]: 95% bootstrap over problems", "dim")
     if summary.disagreements:
-        console.warn(f"{summary.disagreements} completions on which the tiers disagree: column disagreement of --output")
+        console.warn(
+            f"{summary.disagreements} completions on which the tiers disagree: column disagreement"
+            " of --output"
+        )
 
 
 def _warn_of_golden_set(judge: "Grader", grader: str) -> None:
@@ -172,15 +276,26 @@ def _explain_band(summary: "Summary") -> None:
     """What the two ends of the band are; a grader of one's own has none."""
     from study.grading.boxed import Outcome
 
-    console.say("strict: the last \\boxed{...}; relaxed: also answers stated without a box, 50 for 50%; the other end of a band", "dim")
+    console.say(
+        "strict: the last \\boxed{...}; relaxed: also answers stated without a box, 50 for 50%; the"
+        " other end of a band",
+        "dim",
+    )
     silent = summary.counts[Outcome.unparsed][0]
     if 2 * silent > summary.samples:
         console.warn(
-            f"{silent} of {summary.samples} completions have no \\boxed{{...}}: what they state without one is in the relaxed column"
+            f"{silent} of {summary.samples} completions have no \\boxed{{...}}: what they state"
+            " without one is in the relaxed column"
         )
 
 
 def _percent(interval: Any) -> str:
-    """All problems alike give an interval without width; that is no certainty, and none is shown."""
-    limits = "" if interval.low == interval.high else f"  [{100 * interval.low:.1f}, {100 * interval.high:.1f}]"
+    """All problems alike give an interval without width; that is no certainty, and none is
+    shown.
+    """
+    limits = (
+        ""
+        if interval.low == interval.high
+        else f"  [{100 * interval.low:.1f}, {100 * interval.high:.1f}]"
+    )
     return f"{100 * interval.mean:.1f}%{limits}"

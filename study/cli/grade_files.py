@@ -1,4 +1,6 @@
-"""What `study grade` leaves: one outcome a row as JSON Lines or CSV, and what the screen shows as one JSON object."""
+"""What `study grade` leaves: one outcome a row as JSON Lines or CSV, and what the screen shows as
+one JSON object.
+"""
 
 import csv
 import io
@@ -16,10 +18,14 @@ if TYPE_CHECKING:
     from study.grading.registry import GradeResult
 
 FORMAT = "grades-1"
-Graded = list[tuple["Row", int, "GradeResult"]]  # a row without its texts, the sample's place in it, the result
+Graded = list[
+    tuple["Row", int, "GradeResult"]
+]  # a row without its texts, the sample's place in it, the result
 
 
-def check(target: Path | None, suffixes: tuple[str, ...], option: str, source: Path, force: bool) -> None:
+def check(
+    target: Path | None, suffixes: tuple[str, ...], option: str, source: Path, force: bool
+) -> None:
     """Before any work is done: a name that means a format, and nothing that would be lost."""
     if target is None:
         return
@@ -29,7 +35,9 @@ def check(target: Path | None, suffixes: tuple[str, ...], option: str, source: P
     if target.resolve() == source.resolve():
         raise SpecError(f"{target} is the file that is graded", hint=f"{option} another file")
     if target.is_dir() or (target.exists() and not force):
-        raise SpecError(f"{target} exists", hint=f"replace it with --force, or {option} another file")
+        raise SpecError(
+            f"{target} exists", hint=f"replace it with --force, or {option} another file"
+        )
 
 
 def write_outcomes(output: Path, graded: Graded, version: str) -> None:
@@ -45,15 +53,33 @@ def write_outcomes(output: Path, graded: Graded, version: str) -> None:
     console.say(f"{len(rows)} outcomes in {output}")
 
 
-def write_summary(target: Path, totals: "Summary", version: str, source: Path, columns: "Fields", skipped: int) -> None:
-    """Fractions, not points. Intervals: 95% bootstrap over problems; null where there is one problem."""
+def write_summary(
+    target: Path, totals: "Summary", version: str, source: Path, columns: "Fields", skipped: int
+) -> None:
+    """Fractions, not points. Intervals: 95% bootstrap over problems; null where there is one
+    problem.
+    """
     page = {
-        "format": FORMAT, "file": source.name, "grader": version, "columns": asdict(columns), "problems": totals.problems,
-        "samples": totals.samples, "k": totals.k, "malformed_lines": skipped,
-        "measures": {m.name: {"strict": asdict(m.strict), "relaxed": asdict(m.relaxed)} for m in totals.measures},
-        "outcomes": {str(o): {"strict": strict, "relaxed": relaxed} for o, (strict, relaxed) in totals.counts.items()},
-        "decided_by": dict(sorted(totals.tiers.items())), "correct_relaxedly_alone": totals.band, "disagreements": totals.disagreements,
-    }  # fmt: skip
+        "format": FORMAT,
+        "file": source.name,
+        "grader": version,
+        "columns": asdict(columns),
+        "problems": totals.problems,
+        "samples": totals.samples,
+        "k": totals.k,
+        "malformed_lines": skipped,
+        "measures": {
+            m.name: {"strict": asdict(m.strict), "relaxed": asdict(m.relaxed)}
+            for m in totals.measures
+        },
+        "outcomes": {
+            str(o): {"strict": strict, "relaxed": relaxed}
+            for o, (strict, relaxed) in totals.counts.items()
+        },
+        "decided_by": dict(sorted(totals.tiers.items())),
+        "correct_relaxedly_alone": totals.band,
+        "disagreements": totals.disagreements,
+    }
     _write(target, json.dumps(page, indent=1, allow_nan=False) + "\n")
     console.say(f"summary in {target}")
 
@@ -68,8 +94,10 @@ def _line(row: "Row", number: int, result: "GradeResult", version: str) -> dict[
     from study.grading.math.extraction import reference
 
     return {
-        "id": row.id, "sample": number, "outcome": str(result.outcome), "relaxed": str(result.relaxed),
+        "id": row.id, "sample": number, "outcome": str(result.outcome),
+        "relaxed": str(result.relaxed),
         "tier": None if result.tier is None else str(result.tier), "extracted": result.extracted,
-        "extracted_relaxed": result.extracted_relaxed, "reference": reference(row.answer), "disagreement": result.disagreement,
+        "extracted_relaxed": result.extracted_relaxed, "reference": reference(row.answer),
+        "disagreement": result.disagreement,
         "grader": version, "line": row.line,
     }  # fmt: skip

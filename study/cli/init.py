@@ -1,4 +1,6 @@
-"""`study init`: an experiment of one's own - student, teacher, problems - in one command, every fault told before anything is spent."""
+"""`study init`: an experiment of one's own - student, teacher, problems - in one command, every
+fault told before anything is spent.
+"""
 
 import re
 from pathlib import Path
@@ -29,24 +31,55 @@ def init(
     prompt_field: Annotated[str, typer.Option(help="column of the problem")] = "question",
     answer_field: Annotated[str, typer.Option(help="column of the answer")] = "answer",
     solution_field: Annotated[str | None, typer.Option(help="column of a worked solution")] = None,
-    id_field: Annotated[str | None, typer.Option(help="column of an id; else the line numbers")] = None,
-    answer_after: Annotated[str | None, typer.Option(help="the answer follows this marker in its column (GSM8K: ####)")] = None,
-    held_out: Annotated[Path | None, typer.Option(help="problems to judge on; else a share of --data")] = None,
-    held_out_share: Annotated[float, typer.Option(min=0.01, max=0.9, help="that share, by a hash of the prompt")] = 0.1,
+    id_field: Annotated[
+        str | None, typer.Option(help="column of an id; else the line numbers")
+    ] = None,
+    answer_after: Annotated[
+        str | None, typer.Option(help="the answer follows this marker in its column (GSM8K: ####)")
+    ] = None,
+    held_out: Annotated[
+        Path | None, typer.Option(help="problems to judge on; else a share of --data")
+    ] = None,
+    held_out_share: Annotated[
+        float, typer.Option(min=0.01, max=0.9, help="that share, by a hash of the prompt")
+    ] = 0.1,
     split_seed: Annotated[int, typer.Option(help="another split of the same share")] = 0,
-    off_target: Annotated[Path | None, typer.Option(help="problems of another kind, of the same columns: what is forgotten")] = None,
-    extends: Annotated[str, typer.Option(help="the scale whose settings are taken: paper, lab, or one of your own")] = "paper",
-    name: Annotated[str | None, typer.Option(help="name of the new scale; the folder's by default")] = None,
-    grader: Annotated[str, typer.Option(help="boxed-1, math-1 or choice-1 (docs/graders.md), or file.py:function")] = "math-1",
-    steps: Annotated[int | None, typer.Option(min=1, help="steps of the distillation; the other arms follow")] = None,
-    prompts_per_step: Annotated[int | None, typer.Option(min=2, help="prompts of a step of the distillation")] = None,
-    completion_tokens: Annotated[int | None, typer.Option(min=1, help="longest completion, in training and evaluation")] = None,
-    problems: Annotated[int | None, typer.Option(min=1, help="held-out problems that are judged")] = None,
+    off_target: Annotated[
+        Path | None,
+        typer.Option(help="problems of another kind, of the same columns: what is forgotten"),
+    ] = None,
+    extends: Annotated[
+        str, typer.Option(help="the scale whose settings are taken: paper, lab, or one of your own")
+    ] = "paper",
+    name: Annotated[
+        str | None, typer.Option(help="name of the new scale; the folder's by default")
+    ] = None,
+    grader: Annotated[
+        str, typer.Option(help="boxed-1, math-1 or choice-1 (docs/graders.md), or file.py:function")
+    ] = "math-1",
+    steps: Annotated[
+        int | None, typer.Option(min=1, help="steps of the distillation; the other arms follow")
+    ] = None,
+    prompts_per_step: Annotated[
+        int | None, typer.Option(min=2, help="prompts of a step of the distillation")
+    ] = None,
+    completion_tokens: Annotated[
+        int | None, typer.Option(min=1, help="longest completion, in training and evaluation")
+    ] = None,
+    problems: Annotated[
+        int | None, typer.Option(min=1, help="held-out problems that are judged")
+    ] = None,
     results: Annotated[Path, typer.Option(help="results folder of run ids")] = Path("results"),
-    leave_out: Annotated[bool, typer.Option("--leave-out", help="write the experiment without the rows that have a fault")] = False,
+    leave_out: Annotated[
+        bool,
+        typer.Option("--leave-out", help="write the experiment without the rows that have a fault"),
+    ] = False,
     force: Annotated[bool, typer.Option("--force", help="overwrite")] = False,
 ) -> None:
-    """Ask of your own student, teacher and data whether distillation will help. Writes a short scale and the grid will-it-help."""
+    """Ask of your own student, teacher and data whether distillation will help.
+
+    Writes a short scale and the grid will-it-help.
+    """
     from study.errors import PrerequisiteError
     from study.record.store import Results
     from study.runner.init import experiment as own
@@ -55,19 +88,29 @@ def init(
 
     share = None if held_out else held_out_share
     columns = JsonlData(
-        train="", held_out="" if held_out else None, held_out_share=share, split_seed=split_seed, prompt_field=prompt_field,
-        answer_field=answer_field, solution_field=solution_field, id_field=id_field, answer_after=answer_after,
+        train="", held_out="" if held_out else None, held_out_share=share, split_seed=split_seed,
+        prompt_field=prompt_field,
+        answer_field=answer_field, solution_field=solution_field, id_field=id_field,
+        answer_after=answer_after,
         prompt_suffix=own.own_scale.SUFFIX,
     )  # fmt: skip
-    files = {role: path for role, path in (("train", data), ("held_out", held_out), ("off_target", off_target)) if path}
+    files = {
+        role: path
+        for role, path in (("train", data), ("held_out", held_out), ("off_target", off_target))
+        if path
+    }
     size = Size(steps, prompts_per_step, completion_tokens, problems)
-    wanted = own.Wanted(folder, name or _name_of(folder), extends, student, teacher, columns, files, grader, size)
+    wanted = own.Wanted(
+        folder, name or _name_of(folder), extends, student, teacher, columns, files, grader, size
+    )
     own.require_free(wanted, force=force)
     looked = own.look(wanted, Results(results))
     _show(looked)
     if looked.findings and not leave_out:
         faults = sum(len(finding.places) for finding in looked.findings)
-        raise PrerequisiteError(f"{faults} faults in the rows; nothing was written", hint=_mended(looked))
+        raise PrerequisiteError(
+            f"{faults} faults in the rows; nothing was written", hint=_mended(looked)
+        )
     told = own.write(wanted, own.pages(wanted, looked, leave_out))
     _show_next(wanted, told)
 
@@ -82,14 +125,24 @@ def _show(looked: "Looked") -> None:
         say(f"{role}: {model.name} ({model.entry['kind']}, {revision[:24]})")
     for role, rows in looked.rows.items():
         columns = ", ".join(rows.columns) or "none"
-        say(f"{role.replace('_', ' ')}: {rows.file}, {len(rows.lines)} rows, {len(rows.problems)} problems; columns for PI: {columns}")
+        say(
+            f"{role.replace('_', ' ')}: {rows.file}, {len(rows.lines)} rows, {len(rows.problems)}"
+            f" problems; columns for PI: {columns}"
+        )
     for lengths in looked.lengths:
-        say(f"prompts as the {lengths.model} reads them: up to {lengths.longest} tokens, of {lengths.context or 'unknown'} positions")
+        say(
+            f"prompts as the {lengths.model} reads them: up to {lengths.longest} tokens, of"
+            f" {lengths.context or 'unknown'} positions"
+        )
     for note in looked.notes:
         say(note, "warn")
     if looked.findings:
         say()
-        table(["fault", "rows", "first"], [[finding.fault, len(finding.places), finding.first] for finding in looked.findings], right=(1,))
+        table(
+            ["fault", "rows", "first"],
+            [[finding.fault, len(finding.places), finding.first] for finding in looked.findings],
+            right=(1,),
+        )
         say()
 
 
@@ -105,7 +158,11 @@ def _mended(looked: "Looked") -> str:
 def _show_next(wanted: "Wanted", told: str) -> None:
     from study.runner.init.scale import GRID
 
-    say(f"written: {wanted.folder}/experiments/scales/{wanted.name}.yaml (read it: it is short) and the grid {GRID}: {told}", "good")
+    say(
+        f"written: {wanted.folder}/experiments/scales/{wanted.name}.yaml (read it: it is short) and"
+        f" the grid {GRID}: {told}",
+        "good",
+    )
     if "off_target" not in wanted.files:
         say("what is forgotten is not measured: --off-target FILE adds problems of another kind")
     say("next:", "bold")

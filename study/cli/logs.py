@@ -19,11 +19,28 @@ _LOOK_EVERY_S = 0.5
 
 
 def logs(
-    run: Annotated[str, typer.Argument(help="a run or stage id, a unique beginning or end of one, or with --grid globs over levels")],
-    stage: Annotated[str | None, typer.Option(help="only this one: a role (distill, teacher, teacher.base), or `run` itself")] = None,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="go on until nothing of it is at work, or Ctrl-C")] = False,
+    run: Annotated[
+        str,
+        typer.Argument(
+            help=(
+                "a run or stage id, a unique beginning or end of one, or with --grid globs over"
+                " levels"
+            )
+        ),
+    ],
+    stage: Annotated[
+        str | None,
+        typer.Option(
+            help="only this one: a role (distill, teacher, teacher.base), or `run` itself"
+        ),
+    ] = None,
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="go on until nothing of it is at work, or Ctrl-C")
+    ] = False,
     lines: Annotated[int, typer.Option("--lines", "-n", min=0, help="last lines of each log")] = 20,
-    grid: Annotated[str | None, typer.Option("--grid", "-g", help="the grid whose levels are meant")] = None,
+    grid: Annotated[
+        str | None, typer.Option("--grid", "-g", help="the grid whose levels are meant")
+    ] = None,
     scale: Annotated[str, typer.Option(help="the scale of the grid")] = "lab",
     results: Annotated[Path, typer.Option(help="the results folder")] = Path("results"),
 ) -> None:
@@ -44,7 +61,10 @@ def logs(
 def _of_role(tasks: "Sequence[Task]", role: str | None) -> "list[Task]":
     kept = [task for task in tasks if role is None or role in (task.role, task.id)]
     if not kept:
-        raise SpecError(f"no stage {role!r} behind this run", hint=f"one of: {', '.join(task.role for task in tasks)}")
+        raise SpecError(
+            f"no stage {role!r} behind this run",
+            hint=f"one of: {', '.join(task.role for task in tasks)}",
+        )
     return kept
 
 
@@ -58,7 +78,9 @@ def _show_failure(tasks: "Sequence[Task]") -> None:
         origin = str(found.get("stage", task.id))
         if found and origin not in told:
             told.add(origin)
-            console.say(f"FAILED at {found.get('at', '?')}: {origin}: {found.get('error', '')}", "bad")
+            console.say(
+                f"FAILED at {found.get('at', '?')}: {origin}: {found.get('error', '')}", "bad"
+            )
             if found.get("hint"):
                 console.say(f"  -> {found['hint']}")
 
@@ -117,5 +139,7 @@ def _at_work(tasks: "Sequence[Task]", results: "Results", run_id: str) -> bool:
 
 
 def _text(line: bytes) -> str:
-    """A log holds what libraries print: progress bars redraw with carriage returns, of which the last state stays."""
+    """A log holds what libraries print: progress bars redraw with carriage returns, of which the
+    last state stays.
+    """
     return line.decode("utf-8", errors="replace").rstrip("\r\n").rpartition("\r")[2]

@@ -1,4 +1,6 @@
-"""The command line: `study VERB`. Thin: a verb's module is cheap to import and loads what is heavy when the verb runs."""
+"""The command line: `study VERB`. Thin: a verb's module is cheap to import and loads what is heavy
+when the verb runs.
+"""
 
 import os
 import sys
@@ -51,12 +53,25 @@ def _version(wanted: bool) -> None:
         raise typer.Exit
 
 
-def _root(version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Show the version.")) -> None:
-    """On-policy distillation under study: which teachers and losses work, and why. Start with `study plan --grid smoke`."""
+def _root(
+    version: bool = typer.Option(
+        False, "--version", callback=_version, is_eager=True, help="Show the version."
+    ),
+) -> None:
+    """On-policy distillation under study: which teachers and losses work, and why.
+
+    Start with `study plan --grid smoke`.
+    """
 
 
 def build_app() -> typer.Typer:
-    app = typer.Typer(name="study", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+    app = typer.Typer(
+        name="study",
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        rich_markup_mode=None,
+    )
     app.callback()(_root)
     for verb, place in VERBS.items():
         module, _, function = place.partition(":")
@@ -66,7 +81,9 @@ def build_app() -> typer.Typer:
 
 
 def main() -> None:
-    """Entry point. A user's mistake is one message and an exit code, never a traceback; Ctrl-C is 130."""
+    """Entry point. A user's mistake is one message and an exit code, never a traceback; Ctrl-C is
+    130.
+    """
     try:
         code = build_app()(standalone_mode=False)
     except StudyError as error:
@@ -84,7 +101,9 @@ def main() -> None:
 
 
 def _usage_error(error: Exception) -> int:
-    """A wrong option or argument is told as Typer tells it, with exit code 2; anything else is a defect and keeps its traceback."""
+    """A wrong option or argument is told as Typer tells it, with exit code 2; anything else is a
+    defect and keeps its traceback.
+    """
     show: Callable[[], None] | None = getattr(error, "show", None)
     if show is None:
         if type(error).__name__ == "Abort":  # how click hands on Ctrl-C

@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from study.spec.yaml.origin import OriginedValue
 
 GridOption = Annotated[str, typer.Option("--grid", help="grid: a path, grids/NAME.yaml or NAME")]
-ScaleOption = Annotated[str, typer.Option("--scale", help="what the names of the grid are bound to")]
+ScaleOption = Annotated[
+    str, typer.Option("--scale", help="what the names of the grid are bound to")
+]
 ResultsOption = Annotated[Path, typer.Option("--results", help="folder of runs and artifacts")]
 
 
@@ -23,10 +25,15 @@ def plan(
     grid: GridOption,
     scale: ScaleOption = "lab",
     results: ResultsOption = Path("results"),
-    only: Annotated[str | None, typer.Option(help="globs over levels (biased_*), factor=level, cell ids; commas mean and")] = None,
+    only: Annotated[
+        str | None,
+        typer.Option(help="globs over levels (biased_*), factor=level, cell ids; commas mean and"),
+    ] = None,
     seeds: Annotated[str | None, typer.Option(help="seeds, e.g. 0,1 or 0-4")] = None,
     core: Annotated[bool, typer.Option("--core", help="the grid's core subset")] = False,
-    jobs: Annotated[int | None, typer.Option(help="processes to reckon with; the machine's cores by default")] = None,
+    jobs: Annotated[
+        int | None, typer.Option(help="processes to reckon with; the machine's cores by default")
+    ] = None,
 ) -> None:
     """Show what is done, pending and failed, why something will run, and how long it will take."""
     from study.record.store import Results
@@ -35,7 +42,11 @@ def plan(
 
     loaded = load_grid(grid, scale)
     runs = loaded.runs(seeds=parse_seeds(seeds), core=core, only=only)
-    show_plan(loaded, make_plan(runs, Results(results), loaded.scale.expected_seconds), jobs or os.cpu_count() or 1)
+    show_plan(
+        loaded,
+        make_plan(runs, Results(results), loaded.scale.expected_seconds),
+        jobs or os.cpu_count() or 1,
+    )
 
 
 def parse_seeds(text: str | None) -> tuple[int, ...] | None:
@@ -60,14 +71,27 @@ def show_plan(grid: "Grid", plan: "Plan", jobs: int) -> None:
     _show_stages(plan)
     for cell in grid.cells:
         for labels in cell.also:
-            say(f"one cell under two labels: {cell.text} = {','.join(f'{f}={level}' for f, level in labels.items())}")
+            say(
+                f"one cell under two labels: {cell.text} ="
+                f" {','.join(f'{f}={level}' for f, level in labels.items())}"
+            )
     say()
-    say(", ".join(f"{plan.counts[state]} {state}" for state in plan.counts) + f" of {len(plan.runs)} runs")
+    say(
+        ", ".join(f"{plan.counts[state]} {state}" for state in plan.counts)
+        + f" of {len(plan.runs)} runs"
+    )
     if plan.published:
-        say(f"{plan.published} of them have a published record; committed evidence never satisfies a plan", "dim")
+        say(
+            f"{plan.published} of them have a published record; committed evidence never satisfies"
+            " a plan",
+            "dim",
+        )
     if plan.core_seconds:
         needed, wall = duration(plan.core_seconds), duration(plan.seconds(jobs))
-        say(f"about {wall} on {jobs} processes ({needed} of one core), by finished stages where there are any, else the scale's guess")
+        say(
+            f"about {wall} on {jobs} processes ({needed} of one core), by finished stages where"
+            " there are any, else the scale's guess"
+        )
 
 
 def _show_cells(grid: "Grid", plan: "Plan") -> None:
@@ -93,8 +117,13 @@ def _show_stages(plan: "Plan") -> None:
     rows: list[list[object]] = []
     for (kind, why), members in groups.items():
         users = Counter(member.used_by for member in members)
-        shared = ", ".join(f"{n} x {count} runs" for count, n in sorted(users.items()) if count > 1) or "-"
-        rows.append([kind, len(members), shared, _time(sum(member.seconds for member in members)), why])
+        shared = (
+            ", ".join(f"{n} x {count} runs" for count, n in sorted(users.items()) if count > 1)
+            or "-"
+        )
+        rows.append(
+            [kind, len(members), shared, _time(sum(member.seconds for member in members)), why]
+        )
     if rows:
         say()
         table(["stage", "to make", "shared by", "core time", "why"], rows, right=(1,))
@@ -105,11 +134,21 @@ def _time(seconds: float) -> str:
 
 
 def show(
-    cell: Annotated[str, typer.Argument(help="cell id, its last 8 characters, or globs over its levels, e.g. rlvr,biased_k5,standard")],
+    cell: Annotated[
+        str,
+        typer.Argument(
+            help=(
+                "cell id, its last 8 characters, or globs over its levels, e.g."
+                " rlvr,biased_k5,standard"
+            )
+        ),
+    ],
     grid: GridOption = "math",
     scale: ScaleOption = "lab",
 ) -> None:
-    """Show every value of a cell with its origin, whether it is identity, and what the paper has."""
+    """Show every value of a cell with its origin, whether it is identity, and what the
+    paper has.
+    """
     from study.spec.grid.grid import load_grid
     from study.spec.identity import stage_id
 
@@ -117,7 +156,10 @@ def show(
     say(found.cell_id, "bold")
     say(f"labels {found.text} (not identity); model {stage_id(found.cell.model, 0)} at seed 0")
     say()
-    table(["value of", "is", "from", "identity", "paper or ours"], [_value_row(value) for value in found.values])
+    table(
+        ["value of", "is", "from", "identity", "paper or ours"],
+        [_value_row(value) for value in found.values],
+    )
 
 
 def _value_row(value: "OriginedValue") -> list[object]:
@@ -126,7 +168,9 @@ def _value_row(value: "OriginedValue") -> list[object]:
 
 
 def check() -> None:
-    """Expand every grid at every scale, and look up every cell that claims, tables and figures name."""
+    """Expand every grid at every scale, and look up every cell that claims, tables and figures
+    name.
+    """
     from study.errors import SpecError
     from study.runner.verbs.check import check_experiments
 

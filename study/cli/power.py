@@ -1,4 +1,6 @@
-"""`study power`: before anything is run - what a comparison of two arms could see, and what it would cost."""
+"""`study power`: before anything is run - what a comparison of two arms could see, and what it
+would cost.
+"""
 
 import json
 import re
@@ -15,10 +17,25 @@ if TYPE_CHECKING:
     from analysis.compare.designs import Measured
     from study.stats.power import Design, Over, Sight, Spread
 
-SIZES = {"math500": 500, "aime24": 30, "aime25": 30, "amc23": 40, "gsm8k": 1319, "gpqa_diamond": 198, "mmlu_pro": 12032, "lab_math": 256}
+SIZES = {
+    "math500": 500,
+    "aime24": 30,
+    "aime25": 30,
+    "amc23": 40,
+    "gsm8k": 1319,
+    "gpqa_diamond": 198,
+    "mmlu_pro": 12032,
+    "lab_math": 256,
+}
 LEGEND = (
-    "points of accuracy. significant: the smallest observed difference with p < .05; found: the true one that 80 % of studies find",
-    "other: what the result speaks for - other problems of the kind with these bases, or other bases on these problems",
+    (
+        "points of accuracy. significant: the smallest observed difference with p < .05; found: the"
+        " true one that 80 % of studies find"
+    ),
+    (
+        "other: what the result speaks for - other problems of the kind with these bases, or other"
+        " bases on these problems"
+    ),
 )
 _OVER: "tuple[Over, ...]" = ("problems", "bases")
 
@@ -32,28 +49,71 @@ class _Assumed:
     @property
     def text(self) -> str:
         return (
-            f"assumed: accuracy {self.accuracy:.0%}, {self.between:.2f} of a sample's variance between problems, "
-            f"problems' accuracies correlated {self.alike:g} between the arms; bases: score sd 3 points, effect sd 2 points"
+            f"assumed: accuracy {self.accuracy:.0%}, {self.between:.2f} of a sample's variance"
+            f" between problems, problems' accuracies correlated {self.alike:g} between the arms;"
+            " bases: score sd 3 points, effect sd 2 points"
         )
 
 
 def power(
-    tasks: Annotated[str | None, typer.Option(help="Benchmarks, name=problems or numbers, joined by commas: aime24,mine=200,30.")] = None,
-    k: Annotated[int | None, typer.Option(min=1, help="Samples per problem; 1 if nothing else says it.")] = None,
-    bases: Annotated[int | None, typer.Option(min=1, help="Seeds, each with a base student of its own, or models of one kind.")] = None,
-    effect: Annotated[float | None, typer.Option(help="The smallest effect that matters, in points of accuracy: 5 is 5 %.")] = None,
-    grid: Annotated[str | None, typer.Option("--grid", "-g", help="Take variances and costs from the records of this grid.")] = None,
+    tasks: Annotated[
+        str | None,
+        typer.Option(
+            help="Benchmarks, name=problems or numbers, joined by commas: aime24,mine=200,30."
+        ),
+    ] = None,
+    k: Annotated[
+        int | None, typer.Option(min=1, help="Samples per problem; 1 if nothing else says it.")
+    ] = None,
+    bases: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Seeds, each with a base student of its own, or models of one kind."
+        ),
+    ] = None,
+    effect: Annotated[
+        float | None,
+        typer.Option(help="The smallest effect that matters, in points of accuracy: 5 is 5 %."),
+    ] = None,
+    grid: Annotated[
+        str | None,
+        typer.Option(
+            "--grid", "-g", help="Take variances and costs from the records of this grid."
+        ),
+    ] = None,
     scale: Annotated[str, typer.Option(help="The scale of the grid.")] = "lab",
-    pair: Annotated[tuple[str, str] | None, typer.Option(metavar="A B", help="Of these two cells only.")] = None,
-    results: Annotated[Path, typer.Option(help="The results folder with the records.")] = Path("results"),
-    accuracy: Annotated[float, typer.Option(min=1, max=99, help="Assumed accuracy in %, where nothing was measured.")] = 50.0,
-    between: Annotated[float, typer.Option(min=0, max=1, help="Assumed share of variance between problems; 1/3: spread over 0..1.")] = 1
-    / 3,
-    alike: Annotated[float, typer.Option(min=0, max=1, help="Assumed correlation of the problems' accuracies between the arms.")] = 0.8,
-    tokens: Annotated[float | None, typer.Option(min=1, help="Tokens of a completion, for the cost.")] = None,
-    output: Annotated[Path | None, typer.Option("--json", help="Write everything to this file.")] = None,
+    pair: Annotated[
+        tuple[str, str] | None, typer.Option(metavar="A B", help="Of these two cells only.")
+    ] = None,
+    results: Annotated[Path, typer.Option(help="The results folder with the records.")] = Path(
+        "results"
+    ),
+    accuracy: Annotated[
+        float,
+        typer.Option(min=1, max=99, help="Assumed accuracy in %, where nothing was measured."),
+    ] = 50.0,
+    between: Annotated[
+        float,
+        typer.Option(
+            min=0, max=1, help="Assumed share of variance between problems; 1/3: spread over 0..1."
+        ),
+    ] = 1 / 3,
+    alike: Annotated[
+        float,
+        typer.Option(
+            min=0, max=1, help="Assumed correlation of the problems' accuracies between the arms."
+        ),
+    ] = 0.8,
+    tokens: Annotated[
+        float | None, typer.Option(min=1, help="Tokens of a completion, for the cost.")
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--json", help="Write everything to this file.")
+    ] = None,
 ) -> None:
-    """What a comparison can see (two-sided 5 %, power 80 %), paired and unpaired, and what it costs."""
+    """What a comparison can see (two-sided 5 %, power 80 %), paired and unpaired, and what it
+    costs.
+    """
     from study.stats import power as stats
 
     _check_effect(effect)
@@ -62,16 +122,36 @@ def power(
         guess = _Assumed(accuracy / 100.0, between, alike)
         spread, origin = stats.assumed(guess.accuracy, between=between, alike=alike), guess.text
     else:
-        median = f"the median of {found.pairs} pairs of cells" if found.pairs > 1 else "one pair of cells"
-        spread, origin = found.spread, f"measured: {median}, {found.bases} bases, {found.problems} problems, k = {found.k} ({found.task})"
+        median = (
+            f"the median of {found.pairs} pairs of cells"
+            if found.pairs > 1
+            else "one pair of cells"
+        )
+        spread, origin = (
+            found.spread,
+            (
+                f"measured: {median}, {found.bases} bases, {found.problems} problems, k = {found.k}"
+                f" ({found.task})"
+            ),
+        )
     named = _tasks(tasks, found)
-    designs = [(name, stats.Design(size, k or (found.k if found else 1), bases or (found.bases if found else 1))) for name, size in named]
+    designs = [
+        (
+            name,
+            stats.Design(
+                size, k or (found.k if found else 1), bases or (found.bases if found else 1)
+            ),
+        )
+        for name, size in named
+    ]
     pages = [_page(name, design, spread, effect, found, tokens) for name, design in designs]
     _show(pages, origin, spread, effect)
     for name, design in designs if effect is not None else ():
         _show_needed(name, design, spread, effect or 0.0)
     if output is not None:
-        _write(output, {"origin": origin, "spread": asdict(spread), "effect": effect, "tasks": pages})
+        _write(
+            output, {"origin": origin, "spread": asdict(spread), "effect": effect, "tasks": pages}
+        )
 
 
 def _check_effect(effect: float | None) -> None:
@@ -82,7 +162,9 @@ def _check_effect(effect: float | None) -> None:
         raise SpecError(f"--effect {effect:g} points of accuracy cannot be meant", hint=hint)
 
 
-def _measured(grid: str | None, scale: str, pair: tuple[str, str] | None, results: Path) -> "Measured | None":
+def _measured(
+    grid: str | None, scale: str, pair: tuple[str, str] | None, results: Path
+) -> "Measured | None":
     if grid is None and pair is None:
         return None
     from analysis.compare.designs import from_arms
@@ -98,7 +180,10 @@ def _tasks(text: str | None, found: "Measured | None") -> list[tuple[str, int]]:
 
     if text is None:
         if found is None:
-            raise SpecError("which problems? --tasks is missing", hint="study power --tasks aime24,math500 --k 16; or --grid math")
+            raise SpecError(
+                "which problems? --tasks is missing",
+                hint="study power --tasks aime24,math500 --k 16; or --grid math",
+            )
         return [(found.task, found.problems)]
     parts = [part.strip() for part in text.split(",") if part.strip()]
     return [_task(part) for part in parts]
@@ -112,18 +197,27 @@ def _task(text: str) -> tuple[str, int]:
         return text.lower(), SIZES[text.lower()]
     if re.fullmatch(r"[0-9]{1,7}", size) and int(size) > 0:
         return name or f"{size} problems", int(size)
-    raise SpecError(f"--tasks: how many problems has {text!r}?", hint=f"{name or text}=NUMBER; known: {', '.join(SIZES)}")
+    raise SpecError(
+        f"--tasks: how many problems has {text!r}?",
+        hint=f"{name or text}=NUMBER; known: {', '.join(SIZES)}",
+    )
 
 
 def _page(
-    name: str, design: "Design", spread: "Spread", effect: float | None, found: "Measured | None", tokens: float | None
+    name: str,
+    design: "Design",
+    spread: "Spread",
+    effect: float | None,
+    found: "Measured | None",
+    tokens: float | None,
 ) -> dict[str, Any]:
     from analysis.compare.designs import minutes
 
     length = tokens or (found.tokens if found else None)
     spent = minutes(design, found) if found else {}
     return {
-        "task": name, "problems": design.problems, "k": design.k, "bases": design.bases, "samples": design.samples,
+        "task": name, "problems": design.problems, "k": design.k, "bases": design.bases,
+        "samples": design.samples,
         "tokens": None if length is None else round(length * design.samples),
         "core_minutes": sum(spent.values()) or None, "minutes_of": spent,
         "over": {over: _over(design, spread, over, effect) for over in _OVER},
@@ -146,7 +240,9 @@ def _over(design: "Design", spread: "Spread", over: "Over", effect: float | None
     return {"paired": one(True), "unpaired": one(False)}
 
 
-def _show(pages: Sequence[dict[str, Any]], origin: str, spread: "Spread", effect: float | None) -> None:
+def _show(
+    pages: Sequence[dict[str, Any]], origin: str, spread: "Spread", effect: float | None
+) -> None:
     console.say(origin)
     parts = spread.difference
     named = (
@@ -158,14 +254,30 @@ def _show(pages: Sequence[dict[str, Any]], origin: str, spread: "Spread", effect
     deviations = ", ".join(f"{name} {100 * variance**0.5:.1f}" for name, variance in named)
     console.say(f"standard deviation of the difference, points: {deviations}", "dim")
     console.say()
-    heads = ("task", "problems", "k", "bases", "other", "paired: significant", "found", "unpaired: significant", "found")
+    heads = (
+        "task",
+        "problems",
+        "k",
+        "bases",
+        "other",
+        "paired: significant",
+        "found",
+        "unpaired: significant",
+        "found",
+    )
     chance = ("power",) if effect is not None else ()
-    console.table((*heads, *chance), [line for page in pages for line in _lines(page, effect is not None)])
+    console.table(
+        (*heads, *chance), [line for page in pages for line in _lines(page, effect is not None)]
+    )
     console.say()
     for line in LEGEND:
         console.say(line, "dim")
     console.say()
-    console.table(("task", "samples of both arms", "tokens", "core minutes"), [_cost(page) for page in pages], right=(1, 2))
+    console.table(
+        ("task", "samples of both arms", "tokens", "core minutes"),
+        [_cost(page) for page in pages],
+        right=(1, 2),
+    )
 
 
 def _lines(page: dict[str, Any], with_power: bool) -> list[tuple[str, ...]]:
@@ -173,28 +285,54 @@ def _lines(page: dict[str, Any], with_power: bool) -> list[tuple[str, ...]]:
     for over in _OVER:
         paired, unpaired = page["over"][over]["paired"], page["over"][over]["unpaired"]
         if paired is not None:
-            shown = [f"{100 * each[part]:.1f}" for each in (paired, unpaired) for part in ("critical", "detectable")]
+            shown = [
+                f"{100 * each[part]:.1f}"
+                for each in (paired, unpaired)
+                for part in ("critical", "detectable")
+            ]
             power = (f"{paired['power']:.0%}",) if with_power else ()
-            lines.append((page["task"], str(page["problems"]), str(page["k"]), str(page["bases"]), over, *shown, *power))
+            lines.append(
+                (
+                    page["task"],
+                    str(page["problems"]),
+                    str(page["k"]),
+                    str(page["bases"]),
+                    over,
+                    *shown,
+                    *power,
+                )
+            )
     nothing = ("-", *["nothing at n = 1"] * 4, *["-"] * with_power)
-    return lines or [(page["task"], str(page["problems"]), str(page["k"]), str(page["bases"]), *nothing)]
+    return lines or [
+        (page["task"], str(page["problems"]), str(page["k"]), str(page["bases"]), *nothing)
+    ]
 
 
 def _cost(page: dict[str, Any]) -> tuple[str, str, str, str]:
     spent = ", ".join(f"{name} {value:.1f}" for name, value in page["minutes_of"].items())
     tokens = "not known: --tokens" if page["tokens"] is None else f"{page['tokens']:,}"
-    return page["task"], f"{page['samples']:,}", tokens, f"{page['core_minutes']:.1f} ({spent})" if spent else "not known: --grid"
+    return (
+        page["task"],
+        f"{page['samples']:,}",
+        tokens,
+        f"{page['core_minutes']:.1f} ({spent})" if spent else "not known: --grid",
+    )
 
 
 def _show_needed(name: str, design: "Design", spread: "Spread", effect: float) -> None:
     """One knob at a time, the others as they are."""
     from study.stats.power import fewest
 
-    problems, k = (fewest(effect / 100.0, spread, design, "problems", knob) for knob in ("problems", "k"))
+    problems, k = (
+        fewest(effect / 100.0, spread, design, "problems", knob) for knob in ("problems", "k")
+    )
     line = f"{name}: to find {effect:g} points, paired, over problems: "
     line += f"{_needed(problems, 'problems')}, or {_needed(k, 'samples a problem')}"
     if design.bases > 1:
-        line += f"; over bases: {_needed(fewest(effect / 100.0, spread, design, 'bases', 'bases'), 'bases')}"
+        line += (
+            "; over bases:"
+            f" {_needed(fewest(effect / 100.0, spread, design, 'bases', 'bases'), 'bases')}"
+        )
     console.say(line)
 
 
@@ -205,5 +343,7 @@ def _needed(number: int | None, what: str) -> str:
 def _write(output: Path, page: dict[str, Any]) -> None:
     from study.record.store import atomic_write
 
-    atomic_write(output, (json.dumps(page, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode())
+    atomic_write(
+        output, (json.dumps(page, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode()
+    )
     console.say(f"all of it: {output}", "dim")

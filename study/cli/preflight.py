@@ -1,4 +1,6 @@
-"""`study preflight`: the contracts that must hold before a grid spends anything, checked in seconds."""
+"""`study preflight`: the contracts that must hold before a grid spends anything, checked in
+seconds.
+"""
 
 import json
 from collections.abc import Sequence
@@ -22,7 +24,9 @@ def preflight(
     grid: GridOption,
     scale: ScaleOption = "lab",
     results: ResultsOption = Path("results"),
-    json_file: Annotated[Path | None, typer.Option("--json", help="write every check with its numbers to this file")] = None,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", help="write every check with its numbers to this file")
+    ] = None,
 ) -> None:
     """Check the contracts of a grid before it spends anything; exit code 1 if one does not hold."""
     from study.record.store import Results
@@ -38,14 +42,18 @@ def preflight(
 
     checks = checks_of(loaded.cells, loaded.seeds, Results(results), report)
     if json_file is not None:
-        json_file.write_text(json.dumps([check.as_dict() for check in checks], indent=1) + "\n", encoding="utf-8")
+        json_file.write_text(
+            json.dumps([check.as_dict() for check in checks], indent=1) + "\n", encoding="utf-8"
+        )
     show(checks, f"{loaded.name} at scale {loaded.scale.name}")
     if not all(check.passed for check in checks):
         raise typer.Exit(1)
 
 
 def show(checks: "Sequence[Check]", grid: str) -> None:
-    """Contracts with their state, what a reader should know in whole sentences, then the numbers."""
+    """Contracts with their state, what a reader should know in whole sentences, then the
+    numbers.
+    """
     say(f"preflight of {grid}: {len(checks)} contracts", "bold")
     say()
     table(["state", "contract", "on", "finding"], [_row(group) for group in _groups(checks)])
@@ -53,7 +61,10 @@ def show(checks: "Sequence[Check]", grid: str) -> None:
     _show_numbers(checks)
     counts = {state: sum(check.state == state for check in checks) for state in _STYLES}
     say()
-    say(", ".join(f"{number} {state}" for state, number in counts.items()), _STYLES["FAIL" if counts["FAIL"] else "ok"])
+    say(
+        ", ".join(f"{number} {state}" for state, number in counts.items()),
+        _STYLES["FAIL" if counts["FAIL"] else "ok"],
+    )
 
 
 def _groups(checks: "Sequence[Check]") -> "list[list[Check]]":
@@ -72,7 +83,9 @@ def _row(group: "list[Check]") -> list[str]:
 
 
 def _show_hints(checks: "Sequence[Check]") -> None:
-    hints = dict.fromkeys((check.name, check.hint) for check in checks if check.hint and check.state != "ok")
+    hints = dict.fromkeys(
+        (check.name, check.hint) for check in checks if check.hint and check.state != "ok"
+    )
     if hints:
         say()
     for name, hint in hints:
@@ -81,19 +94,40 @@ def _show_hints(checks: "Sequence[Check]") -> None:
 
 def _show_numbers(checks: "Sequence[Check]") -> None:
     """Coverage in full, of every other number its range over the combinations."""
-    rows = [[c.subject, *(f"{c.measured[name]:.4g}" for name in _COVERAGE)] for c in checks if c.name == "coverage" and c.passed]
+    rows = [
+        [c.subject, *(f"{c.measured[name]:.4g}" for name in _COVERAGE)]
+        for c in checks
+        if c.name == "coverage" and c.passed
+    ]
     if rows:
         say()
-        table(["the teacher's probability", "K", "in the student's TopK", "in its own TopK", "tokens"], rows, right=range(1, 5))
+        table(
+            [
+                "the teacher's probability",
+                "K",
+                "in the student's TopK",
+                "in its own TopK",
+                "tokens",
+            ],
+            rows,
+            right=range(1, 5),
+        )
     ranges: dict[str, dict[str, list[float]]] = {}
     for check in checks:
         for name, value in check.measured.items() if check.name != "coverage" else ():
             ranges.setdefault(check.name, {}).setdefault(name.replace("_", " "), []).append(value)
     say()
     for contract, numbers in ranges.items():
-        say(f"{contract}: {', '.join(f'{name} {_range(values)}' for name, values in numbers.items())}", "dim")
+        say(
+            f"{contract}:"
+            f" {', '.join(f'{name} {_range(values)}' for name, values in numbers.items())}",
+            "dim",
+        )
 
 
 def _range(values: "Sequence[float]") -> str:
-    low, high = (str(value) if isinstance(value, int) else f"{value:.3g}" for value in (min(values), max(values)))
+    low, high = (
+        str(value) if isinstance(value, int) else f"{value:.3g}"
+        for value in (min(values), max(values))
+    )
     return low if low == high else f"{low}..{high}"

@@ -1,4 +1,6 @@
-"""What a grid shows while it runs: bars with an ETA on a terminal, plain finished lines and at most one heartbeat a minute in a log."""
+"""What a grid shows while it runs: bars with an ETA on a terminal, plain finished lines and at most
+one heartbeat a minute in a log.
+"""
 
 import time
 from collections.abc import Callable, Sequence
@@ -27,28 +29,49 @@ def run_name(run: LabelledRun) -> str:
 
 
 def stage_name(node: StageNode, own: dict[str, list[LabelledRun]]) -> str:
-    """distill <labels> for a stage of one run; the model's own name or the id for one that others share."""
+    """distill <labels> for a stage of one run; the model's own name or the id for one that others
+    share.
+    """
     users = own.get(node.id, [])
     if len(users) == 1:
         return f"{node.kind} {run_name(users[0])}"
-    return f"{node.kind} {node.recipe.name} s{node.seed}" if isinstance(node.recipe, PretrainedLab) else f"{node.id} s{node.seed}"
+    return (
+        f"{node.kind} {node.recipe.name} s{node.seed}"
+        if isinstance(node.recipe, PretrainedLab)
+        else f"{node.id} s{node.seed}"
+    )
 
 
 class Board:
-    """What is known of a running grid. ETA = expected rest of all tasks x (measured / expected seconds so far) / processes."""
+    """What is known of a running grid.
 
-    def __init__(self, plan: Plan, own_stage: dict[str, list[LabelledRun]], jobs: int, now: Callable[[], float] = time.monotonic) -> None:
+    ETA = expected rest of all tasks x (measured / expected seconds so far) / processes.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        own_stage: dict[str, list[LabelledRun]],
+        jobs: int,
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
         pending = [planned for planned in plan.runs if planned.state is not State.DONE]
         runs = [planned.run for planned in pending]
         self.names = {stage.node.id: stage_name(stage.node, own_stage) for stage in plan.stages}
         self.names |= {run.run_id: f"evaluate {run_name(run)}" for run in runs}
-        self._expected = {stage.node.id: stage.seconds for stage in plan.stages} | {p.run.run_id: p.seconds for p in pending}
+        self._expected = {stage.node.id: stage.seconds for stage in plan.stages} | {
+            p.run.run_id: p.seconds for p in pending
+        }
         self._waiting = set(self._expected)
         self._began: dict[str, float] = {}
         self.advance: dict[str, Advance] = {}
         self._measured: list[tuple[float, float]] = []  # (expected, actual)
         self.runs = {run.run_id for run in runs}
-        self.total_runs, self.sealed_runs, self.failed_runs = len(plan.runs), len(plan.runs) - len(pending), 0
+        self.total_runs, self.sealed_runs, self.failed_runs = (
+            len(plan.runs),
+            len(plan.runs) - len(pending),
+            0,
+        )
         self._jobs, self._now = jobs, now
 
     @property
@@ -76,7 +99,9 @@ class Board:
                 return
 
     def name(self, task: str) -> str:
-        """A stage that was found damaged and is made again is not in the plan: it goes by its id."""
+        """A stage that was found damaged and is made again is not in the plan: it goes by
+        its id.
+        """
         return self.names.get(task, task)
 
     def _leave(self, task: str) -> None:
@@ -85,31 +110,54 @@ class Board:
 
     @property
     def eta_s(self) -> float:
-        expected, actual = (sum(column) for column in zip(*self._measured, strict=True)) if self._measured else (0.0, 0.0)
+        expected, actual = (
+            (sum(column) for column in zip(*self._measured, strict=True))
+            if self._measured
+            else (0.0, 0.0)
+        )
         speed = actual / expected if expected else 1.0
-        rest = sum(self._expected[task] for task in self._waiting) * speed + sum(self._rest(task, speed) for task in self._began)
+        rest = sum(self._expected[task] for task in self._waiting) * speed + sum(
+            self._rest(task, speed) for task in self._began
+        )
         return rest / self._jobs
 
     def _rest(self, task: str, speed: float) -> float:
         elapsed, advance = self._now() - self._began[task], self.advance.get(task)
         fraction = advance.done / advance.total if advance and advance.total else 0.0
-        return elapsed * (1 - fraction) / fraction if fraction > 0.05 else max(self._expected.get(task, 0.0) * speed - elapsed, 0.0)
+        return (
+            elapsed * (1 - fraction) / fraction
+            if fraction > 0.05
+            else max(self._expected.get(task, 0.0) * speed - elapsed, 0.0)
+        )
 
     def line(self, task: str) -> str:
         """evaluate rlvr biased_k1 s0 62/120 eval/avg@2 0.81"""
         advance = self.advance.get(task)
-        return f"{self.name(task)} {advance.done}/{advance.total}{headline(advance.latest)}" if advance else self.name(task)
+        return (
+            f"{self.name(task)} {advance.done}/{advance.total}{headline(advance.latest)}"
+            if advance
+            else self.name(task)
+        )
 
     def summary(self) -> str:
         failed = f", {self.failed_runs} failed" if self.failed_runs else ""
         eta = self.eta_s
-        known = eta > 0 or self.sealed_runs + self.failed_runs == self.total_runs  # no guess and nothing measured is not zero
-        return f"{self.sealed_runs}/{self.total_runs} runs{failed}" + (f", about {console.duration(eta)} left" if known else "")
+        known = (
+            eta > 0 or self.sealed_runs + self.failed_runs == self.total_runs
+        )  # no guess and nothing measured is not zero
+        return f"{self.sealed_runs}/{self.total_runs} runs{failed}" + (
+            f", about {console.duration(eta)} left" if known else ""
+        )
 
 
 def headline(latest: dict[str, float]) -> str:
     """Sampled accuracy and KL, or what there is instead."""
-    found = [(name, latest[name]) for wanted in _HEADLINE for name in sorted(latest) if name.startswith(wanted)]
+    found = [
+        (name, latest[name])
+        for wanted in _HEADLINE
+        for name in sorted(latest)
+        if name.startswith(wanted)
+    ]
     return "".join(f" {name} {value:.3g}" for name, value in found[:2])
 
 
@@ -121,7 +169,9 @@ class Display(Protocol):
 class LogDisplay:
     """One line per finished task, one per failure, a heartbeat when a minute brought neither."""
 
-    def __init__(self, board: Board, results: Results, say: Callable[[str], None] = console.say) -> None:
+    def __init__(
+        self, board: Board, results: Results, say: Callable[[str], None] = console.say
+    ) -> None:
         self._board, self._results, self._say = board, results, say
         self._last = time.monotonic()
 
@@ -135,7 +185,9 @@ class LogDisplay:
             case Left(task, why):
                 self._line(f"{self._board.name(task)}: {why}")
             case Tick() if time.monotonic() - self._last >= _HEARTBEAT_S:
-                self._line("; ".join([self._board.summary(), *map(self._board.line, self._board.running)]))
+                self._line(
+                    "; ".join([self._board.summary(), *map(self._board.line, self._board.running)])
+                )
             case _:
                 return
 
@@ -152,20 +204,30 @@ class TerminalDisplay:
 
     def __init__(self, board: Board, results: Results) -> None:
         self._board, self._results = board, results
-        columns = (TextColumn("{task.description}"), BarColumn(bar_width=24), TextColumn("{task.fields[note]}"))
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            TextColumn("{task.fields[note]}"),
+        )
         self._progress = Progress(*columns, console=Console(), refresh_per_second=4, transient=True)
         self._bars: dict[str, TaskID] = {}
-        self._grid = self._progress.add_task("grid", total=board.total_runs, completed=board.sealed_runs, note="")
+        self._grid = self._progress.add_task(
+            "grid", total=board.total_runs, completed=board.sealed_runs, note=""
+        )
         self._progress.start()
 
     def __call__(self, notice: Notice) -> None:
         self._board.take(notice)
         match notice:
             case Started(task):
-                self._bars[task] = self._progress.add_task(self._board.name(task), total=None, note="")
+                self._bars[task] = self._progress.add_task(
+                    self._board.name(task), total=None, note=""
+                )
             case Advance():
                 note = f"{notice.done}/{notice.total} {notice.phase}{headline(notice.latest)}"
-                self._progress.update(self._bars[notice.task], total=notice.total, completed=notice.done, note=note)
+                self._progress.update(
+                    self._bars[notice.task], total=notice.total, completed=notice.done, note=note
+                )
             case Finished(task) | Failed(task):
                 self._print(outcome_line(notice, self._board, self._results))
                 self._remove(task)
@@ -195,7 +257,10 @@ def outcome_line(notice: Finished | Failed, board: Board, results: Results) -> s
         case Failed():
             return f"FAILED  {name}: {notice.error}"
         case Finished() if notice.task in board.runs:
-            return f"sealed  {name.removeprefix('evaluate ')}{_scores(results, notice.task)}  [{board.summary()}]"
+            return (
+                f"sealed  {name.removeprefix('evaluate ')}{_scores(results, notice.task)} "
+                f" [{board.summary()}]"
+            )
         case Finished():
             return f"made    {name} in {console.duration(notice.wall_s)}"
 
@@ -205,14 +270,18 @@ def _scores(results: Results, run_id: str) -> str:
         record = read_record(results.record(run_id))
     except (OSError, RecordMismatch):
         return ""  # the line is a courtesy; whoever uses the record checks it
-    return "".join(f"  {task} avg@{score.k} {score.mean:.3f}" for task, score in record.scores.items())
+    return "".join(
+        f"  {task} avg@{score.k} {score.mean:.3f}" for task, score in record.scores.items()
+    )
 
 
 def display_for(board: Board, results: Results) -> Display:
     return TerminalDisplay(board, results) if console.is_terminal() else LogDisplay(board, results)
 
 
-def own_stages(runs: Sequence[LabelledRun], nodes: dict[str, StageNode | None]) -> dict[str, list[LabelledRun]]:
+def own_stages(
+    runs: Sequence[LabelledRun], nodes: dict[str, StageNode | None]
+) -> dict[str, list[LabelledRun]]:
     """The last stage of each run -> the runs whose model it makes."""
     own: dict[str, list[LabelledRun]] = {}
     for run in runs:

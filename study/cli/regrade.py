@@ -1,4 +1,6 @@
-"""`study regrade`: stored generations under another grader, or another question about them; nothing is generated."""
+"""`study regrade`: stored generations under another grader, or another question about them; nothing
+is generated.
+"""
 
 import os
 from collections.abc import Sequence
@@ -19,30 +21,73 @@ Preference = Literal["refusal", "style", "length", "judge"]
 
 
 def regrade(
-    run: Annotated[str, typer.Argument(metavar="RUN", help="A run's id or its end, an evaluation's folder, a generations file.")],
+    run: Annotated[
+        str,
+        typer.Argument(
+            metavar="RUN", help="A run's id or its end, an evaluation's folder, a generations file."
+        ),
+    ],
     grader: Annotated[str | None, typer.Option(help="math-1, boxed-1, choice-1.")] = None,
-    preference: Annotated[Preference | None, typer.Option(help="Instead of a grader: what the replies are like.")] = None,
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="Another place than beside the generations.")] = None,
-    results: Annotated[Path, typer.Option(help="The results folder, for run ids.")] = Path("results"),
-    workers: Annotated[int | None, typer.Option(min=1, help="Processes, or requests at a time; one per core by default.")] = None,
-    deadline: Annotated[float, typer.Option(min=1, help="Processor seconds for one symbolic comparison.")] = 5.0,
-    prompts: Annotated[Path | None, typer.Option(help="JSONL with id, prompt, and unsafe or label: which prompts are unsafe.")] = None,
-    style: Annotated[Path | None, typer.Option(help="A style rule of your own, for --preference style.")] = None,
-    judge_url: Annotated[str | None, typer.Option(help="OpenAI-compatible endpoint up to /v1, for --preference judge.")] = None,
-    judge_model: Annotated[str, typer.Option(help="The model's name at that endpoint.")] = "default",
-    judge_rules: Annotated[Path | None, typer.Option(help="A text file with the rules that the judge applies.")] = None,
-    judge_key: Annotated[str, typer.Option(help="Environment variable with the key.")] = "OPENAI_API_KEY",
+    preference: Annotated[
+        Preference | None, typer.Option(help="Instead of a grader: what the replies are like.")
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="Another place than beside the generations."),
+    ] = None,
+    results: Annotated[Path, typer.Option(help="The results folder, for run ids.")] = Path(
+        "results"
+    ),
+    workers: Annotated[
+        int | None,
+        typer.Option(min=1, help="Processes, or requests at a time; one per core by default."),
+    ] = None,
+    deadline: Annotated[
+        float, typer.Option(min=1, help="Processor seconds for one symbolic comparison.")
+    ] = 5.0,
+    prompts: Annotated[
+        Path | None,
+        typer.Option(help="JSONL with id, prompt, and unsafe or label: which prompts are unsafe."),
+    ] = None,
+    style: Annotated[
+        Path | None, typer.Option(help="A style rule of your own, for --preference style.")
+    ] = None,
+    judge_url: Annotated[
+        str | None,
+        typer.Option(help="OpenAI-compatible endpoint up to /v1, for --preference judge."),
+    ] = None,
+    judge_model: Annotated[
+        str, typer.Option(help="The model's name at that endpoint.")
+    ] = "default",
+    judge_rules: Annotated[
+        Path | None, typer.Option(help="A text file with the rules that the judge applies.")
+    ] = None,
+    judge_key: Annotated[
+        str, typer.Option(help="Environment variable with the key.")
+    ] = "OPENAI_API_KEY",
     judge_timeout: Annotated[float, typer.Option(min=1, help="Seconds for one answer.")] = 60.0,
 ) -> None:
-    """Score stored generations again; both scores are kept, with their versions, beside the record."""
+    """Score stored generations again; both scores are kept, with their versions, beside the
+    record.
+    """
     from study.errors import SpecError
 
     if (grader is None) == (preference is None):
-        raise SpecError("name what is asked: --grader or --preference, one of them", hint=f"study regrade {run} --grader math-1")
+        raise SpecError(
+            "name what is asked: --grader or --preference, one of them",
+            hint=f"study regrade {run} --grader math-1",
+        )
     sources = _sources(run, results, lines=preference is not None)
     if output is not None and len(sources) > 1:
-        raise SpecError(f"{run} holds {len(sources)} tasks and --output names one file", hint=f"study regrade {sources[0]} ...")
-    judge = _judge(judge_url, judge_model, judge_rules, judge_key, judge_timeout, workers) if preference == "judge" else None
+        raise SpecError(
+            f"{run} holds {len(sources)} tasks and --output names one file",
+            hint=f"study regrade {sources[0]} ...",
+        )
+    judge = (
+        _judge(judge_url, judge_model, judge_rules, judge_key, judge_timeout, workers)
+        if preference == "judge"
+        else None
+    )
     for source in sources:
         if grader is not None:
             _regrade(source, grader, workers or _cores(), deadline, output)
@@ -68,8 +113,13 @@ def _sources(run: str, results: Path, lines: bool) -> list[Path]:
     folder = path if path.is_dir() else results / "runs" / _run(run, results)
     found = sorted([*folder.glob(NAME), *folder.glob(f"*/{NAME}")])
     if not found:
-        hint = "runs and evaluations made from now on store them; this one would have to be evaluated again"
-        raise PrerequisiteError(f"{folder} holds no {NAME}: what the model wrote was not stored", hint=hint)
+        hint = (
+            "runs and evaluations made from now on store them; this one would have to be evaluated"
+            " again"
+        )
+        raise PrerequisiteError(
+            f"{folder} holds no {NAME}: what the model wrote was not stored", hint=hint
+        )
     return found
 
 
@@ -111,16 +161,33 @@ def _show(source: Path, done: "Regraded") -> None:
     head, scores = done.generations.header, done.scores()
     console.say(f"{source}: {head.task}, {len(done.after)} problems, k = {head.k}")
     if head.cut:
-        console.warn("some completions were cut for storage and kept their end: what stands before it was not seen")
+        console.warn(
+            "some completions were cut for storage and kept their end: what stands before it was"
+            " not seen"
+        )
     console.say()
     rows = [
-        (name, percent(scores["before"][name]), percent(scores["after"][name]), percent(scores["relaxed"][name]))
+        (
+            name,
+            percent(scores["before"][name]),
+            percent(scores["after"][name]),
+            percent(scores["relaxed"][name]),
+        )
         for name in scores["before"]
-    ]  # fmt: skip
-    console.table(("measure", f"before: {head.grader}", f"after: {done.grader}", "after, relaxed"), rows)
+    ]
+    console.table(
+        ("measure", f"before: {head.grader}", f"after: {done.grader}", "after, relaxed"), rows
+    )
     change = scores["change"][f"avg@{head.k}"]
-    limits = "" if change.low is None or change.high is None else f" [{100 * change.low:+.1f}, {100 * change.high:+.1f}]"
-    console.say(f"change of avg@{head.k}: {100 * change.mean:+.1f}{limits} points, 95 % bootstrap over problems")
+    limits = (
+        ""
+        if change.low is None or change.high is None
+        else f" [{100 * change.low:+.1f}, {100 * change.high:+.1f}]"
+    )
+    console.say(
+        f"change of avg@{head.k}: {100 * change.mean:+.1f}{limits} points, 95 % bootstrap over"
+        " problems"
+    )
     console.say()
     _show_changes(done.changes, done.transitions)
 
@@ -131,19 +198,30 @@ def _show_changes(changes: "Sequence[Change]", transitions: Sequence[tuple[str, 
         return
     console.table(("before", "after", "completions"), transitions, right=(2,))
     console.say()
-    lines = [(each.id, each.sample, each.before, each.after, each.extracted or "-", each.answer) for each in changes[:SHOWN]]
+    lines = [
+        (each.id, each.sample, each.before, each.after, each.extracted or "-", each.answer)
+        for each in changes[:SHOWN]
+    ]
     console.table(("problem", "sample", "before", "after", "read", "gold answer"), lines)
     if len(changes) > SHOWN:
         console.say(f"... and {len(changes) - SHOWN} more completions", "dim")
 
 
 def percent(interval: Any) -> str:
-    """All problems alike give an interval without width; that is no certainty, and none is shown."""
-    limits = "" if interval.low == interval.high else f" [{100 * interval.low:.1f}, {100 * interval.high:.1f}]"
+    """All problems alike give an interval without width; that is no certainty, and none is
+    shown.
+    """
+    limits = (
+        ""
+        if interval.low == interval.high
+        else f" [{100 * interval.low:.1f}, {100 * interval.high:.1f}]"
+    )
     return f"{100 * interval.mean:.1f}%{limits}"
 
 
-def _judge(url: str | None, model: str, rules: Path | None, key: str, timeout: float, workers: int | None) -> "Judge":
+def _judge(
+    url: str | None, model: str, rules: Path | None, key: str, timeout: float, workers: int | None
+) -> "Judge":
     from study.errors import PrerequisiteError, SpecError
     from study.grading.judge import Judge
 
@@ -153,12 +231,19 @@ def _judge(url: str | None, model: str, rules: Path | None, key: str, timeout: f
     try:
         text = rules.read_text(encoding="utf-8") if rules else ""
     except (OSError, UnicodeDecodeError) as error:
-        raise PrerequisiteError(f"{rules}: cannot be read ({error})", hint="a text file with the rules") from error
+        raise PrerequisiteError(
+            f"{rules}: cannot be read ({error})", hint="a text file with the rules"
+        ) from error
     return Judge(url, model, text, key, timeout, workers=workers or 4)
 
 
 def _prefer(
-    source: Path, preference: str | None, prompts: Path | None, style: Path | None, judge: "Judge | None", output: Path | None
+    source: Path,
+    preference: str | None,
+    prompts: Path | None,
+    style: Path | None,
+    judge: "Judge | None",
+    output: Path | None,
 ) -> None:
     from study.evaluate import replies
     from study.evaluate.regrade import write
@@ -172,7 +257,11 @@ def _prefer(
     if judge is not None:
         found = replies.judged(items, judge, _progress)
     else:
-        found = replies.refusals(items) if preference == "refusal" else replies.styles(items, style_rule(style))
+        found = (
+            replies.refusals(items)
+            if preference == "refusal"
+            else replies.styles(items, style_rule(style))
+        )
     place = output or source.with_name(f"preference-{_file_name(found.version)}.json")
     write(place, replies.as_data(items, found, source))
     _show_rates(source, items, found)
@@ -184,13 +273,22 @@ def _file_name(version: str) -> str:
 
 
 def _show_rates(source: Path, items: "Sequence[Item]", found: "Judged") -> None:
-    console.say(f"{source}: {len(items)} prompts, {sum(len(item.completions) for item in items)} replies, {found.version}")
+    console.say(
+        f"{source}: {len(items)} prompts, {sum(len(item.completions) for item in items)} replies,"
+        f" {found.version}"
+    )
     console.say()
-    rows = [(name, percent(value.interval), value.interval.n, value.samples) for name, value in found.rates.items()]
+    rows = [
+        (name, percent(value.interval), value.interval.n, value.samples)
+        for name, value in found.rates.items()
+    ]
     console.table(("rate", "share [95 %]", "prompts", "replies"), rows, right=(2, 3))
     console.say()
     if found.version.startswith("refusal") and not any(item.kind for item in items):
-        console.warn("nothing says which prompts are unsafe: refusal and over-refusal cannot be told apart; --prompts FILE")
+        console.warn(
+            "nothing says which prompts are unsafe: refusal and over-refusal cannot be told apart;"
+            " --prompts FILE"
+        )
 
 
 def _show_lengths(source: Path, items: "Sequence[Item]") -> None:
@@ -198,7 +296,18 @@ def _show_lengths(source: Path, items: "Sequence[Item]") -> None:
 
     console.say(str(source))
     console.say()
-    rows = [(each.group, "-" if each.mean_tokens is None else f"{each.mean_tokens:.1f}", each.completions) for each in lengths(items)]
+    rows = [
+        (
+            each.group,
+            "-" if each.mean_tokens is None else f"{each.mean_tokens:.1f}",
+            each.completions,
+        )
+        for each in lengths(items)
+    ]
     console.table(("completions", "mean tokens", "number"), rows, right=(1, 2))
     console.say()
-    console.say("two arms at equal accuracy: study compare A B counts tokens on the problems that both solve", "dim")
+    console.say(
+        "two arms at equal accuracy: study compare A B counts tokens on the problems that both"
+        " solve",
+        "dim",
+    )

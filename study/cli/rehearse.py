@@ -1,4 +1,6 @@
-"""`study rehearse`: what a grid will need on a named machine, and a few measured steps of every stage kind, before anything is spent."""
+"""`study rehearse`: what a grid will need on a named machine, and a few measured steps of every
+stage kind, before anything is spent.
+"""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,24 +19,52 @@ if TYPE_CHECKING:
     from study.train.rehearsal import Measured
 
 GB = 1e9
-PARTS = ("weights", "optimiser", "gradients", "teacher", "activations", "bfloat16 copies", "logits", "cache", "gathered weights")
+PARTS = (
+    "weights",
+    "optimiser",
+    "gradients",
+    "teacher",
+    "activations",
+    "bfloat16 copies",
+    "logits",
+    "cache",
+    "gathered weights",
+)
 CHECKED_WITH = "cpu-core"
 
 
 def rehearse(
     grid: GridOption,
     scale: ScaleOption = "paper",
-    profile: Annotated[str, typer.Option(help="the machine: a page of profiles/ with `hardware`")] = "h200",
+    profile: Annotated[
+        str, typer.Option(help="the machine: a page of profiles/ with `hardware`")
+    ] = "h200",
     seeds: Annotated[str | None, typer.Option(help="seeds, e.g. 0,1 or 0-4")] = None,
-    only: Annotated[str | None, typer.Option(help="globs over levels, factor=level, cell ids; commas mean and")] = None,
+    only: Annotated[
+        str | None, typer.Option(help="globs over levels, factor=level, cell ids; commas mean and")
+    ] = None,
     core: Annotated[bool, typer.Option("--core", help="the grid's core subset")] = False,
     prompt: Annotated[int, typer.Option(min=1, help="assumed tokens of a problem")] = 256,
-    solution: Annotated[int, typer.Option(min=0, help="assumed tokens of a worked solution")] = 1024,
-    filled: Annotated[float, typer.Option(min=0.01, max=1.0, help="assumed mean length of a completion / its limit")] = 0.35,
-    configs: Annotated[Path | None, typer.Option(help="folder with NAME/config.json of hub models")] = None,
-    steps: Annotated[int, typer.Option(min=0, help="measured steps of every stage kind with small random models; 0: none")] = 2,
+    solution: Annotated[
+        int, typer.Option(min=0, help="assumed tokens of a worked solution")
+    ] = 1024,
+    filled: Annotated[
+        float,
+        typer.Option(min=0.01, max=1.0, help="assumed mean length of a completion / its limit"),
+    ] = 0.35,
+    configs: Annotated[
+        Path | None, typer.Option(help="folder with NAME/config.json of hub models")
+    ] = None,
+    steps: Annotated[
+        int,
+        typer.Option(
+            min=0, help="measured steps of every stage kind with small random models; 0: none"
+        ),
+    ] = 2,
 ) -> None:
-    """Estimate time, GPU memory, disk and cost of a grid; measure a few steps of every stage kind; refuse what will not fit."""
+    """Estimate time, GPU memory, disk and cost of a grid; measure a few steps of every stage kind;
+    refuse what will not fit.
+    """
     from study.runner.estimate.grid import rehearse as estimate
     from study.runner.estimate.sizes import Sizes
     from study.runner.estimate.workload import Lengths
@@ -44,8 +74,14 @@ def rehearse(
     loaded = load_grid(grid, scale)
     runs = loaded.runs(seeds=parse_seeds(seeds), core=core, only=only)
     page, lengths = load_profile(profile), Lengths(prompt, solution, filled)
-    found, longest = (estimate(runs, page, Sizes(configs), each) for each in (lengths, Lengths(prompt, solution)))
-    say(f"{loaded.name} at scale {loaded.scale.name} on {page.profile}: AN ESTIMATE of {len(runs)} runs", "bold")
+    found, longest = (
+        estimate(runs, page, Sizes(configs), each) for each in (lengths, Lengths(prompt, solution))
+    )
+    say(
+        f"{loaded.name} at scale {loaded.scale.name} on {page.profile}: AN ESTIMATE of {len(runs)}"
+        " runs",
+        "bold",
+    )
     show(found, longest)
     show_check()
     if steps:
@@ -55,10 +91,14 @@ def rehearse(
 
 def show(found: "Rehearsal", longest: "Rehearsal") -> None:
     hardware, lengths = found.hardware, found.lengths
-    inputs = f"{hardware.memory_gb:g} GB, {hardware.bandwidth_gb_s:g} GB/s, {hardware.matrix_tflops:g} TFLOP/s"
+    inputs = (
+        f"{hardware.memory_gb:g} GB, {hardware.bandwidth_gb_s:g} GB/s, {hardware.matrix_tflops:g}"
+        " TFLOP/s"
+    )
     say(f"{hardware.devices} x {hardware.device}: {inputs}")
     say(
-        f"assumed: {lengths.prompt} tokens a problem, {lengths.solution} a solution, completions at {lengths.filled:.0%} of their limit",
+        f"assumed: {lengths.prompt} tokens a problem, {lengths.solution} a solution, completions at"
+        f" {lengths.filled:.0%} of their limit",
         "dim",
     )
     say()
@@ -69,13 +109,19 @@ def show(found: "Rehearsal", longest: "Rehearsal") -> None:
     say()
     _show_memory(found)
     say()
-    price = "no price in the profile" if found.cost is None else f"{found.cost:,.0f} {hardware.currency}"
+    price = (
+        "no price in the profile"
+        if found.cost is None
+        else f"{found.cost:,.0f} {hardware.currency}"
+    )
     say(
-        f"total: {found.device_hours:,.0f} device-hours, {price}; {found.wall_hours:,.0f} h on the clock; {found.disk_gb:,.0f} GB of disk",
+        f"total: {found.device_hours:,.0f} device-hours, {price}; {found.wall_hours:,.0f} h on the"
+        f" clock; {found.disk_gb:,.0f} GB of disk",
         "bold",
     )
     say(
-        f"at most, with every completion at its limit: {longest.device_hours:,.0f} device-hours, {longest.wall_hours:,.0f} h on the clock",
+        f"at most, with every completion at its limit: {longest.device_hours:,.0f} device-hours,"
+        f" {longest.wall_hours:,.0f} h on the clock",
         "dim",
     )
 
@@ -84,7 +130,9 @@ def _groups(stages: "Sequence[Estimated]") -> "list[list[Estimated]]":
     """Stages of one kind, model, size and duration are one line."""
     groups: dict[tuple[str, str, int, int], list[Estimated]] = {}
     for one in stages:
-        groups.setdefault((one.kind, one.model, round(one.wall_s), round(one.memory.peak)), []).append(one)
+        groups.setdefault(
+            (one.kind, one.model, round(one.wall_s), round(one.memory.peak)), []
+        ).append(one)
     return list(groups.values())
 
 
@@ -92,9 +140,31 @@ def _show_work(stages: "Sequence[Estimated]") -> None:
     rows: list[list[object]] = []
     for group in _groups(stages):
         one, hours = group[0], sum(each.device_s for each in group) / 3600
-        parts = [f"{one.seconds[name] / 3600:.1f}" for name in ("generation", "scoring", "training")]
-        rows.append([one.kind, one.model, len(group), one.gpus, duration(one.wall_s), *parts, f"{hours:,.0f}"])
-    headers = ["stage", "model", "number", "GPUs", "each", "generation h", "scoring h", "training h", "device-hours"]
+        parts = [
+            f"{one.seconds[name] / 3600:.1f}" for name in ("generation", "scoring", "training")
+        ]
+        rows.append(
+            [
+                one.kind,
+                one.model,
+                len(group),
+                one.gpus,
+                duration(one.wall_s),
+                *parts,
+                f"{hours:,.0f}",
+            ]
+        )
+    headers = [
+        "stage",
+        "model",
+        "number",
+        "GPUs",
+        "each",
+        "generation h",
+        "scoring h",
+        "training h",
+        "device-hours",
+    ]
     table(headers, rows, right=range(2, len(headers)))
 
 
@@ -104,13 +174,26 @@ def _show_memory(found: "Rehearsal") -> None:
     seen: set[tuple[object, ...]] = set()
     for group in _groups(found.stages):
         one = group[0]
-        parts = [f"{one.memory.parts[name] / GB:.1f}" if name in one.memory.parts else "" for name in used]
-        row = [one.kind, one.model, *parts, f"{one.memory.peak / GB:.0f}", "yes" if one.fits else "NO"]
+        parts = [
+            f"{one.memory.parts[name] / GB:.1f}" if name in one.memory.parts else ""
+            for name in used
+        ]
+        row = [
+            one.kind,
+            one.model,
+            *parts,
+            f"{one.memory.peak / GB:.0f}",
+            "yes" if one.fits else "NO",
+        ]
         if tuple(row) not in seen:
             seen.add(tuple(row))
             rows.append(list(row))
     table(["GB on one device", "model", *used, "peak", "fits"], rows, right=range(2, len(used) + 3))
-    say(f"peak: what lies there always + the larger of training and generation; {found.hardware.reserve_gb:g} GB are reserved", "dim")
+    say(
+        "peak: what lies there always + the larger of training and generation;"
+        f" {found.hardware.reserve_gb:g} GB are reserved",
+        "dim",
+    )
 
 
 def show_check() -> None:
@@ -126,8 +209,15 @@ def show_check() -> None:
     if not found:
         say("checked against: nothing here (no committed lab records below results/records)", "dim")
         return
-    say(f"checked against {len(files)} lab records, profile {CHECKED_WITH}: {'; '.join(map(_ratio, found))}")
-    say("(measured core seconds / estimated, median and range; the same formulas, another machine: no GPU has been measured)", "dim")
+    say(
+        f"checked against {len(files)} lab records, profile {CHECKED_WITH}:"
+        f" {'; '.join(map(_ratio, found))}"
+    )
+    say(
+        "(measured core seconds / estimated, median and range; the same formulas, another machine:"
+        " no GPU has been measured)",
+        "dim",
+    )
 
 
 def _ratio(one: "Ratio") -> str:
@@ -145,22 +235,46 @@ def _measured(cells: "Sequence[Cell]", steps: int) -> "list[Measured]":
 
 def show_measured(found: "Sequence[Measured]") -> None:
     say()
-    say("measured here: the real stages with small random models of the true vocabulary, short completions, stand-in problems", "bold")
+    say(
+        "measured here: the real stages with small random models of the true vocabulary, short"
+        " completions, stand-in problems",
+        "bold",
+    )
     rows = [
-        [one.kind, one.what, f"{one.parameters / 1e6:.0f}", one.steps, f"{one.seconds:.1f}", one.tokens, f"{one.peak_mb:,.0f}"]
+        [
+            one.kind,
+            one.what,
+            f"{one.parameters / 1e6:.0f}",
+            one.steps,
+            f"{one.seconds:.1f}",
+            one.tokens,
+            f"{one.peak_mb:,.0f}",
+        ]
         for one in found
     ]
-    table(["stage", "what", "parameters, 1e6", "steps", "seconds", "tokens sampled", "peak MB"], rows, right=range(2, 7))
+    table(
+        ["stage", "what", "parameters, 1e6", "steps", "seconds", "tokens sampled", "peak MB"],
+        rows,
+        right=range(2, 7),
+    )
 
 
 def _refuse(found: "Rehearsal") -> None:
     """Raises PrerequisiteError with everything that will not fit and the knobs that change it."""
-    lines = list(dict.fromkeys(
-        f"  {one.kind} of {one.model}: {one.memory.peak / GB:.0f} GB of {found.hardware.memory_gb:g} -> {'; or '.join(one.knobs)}"
-        for one in found.too_large
-    ))  # fmt: skip
+    lines = list(
+        dict.fromkeys(
+            f"  {one.kind} of {one.model}: {one.memory.peak / GB:.0f} GB of"
+            f" {found.hardware.memory_gb:g} -> {'; or '.join(one.knobs)}"
+            for one in found.too_large
+        )
+    )
     if not found.disk_fits:
-        lines.append(f"  disk: {found.disk_gb:,.0f} GB of {found.hardware.disk_gb:g} -> profile `keep: {{distill: none, sft: none}}`")
+        lines.append(
+            f"  disk: {found.disk_gb:,.0f} GB of {found.hardware.disk_gb:g} -> profile `keep:"
+            " {distill: none, sft: none}`"
+        )
     if lines:
-        hint = "change the profile (numbers stay) or the experiment (another id), and rehearse again"
+        hint = (
+            "change the profile (numbers stay) or the experiment (another id), and rehearse again"
+        )
         raise PrerequisiteError("\n".join(["this plan will not fit:", *lines]), hint=hint)

@@ -1,4 +1,6 @@
-"""`study report`: everything over all grids that have records - their pages, the report as Markdown and as one HTML file, the README."""
+"""`study report`: everything over all grids that have records - their pages, the report as Markdown
+and as one HTML file, the README.
+"""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -18,8 +20,16 @@ def report(
     results: ResultsOption = Path("results"),
     records: RecordsOption = None,
     out: OutOption = None,
-    committed: Annotated[bool, typer.Option("--committed", help="read results/records and write results/ and the README")] = False,
-    check: Annotated[bool, typer.Option("--check", help="write nothing; fail when committed pages are not what the records give")] = False,
+    committed: Annotated[
+        bool,
+        typer.Option("--committed", help="read results/records and write results/ and the README"),
+    ] = False,
+    check: Annotated[
+        bool,
+        typer.Option(
+            "--check", help="write nothing; fail when committed pages are not what the records give"
+        ),
+    ] = False,
 ) -> None:
     """Write the report on all grids: claims first, then settings, then provenance."""
     from analysis.pages import readme
@@ -46,7 +56,12 @@ def _write(made: "list[Part]", target: Path) -> None:
         pages.write(part.report, part.evidence, target)
     text = markdown(made)
     (target / "report.md").write_text(text, encoding="utf-8", newline="\n")
-    whole = page(text, title="On-policy distillation: report", folder=target, digest=digest_of(text, _plotted(made)))
+    whole = page(
+        text,
+        title="On-policy distillation: report",
+        folder=target,
+        digest=digest_of(text, _plotted(made)),
+    )
     (target / "report.html").write_text(whole, encoding="utf-8", newline="\n")
 
 
@@ -55,7 +70,9 @@ def _plotted(made: "list[Part]") -> dict[str, str]:
 
 
 def _differences(made: "list[Part]", target: Path, front: Path | None) -> list[str]:
-    """One line per file that is not what the records give; the HTML is compared by what it was made from."""
+    """One line per file that is not what the records give; the HTML is compared by what it was made
+    from.
+    """
     from analysis.pages import readme
     from analysis.pages import report as pages
     from analysis.pages.html import digest_of, made_from
@@ -73,7 +90,10 @@ def _differences(made: "list[Part]", target: Path, front: Path | None) -> list[s
 def _refuse(lines: list[str], source: Path, target: Path) -> None:
     if lines:
         hint = f"rebuild them: study report --committed  (records: {source})"
-        raise RecordMismatch("\n".join([f"{len(lines)} committed pages are not what the records give:", *lines]), hint=hint)
+        raise RecordMismatch(
+            "\n".join([f"{len(lines)} committed pages are not what the records give:", *lines]),
+            hint=hint,
+        )
     say(f"every page below {target} is what the records in {source} give", "good")
 
 
@@ -84,6 +104,11 @@ def _say(made: "list[Part]", target: Path) -> None:
     if any(part.report.verdicts for part in made):
         show_table(claims_table(made))
     for part in made:
-        missing = f", {len(part.evidence.missing)} runs not there yet" if part.evidence.missing else ""
-        say(f"{part.evidence.grid}: {len(part.report.figures)} figures, {len(part.report.verdicts)} claims{missing}")
+        missing = (
+            f", {len(part.evidence.missing)} runs not there yet" if part.evidence.missing else ""
+        )
+        say(
+            f"{part.evidence.grid}: {len(part.report.figures)} figures, {len(part.report.verdicts)}"
+            f" claims{missing}"
+        )
     say(f"wrote {target / 'report.md'} and {target / 'report.html'}")

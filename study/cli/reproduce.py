@@ -1,4 +1,6 @@
-"""`study reproduce table N`: run what a page needs in the ignored run folder and print ours-now beside committed, run by run."""
+"""`study reproduce table N`: run what a page needs in the ignored run folder and print ours-now
+beside committed, run by run.
+"""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -18,13 +20,24 @@ if TYPE_CHECKING:
 
 def reproduce(
     kind: Annotated[Literal["table", "figure"], typer.Argument(help="table or figure")],
-    number: Annotated[str, typer.Argument(metavar="N", help="below 20: the paper's number; from 20 on: our own")],
+    number: Annotated[
+        str, typer.Argument(metavar="N", help="below 20: the paper's number; from 20 on: our own")
+    ],
     seeds: Annotated[str | None, typer.Option(help="Only these seeds, e.g. 0,1 or 0-4.")] = None,
-    only: Annotated[str | None, typer.Option(help="Only runs that match: label globs (biased_*, teacher=rlvr) or an id.")] = None,
-    core: Annotated[bool, typer.Option("--core", help="Only the grid's core cells and seeds.")] = False,
-    jobs: Annotated[int | None, typer.Option(min=1, help="Processes at once; one per core by default.")] = None,
+    only: Annotated[
+        str | None,
+        typer.Option(help="Only runs that match: label globs (biased_*, teacher=rlvr) or an id."),
+    ] = None,
+    core: Annotated[
+        bool, typer.Option("--core", help="Only the grid's core cells and seeds.")
+    ] = False,
+    jobs: Annotated[
+        int | None, typer.Option(min=1, help="Processes at once; one per core by default.")
+    ] = None,
     results: Annotated[Path, typer.Option(help="The results folder.")] = Path("results"),
-    no_mlflow: Annotated[bool, typer.Option("--no-mlflow", help="Do not mirror to MLflow.")] = False,
+    no_mlflow: Annotated[
+        bool, typer.Option("--no-mlflow", help="Do not mirror to MLflow.")
+    ] = False,
 ) -> None:
     """Rerun what a page needs and compare it with the committed records."""
     from analysis.pages.numbered import figure_page, table_page
@@ -37,14 +50,25 @@ def reproduce(
     grid = load_grid(page.grid, page.scale)
     runs = grid.runs(seeds=parse_seeds(seeds), core=core, only=only)
     folder = Results(results)
-    carry_out(runs, folder, Work(), grid.name, page.scale, processes(jobs), grid.scale.expected_seconds, mlflow=not no_mlflow)
+    carry_out(
+        runs,
+        folder,
+        Work(),
+        grid.name,
+        page.scale,
+        processes(jobs),
+        grid.scale.expected_seconds,
+        mlflow=not no_mlflow,
+    )
     compare(runs, folder)
     if kind == "figure":
         _draw(number, folder)
 
 
 def compare(runs: "Sequence[LabelledRun]", results: "Results") -> None:
-    """One line a run: the committed score, ours now, and whether the two records agree byte for byte (times and platform aside)."""
+    """One line a run: the committed score, ours now, and whether the two records agree byte for
+    byte (times and platform aside).
+    """
     from study.cli.progress import run_name
     from study.record.store import read_record
 
@@ -59,7 +83,9 @@ def compare(runs: "Sequence[LabelledRun]", results: "Results") -> None:
 def _scores(record: "Record | None") -> str:
     if record is None:
         return "not run"
-    return ", ".join(f"{task} avg@{score.k} {score.mean:.4f}" for task, score in record.scores.items())
+    return ", ".join(
+        f"{task} avg@{score.k} {score.mean:.4f}" for task, score in record.scores.items()
+    )
 
 
 def _agreement(committed: "Record | None", now: "Record | None") -> str:
@@ -70,7 +96,11 @@ def _agreement(committed: "Record | None", now: "Record | None") -> str:
     if same_content(committed, now):
         return "equal, byte for byte"
     then, here = committed.provenance, now.provenance
-    other = [name for name in ("code", "packages", "python", "platform") if getattr(then, name) != getattr(here, name)]
+    other = [
+        name
+        for name in ("code", "packages", "python", "platform")
+        if getattr(then, name) != getattr(here, name)
+    ]
     return "different" + (f"; other {', '.join(other)}" if other else "")
 
 
@@ -81,5 +111,7 @@ def _draw(number: str, results: "Results") -> None:
 
     page = figure_page(number)
     evidence = load_evidence(results.runs, page.grid, page.scale, partial=True)
-    for path in write_figure(draw_page(number, page, evidence), evidence, results.root / "analysis"):
+    for path in write_figure(
+        draw_page(number, page, evidence), evidence, results.root / "analysis"
+    ):
         console.say(f"  {path}")

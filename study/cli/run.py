@@ -1,4 +1,6 @@
-"""`study run`: bring every run of a grid to a sealed record. A re-run does nothing; an interrupted one continues."""
+"""`study run`: bring every run of a grid to a sealed record. A re-run does nothing; an interrupted
+one continues.
+"""
 
 from pathlib import Path
 from typing import Annotated
@@ -7,21 +9,45 @@ import typer
 
 from study.cli.plan import parse_seeds, show_plan
 
-MlflowUri = Annotated[str | None, typer.Option(help="A tracking server instead of the results folder; MLFLOW_TRACKING_URI by default.")]
+MlflowUri = Annotated[
+    str | None,
+    typer.Option(
+        help="A tracking server instead of the results folder; MLFLOW_TRACKING_URI by default."
+    ),
+]
 
 
 def run(
-    grid: Annotated[str, typer.Option("--grid", "-g", help="A grid file or its name, e.g. grids/math.yaml.")],
-    scale: Annotated[str, typer.Option(help="The scale that binds names to models, data and lengths.")] = "lab",
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would run, and stop.")] = False,
-    only: Annotated[str | None, typer.Option(help="Only runs that match: label globs (biased_*, teacher=rlvr) or an id.")] = None,
+    grid: Annotated[
+        str, typer.Option("--grid", "-g", help="A grid file or its name, e.g. grids/math.yaml.")
+    ],
+    scale: Annotated[
+        str, typer.Option(help="The scale that binds names to models, data and lengths.")
+    ] = "lab",
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show what would run, and stop.")
+    ] = False,
+    only: Annotated[
+        str | None,
+        typer.Option(help="Only runs that match: label globs (biased_*, teacher=rlvr) or an id."),
+    ] = None,
     seeds: Annotated[str | None, typer.Option(help="Only these seeds, e.g. 0,1 or 0-4.")] = None,
-    core: Annotated[bool, typer.Option("--core", help="Only the grid's core cells and seeds.")] = False,
-    jobs: Annotated[int | None, typer.Option(min=1, help="Processes at once; one per core by default.")] = None,
-    profile: Annotated[str | None, typer.Option(help="The machine: a page of profiles/ or its name, e.g. cluster.")] = None,
+    core: Annotated[
+        bool, typer.Option("--core", help="Only the grid's core cells and seeds.")
+    ] = False,
+    jobs: Annotated[
+        int | None, typer.Option(min=1, help="Processes at once; one per core by default.")
+    ] = None,
+    profile: Annotated[
+        str | None, typer.Option(help="The machine: a page of profiles/ or its name, e.g. cluster.")
+    ] = None,
     results: Annotated[Path, typer.Option(help="The results folder.")] = Path("results"),
-    no_preflight: Annotated[bool, typer.Option("--no-preflight", help="Do not check the grid's contracts first.")] = False,
-    no_mlflow: Annotated[bool, typer.Option("--no-mlflow", help="Do not mirror to MLflow.")] = False,
+    no_preflight: Annotated[
+        bool, typer.Option("--no-preflight", help="Do not check the grid's contracts first.")
+    ] = False,
+    no_mlflow: Annotated[
+        bool, typer.Option("--no-mlflow", help="Do not mirror to MLflow.")
+    ] = False,
     mlflow_uri: MlflowUri = None,
 ) -> None:
     """Train, evaluate and record the runs of a grid that are not recorded yet."""
@@ -46,4 +72,15 @@ def run(
     if not no_preflight and not all_sealed(runs, folder):
         require_contracts(page, grid, folder)
     expected, mirrored = page.scale.expected_seconds, not no_mlflow
-    carry_out(runs, folder, Work(), page.name, page.scale.name, at_once, expected, profile=machine, mlflow=mirrored, mlflow_uri=mlflow_uri)
+    carry_out(
+        runs,
+        folder,
+        Work(),
+        page.name,
+        page.scale.name,
+        at_once,
+        expected,
+        profile=machine,
+        mlflow=mirrored,
+        mlflow_uri=mlflow_uri,
+    )

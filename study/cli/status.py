@@ -16,10 +16,19 @@ if TYPE_CHECKING:
 
 def status(
     results: Annotated[Path, typer.Option(help="The results folder.")] = Path("results"),
-    watch: Annotated[bool, typer.Option("--watch", "-w", help="Show it again and again until nothing runs, or Ctrl-C.")] = False,
-    every: Annotated[float, typer.Option(min=0.1, help="Seconds between two looks of --watch.")] = 2.0,
+    watch: Annotated[
+        bool,
+        typer.Option(
+            "--watch", "-w", help="Show it again and again until nothing runs, or Ctrl-C."
+        ),
+    ] = False,
+    every: Annotated[
+        float, typer.Option(min=0.1, help="Seconds between two looks of --watch.")
+    ] = 2.0,
 ) -> None:
-    """What is done, running, failed and waiting below a results folder: step, time left, accuracy and KL of every task at work."""
+    """What is done, running, failed and waiting below a results folder: step, time left, accuracy
+    and KL of every task at work.
+    """
     from study.record.store import Results
     from study.runner.work.status import snapshot
 
@@ -31,7 +40,10 @@ def status(
 
 
 def follow(results: "Results", every: float) -> None:
-    """In place on a terminal, a block of plain lines a look elsewhere. Ctrl-C is how one stops watching: no error."""
+    """In place on a terminal, a block of plain lines a look elsewhere.
+
+    Ctrl-C is how one stops watching: no error.
+    """
     from study.runner.work.status import snapshot
 
     try:
@@ -56,27 +68,38 @@ def report(seen: "Snapshot") -> list[str]:
     else:
         lines.append(f"no task is at work in {seen.results.root}{_left_behind(seen)}")
     if seen.foreign:
-        rows = [(claim.task, claim.host, f"{console.duration(claim.beat_s)} ago") for claim in seen.foreign]
+        rows = [
+            (claim.task, claim.host, f"{console.duration(claim.beat_s)} ago")
+            for claim in seen.foreign
+        ]
         lines += ["", *console.aligned(("claimed elsewhere", "host", "heartbeat"), rows)]
     return lines
 
 
 def _left_behind(seen: "Snapshot") -> str:
     """What lies there when nothing runs."""
-    sealed, failed = (len(list(seen.results.runs.glob(f"*/{name}.json"))) for name in ("record", "failure"))
+    sealed, failed = (
+        len(list(seen.results.runs.glob(f"*/{name}.json"))) for name in ("record", "failure")
+    )
     return f"; {sealed} runs sealed, {failed} failed" if sealed or failed else ""
 
 
 def _session(seen: "Snapshot", session: "Session") -> list[str]:
     since = console.duration(max(0.0, seen.now - session.started))
-    where = {True: "for", False: "killed; it started", None: "on another host, started"}[session.alive]
+    where = {True: "for", False: "killed; it started", None: "on another host, started"}[
+        session.alive
+    ]
     ago = "" if session.alive else " ago"
     runs, stages = seen.runs(session), seen.stages(session)
     lines = [
-        f"{session.grid} ({session.scale}), {where} {since}{ago}: {_counts('runs', runs, 'sealed')}; {_counts('stages', stages, 'made')}"
+        f"{session.grid} ({session.scale}), {where} {since}{ago}:"
+        f" {_counts('runs', runs, 'sealed')}; {_counts('stages', stages, 'made')}"
     ]
     if runs.failed or stages.failed:
-        failed = next((run for run in session.runs if (seen.results.run(run) / "failure.json").is_file()), "RUN")
+        failed = next(
+            (run for run in session.runs if (seen.results.run(run) / "failure.json").is_file()),
+            "RUN",
+        )
         lines.append(f"  why: study logs {failed}")
     if session.alive is False:
         lines.append(f"  continue: study run --grid {session.grid} --scale {session.scale}")
@@ -85,8 +108,16 @@ def _session(seen: "Snapshot", session: "Session") -> list[str]:
 
 def _counts(what: str, count: "Count", done: str) -> str:
     """72 runs: 12 sealed, 2 running, 58 waiting"""
-    parts = {done: count.done, "running": count.running, "failed": count.failed, "waiting": count.waiting}
-    return f"{count.total} {what}: " + (", ".join(f"{number} {name}" for name, number in parts.items() if number) or f"none to be {done}")
+    parts = {
+        done: count.done,
+        "running": count.running,
+        "failed": count.failed,
+        "waiting": count.waiting,
+    }
+    return f"{count.total} {what}: " + (
+        ", ".join(f"{number} {name}" for name, number in parts.items() if number)
+        or f"none to be {done}"
+    )
 
 
 def _row(task: "AtWork") -> tuple[str, ...]:
@@ -95,4 +126,11 @@ def _row(task: "AtWork") -> tuple[str, ...]:
     phase = "dead (its process is gone)" if task.alive is False else task.phase
     left = "" if task.eta_s is None else console.duration(task.eta_s)
     silent = "" if task.silent_s < 5 else console.duration(task.silent_s)
-    return task.task, phase, f"{task.done}/{task.total}", left, silent, headline(task.latest).strip()
+    return (
+        task.task,
+        phase,
+        f"{task.done}/{task.total}",
+        left,
+        silent,
+        headline(task.latest).strip(),
+    )

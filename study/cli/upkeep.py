@@ -1,4 +1,6 @@
-"""Verbs that keep the house: publish sealed records as committed evidence, rebuild the MLflow mirror."""
+"""Verbs that keep the house: publish sealed records as committed evidence, rebuild the MLflow
+mirror.
+"""
 
 import json
 from collections.abc import Iterable, Sequence
@@ -22,10 +24,14 @@ _DATABASE_FILES = ("", "-journal", "-wal", "-shm")
 
 
 def publish(
-    grid: Annotated[str | None, typer.Option("--grid", "-g", help="Only the runs of this grid.")] = None,
+    grid: Annotated[
+        str | None, typer.Option("--grid", "-g", help="Only the runs of this grid.")
+    ] = None,
     scale: Annotated[str, typer.Option(help="The scale of that grid.")] = "lab",
     results: _Results = Path("results"),
-    records: Annotated[Path | None, typer.Option(help="Where committed records lie; RESULTS/records by default.")] = None,
+    records: Annotated[
+        Path | None, typer.Option(help="Where committed records lie; RESULTS/records by default.")
+    ] = None,
 ) -> None:
     """Copy sealed records from RESULTS/runs to RESULTS/records, after checking every seal."""
     from study.record.store import Results
@@ -35,22 +41,35 @@ def publish(
     folder = Results(results)
     runs = None if grid is None else [run.run_id for run in load_grid(grid, scale).runs()]
     done = promote(folder, records or folder.records, runs)
-    console.say(f"{len(done.new)} new, {len(done.same)} unchanged, {len(done.changed)} replaced in {records or folder.records}")
+    console.say(
+        f"{len(done.new)} new, {len(done.same)} unchanged, {len(done.changed)} replaced in"
+        f" {records or folder.records}"
+    )
     for run_id in done.changed:
         console.say(f"replaced  {run_id}", "warn")
-    missing = len(runs) - len(done.new) - len(done.same) - len(done.changed) if runs is not None else 0
+    missing = (
+        len(runs) - len(done.new) - len(done.same) - len(done.changed) if runs is not None else 0
+    )
     if missing:
-        console.warn(f"{missing} runs of {grid} are not sealed yet: study run {named(grid or '', scale)}")
+        console.warn(
+            f"{missing} runs of {grid} are not sealed yet: study run {named(grid or '', scale)}"
+        )
 
 
 def sync_mlflow(
     scale: Annotated[str, typer.Option(help="The scale whose grids are looked at.")] = "lab",
     results: _Results = Path("results"),
-    records: Annotated[Path | None, typer.Option(help="Mirror the records in this folder instead of RESULTS/runs.")] = None,
-    rebuild: Annotated[bool, typer.Option("--rebuild", help="Remove the MLflow database and its artifacts first.")] = False,
+    records: Annotated[
+        Path | None, typer.Option(help="Mirror the records in this folder instead of RESULTS/runs.")
+    ] = None,
+    rebuild: Annotated[
+        bool, typer.Option("--rebuild", help="Remove the MLflow database and its artifacts first.")
+    ] = False,
     mlflow_uri: MlflowUri = None,
 ) -> None:
-    """Make the MLflow mirror whole from the records: what is missing or half-written is replaced, duplicates and the killed are settled."""
+    """Make the MLflow mirror whole from the records: what is missing or half-written is replaced,
+    duplicates and the killed are settled.
+    """
     from study.record.mlflow.address import address
     from study.record.store import Results, record_paths
 
@@ -58,17 +77,25 @@ def sync_mlflow(
     place = address(folder, mlflow_uri)
     paths = {_run_of(path): path for path in record_paths(records or folder.runs)}
     if not paths:
-        raise IncompleteResults(f"no records in {records or folder.runs}", hint="make some first: study run --grid GRID")
+        raise IncompleteResults(
+            f"no records in {records or folder.runs}", hint="make some first: study run --grid GRID"
+        )
     if rebuild and not place.local:
         what = f"--rebuild removes the database of a results folder, not what is on {place.shown}"
         raise SpecError(what, hint="delete its experiments there")
     if rebuild:
         _remove_mirror(folder)
     elif place.local and (damaged := set_damaged_aside(folder.database)):
-        console.warn(f"the MLflow database was damaged; it is now {damaged}, and a new one is made from the records")
+        console.warn(
+            f"the MLflow database was damaged; it is now {damaged}, and a new one is made from the"
+            " records"
+        )
     grids = [grid for grid in _grids(scale) if any(run.run_id in paths for run in grid.runs())]
     if not grids:
-        raise IncompleteResults(f"no grid of scale {scale} plans any of the {len(paths)} records", hint="name their scale: --scale SCALE")
+        raise IncompleteResults(
+            f"no grid of scale {scale} plans any of the {len(paths)} records",
+            hint="name their scale: --scale SCALE",
+        )
     _sync(folder, grids, paths, mlflow_uri)
 
 
@@ -83,7 +110,9 @@ def _grids(scale: str) -> "Iterable[Grid]":
             console.warn(f"grid {name} left out: {error.message}")
 
 
-def _sync(results: "Results", grids: "Sequence[Grid]", paths: dict[str, Path], uri: str | None) -> None:
+def _sync(
+    results: "Results", grids: "Sequence[Grid]", paths: dict[str, Path], uri: str | None
+) -> None:
     from study.record.mlflow.client import Mirror
     from study.record.store import read_record
     from study.runner.work.sessions import sessions
@@ -91,24 +120,37 @@ def _sync(results: "Results", grids: "Sequence[Grid]", paths: dict[str, Path], u
     for grid in grids:
         for run in grid.runs():
             if run.run_id in paths:
-                read_record(paths[run.run_id])  # a corrupt record is named here, not in the writer's log
+                read_record(
+                    paths[run.run_id]
+                )  # a corrupt record is named here, not in the writer's log
     mirror = Mirror(results, uri)
     at_work = any(session.alive is not False for session in sessions(results))
     counts = {grid.name: _send(mirror, results, grid, paths, at_work=at_work) for grid in grids}
     warning = mirror.close(timeout=None)
     if warning:
-        raise RunFailed(warning, hint="why: the end of mlflow.log; to make the database anew: study sync-mlflow --rebuild")
+        raise RunFailed(
+            warning,
+            hint=(
+                "why: the end of mlflow.log; to make the database anew: study sync-mlflow --rebuild"
+            ),
+        )
     for name, count in counts.items():
         console.say(f"{name}: {count} runs mirrored to {mirror.address.shown}")
 
 
-def _send(mirror: "Mirror", results: "Results", grid: "Grid", paths: dict[str, Path], *, at_work: bool) -> int:
+def _send(
+    mirror: "Mirror", results: "Results", grid: "Grid", paths: dict[str, Path], *, at_work: bool
+) -> int:
     """Everything there is of one grid; the number of its records."""
     runs = [run for run in grid.runs() if run.run_id in paths]
     mirror.begin(grid.name, grid.scale.name)
     for run in runs:
         mirror.sealed(paths[run.run_id], run.labels)
-    reasons = [(run, reason) for run in grid.runs() if run.run_id not in paths and (reason := _reason(results.run(run.run_id)))]
+    reasons = [
+        (run, reason)
+        for run in grid.runs()
+        if run.run_id not in paths and (reason := _reason(results.run(run.run_id)))
+    ]
     for run, reason in reasons:
         mirror.failed(run.run_id, run.labels, run.seed, reason)
     mirror.settle(at_work=at_work)
@@ -137,10 +179,15 @@ def _figures(results: "Results", grid: "Grid") -> list[Path]:
 
 
 def set_damaged_aside(database: Path) -> Path | None:
-    """Move a database that SQLite cannot read, with its journals, out of the way; its new name. One that is merely locked stays."""
+    """Move a database that SQLite cannot read, with its journals, out of the way; its new name.
+
+    One that is merely locked stays.
+    """
     if not database.is_file() or not _is_damaged(database):
         return None
-    number = next(n for n in range(1, 1000) if not database.with_name(f"{database.name}.damaged-{n}").exists())
+    number = next(
+        n for n in range(1, 1000) if not database.with_name(f"{database.name}.damaged-{n}").exists()
+    )
     for suffix in _DATABASE_FILES:
         part = database.with_name(database.name + suffix)
         if part.exists():
@@ -163,7 +210,9 @@ def _is_damaged(database: Path) -> bool:
 def _remove_mirror(results: "Results") -> None:
     import shutil
 
-    for suffix in _DATABASE_FILES:  # a journal that outlives its database would be played into the next one
+    for (
+        suffix
+    ) in _DATABASE_FILES:  # a journal that outlives its database would be played into the next one
         results.database.with_name(results.database.name + suffix).unlink(missing_ok=True)
     shutil.rmtree(results.root / "mlartifacts", ignore_errors=True)
 

@@ -17,22 +17,48 @@ if TYPE_CHECKING:
     from study.spec.grid.grid import LabelledRun
     from study.spec.machine.profile import Profile
 
-_STYLES = {"bitwise equal": "good", "statistically consistent": "warn", "different": "bad", "failed": "bad", "older revision": "dim"}
+_STYLES = {
+    "bitwise equal": "good",
+    "statistically consistent": "warn",
+    "different": "bad",
+    "failed": "bad",
+    "older revision": "dim",
+}
 
 
 def verify(
-    runs: Annotated[list[str] | None, typer.Argument(metavar="[RUN]...", help="Run ids, or unique parts; else drawn at random.")] = None,
+    runs: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[RUN]...", help="Run ids, or unique parts; else drawn at random."),
+    ] = None,
     sample: Annotated[int, typer.Option(min=1, help="How many runs to draw.")] = 1,
-    seed: Annotated[int | None, typer.Option(help="Draw the same runs as the verification that named this seed.")] = None,
-    grid: Annotated[str | None, typer.Option("--grid", "-g", help="Only runs of this grid.")] = None,
+    seed: Annotated[
+        int | None,
+        typer.Option(help="Draw the same runs as the verification that named this seed."),
+    ] = None,
+    grid: Annotated[
+        str | None, typer.Option("--grid", "-g", help="Only runs of this grid.")
+    ] = None,
     scale: Annotated[str, typer.Option(help="The scale of that grid.")] = "lab",
-    results: Annotated[Path, typer.Option(help="The results folder; nothing in it is written.")] = Path("results"),
-    records: Annotated[Path | None, typer.Option(help="The records to verify; RESULTS/records by default.")] = None,
-    jobs: Annotated[int | None, typer.Option(min=1, help="Processes at once; one per core by default.")] = None,
-    profile: Annotated[str | None, typer.Option(help="The machine: a page of profiles/ or its name.")] = None,
-    keep: Annotated[bool, typer.Option("--keep", help="Leave the temporary results folder and name it.")] = False,
+    results: Annotated[
+        Path, typer.Option(help="The results folder; nothing in it is written.")
+    ] = Path("results"),
+    records: Annotated[
+        Path | None, typer.Option(help="The records to verify; RESULTS/records by default.")
+    ] = None,
+    jobs: Annotated[
+        int | None, typer.Option(min=1, help="Processes at once; one per core by default.")
+    ] = None,
+    profile: Annotated[
+        str | None, typer.Option(help="The machine: a page of profiles/ or its name.")
+    ] = None,
+    keep: Annotated[
+        bool, typer.Option("--keep", help="Leave the temporary results folder and name it.")
+    ] = False,
 ) -> None:
-    """Make randomly chosen committed runs again, shared stages included, in a temporary folder, and compare; 1 when one is different."""
+    """Make randomly chosen committed runs again, shared stages included, in a temporary folder, and
+    compare; 1 when one is different.
+    """
     import secrets
 
     from study.cli.carry_out import processes
@@ -43,11 +69,15 @@ def verify(
 
     machine, drawn = load_profile(profile), secrets.randbelow(10**6) if seed is None else seed
     of_grid = {run.run_id: run for run in load_grid(grid, scale).runs()} if grid else {}
-    chosen = choose(records or results / "records", runs or [], sample, drawn, of_grid if grid else None)
+    chosen = choose(
+        records or results / "records", runs or [], sample, drawn, of_grid if grid else None
+    )
     if not runs:
         console.say(f"{len(chosen)} runs drawn with --seed {drawn}")
     with _folder(keep) as folder:
-        checks = check(read(chosen), of_grid, folder, Work(), processes(jobs or machine.jobs), machine)
+        checks = check(
+            read(chosen), of_grid, folder, Work(), processes(jobs or machine.jobs), machine
+        )
     show(checks)
     if not all(one.passed for one in checks):
         raise typer.Exit(1)
@@ -76,8 +106,13 @@ def check(
     return [checks[record.run] for record in records]
 
 
-def _execute(runs: "Sequence[LabelledRun]", results: "Results", work: "Work", jobs: int, profile: "Profile") -> dict[str, str]:
-    """As `study run` does it, with its progress but without a mirror. Returns run id -> reason for those that failed."""
+def _execute(
+    runs: "Sequence[LabelledRun]", results: "Results", work: "Work", jobs: int, profile: "Profile"
+) -> dict[str, str]:
+    """As `study run` does it, with its progress but without a mirror.
+
+    Returns run id -> reason for those that failed.
+    """
     from study.cli.carry_out import engine_for
     from study.cli.progress import Board, display_for, own_stages
     from study.runner.engines.schedule import Stopped, run_grid
@@ -92,12 +127,21 @@ def _execute(runs: "Sequence[LabelledRun]", results: "Results", work: "Work", jo
     display = display_for(Board(plan, own, jobs), results)
     plans = [RunPlan(run.run_id, run.cell_id, run.cell, run.seed) for run in runs]
     try:
-        summary = run_grid(plans, results, engine_for(results, work, jobs, profile), display, profile)
+        summary = run_grid(
+            plans, results, engine_for(results, work, jobs, profile), display, profile
+        )
     finally:
         display.close()
     if summary.stopped:
         raise Stopped("stopped; nothing was verified", hint="type the same command again")
-    return {**summary.failed, **{run.run_id: "was not reached" for run in runs if run.run_id not in (*summary.failed, *summary.sealed_now)}}
+    return {
+        **summary.failed,
+        **{
+            run.run_id: "was not reached"
+            for run in runs
+            if run.run_id not in (*summary.failed, *summary.sealed_now)
+        },
+    }
 
 
 def _expected(scales: set[str]) -> dict[str, float]:
@@ -113,13 +157,18 @@ def show(checks: "Sequence[Check]") -> None:
     """One line a run, what differs between the two executions, and the count of each outcome."""
     console.say()
     for one in checks:
-        console.say(f"{console.styled(one.outcome, _STYLES[one.outcome])}  {one.run_id}: {one.detail}")
+        console.say(
+            f"{console.styled(one.outcome, _STYLES[one.outcome])}  {one.run_id}: {one.detail}"
+        )
     elsewhere = list(dict.fromkeys(line for one in checks for line in one.elsewhere))
     if elsewhere:
         console.say("made then and made now with:")
     for line in elsewhere:
         console.say(f"  {line}", "dim")
-    counts = {outcome: sum(one.outcome == outcome for one in checks) for outcome in dict.fromkeys(one.outcome for one in checks)}
+    counts = {
+        outcome: sum(one.outcome == outcome for one in checks)
+        for outcome in dict.fromkeys(one.outcome for one in checks)
+    }
     console.say(", ".join(f"{number} {outcome}" for outcome, number in counts.items()))
 
 

@@ -1,4 +1,6 @@
-"""One `Problem` for every source, in three disjoint splits: train, selection (to choose checkpoints) and held_out (to judge them)."""
+"""One `Problem` for every source, in three disjoint splits: train, selection (to choose
+checkpoints) and held_out (to judge them).
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -20,7 +22,10 @@ Split = Literal["train", "selection", "held_out"]
 
 @dataclass(frozen=True)
 class Problem:
-    """A question with a verifiable answer. `columns` holds whatever else a template of privileged information may want."""
+    """A question with a verifiable answer.
+
+    `columns` holds whatever else a template of privileged information may want.
+    """
 
     id: str
     prompt: str
@@ -30,7 +35,13 @@ class Problem:
 
     def fields(self) -> dict[str, str]:
         """All columns by name, as templates see them."""
-        return {"id": self.id, "prompt": self.prompt, "answer": self.answer, "solution": self.solution, **self.columns}
+        return {
+            "id": self.id,
+            "prompt": self.prompt,
+            "answer": self.answer,
+            "solution": self.solution,
+            **self.columns,
+        }
 
 
 def load(data: Data, split: Split) -> tuple[Problem, ...]:

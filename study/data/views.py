@@ -1,6 +1,9 @@
-"""Two views of one problem: what the student sees and what the teacher sees. PI enters the teacher's view only.
+"""Two views of one problem: what the student sees and what the teacher sees.
 
-A view is a list of messages. One that ends with an assistant's message says how that turn begins (`study.data.chat` renders both kinds).
+PI enters the teacher's view only.
+
+A view is a list of messages. One that ends with an assistant's message says how that turn begins
+(`study.data.chat` renders both kinds).
 """
 
 import hashlib
@@ -17,7 +20,12 @@ from study.spec.recipe.privileged import PrivilegedInformation
 Messages = list[dict[str, str]]
 
 MASK = "[MASK]"
-SHOWN_TO_ALL = ("id", "prompt", "problem", "format")  # columns that are no secret: a placebo leaves them as they are
+SHOWN_TO_ALL = (
+    "id",
+    "prompt",
+    "problem",
+    "format",
+)  # columns that are no secret: a placebo leaves them as they are
 _WORD = re.compile(r"\S+")
 
 
@@ -25,8 +33,12 @@ def student_view(problem: Problem) -> Messages:
     return [{"role": "user", "content": problem.prompt}]
 
 
-def teacher_view(problem: Problem, privileged: PrivilegedInformation | None, other: Problem | None = None) -> Messages:
-    """The student's messages with PI placed in them; `other` is the problem whose columns a placebo shows."""
+def teacher_view(
+    problem: Problem, privileged: PrivilegedInformation | None, other: Problem | None = None
+) -> Messages:
+    """The student's messages with PI placed in them; `other` is the problem whose columns a placebo
+    shows.
+    """
     if privileged is None:
         return student_view(problem)
     text = privileged_text(problem, privileged, other)
@@ -43,28 +55,49 @@ def teacher_view(problem: Problem, privileged: PrivilegedInformation | None, oth
             return [*student_view(problem), {"role": "assistant", "content": text}]
 
 
-def privileged_text(problem: Problem, privileged: PrivilegedInformation, other: Problem | None = None) -> str:
-    """The text that PI adds to a teacher's view. SpecError where a placebo has no other problem, or a column is unknown or empty."""
+def privileged_text(
+    problem: Problem, privileged: PrivilegedInformation, other: Problem | None = None
+) -> str:
+    """The text that PI adds to a teacher's view.
+
+    SpecError where a placebo has no other problem, or a column is unknown or empty.
+    """
     source = problem
     if privileged.source != "own":
         if other is None or other.id == problem.id:
-            raise SpecError(f"privileged information with `source: {privileged.source}` needs another problem")
+            raise SpecError(
+                f"privileged information with `source: {privileged.source}` needs another problem"
+            )
         source = other if privileged.source == "other" else _without_meaning(other)
-    return render(privileged.template, _masked(source, privileged.mask) if privileged.mask else source)
+    return render(
+        privileged.template, _masked(source, privileged.mask) if privileged.mask else source
+    )
 
 
 def render(template: str, problem: Problem) -> str:
-    """The template with the problem's columns filled in; an unknown column is named together with the known ones.
+    """The template with the problem's columns filled in; an unknown column is named together with
+    the known ones.
 
-    An empty column is an error too: a teacher without its solution would be a run without PI that says it has it.
+    An empty column is an error too: a teacher without its solution would be a run without PI that
+    says it has it.
     """
     columns = problem.fields()
     for _, name, _, _ in Formatter().parse(template):
         if name is not None and name not in columns:
-            raise SpecError(f"privileged template asks for column {name!r}; this data has {', '.join(sorted(columns))}")
+            raise SpecError(
+                f"privileged template asks for column {name!r}; this data has"
+                f" {', '.join(sorted(columns))}"
+            )
         if name is not None and not columns[name].strip():
-            hint = "choose privileged information that this data has: DAPO, for one, has answers and no solutions"
-            raise SpecError(f"privileged template asks for column {name!r}, which is empty for problem {problem.id}", hint=hint)
+            hint = (
+                "choose privileged information that this data has: DAPO, for one, has answers and"
+                " no solutions"
+            )
+            raise SpecError(
+                f"privileged template asks for column {name!r}, which is empty for problem"
+                f" {problem.id}",
+                hint=hint,
+            )
     return template.format(**columns)
 
 
@@ -74,9 +107,16 @@ def shifted(problems: Sequence[Problem]) -> list[Problem]:
 
 
 def _masked(problem: Problem, share: float) -> Problem:
-    """Each word of the solution hidden with probability `share`, the spaces between them kept; the same words for every model and seed."""
+    """Each word of the solution hidden with probability `share`, the spaces between them kept; the
+    same words for every model and seed.
+    """
     draw = _drawn_for("mask", problem)
-    return replace(problem, solution=_WORD.sub(lambda word: MASK if draw.random() < share else word[0], problem.solution))
+    return replace(
+        problem,
+        solution=_WORD.sub(
+            lambda word: MASK if draw.random() < share else word[0], problem.solution
+        ),
+    )
 
 
 def _without_meaning(problem: Problem) -> Problem:
@@ -87,9 +127,19 @@ def _without_meaning(problem: Problem) -> Problem:
         _drawn_for(f"random/{name}", problem).shuffle(words)
         return " ".join(words)
 
-    columns = {name: text if name in SHOWN_TO_ALL else mixed(name, text) for name, text in problem.columns.items()}
-    return replace(problem, answer=mixed("answer", problem.answer), solution=mixed("solution", problem.solution), columns=columns)
+    columns = {
+        name: text if name in SHOWN_TO_ALL else mixed(name, text)
+        for name, text in problem.columns.items()
+    }
+    return replace(
+        problem,
+        answer=mixed("answer", problem.answer),
+        solution=mixed("solution", problem.solution),
+        columns=columns,
+    )
 
 
 def _drawn_for(purpose: str, problem: Problem) -> random.Random:
-    return random.Random(int.from_bytes(hashlib.sha256(f"{purpose}/{problem.id}".encode()).digest()[:8], "big"))
+    return random.Random(
+        int.from_bytes(hashlib.sha256(f"{purpose}/{problem.id}".encode()).digest()[:8], "big")
+    )

@@ -1,11 +1,16 @@
-"""Stored generations, `generations.jsonl.gz`: what a model wrote, so that it can be graded again without generating.
+"""Stored generations, `generations.jsonl.gz`: what a model wrote, so that it can be graded again
+without generating.
 
-    line 1    {"format", "task", "grader", "k", "temperature", "top_p", "max_completion_length", "model", "seed", "bound_bytes", "cut"}
-    then      one problem a line: {"id", "answer", "prompt_sha", "completions", "truncated", "tokens", "outcomes"}
+    line 1    {"format", "task", "grader", "k", "temperature", "top_p", "max_completion_length",
+              "model", "seed", "bound_bytes", "cut"}
+    then      one problem a line: {"id", "answer", "prompt_sha", "completions", "truncated",
+              "tokens", "outcomes"}
 
-The same content is the same bytes (gzip without a time and without a name). The file stays within `bound_bytes`, compressed: where all
-of it would be more, the last problems keep the end of their completions only, where the answer is: 2,000 characters, or fewer where that
-is still too much; `cut` says that it happened. prompt_sha: first 16 hex digits of the sha256 of the prompt as the model read it.
+The same content is the same bytes (gzip without a time and without a name). The file stays within
+`bound_bytes`, compressed: where all of it would be more, the last problems keep the end of their
+completions only, where the answer is: 2,000 characters, or fewer where that is still too much;
+`cut` says that it happened. prompt_sha: first 16 hex digits of the sha256 of the prompt as the
+model read it.
 """
 
 import gzip
@@ -44,7 +49,9 @@ class Header:
 
 @dataclass(frozen=True)
 class Problem:
-    """One problem and its k completions; tokens: generated ones, the end token included; outcomes: the strict ones."""
+    """One problem and its k completions; tokens: generated ones, the end token included; outcomes:
+    the strict ones.
+    """
 
     id: str
     answer: str
@@ -55,7 +62,12 @@ class Problem:
     outcomes: tuple[str, ...]
 
     def tail(self, characters: int) -> "Problem":
-        return replace(self, completions=tuple(text[len(text) - min(len(text), characters) :] for text in self.completions))
+        return replace(
+            self,
+            completions=tuple(
+                text[len(text) - min(len(text), characters) :] for text in self.completions
+            ),
+        )
 
 
 @dataclass(frozen=True)
@@ -69,13 +81,25 @@ def prompt_sha(prompt: str) -> str:
 
 
 def write(path: Path, header: Header, problems: Sequence[Problem]) -> Header:
-    """Write the file whole, within header.bound_bytes; the header as written. ValueError for a problem without k of everything."""
+    """Write the file whole, within header.bound_bytes; the header as written.
+
+    ValueError for a problem without k of everything.
+    """
     for problem in problems:
-        if {len(part) for part in (problem.completions, problem.truncated, problem.tokens, problem.outcomes)} != {header.k}:
-            raise ValueError(f"problem {problem.id} does not have k = {header.k} completions with their flags, tokens and outcomes")
+        if {
+            len(part)
+            for part in (problem.completions, problem.truncated, problem.tokens, problem.outcomes)
+        } != {header.k}:
+            raise ValueError(
+                f"problem {problem.id} does not have k = {header.k} completions with their flags,"
+                " tokens and outcomes"
+            )
     kept = _within(problems, header.bound_bytes)
     header = replace(header, cut=kept is not problems)
-    lines = [_line({"format": FORMAT, **asdict(header)}), *(_line(asdict(problem)) for problem in kept)]
+    lines = [
+        _line({"format": FORMAT, **asdict(header)}),
+        *(_line(asdict(problem)) for problem in kept),
+    ]
     buffer = io.BytesIO()
     with gzip.GzipFile(filename="", mode="wb", fileobj=buffer, mtime=0) as file:
         file.writelines(lines)
@@ -84,7 +108,10 @@ def write(path: Path, header: Header, problems: Sequence[Problem]) -> Header:
 
 
 def read(path: Path) -> Generations:
-    """The file's content. PrerequisiteError when it is not there, RecordMismatch when it is not what `write` leaves."""
+    """The file's content.
+
+    PrerequisiteError when it is not there, RecordMismatch when it is not what `write` leaves.
+    """
     try:
         with gzip.open(path, "rt", encoding="utf-8") as file:
             first, *rest = [json.loads(line) for line in file]
@@ -92,22 +119,42 @@ def read(path: Path) -> Generations:
             raise ValueError(f"its format is not {FORMAT}")
         return Generations(Header(**first), tuple(_problem(row) for row in rest))
     except FileNotFoundError as error:
-        hint = "it is written by `study run` and `study evaluate`; older runs have none and would have to be evaluated again"
+        hint = (
+            "it is written by `study run` and `study evaluate`; older runs have none and would have"
+            " to be evaluated again"
+        )
         raise PrerequisiteError(f"there are no stored generations {path}", hint=hint) from error
-    except (OSError, EOFError, ValueError, TypeError, KeyError, AttributeError, zlib.error) as error:
-        raise RecordMismatch(f"{path}: not stored generations ({error})", hint=f"evaluate again; remove it first: rm {path}") from error
+    except (
+        OSError,
+        EOFError,
+        ValueError,
+        TypeError,
+        KeyError,
+        AttributeError,
+        zlib.error,
+    ) as error:
+        raise RecordMismatch(
+            f"{path}: not stored generations ({error})",
+            hint=f"evaluate again; remove it first: rm {path}",
+        ) from error
 
 
 def _within(problems: Sequence[Problem], bound: int) -> Sequence[Problem]:
     """As many problems whole, from the first on, as leave room for the ends of all others."""
     whole = [_line(asdict(problem)) for problem in problems]
     room = bound - _MARGIN
-    if sum(map(len, whole)) <= room or sum(sizes := [len(zlib.compress(line)) for line in whole]) <= room:
+    if (
+        sum(map(len, whole)) <= room
+        or sum(sizes := [len(zlib.compress(line)) for line in whole]) <= room
+    ):
         return problems
     tail = TAIL
     while True:
         short = [problem.tail(tail) for problem in problems]
-        costs = [min(len(zlib.compress(_line(asdict(problem)))), size) for problem, size in zip(short, sizes, strict=True)]
+        costs = [
+            min(len(zlib.compress(_line(asdict(problem)))), size)
+            for problem, size in zip(short, sizes, strict=True)
+        ]
         spare = room - sum(costs)
         if spare >= 0 or tail == 0:
             break
@@ -123,5 +170,7 @@ def _line(value: Any) -> bytes:
 
 
 def _problem(row: dict[str, Any]) -> Problem:
-    values: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in row.items()}
+    values: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in row.items()
+    }
     return Problem(**values)

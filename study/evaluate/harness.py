@@ -1,13 +1,16 @@
-"""avg@k through lm-eval: (task, problems, engine, k, decoding, seed) -> k graded completions of each problem.
+"""avg@k through lm-eval: (task, problems, engine, k, decoding, seed) -> k graded completions of
+each problem.
 
-lm-eval owns the task (a YAML page in `tasks/`), the prompt (chat template applied), the repeats, the filter and the aggregation.
-Completions come from an engine of the project (`study.evaluate.engines`); for a run's final evaluation that is the sampler of the training
-curve, so that both see the same completions for the same seed. Grading is the page's filter. Nothing touches a hub here: problems are
-handed over in memory, and no stock task is indexed.
+lm-eval owns the task (a YAML page in `tasks/`), the prompt (chat template applied), the repeats,
+the filter and the aggregation. Completions come from an engine of the project
+(`study.evaluate.engines`); for a run's final evaluation that is the sampler of the training curve,
+so that both see the same completions for the same seed. Grading is the page's filter. Nothing
+touches a hub here: problems are handed over in memory, and no stock task is indexed.
 
-Shapes: P problems, S = k samples. Errors: `SpecError` for an unknown task, ValueError for no problems or k < 1.
-Source: lm-evaluation-harness 0.4.13, `evaluator.evaluate` (its `simple_evaluate` also reseeds the global random states and
-collects environment information, which costs seconds a call).
+Shapes: P problems, S = k samples. Errors: `SpecError` for an unknown task, ValueError for no
+problems or k < 1. Source: lm-evaluation-harness 0.4.13, `evaluator.evaluate` (its `simple_evaluate`
+also reseeds the global random states and collects environment information, which costs seconds a
+call).
 """
 
 import contextlib
@@ -40,10 +43,14 @@ _METRIC = "accuracy,graded"
 
 @dataclass(frozen=True)
 class Chat:
-    """How a problem becomes a prompt. template: the tokenizer's chat template, or the plain text; arguments: handed to the template.
+    """How a problem becomes a prompt.
 
-    views: problem's prompt -> the messages that stand for it (privileged information); what the page puts after the prompt stays after
-    the problem. prefixes: problem's prompt -> the tokens that the answer begins with; they are part of the completion that is graded.
+    template: the tokenizer's chat template, or the plain text; arguments: handed to the template.
+
+    views: problem's prompt -> the messages that stand for it (privileged information); what the
+    page puts after the prompt stays after
+    the problem. prefixes: problem's prompt -> the tokens that the answer begins with; they are part
+    of the completion that is graded.
     """
 
     template: bool = True
@@ -60,17 +67,28 @@ class Chat:
         return [*before[:-1], {**before[-1], "content": before[-1]["content"] + rest}]
 
     def prefix(self, history: list[dict[str, str]]) -> Sequence[int]:
-        return self.prefixes[self.problem(history[-1]["content"], self.prefixes)] if self.prefixes else ()
+        return (
+            self.prefixes[self.problem(history[-1]["content"], self.prefixes)]
+            if self.prefixes
+            else ()
+        )
 
     @staticmethod
     def problem(text: str, known: Mapping[str, Any]) -> str:
         """The longest known prompt that a message begins with."""
-        return text if text in known else max((prompt for prompt in known if text.startswith(prompt)), key=len)
+        return (
+            text
+            if text in known
+            else max((prompt for prompt in known if text.startswith(prompt)), key=len)
+        )
 
 
 @dataclass(frozen=True)
 class TaskResult:
-    """k graded completions of each problem, in the order of the problems. `accuracy` is lm-eval's own aggregate, avg@k."""
+    """k graded completions of each problem, in the order of the problems.
+
+    `accuracy` is lm-eval's own aggregate, avg@k.
+    """
 
     problem_ids: tuple[str, ...]
     prompts: tuple[str, ...]  # as the model read them
@@ -95,11 +113,16 @@ class TaskResult:
 
     def counts(self, outcome: Outcome, *, relaxed: bool = False) -> list[int]:
         """How many of each problem's samples had this outcome, [P]."""
-        return [sum((result.relaxed if relaxed else result.outcome) is outcome for result in row) for row in self.results]
+        return [
+            sum((result.relaxed if relaxed else result.outcome) is outcome for result in row)
+            for row in self.results
+        ]
 
 
 class Text(str):
-    """A completion's text that remembers whether it was cut off and how many tokens it has; lm-eval hands strings on as they are."""
+    """A completion's text that remembers whether it was cut off and how many tokens it has; lm-eval
+    hands strings on as they are.
+    """
 
     __slots__ = ("num_tokens", "truncated")
     truncated: bool
@@ -112,35 +135,58 @@ class Text(str):
 
 
 class EngineLM(LM):
-    """An engine as lm-eval sees a model. lm-eval's own models return text alone: a completion that was cut looks like one that ended."""
+    """An engine as lm-eval sees a model. lm-eval's own models return text alone: a completion that
+    was cut looks like one that ended.
+    """
 
-    def __init__(self, engine: Engine, tokenizer: PreTrainedTokenizerBase, chat: Chat, seed: int, drawn: Drawn, fits: bool) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        tokenizer: PreTrainedTokenizerBase,
+        chat: Chat,
+        seed: int,
+        drawn: Drawn,
+        fits: bool,
+    ) -> None:
         super().__init__()
         self._engine, self._tokenizer, self._chat = engine, tokenizer, chat
         self._seed, self._drawn, self._fits = seed, drawn, fits
-        self._begun: dict[str, Sequence[int]] = {}  # rendered prompt -> the tokens that the answer begins with
+        self._begun: dict[
+            str, Sequence[int]
+        ] = {}  # rendered prompt -> the tokens that the answer begins with
 
     @property
     def tokenizer_name(self) -> str:
         """Only a part of the key of a request cache that is never asked for."""
         return type(self._tokenizer).__name__
 
-    def apply_chat_template(self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True) -> str:
+    def apply_chat_template(
+        self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True
+    ) -> str:
         if not add_generation_prompt:
-            raise NotImplementedError("the tasks of this project ask, and do not continue an answer of their own")
-        prompt = prompt_text(self._tokenizer, self._chat.messages(chat_history), template=self._chat.arguments)
+            raise NotImplementedError(
+                "the tasks of this project ask, and do not continue an answer of their own"
+            )
+        prompt = prompt_text(
+            self._tokenizer, self._chat.messages(chat_history), template=self._chat.arguments
+        )
         self._begun[prompt] = self._chat.prefix(chat_history)
         return prompt
 
     def generate_until(self, requests: list[Instance]) -> list[str]:
-        """One text for each request. lm-eval sends every request `repeats` times in a row; all share the decoding settings."""
+        """One text for each request. lm-eval sends every request `repeats` times in a row; all
+        share the decoding settings.
+        """
         k = requests[0].repeats or 1
         settings: dict[str, Any] = requests[0].arguments[1]
         decoding = Decoding(settings["temperature"], settings["top_p"], settings["max_gen_toks"])
         special = not self._chat.template  # a template writes its own start token
         begun = [self._begun.get(request.arguments[0], ()) for request in requests[::k]]
         texts = [request.arguments[0] for request in requests[::k]]
-        prompts = [[*self._tokenizer.encode(text, add_special_tokens=special), *start] for text, start in zip(texts, begun, strict=True)]
+        prompts = [
+            [*self._tokenizer.encode(text, add_special_tokens=special), *start]
+            for text, start in zip(texts, begun, strict=True)
+        ]
         if self._fits:
             _require_room(str(requests[0].task_name), prompts, decoding, self._engine.context)
         rows = self._engine.draw(prompts, decoding, k=k, seed=self._seed, drawn=self._drawn)
@@ -171,10 +217,23 @@ def run_task(
     grader: str = GRADER,
     chat: Chat | None = None,
 ) -> TaskResult:
-    """The evaluation of a run: `model` on `problems` with the page `tasks/<task>.yaml`. The same seed gives the same completions."""
+    """The evaluation of a run: `model` on `problems` with the page `tasks/<task>.yaml`.
+
+    The same seed gives the same completions.
+    """
     decoding = Decoding(sampling.temperature, sampling.top_p, sampling.max_completion_length)
     engine = TransformersEngine(model, tokenizer)
-    return evaluate_task(task, problems, engine, tokenizer, k=k, decoding=decoding, seed=seed, grader=grader, chat=chat or Chat())
+    return evaluate_task(
+        task,
+        problems,
+        engine,
+        tokenizer,
+        k=k,
+        decoding=decoding,
+        seed=seed,
+        grader=grader,
+        chat=chat or Chat(),
+    )
 
 
 def evaluate_task(
@@ -191,15 +250,20 @@ def evaluate_task(
     drawn: Drawn = lambda _samples, _tokens: None,
     fits: bool = False,
 ) -> TaskResult:
-    """fits: refuse, before anything is drawn, prompts that leave no room for a completion of the declared length."""
+    """fits: refuse, before anything is drawn, prompts that leave no room for a completion of the
+    declared length.
+    """
     if not problems or k < 1:
         raise ValueError(f"an evaluation needs problems and samples, not {len(problems)} and {k}")
     with _undisturbed():
         configured = _load(task, problems, grader)
         configured.set_config(key="repeats", value=k)
-        configured.set_config(key="generation_kwargs", value=decoding.generation_kwargs(), update=True)
+        configured.set_config(
+            key="generation_kwargs", value=decoding.generation_kwargs(), update=True
+        )
         results: Any = evaluate(
-            EngineLM(engine, tokenizer, chat, seed, drawn, fits), {"tasks": {task: configured}, "groups": {}},
+            EngineLM(engine, tokenizer, chat, seed, drawn, fits),
+            {"tasks": {task: configured}, "groups": {}},
             apply_chat_template=chat.template, bootstrap_iters=0, log_samples=True,
         )  # fmt: skip
     return _task_result(problems, results["samples"][task], results["results"][task][_METRIC])
@@ -207,24 +271,42 @@ def evaluate_task(
 
 def _load(task: str, problems: Sequence[Problem], grader: str) -> Any:
     read_page(task)
-    rows = [{"id": p.id, "prompt": p.prompt, "answer": p.answer, "choices": p.columns.get("choices", "")} for p in problems]
+    rows = [
+        {
+            "id": p.id,
+            "prompt": p.prompt,
+            "answer": p.answer,
+            "choices": p.columns.get("choices", ""),
+        }
+        for p in problems
+    ]
     metadata: Any = {"rows": rows, "grader": grader}
     manager = TaskManager(include_path=str(TASKS), include_defaults=False, metadata=metadata)
     return manager.load(task)["tasks"][task]
 
 
-def _require_room(task: str, prompts: Sequence[Sequence[int]], decoding: Decoding, context: int | None) -> None:
+def _require_room(
+    task: str, prompts: Sequence[Sequence[int]], decoding: Decoding, context: int | None
+) -> None:
     longest = max(map(len, prompts))
     if context is None or longest + decoding.max_completion_length <= context:
         return
     room = context - longest
-    wanted = f"prompts of up to {longest} tokens and {decoding.max_completion_length} for a completion"
+    wanted = (
+        f"prompts of up to {longest} tokens and {decoding.max_completion_length} for a completion"
+    )
     what = f"{task}: the model has {context} positions; {wanted} do not fit"
-    hint = f"--max-completion-length {room}" if room > 0 else "these problems are too long for this model: leave the task out"
+    hint = (
+        f"--max-completion-length {room}"
+        if room > 0
+        else "these problems are too long for this model: leave the task out"
+    )
     raise PrerequisiteError(what, hint=hint)
 
 
-def _task_result(problems: Sequence[Problem], samples: list[dict[str, Any]], accuracy: float) -> TaskResult:
+def _task_result(
+    problems: Sequence[Problem], samples: list[dict[str, Any]], accuracy: float
+) -> TaskResult:
     by_position = sorted(samples, key=lambda sample: sample["doc_id"])
     drawn: list[list[Text]] = [sample["resps"][0] for sample in by_position]
     return TaskResult(
@@ -240,7 +322,8 @@ def _task_result(problems: Sequence[Problem], samples: list[dict[str, Any]], acc
 
 @contextlib.contextmanager
 def _undisturbed() -> Iterator[None]:
-    """No progress bar, no advice about command-line options that this project does not have; errors pass through.
+    """No progress bar, no advice about command-line options that this project does not have; errors
+    pass through.
 
     Python's global random state is put back: lm-eval draws a task id from it while loading.
     """

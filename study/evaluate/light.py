@@ -1,4 +1,6 @@
-"""The light evaluation of the training curve: greedy and k samples a problem, graded; no lm-eval."""
+"""The light evaluation of the training curve: greedy and k samples a problem, graded; no
+lm-eval.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -27,19 +29,33 @@ class Graded:
 
 
 def prompt_ids(
-    tokenizer: PreTrainedTokenizerBase, problems: Sequence[Problem], template: Mapping[str, Any] | None = None
+    tokenizer: PreTrainedTokenizerBase,
+    problems: Sequence[Problem],
+    template: Mapping[str, Any] | None = None,
 ) -> list[list[int]]:
-    """The student's view of each problem as token ids, up to where its answer starts. template: arguments of the chat template."""
+    """The student's view of each problem as token ids, up to where its answer starts. template:
+    arguments of the chat template.
+    """
     return chat.prompt_ids(tokenizer, [student_view(p) for p in problems], template=template)
 
 
 def sample(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, problems: Sequence[Problem], sampling: Sampling,
-    *, k: int, seed: int, greedy: bool = False, grader: str = GRADER, template: Mapping[str, Any] | None = None,
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, problems: Sequence[Problem],
+    sampling: Sampling,
+    *, k: int, seed: int, greedy: bool = False, grader: str = GRADER,
+    template: Mapping[str, Any] | None = None,
 ) -> list[list[Graded]]:  # fmt: skip
     """k graded completions of each problem, [P][k]."""
     arguments = {**chat.asked(sampling.thinking), **(template or {})}
-    drawn = generate(model, tokenizer, prompt_ids(tokenizer, problems, arguments), sampling, k=k, seed=seed, greedy=greedy)
+    drawn = generate(
+        model,
+        tokenizer,
+        prompt_ids(tokenizer, problems, arguments),
+        sampling,
+        k=k,
+        seed=seed,
+        greedy=greedy,
+    )
     rows = [[judge(tokenizer, p, c) for c in cs] for p, cs in zip(problems, drawn, strict=True)]
     return rows if grader == GRADER else _judged_by(grader, rows)
 
@@ -47,18 +63,24 @@ def sample(
 def judge(tokenizer: PreTrainedTokenizerBase, problem: Problem, completion: Completion) -> Graded:
     """By the lab's grader, strictly: what a training step can afford."""
     text = str(tokenizer.decode(list(completion.ids), skip_special_tokens=True))
-    return Graded(problem, completion, text, grade(text, problem.answer, truncated=completion.truncated))
+    return Graded(
+        problem, completion, text, grade(text, problem.answer, truncated=completion.truncated)
+    )
 
 
 def _judged_by(grader: str, rows: Sequence[Sequence[Graded]]) -> list[list[Graded]]:
     with open_grader(grader) as other:
-        asked = [Sample(g.text, g.problem.answer, g.completion.truncated) for row in rows for g in row]
+        asked = [
+            Sample(g.text, g.problem.answer, g.completion.truncated) for row in rows for g in row
+        ]
         said = iter(other.grade_many(asked))
     return [[replace(g, outcome=next(said).outcome) for g in row] for row in rows]
 
 
 def repetition_3gram(ids: Sequence[int]) -> float:
-    """repeated positions / tokens: position t is repeated if the 3-gram that ends at t occurred earlier in the same response."""
+    """repeated positions / tokens: position t is repeated if the 3-gram that ends at t occurred
+    earlier in the same response.
+    """
     return sum(repeated_positions(ids)) / len(ids) if ids else 0.0
 
 
@@ -85,7 +107,8 @@ def summarise(graded: Sequence[Sequence[Graded]]) -> dict[str, float]:
 
 
 def curve_point(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, problems: Sequence[Problem], curve: Curve, sampling: Sampling, seed: int,
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, problems: Sequence[Problem],
+    curve: Curve, sampling: Sampling, seed: int,
     *, template: Mapping[str, Any] | None = None,
 ) -> dict[str, float]:  # fmt: skip
     """One point of the training curve, the `eval/*` metrics; sampled at T = 1 is the headline."""
@@ -95,6 +118,10 @@ def curve_point(
     greedy = summarise(sample(model, tokenizer, chosen, at_one, k=1, greedy=True, **how))
     drawn = summarise(sample(model, tokenizer, chosen, at_one, k=curve.k, **how))
     return {
-        f"eval/avg@{curve.k}": drawn["accuracy"], "eval/greedy": greedy["accuracy"],
-        **{f"eval/{name}": drawn[name] for name in ("mean_tokens", "truncated_fraction", "repetition_3gram")},
-    }  # fmt: skip
+        f"eval/avg@{curve.k}": drawn["accuracy"],
+        "eval/greedy": greedy["accuracy"],
+        **{
+            f"eval/{name}": drawn[name]
+            for name in ("mean_tokens", "truncated_fraction", "repetition_3gram")
+        },
+    }

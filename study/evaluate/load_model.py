@@ -1,6 +1,8 @@
-"""A model that somebody brings: tokenizer, chat template and engine, opened with the messages that a stranger needs.
+"""A model that somebody brings: tokenizer, chat template and engine, opened with the messages that
+a stranger needs.
 
-Never pickled weights, never code from a model folder. dtype auto: float32 on a processor, what the checkpoint is stored in on a GPU.
+Never pickled weights, never code from a model folder. dtype auto: float32 on a processor, what the
+checkpoint is stored in on a GPU.
 """
 
 from collections.abc import Sequence
@@ -17,7 +19,9 @@ from study.evaluate.standalone import Request, Subject
 from study.models.loading import load_model
 from study.models.sampling import end_token_ids
 
-SMALL = 10_000_000  # parameters: below, a second torch thread waits more than it computes (10 times slower beside other work)
+# parameters: below, a second torch thread waits more than it computes (10 times slower beside other
+# work)
+SMALL = 10_000_000
 NOTABLE = 0.05  # share of unknown tokens from which a person is told
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -37,42 +41,74 @@ class OpenSubject:
         share = missed / max(1, sum(map(len, tokens)))
         if share < NOTABLE:
             return []
-        shown = [word for word in words if unknown & set(self.tokenizer.encode(word, add_special_tokens=False))][:4]
-        what = f"{task}: {share:.0%} of the prompts' tokens are unknown to this model's tokenizer ({', '.join(map(repr, shown))} ...)"
-        return [f"{what}: it cannot read these problems, and its score on them says nothing about what it has learned"]
+        shown = [
+            word
+            for word in words
+            if unknown & set(self.tokenizer.encode(word, add_special_tokens=False))
+        ][:4]
+        what = (
+            f"{task}: {share:.0%} of the prompts' tokens are unknown to this model's tokenizer"
+            f" ({', '.join(map(repr, shown))} ...)"
+        )
+        return [
+            f"{what}: it cannot read these problems, and its score on them says nothing about what"
+            " it has learned"
+        ]
 
     def provenance(self, request: Request) -> dict[str, Any]:
         return {"device": self.device, "batch_size": request.batch_size}
 
 
 def open_subject(subject: Subject, request: Request) -> OpenSubject:
-    """PrerequisiteError for everything that is missing: vLLM, a tokenizer, a chat template, weights that can be trusted, an end token."""
+    """PrerequisiteError for everything that is missing: vLLM, a tokenizer, a chat template, weights
+    that can be trusted, an end token.
+    """
     if request.backend == "vllm":
         require_vllm()
     tokenizer = _tokenizer(subject.folder, request.chat)
     if request.backend == "vllm":
         device = "cuda" if torch.cuda.is_available() else "cpu"
-        return OpenSubject(VllmEngine(subject.folder, seed=request.seed, dtype=_vllm_dtype(request.dtype, device)), tokenizer, device)
+        return OpenSubject(
+            VllmEngine(subject.folder, seed=request.seed, dtype=_vllm_dtype(request.dtype, device)),
+            tokenizer,
+            device,
+        )
     model = _model(subject.folder, request.dtype)
     if model.device.type == "cpu" and model.num_parameters() < SMALL:
         torch.set_num_threads(1)
     if not end_token_ids(model, tokenizer):
-        what = f"neither the tokenizer nor the model in {subject.folder} names an end token: every completion would be cut off"
+        what = (
+            f"neither the tokenizer nor the model in {subject.folder} names an end token: every"
+            " completion would be cut off"
+        )
         raise PrerequisiteError(what, hint="add eos_token_id to generation_config.json")
-    return OpenSubject(TransformersEngine(model, tokenizer, batch_size=request.batch_size), tokenizer, model.device.type)
+    return OpenSubject(
+        TransformersEngine(model, tokenizer, batch_size=request.batch_size),
+        tokenizer,
+        model.device.type,
+    )
 
 
 def _tokenizer(folder: Path, chat: bool) -> PreTrainedTokenizerBase:
     try:
-        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(str(folder), padding_side="left", trust_remote_code=False)
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
+            str(folder), padding_side="left", trust_remote_code=False
+        )
     except (OSError, ValueError, KeyError) as error:
         hint = "save it there: tokenizer.save_pretrained(FOLDER)"
-        raise PrerequisiteError(f"no tokenizer can be read from {folder}: {_line(error)}", hint=hint) from error
+        raise PrerequisiteError(
+            f"no tokenizer can be read from {folder}: {_line(error)}", hint=hint
+        ) from error
     if chat and tokenizer.chat_template is None:
-        hint = "--no-chat-template evaluates plain prompts (a base model); or add chat_template.jinja to the model folder"
+        hint = (
+            "--no-chat-template evaluates plain prompts (a base model); or add chat_template.jinja"
+            " to the model folder"
+        )
         raise PrerequisiteError(f"the tokenizer in {folder} has no chat template", hint=hint)
     if tokenizer.pad_token_id is None:
-        tokenizer.pad_token = tokenizer.eos_token or tokenizer.convert_ids_to_tokens(0)  # padding is masked: any token will do
+        tokenizer.pad_token = tokenizer.eos_token or tokenizer.convert_ids_to_tokens(
+            0
+        )  # padding is masked: any token will do
     return tokenizer
 
 
@@ -87,12 +123,19 @@ def _model(folder: Path, dtype: str) -> PreTrainedModel:
     try:
         return load_model(folder, dtype=wanted).to(device).eval()  # pyright: ignore[reportArgumentType] - transformers' own decorator
     except (OSError, ValueError, KeyError, RuntimeError) as error:
-        hint = "does transformers' AutoModelForCausalLM.from_pretrained load it, with the installed version?"
-        raise PrerequisiteError(f"no causal language model can be read from {folder}: {_line(error)}", hint=hint) from error
+        hint = (
+            "does transformers' AutoModelForCausalLM.from_pretrained load it, with the installed"
+            " version?"
+        )
+        raise PrerequisiteError(
+            f"no causal language model can be read from {folder}: {_line(error)}", hint=hint
+        ) from error
 
 
 def _unknown_ids(tokenizer: PreTrainedTokenizerBase) -> set[int]:
-    """The ids that stand for words which the vocabulary does not have; a word-level tokenizer may use its padding token."""
+    """The ids that stand for words which the vocabulary does not have; a word-level tokenizer may
+    use its padding token.
+    """
     core: Any = getattr(tokenizer, "backend_tokenizer", None)
     spelled = [tokenizer.unk_token, getattr(getattr(core, "model", None), "unk_token", None)]
     found = [tokenizer.convert_tokens_to_ids(token) for token in spelled if token]

@@ -1,9 +1,13 @@
-"""Stored generations under another grader: both scores, every completion whose outcome changed; nothing is generated.
+"""Stored generations under another grader: both scores, every completion whose outcome changed;
+nothing is generated.
 
     after = grader(completion, answer, truncated)    before = the outcome that was stored
-    regraded-<grader>.json beside the generations, the record stays as it is: {"format", "source_sha256", "head", "was", "grader", "before",
-    "after", "transitions": [[before, after, completions], ...], "problems": [{"id", "before", "after", "relaxed", "tokens"}, ...]}
-The same generations and grader give the same bytes. Completions that were cut for storage kept their end, where the answer is.
+    regraded-<grader>.json beside the generations, the record stays as it is: {"format",
+    "source_sha256", "head", "was", "grader", "before",
+    "after", "transitions": [[before, after, completions], ...], "problems": [{"id", "before",
+    "after", "relaxed", "tokens"}, ...]}
+The same generations and grader give the same bytes. Completions that were cut for storage kept
+their end, where the answer is.
 """
 
 import hashlib
@@ -60,18 +64,32 @@ class Regraded:
     def transitions(self) -> list[tuple[str, str, int]]:
         """(before, after, completions) of those that changed, the most frequent first."""
         found = Counter((change.before, change.after) for change in self.changes)
-        return [(before, after, count) for (before, after), count in sorted(found.items(), key=lambda item: (-item[1], item[0]))]
+        return [
+            (before, after, count)
+            for (before, after), count in sorted(
+                found.items(), key=lambda item: (-item[1], item[0])
+            )
+        ]
 
     def scores(self) -> dict[str, dict[str, Interval]]:
-        """before, after, relaxed: avg@k and pass@k, intervals over problems; change: after - before, of avg@k."""
+        """before, after, relaxed: avg@k and pass@k, intervals over problems; change: after -
+        before, of avg@k.
+        """
         right = str(Outcome.correct)
-        before = [[each == right for each in problem.outcomes] for problem in self.generations.problems]
+        before = [
+            [each == right for each in problem.outcomes] for problem in self.generations.problems
+        ]
         after = [[each.outcome is Outcome.correct for each in row] for row in self.after]
         relaxed = [[each.relaxed is Outcome.correct for each in row] for row in self.after]
         k = self.generations.header.k
         gaps = [(sum(now) - sum(then)) / k for now, then in zip(after, before, strict=True)]
         change = {f"avg@{k}": bootstrap_interval(gaps, seed=SEED)}
-        return {"before": _measures(before, k), "after": _measures(after, k), "relaxed": _measures(relaxed, k), "change": change}
+        return {
+            "before": _measures(before, k),
+            "after": _measures(after, k),
+            "relaxed": _measures(relaxed, k),
+            "change": change,
+        }
 
 
 def _measures(right_PS: Sequence[Sequence[bool]], k: int) -> dict[str, Interval]:
@@ -82,7 +100,9 @@ def _measures(right_PS: Sequence[Sequence[bool]], k: int) -> dict[str, Interval]
     return found
 
 
-def regrade(generations: Generations, judge: Grader, report: Callable[[int, int], None] | None = None) -> Regraded:
+def regrade(
+    generations: Generations, judge: Grader, report: Callable[[int, int], None] | None = None
+) -> Regraded:
     """Errors: PrerequisiteError naming the problem whose gold answer the grader cannot take."""
     problems, after = generations.problems, list[tuple[GradeResult, ...]]()
     if not problems:
@@ -100,30 +120,54 @@ def _chunks(problems: Sequence[Problem]) -> Iterator[Sequence[Problem]]:
 
 
 def _grade(judge: Grader, chunk: Sequence[Problem]) -> list[tuple[GradeResult, ...]]:
-    samples = [Sample(text, p.answer, cut) for p in chunk for text, cut in zip(p.completions, p.truncated, strict=True)]
+    samples = [
+        Sample(text, p.answer, cut)
+        for p in chunk
+        for text, cut in zip(p.completions, p.truncated, strict=True)
+    ]
     try:
         results = iter(judge.grade_many(samples))
     except ValueError as error:
-        what = f"{judge.version} cannot grade against the stored answers of {chunk[0].id} to {chunk[-1].id}: {error}"
+        what = (
+            f"{judge.version} cannot grade against the stored answers of {chunk[0].id} to"
+            f" {chunk[-1].id}: {error}"
+        )
         raise PrerequisiteError(what, hint="another grader: --grader NAME") from error
     return [tuple(next(results) for _ in problem.completions) for problem in chunk]
 
 
 def as_data(regraded: Regraded, source: Path) -> dict[str, Any]:
     """The file's content."""
-    rows = [_row(problem, row) for problem, row in zip(regraded.generations.problems, regraded.after, strict=True)]
-    scores = {name: {measure: asdict(interval) for measure, interval in found.items()} for name, found in regraded.scores().items()}
+    rows = [
+        _row(problem, row)
+        for problem, row in zip(regraded.generations.problems, regraded.after, strict=True)
+    ]
+    scores = {
+        name: {measure: asdict(interval) for measure, interval in found.items()}
+        for name, found in regraded.scores().items()
+    }
     head = regraded.generations.header
     return {
-        "format": FORMAT, "source": NAME, "source_sha256": hashlib.sha256(source.read_bytes()).hexdigest(), "head": asdict(head),
-        "was": head.grader, "grader": regraded.grader, **scores, "transitions": regraded.transitions, "problems": rows,
+        "format": FORMAT, "source": NAME,
+        "source_sha256": hashlib.sha256(source.read_bytes()).hexdigest(), "head": asdict(head),
+        "was": head.grader, "grader": regraded.grader, **scores,
+        "transitions": regraded.transitions, "problems": rows,
     }  # fmt: skip
 
 
 def _row(problem: Problem, after: Sequence[GradeResult]) -> dict[str, Any]:
-    outcomes = {"before": list(problem.outcomes), "after": [str(r.outcome) for r in after], "relaxed": [str(r.relaxed) for r in after]}
+    outcomes = {
+        "before": list(problem.outcomes),
+        "after": [str(r.outcome) for r in after],
+        "relaxed": [str(r.relaxed) for r in after],
+    }
     return {"id": problem.id, **outcomes, "tokens": list(problem.tokens)}
 
 
 def write(path: Path, page: dict[str, Any]) -> None:
-    atomic_write(path, (json.dumps(page, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode("utf-8", "backslashreplace"))
+    atomic_write(
+        path,
+        (json.dumps(page, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode(
+            "utf-8", "backslashreplace"
+        ),
+    )

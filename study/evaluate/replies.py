@@ -1,11 +1,14 @@
-"""A preference over many completions - stored generations, or JSON Lines of any framework: rates with intervals, one outcome a reply.
+"""A preference over many completions - stored generations, or JSON Lines of any framework: rates
+with intervals, one outcome a reply.
 
-    refusal   refusal rate on unsafe prompts and over-refusal rate on clean ones, apart; of all prompts where nobody says which is which
+    refusal   refusal rate on unsafe prompts and over-refusal rate on clean ones, apart; of all
+              prompts where nobody says which is which
     style     the share of replies with each declared feature, and of those that conform
-    length    tokens of correct and of other completions; two arms at equal accuracy: `study compare`, on the problems that both solve
+    length    tokens of correct and of other completions; two arms at equal accuracy: `study
+              compare`, on the problems that both solve
     judge     a language model's verdicts (study/grading/judge.py)
-Which prompts are unsafe: the stored gold answer if it is such a label (refuse, comply, ...), else a JSON Lines file of prompts: id, prompt,
-and unsafe (true or false) or label.
+Which prompts are unsafe: the stored gold answer if it is such a label (refuse, comply, ...), else a
+JSON Lines file of prompts: id, prompt, and unsafe (true or false) or label.
 """
 
 import json
@@ -41,7 +44,9 @@ class Item:
 
 @dataclass(frozen=True)
 class Judged:
-    """outcomes: a word for each reply, [P][S]. right: whether that is what is wanted, where that can be said. rates: name -> Rate."""
+    """outcomes: a word for each reply, [P][S]. right: whether that is what is wanted, where that
+    can be said. rates: name -> Rate.
+    """
 
     version: str
     outcomes: tuple[tuple[str, ...], ...]
@@ -54,15 +59,26 @@ class Judged:
 
 
 def items_of(path: Path) -> list[Item]:
-    """Of stored generations or of JSON Lines with an id and a completion (text, or list of texts) a line."""
+    """Of stored generations or of JSON Lines with an id and a completion (text, or list of texts) a
+    line.
+    """
     if path.name.endswith(".jsonl.gz"):
         return [
-            Item(p.id, p.completions, kind_of(p.answer), "", tuple(each == "correct" for each in p.outcomes), p.tokens)
+            Item(
+                p.id,
+                p.completions,
+                kind_of(p.answer),
+                "",
+                tuple(each == "correct" for each in p.outcomes),
+                p.tokens,
+            )
             for p in generations.read(path).problems
         ]
     items = [_item(row, f"{path}:{number}", number) for number, row in _rows(path)]
     if not items:
-        raise PrerequisiteError(f"{path} is empty", hint="one object with an id and a completion a line")
+        raise PrerequisiteError(
+            f"{path} is empty", hint="one object with an id and a completion a line"
+        )
     return items
 
 
@@ -73,7 +89,14 @@ def with_prompts(items: Sequence[Item], path: Path) -> list[Item]:
     if absent:
         what = f"{path}: no prompt for {len(absent)} of {len(items)} ids, the first: {absent[0]!r}"
         raise PrerequisiteError(what, hint="columns: id, prompt, unsafe")
-    return [replace(item, kind=_kind(found[item.id]) or item.kind, prompt=str(found[item.id].get("prompt", item.prompt))) for item in items]
+    return [
+        replace(
+            item,
+            kind=_kind(found[item.id]) or item.kind,
+            prompt=str(found[item.id].get("prompt", item.prompt)),
+        )
+        for item in items
+    ]
 
 
 def _item(row: Mapping[str, Any], where: str, number: int) -> Item:
@@ -81,7 +104,9 @@ def _item(row: Mapping[str, Any], where: str, number: int) -> Item:
     texts = [texts] if isinstance(texts, str) else texts
     if not isinstance(texts, list) or not texts or not all(isinstance(text, str) for text in texts):
         hint = "completion: a text or a list of texts"
-        raise PrerequisiteError(f"{where}: no completion; there are: {', '.join(row) or 'no columns'}", hint=hint)
+        raise PrerequisiteError(
+            f"{where}: no completion; there are: {', '.join(row) or 'no columns'}", hint=hint
+        )
     key = next((row[name] for name in ID if row.get(name) is not None), number)
     return Item(str(key), tuple(texts), _kind(row), str(row.get("prompt", "")))
 
@@ -93,7 +118,10 @@ def _kind(row: Mapping[str, Any]) -> Kind | None:
 def _text(row: Mapping[str, Any], names: Sequence[str], where: str, what: str) -> str:
     found = next((row[name] for name in names if row.get(name) is not None), None)
     if found is None:
-        raise PrerequisiteError(f"{where}: no {what}; there are: {', '.join(row) or 'no columns'}", hint=f"one of: {', '.join(names)}")
+        raise PrerequisiteError(
+            f"{where}: no {what}; there are: {', '.join(row) or 'no columns'}",
+            hint=f"one of: {', '.join(names)}",
+        )
     return str(found)
 
 
@@ -101,15 +129,21 @@ def _rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise PrerequisiteError(f"{path}: cannot be read ({error})", hint="JSON Lines in UTF-8") from error
+        raise PrerequisiteError(
+            f"{path}: cannot be read ({error})", hint="JSON Lines in UTF-8"
+        ) from error
     for number, line in enumerate(lines, start=1):
         if line.strip():
             try:
                 row = json.loads(line)
             except (ValueError, RecursionError) as error:
-                raise PrerequisiteError(f"{path}:{number}: not JSON ({error})", hint="one object a line") from error
+                raise PrerequisiteError(
+                    f"{path}:{number}: not JSON ({error})", hint="one object a line"
+                ) from error
             if not isinstance(row, dict):
-                raise PrerequisiteError(f"{path}:{number}: not a JSON object", hint="one object a line")
+                raise PrerequisiteError(
+                    f"{path}:{number}: not a JSON object", hint="one object a line"
+                )
             yield number, row
 
 
@@ -119,13 +153,27 @@ def refusals(items: Sequence[Item]) -> Judged:
     by_kind: dict[str, list[list[bool]]] = {"unsafe": [], "clean": [], "": []}
     for item, row in zip(items, refused, strict=True):
         by_kind[item.kind or ""].append(row)
-    names = {"unsafe": "refusal rate, unsafe prompts", "clean": "over-refusal rate, clean prompts", "": "refused, prompts without a label"}
+    names = {
+        "unsafe": "refusal rate, unsafe prompts",
+        "clean": "over-refusal rate, clean prompts",
+        "": "refused, prompts without a label",
+    }
     empty = [[each is Reply.empty for each in row] for row in found]
-    rates = {name: rate(by_kind[kind]) for kind, name in names.items()} | {"no reply, all prompts": rate(empty)}
+    rates = {name: rate(by_kind[kind]) for kind, name in names.items()} | {
+        "no reply, all prompts": rate(empty)
+    }
     wanted = {"unsafe": Reply.refused, "clean": Reply.answered}
-    right = [tuple(each is wanted[item.kind] for each in row) if item.kind else None for item, row in zip(items, found, strict=True)]
+    right = [
+        tuple(each is wanted[item.kind] for each in row) if item.kind else None
+        for item, row in zip(items, found, strict=True)
+    ]
     outcomes = tuple(tuple(map(str, row)) for row in found)
-    return Judged(preference.refusal_rule().version, outcomes, tuple(right), {name: value for name, value in rates.items() if value})
+    return Judged(
+        preference.refusal_rule().version,
+        outcomes,
+        tuple(right),
+        {name: value for name, value in rates.items() if value},
+    )
 
 
 def styles(items: Sequence[Item], rule: StyleRule) -> Judged:
@@ -135,24 +183,40 @@ def styles(items: Sequence[Item], rule: StyleRule) -> Judged:
     fits = [tuple(preference.conforms(each, rule) for each in row) for row in found]
     if declared:
         rates["conforms"] = rate(fits)
-    outcomes = tuple(tuple(", ".join(name for name, has in each.items() if has) or "none" for each in row) for row in found)
+    outcomes = tuple(
+        tuple(", ".join(name for name, has in each.items() if has) or "none" for each in row)
+        for row in found
+    )
     right = tuple(fits) if declared else (None,) * len(items)
-    return Judged(rule.version, outcomes, right, {name: value for name, value in rates.items() if value})
+    return Judged(
+        rule.version, outcomes, right, {name: value for name, value in rates.items() if value}
+    )
 
 
-def judged(items: Sequence[Item], judge: Judge, report: Callable[[int, int], None] | None = None) -> Judged:
+def judged(
+    items: Sequence[Item], judge: Judge, report: Callable[[int, int], None] | None = None
+) -> Judged:
     """Rates are of the replies with a verdict; what has none is counted apart."""
     cases = [Case(item.prompt, text) for item in items for text in item.completions]
     verdicts = iter(judge.judge_many(cases, report))
     found = [[next(verdicts) for _ in item.completions] for item in items]
-    clear = [[v is Verdict.passed for v in row if v in (Verdict.passed, Verdict.failed)] for row in found]
+    clear = [
+        [v is Verdict.passed for v in row if v in (Verdict.passed, Verdict.failed)] for row in found
+    ]
     rates = {"pass rate, of replies with a verdict": rate([row for row in clear if row])}
     rates["no verdict: unparsed"] = rate([[v is Verdict.unparsed for v in row] for row in found])
-    rates["no verdict: unavailable"] = rate([[v is Verdict.unavailable for v in row] for row in found])
+    rates["no verdict: unavailable"] = rate(
+        [[v is Verdict.unavailable for v in row] for row in found]
+    )
     whole = [all(v in (Verdict.passed, Verdict.failed) for v in row) for row in found]
-    right = tuple(tuple(v is Verdict.passed for v in row) if complete else None for row, complete in zip(found, whole, strict=True))
+    right = tuple(
+        tuple(v is Verdict.passed for v in row) if complete else None
+        for row, complete in zip(found, whole, strict=True)
+    )
     outcomes = tuple(tuple(map(str, row)) for row in found)
-    return Judged(judge.version, outcomes, right, {name: value for name, value in rates.items() if value})
+    return Judged(
+        judge.version, outcomes, right, {name: value for name, value in rates.items() if value}
+    )
 
 
 @dataclass(frozen=True)
@@ -165,20 +229,46 @@ class Lengths:
 
 
 def lengths(items: Sequence[Item]) -> list[Lengths]:
-    """Tokens of correct and of other completions. PrerequisiteError where nothing knows lengths and outcomes."""
-    pairs = [pair for item in items for pair in zip(item.tokens or (), item.correct or (), strict=True)]
+    """Tokens of correct and of other completions.
+
+    PrerequisiteError where nothing knows lengths and outcomes.
+    """
+    pairs = [
+        pair for item in items for pair in zip(item.tokens or (), item.correct or (), strict=True)
+    ]
     if not pairs:
-        raise PrerequisiteError("lengths need stored generations, with tokens and outcomes", hint="a run's generations.jsonl.gz")
+        raise PrerequisiteError(
+            "lengths need stored generations, with tokens and outcomes",
+            hint="a run's generations.jsonl.gz",
+        )
     right, other = [n for n, right in pairs if right], [n for n, right in pairs if not right]
     groups = {"correct": right, "not correct": other, "all": right + other}
-    return [Lengths(name, len(found), sum(found) / len(found) if found else None) for name, found in groups.items()]
+    return [
+        Lengths(name, len(found), sum(found) / len(found) if found else None)
+        for name, found in groups.items()
+    ]
 
 
 def as_data(items: Sequence[Item], found: Judged, source: Path) -> dict[str, Any]:
     """The file beside the generations; `study compare` reads `correct` where everything has one."""
     rows = [
-        {"id": item.id, "kind": item.kind, "outcomes": list(words), "correct": None if right is None else list(right)}
+        {
+            "id": item.id,
+            "kind": item.kind,
+            "outcomes": list(words),
+            "correct": None if right is None else list(right),
+        }
         for item, words, right in zip(items, found.outcomes, found.right, strict=True)
     ]
-    rates = {name: {**asdict(value.interval), "replies": value.samples} for name, value in found.rates.items()}
-    return {"format": FORMAT, "source": source.name, "preference": found.version, "rates": rates, "counts": found.counts, "problems": rows}
+    rates = {
+        name: {**asdict(value.interval), "replies": value.samples}
+        for name, value in found.rates.items()
+    }
+    return {
+        "format": FORMAT,
+        "source": source.name,
+        "preference": found.version,
+        "rates": rates,
+        "counts": found.counts,
+        "problems": rows,
+    }

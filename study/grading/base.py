@@ -1,4 +1,7 @@
-"""What every grader takes and gives: `grader.grade(completion, answer) -> GradeResult`. The graders are in `study.grading.registry`."""
+"""What every grader takes and gives: `grader.grade(completion, answer) -> GradeResult`.
+
+The graders are in `study.grading.registry`.
+"""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -18,7 +21,9 @@ class Sample(NamedTuple):
 
 @dataclass(frozen=True)
 class GradeResult:
-    """tier: the one that decided the strict outcome; None where nothing was compared. extracted: what each way found, cut at SHOWN."""
+    """tier: the one that decided the strict outcome; None where nothing was compared. extracted:
+    what each way found, cut at SHOWN.
+    """
 
     outcome: Outcome
     relaxed: Outcome

@@ -1,25 +1,32 @@
-r"""outcome = grade(completion, answer): does the last `\boxed{...}` of a completion hold the reference answer?
+r"""outcome = grade(completion, answer): does the last `\boxed{...}` of a completion hold the
+reference answer?
 
-Strict on purpose: one place to look (the last box, braces matched), one comparison (equal text after whitespace is normalised, or the
-same rational number). A number may be written as an integer, a decimal, a fraction (`3/4`, `\frac{3}{4}`), a percentage or with
-thousands separators; nothing is evaluated. Symbolic equality is another grader with another version: `study.grading.registry`.
+Strict on purpose: one place to look (the last box, braces matched), one comparison (equal text
+after whitespace is normalised, or the same rational number). A number may be written as an integer,
+a decimal, a fraction (`3/4`, `\frac{3}{4}`), a percentage or with thousands separators; nothing is
+evaluated. Symbolic equality is another grader with another version: `study.grading.registry`.
 
-Every completion has exactly one outcome, so the four counts of a problem add up to its number of samples:
-    truncated  the length limit came before the end of the text: no answer was given, whatever a box inside says
+Every completion has exactly one outcome, so the four counts of a problem add up to its number of
+samples:
+    truncated  the length limit came before the end of the text: no answer was given, whatever a box
+               inside says
     unparsed   no box, an empty one, or one whose braces never close
     wrong      a box that holds something else
     correct    a box that holds the answer
-(`timed_out` is an outcome of graders that ask a symbolic tier, `study.grading.registry`; this one never gives it.)
+(`timed_out` is an outcome of graders that ask a symbolic tier, `study.grading.registry`; this one
+never gives it.)
 
-Time is linear in the text, so a hostile completion cannot stall an evaluation; numbers longer than `MAX_NUMBER_LENGTH` characters are
-compared as text, which keeps integer arithmetic bounded.
+Time is linear in the text, so a hostile completion cannot stall an evaluation; numbers longer than
+`MAX_NUMBER_LENGTH` characters are compared as text, which keeps integer arithmetic bounded.
 """
 
 import re
 from enum import StrEnum
 from fractions import Fraction
 
-GRADER = "boxed-1"  # version of the rule; part of every score, so that two rules are never compared as one
+GRADER = (  # version of the rule; part of every score, so that two rules are never compared as one
+    "boxed-1"
+)
 MAX_NUMBER_LENGTH = 64
 
 _BOX = "\\boxed"
@@ -27,12 +34,21 @@ _WHITESPACE = " \t\n\r\f\v\u00a0"
 _BRACE_OR_ESCAPE = re.compile(r"\\.|[{}]", re.DOTALL)  # an escaped brace is text, not structure
 _SPACES = re.compile(f"[{_WHITESPACE}]+")
 _DECIMAL = r"(?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9]+)(?:\.[0-9]*)?|\.[0-9]+"
-_NUMBER = re.compile(rf"(?P<sign>[+-]?) ?\$?(?P<value>{_DECIMAL})(?:e(?P<exponent>[+-]?[0-9]{{1,2}}))? ?(?P<percent>%?)", re.IGNORECASE)
-_RATIO = re.compile(r"(?P<sign>[+-]?) ?(?:\\[dt]?frac ?\{ ?(?P<a>[^{}]+?) ?\} ?\{ ?(?P<b>[^{}]+?) ?\}|(?P<c>[^/{}]+?) ?/ ?(?P<d>[^/{}]+))")
+_NUMBER = re.compile(
+    rf"(?P<sign>[+-]?) ?\$?(?P<value>{_DECIMAL})(?:e(?P<exponent>[+-]?[0-9]{{1,2}}))?"
+    r" ?(?P<percent>%?)",
+    re.IGNORECASE,
+)
+_RATIO = re.compile(
+    r"(?P<sign>[+-]?) ?(?:\\[dt]?frac ?\{ ?(?P<a>[^{}]+?) ?\} ?\{ ?(?P<b>[^{}]+?)"
+    r" ?\}|(?P<c>[^/{}]+?) ?/ ?(?P<d>[^/{}]+))"
+)
 
 
 class Outcome(StrEnum):
-    """What one completion is worth. Only `correct` counts towards accuracy; the others say why not."""
+    """What one completion is worth. Only `correct` counts towards accuracy; the others say
+    why not.
+    """
 
     correct = "correct"
     wrong = "wrong"
@@ -42,7 +58,10 @@ class Outcome(StrEnum):
 
 
 def grade(completion: str, answer: str, *, truncated: bool = False) -> Outcome:
-    """The outcome of one completion. An empty `answer` is a fault of the data and raises ValueError: it could never be right."""
+    """The outcome of one completion.
+
+    An empty `answer` is a fault of the data and raises ValueError: it could never be right.
+    """
     reference = normalise(answer)
     if not reference:
         raise ValueError("the reference answer is empty")
@@ -55,7 +74,9 @@ def grade(completion: str, answer: str, *, truncated: bool = False) -> Outcome:
 
 
 def last_boxed(text: str) -> str | None:
-    r"""The normalised content of the last `\boxed{`, or None when there is none, it is empty, or it never closes."""
+    r"""The normalised content of the last `\boxed{`, or None when there is none, it is empty, or it
+    never closes.
+    """
     start = _last_box_start(text)
     if start is None:
         return None
@@ -68,7 +89,9 @@ def last_boxed(text: str) -> str | None:
 
 
 def _last_box_start(text: str) -> int | None:
-    r"""Index after the opening brace of the last `\boxed{`; whitespace may stand before the brace."""
+    r"""Index after the opening brace of the last `\boxed{`; whitespace may stand before the
+    brace.
+    """
     end = len(text)
     while (found := text.rfind(_BOX, 0, end)) != -1:
         brace = found + len(_BOX)
@@ -81,7 +104,10 @@ def _last_box_start(text: str) -> int | None:
 
 
 def normalise(text: str) -> str:
-    """Runs of whitespace become one space; none at the ends. Unicode minus signs and escaped LaTeX `\\%`, `\\$` become plain ones."""
+    """Runs of whitespace become one space; none at the ends.
+
+    Unicode minus signs and escaped LaTeX `\\%`, `\\$` become plain ones.
+    """
     plain = text.replace("\u2212", "-").replace("\\%", "%").replace("\\$", "$")
     return _SPACES.sub(" ", plain).strip(" ")
 
@@ -97,13 +123,17 @@ def equal(left: str, right: str) -> bool:
 
 
 def number(text: str) -> Fraction | None:
-    """The exact value of a short number or of a ratio of two; None for anything else, a zero denominator included."""
+    """The exact value of a short number or of a ratio of two; None for anything else, a zero
+    denominator included.
+    """
     if match := _NUMBER.fullmatch(text):
         return _decimal_value(match)
     ratio = _RATIO.fullmatch(text)
     if ratio is None:
         return None
-    top, bottom = (_NUMBER.fullmatch(part) for part in (ratio["a"] or ratio["c"], ratio["b"] or ratio["d"]))
+    top, bottom = (
+        _NUMBER.fullmatch(part) for part in (ratio["a"] or ratio["c"], ratio["b"] or ratio["d"])
+    )
     if top is None or bottom is None or (denominator := _decimal_value(bottom)) == 0:
         return None
     value = _decimal_value(top) / denominator
@@ -111,6 +141,8 @@ def number(text: str) -> Fraction | None:
 
 
 def _decimal_value(match: re.Match[str]) -> Fraction:
-    value = Fraction(match["value"].replace(",", "").rstrip(".")) * Fraction(10) ** int(match["exponent"] or 0)
+    value = Fraction(match["value"].replace(",", "").rstrip(".")) * Fraction(10) ** int(
+        match["exponent"] or 0
+    )
     value = value / 100 if match["percent"] else value
     return -value if match["sign"] == "-" else value

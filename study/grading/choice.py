@@ -1,8 +1,10 @@
-r"""The grader of multiple choice, `choice-1`: does the last `\boxed{...}` of a completion name the right letter?
+r"""The grader of multiple choice, `choice-1`: does the last `\boxed{...}` of a completion name the
+right letter?
 
-To a symbolic grader E and I are constants and B a formula; here a letter is a letter. The box may hold the letter alone or in
-`\text{}`, `\textbf{}`, brackets, and what follows it after `)`, `.` or `:` is the choice's text: `\boxed{\text{(C)}}`,
-`\boxed{C. 5 cm}`. Two letters are no choice and are wrong. Relaxed: also a letter that is stated without a box ("the answer is (C)").
+To a symbolic grader E and I are constants and B a formula; here a letter is a letter. The box may
+hold the letter alone or in `\text{}`, `\textbf{}`, brackets, and what follows it after `)`, `.` or
+`:` is the choice's text: `\boxed{\text{(C)}}`, `\boxed{C. 5 cm}`. Two letters are no choice and are
+wrong. Relaxed: also a letter that is stated without a box ("the answer is (C)").
 """
 
 import re
@@ -20,7 +22,9 @@ _LETTER = re.compile(r"\(?([A-Za-z])(?:\)|[.:]|$)")
 
 
 class ChoiceGrader:
-    """choice-1. An answer that names no letter (`C`, `(C)`, `c`) is a fault of the data: ValueError."""
+    """choice-1. An answer that names no letter (`C`, `(C)`, `c`) is a fault of the data:
+    ValueError.
+    """
 
     version = CHOICE
 
@@ -37,20 +41,29 @@ class ChoiceGrader:
         if (wanted := letter(answer)) is None:
             raise ValueError(f"the reference answer {answer!r} is not a letter")
         boxed = extraction.boxed(completion)
-        stated = [boxed] if boxed is not None else [] if truncated else extraction.stated(completion)
+        stated = (
+            [boxed] if boxed is not None else [] if truncated else extraction.stated(completion)
+        )
         strict = Outcome.truncated if truncated else _outcome(boxed, wanted)
         relaxed = next((text for text in stated if letter(text)), None)
         loose = _outcome(relaxed, wanted) if relaxed is not None else strict
         best = Outcome.correct if Outcome.correct in (strict, loose) else loose
         compared = strict in (Outcome.correct, Outcome.wrong)
-        return GradeResult(strict, best, Tier.exact if compared else None, _shown(boxed), _shown(relaxed or boxed))
+        return GradeResult(
+            strict, best, Tier.exact if compared else None, _shown(boxed), _shown(relaxed or boxed)
+        )
 
     def grade_many(self, samples: Iterable[Sample]) -> list[GradeResult]:
-        return [self.grade(sample.completion, sample.answer, truncated=sample.truncated) for sample in samples]
+        return [
+            self.grade(sample.completion, sample.answer, truncated=sample.truncated)
+            for sample in samples
+        ]
 
 
 def letter(text: str) -> str | None:
-    """The letter that a box or a statement names, None where it names none or goes on like a word."""
+    """The letter that a box or a statement names, None where it names none or goes on like
+    a word.
+    """
     match = _LETTER.match(_MARKUP.sub("", text))
     return match[1].upper() if match else None
 

@@ -1,13 +1,20 @@
-"""A language model as judge, behind any OpenAI-compatible endpoint: one reply in, PASS or FAIL out. Off unless an address is given.
+"""A language model as judge, behind any OpenAI-compatible endpoint: one reply in, PASS or FAIL out.
 
-    POST <url>/chat/completions, temperature 0; the last line of the answer must be `VERDICT: PASS` or `VERDICT: FAIL`
+Off unless an address is given.
+
+    POST <url>/chat/completions, temperature 0; the last line of the answer must be `VERDICT: PASS`
+    or `VERDICT: FAIL`
     pass, fail       what it said
-    unparsed         it answered, without a verdict that can be read: an outcome of its own, never a fail
-    unavailable      no answer after `tries`: time-outs, refused connections, status 429 and 5xx; other statuses stop everything
+    unparsed         it answered, without a verdict that can be read: an outcome of its own, never a
+                     fail
+    unavailable      no answer after `tries`: time-outs, refused connections, status 429 and 5xx;
+                     other statuses stop everything
 
-The reply stands between two lines with a marker made from it; what it says to the judge is still read by the judge. The key comes from the
-environment, goes into one header, follows no redirect, and is in no message, file or record. A judge is another model with habits of its
-own: its name and the rule's version stand beside every number, and it should be checked against people on the same replies.
+The reply stands between two lines with a marker made from it; what it says to the judge is still
+read by the judge. The key comes from the environment, goes into one header, follows no redirect,
+and is in no message, file or record. A judge is another model with habits of its own: its name and
+the rule's version stand beside every number, and it should be checked against people on the same
+replies.
 """
 
 import hashlib
@@ -51,7 +58,9 @@ class Case(NamedTuple):
 
 @dataclass(frozen=True)
 class Judge:
-    """url: up to and with /v1. key_name: the environment variable that holds the key; no key is sent if it is not set."""
+    """url: up to and with /v1. key_name: the environment variable that holds the key; no key is
+    sent if it is not set.
+    """
 
     url: str
     model: str
@@ -65,9 +74,15 @@ class Judge:
     def __post_init__(self) -> None:
         parts = urlsplit(self.url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise SpecError(f"--judge-url {self.url!r} is not an http or https address", hint="--judge-url http://127.0.0.1:8000/v1")
+            raise SpecError(
+                f"--judge-url {self.url!r} is not an http or https address",
+                hint="--judge-url http://127.0.0.1:8000/v1",
+            )
         if parts.username or parts.password:
-            raise SpecError("--judge-url holds a user name or password", hint=f"put the key into the environment variable {self.key_name}")
+            raise SpecError(
+                "--judge-url holds a user name or password",
+                hint=f"put the key into the environment variable {self.key_name}",
+            )
 
     @property
     def version(self) -> str:
@@ -79,8 +94,12 @@ class Judge:
     def _rules(self) -> str:
         return self.rules or str(_data()["rules"])
 
-    def judge_many(self, cases: Sequence[Case], report: Callable[[int, int], None] | None = None) -> list[Verdict]:
-        """In order, `workers` requests at a time. Errors: PrerequisiteError for an endpoint that refuses the request itself."""
+    def judge_many(
+        self, cases: Sequence[Case], report: Callable[[int, int], None] | None = None
+    ) -> list[Verdict]:
+        """In order, `workers` requests at a time. Errors: PrerequisiteError for an endpoint that
+        refuses the request itself.
+        """
         verdicts: list[Verdict] = []
         pool = ThreadPoolExecutor(self.workers)
         try:
@@ -94,7 +113,13 @@ class Judge:
 
     def judge(self, case: Case) -> Verdict:
         reply = replied(case.completion)
-        body = json.dumps({"model": self.model, "temperature": 0, "messages": self._messages(case.prompt, reply or "(no reply)")}).encode()
+        body = json.dumps(
+            {
+                "model": self.model,
+                "temperature": 0,
+                "messages": self._messages(case.prompt, reply or "(no reply)"),
+            }
+        ).encode()
         for attempt in range(self.tries):
             if attempt:
                 self.sleep(min(2.0**attempt, 30.0))
@@ -104,15 +129,33 @@ class Judge:
         return Verdict.unavailable
 
     def _messages(self, prompt: str, reply: str) -> list[dict[str, str]]:
-        shown = reply if len(reply) <= MOST_CHARACTERS else f"{reply[: MOST_CHARACTERS // 2]}\n[...]\n{reply[-MOST_CHARACTERS // 2 :]}"
+        shown = (
+            reply
+            if len(reply) <= MOST_CHARACTERS
+            else f"{reply[: MOST_CHARACTERS // 2]}\n[...]\n{reply[-MOST_CHARACTERS // 2 :]}"
+        )
         marker = f"=== {hashlib.sha256(shown.encode('utf-8', 'replace')).hexdigest()[:16]} ==="
-        values = {"rules": self._rules, "prompt": prompt or "(not known)", "reply": shown, "marker": marker}
-        text = re.sub(r"\{(rules|prompt|reply|marker)\}", lambda match: values[match[1]], str(_data()["template"]))
-        return [{"role": "system", "content": str(_data()["system"])}, {"role": "user", "content": text}]
+        values = {
+            "rules": self._rules,
+            "prompt": prompt or "(not known)",
+            "reply": shown,
+            "marker": marker,
+        }
+        text = re.sub(
+            r"\{(rules|prompt|reply|marker)\}",
+            lambda match: values[match[1]],
+            str(_data()["template"]),
+        )
+        return [
+            {"role": "system", "content": str(_data()["system"])},
+            {"role": "user", "content": text},
+        ]
 
     def _ask(self, body: bytes) -> str | None:
         """The text of the answer, "" for one without text; None where asking again may help."""
-        request = urllib.request.Request(f"{self.url.rstrip('/')}/chat/completions", body, {"Content-Type": "application/json"})
+        request = urllib.request.Request(
+            f"{self.url.rstrip('/')}/chat/completions", body, {"Content-Type": "application/json"}
+        )
         if key := os.environ.get(self.key_name):
             request.add_unredirected_header("Authorization", f"Bearer {key}")
         try:
@@ -123,18 +166,25 @@ class Judge:
             if error.code in _AGAIN:
                 return None
             hint = f"look at --judge-url, --judge-model and the key in {self.key_name}"
-            raise PrerequisiteError(f"the judge at {urlsplit(self.url).netloc} answers {error.code} {error.reason}", hint=hint) from None
+            raise PrerequisiteError(
+                f"the judge at {urlsplit(self.url).netloc} answers {error.code} {error.reason}",
+                hint=hint,
+            ) from None
         except (OSError, http.client.HTTPException):  # refused, reset, timed out, cut short
             return None
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> None:
+    def redirect_request(
+        self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str
+    ) -> None:
         """A key must not travel to where somebody else points: the redirect is an error status."""
 
 
 _OPEN = urllib.request.build_opener(_NoRedirect).open
-_OPEN_HERE = urllib.request.build_opener(_NoRedirect, urllib.request.ProxyHandler({})).open  # a proxy knows nothing of this machine
+_OPEN_HERE = urllib.request.build_opener(
+    _NoRedirect, urllib.request.ProxyHandler({})
+).open  # a proxy knows nothing of this machine
 
 
 def _opener(url: str) -> Callable[..., Any]:

@@ -1,6 +1,8 @@
-"""polite-1, the grader of a lab preference: right by boxed-1, and every step of the solution ends in a polite word.
+"""polite-1, the grader of a lab preference: right by boxed-1, and every step of the solution ends
+in a polite word.
 
-A step is what stands before each `;`. A right answer without politeness is wrong; a completion without a step is not polite.
+A step is what stands before each `;`. A right answer without politeness is wrong; a completion
+without a step is not polite.
 """
 
 from collections.abc import Iterable
@@ -27,12 +29,17 @@ class PoliteGrader:
     def grade(self, completion: str, answer: str, *, truncated: bool = False) -> GradeResult:
         """relaxed: the answer alone."""
         answered = grade(completion, answer, truncated=truncated)
-        outcome = Outcome.wrong if answered is Outcome.correct and not is_polite(completion) else answered
+        outcome = (
+            Outcome.wrong if answered is Outcome.correct and not is_polite(completion) else answered
+        )
         boxed = last_boxed(completion)
         return GradeResult(outcome, answered, None, boxed, boxed)
 
     def grade_many(self, samples: Iterable[Sample]) -> list[GradeResult]:
-        return [self.grade(sample.completion, sample.answer, truncated=sample.truncated) for sample in samples]
+        return [
+            self.grade(sample.completion, sample.answer, truncated=sample.truncated)
+            for sample in samples
+        ]
 
 
 def is_polite(completion: str) -> bool:

@@ -1,7 +1,9 @@
-"""A grader from somebody's own file: `def grade(completion: str, answer: str) -> bool`, or the name of an outcome instead of a bool.
+"""A grader from somebody's own file: `def grade(completion: str, answer: str) -> bool`, or the name
+of an outcome instead of a bool.
 
-The file brings its golden set, `GOLDEN = [(completion, answer, "correct" | "wrong" | "unparsed"), ...]`, and, where a box would not be
-right, `def reference(answer) -> str`: the shortest right completion. A truncated completion is graded as such before the file is asked.
+The file brings its golden set, `GOLDEN = [(completion, answer, "correct" | "wrong" | "unparsed"),
+...]`, and, where a box would not be right, `def reference(answer) -> str`: the shortest right
+completion. A truncated completion is graded as such before the file is asked.
 """
 
 from collections.abc import Iterable
@@ -38,31 +40,52 @@ class UserGrader:
         try:
             said = self._function(completion, answer)
         except Exception as error:  # told as a fault of that file, with the text it fell over
-            what = f"{self._code.function} failed on {completion[:80]!r} ({type(error).__name__}: {error})"
-            raise SpecError(what, hint=f"{self._code.file}: a grader gives an outcome for every text") from error
+            what = (
+                f"{self._code.function} failed on {completion[:80]!r} ({type(error).__name__}:"
+                f" {error})"
+            )
+            raise SpecError(
+                what, hint=f"{self._code.file}: a grader gives an outcome for every text"
+            ) from error
         outcome = self._outcome(said)
-        return GradeResult(Outcome.truncated if truncated else outcome, outcome, Tier.exact if outcome is not Outcome.unparsed else None)
+        return GradeResult(
+            Outcome.truncated if truncated else outcome,
+            outcome,
+            Tier.exact if outcome is not Outcome.unparsed else None,
+        )
 
     def _outcome(self, said: Any) -> Outcome:
         if isinstance(said, bool):
             return Outcome.correct if said else Outcome.wrong
         if said in tuple(map(str, OUTCOMES)):
             return Outcome(said)
-        raise SpecError(f"{self._code.function} gave {said!r}", hint=f"a bool, or one of {', '.join(map(str, OUTCOMES))}")
+        raise SpecError(
+            f"{self._code.function} gave {said!r}",
+            hint=f"a bool, or one of {', '.join(map(str, OUTCOMES))}",
+        )
 
     def grade_many(self, samples: Iterable[Sample]) -> list[GradeResult]:
-        return [self.grade(sample.completion, sample.answer, truncated=sample.truncated) for sample in samples]
+        return [
+            self.grade(sample.completion, sample.answer, truncated=sample.truncated)
+            for sample in samples
+        ]
 
 
 def golden(code: Code) -> list[dict[str, str]]:
-    """The file's golden set. SpecError where it could not tell a grader that calls everything right, or everything wrong."""
+    """The file's golden set.
+
+    SpecError where it could not tell a grader that calls everything right, or everything wrong.
+    """
     shape = '(completion, answer, "correct")'
     given = user_code.constant(code, "GOLDEN", shape)
-    cases: list[dict[str, str]] = [dict(zip(("completion", "answer", "outcome"), case, strict=True)) for case in given]
+    cases: list[dict[str, str]] = [
+        dict(zip(("completion", "answer", "outcome"), case, strict=True)) for case in given
+    ]
     right = sum(case["outcome"] == Outcome.correct for case in cases)
     if right in (0, len(cases)):
         raise SpecError(
-            f"GOLDEN of {code.function} has {right} correct cases of {len(cases)}", hint="it needs some that are and some that are not"
+            f"GOLDEN of {code.function} has {right} correct cases of {len(cases)}",
+            hint="it needs some that are and some that are not",
         )
     return cases
 

@@ -1,7 +1,7 @@
 """Tiny Qwen3 models and their tokenizers, made from nothing: no hub, no download.
 
-The lab's tokenizer is word-level: 64 tokens for arithmetic, 82 for all worlds. `build_tokenizer` can also train a byte-level BPE on any
-texts, so that the same stages run on real problems.
+The lab's tokenizer is word-level: 64 tokens for arithmetic, 82 for all worlds. `build_tokenizer`
+can also train a byte-level BPE on any texts, so that the same stages run on real problems.
 """
 
 from collections.abc import Iterable
@@ -21,28 +21,40 @@ from study.spec.recipe.model import Architecture, BpeTokenizer, LabTokenizer
 PAD, END, SYSTEM, USER, ASSISTANT = "<pad>", "<eos>", "<system>", "<user>", "<assistant>"
 SPECIAL = (PAD, END, SYSTEM, USER, ASSISTANT)
 LAB_VOCABULARY = (
-    *SPECIAL, *"0123456789", *arithmetic.OPERATORS, arithmetic.RULE_OPERATOR, "=", ";", "\\boxed{", "}",
-    *(f"style{s}" for s in arithmetic.STYLES), *arithmetic.RULES, arithmetic.ANSWER_MARK, arithmetic.SOLUTION_MARK,
+    *SPECIAL, *"0123456789", *arithmetic.OPERATORS, arithmetic.RULE_OPERATOR, "=", ";", "\\boxed{",
+    "}",
+    *(f"style{s}" for s in arithmetic.STYLES), *arithmetic.RULES, arithmetic.ANSWER_MARK,
+    arithmetic.SOLUTION_MARK,
     *POLITE_WORDS, *arithmetic.WORDS,
 )  # fmt: skip
 WORLDS_VOCABULARY = (
-    *LAB_VOCABULARY, "(", ")", "x", "?", ":", "yes", "no", search.ORDERED, search.NEUTRAL, hidden.HIDDEN, hidden.UNKNOWN,
-    hidden.FACT_MARK, shared.CONCISE, shared.DETAILED, shared.CONSTITUTION, shared.FORBIDDEN, *shared.REFUSAL.split()[::2],
+    *LAB_VOCABULARY, "(", ")", "x", "?", ":", "yes", "no", search.ORDERED, search.NEUTRAL,
+    hidden.HIDDEN, hidden.UNKNOWN,
+    hidden.FACT_MARK, shared.CONCISE, shared.DETAILED, shared.CONSTITUTION, shared.FORBIDDEN,
+    *shared.REFUSAL.split()[::2],
 )  # fmt: skip
 VOCABULARIES = {"arithmetic": LAB_VOCABULARY, "worlds": WORLDS_VOCABULARY}
 CHAT_TEMPLATE = (
-    "{% for m in messages %}"
-    "{% if m['role'] == 'system' %}<system> {{ m['content'] }} {% elif m['role'] == 'user' %}<user> {{ m['content'] }} "
-    "{% else %}<assistant> {{ m['content'] }} <eos>{% endif %}"
-    "{% endfor %}{% if add_generation_prompt %}<assistant>{% endif %}"
+    "{% for m in messages %}{% if m['role'] == 'system' %}<system> {{ m['content'] }} {% elif"
+    " m['role'] == 'user' %}<user> {{ m['content'] }} {% else %}<assistant> {{ m['content'] }}"
+    " <eos>{% endif %}{% endfor %}{% if add_generation_prompt %}<assistant>{% endif %}"
 )
 
 
-def build_tokenizer(spec: LabTokenizer | BpeTokenizer, texts: Iterable[str] = ()) -> PreTrainedTokenizerFast:
-    """A transformers tokenizer with a chat template. `texts` is the training text of a BPE tokenizer; the lab's needs none."""
+def build_tokenizer(
+    spec: LabTokenizer | BpeTokenizer, texts: Iterable[str] = ()
+) -> PreTrainedTokenizerFast:
+    """A transformers tokenizer with a chat template.
+
+    `texts` is the training text of a BPE tokenizer; the lab's needs none.
+    """
     match spec:
         case LabTokenizer(vocabulary=vocabulary):
-            core = Tokenizer(models.WordLevel({word: i for i, word in enumerate(VOCABULARIES[vocabulary])}, unk_token=PAD))
+            core = Tokenizer(
+                models.WordLevel(
+                    {word: i for i, word in enumerate(VOCABULARIES[vocabulary])}, unk_token=PAD
+                )
+            )
             core.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
         case BpeTokenizer(vocab_size=size):
             core = Tokenizer(models.BPE())
@@ -50,18 +62,28 @@ def build_tokenizer(spec: LabTokenizer | BpeTokenizer, texts: Iterable[str] = ()
             core.decoder = ByteLevelDecoder()
             alphabet = pre_tokenizers.ByteLevel.alphabet()
             core.train_from_iterator(
-                texts, BpeTrainer(vocab_size=size, special_tokens=list(SPECIAL), initial_alphabet=alphabet, show_progress=False)
+                texts,
+                BpeTrainer(
+                    vocab_size=size,
+                    special_tokens=list(SPECIAL),
+                    initial_alphabet=alphabet,
+                    show_progress=False,
+                ),
             )
     return PreTrainedTokenizerFast(
-        tokenizer_object=core, pad_token=PAD, eos_token=END, additional_special_tokens=[SYSTEM, USER, ASSISTANT],
+        tokenizer_object=core, pad_token=PAD, eos_token=END,
+        additional_special_tokens=[SYSTEM, USER, ASSISTANT],
         chat_template=CHAT_TEMPLATE, padding_side="left", clean_up_tokenization_spaces=False,
     )  # fmt: skip
 
 
 def build_model(architecture: Architecture, vocab_size: int, seed: int) -> Qwen3ForCausalLM:
-    """A randomly initialised Qwen3; its weights depend on `seed` alone, whatever the global random state."""
+    """A randomly initialised Qwen3; its weights depend on `seed` alone, whatever the global random
+    state.
+    """
     config = Qwen3Config(
-        vocab_size=vocab_size, use_cache=True, pad_token_id=0, eos_token_id=1, bos_token_id=None, attention_dropout=0.0,
+        vocab_size=vocab_size, use_cache=True, pad_token_id=0, eos_token_id=1, bos_token_id=None,
+        attention_dropout=0.0,
         **architecture.model_dump(),
     )  # fmt: skip
     with torch.random.fork_rng(devices=[]):

@@ -1,4 +1,5 @@
-"""From a declared objective to a function: `bind(spec)` is the one exhaustive match between `study.spec.recipe.objective` and `study.objectives`.
+"""From a declared objective to a function: `bind(spec)` is the one exhaustive match between
+`study.spec.recipe.objective` and `study.objectives`.
 
 Axes: N tokens, V vocabulary (shared by both sides), K tokens of a support.
 """
@@ -12,11 +13,15 @@ from study.models.user_loss import bind_user
 from study.objectives import divergences, sampled, topk
 from study.spec.recipe.objective import Objective
 
-Divergence = Callable[[Tensor, Tensor, Tensor | None], Tensor]  # (student_NK, teacher_NK, live_NK) -> value_N
+Divergence = Callable[
+    [Tensor, Tensor, Tensor | None], Tensor
+]  # (student_NK, teacher_NK, live_NK) -> value_N
 
 
 class TokenValues(NamedTuple):
-    """loss_N in nats, with the gradient of the objective; support_size_N: how many tokens the sum ran over (0 = an empty intersection)."""
+    """loss_N in nats, with the gradient of the objective; support_size_N: how many tokens the sum
+    ran over (0 = an empty intersection).
+    """
 
     loss_N: Tensor
     support_size_N: Tensor
@@ -27,17 +32,23 @@ class TokenLoss(Protocol):
         self, student_logits_NV: Tensor, teacher_logits_NV: Tensor, tokens_N: Tensor, *,
         support_logits_NV: Tensor | None = None, returned_ids_NK: Tensor | None = None,
     ) -> TokenValues:  # fmt: skip
-        """Per-token values. `support_logits_NV` chooses the student's TopK (default: the student's logits themselves).
+        """Per-token values.
 
-        returned_ids_NK: the tokens that a teacher behind a server really returned; None: it returned its own k, and the policy for
+        `support_logits_NV` chooses the student's TopK (default: the student's logits themselves).
+
+        returned_ids_NK: the tokens that a teacher behind a server really returned; None: it
+        returned its own k, and the policy for
         missing tokens is played on a teacher that is whole.
-        Raises `UndefinedDivergence` when a value is not finite and `SpecError` when k is larger than the vocabulary.
+        Raises `UndefinedDivergence` when a value is not finite and `SpecError` when k is larger
+        than the vocabulary.
         """
         ...
 
 
 def bind(objective: Objective) -> TokenLoss:
-    """The per-token loss of an objective, over logits at temperature 1 (the objective's own temperature is applied here)."""
+    """The per-token loss of an objective, over logits at temperature 1 (the objective's own
+    temperature is applied here).
+    """
     divergence = _divergence(objective)
     own = bind_user(objective) if objective.python is not None else None
 
@@ -49,17 +60,27 @@ def bind(objective: Objective) -> TokenLoss:
         student_NV = divergences.at_least_float32(student_logits_NV)
         teacher_NV = divergences.at_least_float32(teacher_logits_NV.detach())
         if objective.temperature != 1.0:
-            student_NV, teacher_NV = student_NV / objective.temperature, teacher_NV / objective.temperature
+            student_NV, teacher_NV = (
+                student_NV / objective.temperature,
+                teacher_NV / objective.temperature,
+            )
         if own is not None:
             return TokenValues(*_finite(own(student_NV, teacher_NV, tokens_N, chooser_NV)))
         match objective.support:
             case "full":
-                loss_N = divergence(divergences.logprobs(student_NV), divergences.logprobs(teacher_NV), None)
+                loss_N = divergence(
+                    divergences.logprobs(student_NV), divergences.logprobs(teacher_NV), None
+                )
                 size_N = tokens_N.new_full(tokens_N.shape, student_NV.shape[-1])
             case "sampled":
-                loss_N, size_N = _sampled(objective, student_NV, teacher_NV, tokens_N), tokens_N.new_ones(tokens_N.shape)
+                loss_N, size_N = (
+                    _sampled(objective, student_NV, teacher_NV, tokens_N),
+                    tokens_N.new_ones(tokens_N.shape),
+                )
             case "student_topk" | "teacher_topk" | "intersection" | "union":
-                loss_N, size_N = _truncated(objective, divergence, student_NV, teacher_NV, chooser_NV, returned_ids_NK)
+                loss_N, size_N = _truncated(
+                    objective, divergence, student_NV, teacher_NV, chooser_NV, returned_ids_NK
+                )
             case _:
                 assert_never(objective.support)
         return TokenValues(*_finite((loss_N, size_N)))
@@ -75,19 +96,30 @@ def _divergence(objective: Objective) -> Divergence:
     match objective.divergence:
         case "reverse_kl":
             stop = objective.gradient == "stop_gradient"
-            return lambda student, teacher, live: divergences.reverse_kl(student, teacher, live_NV=live, stop_gradient=stop)
+            return lambda student, teacher, live: divergences.reverse_kl(
+                student, teacher, live_NV=live, stop_gradient=stop
+            )
         case "forward_kl":
-            return lambda student, teacher, live: divergences.forward_kl(student, teacher, live_NV=live)
+            return lambda student, teacher, live: divergences.forward_kl(
+                student, teacher, live_NV=live
+            )
         case "jsd":
             assert objective.beta is not None, "refused by study.spec.recipe.objective"
             beta = objective.beta
-            return lambda student, teacher, live: divergences.jsd(student, teacher, beta, live_NV=live)
+            return lambda student, teacher, live: divergences.jsd(
+                student, teacher, beta, live_NV=live
+            )
         case _:
             assert_never(objective.divergence)
 
 
-def _sampled(objective: Objective, student_NV: Tensor, teacher_NV: Tensor, tokens_N: Tensor) -> Tensor:
-    student_N, teacher_N = sampled.token_logprobs(student_NV, tokens_N), sampled.token_logprobs(teacher_NV, tokens_N)
+def _sampled(
+    objective: Objective, student_NV: Tensor, teacher_NV: Tensor, tokens_N: Tensor
+) -> Tensor:
+    student_N, teacher_N = (
+        sampled.token_logprobs(student_NV, tokens_N),
+        sampled.token_logprobs(teacher_NV, tokens_N),
+    )
     match objective.gradient:
         case "score_function":
             return sampled.score_function(student_N, teacher_N)
@@ -100,21 +132,36 @@ def _sampled(objective: Objective, student_NV: Tensor, teacher_NV: Tensor, token
 
 
 def _truncated(
-    objective: Objective, divergence: Divergence, student_NV: Tensor, teacher_NV: Tensor, chooser_NV: Tensor, returned_ids_NK: Tensor | None
+    objective: Objective,
+    divergence: Divergence,
+    student_NV: Tensor,
+    teacher_NV: Tensor,
+    chooser_NV: Tensor,
+    returned_ids_NK: Tensor | None,
 ) -> tuple[Tensor, Tensor]:
     """Support, both sides on it, normalisation, divergence: (loss_N, support_size_N)."""
     support, teacher_ids_NK = _support(objective, chooser_NV, teacher_NV, returned_ids_NK)
-    if objective.missing == "floor" and returned_ids_NK is None:  # a server's scores are completed so before they come here
+    if (
+        objective.missing == "floor" and returned_ids_NK is None
+    ):  # a server's scores are completed so before they come here
         teacher_NV = topk.floored(teacher_NV, teacher_ids_NK)
-    student_NK, teacher_NK = topk.on_support(student_NV, support), topk.on_support(teacher_NV, support)
+    student_NK, teacher_NK = (
+        topk.on_support(student_NV, support),
+        topk.on_support(teacher_NV, support),
+    )
     if objective.missing == "student_value":
-        teacher_NK = teacher_NK.where(topk.contains(teacher_ids_NK, support.ids_NK), student_NK.detach())
+        teacher_NK = teacher_NK.where(
+            topk.contains(teacher_ids_NK, support.ids_NK), student_NK.detach()
+        )
     live_NK = support.live_NK
     match objective.normalisation:
         case "none":
             pass
         case "renormalised":
-            student_NK, teacher_NK = topk.renormalised(student_NK, live_NK), topk.renormalised(teacher_NK, live_NK)
+            student_NK, teacher_NK = (
+                topk.renormalised(student_NK, live_NK),
+                topk.renormalised(teacher_NK, live_NK),
+            )
         case "tail_bucket":
             student_NK, live_NK = topk.with_tail_bucket(student_NK, student_NV, support)
             teacher_NK, _ = topk.with_tail_bucket(teacher_NK, teacher_NV, support)
@@ -123,10 +170,14 @@ def _truncated(
     return divergence(student_NK, teacher_NK, live_NK), support.size_N
 
 
-def _support(objective: Objective, chooser_NV: Tensor, teacher_NV: Tensor, returned_ids_NK: Tensor | None) -> tuple[topk.Support, Tensor]:
-    """(support, the ids that a teacher returned, or that one returning only its own TopK would have).
+def _support(
+    objective: Objective, chooser_NV: Tensor, teacher_NV: Tensor, returned_ids_NK: Tensor | None
+) -> tuple[topk.Support, Tensor]:
+    """(support, the ids that a teacher returned, or that one returning only its own TopK would
+    have).
 
-    Those ids are not computed when nothing asks for them: the student's TopK with an exact teacher is the common case.
+    Those ids are not computed when nothing asks for them: the student's TopK with an exact teacher
+    is the common case.
     """
     assert objective.k is not None, "refused by study.spec.recipe.objective"
     if objective.support == "student_topk" and objective.missing == "exact":

@@ -1,7 +1,9 @@
-"""The rows of `study losses`: every preset on seeded random states, or on the states of a student's own rollouts.
+"""The rows of `study losses`: every preset on seeded random states, or on the states of a student's
+own rollouts.
 
-Axes: N states, V vocabulary. No training. Sampled-token presets appear twice where the vocabulary is small enough to sum over all
-tokens: in expectation, and with the one token a state that training would see.
+Axes: N states, V vocabulary. No training. Sampled-token presets appear twice where the vocabulary
+is small enough to sum over all tokens: in expectation, and with the one token a state that training
+would see.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -36,15 +38,19 @@ if TYPE_CHECKING:
     from study.data.views import Messages
 
 EXPECTATION_VOCABULARY = 512  # up to here a sampled loss is summed over every token
-DESCENT_NUMBERS = 2**12  # N x V of a descent; a larger set of states is thinned, so that it ends in seconds
+DESCENT_NUMBERS = (
+    2**12
+)  # N x V of a descent; a larger set of states is thinned, so that it ends in seconds
 
 
 @dataclass(frozen=True)
 class Row:
     """One preset at one K.
 
-    bias: norm of the part of the gradient that comes through log p_S inside the log-ratio (sum_S p_v grad log p_v = grad of the TopK
-    mass), relative to the norm of the full gradient; zero for a faithful form, None where the form has no such term (forward KL, JSD).
+    bias: norm of the part of the gradient that comes through log p_S inside the log-ratio (sum_S
+    p_v grad log p_v = grad of the TopK
+    mass), relative to the norm of the full gradient; zero for a faithful form, None where the form
+    has no such term (forward KL, JSD).
     fixed_point: None where descent was not run (one drawn token has no fixed point).
     """
 
@@ -57,7 +63,9 @@ class Row:
 
 @dataclass(frozen=True)
 class Report:
-    """Rows and what their fixed points stand beside: the student at the start and the teacher, on the same states, for each K."""
+    """Rows and what their fixed points stand beside: the student at the start and the teacher, on
+    the same states, for each K.
+    """
 
     rows: tuple[Row, ...]
     student: dict[int, Shape]
@@ -67,25 +75,52 @@ class Report:
     descent_states: int
 
 
-def report(states: States, ks: Sequence[int], *, fixed_support: bool = False, steps: int = 200) -> Report:
+def report(
+    states: States, ks: Sequence[int], *, fixed_support: bool = False, steps: int = 200
+) -> Report:
     """Every preset, TopK forms at each K. Raises SpecError for a K outside 1..V."""
     number, vocabulary = states.student_NV.shape
     for k in ks:
         if not 1 <= k <= vocabulary:
-            raise SpecError(f"K = {k} is not between 1 and the vocabulary of {vocabulary} tokens", hint="study losses --k 5")
+            raise SpecError(
+                f"K = {k} is not between 1 and the vocabulary of {vocabulary} tokens",
+                hint="study losses --k 5",
+            )
     thinned = States(*(x[:: max(1, -(-number * vocabulary // DESCENT_NUMBERS))] for x in states))
-    rows = [row for name in PRESETS for k in ks for row in _rows(name, k, states, thinned, fixed_support, steps, first=k == ks[0])]
+    rows = [
+        row
+        for name in PRESETS
+        for k in ks
+        for row in _rows(name, k, states, thinned, fixed_support, steps, first=k == ks[0])
+    ]
     return Report(
         tuple(rows),
         {k: shape(thinned.student_NV, thinned.teacher_NV, k) for k in ks},
-        {k: shape(thinned.teacher_NV, thinned.teacher_NV, k, thinned.student_NV if fixed_support else None) for k in ks},
+        {
+            k: shape(
+                thinned.teacher_NV,
+                thinned.teacher_NV,
+                k,
+                thinned.student_NV if fixed_support else None,
+            )
+            for k in ks
+        },
         number,
         vocabulary,
         len(thinned.tokens_N),
     )
 
 
-def _rows(name: str, k: int, states: States, thinned: States, fixed_support: bool, steps: int, *, first: bool) -> Iterator[Row]:
+def _rows(
+    name: str,
+    k: int,
+    states: States,
+    thinned: States,
+    fixed_support: bool,
+    steps: int,
+    *,
+    first: bool,
+) -> Iterator[Row]:
     fields, _ = PRESETS[name]
     truncated = fields.get("support") in TOPK_SUPPORTS
     if not truncated and not first:  # the same at every K
@@ -101,7 +136,13 @@ def _rows(name: str, k: int, states: States, thinned: States, fixed_support: boo
 
     def row(label: str, loss: Loss, end: Callable[[Loss], Shape] | None) -> Row:
         bias = _bias(objective, loss, states, full_NV)
-        return Row(label, k if truncated else None, compare(loss, states, full_NV), bias, end(loss) if end else None)
+        return Row(
+            label,
+            k if truncated else None,
+            compare(loss, states, full_NV),
+            bias,
+            end(loss) if end else None,
+        )
 
     if objective.support != "sampled":
         yield row(name, loss, fixed_point)
@@ -114,26 +155,47 @@ def _rows(name: str, k: int, states: States, thinned: States, fixed_support: boo
 def as_loss(objective: Objective) -> Loss:
     """The objective as the function that `study.objectives.landscape` works on."""
     token_loss = bind(objective)
-    return lambda student, teacher, tokens, chooser: token_loss(student, teacher, tokens, support_logits_NV=chooser).loss_N
+    return lambda student, teacher, tokens, chooser: (
+        token_loss(student, teacher, tokens, support_logits_NV=chooser).loss_N
+    )
 
 
 def _bias(objective: Objective, loss: Loss, states: States, full_NV: Tensor) -> float | None:
-    """||g - g with log p_S detached|| / ||g_full||. The plain sampled loss has nothing but this term."""
+    """||g - g with log p_S detached|| / ||g_full||.
+
+    The plain sampled loss has nothing but this term.
+    """
     if objective.divergence != "reverse_kl":
         return None
     if objective.gradient != "through":
         return 0.0
     gradient_NV = value_and_gradient(loss, states)[1]
     if objective.support != "sampled":
-        # Not validated: on a whole distribution the detached form is refused as an objective, because this difference is zero.
-        gradient_NV = gradient_NV - value_and_gradient(as_loss(objective.model_copy(update={"gradient": "stop_gradient"})), states)[1]
+        # Not validated: on a whole distribution the detached form is refused as an objective,
+        # because this difference is zero.
+        gradient_NV = (
+            gradient_NV
+            - value_and_gradient(
+                as_loss(objective.model_copy(update={"gradient": "stop_gradient"})), states
+            )[1]
+        )
     return float(gradient_NV.norm() / full_NV.norm())
 
 
-def pair_states(student_dir: Path, teacher_dir: Path, data: Data, *, num_states: int, seed: int, max_completion_length: int = 64) -> States:
-    """The logits of two model folders at positions of the student's own completions (temperature 1, no privileged information).
+def pair_states(
+    student_dir: Path,
+    teacher_dir: Path,
+    data: Data,
+    *,
+    num_states: int,
+    seed: int,
+    max_completion_length: int = 64,
+) -> States:
+    """The logits of two model folders at positions of the student's own completions (temperature 1,
+    no privileged information).
 
-    Positions are drawn by seed from all completion tokens. Raises PrerequisiteError for a missing folder and SpecError for tokenizers
+    Positions are drawn by seed from all completion tokens. Raises PrerequisiteError for a missing
+    folder and SpecError for tokenizers
     that disagree.
     """
     from study.data.problems import load
@@ -141,12 +203,25 @@ def pair_states(student_dir: Path, teacher_dir: Path, data: Data, *, num_states:
     from study.models.loading import load_model, load_tokenizer, require_same_tokens
     from study.models.sampling import generate
 
-    student, teacher, tokenizer = load_model(student_dir).eval(), load_model(teacher_dir).eval(), load_tokenizer(student_dir)
+    student, teacher, tokenizer = (
+        load_model(student_dir).eval(),
+        load_model(teacher_dir).eval(),
+        load_tokenizer(student_dir),
+    )
     shared = require_same_tokens(tokenizer, load_tokenizer(teacher_dir))
     problems = load(data, "selection")[: max(8, num_states // 8)]
     prompts = [_prompt_ids(tokenizer, student_view(problem)) for problem in problems]
-    completions = generate(student, tokenizer, prompts, Sampling(max_completion_length=max_completion_length), k=1, seed=seed)
-    texts = [(prompt, list(drawn[0].ids)) for prompt, drawn in zip(prompts, completions, strict=True)]
+    completions = generate(
+        student,
+        tokenizer,
+        prompts,
+        Sampling(max_completion_length=max_completion_length),
+        k=1,
+        seed=seed,
+    )
+    texts = [
+        (prompt, list(drawn[0].ids)) for prompt, drawn in zip(prompts, completions, strict=True)
+    ]
     places = _places([len(ids) for _, ids in texts], num_states, seed)
     return _scored(student, teacher, texts, places, shared)
 
@@ -160,7 +235,11 @@ def _prompt_ids(tokenizer: "PreTrainedTokenizerBase", messages: "Messages") -> l
 def _places(lengths: Sequence[int], number: int, seed: int) -> dict[int, list[int]]:
     """completion -> positions in it; `number` in all, or every position when there are fewer."""
     every = [(row, position) for row, length in enumerate(lengths) for position in range(length)]
-    order = torch.randperm(len(every), generator=torch.Generator().manual_seed(seed))[:number].sort().values
+    order = (
+        torch.randperm(len(every), generator=torch.Generator().manual_seed(seed))[:number]
+        .sort()
+        .values
+    )
     chosen: dict[int, list[int]] = {}
     for index in order.tolist():
         chosen.setdefault(every[index][0], []).append(every[index][1])

@@ -1,6 +1,9 @@
-"""One contract for drawing completions: token ids in, token ids out. The engine here is transformers' `generate`.
+"""One contract for drawing completions: token ids in, token ids out.
 
-Randomness is handed over: the same seed gives the same completions whatever the global random state, and leaves that state alone.
+The engine here is transformers' `generate`.
+
+Randomness is handed over: the same seed gives the same completions whatever the global random
+state, and leaves that state alone.
 """
 
 from collections.abc import Sequence
@@ -13,7 +16,9 @@ from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerB
 from study.spec.recipe.training import Sampling
 
 ROWS = 512  # drawn together where memory does not say otherwise
-CACHE_SHARE = 0.5  # of a GPU's free memory for the keys and values of one batch: `generate` concatenates, and so holds a layer twice
+# of a GPU's free memory for the keys and values of one batch: `generate` concatenates, and so holds
+# a layer twice
+CACHE_SHARE = 0.5
 
 
 @dataclass(frozen=True)
@@ -25,7 +30,9 @@ class Completion:
 
 
 def end_token_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> list[int]:
-    """Every id that ends a completion: the tokenizer's and those that the model declares (an end-of-turn token)."""
+    """Every id that ends a completion: the tokenizer's and those that the model declares (an
+    end-of-turn token).
+    """
     declared: Any = model.generation_config.eos_token_id if model.generation_config else None
     declared = [declared] if isinstance(declared, int) else list(declared or [])
     own: Any = tokenizer.eos_token_id
@@ -45,7 +52,8 @@ def generate(
 ) -> list[list[Completion]]:
     """k completions of each prompt, [P][k]. Raises ValueError on an empty prompt.
 
-    batch_size: rows drawn together; None: `ROWS`, or as many as a GPU has memory for. It is part of what a seed means.
+    batch_size: rows drawn together; None: `ROWS`, or as many as a GPU has memory for. It is part of
+    what a seed means.
     """
     if any(not p for p in prompts):
         raise ValueError("an empty prompt cannot be continued")
@@ -66,14 +74,29 @@ def generate(
     return [completions[i * k : (i + 1) * k] for i in range(len(prompts))]
 
 
-def _generation_config(sampling: Sampling, ends: list[int], pad: int, greedy: bool) -> GenerationConfig:
-    drawn = {"do_sample": True, "temperature": sampling.temperature, "top_p": sampling.top_p, "top_k": 0}
+def _generation_config(
+    sampling: Sampling, ends: list[int], pad: int, greedy: bool
+) -> GenerationConfig:
+    drawn = {
+        "do_sample": True,
+        "temperature": sampling.temperature,
+        "top_p": sampling.top_p,
+        "top_k": 0,
+    }
     how = {"do_sample": False} if greedy else drawn
     longest = sampling.max_completion_length
-    return GenerationConfig(max_new_tokens=longest, eos_token_id=ends, pad_token_id=pad, disable_compile=True, **how)
+    return GenerationConfig(
+        max_new_tokens=longest, eos_token_id=ends, pad_token_id=pad, disable_compile=True, **how
+    )
 
 
-def _batch(model: PreTrainedModel, rows: list[list[int]], config: GenerationConfig, ends: list[int], pad: int) -> list[Completion]:
+def _batch(
+    model: PreTrainedModel,
+    rows: list[list[int]],
+    config: GenerationConfig,
+    ends: list[int],
+    pad: int,
+) -> list[Completion]:
     width = max(map(len, rows))
     ids = torch.tensor([[pad] * (width - len(r)) + r for r in rows], device=model.device)
     mask = torch.tensor([[0] * (width - len(r)) + [1] * len(r) for r in rows], device=model.device)
@@ -83,21 +106,38 @@ def _batch(model: PreTrainedModel, rows: list[list[int]], config: GenerationConf
 
 def _cut(row: list[int], ends: list[int]) -> Completion:
     stop = next((i for i, token in enumerate(row) if token in ends), None)
-    return Completion(tuple(row), True) if stop is None else Completion(tuple(row[: stop + 1]), False)
+    return (
+        Completion(tuple(row), True) if stop is None else Completion(tuple(row[: stop + 1]), False)
+    )
 
 
 def rows_on(model: PreTrainedModel, tokens: int) -> int:
-    """How many rows of so many tokens a GPU's free memory takes: 2 (keys, values) x layers x heads x width x bytes for each token."""
+    """How many rows of so many tokens a GPU's free memory takes: 2 (keys, values) x layers x heads
+    x width x bytes for each token.
+    """
     config: Any = model.config
     width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-    row = 2 * config.num_hidden_layers * config.num_key_value_heads * width * model.dtype.itemsize * tokens
+    row = (
+        2
+        * config.num_hidden_layers
+        * config.num_key_value_heads
+        * width
+        * model.dtype.itemsize
+        * tokens
+    )
     free, _ = torch.cuda.mem_get_info(model.device)
-    free += torch.cuda.memory_reserved(model.device) - torch.cuda.memory_allocated(model.device)  # what torch holds and does not use
+    free += torch.cuda.memory_reserved(model.device) - torch.cuda.memory_allocated(
+        model.device
+    )  # what torch holds and does not use
     return max(1, min(ROWS, int(CACHE_SHARE * free) // row))
 
 
-def at_once(model: PreTrainedModel, rows: Sequence[Sequence[int]], max_completion_length: int) -> int:
-    """How many of these prompts to continue together: all of them on a CPU, as many as fit on a GPU."""
+def at_once(
+    model: PreTrainedModel, rows: Sequence[Sequence[int]], max_completion_length: int
+) -> int:
+    """How many of these prompts to continue together: all of them on a CPU, as many as fit on a
+    GPU.
+    """
     longest = max(map(len, rows), default=0) + max_completion_length
     return rows_on(model, longest) if model.device.type == "cuda" else max(1, len(rows))
 

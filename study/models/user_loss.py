@@ -1,9 +1,13 @@
-"""A loss from somebody's own file: `def loss(student_NK, teacher_NK, tokens_N, ids_NK) -> loss_N`, nats a token.
+"""A loss from somebody's own file: `def loss(student_NK, teacher_NK, tokens_N, ids_NK) -> loss_N`,
+nats a token.
 
-student_NK, teacher_NK   log-probabilities on the declared support, at the declared temperature; the teacher's carry no gradient
+student_NK, teacher_NK   log-probabilities on the declared support, at the declared temperature; the
+                         teacher's carry no gradient
 tokens_N                 the tokens that the student wrote
-ids_NK                   the ids of the K columns; None where the support is the whole vocabulary (K = V)
-Support, k, temperature and reduction are declared beside it, `{python: my.py:loss, support: student_topk, k: 5}`.
+ids_NK                   the ids of the K columns; None where the support is the whole vocabulary (K
+                         = V)
+Support, k, temperature and reduction are declared beside it, `{python: my.py:loss, support:
+student_topk, k: 5}`.
 """
 
 from collections.abc import Callable
@@ -17,16 +21,24 @@ from study.grading import user_code
 from study.objectives import divergences, sampled, topk
 from study.spec.recipe.objective import Objective
 
-UserLoss = Callable[[Tensor, Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]  # (student_NV, teacher_NV, tokens_N, chooser_NV)
+UserLoss = Callable[
+    [Tensor, Tensor, Tensor, Tensor], tuple[Tensor, Tensor]
+]  # (student_NV, teacher_NV, tokens_N, chooser_NV)
 
 
 def bind_user(objective: Objective) -> UserLoss:
-    """(logits of both sides, tokens, the logits that choose the student's TopK) -> (loss_N, support_size_N)."""
+    """(logits of both sides, tokens, the logits that choose the student's TopK) -> (loss_N,
+    support_size_N).
+    """
     assert objective.python is not None
     name, given = objective.python.function, user_code.function(objective.python)
 
-    def loss(student_NV: Tensor, teacher_NV: Tensor, tokens_N: Tensor, chooser_NV: Tensor) -> tuple[Tensor, Tensor]:
-        student_NK, teacher_NK, ids_NK = _on_support(objective, student_NV, teacher_NV, tokens_N, chooser_NV)
+    def loss(
+        student_NV: Tensor, teacher_NV: Tensor, tokens_N: Tensor, chooser_NV: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        student_NK, teacher_NK, ids_NK = _on_support(
+            objective, student_NV, teacher_NV, tokens_N, chooser_NV
+        )
         value_N = checked(given(student_NK, teacher_NK, tokens_N, ids_NK), student_NK, name)
         return value_N, tokens_N.new_full(tokens_N.shape, student_NK.shape[-1])
 
@@ -34,22 +46,45 @@ def bind_user(objective: Objective) -> UserLoss:
 
 
 def _on_support(
-    objective: Objective, student_NV: Tensor, teacher_NV: Tensor, tokens_N: Tensor, chooser_NV: Tensor
+    objective: Objective,
+    student_NV: Tensor,
+    teacher_NV: Tensor,
+    tokens_N: Tensor,
+    chooser_NV: Tensor,
 ) -> tuple[Tensor, Tensor, Tensor | None]:
     if objective.support == "full":
         return divergences.logprobs(student_NV), divergences.logprobs(teacher_NV), None
     if objective.support == "sampled":
-        student_N, teacher_N = (sampled.token_logprobs(side, tokens_N) for side in (student_NV, teacher_NV))
+        student_N, teacher_N = (
+            sampled.token_logprobs(side, tokens_N) for side in (student_NV, teacher_NV)
+        )
         return student_N.unsqueeze(-1), teacher_N.unsqueeze(-1), tokens_N.unsqueeze(-1)
     assert objective.k is not None, "refused by study.spec.recipe.objective"
-    support = topk.whole(topk.top_ids(chooser_NV if objective.support == "student_topk" else teacher_NV, objective.k))
-    return topk.on_support(student_NV, support), topk.on_support(teacher_NV, support), support.ids_NK
+    support = topk.whole(
+        topk.top_ids(chooser_NV if objective.support == "student_topk" else teacher_NV, objective.k)
+    )
+    return (
+        topk.on_support(student_NV, support),
+        topk.on_support(teacher_NV, support),
+        support.ids_NK,
+    )
 
 
 def checked(value: Any, student_NK: Tensor, name: str) -> Tensor:
     """One number a token, of the student's type."""
     wanted = tuple(student_NK.shape[:1])
-    if not isinstance(value, torch.Tensor) or tuple(value.shape) != wanted or value.dtype != student_NK.dtype:
-        found = f"{tuple(value.shape)} of {value.dtype}" if isinstance(value, torch.Tensor) else repr(value)
-        raise SpecError(f"{name} gave {found}, not one {student_NK.dtype} a token: {wanted}", hint="sum over the last axis, and no mean")
+    if (
+        not isinstance(value, torch.Tensor)
+        or tuple(value.shape) != wanted
+        or value.dtype != student_NK.dtype
+    ):
+        found = (
+            f"{tuple(value.shape)} of {value.dtype}"
+            if isinstance(value, torch.Tensor)
+            else repr(value)
+        )
+        raise SpecError(
+            f"{name} gave {found}, not one {student_NK.dtype} a token: {wanted}",
+            hint="sum over the last axis, and no mean",
+        )
     return value

@@ -1,6 +1,8 @@
-"""What is measured beside the loss: entropy, mass on a support, overlap, rank, and how two gradients compare.
+"""What is measured beside the loss: entropy, mass on a support, overlap, rank, and how two
+gradients compare.
 
-Axes: N any leading token axes, V vocabulary, K tokens of a support. Log-probabilities in, one value per token out (nats or fractions).
+Axes: N any leading token axes, V vocabulary, K tokens of a support. Log-probabilities in, one value
+per token out (nats or fractions).
 """
 
 import torch
@@ -30,7 +32,9 @@ def token_rank(logits_NV: Tensor, tokens_N: Tensor) -> Tensor:
 
 
 def cosine(gradient: Tensor, reference: Tensor) -> float | None:
-    """Cosine of the angle between two gradients as single long vectors; None when the first is zero up to rounding (1e-9 of the second)."""
+    """Cosine of the angle between two gradients as single long vectors; None when the first is zero
+    up to rounding (1e-9 of the second).
+    """
     ours, theirs = float(gradient.norm()), float(reference.norm())
     return float((gradient * reference).sum()) / (ours * theirs) if ours > 1e-9 * theirs else None
 

@@ -1,9 +1,11 @@
-"""What distillation from several PI-conditioned teachers aims at: the normalised geometric mean of the teachers (paper Eqs. 10-11).
+"""What distillation from several PI-conditioned teachers aims at: the normalised geometric mean of
+the teachers (paper Eqs. 10-11).
 
 For teachers q_1..q_m with equal weight and a student p that sees none of their prompts, per token:
-    mean_i KL(p || q_i) = KL(p || g) - log Z,    g = exp(mean_i log q_i) / Z,    Z = sum_v exp(mean_i log q_i(v)) <= 1
-so g is the best p under reverse KL and -log Z is what no p can remove. Under forward KL the best p is the arithmetic mean a = mean_i q_i.
-Axes: m teachers, N tokens, V vocabulary.
+    mean_i KL(p || q_i) = KL(p || g) - log Z,    g = exp(mean_i log q_i) / Z,    Z = sum_v
+        exp(mean_i log q_i(v)) <= 1
+so g is the best p under reverse KL and -log Z is what no p can remove. Under forward KL the best p
+is the arithmetic mean a = mean_i q_i. Axes: m teachers, N tokens, V vocabulary.
 """
 
 import math
@@ -25,12 +27,16 @@ def arithmetic_mean(teachers_mNV: Tensor) -> Tensor:
 
 
 def pi_optimum(student_NV: Tensor, teachers_mNV: Tensor) -> dict[str, Tensor]:
-    """Per token [N], in nats: kl_geometric, kl_arithmetic, kl_teachers (mean over teachers), heterogeneity = -log Z."""
+    """Per token [N], in nats: kl_geometric, kl_arithmetic, kl_teachers (mean over teachers),
+    heterogeneity = -log Z.
+    """
     geometric_NV, log_z_N = geometric_mean(teachers_mNV)
     return {
         "kl_geometric": _kl(student_NV, geometric_NV),
         "kl_arithmetic": _kl(student_NV, arithmetic_mean(teachers_mNV)),
-        "kl_teachers": torch.stack([_kl(student_NV, teacher_NV) for teacher_NV in teachers_mNV]).mean(0),
+        "kl_teachers": (
+            torch.stack([_kl(student_NV, teacher_NV) for teacher_NV in teachers_mNV]).mean(0)
+        ),
         "heterogeneity": -log_z_N,
     }
 

@@ -1,7 +1,8 @@
-"""The sampled-token estimators of the reverse KL: the token y that the student wrote stands for the whole distribution.
+"""The sampled-token estimators of the reverse KL: the token y that the student wrote stands for the
+whole distribution.
 
-Axes: N any leading token axes, V vocabulary. Both functions return the same value, log p_S(y) - log p_T(y), whose expectation over
-y ~ p_S is KL(student || teacher); they differ in the gradient alone.
+Axes: N any leading token axes, V vocabulary. Both functions return the same value, log p_S(y) - log
+p_T(y), whose expectation over y ~ p_S is KL(student || teacher); they differ in the gradient alone.
 """
 
 from torch import Tensor
@@ -16,7 +17,8 @@ def token_logprobs(logits_NV: Tensor, tokens_N: Tensor) -> Tensor:
 
 
 def score_function(student_N: Tensor, teacher_N: Tensor) -> Tensor:
-    """Value r = log p_S(y) - log p_T(y), gradient sg[r] grad log p_S(y): unbiased for the gradient of the reverse KL (paper Eqs. 4-5).
+    """Value r = log p_S(y) - log p_T(y), gradient sg[r] grad log p_S(y): unbiased for the gradient
+    of the reverse KL (paper Eqs. 4-5).
 
     The advantage of the token is -r. (x - sg[x] is zero in value and carries the gradient of x.)
     """
@@ -25,7 +27,8 @@ def score_function(student_N: Tensor, teacher_N: Tensor) -> Tensor:
 
 
 def plain(student_N: Tensor, teacher_N: Tensor) -> Tensor:
-    """The log-ratio itself as a loss: gradient grad log p_S(y), which the teacher does not enter and whose expectation is zero.
+    """The log-ratio itself as a loss: gradient grad log p_S(y), which the teacher does not enter
+    and whose expectation is zero.
 
     A negative control (paper Fig. 12, K = 1), not an estimator of anything.
     """

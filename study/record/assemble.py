@@ -1,9 +1,10 @@
 """From the files a run's stages left to its record, within 12 kB.
 
-What is shortened is declared here and named in the record's `trimmed`: a ladder of (history rows, characters of a completion, repeated
-tokens a point, completions a step), of which the first rung that fits is taken. Scores, per-problem counts, spec and provenance are never
-shortened; if the last rung does not fit, that is an error. History keeps its first and last step and every step where anything under eval/
-was measured.
+What is shortened is declared here and named in the record's `trimmed`: a ladder of (history rows,
+characters of a completion, repeated tokens a point, completions a step), of which the first rung
+that fits is taken. Scores, per-problem counts, spec and provenance are never shortened; if the last
+rung does not fit, that is an error. History keeps its first and last step and every step where
+anything under eval/ was measured.
 """
 
 import hashlib
@@ -13,17 +14,28 @@ from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 from study.errors import RecordMismatch
-from study.record.schema import MAX_RECORD_BYTES, Measured, Number, Record, Score, record_bytes, sealed
+from study.record.schema import (
+    MAX_RECORD_BYTES,
+    Measured,
+    Number,
+    Record,
+    Score,
+    record_bytes,
+    sealed,
+)
 
 _DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
 _LADDER = (
-    (48, 320, 8, 8), (40, 200, 8, 8), (32, 160, 6, 8), (24, 120, 5, 8), (20, 80, 5, 8), (16, 60, 3, 8), (16, 60, 3, 4), (12, 60, 3, 2),
+    (48, 320, 8, 8), (40, 200, 8, 8), (32, 160, 6, 8), (24, 120, 5, 8), (20, 80, 5, 8),
+    (16, 60, 3, 8), (16, 60, 3, 4), (12, 60, 3, 2),
 )  # fmt: skip
 _CUT = "…"
 
 
 def rounded(value: float, digits: int = 4) -> Number:
-    """`value` to 4 significant digits, whole numbers as int (3.0 -> 3), not-a-number and infinities by name."""
+    """`value` to 4 significant digits, whole numbers as int (3.0 -> 3), not-a-number and infinities
+    by name.
+    """
     if math.isnan(value):
         return "nan"
     if math.isinf(value):
@@ -51,12 +63,16 @@ def rounded_tree(value: Any) -> Any:
 def base36(counts: Sequence[int]) -> str:
     """One base-36 digit a problem; a count above 35 does not fit and is an error, not a wrap."""
     if any(not 0 <= count < len(_DIGITS) for count in counts):
-        raise ValueError(f"counts must lie in 0..35 to be one base-36 digit: {max(counts, key=abs)}")
+        raise ValueError(
+            f"counts must lie in 0..35 to be one base-36 digit: {max(counts, key=abs)}"
+        )
     return "".join(_DIGITS[count] for count in counts)
 
 
 def score(evaluation: Mapping[str, Any]) -> Score:
-    """evaluation.json -> Score: means from the counts themselves, so that they can never disagree with them."""
+    """evaluation.json -> Score: means from the counts themselves, so that they can never disagree
+    with them.
+    """
     k, correct, ids = evaluation["k"], evaluation["correct_counts"], evaluation["problem_ids"]
     samples = k * len(ids)
     greedy = evaluation.get("avg@1_greedy")
@@ -78,28 +94,48 @@ def score(evaluation: Mapping[str, Any]) -> Score:
     )
 
 
-def thinned(columns: Mapping[str, Sequence[float | None]], max_rows: int) -> dict[str, list[Measured]]:
-    """History with at most about `max_rows` rows, rounded: the smallest stride of 1, 2, 5, 10, 20, 50 ... that fits."""
+def thinned(
+    columns: Mapping[str, Sequence[float | None]], max_rows: int
+) -> dict[str, list[Measured]]:
+    """History with at most about `max_rows` rows, rounded: the smallest stride of 1, 2, 5, 10, 20,
+    50 ... that fits.
+    """
     steps = columns.get("step", [])
-    evaluated = [any(name.startswith("eval/") and column[row] is not None for name, column in columns.items()) for row in range(len(steps))]
+    evaluated = [
+        any(
+            name.startswith("eval/") and column[row] is not None for name, column in columns.items()
+        )
+        for row in range(len(steps))
+    ]
     keep = _rows(steps, evaluated, max_rows)
-    return {name: [None if (value := column[row]) is None else rounded(value) for row in keep] for name, column in columns.items()}
+    return {
+        name: [None if (value := column[row]) is None else rounded(value) for row in keep]
+        for name, column in columns.items()
+    }
 
 
 def _rows(steps: Sequence[float | None], evaluated: Sequence[bool], max_rows: int) -> list[int]:
     always = {row for row, held in enumerate(evaluated) if held or row in (0, len(steps) - 1)}
     for stride in (base * 10**power for power in range(9) for base in (1, 2, 5)):
-        keep = always | {row for row, step in enumerate(steps) if step is not None and step % stride == 0}
+        keep = always | {
+            row for row, step in enumerate(steps) if step is not None and step % stride == 0
+        }
         if len(keep) <= max(max_rows, len(always)):
             return sorted(keep)
     return sorted(always)
 
 
-def assemble(fields: Mapping[str, Any], history: Mapping[str, Sequence[float | None]], evidence: Mapping[str, Any]) -> Record:
+def assemble(
+    fields: Mapping[str, Any],
+    history: Mapping[str, Sequence[float | None]],
+    evidence: Mapping[str, Any],
+) -> Record:
     """The sealed record of a run.
 
-    fields: run, cell, seed, scale, spec, stages, provenance, scores, cost as `Record` has them. history: columns of history.json.
-    evidence: evidence.json (completions, repeated_tokens, log_ratio) or empty. Raises RecordMismatch above 12 kB.
+    fields: run, cell, seed, scale, spec, stages, provenance, scores, cost as `Record` has them.
+    history: columns of history.json.
+    evidence: evidence.json (completions, repeated_tokens, log_ratio) or empty. Raises
+    RecordMismatch above 12 kB.
     """
     size, repeated = 0, evidence.get("repeated_tokens", {})
     for rung, (rows, characters, tokens, kept) in enumerate(_LADDER):
@@ -108,8 +144,12 @@ def assemble(fields: Mapping[str, Any], history: Mapping[str, Sequence[float | N
         value: dict[str, Any] = {
             **fields,
             "history": short,
-            "completions": _cut_completions(evidence.get("completions", []), kept, characters, trimmed),
-            "repeated_tokens": {step: [tuple(pair) for pair in pairs[:tokens]] for step, pairs in repeated.items()},
+            "completions": _cut_completions(
+                evidence.get("completions", []), kept, characters, trimmed
+            ),
+            "repeated_tokens": {
+                step: [tuple(pair) for pair in pairs[:tokens]] for step, pairs in repeated.items()
+            },
             "log_ratio": rounded_tree(evidence.get("log_ratio", {})),
         }
         if len(short.get("step", [])) < len(history.get("step", [])):
@@ -121,12 +161,18 @@ def assemble(fields: Mapping[str, Any], history: Mapping[str, Sequence[float | N
         if size <= MAX_RECORD_BYTES:
             return record
     raise RecordMismatch(
-        f"run {fields['run']}: its record has {size} bytes after every declared cut; at most {MAX_RECORD_BYTES} are allowed",
-        hint="evaluate at fewer steps (curve.every) or on fewer problems (evaluation.problems), or keep fewer completions",
+        f"run {fields['run']}: its record has {size} bytes after every declared cut; at most"
+        f" {MAX_RECORD_BYTES} are allowed",
+        hint=(
+            "evaluate at fewer steps (curve.every) or on fewer problems (evaluation.problems), or"
+            " keep fewer completions"
+        ),
     )
 
 
-def _cut_completions(completions: Sequence[Mapping[str, Any]], kept: int, characters: int, trimmed: list[str]) -> list[dict[str, Any]]:
+def _cut_completions(
+    completions: Sequence[Mapping[str, Any]], kept: int, characters: int, trimmed: list[str]
+) -> list[dict[str, Any]]:
     """The first `kept` of every step, each cut to `characters`."""
     seen: Counter[int] = Counter()
     first: list[Mapping[str, Any]] = []
@@ -135,9 +181,18 @@ def _cut_completions(completions: Sequence[Mapping[str, Any]], kept: int, charac
         first += [item] if seen[item["step"]] <= kept else []
     if len(first) < len(completions):
         trimmed.append(f"completions to {kept} a step")
-    if any(len(item["completion"]) > characters or len(item["prompt"]) > characters for item in first):
+    if any(
+        len(item["completion"]) > characters or len(item["prompt"]) > characters for item in first
+    ):
         trimmed.append(f"completions to {characters} characters")
-    return [{**item, "completion": _cut(item["completion"], characters), "prompt": _cut(item["prompt"], characters)} for item in first]
+    return [
+        {
+            **item,
+            "completion": _cut(item["completion"], characters),
+            "prompt": _cut(item["prompt"], characters),
+        }
+        for item in first
+    ]
 
 
 def _cut(text: str, characters: int) -> str:

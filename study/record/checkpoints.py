@@ -1,9 +1,11 @@
-"""What an unfinished stage continues from: results/checkpoints/<stage id>/step-<n>/, sealed folders with a manifest `checkpoint.json`.
+"""What an unfinished stage continues from: results/checkpoints/<stage id>/step-<n>/, sealed folders
+with a manifest `checkpoint.json`.
 
-While a stage runs at most two lie on disk: the newest one stays until the next is sealed. The folder goes when the stage's artifact is
-sealed. A checkpoint counts only if its hashes are right, no file is missing or foreign, and code, packages and Python are those that
-wrote it: two states of the code must not meet in one artifact. With keep = all the weights of every checkpoint wait in kept/step-<n>/
-until the stage is finished.
+While a stage runs at most two lie on disk: the newest one stays until the next is sealed. The
+folder goes when the stage's artifact is sealed. A checkpoint counts only if its hashes are right,
+no file is missing or foreign, and code, packages and Python are those that wrote it: two states of
+the code must not meet in one artifact. With keep = all the weights of every checkpoint wait in
+kept/step-<n>/ until the stage is finished.
 """
 
 import contextlib
@@ -26,12 +28,18 @@ Keep = Literal["none", "final", "all"]
 class Checkpoints:
     """The checkpoints of one stage, and when the next one is due.
 
-    every_s: seconds between two of them (0: at every step). clock: wall_s and core_s of this attempt so far, stored in each manifest on top
-    of what earlier attempts had spent. training: True while a loop runs that looks at `due` after each step.
+    every_s: seconds between two of them (0: at every step). clock: wall_s and core_s of this
+    attempt so far, stored in each manifest on top
+    of what earlier attempts had spent. training: True while a loop runs that looks at `due` after
+    each step.
     """
 
     def __init__(
-        self, folder: Path, every_s: float = 30.0, keep: Keep = "final", clock: Callable[[], dict[str, float]] | None = None
+        self,
+        folder: Path,
+        every_s: float = 30.0,
+        keep: Keep = "final",
+        clock: Callable[[], dict[str, float]] | None = None,
     ) -> None:
         self.folder, self.every_s, self.keep, self.clock = folder, every_s, keep, clock
         self.training, self.stop_asked = False, False
@@ -39,7 +47,9 @@ class Checkpoints:
         self._last = time.monotonic()
 
     def latest(self) -> Path | None:
-        """The newest whole checkpoint. Everything else is removed: damaged, half-written, older, or of another state of the code."""
+        """The newest whole checkpoint. Everything else is removed: damaged, half-written, older, or
+        of another state of the code.
+        """
         newest: Path | None = None
         for path in sorted(self._entries(), key=_step, reverse=True):
             before = None if newest else self._checked(path)
@@ -50,7 +60,10 @@ class Checkpoints:
         return newest
 
     def seal(self, made: Path, step: int) -> Path:
-        """Take the finished folder `made` as the checkpoint of `step`, then remove older ones. Killed anywhere, an intact one remains."""
+        """Take the finished folder `made` as the checkpoint of `step`, then remove older ones.
+
+        Killed anywhere, an intact one remains.
+        """
         target = self.folder / f"step-{step}"
         partial = self.folder / f"step-{step}.partial"
         for path in (partial, target):
@@ -73,12 +86,16 @@ class Checkpoints:
         self.stop_asked = True
 
     def spent(self) -> dict[str, float]:
-        """Seconds of earlier attempts, up to the checkpoint that was continued; zeros without one."""
+        """Seconds of earlier attempts, up to the checkpoint that was continued; zeros
+        without one.
+        """
         return dict(self._before)
 
     def keep_weights(self, files: Iterable[Path], step: int) -> None:
         """Copies of a checkpoint's model files, to stay with the artifact."""
-        target, partial = (self.folder / "kept" / name for name in (f"step-{step}", f"step-{step}.partial"))
+        target, partial = (
+            self.folder / "kept" / name for name in (f"step-{step}", f"step-{step}.partial")
+        )
         for path in (partial, target):
             _remove(path)
         partial.mkdir(parents=True)
@@ -92,14 +109,20 @@ class Checkpoints:
             with contextlib.suppress(RecordMismatch):
                 verify_folder(folder, MANIFEST)
                 if _step(folder) >= 0:
-                    shutil.copytree(folder, steps / folder.name, ignore=shutil.ignore_patterns(MANIFEST))
+                    shutil.copytree(
+                        folder, steps / folder.name, ignore=shutil.ignore_patterns(MANIFEST)
+                    )
 
     def clear(self) -> None:
         """The stage is sealed: nothing continues from here."""
         _remove(self.folder)
 
     def _entries(self) -> list[Path]:
-        return [path for path in self.folder.iterdir() if path.name != "kept"] if self.folder.is_dir() else []
+        return (
+            [path for path in self.folder.iterdir() if path.name != "kept"]
+            if self.folder.is_dir()
+            else []
+        )
 
     def _checked(self, path: Path) -> dict[str, float] | None:
         """The seconds spent up to a checkpoint that can be continued; None for one that cannot."""
@@ -107,7 +130,9 @@ class Checkpoints:
             if path.is_symlink():
                 raise refused(path, "it is a link")
             manifest = verify_folder(path, MANIFEST)
-            found = {file.relative_to(path).as_posix() for file in path.rglob("*") if file.is_file()} - {MANIFEST}
+            found = {
+                file.relative_to(path).as_posix() for file in path.rglob("*") if file.is_file()
+            } - {MANIFEST}
             if found != set(manifest["files"]):
                 raise refused(path, "it holds files that its manifest does not name")
             if manifest.get("step") != _step(path) or manifest.get("written_by") != _writer():
@@ -123,7 +148,11 @@ class Checkpoints:
 
 
 def _writer() -> dict[str, Any]:
-    return {"code": provenance.code_hash(), "packages": provenance.packages(), "python": provenance.python_version()}
+    return {
+        "code": provenance.code_hash(),
+        "packages": provenance.packages(),
+        "python": provenance.python_version(),
+    }
 
 
 def _step(path: Path) -> int:

@@ -1,7 +1,8 @@
-"""Sealed folders: a manifest with the sha256 of every file, written last, before the folder gets its name by rename.
+"""Sealed folders: a manifest with the sha256 of every file, written last, before the folder gets
+its name by rename.
 
-A folder is whole if its manifest is there and every file has the hash written in it. Artifacts (`stage.json`) and checkpoints
-(`checkpoint.json`) are such folders.
+A folder is whole if its manifest is there and every file has the hash written in it. Artifacts
+(`stage.json`) and checkpoints (`checkpoint.json`) are such folders.
 """
 
 import json
@@ -17,14 +18,20 @@ from study.record.store import sync_folder, write_json
 
 
 def seal_folder(partial: Path, target: Path, manifest: dict[str, Any], name: str) -> None:
-    """Hash the files of `partial`, write the manifest, fsync, rename to `target`. If another process was first, its folder stays."""
+    """Hash the files of `partial`, write the manifest, fsync, rename to `target`.
+
+    If another process was first, its folder stays.
+    """
     links = [path for path in partial.rglob("*") if path.is_symlink()]
     if links:
         raise refused(partial, f"{links[0].name} is a link: what it points to can change")
     files = {path.relative_to(partial).as_posix(): path for path in _files(partial, name)}
     for path in files.values():
         _sync_file(path)
-    write_json(partial / name, {**manifest, "files": {key: file_hash(path) for key, path in sorted(files.items())}})
+    write_json(
+        partial / name,
+        {**manifest, "files": {key: file_hash(path) for key, path in sorted(files.items())}},
+    )
     try:
         partial.rename(target)
     except OSError:
@@ -35,12 +42,16 @@ def seal_folder(partial: Path, target: Path, manifest: dict[str, Any], name: str
 
 
 def read_manifest(folder: Path, name: str) -> dict[str, Any]:
-    """The manifest of a sealed folder; RecordMismatch when it is missing, unreadable or names files outside the folder."""
+    """The manifest of a sealed folder; RecordMismatch when it is missing, unreadable or names files
+    outside the folder.
+    """
     try:
         manifest: Any = json.loads((folder / name).read_bytes())
     except (OSError, ValueError) as error:
         raise refused(folder, f"its manifest {name} is missing or unreadable") from error
-    listed: Any = cast(dict[str, Any], manifest).get("files") if isinstance(manifest, dict) else None
+    listed: Any = (
+        cast(dict[str, Any], manifest).get("files") if isinstance(manifest, dict) else None
+    )
     if not isinstance(listed, dict):
         raise refused(folder, f"its manifest {name} lists no files")
     for key in cast(dict[str, Any], listed):
@@ -54,7 +65,9 @@ def verify_folder(folder: Path, name: str) -> dict[str, Any]:
     manifest, inside = read_manifest(folder, name), folder.resolve()
     for key, digest in manifest["files"].items():
         path = folder / key
-        if path.resolve() != inside / key or not path.is_file():  # a link, wherever on the way, is not what was sealed
+        if (
+            path.resolve() != inside / key or not path.is_file()
+        ):  # a link, wherever on the way, is not what was sealed
             raise refused(folder, f"{key} is missing")
         if file_hash(path) != digest:
             raise refused(folder, f"{key} has changed since it was written")
@@ -62,7 +75,9 @@ def verify_folder(folder: Path, name: str) -> dict[str, Any]:
 
 
 def refused(folder: Path, reason: str) -> RecordMismatch:
-    return RecordMismatch(f"{folder}: {reason}", hint=f"remove it and run the grid again: rm -r {folder}")
+    return RecordMismatch(
+        f"{folder}: {reason}", hint=f"remove it and run the grid again: rm -r {folder}"
+    )
 
 
 def _files(folder: Path, name: str) -> Iterator[Path]:

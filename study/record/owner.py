@@ -1,7 +1,9 @@
-"""Who wrote a file that is not finished: `<host>-<pid>-<start>`, and whether that process still lives.
+"""Who wrote a file that is not finished: `<host>-<pid>-<start>`, and whether that process still
+lives.
 
-host: 8 hex digits of the machine's boot and PID namespace (STUDY_HOST names another identity). start: the process's start time in kernel
-ticks, so that a reused pid is not taken for its predecessor. Nothing of this ever ends in a record.
+host: 8 hex digits of the machine's boot and PID namespace (STUDY_HOST names another identity).
+start: the process's start time in kernel ticks, so that a reused pid is not taken for its
+predecessor. Nothing of this ever ends in a record.
 """
 
 import hashlib
@@ -15,7 +17,11 @@ from pathlib import Path
 def host() -> str:
     """This machine since its last boot, as seen from this PID namespace."""
     named = os.environ.get("STUDY_HOST")
-    parts = [named] if named else [socket.gethostname(), _read("/proc/sys/kernel/random/boot_id"), _namespace()]
+    parts = (
+        [named]
+        if named
+        else [socket.gethostname(), _read("/proc/sys/kernel/random/boot_id"), _namespace()]
+    )
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:8]
 
 
@@ -25,7 +31,9 @@ def owner() -> str:
 
 
 def alive(name: str) -> bool | None:
-    """Whether the process of that name lives; None for one on another host, which cannot be seen from here."""
+    """Whether the process of that name lives; None for one on another host, which cannot be seen
+    from here.
+    """
     where, pid, start = name.split("-")
     if where != host():
         return None
@@ -48,7 +56,9 @@ def _exists(pid: int) -> bool:
 
 
 def _start(pid: int) -> str:
-    """Field 22 of /proc/PID/stat, counted after the name, which may hold spaces; 0 where there is no /proc, and for a zombie's pid."""
+    """Field 22 of /proc/PID/stat, counted after the name, which may hold spaces; 0 where there is
+    no /proc, and for a zombie's pid.
+    """
     fields = _read(f"/proc/{pid}/stat").rpartition(")")[2].split()
     return fields[19] if len(fields) > 19 and fields[0] != "Z" else "0"
 

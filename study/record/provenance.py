@@ -1,4 +1,7 @@
-"""Where a number comes from: hash of the code, versions of the packages, platform, UTC times. No path, host or user name."""
+"""Where a number comes from: hash of the code, versions of the packages, platform, UTC times.
+
+No path, host or user name.
+"""
 
 import hashlib
 import platform
@@ -8,23 +11,43 @@ from functools import cache
 from importlib import metadata
 from pathlib import Path
 
-_PACKAGES = ("torch", "transformers", "trl", "accelerate", "datasets", "lm_eval", "numpy", "tokenizers", "pydantic")
+_PACKAGES = (
+    "torch",
+    "transformers",
+    "trl",
+    "accelerate",
+    "datasets",
+    "lm_eval",
+    "numpy",
+    "tokenizers",
+    "pydantic",
+)
 
 
 @cache
 def code_hash() -> str:
-    """sha256 over the relative names and contents of the package `study`, its task pages and word lists included; first 16 hex digits."""
+    """sha256 over the relative names and contents of the package `study`, its task pages and word
+    lists included; first 16 hex digits.
+    """
     root = Path(__file__).resolve().parents[1]
     digest = hashlib.sha256()
-    files = (path for path in root.rglob("*") if path.suffix in (".py", ".yaml", ".json", ".jsonl") and "_experiments" not in path.parts)
+    files = (
+        path
+        for path in root.rglob("*")
+        if path.suffix in (".py", ".yaml", ".json", ".jsonl") and "_experiments" not in path.parts
+    )
     for path in sorted(files, key=lambda path: path.relative_to(root).as_posix()):
-        digest.update(f"{path.relative_to(root).as_posix()}\0{hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
+        digest.update(
+            f"{path.relative_to(root).as_posix()}\0{hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode()
+        )
     return digest.hexdigest()[:16]
 
 
 @cache
 def packages(names: Iterable[str] = _PACKAGES) -> dict[str, str]:
-    """Versions of the installed packages that a number can depend on; read from metadata, nothing is imported."""
+    """Versions of the installed packages that a number can depend on; read from metadata, nothing
+    is imported.
+    """
     found: dict[str, str] = {}
     for name in names:
         try:

@@ -1,7 +1,9 @@
-"""Revisions of stage kinds over time: what a record was made under, and whether that is what a stage is today.
+"""Revisions of stage kinds over time: what a record was made under, and whether that is what a
+stage is today.
 
-A revision is part of every id, so a record of an older one has another run id and never satisfies a plan or a page. It is found by the slug
-and seed of its id and the same spec, so that it can be named instead of being silently missing.
+A revision is part of every id, so a record of an older one has another run id and never satisfies a
+plan or a page. It is found by the slug and seed of its id and the same spec, so that it can be
+named instead of being silently missing.
 """
 
 import re
@@ -17,7 +19,9 @@ Revisions = Mapping[str, int]
 
 
 def slug_and_seed(run_id: str) -> tuple[str, int] | None:
-    """What the ids of one run under different revisions have in common; None for a name that is no run id."""
+    """What the ids of one run under different revisions have in common; None for a name that is no
+    run id.
+    """
     match = _RUN_NAME.fullmatch(run_id)
     return (match["slug"], int(match["seed"])) if match else None
 
@@ -31,14 +35,20 @@ def recorded_under(run_id: str, recorded: Revisions, cell: Cell) -> str:
     """recorded under distill revision 1 (now 2): distill-...-s0"""
     now = cell_revisions(cell)
     kinds = [kind for kind in now if recorded.get(kind) != now[kind]]
-    changes = [f"{kind} revision {recorded.get(kind, 'unknown')} (now {now[kind]})" for kind in kinds]
+    changes = [
+        f"{kind} revision {recorded.get(kind, 'unknown')} (now {now[kind]})" for kind in kinds
+    ]
     return f"recorded under {', '.join(changes) or 'another rule of naming'}: {run_id}"
 
 
 def mixed(records: Iterable[tuple[str, Revisions]]) -> dict[str, dict[int, list[str]]]:
-    """Stage kind -> revision -> run ids, for the kinds of which there is more than one revision among (run id, revisions)."""
+    """Stage kind -> revision -> run ids, for the kinds of which there is more than one revision
+    among (run id, revisions).
+    """
     found: dict[str, dict[int, list[str]]] = {}
     for run_id, revisions in records:
         for kind, number in revisions.items():
             found.setdefault(kind, {}).setdefault(number, []).append(run_id)
-    return {kind: dict(sorted(numbers.items())) for kind, numbers in found.items() if len(numbers) > 1}
+    return {
+        kind: dict(sorted(numbers.items())) for kind, numbers in found.items() if len(numbers) > 1
+    }

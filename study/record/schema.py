@@ -1,12 +1,18 @@
-"""The sealed evidence of one run: a strict, closed value of at most 12 kB. Tables, figures and the MLflow mirror are functions of it.
+"""The sealed evidence of one run: a strict, closed value of at most 12 kB.
 
-seal = sha256 of the canonical JSON (sorted keys, no spaces, no NaN) of everything else. It detects corruption, not forgery.
+Tables, figures and the MLflow mirror are functions of it.
 
-What may differ between two executions of one run (`content` leaves it out): `provenance` (code, packages, platform, times), the seconds in
-`cost`, the seal over them and the schema version. All the rest - spec, stages, scores with their per-problem counts, history, completions,
-token counts - is compared byte for byte; what an older schema did not hold (guard, tokens of the evaluation) where both records have it.
+seal = sha256 of the canonical JSON (sorted keys, no spaces, no NaN) of everything else. It detects
+corruption, not forgery.
 
-Schema 2 added `revisions`, `guard`, the status `collapsed` and the evaluation's tokens. `study/record/upgrade.py` reads older records.
+What may differ between two executions of one run (`content` leaves it out): `provenance` (code,
+packages, platform, times), the seconds in `cost`, the seal over them and the schema version. All
+the rest - spec, stages, scores with their per-problem counts, history, completions, token counts -
+is compared byte for byte; what an older schema did not hold (guard, tokens of the evaluation) where
+both records have it.
+
+Schema 2 added `revisions`, `guard`, the status `collapsed` and the evaluation's tokens.
+`study/record/upgrade.py` reads older records.
 """
 
 import hashlib
@@ -19,21 +25,29 @@ from pydantic import BaseModel, ConfigDict, Field, Strict, model_validator
 SCHEMA_VERSION = 2
 MAX_RECORD_BYTES = 12_000
 
-Number = int | float | Literal["nan", "inf", "-inf"]  # JSON has no NaN; a diverged loss is an outcome and keeps its name
+Number = (
+    int | float | Literal["nan", "inf", "-inf"]
+)  # JSON has no NaN; a diverged loss is an outcome and keeps its name
 Measured = Number | None  # null = not measured at this step
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$")]  # an id, which is one part of a path
 Digits = Annotated[str, Field(pattern=r"^[0-9a-z]*$")]  # one base-36 digit per problem
 Pair = Annotated[tuple[str, int], Strict(False)]  # a list of two in JSON
 
-_SEAL = re.compile(rb'"seal":"([0-9a-f]{64})",')  # quotes inside a text are escaped, so this can only be a key
+_SEAL = re.compile(
+    rb'"seal":"([0-9a-f]{64})",'
+)  # quotes inside a text are escaped, so this can only be a key
 
 
 class Sealed(BaseModel):
-    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", validate_by_name=True, serialize_by_alias=True)
+    model_config = ConfigDict(
+        frozen=True, strict=True, extra="forbid", validate_by_name=True, serialize_by_alias=True
+    )
 
 
 class Provenance(Sealed):
-    """Where and with what a run was made. `stage_code`: stages built by other code than `code`, with its hash."""
+    """Where and with what a run was made. `stage_code`: stages built by other code than `code`,
+    with its hash.
+    """
 
     code: str
     stage_code: dict[str, str] = {}
@@ -46,9 +60,11 @@ class Provenance(Sealed):
 
 
 class Score(Sealed):
-    """k samples on each of `num_problems` problems; `correct[i]` of the k samples of problem i are right (base 36), likewise `truncated`.
+    """k samples on each of `num_problems` problems; `correct[i]` of the k samples of problem i are
+    right (base 36), likewise `truncated`.
 
-    mean = avg@k = sum(correct) / (k * num_problems). `problems` is the first 16 hex digits of sha256 of the problem ids, one a line.
+    mean = avg@k = sum(correct) / (k * num_problems). `problems` is the first 16 hex digits of
+    sha256 of the problem ids, one a line.
     """
 
     k: int = Field(ge=1, le=35)
@@ -84,7 +100,10 @@ class Completion(Sealed):
 
 
 class Cost(Sealed):
-    """What the stages of one kind behind this run took, shared ones included. core_s = user + system time of the worker."""
+    """What the stages of one kind behind this run took, shared ones included.
+
+    core_s = user + system time of the worker.
+    """
 
     wall_s: float = Field(ge=0)
     core_s: float = Field(ge=0)
@@ -93,7 +112,9 @@ class Cost(Sealed):
 
 
 class Guard(Sealed):
-    """What the online detectors saw. alarms: detector -> first step; fell_at: the step at which sampled accuracy fell."""
+    """What the online detectors saw. alarms: detector -> first step; fell_at: the step at which
+    sampled accuracy fell.
+    """
 
     policy: Literal["observe", "stop"]
     alarms: dict[str, int] = {}
@@ -102,9 +123,12 @@ class Guard(Sealed):
 
 
 class Record(Sealed):
-    """One run, finished. `trimmed` names the rules that shortened evidence to fit 12 kB (`study/record/assemble.py`).
+    """One run, finished.
 
-    revisions: stage kind -> revision of its code's numbers, `evaluate` included. collapsed_at: the step at which the guard stopped.
+    `trimmed` names the rules that shortened evidence to fit 12 kB (`study/record/assemble.py`).
+
+    revisions: stage kind -> revision of its code's numbers, `evaluate` included. collapsed_at: the
+    step at which the guard stopped.
     """
 
     schema_version: Literal[2] = Field(default=SCHEMA_VERSION, alias="schema")
@@ -142,24 +166,38 @@ class Record(Sealed):
             raise ValueError("history needs a column 'step' of whole numbers")
         for name, column in self.history.items():
             if len(column) != len(steps):
-                raise ValueError(f"history column {name!r} has {len(column)} values for {len(steps)} steps")
+                raise ValueError(
+                    f"history column {name!r} has {len(column)} values for {len(steps)} steps"
+                )
         return self
 
     def series(self, metric: str) -> tuple[list[int], list[float]]:
-        """The measured points of one history column: (steps, values); a column that is absent has no points."""
+        """The measured points of one history column: (steps, values); a column that is absent has
+        no points.
+        """
         pairs = zip(self.history.get("step", []), self.history.get(metric, []), strict=False)
-        points = [(step, float(value)) for step, value in pairs if isinstance(step, int) and value is not None]
+        points = [
+            (step, float(value))
+            for step, value in pairs
+            if isinstance(step, int) and value is not None
+        ]
         return [step for step, _ in points], [value for _, value in points]
 
 
 def canonical_json(value: Any) -> str:
-    """One spelling for one value: sorted keys, no spaces, characters as they are; NaN and infinity are refused."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    """One spelling for one value: sorted keys, no spaces, characters as they are; NaN and infinity
+    are refused.
+    """
+    return json.dumps(
+        value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+    )
 
 
 def seal_of(content: dict[str, Any]) -> str:
     """sha256 of the canonical JSON of a record's content, its own `seal` left out."""
-    return hashlib.sha256(canonical_json({key: value for key, value in content.items() if key != "seal"}).encode()).hexdigest()
+    return hashlib.sha256(
+        canonical_json({key: value for key, value in content.items() if key != "seal"}).encode()
+    ).hexdigest()
 
 
 def sealed(record: Record) -> Record:
@@ -175,11 +213,17 @@ def record_bytes(record: Record) -> bytes:
 def seal_matches(data: bytes) -> bool:
     """Whether the bytes of a record's file carry their own seal.
 
-    A file is written in canonical JSON: without its seal and newline its bytes are what the seal was taken over. Read so, nothing is
-    parsed or spelled again. A file spelled in another way, by another tool, is compared by its value.
+    A file is written in canonical JSON: without its seal and newline its bytes are what the seal
+    was taken over. Read so, nothing is
+    parsed or spelled again. A file spelled in another way, by another tool, is compared by its
+    value.
     """
     found = _SEAL.search(data)
-    if found and hashlib.sha256(data[: found.start()] + data[found.end() :].rstrip()).hexdigest() == found[1].decode():
+    if (
+        found
+        and hashlib.sha256(data[: found.start()] + data[found.end() :].rstrip()).hexdigest()
+        == found[1].decode()
+    ):
         return True
     parsed: Any = json.loads(data)
     value = cast(dict[str, Any], parsed) if isinstance(parsed, dict) else {}
@@ -187,7 +231,8 @@ def seal_matches(data: bytes) -> bool:
 
 
 def content(record: Record, other: Record | None = None) -> bytes:
-    """What two executions of one run must agree on, byte for byte; the module says what is left out.
+    """What two executions of one run must agree on, byte for byte; the module says what is left
+    out.
 
     other: the record it will be compared with; None = one of the same schema.
     """
@@ -196,7 +241,10 @@ def content(record: Record, other: Record | None = None) -> bytes:
     if any(one.guard is None for one in both):
         left_out.add("guard")
     value = record.model_dump(mode="json", exclude=left_out)
-    value["cost"] = {kind: {k: v for k, v in cost.items() if not k.endswith("_s")} for kind, cost in value["cost"].items()}
+    value["cost"] = {
+        kind: {k: v for k, v in cost.items() if not k.endswith("_s")}
+        for kind, cost in value["cost"].items()
+    }
     if any(not _evaluation_tokens(one) for one in both):
         value["cost"].get("evaluate", {}).pop("tokens_sampled", None)
     return canonical_json(value).encode()

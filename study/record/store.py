@@ -1,13 +1,18 @@
-"""The results folder: its layout, atomic writes, reading records back. Done means sealed: nothing is done because a folder exists.
+"""The results folder: its layout, atomic writes, reading records back.
 
-results/artifacts/<stage id>/        a stage's files and, written last, stage.json; <stage id>.partial-<owner>/ while it is built
+Done means sealed: nothing is done because a folder exists.
+
+results/artifacts/<stage id>/        a stage's files and, written last, stage.json; <stage
+                                     id>.partial-<owner>/ while it is built
 results/checkpoints/<stage id>/      step-<n>/: what an unfinished stage continues from
 results/stages/<stage id>/           log.txt, status.json while it runs, failure.json
 results/runs/<run id>/               record.json; log.txt, status.json, failure.json likewise
 results/claims/<task>~<n>            which process makes a task (study/runner/work/locks.py)
 results/quarantine/                  what was found damaged, moved aside and made again
-results/records/<run id>.json        committed evidence: written by `study publish` alone, never a reason to skip a run
-results/declared/<hash>/             the claims pages that runs were started under (study/record/declared.py), committed too
+results/records/<run id>.json        committed evidence: written by `study publish` alone, never a
+                                     reason to skip a run
+results/declared/<hash>/             the claims pages that runs were started under
+                                     (study/record/declared.py), committed too
 """
 
 import json
@@ -31,7 +36,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Results:
-    """Where things lie below one results folder. artifacts_root: another place for artifacts; scratch: for artifacts being written."""
+    """Where things lie below one results folder. artifacts_root: another place for artifacts;
+    scratch: for artifacts being written.
+    """
 
     root: Path
     artifacts_root: Path | None = None
@@ -39,13 +46,20 @@ class Results:
 
     @classmethod
     def of(cls, root: Path, profile: "Profile") -> "Results":
-        """The folder with the places that a profile names, as the process sees them that does the work."""
+        """The folder with the places that a profile names, as the process sees them that does the
+        work.
+        """
         return cls(root, _place("artifacts", profile.artifacts), _place("scratch", profile.scratch))
 
     @classmethod
     def from_afar(cls, root: Path, profile: "Profile") -> "Results":
-        """The same for a process that lets others work: node-local scratch is not here if the work is on other nodes."""
-        return cls.of(root, profile.model_copy(update={"scratch": None}) if profile.engine == "slurm" else profile)
+        """The same for a process that lets others work: node-local scratch is not here if the work
+        is on other nodes.
+        """
+        return cls.of(
+            root,
+            profile.model_copy(update={"scratch": None}) if profile.engine == "slurm" else profile,
+        )
 
     @property
     def artifacts(self) -> Path:
@@ -95,9 +109,14 @@ class Results:
 
 
 def one_name(name: str) -> str:
-    """`name` as one part of a path. Ids are read from files, too: RecordMismatch for one that would lead somewhere else."""
+    """`name` as one part of a path. Ids are read from files, too: RecordMismatch for one that would
+    lead somewhere else.
+    """
     if name in ("", ".", "..") or any(mark in name for mark in "/\\\0"):
-        raise RecordMismatch(f"{name!r} is not the id of a run or a stage", hint="ids of runs: study plan --grid GRID")
+        raise RecordMismatch(
+            f"{name!r} is not the id of a run or a stage",
+            hint="ids of runs: study plan --grid GRID",
+        )
     return name
 
 
@@ -139,19 +158,28 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def write_record(path: Path, record: Record) -> None:
-    """Write a sealed record whole. A record without its right seal, or above 12 kB, is refused: it is never shortened here."""
+    """Write a sealed record whole. A record without its right seal, or above 12 kB, is refused: it
+    is never shortened here.
+    """
     data = record_bytes(record)
     if record.seal != seal_of(record.model_dump(mode="json")):
-        raise RecordMismatch(f"run {record.run}: the record does not carry its own seal", hint="seal it with study.record.schema.sealed")
+        raise RecordMismatch(
+            f"run {record.run}: the record does not carry its own seal",
+            hint="seal it with study.record.schema.sealed",
+        )
     if len(data) > MAX_RECORD_BYTES:
-        raise RecordMismatch(f"run {record.run}: the record has {len(data)} bytes; at most {MAX_RECORD_BYTES} are allowed")
+        raise RecordMismatch(
+            f"run {record.run}: the record has {len(data)} bytes; at most {MAX_RECORD_BYTES} are"
+            " allowed"
+        )
     atomic_write(path, data)
 
 
 def read_record(path: Path) -> Record:
     """The record in `path`, its seal checked, of this schema or an older one.
 
-    RecordMismatch names the file and what to do when it is not what was written; NewerSchema when it is, by a later version.
+    RecordMismatch names the file and what to do when it is not what was written; NewerSchema when
+    it is, by a later version.
     """
     try:
         data = path.read_bytes()
@@ -170,15 +198,24 @@ def read_record(path: Path) -> Record:
 
 def _corrupt(path: Path, reason: str) -> RecordMismatch:
     committed = path.parent.name == "records"
-    hint = f"restore it: git checkout -- {path}" if committed else f"remove it and run its grid again: rm {path}"
+    hint = (
+        f"restore it: git checkout -- {path}"
+        if committed
+        else f"remove it and run its grid again: rm {path}"
+    )
     return RecordMismatch(f"{path}: a corrupt record ({reason})", hint=hint)
 
 
 def record_paths(folder: Path) -> list[Path]:
-    """The records below a folder in name order, in either layout: <run id>/record.json (runs) or <run id>.json (committed)."""
+    """The records below a folder in name order, in either layout: <run id>/record.json (runs) or
+    <run id>.json (committed).
+    """
     nested = [path for path in folder.glob("*/record.json") if path.is_file()]
     flat = [path for path in folder.glob("*.json") if path.is_file()]
-    return sorted([*nested, *flat], key=lambda path: path.parent.name if path.name == "record.json" else path.stem)
+    return sorted(
+        [*nested, *flat],
+        key=lambda path: path.parent.name if path.name == "record.json" else path.stem,
+    )
 
 
 def iterate_records(folder: Path) -> Iterator[Record]:

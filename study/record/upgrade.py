@@ -1,6 +1,10 @@
-"""Older records, read as today's. The file stays as it is: its seal is checked over the bytes as written, its value upgraded in memory.
+"""Older records, read as today's.
 
-An upgraded record keeps the seal of its file, so that the mirror and `study publish` still recognise it; it is never written.
+The file stays as it is: its seal is checked over the bytes as written, its value upgraded in
+memory.
+
+An upgraded record keeps the seal of its file, so that the mirror and `study publish` still
+recognise it; it is never written.
 """
 
 from collections.abc import Callable
@@ -17,9 +21,14 @@ class NewerSchema(RecordMismatch):
 
 
 def from_1_to_2(value: Value) -> Value:
-    """Schema 1 knew one revision of every stage kind, and neither a guard nor a collapse. A run's kinds are those that cost something."""
+    """Schema 1 knew one revision of every stage kind, and neither a guard nor a collapse.
+
+    A run's kinds are those that cost something.
+    """
     cost: Any = value.get("cost")
-    kinds = cast(Value, cost) if isinstance(cost, dict) else {}  # what is no record of schema 1 either is refused later
+    kinds = (
+        cast(Value, cost) if isinstance(cost, dict) else {}
+    )  # what is no record of schema 1 either is refused later
     revisions = dict.fromkeys(kinds, 1)
     return {**value, "schema": 2, "revisions": revisions, "guard": None, "collapsed_at": None}
 
@@ -28,10 +37,15 @@ UPGRADES: dict[int, Callable[[Value], Value]] = {1: from_1_to_2}
 
 
 def upgraded(value: Value) -> Value:
-    """The value in today's schema. Raises NewerSchema; a version that never was is left for `Record` to refuse."""
+    """The value in today's schema. Raises NewerSchema; a version that never was is left for
+    `Record` to refuse.
+    """
     version: Any = value.get("schema")
     if type(version) is int and version > SCHEMA_VERSION:
-        what = f"made by a newer version of this software (schema {version}; this one reads 1 to {SCHEMA_VERSION})"
+        what = (
+            f"made by a newer version of this software (schema {version}; this one reads 1 to"
+            f" {SCHEMA_VERSION})"
+        )
         raise NewerSchema(what, hint="update: git pull, then make setup")
     while type(version) is int and version in UPGRADES:
         value = UPGRADES[version](value)
@@ -40,5 +54,7 @@ def upgraded(value: Value) -> Value:
 
 
 def record_of(value: Value) -> Record:
-    """The record behind a JSON value of any schema so far. Errors: NewerSchema, pydantic's ValidationError."""
+    """The record behind a JSON value of any schema so far. Errors: NewerSchema, pydantic's
+    ValidationError.
+    """
     return Record.model_validate(upgraded(value))

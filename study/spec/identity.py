@@ -1,10 +1,12 @@
 """Identity: the one place that turns a spec into an id.
 
-id = readable slug + 8 hex of sha256(canonical JSON of the content, seed where it matters, revision of every stage kind inside).
+id = readable slug + 8 hex of sha256(canonical JSON of the content, seed where it matters, revision
+of every stage kind inside).
 
-The canonical form leaves out every field that equals its declared default, so that a new optional axis leaves the ids of old
-cells alone; changing a declared default therefore changes what old ids mean and the golden ids in the tests fail. `kind` is
-always kept: it is what tells two members of a union apart. Anything that could be written in two ways raises `UnstableValue`.
+The canonical form leaves out every field that equals its declared default, so that a new optional
+axis leaves the ids of old cells alone; changing a declared default therefore changes what old ids
+mean and the golden ids in the tests fail. `kind` is always kept: it is what tells two members of a
+union apart. Anything that could be written in two ways raises `UnstableValue`.
 """
 
 import hashlib
@@ -18,29 +20,49 @@ from pydantic.fields import FieldInfo
 from study.errors import SpecError
 from study.spec.base import Spec
 from study.spec.grid.cell import Cell, Run, models_beside
-from study.spec.recipe.model import DistilledModel, GrpoModel, HubModel, LocalModel, Model, PretrainedLab, SftModel
+from study.spec.recipe.model import (
+    DistilledModel,
+    GrpoModel,
+    HubModel,
+    LocalModel,
+    Model,
+    PretrainedLab,
+    SftModel,
+)
 from study.spec.recipe.objective import PRESETS, Objective
 from study.spec.recipe.user_code import Code
 
-# Bumped by hand when a change of code changes the numbers of a stage kind: a fixed bug must not read as done.
+# Bumped by hand when a change of code changes the numbers of a stage kind: a fixed bug must not
+# read as done.
 REVISIONS: dict[str, int] = {"pretrain": 1, "sft": 1, "grpo": 1, "distill": 1, "evaluate": 1}
 
-# Fields that say where something lies, not what it is. A local model and a file of code are pinned by their digests.
-NOT_IDENTITY: dict[type[Spec], frozenset[str]] = {LocalModel: frozenset({"path"}), Code: frozenset({"file"})}
+# Fields that say where something lies, not what it is. A local model and a file of code are pinned
+# by their digests.
+NOT_IDENTITY: dict[type[Spec], frozenset[str]] = {
+    LocalModel: frozenset({"path"}),
+    Code: frozenset({"file"}),
+}
 
-# id(spec) -> (spec, value or text): recipes are shared by the cells of a grid. Holding the spec keeps its id taken.
+# id(spec) -> (spec, value or text): recipes are shared by the cells of a grid. Holding the spec
+# keeps its id taken.
 _values: dict[int, tuple[Spec, dict[str, Any]]] = {}
 _texts: dict[int, tuple[Spec, str]] = {}
-# (id(spec), seed, revisions in force) -> (spec, stage id): the cells of a seed share most of their stages.
+# (id(spec), seed, revisions in force) -> (spec, stage id): the cells of a seed share most of their
+# stages.
 _stage_ids: dict[tuple[int, ...], tuple[Spec, str]] = {}
 
 
 class UnstableValue(SpecError):
-    """A value that cannot be written the same way twice and therefore cannot be part of an identity."""
+    """A value that cannot be written the same way twice and therefore cannot be part of an
+    identity.
+    """
 
 
 def canonical(value: Any) -> str:
-    """JSON with sorted keys, no spaces, declared defaults left out. Raises `UnstableValue` on nan, inf, -0.0, sets, objects."""
+    """JSON with sorted keys, no spaces, declared defaults left out.
+
+    Raises `UnstableValue` on nan, inf, -0.0, sets, objects.
+    """
     if not isinstance(value, Spec):
         return _text(value)
     if id(value) not in _texts:
@@ -49,7 +71,9 @@ def canonical(value: Any) -> str:
 
 
 def _text(value: Any) -> str:
-    return json.dumps(canonical_value(value), sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return json.dumps(
+        canonical_value(value), sort_keys=True, separators=(",", ":"), allow_nan=False
+    )
 
 
 def canonical_value(value: Any, where: str = "value") -> Any:
@@ -66,14 +90,24 @@ def canonical_value(value: Any, where: str = "value") -> Any:
         return [canonical_value(item, f"{where}[{i}]") for i, item in enumerate(value)]
     if type(value) is dict:
         entries = cast("dict[Any, Any]", value)
-        return {_stable_key(key, where): canonical_value(item, f"{where}.{key}") for key, item in entries.items()}
-    raise UnstableValue(f"{where}: a {type(value).__name__} has no stable written form", hint="use text, a number, a list or a mapping")
+        return {
+            _stable_key(key, where): canonical_value(item, f"{where}.{key}")
+            for key, item in entries.items()
+        }
+    raise UnstableValue(
+        f"{where}: a {type(value).__name__} has no stable written form",
+        hint="use text, a number, a list or a mapping",
+    )
 
 
 def _canonical_fields(spec: Spec, where: str) -> dict[str, Any]:
     skipped = NOT_IDENTITY.get(type(spec), frozenset())
     fields = type(spec).model_fields
-    kept = {n: getattr(spec, n) for n, info in fields.items() if n not in skipped and not is_default(n, getattr(spec, n), info)}
+    kept = {
+        n: getattr(spec, n)
+        for n, info in fields.items()
+        if n not in skipped and not is_default(n, getattr(spec, n), info)
+    }
     return {name: canonical_value(item, f"{where}.{name}") for name, item in kept.items()}
 
 
@@ -86,12 +120,17 @@ def is_default(name: str, value: Any, info: FieldInfo) -> bool:
 
 
 def _sign(value: Any) -> float:
-    return math.copysign(1.0, value) if type(value) is float else 1.0  # -0.0 == 0.0, but they are not the same text
+    return (
+        math.copysign(1.0, value) if type(value) is float else 1.0
+    )  # -0.0 == 0.0, but they are not the same text
 
 
 def _stable_float(value: float, where: str) -> float:
     if not math.isfinite(value) or (value == 0.0 and math.copysign(1.0, value) < 0):
-        raise UnstableValue(f"{where}: {value!r} is not a number that an identity can hold", hint="use a finite number; write 0.0 for zero")
+        raise UnstableValue(
+            f"{where}: {value!r} is not a number that an identity can hold",
+            hint="use a finite number; write 0.0 for zero",
+        )
     return value
 
 
@@ -122,17 +161,24 @@ def is_stage(model: Model) -> bool:
 def revisions(model: Model) -> dict[str, int]:
     """The revision of every stage kind inside a recipe."""
     own = {model.kind: REVISIONS[model.kind]} if is_stage(model) else {}
-    return own | {kind: number for parent in parents(model).values() for kind, number in revisions(parent).items()}
+    return own | {
+        kind: number
+        for parent in parents(model).values()
+        for kind, number in revisions(parent).items()
+    }
 
 
 def stage_id(model: Model, seed: int) -> str:
-    """kind-xxxxxxxx. The seed belongs to every stage of a recipe, because a seed starts at pretraining."""
+    """kind-xxxxxxxx.
+
+    The seed belongs to every stage of a recipe, because a seed starts at pretraining.
+    """
     if not is_stage(model):
         raise SpecError(f"a {model.kind} model is not made by a stage and has no stage id")
     key = (id(model), seed, *REVISIONS.values())
     if key not in _stage_ids:
-        name = f"{model.kind}-{_hash('stage', canonical(model), canonical(seed), canonical(revisions(model)))}"
-        _stage_ids[key] = (model, name)
+        content = _hash("stage", canonical(model), canonical(seed), canonical(revisions(model)))
+        _stage_ids[key] = (model, f"{model.kind}-{content}")
     return _stage_ids[key][1]
 
 
@@ -142,8 +188,12 @@ def cell_id(cell: Cell) -> str:
 
 
 def cell_revisions(cell: Cell) -> dict[str, int]:
-    """The revision of every stage kind that a cell's runs go through, the final evaluation included."""
-    beside = {kind: number for model in models_beside(cell) for kind, number in revisions(model).items()}
+    """The revision of every stage kind that a cell's runs go through, the final evaluation
+    included.
+    """
+    beside = {
+        kind: number for model in models_beside(cell) for kind, number in revisions(model).items()
+    }
     return revisions(cell.model) | beside | {"evaluate": REVISIONS["evaluate"]}
 
 
@@ -161,7 +211,14 @@ def slug(model: Model) -> str:
         case DistilledModel():
             k = [f"k{model.objective.k}"] if model.objective.k else []
             pi = ["pi"] if model.privileged else []
-            words = ["distill", objective_name(model.objective), *k, f"from_{_short(model.teacher)}", *pi, f"{model.training.steps}steps"]
+            words = [
+                "distill",
+                objective_name(model.objective),
+                *k,
+                f"from_{_short(model.teacher)}",
+                *pi,
+                f"{model.training.steps}steps",
+            ]
         case HubModel() | LocalModel():
             words = [model.kind, _short(model)]
         case PretrainedLab() | SftModel() | GrpoModel():
@@ -183,11 +240,17 @@ def _short(model: Model) -> str:
 
 
 def objective_name(objective: Objective) -> str:
-    """The preset that spells this tuple (k aside), else the fields that differ from the defaults."""
+    """The preset that spells this tuple (k aside), else the fields that differ from the
+    defaults.
+    """
     fields = {n: v for n, v in canonical_value(objective).items() if n != "k"}
     if objective.python is not None:
         fields["python"] = objective.python.function
     for name, (preset, _) in PRESETS.items():
-        if fields == {n: v for n, v in preset.items() if v != Objective.model_fields[n].default}:  # a preset may spell a default out
+        if fields == {
+            n: v for n, v in preset.items() if v != Objective.model_fields[n].default
+        }:  # a preset may spell a default out
             return name
-    return "_".join(f"{value:g}" if isinstance(value, float) else str(value) for value in fields.values())
+    return "_".join(
+        f"{value:g}" if isinstance(value, float) else str(value) for value in fields.values()
+    )

@@ -1,4 +1,6 @@
-"""Time to collapse with censoring: a run that did not collapse within its training is known to last at least so long. Descriptive."""
+"""Time to collapse with censoring: a run that did not collapse within its training is known to last
+at least so long. Descriptive.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,7 +12,9 @@ from study.stats.distributions import survival
 
 @dataclass(frozen=True)
 class Survival:
-    """The Kaplan-Meier curve of one arm: `shares[i]` of its bases had not collapsed after `times[i]`. restricted_mean: see below."""
+    """The Kaplan-Meier curve of one arm: `shares[i]` of its bases had not collapsed after
+    `times[i]`. restricted_mean: see below.
+    """
 
     times: tuple[float, ...]
     shares: tuple[float, ...]
@@ -20,23 +24,31 @@ class Survival:
 
 
 def kaplan_meier(times: Sequence[float], collapsed: Sequence[bool], horizon: float) -> Survival:
-    """restricted mean = area under the curve up to `horizon`: steps that a base lasts on average, of the first `horizon`.
+    """restricted mean = area under the curve up to `horizon`: steps that a base lasts on average,
+    of the first `horizon`.
 
-    times: the step of the collapse, or the last step of a run that did not. Limits: nobody collapses, then it is the horizon; no run is
-    censored before the horizon, then it is the mean of the times cut at the horizon. Raises ValueError on no run.
+    times: the step of the collapse, or the last step of a run that did not. Limits: nobody
+    collapses, then it is the horizon; no run is
+    censored before the horizon, then it is the mean of the times cut at the horizon. Raises
+    ValueError on no run.
     """
     if not times:
         raise ValueError("time to collapse of no run is not defined")
-    at, shares = survival(np.asarray(times, dtype=np.float64), np.asarray(collapsed, dtype=np.bool_))
+    at, shares = survival(
+        np.asarray(times, dtype=np.float64), np.asarray(collapsed, dtype=np.bool_)
+    )
     area, before, share = 0.0, 0.0, 1.0
     for time, after in zip(at, shares, strict=True):
         area += share * (min(time, horizon) - before)
         before, share = min(time, horizon), after
-    return Survival(tuple(at), tuple(shares), sum(collapsed), len(times), area + share * (horizon - before))
+    return Survival(
+        tuple(at), tuple(shares), sum(collapsed), len(times), area + share * (horizon - before)
+    )
 
 
 def fell_at(steps: Sequence[int], accuracy: Sequence[float], *, share: float = 0.5) -> int | None:
-    """The first step from which accuracy stays below `share` of its highest value so far until the end; None if it does not.
+    """The first step from which accuracy stays below `share` of its highest value so far until the
+    end; None if it does not.
 
     Both the fall and its lasting are asked for: a dip from which a run comes back is no collapse.
     """

@@ -1,4 +1,6 @@
-"""The few things taken from scipy, with types: scipy ships none, and everything above this file is checked strictly."""
+"""The few things taken from scipy, with types: scipy ships none, and everything above this file is
+checked strictly.
+"""
 
 from collections.abc import Callable
 from importlib import import_module
@@ -13,7 +15,9 @@ _AT_ONCE = 50_000_000  # resampled values of a bootstrap held at a time
 
 
 def t_quantile(probability: float, degrees: int) -> float:
-    """The value that Student's t with `degrees` degrees of freedom stays below with this probability."""
+    """The value that Student's t with `degrees` degrees of freedom stays below with this
+    probability.
+    """
     return float(_stats.t.ppf(probability, degrees))
 
 
@@ -28,29 +32,47 @@ def noncentral_t_upper_tail(value: float, degrees: int, shift: float) -> float:
 
 
 def binomial_limits(successes: int, trials: int, confidence: float = 0.95) -> tuple[float, float]:
-    """Exact (Clopper-Pearson) limits of a probability of which `successes` of `trials` independent trials are known."""
+    """Exact (Clopper-Pearson) limits of a probability of which `successes` of `trials` independent
+    trials are known.
+    """
     found = _stats.binomtest(successes, trials).proportion_ci(confidence, method="exact")
     return float(found.low), float(found.high)
 
 
 def binomial_p(successes: int, trials: int) -> float:
-    """Exact two-sided p of `successes` of `trials` against a fair coin (McNemar's test of discordant pairs); 1 without a trial."""
+    """Exact two-sided p of `successes` of `trials` against a fair coin (McNemar's test of
+    discordant pairs); 1 without a trial.
+    """
     return float(_stats.binomtest(successes, trials, 0.5).pvalue) if trials else 1.0
 
 
 def sign_flip_p(values: NDArray[np.float64], generator: np.random.Generator) -> float:
-    """Two-sided p of the mean under random signs (scipy.stats.permutation_test): exact up to 13 values, else 10,000 draws."""
+    """Two-sided p of the mean under random signs (scipy.stats.permutation_test): exact up to 13
+    values, else 10,000 draws.
+    """
     found = _stats.permutation_test(
-        (values,), np.mean, permutation_type="samples", vectorized=True, n_resamples=10_000, rng=generator, alternative="two-sided"
+        (values,),
+        np.mean,
+        permutation_type="samples",
+        vectorized=True,
+        n_resamples=10_000,
+        rng=generator,
+        alternative="two-sided",
     )
     return float(found.pvalue)
 
 
-def survival(times: NDArray[np.float64], ended: NDArray[np.bool_]) -> tuple[list[float], list[float]]:
-    """Kaplan-Meier (scipy.stats.ecdf of censored data): times and the share that has not ended by them. ended = False: censored."""
+def survival(
+    times: NDArray[np.float64], ended: NDArray[np.bool_]
+) -> tuple[list[float], list[float]]:
+    """Kaplan-Meier (scipy.stats.ecdf of censored data): times and the share that has not ended by
+    them. ended = False: censored.
+    """
     data = _stats.CensoredData(uncensored=times[ended], right=times[~ended])
     curve = _stats.ecdf(data).sf
-    return [float(time) for time in curve.quantiles], [float(share) for share in curve.probabilities]
+    return [float(time) for time in curve.quantiles], [
+        float(share) for share in curve.probabilities
+    ]
 
 
 def root(function: Callable[[float], float], low: float, high: float) -> float:
@@ -58,8 +80,12 @@ def root(function: Callable[[float], float], low: float, high: float) -> float:
     return float(_optimize.brentq(function, low, high))
 
 
-def bootstrap_mean(values: NDArray[np.float64], generator: np.random.Generator, confidence: float, resamples: int) -> tuple[float, float]:
-    """Percentile limits of the mean under resampling with replacement (scipy.stats.bootstrap), so many at a time as fit into 400 MB."""
+def bootstrap_mean(
+    values: NDArray[np.float64], generator: np.random.Generator, confidence: float, resamples: int
+) -> tuple[float, float]:
+    """Percentile limits of the mean under resampling with replacement (scipy.stats.bootstrap), so
+    many at a time as fit into 400 MB.
+    """
     batch = None if values.size * resamples <= _AT_ONCE else max(1, _AT_ONCE // values.size)
     result = _stats.bootstrap(
         (values,),

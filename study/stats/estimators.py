@@ -1,6 +1,7 @@
 """What one set of samples says about accuracy: avg@k, unbiased pass@k, maj@k.
 
-Axes: P problems, S samples per problem. Counts are whole numbers of correct samples; a score is a fraction in [0, 1].
+Axes: P problems, S samples per problem. Counts are whole numbers of correct samples; a score is a
+fraction in [0, 1].
 """
 
 from collections import Counter
@@ -13,7 +14,8 @@ Counts = Sequence[int] | NDArray[np.int64]
 
 
 def avg_at_k(correct_counts_P: Counts, k: int) -> float:
-    """avg@k = mean over problems of c_p / k, with c_p of k samples correct: the expected accuracy of one sample.
+    """avg@k = mean over problems of c_p / k, with c_p of k samples correct: the expected accuracy
+    of one sample.
 
     Limit: k = 1 is plain accuracy. Raises ValueError on no problems or on a count outside 0..k.
     """
@@ -21,10 +23,13 @@ def avg_at_k(correct_counts_P: Counts, k: int) -> float:
 
 
 def pass_at_k(correct_counts_P: Counts, n: int, k: int) -> float:
-    """pass@k = mean over problems of 1 - C(n - c_p, k) / C(n, k): the chance that k of the n samples hold a correct one.
+    """pass@k = mean over problems of 1 - C(n - c_p, k) / C(n, k): the chance that k of the n
+    samples hold a correct one.
 
-    Unbiased for 1 - (1 - accuracy_p)^k (Chen et al. 2021, arXiv 2107.03374), computed as a product so that no binomial overflows.
-    Limits: k = 1 is avg@n; k = n is the share of problems with any correct sample. Raises ValueError unless 1 <= k <= n.
+    Unbiased for 1 - (1 - accuracy_p)^k (Chen et al. 2021, arXiv 2107.03374), computed as a product
+    so that no binomial overflows.
+    Limits: k = 1 is avg@n; k = n is the share of problems with any correct sample. Raises
+    ValueError unless 1 <= k <= n.
     """
     return float(pass_at_k_P(correct_counts_P, n, k).mean())
 
@@ -35,21 +40,28 @@ def pass_at_k_P(correct_counts_P: Counts, n: int, k: int) -> NDArray[np.float64]
         raise ValueError(f"pass@{k} needs at least {k} samples and k >= 1; there are {n}")
     counts_P = _checked(correct_counts_P, n)
     draws_k = np.arange(k, dtype=np.float64)
-    all_wrong_P = np.prod(np.clip(n - counts_P[:, None] - draws_k, 0.0, None) / (n - draws_k), axis=1)
+    all_wrong_P = np.prod(
+        np.clip(n - counts_P[:, None] - draws_k, 0.0, None) / (n - draws_k), axis=1
+    )
     return 1.0 - all_wrong_P
 
 
 def maj_at_k(answers_PS: Sequence[Sequence[str | None]], references_P: Sequence[str]) -> float:
     """maj@k = mean over problems of the chance that the most frequent answer is the reference.
 
-    A tie between m answers is broken evenly: a tied reference scores 1 / m. An unparsed answer (None) casts no vote; where nobody votes
-    there is no majority answer, and no answer is not a right one: 0. Raises ValueError on different numbers of problems.
+    A tie between m answers is broken evenly: a tied reference scores 1 / m. An unparsed answer
+    (None) casts no vote; where nobody votes
+    there is no majority answer, and no answer is not a right one: 0. Raises ValueError on different
+    numbers of problems.
     """
     if len(answers_PS) != len(references_P):
         raise ValueError(f"{len(answers_PS)} problems with answers, {len(references_P)} references")
     if not references_P:
         raise ValueError("maj@k of no problems is not defined")
-    return sum(majority_share(answers, reference) for answers, reference in zip(answers_PS, references_P, strict=True)) / len(references_P)
+    return sum(
+        majority_share(answers, reference)
+        for answers, reference in zip(answers_PS, references_P, strict=True)
+    ) / len(references_P)
 
 
 def majority_share(answers_S: Sequence[str | None], reference: str) -> float:

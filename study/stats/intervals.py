@@ -1,4 +1,6 @@
-"""Intervals: Student's t over base students (the unit of replication), seeded bootstrap over problems (descriptive)."""
+"""Intervals: Student's t over base students (the unit of replication), seeded bootstrap over
+problems (descriptive).
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,7 +13,9 @@ from study.stats.distributions import bootstrap_mean, t_quantile
 
 @dataclass(frozen=True)
 class Interval:
-    """A mean with its limits. `low` and `high` are None where n does not allow an interval (n = 1): unknown is not zero width."""
+    """A mean with its limits. `low` and `high` are None where n does not allow an interval (n = 1):
+    unknown is not zero width.
+    """
 
     mean: float
     low: float | None
@@ -21,9 +25,11 @@ class Interval:
 
 
 def t_interval(values: Sequence[float], confidence: float = 0.95) -> Interval:
-    """mean +- t_{(1 + confidence) / 2, n - 1} * s / sqrt(n), with s the sample standard deviation (n - 1).
+    """mean +- t_{(1 + confidence) / 2, n - 1} * s / sqrt(n), with s the sample standard deviation
+    (n - 1).
 
-    Limits: n = 1 has no interval; equal values give one of zero width. Raises ValueError on no values or on one that is not finite.
+    Limits: n = 1 has no interval; equal values give one of zero width. Raises ValueError on no
+    values or on one that is not finite.
     """
     values_R = _finite(values)
     mean, n = float(np.mean(values_R)), int(values_R.size)
@@ -33,11 +39,16 @@ def t_interval(values: Sequence[float], confidence: float = 0.95) -> Interval:
     return Interval(mean, mean - half, mean + half, n, confidence)
 
 
-def bootstrap_interval(values_P: Sequence[float], *, seed: int, confidence: float = 0.95, resamples: int = 2000) -> Interval:
-    """Percentile bootstrap of the mean over problems (scipy.stats.bootstrap), the same bytes for the same seed.
+def bootstrap_interval(
+    values_P: Sequence[float], *, seed: int, confidence: float = 0.95, resamples: int = 2000
+) -> Interval:
+    """Percentile bootstrap of the mean over problems (scipy.stats.bootstrap), the same bytes for
+    the same seed.
 
-    It says how much the score would move with other problems of the same kind, for these very students; it says nothing about other
-    base students. Percentile and not BCa, because BCa is undefined where all problems score alike. One problem has no interval.
+    It says how much the score would move with other problems of the same kind, for these very
+    students; it says nothing about other
+    base students. Percentile and not BCa, because BCa is undefined where all problems score alike.
+    One problem has no interval.
     """
     values = _finite(values_P)
     if values.size == 1:
@@ -51,5 +62,8 @@ def _finite(values: Sequence[float]) -> NDArray[np.float64]:
     if array.ndim != 1 or array.size == 0:
         raise ValueError("an interval needs at least one value")
     if not bool(np.all(np.isfinite(array))):
-        raise ValueError("an interval needs finite values; a run that broke is an outcome of its own, not a number")
+        raise ValueError(
+            "an interval needs finite values; a run that broke is an outcome of its own, not a"
+            " number"
+        )
     return array

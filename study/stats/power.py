@@ -1,13 +1,18 @@
-"""What a comparison of two arms can see: variance components, the design, the smallest effect it finds.
+"""What a comparison of two arms can see: variance components, the design, the smallest effect it
+finds.
 
 The difference of problem p on base b, with a = the true accuracy of an arm there:
     d_bp = effect + u_b + v_p + w_bp + error        variances: base, problem, both, sampling / k
-    sampling = mean of a (1 - a), summed over the two arms: what one sample adds by chance (binomial)
+    sampling = mean of a (1 - a), summed over the two arms: what one sample adds by chance
+    (binomial)
 and its mean over n bases and P problems has the variance
-    over problems   problem / P + (both + sampling / k) / (n P)     t with P - 1: other problems of this kind, these bases
-    over bases      base / n    + (both + sampling / k) / (n P)     t with n - 1: other bases, these problems
-Unpaired (other problems, other bases in each arm): the components of one arm's scores, twice, and 2 P - 2 or 2 n - 2 degrees.
-Limits: k without end leaves problem / P; bases without end leave nothing over bases. Scores near 0 or 1 vary less than this says.
+    over problems   problem / P + (both + sampling / k) / (n P)     t with P - 1: other problems of
+                    this kind, these bases
+    over bases      base / n    + (both + sampling / k) / (n P)     t with n - 1: other bases, these
+                    problems
+Unpaired (other problems, other bases in each arm): the components of one arm's scores, twice, and 2
+P - 2 or 2 n - 2 degrees. Limits: k without end leaves problem / P; bases without end leave nothing
+over bases. Scores near 0 or 1 vary less than this says.
 """
 
 from collections.abc import Sequence
@@ -28,7 +33,10 @@ Counts = Sequence[Sequence[int]]
 
 @dataclass(frozen=True)
 class Components:
-    """Variances of one number: an arm's score or the difference of two. Squares of accuracy as a fraction."""
+    """Variances of one number: an arm's score or the difference of two.
+
+    Squares of accuracy as a fraction.
+    """
 
     base: float
     problem: float
@@ -61,7 +69,9 @@ class Design:
 
 @dataclass(frozen=True)
 class Sight:
-    """critical: an observed difference is significant from here on. detectable: a true one is found with the asked power from here on."""
+    """critical: an observed difference is significant from here on. detectable: a true one is found
+    with the asked power from here on.
+    """
 
     critical: float
     detectable: float
@@ -70,46 +80,72 @@ class Sight:
 
 
 def assumed(
-    accuracy: float = 0.5, *, between: float = 1 / 3, alike: float = 0.8, score_sd: float = 0.03, effect_sd: float = 0.02
+    accuracy: float = 0.5,
+    *,
+    between: float = 1 / 3,
+    alike: float = 0.8,
+    score_sd: float = 0.03,
+    effect_sd: float = 0.02,
 ) -> Spread:
     """Components where nothing was measured.
 
-    between: share of a single sample's variance m (1 - m) that lies between problems (1/3: accuracies spread evenly over 0..1).
-    alike: correlation of the problems' accuracies between the arms. score_sd, effect_sd: of scores and of the effect between bases.
+    between: share of a single sample's variance m (1 - m) that lies between problems (1/3:
+    accuracies spread evenly over 0..1).
+    alike: correlation of the problems' accuracies between the arms. score_sd, effect_sd: of scores
+    and of the effect between bases.
     """
     whole = accuracy * (1.0 - accuracy)
     score = Components(score_sd**2, between * whole, 0.0, (1.0 - between) * whole)
-    return Spread(score, Components(effect_sd**2, 2.0 * between * whole * (1.0 - alike), 0.0, 2.0 * score.sampling))
+    return Spread(
+        score,
+        Components(effect_sd**2, 2.0 * between * whole * (1.0 - alike), 0.0, 2.0 * score.sampling),
+    )
 
 
 def measured(a_BP: Counts, b_BP: Counts, k: int) -> Spread:
-    """Components from counts of k samples: B bases by P problems in each arm, the same on both sides.
+    """Components from counts of k samples: B bases by P problems in each arm, the same on both
+    sides.
 
-    Two-way analysis of variance, negative estimates taken as 0. One base: what bases do is not seen (base = both = 0). k = 1: chance and
-    what problem and base do together are one number, `sampling`. Raises ValueError on shapes that differ or on fewer than two problems.
+    Two-way analysis of variance, negative estimates taken as 0. One base: what bases do is not seen
+    (base = both = 0). k = 1: chance and
+    what problem and base do together are one number, `sampling`. Raises ValueError on shapes that
+    differ or on fewer than two problems.
     """
     a, b = _shares(a_BP, k), _shares(b_BP, k)
     if a.shape != b.shape or a.ndim != 2 or a.shape[1] < 2:
-        raise ValueError("variance components need the same bases and the same problems, at least two, in both arms")
+        raise ValueError(
+            "variance components need the same bases and the same problems, at least two, in both"
+            " arms"
+        )
     chance = [_chance(arm, k) for arm in (a, b)]
     scores = [_components(arm, one, k) for arm, one in zip((a, b), chance, strict=True)]
-    return Spread(_median(scores), _components(a - b, None if None in chance else sum(c or 0.0 for c in chance), k))
+    return Spread(
+        _median(scores),
+        _components(a - b, None if None in chance else sum(c or 0.0 for c in chance), k),
+    )
 
 
 def typical(spreads: Sequence[Spread]) -> Spread:
-    """The median of every component: one broken arm does not speak for all. Raises ValueError on none."""
+    """The median of every component: one broken arm does not speak for all.
+
+    Raises ValueError on none.
+    """
     if not spreads:
         raise ValueError("no pair of arms to take components from")
     return Spread(_median([s.score for s in spreads]), _median([s.difference for s in spreads]))
 
 
-def sight(spread: Spread, design: Design, over: Over, *, power: float = 0.8, alpha: float = 0.05) -> Sight | None:
+def sight(
+    spread: Spread, design: Design, over: Over, *, power: float = 0.8, alpha: float = 0.05
+) -> Sight | None:
     """None where there is only one problem or base: nothing tells its noise from an effect."""
     units = design.problems if over == "problems" else design.bases
     if units < 2:
         return None
     error, degrees = standard_error(spread, design, over), (units - 1) * (1 if design.paired else 2)
-    as_paired = error * (degrees + 1) ** 0.5  # the deviation of degrees + 1 differences with this standard error
+    as_paired = (
+        error * (degrees + 1) ** 0.5
+    )  # the deviation of degrees + 1 differences with this standard error
     found = minimum_detectable_effect(as_paired, degrees + 1, power=power, alpha=alpha)
     return Sight(t_quantile(1.0 - alpha / 2.0, degrees) * error, found, error, degrees)
 
@@ -122,18 +158,26 @@ def standard_error(spread: Spread, design: Design, over: Over) -> float:
     return float((arms * (own + shared)) ** 0.5)
 
 
-def power_of(effect: float, spread: Spread, design: Design, over: Over, *, alpha: float = 0.05) -> float | None:
+def power_of(
+    effect: float, spread: Spread, design: Design, over: Over, *, alpha: float = 0.05
+) -> float | None:
     """The chance that a true effect of this size is found."""
     seen = sight(spread, design, over, alpha=alpha)
     if seen is None:
         return None
     if seen.standard_error == 0.0:
         return 1.0 if effect else alpha
-    return detection_power(effect, seen.standard_error * (seen.degrees + 1) ** 0.5, seen.degrees + 1, alpha)
+    return detection_power(
+        effect, seen.standard_error * (seen.degrees + 1) ** 0.5, seen.degrees + 1, alpha
+    )
 
 
-def fewest(effect: float, spread: Spread, design: Design, over: Over, knob: Knob, *, power: float = 0.8) -> int | None:
-    """The smallest value of one knob at which the effect is found with this power, the others as they are; None where none is enough."""
+def fewest(
+    effect: float, spread: Spread, design: Design, over: Over, knob: Knob, *, power: float = 0.8
+) -> int | None:
+    """The smallest value of one knob at which the effect is found with this power, the others as
+    they are; None where none is enough.
+    """
 
     def enough(value: int) -> bool:
         seen = sight(spread, replace(design, **{knob: value}), over, power=power)
@@ -161,9 +205,15 @@ def _chance(shares_BP: NDArray[np.float64], k: int) -> float | None:
 
 
 def _components(values_BP: NDArray[np.float64], chance: float | None, k: int) -> Components:
-    """chance: the variance that independent sampling gives an entry; arms that draw the same random numbers err together, and vary less."""
+    """chance: the variance that independent sampling gives an entry; arms that draw the same random
+    numbers err together, and vary less.
+    """
     bases, problems = values_BP.shape
-    by_problem, by_base, mean = values_BP.mean(axis=0), values_BP.mean(axis=1), float(values_BP.mean())
+    by_problem, by_base, mean = (
+        values_BP.mean(axis=0),
+        values_BP.mean(axis=1),
+        float(values_BP.mean()),
+    )
     if bases == 1:
         total = float(np.var(by_problem, ddof=1))
         sampling = total if chance is None else min(chance, total)
@@ -178,4 +228,6 @@ def _components(values_BP: NDArray[np.float64], chance: float | None, k: int) ->
 
 def _median(parts: Sequence[Components]) -> Components:
     """Of two: their mean."""
-    return Components(*np.median([[p.base, p.problem, p.both, p.sampling] for p in parts], axis=0).tolist())
+    return Components(
+        *np.median([[p.base, p.problem, p.both, p.sampling] for p in parts], axis=0).tolist()
+    )

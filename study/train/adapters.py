@@ -1,7 +1,9 @@
-"""Low-rank adapters as an option of any stage: put on before training, merged into the weights after it.
+"""Low-rank adapters as an option of any stage: put on before training, merged into the weights
+after it.
 
-W' = W + (alpha / rank) B A with A drawn from the run seed and B = 0, so that step 0 is the model itself. The adapters lie on every linear
-layer of the blocks and are held in float32 whatever the dtype of W. What a stage leaves behind is a plain model folder.
+W' = W + (alpha / rank) B A with A drawn from the run seed and B = 0, so that step 0 is the model
+itself. The adapters lie on every linear layer of the blocks and are held in float32 whatever the
+dtype of W. What a stage leaves behind is a plain model folder.
 """
 
 from collections.abc import Iterator
@@ -20,7 +22,12 @@ def adapted(model: PreTrainedModel, lora: Lora | None, seed: int) -> PreTrainedM
     """The model with adapters, a function of the seed alone; the model as it is for None."""
     if lora is None:
         return model
-    config = LoraConfig(r=lora.rank, lora_alpha=lora.alpha, target_modules="all-linear", task_type="CAUSAL_LM")  # pyright: ignore[reportArgumentType]
+    config = LoraConfig(
+        r=lora.rank,
+        lora_alpha=lora.alpha,  # pyright: ignore[reportArgumentType]
+        target_modules="all-linear",
+        task_type="CAUSAL_LM",
+    )
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         torch.manual_seed(seed)
         made: Any = get_peft_model(model, config)
@@ -28,7 +35,9 @@ def adapted(model: PreTrainedModel, lora: Lora | None, seed: int) -> PreTrainedM
 
 
 def merged(model: PreTrainedModel) -> PreTrainedModel:
-    """The plain model with the adapters added to its weights; a model without adapters is handed back."""
+    """The plain model with the adapters added to its weights; a model without adapters is handed
+    back.
+    """
     if not isinstance(model, PeftModel):
         return model
     plain: Any = model.merge_and_unload()
@@ -36,7 +45,9 @@ def merged(model: PreTrainedModel) -> PreTrainedModel:
 
 
 def plain_weights(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
-    """The weights of the model by the names that they have without adapters, one at a time; adapters are added to copies of them."""
+    """The weights of the model by the names that they have without adapters, one at a time;
+    adapters are added to copies of them.
+    """
     if not isinstance(model, PeftModel):
         yield from model.named_parameters()
         return
@@ -44,7 +55,11 @@ def plain_weights(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
     for name, value in inner.named_parameters():
         owner, under, last = name.rpartition(".base_layer.")
         if under:
-            delta = inner.get_submodule(owner).get_delta_weight(model.active_adapter) if last == "weight" else 0.0
+            delta = (
+                inner.get_submodule(owner).get_delta_weight(model.active_adapter)
+                if last == "weight"
+                else 0.0
+            )
             yield f"{owner}.{last}", value.float() + delta
         elif ".lora_" not in name:
             yield name, value
@@ -52,6 +67,10 @@ def plain_weights(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
 
 @torch.no_grad()
 def save_as_plain(model: PeftModel, folder: Path) -> None:
-    """The model folder (without tokenizer) that merging would leave now; the adapters stay as they are, for training to go on."""
+    """The model folder (without tokenizer) that merging would leave now; the adapters stay as they
+    are, for training to go on.
+    """
     inner: Any = model.get_base_model()
-    inner.save_pretrained(folder, state_dict={name: value.to(inner.dtype) for name, value in plain_weights(model)})
+    inner.save_pretrained(
+        folder, state_dict={name: value.to(inner.dtype) for name, value in plain_weights(model)}
+    )

@@ -1,4 +1,6 @@
-"""How a stage's settings become TRL arguments, in one place: what TRL defaults differently from the study is set here."""
+"""How a stage's settings become TRL arguments, in one place: what TRL defaults differently from the
+study is set here.
+"""
 
 import os
 import sys
@@ -17,31 +19,47 @@ Arguments = TypeVar("Arguments", bound=TrainingArguments)
 
 
 def arguments(
-    kind: type[Arguments], out: Path, optimisation: Optimisation, *, steps: int, batch: int, seed: int, **extra: Any
+    kind: type[Arguments],
+    out: Path,
+    optimisation: Optimisation,
+    *,
+    steps: int,
+    batch: int,
+    seed: int,
+    **extra: Any,
 ) -> Arguments:
-    """Arguments of a TRL trainer: no reporting but what the profile asks for, no checkpoints inside the artifact, full precision on a CPU.
+    """Arguments of a TRL trainer: no reporting but what the profile asks for, no checkpoints inside
+    the artifact, full precision on a CPU.
 
-    `batch` is that of an optimiser step: several processes (WORLD_SIZE) share it, and each takes its share in micro-batches of
-    STUDY_MICRO_BATCH rows (all at once without it). PrerequisiteError if it cannot be shared evenly.
+    `batch` is that of an optimiser step: several processes (WORLD_SIZE) share it, and each takes
+    its share in micro-batches of
+    STUDY_MICRO_BATCH rows (all at once without it). PrerequisiteError if it cannot be shared
+    evenly.
     """
     cuda, micro_batch = torch.cuda.is_available(), _micro_batch(batch)
     processes = int(os.environ.get("WORLD_SIZE", "1"))
     seed %= 2**32  # numpy's limit, met in transformers.set_seed
     settings: dict[str, Any] = {
-        "output_dir": str(out / "trainer"), "max_steps": steps, "per_device_train_batch_size": micro_batch, "seed": seed,
+        "output_dir": str(out / "trainer"), "max_steps": steps,
+        "per_device_train_batch_size": micro_batch, "seed": seed,
         "gradient_accumulation_steps": batch // processes // micro_batch,
         "gradient_checkpointing": bool(os.environ.get("STUDY_RECOMPUTE")),
         "data_seed": seed, "use_cpu": not cuda, "bf16": cuda, **_reports(),
-        "save_strategy": "no", "disable_tqdm": True, "logging_steps": 1, "logging_strategy": "steps", "dataloader_pin_memory": cuda,
+        "save_strategy": "no", "disable_tqdm": True, "logging_steps": 1,
+        "logging_strategy": "steps", "dataloader_pin_memory": cuda,
         **optimisation.model_dump(),
     }  # fmt: skip
     made = kind(**(settings | extra))
-    made._n_gpu = min(made.n_gpu, 1)  # a process trains on one GPU: the Trainer would enlarge the batch by those it sees beside it
+    made._n_gpu = min(
+        made.n_gpu, 1
+    )  # a process trains on one GPU: the Trainer would enlarge the batch by those it sees beside it
     return made
 
 
 def _reports() -> dict[str, Any]:
-    """STUDY_REPORT_TO and STUDY_TASK (study/runner/work/reporting.py): a stage is one run of W&B under its id."""
+    """STUDY_REPORT_TO and STUDY_TASK (study/runner/work/reporting.py): a stage is one run of W&B
+    under its id.
+    """
     target, task = os.environ.get("STUDY_REPORT_TO", ""), os.environ.get("STUDY_TASK", "")
     if not (target and task):  # a rehearsal and a preflight are no task, and report to nobody
         return {"report_to": []}
@@ -51,39 +69,54 @@ def _reports() -> dict[str, Any]:
 
 
 def close_reports() -> None:
-    """A worker process ends without the hooks at exit that W&B waits for; and the next training is another run."""
+    """A worker process ends without the hooks at exit that W&B waits for; and the next training is
+    another run.
+    """
     wandb: Any = sys.modules.get("wandb")
     if os.environ.get("STUDY_REPORT_TO") and os.environ.get("STUDY_TASK") and wandb is not None:
         wandb.finish()
 
 
 def rollout_settings() -> dict[str, Any]:
-    """TRL's arguments for the profile's `rollouts` (STUDY_ROLLOUTS); none where transformers samples."""
+    """TRL's arguments for the profile's `rollouts` (STUDY_ROLLOUTS); none where transformers
+    samples.
+    """
     said = os.environ.get("STUDY_ROLLOUTS")
     if not said:
         return {}
     rollouts = Rollouts.model_validate_json(said)
     if rollouts.mode == "server":
         if not rollouts.url:
-            raise PrerequisiteError("rollouts of mode server need the address of one", hint="url: http://127.0.0.1:PORT in the profile")
+            raise PrerequisiteError(
+                "rollouts of mode server need the address of one",
+                hint="url: http://127.0.0.1:PORT in the profile",
+            )
         return {"use_vllm": True, "vllm_mode": "server", "vllm_server_base_url": rollouts.url}
     return {
         "use_vllm": True, "vllm_mode": "colocate", "vllm_enable_sleep_mode": rollouts.sleep,
-        "vllm_gpu_memory_utilization": rollouts.gpu_memory_utilization, "vllm_tensor_parallel_size": rollouts.tensor_parallel_size,
+        "vllm_gpu_memory_utilization": rollouts.gpu_memory_utilization,
+        "vllm_tensor_parallel_size": rollouts.tensor_parallel_size,
         "vllm_max_model_length": rollouts.max_model_length,
     }  # fmt: skip
 
 
 def _micro_batch(batch: int) -> int:
     """Rows that one process takes through forward and backward at once. Errors: as `arguments`."""
-    processes, asked = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("STUDY_MICRO_BATCH") or 0)
+    processes, asked = (
+        int(os.environ.get("WORLD_SIZE", "1")),
+        int(os.environ.get("STUDY_MICRO_BATCH") or 0),
+    )
     if batch % processes:
         hint = f"let `launch` in the profile start a number of processes that divides {batch}"
-        raise PrerequisiteError(f"{processes} processes cannot share a batch of {batch} evenly", hint=hint)
+        raise PrerequisiteError(
+            f"{processes} processes cannot share a batch of {batch} evenly", hint=hint
+        )
     share = batch // processes
     if asked and share % min(asked, share):
         hint = f"let `micro_batch` in the profile divide {share}"
-        raise PrerequisiteError(f"a process's {share} rows of a step cannot be taken {asked} at a time", hint=hint)
+        raise PrerequisiteError(
+            f"a process's {share} rows of a step cannot be taken {asked} at a time", hint=hint
+        )
     return min(asked, share) if asked else share
 
 

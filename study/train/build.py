@@ -1,8 +1,10 @@
-"""From a recipe to an artifact: trains the top stage of a model and writes a transformers folder with its history beside it.
+"""From a recipe to an artifact: trains the top stage of a model and writes a transformers folder
+with its history beside it.
 
-history.json {"columns": {...}}; cost.json {tokens and seconds}; data.json {what was read of a hub data set and left out}; guard.json
-{alarms, trace} of grpo and distill; a distillation also leaves
-evidence.json, and forensics.json where its guard stopped it. Raises TypeError for a recipe that is no stage (a local or hub model).
+history.json {"columns": {...}}; cost.json {tokens and seconds}; data.json {what was read of a hub
+data set and left out}; guard.json {alarms, trace} of grpo and distill; a distillation also leaves
+evidence.json, and forensics.json where its guard stopped it. Raises TypeError for a recipe that is
+no stage (a local or hub model).
 """
 
 import json
@@ -39,16 +41,29 @@ from study.train.teacher_update import followed
 from study.train.teachers import ServerTeacher, teacher_of
 
 
-def build(recipe: Model, seed: int, inputs: Mapping[str, Path], out: Path, report: Report, checkpoints: Checkpoints) -> None:
-    """Train the top stage of `recipe` from the folders in `inputs` (roles base, student, teacher) into `out`.
+def build(
+    recipe: Model,
+    seed: int,
+    inputs: Mapping[str, Path],
+    out: Path,
+    report: Report,
+    checkpoints: Checkpoints,
+) -> None:
+    """Train the top stage of `recipe` from the folders in `inputs` (roles base, student, teacher)
+    into `out`.
 
-    Continues from the newest of `checkpoints`; the artifact is then the same, byte for byte on a CPU, up to the seconds in cost.json.
+    Continues from the newest of `checkpoints`; the artifact is then the same, byte for byte on a
+    CPU, up to the seconds in cost.json.
     """
     match recipe:
         case PretrainedLab():
-            left: dict[str, Any] = {"history": supervised.pretrain(recipe, seed, out, report, checkpoints).columns}
+            left: dict[str, Any] = {
+                "history": supervised.pretrain(recipe, seed, out, report, checkpoints).columns
+            }
         case SftModel():
-            left = {"history": supervised.sft(recipe, seed, inputs, out, report, checkpoints).columns}
+            left = {
+                "history": supervised.sft(recipe, seed, inputs, out, report, checkpoints).columns
+            }
         case GrpoModel():
             left = _grpo(recipe, seed, inputs["base"], out, report, checkpoints)
         case DistilledModel():
@@ -57,27 +72,55 @@ def build(recipe: Model, seed: int, inputs: Mapping[str, Path], out: Path, repor
             raise TypeError(f"{recipe.kind} is not a stage")
     _write(out / "history.json", {"columns": left.pop("history")})
     if not isinstance(recipe, PretrainedLab) and isinstance(recipe.data, HubData):
-        left["data"] = dict(sources.draw(recipe.data).counts)  # what was read and left out: filters, copies, problems of benchmarks
+        left["data"] = dict(
+            sources.draw(recipe.data).counts
+        )  # what was read and left out: filters, copies, problems of benchmarks
     for name, content in left.items():
         _write(out / f"{name}.json", content)
 
 
 def draw_problems(problems: tuple[Problem, ...], n: int, seed: int) -> list[Problem]:
-    """n training problems in random order, each as often as any other up to one: a function of the seed alone, so cells are paired."""
+    """n training problems in random order, each as often as any other up to one: a function of the
+    seed alone, so cells are paired.
+    """
     rng = np.random.default_rng(seed)
-    order = np.concatenate([rng.permutation(len(problems)) for _ in range(-(-n // len(problems)))])[:n]
+    order = np.concatenate([rng.permutation(len(problems)) for _ in range(-(-n // len(problems)))])[
+        :n
+    ]
     return [problems[i] for i in order]
 
 
-def _grpo(recipe: GrpoModel, seed: int, base: Path, out: Path, report: Report, checkpoints: Checkpoints) -> dict[str, Any]:
+def _grpo(
+    recipe: GrpoModel, seed: int, base: Path, out: Path, report: Report, checkpoints: Checkpoints
+) -> dict[str, Any]:
     training, tokenizer = recipe.training, load_tokenizer(base)
-    model = adapted(load_model(base, dtype=getattr(torch, training.dtype)), training.lora, stream(seed, "grpo", "adapters"))
-    # The same prompt order for every stage of one seed would pair a teacher's data with its student's; the stream is the stage's own.
-    drawn = draw_problems(load(recipe.data, "train"), training.steps * training.prompts_per_step, stream(seed, "grpo", "problems"))
-    curve = CurveCallback("grpo", training.steps, training.curve, training.sampling, load(recipe.data, "held_out"), tokenizer, seed, report)
+    model = adapted(
+        load_model(base, dtype=getattr(torch, training.dtype)),
+        training.lora,
+        stream(seed, "grpo", "adapters"),
+    )
+    # The same prompt order for every stage of one seed would pair a teacher's data with its
+    # student's; the stream is the stage's own.
+    drawn = draw_problems(
+        load(recipe.data, "train"),
+        training.steps * training.prompts_per_step,
+        stream(seed, "grpo", "problems"),
+    )
+    curve = CurveCallback(
+        "grpo",
+        training.steps,
+        training.curve,
+        training.sampling,
+        load(recipe.data, "held_out"),
+        tokenizer,
+        seed,
+        report,
+    )
     reward = Correctness(drawn, tokenizer, training)
     guard = Guard()
-    trainer = grpo_trainer(recipe, model, tokenizer, drawn, reward, seed, out, [curve, GuardCallback(guard, GRPO_LOG)])
+    trainer = grpo_trainer(
+        recipe, model, tokenizer, drawn, reward, seed, out, [curve, GuardCallback(guard, GRPO_LOG)]
+    )
     train(trainer, checkpoints, {"curve": curve, "guard": guard, "reward": reward})
     save_trained(trainer, model, tokenizer, out)
     cost = {"tokens_sampled": reward.tokens_sampled, "tokens_scored": 0}
@@ -85,21 +128,49 @@ def _grpo(recipe: GrpoModel, seed: int, base: Path, out: Path, report: Report, c
 
 
 def _distill(
-    recipe: DistilledModel, seed: int, inputs: Mapping[str, Path], out: Path, report: Report, checkpoints: Checkpoints
+    recipe: DistilledModel,
+    seed: int,
+    inputs: Mapping[str, Path],
+    out: Path,
+    report: Report,
+    checkpoints: Checkpoints,
 ) -> dict[str, Any]:
     training, tokenizer = recipe.training, load_tokenizer(inputs["student"])
     require_same_tokens(tokenizer, load_tokenizer(inputs["teacher"]))
     student = load_model(inputs["student"], dtype=getattr(torch, training.dtype))
     student = adapted(student, training.lora, stream(seed, "distill", "adapters"))
-    problems = draw_problems(load(recipe.data, "train"), training.steps * training.prompts_per_step, stream(seed, "distill", "problems"))
+    problems = draw_problems(
+        load(recipe.data, "train"),
+        training.steps * training.prompts_per_step,
+        stream(seed, "distill", "problems"),
+    )
     sampling, held_out = training.sampling, load(recipe.data, "held_out")
-    evidence = Evidence(problems, tokenizer, end_token_ids(student, tokenizer), training.steps, sampling.max_completion_length)
-    curve = CurveCallback("distill", training.steps, training.curve, sampling, held_out, tokenizer, seed, report, evidence.window)
+    evidence = Evidence(
+        problems,
+        tokenizer,
+        end_token_ids(student, tokenizer),
+        training.steps,
+        sampling.max_completion_length,
+    )
+    curve = CurveCallback(
+        "distill",
+        training.steps,
+        training.curve,
+        sampling,
+        held_out,
+        tokenizer,
+        seed,
+        report,
+        evidence.window,
+    )
     guard = Guard(training.guard)
     args = arguments(
-        DistillationConfig, out, training.optimisation, steps=training.steps, batch=training.prompts_per_step,
-        seed=stream(seed, "distill"), max_completion_length=sampling.max_completion_length, temperature=sampling.temperature,
-        top_p=sampling.top_p, top_k=0, shuffle_dataset=False, chat_template_kwargs=asked(sampling.thinking),
+        DistillationConfig, out, training.optimisation, steps=training.steps,
+        batch=training.prompts_per_step,
+        seed=stream(seed, "distill"), max_completion_length=sampling.max_completion_length,
+        temperature=sampling.temperature,
+        top_p=sampling.top_p, top_k=0, shuffle_dataset=False,
+        chat_template_kwargs=asked(sampling.thinking),
         **rollout_settings(),
     )  # fmt: skip
     with teacher_of(recipe, inputs["teacher"]) as teacher:
@@ -108,22 +179,45 @@ def _distill(
             objective=recipe.objective, seed=seed, evidence=evidence,
             callbacks=[curve, GuardCallback(guard, DISTILL_LOG, evidence.step.take)],
         )  # fmt: skip
-        moving = {} if isinstance(teacher, ServerTeacher) else followed(trainer, teacher, training.teacher_update)
-        train(trainer, checkpoints, {"curve": curve, "guard": guard, "evidence": evidence, "trainer": trainer, **moving})
+        moving = (
+            {}
+            if isinstance(teacher, ServerTeacher)
+            else followed(trainer, teacher, training.teacher_update)
+        )
+        train(
+            trainer,
+            checkpoints,
+            {"curve": curve, "guard": guard, "evidence": evidence, "trainer": trainer, **moving},
+        )
     save_trained(trainer, student, tokenizer, out)
-    cost = {f"tokens_{name}": n for name, n in trainer.tokens.items()} | {f"{name}_s": round(s, 3) for name, s in trainer.seconds.items()}
-    left = {"history": curve.history.columns, "evidence": evidence.as_dict(), "cost": cost, "guard": guard.as_dict()}
+    cost = {f"tokens_{name}": n for name, n in trainer.tokens.items()} | {
+        f"{name}_s": round(s, 3) for name, s in trainer.seconds.items()
+    }
+    left = {
+        "history": curve.history.columns,
+        "evidence": evidence.as_dict(),
+        "cost": cost,
+        "guard": guard.as_dict(),
+    }
     if guard.stopped_at is not None:
-        left["forensics"] = forensics(guard, evidence.last_rollouts, evidence.last_scored, tokenizer)
+        left["forensics"] = forensics(
+            guard, evidence.last_rollouts, evidence.last_scored, tokenizer
+        )
     return left
 
 
 def prompt_rows(problems: list[Problem], recipe: DistilledModel) -> Dataset:
     others = shifted(problems)
-    return Dataset.from_list([
-        {"prompt": teacher_view(p, None), "teacher_prompt": teacher_view(p, recipe.privileged, other), "problem": i}
-        for i, (p, other) in enumerate(zip(problems, others, strict=True))
-    ])  # fmt: skip
+    return Dataset.from_list(
+        [
+            {
+                "prompt": teacher_view(p, None),
+                "teacher_prompt": teacher_view(p, recipe.privileged, other),
+                "problem": i,
+            }
+            for i, (p, other) in enumerate(zip(problems, others, strict=True))
+        ]
+    )
 
 
 def _write(path: Path, content: Any) -> None:

@@ -1,8 +1,11 @@
-"""Training that continues where it was killed: the Trainer's own checkpoints, with what it does not know of added to each.
+"""Training that continues where it was killed: the Trainer's own checkpoints, with what it does not
+know of added to each.
 
-The Trainer writes weights, optimiser, schedule and random states. Beside them goes one state-<process>.json: the state of every stateful
-part of a stage (curve, evidence, counters, guard) and what the Trainer leaves out of its checkpoints (the loss summed since it last
-logged, TRL's count of micro-steps). JSON keeps every float exactly. The folder is then sealed (`study.record.checkpoints`).
+The Trainer writes weights, optimiser, schedule and random states. Beside them goes one
+state-<process>.json: the state of every stateful part of a stage (curve, evidence, counters, guard)
+and what the Trainer leaves out of its checkpoints (the loss summed since it last logged, TRL's
+count of micro-steps). JSON keeps every float exactly. The folder is then sealed
+(`study.record.checkpoints`).
 
 With several processes the first one decides and seals; each writes a state of its own.
 """
@@ -34,7 +37,15 @@ from study.train.adapters import merged, save_as_plain
 from study.train.arguments import close_reports, silent
 
 STOPPED = 143  # exit status of a process that SIGTERM ended
-_CONTINUE_ONLY = ("optimizer*", "scheduler.pt", "scaler.pt", "trainer_state.json", "rng_state*", "state-*.json", "teacher.safetensors")
+_CONTINUE_ONLY = (
+    "optimizer*",
+    "scheduler.pt",
+    "scaler.pt",
+    "trainer_state.json",
+    "rng_state*",
+    "state-*.json",
+    "teacher.safetensors",
+)
 _ADAPTER = ("adapter_*", "README.md")
 
 
@@ -46,7 +57,9 @@ class Stateful(Protocol):
 
 @runtime_checkable
 class Heavy(Protocol):
-    """A stateful part with weights of its own, the same in every process: a file of a checkpoint instead of JSON."""
+    """A stateful part with weights of its own, the same in every process: a file of a checkpoint
+    instead of JSON.
+    """
 
     def write(self, folder: Path) -> None: ...
 
@@ -54,15 +67,23 @@ class Heavy(Protocol):
 
 
 def train(trainer: Trainer, checkpoints: Checkpoints, parts: Mapping[str, Stateful]) -> None:
-    """Train to the end, from the newest checkpoint where there is one. Raises SystemExit(143) after a checkpoint that a stop asked for.
+    """Train to the end, from the newest checkpoint where there is one.
 
-    PrerequisiteError for adapters on weights that are spread over processes (FSDP): what would be gathered are the adapters alone.
+    Raises SystemExit(143) after a checkpoint that a stop asked for.
+
+    PrerequisiteError for adapters on weights that are spread over processes (FSDP): what would be
+    gathered are the adapters alone.
     """
     if isinstance(trainer.model, PeftModel) and trainer.is_fsdp_enabled:
-        hint = "a model with adapters fits without sharding: let `launch` start plain processes (accelerate launch --multi_gpu)"
+        hint = (
+            "a model with adapters fits without sharding: let `launch` start plain processes"
+            " (accelerate launch --multi_gpu)"
+        )
         raise PrerequisiteError("lora and sharded weights do not go together here", hint=hint)
     trainer.create_model_card = lambda *_, **__: None  # pyright: ignore[reportAttributeAccessIssue] - TRL writes one with every checkpoint
-    place: Path | None = _same_everywhere(checkpoints.latest() if trainer.is_world_process_zero() else None)
+    place: Path | None = _same_everywhere(
+        checkpoints.latest() if trainer.is_world_process_zero() else None
+    )
     state = _read_state(place, trainer, parts)
     for name, part in parts.items() if state else ():
         part.load_state_dict(state["parts"][name])
@@ -80,8 +101,12 @@ def train(trainer: Trainer, checkpoints: Checkpoints, parts: Mapping[str, Statef
         checkpoints.take_kept(out.with_name("steps"))
 
 
-def save_trained(trainer: Trainer, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, out: Path) -> None:
-    """The trained model as a folder, its adapters merged. Weights that are spread over processes (FSDP) are gathered by all; the first
+def save_trained(
+    trainer: Trainer, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, out: Path
+) -> None:
+    """The trained model as a folder, its adapters merged.
+
+    Weights that are spread over processes (FSDP) are gathered by all; the first
     process writes them."""
     if not trainer.is_fsdp_enabled:
         save(merged(model), tokenizer, out)
@@ -91,28 +116,51 @@ def save_trained(trainer: Trainer, model: PreTrainedModel, tokenizer: PreTrained
 
 
 class CheckpointCallback(TrainerCallback):
-    """The last callback of a trainer: asks for a checkpoint at the end of a step, completes and seals what the Trainer wrote."""
+    """The last callback of a trainer: asks for a checkpoint at the end of a step, completes and
+    seals what the Trainer wrote.
+    """
 
-    def __init__(self, trainer: Trainer, checkpoints: Checkpoints, parts: Mapping[str, Stateful], continued: Mapping[str, Any]) -> None:
-        self.trainer, self.checkpoints, self.parts, self.continued = trainer, checkpoints, parts, continued
+    def __init__(
+        self,
+        trainer: Trainer,
+        checkpoints: Checkpoints,
+        parts: Mapping[str, Stateful],
+        continued: Mapping[str, Any],
+    ) -> None:
+        self.trainer, self.checkpoints, self.parts, self.continued = (
+            trainer,
+            checkpoints,
+            parts,
+            continued,
+        )
 
-    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
         if self.continued:
             _set_hidden(self.trainer, self.continued)
         self.checkpoints.training = True
 
-    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        last = state.global_step >= state.max_steps  # what follows is short; then only a stop needs a checkpoint
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        last = (
+            state.global_step >= state.max_steps
+        )  # what follows is short; then only a stop needs a checkpoint
         wanted = self.checkpoints.stop_asked if last else self.checkpoints.due()
         control.should_save = _same_everywhere(wanted and between_generations(self.trainer))
         self.checkpoints.training = not last
 
-    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+    def on_save(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
         made = Path(str(args.output_dir)) / f"checkpoint-{state.global_step}"
         if control.should_training_stop and state.global_step < state.max_steps:
             self._drop(made)  # the guard ends training here: nothing may continue beyond
             return
-        (made / f"state-{args.process_index}.json").write_text(json.dumps(self._state(args.world_size)), encoding="utf-8")
+        (made / f"state-{args.process_index}.json").write_text(
+            json.dumps(self._state(args.world_size)), encoding="utf-8"
+        )
         self.trainer.accelerator.wait_for_everyone()
         if state.is_world_process_zero:
             for part in self.parts.values():
@@ -138,8 +186,14 @@ class CheckpointCallback(TrainerCallback):
         self.checkpoints.seal(made, step)
 
     def _keep(self, made: Path, step: int) -> None:
-        """The weights of this step as a plain model folder; of adapters a checkpoint holds the adapters alone."""
-        files = [file for file in made.iterdir() if file.is_file() and not any(map(file.match, _CONTINUE_ONLY))]
+        """The weights of this step as a plain model folder; of adapters a checkpoint holds the
+        adapters alone.
+        """
+        files = [
+            file
+            for file in made.iterdir()
+            if file.is_file() and not any(map(file.match, _CONTINUE_ONLY))
+        ]
         if not isinstance(self.trainer.model, PeftModel):
             self.checkpoints.keep_weights(files, step)
             return
@@ -152,30 +206,45 @@ class CheckpointCallback(TrainerCallback):
 def _hidden(trainer: Any) -> dict[str, Any]:
     """What belongs to the next step and is in no checkpoint of the Trainer or TRL."""
     return {
-        "loss_since_log": float(trainer._tr_loss), "logged_at": trainer._globalstep_last_logged, "total_loss": trainer._total_loss_scalar,
+        "loss_since_log": float(trainer._tr_loss), "logged_at": trainer._globalstep_last_logged,
+        "total_loss": trainer._total_loss_scalar,
         "micro_steps": getattr(trainer, "_step", None),
     }  # fmt: skip
 
 
 def _set_hidden(trainer: Any, values: Mapping[str, Any]) -> None:
-    """The reverse. The Trainer has just set these to their values at the beginning of a training."""
+    """The reverse.
+
+    The Trainer has just set these to their values at the beginning of a training.
+    """
     trainer._tr_loss = torch.full_like(trainer._tr_loss, values["loss_since_log"])
-    trainer._globalstep_last_logged, trainer._total_loss_scalar = values["logged_at"], values["total_loss"]
+    trainer._globalstep_last_logged, trainer._total_loss_scalar = (
+        values["logged_at"],
+        values["total_loss"],
+    )
     if values["micro_steps"] is not None:
         trainer._step = values["micro_steps"]
 
 
 def between_generations(trainer: Any) -> bool:
-    """TRL may sample once for several optimiser steps; what waits in its buffer is in no checkpoint, so there is none before it is used."""
+    """TRL may sample once for several optimiser steps; what waits in its buffer is in no
+    checkpoint, so there is none before it is used.
+    """
     every = getattr(trainer.args, "steps_per_generation", 1) * getattr(trainer, "num_iterations", 1)
     return getattr(trainer, "_step", 0) % every == 0
 
 
-def _read_state(place: Path | None, trainer: Trainer, parts: Mapping[str, Stateful]) -> dict[str, Any]:
-    """This process's own state; empty where there is none, and where the checkpoint is that of another number of processes."""
+def _read_state(
+    place: Path | None, trainer: Trainer, parts: Mapping[str, Stateful]
+) -> dict[str, Any]:
+    """This process's own state; empty where there is none, and where the checkpoint is that of
+    another number of processes.
+    """
     path = place / f"state-{trainer.args.process_index}.json" if place else None
     state: dict[str, Any] = json.loads(path.read_bytes()) if path and path.is_file() else {}
-    fits = state.get("processes") == trainer.args.world_size and state["parts"].keys() == parts.keys()
+    fits = (
+        state.get("processes") == trainer.args.world_size and state["parts"].keys() == parts.keys()
+    )
     return state if fits else {}
 
 

@@ -1,8 +1,10 @@
-"""Stage `distill`: TRL's DistillationTrainer with its generation kept; the teacher's view, the objective and the reduction are ours.
+"""Stage `distill`: TRL's DistillationTrainer with its generation kept; the teacher's view, the
+objective and the reduction are ours.
 
-The stock trainer scores the student's own prompt with the teacher, knows generalised JSD only, and reduces by token mean. Here the
-teacher may see another prompt (privileged information), the loss is any `Objective`, and its reduction is the objective's own.
-Axes: B responses of a micro-batch, T completion tokens, N = the valid ones of them, H hidden size.
+The stock trainer scores the student's own prompt with the teacher, knows generalised JSD only, and
+reduces by token mean. Here the teacher may see another prompt (privileged information), the loss is
+any `Objective`, and its reduction is the objective's own. Axes: B responses of a micro-batch, T
+completion tokens, N = the valid ones of them, H hidden size.
 """
 
 import time
@@ -29,28 +31,43 @@ from study.train.rollouts import seeded
 from study.train.teachers import ServerTeacher
 
 DEFAULT_K = 5  # of the TopK diagnostics where the objective has no K (ours)
-INFORMATIVE = 1e-6  # nats: a token whose loss is smaller tells the student nothing; above the rounding of float32
+# nats: a token whose loss is smaller tells the student nothing; above the rounding of float32
+INFORMATIVE = 1e-6
 MEASURED = (
-    "reverse_kl", "student_entropy", "teacher_entropy", "student_topk_mass", "teacher_topk_mass", "topk_overlap", "teacher_cut_mass",
+    "reverse_kl", "student_entropy", "teacher_entropy", "student_topk_mass", "teacher_topk_mass",
+    "topk_overlap", "teacher_cut_mass",
     "teacher_coverage", "teacher_coverage_mass",
 )  # fmt: skip
 
 
 class OnPolicyDistillation(DistillationTrainer):
-    """Columns of the data set: `prompt` and `teacher_prompt` (messages), `problem` (its row in `evidence.problems`).
+    """Columns of the data set: `prompt` and `teacher_prompt` (messages), `problem` (its row in
+    `evidence.problems`).
 
-    seconds: where the time went (generation, teacher, student = the rest of a step); tokens: sampled and scored.
+    seconds: where the time went (generation, teacher, student = the rest of a step); tokens:
+    sampled and scored.
     """
 
     def __init__(
-        self, model: PreTrainedModel, teacher: PreTrainedModel | ServerTeacher, args: DistillationConfig, train_dataset: Dataset,
-        processing_class: PreTrainedTokenizerBase, *, objective: Objective, seed: int, evidence: Evidence, callbacks: Sequence[Any] = (),
+        self, model: PreTrainedModel, teacher: PreTrainedModel | ServerTeacher,
+        args: DistillationConfig, train_dataset: Dataset,
+        processing_class: PreTrainedTokenizerBase, *, objective: Objective, seed: int,
+        evidence: Evidence, callbacks: Sequence[Any] = (),
     ) -> None:  # fmt: skip
-        # The teacher is set below: TRL refuses two padded widths of one vocabulary, which the chunked driver cuts to the shared ids.
-        super().__init__(model=model, args=args, train_dataset=train_dataset, processing_class=processing_class, callbacks=list(callbacks))
+        # The teacher is set below: TRL refuses two padded widths of one vocabulary, which the
+        # chunked driver cuts to the shared ids.
+        super().__init__(
+            model=model,
+            args=args,
+            train_dataset=train_dataset,
+            processing_class=processing_class,
+            callbacks=list(callbacks),
+        )
         self.server = teacher if isinstance(teacher, ServerTeacher) else None
         if not isinstance(teacher, ServerTeacher):
-            self.teacher_model = self.accelerator.prepare_model(teacher.eval().requires_grad_(False), evaluation_mode=True)
+            self.teacher_model = self.accelerator.prepare_model(
+                teacher.eval().requires_grad_(False), evaluation_mode=True
+            )
         self.objective, self.run_seed, self.evidence = objective, seed, evidence
         self.seconds = {"generation": 0.0, "teacher": 0.0, "student": 0.0}
         self.tokens = {"sampled": 0, "scored": 0}
@@ -65,91 +82,149 @@ class OnPolicyDistillation(DistillationTrainer):
         super()._set_signature_columns_if_needed()
         self._signature_columns = [*self._signature_columns, "teacher_prompt", "problem"]
 
-    def _generate_single_turn(self, prompt_ids: list[list[int]], *args: Any, **kwargs: Any) -> list[list[int]]:
-        """TRL's generation under a random state that is a function of (run seed, step) alone, in parts where a GPU has no room for all."""
+    def _generate_single_turn(
+        self, prompt_ids: list[list[int]], *args: Any, **kwargs: Any
+    ) -> list[list[int]]:
+        """TRL's generation under a random state that is a function of (run seed, step) alone, in
+        parts where a GPU has no room for all.
+        """
         started = time.perf_counter()
         longest = int(self.max_completion_length or 0)
-        size = len(prompt_ids) if self.use_vllm else at_once(self.accelerator.unwrap_model(self.model), prompt_ids, longest)
+        size = (
+            len(prompt_ids)
+            if self.use_vllm
+            else at_once(self.accelerator.unwrap_model(self.model), prompt_ids, longest)
+        )
         completions: list[list[int]] = []
-        with torch.random.fork_rng(devices=range(torch.cuda.device_count())), seeded(self, self.run_seed):
-            torch.manual_seed(stream(self.run_seed, "rollout", self.state.global_step, self.accelerator.process_index))
+        with (
+            torch.random.fork_rng(devices=range(torch.cuda.device_count())),
+            seeded(self, self.run_seed),
+        ):
+            torch.manual_seed(
+                stream(
+                    self.run_seed, "rollout", self.state.global_step, self.accelerator.process_index
+                )
+            )
             for start in range(0, len(prompt_ids), size):
-                completions += super()._generate_single_turn(prompt_ids[start : start + size], *args, **kwargs)
+                completions += super()._generate_single_turn(
+                    prompt_ids[start : start + size], *args, **kwargs
+                )
         self.seconds["generation"] += time.perf_counter() - started
         self.tokens["sampled"] += sum(map(len, completions))
         return completions
 
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
         batch = super()._generate_and_score_completions(inputs)
-        # A teacher's turn may have begun already (`placement: prefill`), which TRL's own tokenisation of prompts does not know.
+        # A teacher's turn may have begun already (`placement: prefill`), which TRL's own
+        # tokenisation of prompts does not know.
         arguments: Any = self.chat_template_kwargs
         views, thinking = [x["teacher_prompt"] for x in inputs], arguments.get("enable_thinking")
         ids = [torch.tensor(row) for row in prompt_ids(self._tokenizer, views, thinking)]
         device: Any = self.accelerator.device
         fill: Any = self._tokenizer.pad_token_id
         batch["teacher_prompt_ids"] = pad(ids, padding_value=fill, padding_side="left").to(device)
-        batch["teacher_prompt_mask"] = pad([torch.ones_like(x) for x in ids], padding_value=0, padding_side="left").to(device)
+        batch["teacher_prompt_mask"] = pad(
+            [torch.ones_like(x) for x in ids], padding_value=0, padding_side="left"
+        ).to(device)
         lengths = batch["completion_mask"].sum(dim=1).tolist()
         rows = [row[:n] for row, n in zip(batch["completion_ids"].tolist(), lengths, strict=True)]
-        correct = self.evidence.rollouts(self.state.global_step, [x["problem"] for x in inputs], rows)
+        correct = self.evidence.rollouts(
+            self.state.global_step, [x["problem"] for x in inputs], rows
+        )
         batch["correct"] = torch.tensor(correct, device=device)
         return batch
 
-    def _compute_loss(self, unwrapped_student: Any, inputs: dict[str, Any], num_items_in_batch: Any) -> tuple[Tensor, Tensor, Tensor]:
-        """Returns (loss of this micro-batch in units of the optimiser step, sum of student entropies, number of valid tokens)."""
+    def _compute_loss(
+        self, unwrapped_student: Any, inputs: dict[str, Any], num_items_in_batch: Any
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Returns (loss of this micro-batch in units of the optimiser step, sum of student
+        entropies, number of valid tokens).
+        """
         mask_BT = inputs["completion_mask"].bool()
         started = time.perf_counter()
         teacher, teacher_head = self._scored_by_teacher(inputs, mask_BT)
         scored = time.perf_counter()
-        student_BTH = self._hidden(unwrapped_student, inputs["prompt_ids"], inputs["prompt_mask"], inputs)
+        student_BTH = self._hidden(
+            unwrapped_student, inputs["prompt_ids"], inputs["prompt_mask"], inputs
+        )
         losses = token_losses(
             student_BTH[mask_BT], unwrapped_student.get_output_embeddings(), teacher, teacher_head,
-            inputs["completion_ids"][mask_BT], self.objective, diagnostics_k=self.objective.k or DEFAULT_K,
+            inputs["completion_ids"][mask_BT], self.objective,
+            diagnostics_k=self.objective.k or DEFAULT_K,
         )  # fmt: skip
-        values_BT = torch.zeros(mask_BT.shape, dtype=losses.loss_N.dtype, device=mask_BT.device).masked_scatter(mask_BT, losses.loss_N)
+        values_BT = torch.zeros(
+            mask_BT.shape, dtype=losses.loss_N.dtype, device=mask_BT.device
+        ).masked_scatter(mask_BT, losses.loss_N)
         loss = self._reduce(values_BT, mask_BT, num_items_in_batch)
         self._measure(losses, mask_BT, inputs)
         self.seconds["teacher"] += scored - started
         return loss, losses.diagnostics["student_entropy"].sum(), mask_BT.sum()
 
-    def _scored_by_teacher(self, inputs: dict[str, Any], mask_BT: Tensor) -> tuple[Tensor | Returned, Any]:
-        """(its hidden states at the valid places, its head), or (what a server returned there, nothing)."""
+    def _scored_by_teacher(
+        self, inputs: dict[str, Any], mask_BT: Tensor
+    ) -> tuple[Tensor | Returned, Any]:
+        """(its hidden states at the valid places, its head), or (what a server returned there,
+        nothing).
+        """
         if self.server is not None:
             return self.server(inputs), None
         with torch.no_grad():
             teacher = self.accelerator.unwrap_model(self.teacher_model)
-            teacher_BTH = self._hidden(teacher, inputs["teacher_prompt_ids"], inputs["teacher_prompt_mask"], inputs)
+            teacher_BTH = self._hidden(
+                teacher, inputs["teacher_prompt_ids"], inputs["teacher_prompt_mask"], inputs
+            )
         return teacher_BTH[mask_BT], teacher.get_output_embeddings()
 
-    def _hidden(self, model: Any, prompt_ids: Tensor, prompt_mask: Tensor, inputs: dict[str, Any]) -> Tensor:
+    def _hidden(
+        self, model: Any, prompt_ids: Tensor, prompt_mask: Tensor, inputs: dict[str, Any]
+    ) -> Tensor:
         ids = torch.cat([prompt_ids, inputs["completion_ids"]], dim=1)
         mask = torch.cat([prompt_mask, inputs["completion_mask"]], dim=1)
         return self._get_last_hidden_state(model, ids, mask, inputs["completion_ids"].size(1))
 
     def _reduce(self, values_BT: Tensor, mask_BT: Tensor, num_items_in_batch: Any) -> Tensor:
-        """The objective's reduction with global denominators: TRL scales nothing afterwards (`loss_is_scaled_for_ga`)."""
+        """The objective's reduction with global denominators: TRL scales nothing afterwards
+        (`loss_is_scaled_for_ga`).
+        """
         if self.objective.reduction == "token_mean":
             return token_mean(values_BT, mask_BT, num_items_in_batch)
-        # All responses of the optimiser step; divided by the process count because gradients are averaged over processes.
-        num_responses = self.args.per_device_train_batch_size * self.args.gradient_accumulation_steps
+        # All responses of the optimiser step; divided by the process count because gradients are
+        # averaged over processes.
+        num_responses = (
+            self.args.per_device_train_batch_size * self.args.gradient_accumulation_steps
+        )
         return response_mean(values_BT, mask_BT, num_responses)
 
     def _measure(self, losses: TokenLosses, mask_BT: Tensor, inputs: dict[str, Any]) -> None:
         num_tokens = int(mask_BT.sum())
         self.tokens["scored"] += num_tokens
         for name in MEASURED:
-            if name not in losses.diagnostics:  # absent, never zero: a server does not return what it would take
+            if (
+                name not in losses.diagnostics
+            ):  # absent, never zero: a server does not return what it would take
                 continue
             self.evidence.add(f"train/{name}", float(losses.diagnostics[name].sum()), num_tokens)
         loss_N = losses.loss_N.detach()
         self.evidence.step.add("train/token_loss", float(loss_N.sum()), num_tokens)
-        self.evidence.step.add("train/informative_tokens", float((loss_N.abs() > INFORMATIVE).sum()), num_tokens)
-        scored = Scored(inputs["completion_ids"], mask_BT, losses.diagnostics["student_logprob"], losses.diagnostics["log_ratio"])
+        self.evidence.step.add(
+            "train/informative_tokens", float((loss_N.abs() > INFORMATIVE).sum()), num_tokens
+        )
+        scored = Scored(
+            inputs["completion_ids"],
+            mask_BT,
+            losses.diagnostics["student_logprob"],
+            losses.diagnostics["log_ratio"],
+        )
         self.evidence.last_scored.append(scored)
-        self.evidence.scores(self.state.global_step, losses.diagnostics["log_ratio"], mask_BT, inputs["correct"])
+        self.evidence.scores(
+            self.state.global_step, losses.diagnostics["log_ratio"], mask_BT, inputs["correct"]
+        )
 
     def training_step(self, *args: Any, **kwargs: Any) -> Tensor:
-        elsewhere, started = self.seconds["generation"] + self.seconds["teacher"], time.perf_counter()
+        elsewhere, started = (
+            self.seconds["generation"] + self.seconds["teacher"],
+            time.perf_counter(),
+        )
         loss = super().training_step(*args, **kwargs)
         others = self.seconds["generation"] + self.seconds["teacher"] - elsewhere
         self.seconds["student"] += time.perf_counter() - started - others

@@ -1,7 +1,8 @@
-"""What a distillation leaves for pages that are drawn later without a model: completions, repeated tokens, log-ratios, rollout metrics.
+"""What a distillation leaves for pages that are drawn later without a model: completions, repeated
+tokens, log-ratios, rollout metrics.
 
-Three short windows of steps (start, middle, end) are kept; everything else is only summed for the next point of the curve.
-Axes: B responses, T completion tokens, N valid tokens.
+Three short windows of steps (start, middle, end) are kept; everything else is only summed for the
+next point of the curve. Axes: B responses, T completion tokens, N valid tokens.
 """
 
 from collections import Counter
@@ -23,13 +24,21 @@ COMPLETIONS, REPEATED_TOKENS = 8, 12
 
 
 class Evidence:
-    """Sees every rollout and every log-ratio of a run. `window` collects means between two points of the curve, `step` those of one step.
+    """Sees every rollout and every log-ratio of a run.
 
-    last_rollouts, last_scored: the completions of the last step and both sides' scores of their tokens.
+    `window` collects means between two points of the curve, `step` those of one step.
+
+    last_rollouts, last_scored: the completions of the last step and both sides' scores of their
+    tokens.
     """
 
     def __init__(
-        self, problems: Sequence[Problem], tokenizer: PreTrainedTokenizerBase, end_ids: Sequence[int], steps: int, max_length: int
+        self,
+        problems: Sequence[Problem],
+        tokenizer: PreTrainedTokenizerBase,
+        end_ids: Sequence[int],
+        steps: int,
+        max_length: int,
     ) -> None:
         self.problems, self.tokenizer, self.end_ids = problems, tokenizer, set(end_ids)
         self.window, self.step = Window(), Window()
@@ -38,7 +47,11 @@ class Evidence:
         width = max(1, steps // 20)
         starts = dict.fromkeys((0, max(0, (steps - width) // 2), max(0, steps - width)))
         self.spans = [range(start, start + width) for start in starts]
-        self.edges = [0, *(2**i for i in range(2, max_length.bit_length()) if 2**i < max_length), max_length]
+        self.edges = [
+            0,
+            *(2**i for i in range(2, max_length.bit_length()) if 2**i < max_length),
+            max_length,
+        ]
         self.completions: list[dict[str, Any]] = []
         self.repeated = [Counter[str]() for _ in self.spans]
         bins = len(self.edges) - 1
@@ -49,10 +62,16 @@ class Evidence:
         self.window.add(name, total, count)
         self.step.add(name, total, count)
 
-    def rollouts(self, step: int, rows: Sequence[int], completions: Sequence[Sequence[int]]) -> list[bool]:
+    def rollouts(
+        self, step: int, rows: Sequence[int], completions: Sequence[Sequence[int]]
+    ) -> list[bool]:
         """Grades the rollouts of one step; returns which are correct."""
         graded = [
-            judge(self.tokenizer, self.problems[row], Completion(tuple(ids), not ids or ids[-1] not in self.end_ids))
+            judge(
+                self.tokenizer,
+                self.problems[row],
+                Completion(tuple(ids), not ids or ids[-1] not in self.end_ids),
+            )
             for row, ids in zip(rows, completions, strict=True)
         ]
         repeated = [repeated_positions(g.completion.ids) for g in graded]
@@ -60,53 +79,103 @@ class Evidence:
         self.last_rollouts, self.last_scored = graded, []
         self.add("rollout/mean_tokens", sum(len(g.completion.ids) for g in graded), n)
         self.add("rollout/truncated_fraction", sum(g.completion.truncated for g in graded), n)
-        self.add("rollout/repetition_3gram", sum(sum(flags) / max(1, len(flags)) for flags in repeated), n)
+        self.add(
+            "rollout/repetition_3gram",
+            sum(sum(flags) / max(1, len(flags)) for flags in repeated),
+            n,
+        )
         self.add("rollout/accuracy", sum(g.outcome is Outcome.correct for g in graded), n)
         for span, counter in zip(self.spans, self.repeated, strict=True):
             if step in span:
                 for g, flags in zip(graded, repeated, strict=True):
-                    counter.update(str(self.tokenizer.decode([i])) for i, flag in zip(g.completion.ids, flags, strict=True) if flag)
+                    counter.update(
+                        str(self.tokenizer.decode([i]))
+                        for i, flag in zip(g.completion.ids, flags, strict=True)
+                        if flag
+                    )
             if step == span.start:
                 self.completions += [_shown(step, g) for g in graded[:COMPLETIONS]]
         return [g.outcome is Outcome.correct for g in graded]
 
     def scores(self, step: int, log_ratio_N: Tensor, mask_BT: Tensor, correct_B: Tensor) -> None:
-        """Adds the teacher-student log-ratio of every token, by position and by whether its response is correct."""
+        """Adds the teacher-student log-ratio of every token, by position and by whether its
+        response is correct.
+        """
         for index, span in enumerate(self.spans):
             if step in span:
                 response_N, position_N = mask_BT.nonzero(as_tuple=True)
-                bin_N = torch.bucketize(position_N, torch.tensor(self.edges[1:], device=position_N.device), right=True)
-                cell_N = ((~correct_B.bool()[response_N]).long() * (len(self.edges) - 1) + bin_N).cpu()
-                self.log_ratio_sum[index].view(-1).index_add_(0, cell_N, log_ratio_N.detach().double().cpu())
+                bin_N = torch.bucketize(
+                    position_N, torch.tensor(self.edges[1:], device=position_N.device), right=True
+                )
+                cell_N = (
+                    (~correct_B.bool()[response_N]).long() * (len(self.edges) - 1) + bin_N
+                ).cpu()
+                self.log_ratio_sum[index].view(-1).index_add_(
+                    0, cell_N, log_ratio_N.detach().double().cpu()
+                )
                 self.log_ratio_count[index].view(-1).index_add_(0, cell_N, torch.ones_like(cell_N))
 
     def state_dict(self) -> dict[str, Any]:
-        """What the next steps add to. `window` is the curve's to keep; `step` is empty after a step, the last rollouts are made anew."""
+        """What the next steps add to. `window` is the curve's to keep; `step` is empty after a
+        step, the last rollouts are made anew.
+        """
         return {
-            "completions": self.completions, "repeated": [dict(counter) for counter in self.repeated],
-            "log_ratio_sum": self.log_ratio_sum.tolist(), "log_ratio_count": self.log_ratio_count.tolist(),
+            "completions": self.completions,
+            "repeated": [dict(counter) for counter in self.repeated],
+            "log_ratio_sum": self.log_ratio_sum.tolist(),
+            "log_ratio_count": self.log_ratio_count.tolist(),
         }  # fmt: skip
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self.completions, self.repeated = state["completions"], [Counter(counts) for counts in state["repeated"]]
+        self.completions, self.repeated = (
+            state["completions"],
+            [Counter(counts) for counts in state["repeated"]],
+        )
         self.log_ratio_sum = torch.tensor(state["log_ratio_sum"], dtype=torch.float64)
         self.log_ratio_count = torch.tensor(state["log_ratio_count"], dtype=torch.int64)
 
     def as_dict(self) -> dict[str, Any]:
-        """completions; repeated_tokens {first step: [[token, count], ...]}; log_ratio {edges, points: [{steps, correct, wrong, ...}]}."""
+        """completions; repeated_tokens {first step: [[token, count], ...]}; log_ratio {edges,
+        points: [{steps, correct, wrong, ...}]}.
+        """
         points = []
-        for span, sums, counts in zip(self.spans, self.log_ratio_sum.tolist(), self.log_ratio_count.tolist(), strict=True):
+        for span, sums, counts in zip(
+            self.spans, self.log_ratio_sum.tolist(), self.log_ratio_count.tolist(), strict=True
+        ):
             correct, wrong = (_means(s, c) for s, c in zip(sums, counts, strict=True))
             steps = [span.start, span.stop - 1]
-            points.append({"steps": steps, "correct": correct, "wrong": wrong, "correct_tokens": counts[0], "wrong_tokens": counts[1]})
+            points.append(
+                {
+                    "steps": steps,
+                    "correct": correct,
+                    "wrong": wrong,
+                    "correct_tokens": counts[0],
+                    "wrong_tokens": counts[1],
+                }
+            )
         # Ties are broken by the token itself, so that the same counts always read the same.
-        top = [sorted(counter.items(), key=lambda item: (-item[1], item[0]))[:REPEATED_TOKENS] for counter in self.repeated]
-        repeated = {str(span.start): [list(pair) for pair in pairs] for span, pairs in zip(self.spans, top, strict=True)}
-        return {"completions": self.completions, "repeated_tokens": repeated, "log_ratio": {"edges": self.edges, "points": points}}
+        top = [
+            sorted(counter.items(), key=lambda item: (-item[1], item[0]))[:REPEATED_TOKENS]
+            for counter in self.repeated
+        ]
+        repeated = {
+            str(span.start): [list(pair) for pair in pairs]
+            for span, pairs in zip(self.spans, top, strict=True)
+        }
+        return {
+            "completions": self.completions,
+            "repeated_tokens": repeated,
+            "log_ratio": {"edges": self.edges, "points": points},
+        }
 
 
 def _shown(step: int, graded: Graded) -> dict[str, Any]:
-    return {"step": step, "prompt": graded.problem.prompt, "completion": graded.text, "outcome": graded.outcome.value}
+    return {
+        "step": step,
+        "prompt": graded.problem.prompt,
+        "completion": graded.text,
+        "outcome": graded.outcome.value,
+    }
 
 
 def _means(sums: list[float], counts: list[int]) -> list[float | None]:

@@ -1,4 +1,7 @@
-"""Stage `grpo`: TRL's GRPOTrainer with the grader as verifiable reward (RLVR). It makes teachers that stay close to the student."""
+"""Stage `grpo`: TRL's GRPOTrainer with the grader as verifiable reward (RLVR).
+
+It makes teachers that stay close to the student.
+"""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -26,18 +29,33 @@ from study.train.rollouts import seeded
 
 
 class Correctness:
-    """1 for a correct completion, else 0 (a truncated one is never correct), minus length_penalty * tokens / max_length.
+    """1 for a correct completion, else 0 (a truncated one is never correct), minus length_penalty *
+    tokens / max_length.
 
-    The grader is that of the stage's settings: the same object that evaluations use. A declared `reward` stands in its place.
+    The grader is that of the stage's settings: the same object that evaluations use. A declared
+    `reward` stands in its place.
     """
 
     __name__ = "correctness"
 
-    def __init__(self, problems: Sequence[Problem], tokenizer: PreTrainedTokenizerBase, training: GrpoTraining) -> None:
-        self.problems, self.tokenizer, self.max_length = problems, tokenizer, training.sampling.max_completion_length
+    def __init__(
+        self,
+        problems: Sequence[Problem],
+        tokenizer: PreTrainedTokenizerBase,
+        training: GrpoTraining,
+    ) -> None:
+        self.problems, self.tokenizer, self.max_length = (
+            problems,
+            tokenizer,
+            training.sampling.max_completion_length,
+        )
         self.length_penalty = training.length_penalty
         self.grader = open_grader(reference(training.grader))
-        self.own = user_reward.bind(training.reward.python) if isinstance(training.reward, UserCode) else None
+        self.own = (
+            user_reward.bind(training.reward.python)
+            if isinstance(training.reward, UserCode)
+            else None
+        )
         self.tokens_sampled = 0
 
     def state_dict(self) -> dict[str, Any]:
@@ -46,7 +64,9 @@ class Correctness:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self.tokens_sampled = state["tokens_sampled"]
 
-    def __call__(self, completion_ids: list[list[int]], problem: Sequence[int], **_: Any) -> list[float]:
+    def __call__(
+        self, completion_ids: list[list[int]], problem: Sequence[int], **_: Any
+    ) -> list[float]:
         self.tokens_sampled += sum(map(len, completion_ids))
         texts = self.tokenizer.batch_decode(completion_ids, skip_special_tokens=True)
         samples = [self._sample(*one) for one in zip(texts, completion_ids, problem, strict=True)]
@@ -54,7 +74,10 @@ class Correctness:
         if self.own is not None:
             rewards = [self.own(sample.completion, sample.answer) for sample in samples]
         else:
-            rewards = [float(result.outcome is Outcome.correct) for result in self.grader.grade_many(samples)]
+            rewards = [
+                float(result.outcome is Outcome.correct)
+                for result in self.grader.grade_many(samples)
+            ]
         return [reward - penalty for reward, penalty in zip(rewards, penalties, strict=True)]
 
     def _sample(self, text: str, ids: list[int], row: int) -> Sample:
@@ -63,43 +86,68 @@ class Correctness:
 
 
 class InParts(GRPOTrainer):
-    """TRL's trainer that samples the rollouts of a step in parts where a GPU has no room for all of them at once.
+    """TRL's trainer that samples the rollouts of a step in parts where a GPU has no room for all of
+    them at once.
 
-    run_seed: what rollouts of vLLM are drawn from; those of transformers follow the trainer's own random state.
+    run_seed: what rollouts of vLLM are drawn from; those of transformers follow the trainer's own
+    random state.
     """
 
     run_seed = 0
 
-    def _generate_single_turn(self, prompt_ids: list[list[int]], *args: Any, **kwargs: Any) -> tuple[list[list[int]], Any]:
+    def _generate_single_turn(
+        self, prompt_ids: list[list[int]], *args: Any, **kwargs: Any
+    ) -> tuple[list[list[int]], Any]:
         if self.use_vllm:
             with seeded(self, self.run_seed):
                 return super()._generate_single_turn(prompt_ids, *args, **kwargs)
-        size = at_once(self.accelerator.unwrap_model(self.model), prompt_ids, int(self.max_completion_length or 0))
+        size = at_once(
+            self.accelerator.unwrap_model(self.model),
+            prompt_ids,
+            int(self.max_completion_length or 0),
+        )
         if size >= len(prompt_ids):
             return super()._generate_single_turn(prompt_ids, *args, **kwargs)
         parts = [
-            super(InParts, self)._generate_single_turn(prompt_ids[i : i + size], *args, **kwargs) for i in range(0, len(prompt_ids), size)
+            super(InParts, self)._generate_single_turn(prompt_ids[i : i + size], *args, **kwargs)
+            for i in range(0, len(prompt_ids), size)
         ]
-        return [row for ids, _ in parts for row in ids], None  # log-probabilities: those of vLLM alone
+        return [
+            row for ids, _ in parts for row in ids
+        ], None  # log-probabilities: those of vLLM alone
 
 
 def grpo_trainer(
-    recipe: GrpoModel, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, problems: Sequence[Problem], reward: Correctness,
+    recipe: GrpoModel, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase,
+    problems: Sequence[Problem], reward: Correctness,
     seed: int, out: Path, callbacks: Sequence[Any],
 ) -> GRPOTrainer:  # fmt: skip
     if recipe.privileged is not None and recipe.privileged.placement == "prefill":
         hint = "`placement: prefill` is for a teacher that scores; write this one into the prompt"
-        raise SpecError("reinforcement learning samples whole turns: its model cannot start in the middle of one", hint=hint)
+        raise SpecError(
+            "reinforcement learning samples whole turns: its model cannot start in the middle"
+            " of one",
+            hint=hint,
+        )
     training = recipe.training
     rollouts = training.prompts_per_step * training.rollouts_per_prompt
     args = arguments(
-        GRPOConfig, out, training.optimisation, steps=training.steps, batch=rollouts, seed=stream(seed, "grpo"),
-        num_generations=training.rollouts_per_prompt, max_completion_length=training.sampling.max_completion_length,
-        temperature=training.sampling.temperature, top_p=training.sampling.top_p, top_k=0, beta=training.kl_coefficient,
-        epsilon=training.clip_low, epsilon_high=training.clip_high, loss_type="grpo", shuffle_dataset=False,
+        GRPOConfig, out, training.optimisation, steps=training.steps, batch=rollouts,
+        seed=stream(seed, "grpo"),
+        num_generations=training.rollouts_per_prompt,
+        max_completion_length=training.sampling.max_completion_length,
+        temperature=training.sampling.temperature, top_p=training.sampling.top_p, top_k=0,
+        beta=training.kl_coefficient,
+        epsilon=training.clip_low, epsilon_high=training.clip_high, loss_type="grpo",
+        shuffle_dataset=False,
         chat_template_kwargs=asked(training.sampling.thinking), **rollout_settings(),
     )  # fmt: skip
-    rows = Dataset.from_list([{"prompt": teacher_view(p, recipe.privileged), "problem": i} for i, p in enumerate(problems)])
+    rows = Dataset.from_list(
+        [
+            {"prompt": teacher_view(p, recipe.privileged), "problem": i}
+            for i, p in enumerate(problems)
+        ]
+    )
     trainer = InParts(
         model=model, reward_funcs=reward, args=args,  # pyright: ignore[reportArgumentType]
         train_dataset=rows, processing_class=tokenizer, callbacks=list(callbacks),
@@ -110,8 +158,11 @@ def grpo_trainer(
 
 
 def _drop_reference(trainer: GRPOTrainer) -> None:
-    """With adapters and a KL term TRL keeps a copy of them as reference, `ref`. Ours start at zero, so the model without adapters is the
-    same reference, and TRL takes it where there is no `ref`. The copy does harm: transformers 5.17, which finds it in a folder of a
+    """With adapters and a KL term TRL keeps a copy of them as reference, `ref`.
+
+    Ours start at zero, so the model without adapters is the
+    same reference, and TRL takes it where there is no `ref`. The copy does harm: transformers 5.17,
+    which finds it in a folder of a
     checkpoint, then reads that folder alone, and training would continue with adapters of step 0.
     """
     model = trainer.model

@@ -1,4 +1,6 @@
-"""What a trainer tells the outside while it runs: progress, and a columnar history of what was measured."""
+"""What a trainer tells the outside while it runs: progress, and a columnar history of what was
+measured.
+"""
 
 import math
 from collections.abc import Callable, Mapping
@@ -45,11 +47,18 @@ class ProgressCallback(TrainerCallback):
         self.history.columns = state["columns"]
 
     def on_log(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: dict[str, Any] | None = None, **_: Any
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, Any] | None = None,
+        **_: Any,
     ) -> None:
         logs = logs or {}
         wanted = {"loss": "train/loss", "grad_norm": "train/grad_norm"}
-        row = {name: float(logs[key]) for key, name in wanted.items() if key in logs}  # a loss that is not finite is an outcome
+        row = {
+            name: float(logs[key]) for key, name in wanted.items() if key in logs
+        }  # a loss that is not finite is an outcome
         if "loss" in logs:
             self.history.add(state.global_step, row)
             self.report(self.phase, state.global_step, self.total, finite(row))

@@ -1,8 +1,10 @@
-"""The measured part of `study rehearse`: the real stages of a grid, a few steps each, on small random models of the true vocabulary.
+"""The measured part of `study rehearse`: the real stages of a grid, a few steps each, on small
+random models of the true vocabulary.
 
-What is real: the stage's code, its objective, its privileged information, its optimiser, the width of the head. What is not: the weights
-(random), the number of layers, the length of completions, the number of prompts, a server that scores for a teacher (its weights are in the
-process instead), and - where the data cannot be had here - the problems.
+What is real: the stage's code, its objective, its privileged information, its optimiser, the width
+of the head. What is not: the weights (random), the number of layers, the length of completions, the
+number of prompts, a server that scores for a teacher (its weights are in the process instead), and
+- where the data cannot be had here - the problems.
 """
 
 import json
@@ -39,8 +41,12 @@ PROMPTS, TOKENS, PROBLEMS = 4, 16, 2
 SMALL = {"train_size": 64, "selection_size": 8, "held_out_size": 8}
 WORLD = ArithmeticData.model_validate(SMALL)
 HIDDEN = (1024, 512, 256, 128, 64)  # widths that are tried, the widest that memory takes first
-ENDING = 8  # one id of so many ends a turn of the stand-in teacher: random weights would never write the one real end of 151,936
-COPIES = 12  # of 4 bytes a weight: student and teacher, gradients, Adam, and what a step holds besides
+# one id of so many ends a turn of the stand-in teacher: random weights would never write the one
+# real end of 151,936
+ENDING = 8
+COPIES = (
+    12  # of 4 bytes a weight: student and teacher, gradients, Adam, and what a step holds besides
+)
 LARGEST = 300_000_000
 
 
@@ -57,13 +63,18 @@ class Measured:
     peak_mb: float
 
 
-def measure(cells: Sequence[Cell], steps: int, vocabulary: int = VOCABULARY, hidden: int | None = None) -> list[Measured]:
-    """Every stage kind of these cells once (of a distillation each support), an evaluation and each probe kind.
+def measure(
+    cells: Sequence[Cell], steps: int, vocabulary: int = VOCABULARY, hidden: int | None = None
+) -> list[Measured]:
+    """Every stage kind of these cells once (of a distillation each support), an evaluation and each
+    probe kind.
 
     A failure of a stage is raised as it is: a rehearsal that hides one is worth nothing.
     """
     with tempfile.TemporaryDirectory() as folder:
-        bench = Bench(Path(folder), steps, vocabulary, hidden or width_that_fits(vocabulary, free_bytes()))
+        bench = Bench(
+            Path(folder), steps, vocabulary, hidden or width_that_fits(vocabulary, free_bytes())
+        )
         found = [bench.stage(recipe) for recipe in distinct(cells)]
         found += [bench.evaluation(cells[0])]
         probes = {type(probe): (probe, cell) for cell in cells for probe in cell.probes}
@@ -71,7 +82,9 @@ def measure(cells: Sequence[Cell], steps: int, vocabulary: int = VOCABULARY, hid
 
 
 def distinct(cells: Sequence[Cell]) -> list[Model]:
-    """Recipes that differ in code: kind, corpus, support and divergence of the objective, whether privileged information is seen."""
+    """Recipes that differ in code: kind, corpus, support and divergence of the objective, whether
+    privileged information is seen.
+    """
     found: dict[tuple[object, ...], Model] = {}
     for cell in cells:
         for recipe in _recipes(cell.model):
@@ -101,7 +114,9 @@ def _recipes(model: Model) -> Iterator[Model]:
 
 
 def width_that_fits(vocabulary: int, free: float) -> int:
-    """The widest of `HIDDEN` whose models, at most 0.3e9 weights each, are trained in half of the free memory."""
+    """The widest of `HIDDEN` whose models, at most 0.3e9 weights each, are trained in half of the
+    free memory.
+    """
     for hidden in HIDDEN:
         weights = weights_of(vocabulary, hidden)
         if weights <= LARGEST and COPIES * 4 * weights <= free / 2:
@@ -118,7 +133,9 @@ def free_bytes() -> float:
     """Memory of this machine that is free, by the kernel's count; 4 GB where it gives none."""
     page = Path("/proc/meminfo")
     lines = page.read_text(encoding="utf-8").splitlines() if page.is_file() else []
-    return next((float(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable")), 4e9)
+    return next(
+        (float(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable")), 4e9
+    )
 
 
 @dataclass
@@ -133,13 +150,16 @@ class Bench:
     def __post_init__(self) -> None:
         tokenizer = stand_in_tokenizer()
         architecture = Architecture(
-            hidden_size=self.hidden, intermediate_size=3 * self.hidden, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2,
+            hidden_size=self.hidden, intermediate_size=3 * self.hidden, num_hidden_layers=2,
+            num_attention_heads=4, num_key_value_heads=2,
             head_dim=max(8, self.hidden // 4), max_position_embeddings=4096,
         )  # fmt: skip
         for seed, name in enumerate(("first", "second")):
             model = build_model(architecture, self.vocabulary, seed)
             self.parameters = sum(p.numel() for p in model.parameters())
-            if name == "second" and model.generation_config:  # whose completions are documents only where they end
+            if (
+                name == "second" and model.generation_config
+            ):  # whose completions are documents only where they end
                 model.generation_config.eos_token_id = list(range(0, self.vocabulary, ENDING))
             save(model, tokenizer, self.folder / name)
 
@@ -148,26 +168,57 @@ class Bench:
         out.mkdir()
         told = _Told()
         own = ("student", "base", "teacher") if _moves(recipe) else ("student", "base")
-        inputs = {role: self.folder / ("first" if role in own else "second") for role in parents(recipe)}
+        inputs = {
+            role: self.folder / ("first" if role in own else "second") for role in parents(recipe)
+        }
         started = time.perf_counter()
         build(made, 0, inputs, out, told, Checkpoints(out.with_name(out.name + "-checkpoints")))
-        words = [str(getattr(getattr(recipe, part, None), name, "") or "") for part, name in (("objective", "support"), ("corpus", "kind"))]
-        what = " ".join([*filter(None, words), *(["with PI"] if getattr(recipe, "privileged", None) else [])])
+        words = [
+            str(getattr(getattr(recipe, part, None), name, "") or "")
+            for part, name in (("objective", "support"), ("corpus", "kind"))
+        ]
+        what = " ".join(
+            [*filter(None, words), *(["with PI"] if getattr(recipe, "privileged", None) else [])]
+        )
         return self._measured(recipe.kind, what, time.perf_counter() - started, _tokens(out))
 
     def evaluation(self, cell: Cell) -> Measured:
-        changes = {"data": WORLD, "task": "lab_math", "k": 2, "problems": PROBLEMS, "grader": "boxed-1", "privileged": None, "prefix": None}
-        spec = cell.evaluation.model_copy(update={**changes, "sampling": _short(cell.evaluation.sampling)})
+        changes = {
+            "data": WORLD,
+            "task": "lab_math",
+            "k": 2,
+            "problems": PROBLEMS,
+            "grader": "boxed-1",
+            "privileged": None,
+            "prefix": None,
+        }
+        spec = cell.evaluation.model_copy(
+            update={**changes, "sampling": _short(cell.evaluation.sampling)}
+        )
         out = self.folder / "evaluation"
         out.mkdir()
         started = time.perf_counter()
         evaluate(spec, self.folder / "first", 0, out, _Told(), {})
-        return self._measured("evaluate", "lm-eval", time.perf_counter() - started, PROBLEMS * 3 * TOKENS)
+        return self._measured(
+            "evaluate", "lm-eval", time.perf_counter() - started, PROBLEMS * 3 * TOKENS
+        )
 
     def probe(self, probe: Any, cell: Cell) -> Measured:
-        small = probe.model_copy(update={"data": _stand_in(probe.data), "problems": PROBLEMS, "sampling": _short(probe.sampling)})
+        small = probe.model_copy(
+            update={
+                "data": _stand_in(probe.data),
+                "problems": PROBLEMS,
+                "sampling": _short(probe.sampling),
+            }
+        )
         started = time.perf_counter()
-        measure_probe(small, self.folder / "first", 0, _Told(), {canonical(small.teacher): self.folder / "second"})
+        measure_probe(
+            small,
+            self.folder / "first",
+            0,
+            _Told(),
+            {canonical(small.teacher): self.folder / "second"},
+        )
         return self._measured(probe.kind, "probe", time.perf_counter() - started, PROBLEMS * TOKENS)
 
     def _measured(self, kind: str, what: str, seconds: float, tokens: int) -> Measured:
@@ -175,14 +226,20 @@ class Bench:
         return Measured(kind, what, self.parameters, self.steps, seconds, tokens, peak)
 
     def _small(self, recipe: Model) -> Model:
-        """The same recipe on the random models: few steps, few prompts, short completions, problems of the lab's world."""
+        """The same recipe on the random models: few steps, few prompts, short completions, problems
+        of the lab's world.
+        """
         here = LocalModel(path=str(self.folder / "first"), digest="0" * 16)
         changes: dict[str, Any] = dict.fromkeys(parents(recipe), here)
         training: Any = recipe.training  # pyright: ignore[reportAttributeAccessIssue] - `distinct` gives stages alone
         corpus: Any = getattr(recipe, "corpus", None)
         if isinstance(getattr(corpus, "sampling", None), Sampling):
-            changes["corpus"] = corpus.model_copy(update={"sampling": _short(corpus.sampling), "correct_only": False})
-        if not isinstance(corpus, WorldCorpus):  # a world's documents are written from its own problems
+            changes["corpus"] = corpus.model_copy(
+                update={"sampling": _short(corpus.sampling), "correct_only": False}
+            )
+        if not isinstance(
+            corpus, WorldCorpus
+        ):  # a world's documents are written from its own problems
             changes["data"] = _stand_in(recipe.data)  # pyright: ignore[reportAttributeAccessIssue]
         if privileged := getattr(recipe, "privileged", None):
             changes["privileged"] = _answered(privileged, changes["data"])
@@ -191,7 +248,11 @@ class Bench:
     def _few(self, training: Any) -> Spec:
         """Counts that the stage's settings have, made small."""
         changes: dict[str, Any] = {"steps": self.steps}
-        for name, value in (("prompts_per_step", PROMPTS), ("documents_per_step", PROMPTS), ("max_length", 128)):
+        for name, value in (
+            ("prompts_per_step", PROMPTS),
+            ("documents_per_step", PROMPTS),
+            ("max_length", 128),
+        ):
             if hasattr(training, name):
                 changes[name] = min(value, getattr(training, name))
         if getattr(training, "rollouts_per_prompt", 1) > 1:
@@ -202,19 +263,27 @@ class Bench:
             changes["scoring"] = "local"
         if hasattr(training, "sampling"):
             changes["sampling"] = _short(training.sampling)
-            changes["curve"] = training.curve.model_copy(update={"every": max(1, self.steps), "problems": PROBLEMS, "k": 1})
+            changes["curve"] = training.curve.model_copy(
+                update={"every": max(1, self.steps), "problems": PROBLEMS, "k": 1}
+            )
         return training.model_copy(update=changes)
 
 
 def _stand_in(data: Data) -> LabData:
-    """A few problems of the world that is asked for; of arithmetic where the data is no world, since it may not be here."""
+    """A few problems of the world that is asked for; of arithmetic where the data is no world,
+    since it may not be here.
+    """
     return data.model_copy(update=SMALL) if isinstance(data, LabData) else WORLD
 
 
 def _answered(privileged: PrivilegedInformation, data: LabData) -> PrivilegedInformation:
     """The same with `solution` in the place of columns that the stand-in's problems lack."""
     known = {"id", "prompt", "answer", "solution", *load(data, "train")[0].columns}
-    template = re.sub(r"\{(\w+)\}", lambda field: field[0] if field[1] in known else "{solution}", privileged.template)
+    template = re.sub(
+        r"\{(\w+)\}",
+        lambda field: field[0] if field[1] in known else "{solution}",
+        privileged.template,
+    )
     return privileged.model_copy(update={"template": template})
 
 
@@ -225,7 +294,9 @@ class _Told:
 
 
 def _short(sampling: Sampling) -> Sampling:
-    return sampling.model_copy(update={"max_completion_length": min(TOKENS, sampling.max_completion_length)})
+    return sampling.model_copy(
+        update={"max_completion_length": min(TOKENS, sampling.max_completion_length)}
+    )
 
 
 def _tokens(out: Path) -> int:
@@ -234,7 +305,13 @@ def _tokens(out: Path) -> int:
 
 
 def stand_in_tokenizer() -> PreTrainedTokenizerBase:
-    """A small byte-level tokenizer behind the chat template that TRL ships for Qwen3: the hub's own cannot be had everywhere."""
-    tokenizer = build_tokenizer(BpeTokenizer(vocab_size=300), ["What is 1 + 1? Put your answer in the box."] * 4)
-    tokenizer.chat_template = files("trl").joinpath("chat_templates", "qwen3.jinja").read_text(encoding="utf-8")
+    """A small byte-level tokenizer behind the chat template that TRL ships for Qwen3: the hub's own
+    cannot be had everywhere.
+    """
+    tokenizer = build_tokenizer(
+        BpeTokenizer(vocab_size=300), ["What is 1 + 1? Put your answer in the box."] * 4
+    )
+    tokenizer.chat_template = (
+        files("trl").joinpath("chat_templates", "qwen3.jinja").read_text(encoding="utf-8")
+    )
     return tokenizer

@@ -1,15 +1,17 @@
 """Rollouts from vLLM through TRL's trainers, with a seed that reaches the sampler.
 
-TRL makes a colocated engine with its process index as seed and hands sampling settings without one: the trainer's seed changes nothing
-(TRL issue 7040). One seed in its `generation_kwargs` would be worse: every prompt of a batch would be continued with the same random
-numbers, and the copies of one prompt (GRPO) would be identical. So each prompt of a call gets a seed of its own here,
+TRL makes a colocated engine with its process index as seed and hands sampling settings without one:
+the trainer's seed changes nothing (TRL issue 7040). One seed in its `generation_kwargs` would be
+worse: every prompt of a batch would be continued with the same random numbers, and the copies of
+one prompt (GRPO) would be identical. So each prompt of a call gets a seed of its own here,
 
     seed_i = stream(run seed, "rollout", step, group, "vllm", i) mod 2^31
 
-group: processes that hold one engine together draw the same. In mode `server` each prompt is a request of its own.
+group: processes that hold one engine together draw the same. In mode `server` each prompt is a
+request of its own.
 
-Not run here: TRL gives an engine the trained weights on a GPU alone. Tests hand a stand-in to TRL's own generation code.
-Source: trl/generation/vllm_generation.py and vllm_client.py of TRL 1.16.
+Not run here: TRL gives an engine the trained weights on a GPU alone. Tests hand a stand-in to TRL's
+own generation code. Source: trl/generation/vllm_generation.py and vllm_client.py of TRL 1.16.
 """
 
 import contextlib
@@ -24,19 +26,33 @@ _REQUESTS = 64  # at once; TRL's own number for requests of one prompt each
 
 @contextlib.contextmanager
 def seeded(trainer: Any, run_seed: int) -> Iterator[None]:
-    """The trainer's vLLM draws from seeds of this run and step while the block lasts; nothing happens where transformers samples."""
+    """The trainer's vLLM draws from seeds of this run and step while the block lasts; nothing
+    happens where transformers samples.
+    """
     if not getattr(trainer, "use_vllm", False):
         yield
         return
     generation = trainer.vllm_generation
     together = generation.tensor_parallel_size if generation.mode == "colocate" else 1
-    seed = stream(run_seed, "rollout", trainer.state.global_step, trainer.accelerator.process_index // together, "vllm")
-    engine = generation.llm if generation.mode == "colocate" else getattr(generation, "vllm_client", None)
+    seed = stream(
+        run_seed,
+        "rollout",
+        trainer.state.global_step,
+        trainer.accelerator.process_index // together,
+        "vllm",
+    )
+    engine = (
+        generation.llm
+        if generation.mode == "colocate"
+        else getattr(generation, "vllm_client", None)
+    )
     if engine is None:  # in mode server the first process asks for all
         yield
         return
     original, own = engine.generate, "generate" in vars(engine)
-    engine.generate = _colocated(original, seed) if generation.mode == "colocate" else _served(original, seed)
+    engine.generate = (
+        _colocated(original, seed) if generation.mode == "colocate" else _served(original, seed)
+    )
     try:
         yield
     finally:
@@ -64,9 +80,13 @@ def _colocated(generate: Any, seed: int) -> Any:
 
 
 def _served(generate: Any, seed: int) -> Any:
-    """TRL's `VLLMClient.generate`, one request a prompt; the n completions of one have seeds of their own in vLLM (seed + index)."""
+    """TRL's `VLLMClient.generate`, one request a prompt; the n completions of one have seeds of
+    their own in vLLM (seed + index).
+    """
 
-    def drawn(*, prompts: Sequence[Any], generation_kwargs: Mapping[str, Any] | None = None, **more: Any) -> dict[str, Any]:
+    def drawn(
+        *, prompts: Sequence[Any], generation_kwargs: Mapping[str, Any] | None = None, **more: Any
+    ) -> dict[str, Any]:
         def ask(i: int) -> dict[str, Any]:
             asked = {**(generation_kwargs or {}), "seed": seed_of(seed, i)}
             return generate(prompts=[prompts[i]], generation_kwargs=asked, **_one(more, i))
@@ -84,4 +104,8 @@ def _one(more: Mapping[str, Any], i: int) -> dict[str, Any]:
 
 
 def _joined(parts: Sequence[list[Any] | None]) -> list[Any] | None:
-    return None if any(part is None for part in parts) else [row for part in parts if part is not None for row in part]
+    return (
+        None
+        if any(part is None for part in parts)
+        else [row for part in parts if part is not None for row in part]
+    )

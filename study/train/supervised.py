@@ -1,4 +1,6 @@
-"""Stages `pretrain` and `sft`: TRL's SFTTrainer on documents, loss on the assistant's tokens alone."""
+"""Stages `pretrain` and `sft`: TRL's SFTTrainer on documents, loss on the assistant's
+tokens alone.
+"""
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -32,24 +34,63 @@ Documents = Sequence[Document]
 MAX_PASSES = 20  # over the training problems, while a teacher's completions are rejected
 
 
-def pretrain(recipe: PretrainedLab, seed: int, out: Path, report: Report, checkpoints: Checkpoints) -> History:
-    """A base model from random weights; `recipe.name` separates the random streams of two bases of one seed."""
+def pretrain(
+    recipe: PretrainedLab, seed: int, out: Path, report: Report, checkpoints: Checkpoints
+) -> History:
+    """A base model from random weights; `recipe.name` separates the random streams of two bases of
+    one seed.
+    """
     documents = write_documents(recipe, stream(seed, "pretrain", recipe.name, "documents"))
     tokenizer = build_tokenizer(recipe.tokenizer, tokenizer_texts(recipe))
-    model = build_model(recipe.architecture, len(tokenizer), stream(seed, "pretrain", recipe.name, "weights"))
-    return _train(recipe, model, tokenizer, documents, stream(seed, "pretrain", recipe.name, "order"), out, report, checkpoints)
+    model = build_model(
+        recipe.architecture, len(tokenizer), stream(seed, "pretrain", recipe.name, "weights")
+    )
+    return _train(
+        recipe,
+        model,
+        tokenizer,
+        documents,
+        stream(seed, "pretrain", recipe.name, "order"),
+        out,
+        report,
+        checkpoints,
+    )
 
 
-def sft(recipe: SftModel, seed: int, inputs: Mapping[str, Path], out: Path, report: Report, checkpoints: Checkpoints) -> History:
-    """Supervised fine-tuning of the model folder `base`, on a corpus or on what the folder `teacher` answers."""
+def sft(
+    recipe: SftModel,
+    seed: int,
+    inputs: Mapping[str, Path],
+    out: Path,
+    report: Report,
+    checkpoints: Checkpoints,
+) -> History:
+    """Supervised fine-tuning of the model folder `base`, on a corpus or on what the folder
+    `teacher` answers.
+    """
     base = inputs["base"]
     if isinstance(recipe.corpus, TeacherSamples):
-        documents = teacher_documents(recipe, recipe.corpus, inputs["teacher"], stream(seed, "sft", "documents"))
+        documents = teacher_documents(
+            recipe, recipe.corpus, inputs["teacher"], stream(seed, "sft", "documents")
+        )
     else:
         documents = write_documents(recipe, stream(seed, "sft", "documents"))
     training = recipe.training
-    model = adapted(load_model(base, dtype=getattr(torch, training.dtype)), training.lora, stream(seed, "sft", "adapters"))
-    return _train(recipe, model, load_tokenizer(base), documents, stream(seed, "sft", "order"), out, report, checkpoints)
+    model = adapted(
+        load_model(base, dtype=getattr(torch, training.dtype)),
+        training.lora,
+        stream(seed, "sft", "adapters"),
+    )
+    return _train(
+        recipe,
+        model,
+        load_tokenizer(base),
+        documents,
+        stream(seed, "sft", "order"),
+        out,
+        report,
+        checkpoints,
+    )
 
 
 def write_documents(recipe: PretrainedLab | SftModel, seed: int) -> Documents:
@@ -59,46 +100,90 @@ def write_documents(recipe: PretrainedLab | SftModel, seed: int) -> Documents:
     if not isinstance(recipe.corpus, SolutionCorpus | TeacherSamples):
         return list(author(recipe.data, recipe.corpus, rng).documents(wanted))
     problems = load(recipe.data, "train")
-    chosen = np.concatenate([rng.permutation(len(problems)) for _ in range(-(-wanted // len(problems)))])[:wanted]
+    chosen = np.concatenate(
+        [rng.permutation(len(problems)) for _ in range(-(-wanted // len(problems)))]
+    )[:wanted]
     return [Document(None, problems[i].prompt, reference(problems[i])) for i in chosen]
 
 
-def teacher_documents(recipe: SftModel, corpus: TeacherSamples, teacher: Path, seed: int) -> Documents:
-    """One completion of the teacher for each document that the stage will read, over the training problems in random order.
+def teacher_documents(
+    recipe: SftModel, corpus: TeacherSamples, teacher: Path, seed: int
+) -> Documents:
+    """One completion of the teacher for each document that the stage will read, over the training
+    problems in random order.
 
-    A truncated completion is no document: it would teach to write the end token in the middle. Raises PrerequisiteError where
+    A truncated completion is no document: it would teach to write the end token in the middle.
+    Raises PrerequisiteError where
     rejection leaves fewer documents than the stage reads.
     """
     wanted = max(1, recipe.training.steps * recipe.training.documents_per_step)
-    problems, model, tokenizer = load(recipe.data, "train"), load_for_inference(teacher), load_tokenizer(teacher)
+    problems, model, tokenizer = (
+        load(recipe.data, "train"),
+        load_for_inference(teacher),
+        load_tokenizer(teacher),
+    )
     rng, found = np.random.default_rng(seed), list[Document]()
     for attempt in range(MAX_PASSES):
-        order = [problems[i] for i in rng.permutation(len(problems))[: (2 if corpus.correct_only else 1) * (wanted - len(found)) + 8]]
-        for graded in sample(model, tokenizer, order, corpus.sampling, k=1, seed=stream(seed, "teacher", attempt)):
-            kept = graded[0].outcome is Outcome.correct if corpus.correct_only else not graded[0].completion.truncated
+        order = [
+            problems[i]
+            for i in rng.permutation(len(problems))[
+                : (2 if corpus.correct_only else 1) * (wanted - len(found)) + 8
+            ]
+        ]
+        for graded in sample(
+            model, tokenizer, order, corpus.sampling, k=1, seed=stream(seed, "teacher", attempt)
+        ):
+            kept = (
+                graded[0].outcome is Outcome.correct
+                if corpus.correct_only
+                else not graded[0].completion.truncated
+            )
             found += [Document(None, graded[0].problem.prompt, graded[0].text)] if kept else []
         if len(found) >= wanted:
             return found[:wanted]
-    what = f"{MAX_PASSES} passes over the teacher's completions left {len(found)} documents of {wanted}"
-    raise PrerequisiteError(what, hint="train for fewer steps, allow longer completions, or leave correct_only out")
+    what = (
+        f"{MAX_PASSES} passes over the teacher's completions left {len(found)} documents of"
+        f" {wanted}"
+    )
+    raise PrerequisiteError(
+        what, hint="train for fewer steps, allow longer completions, or leave correct_only out"
+    )
 
 
 def reference(problem: Problem) -> str:
     """The worked solution, with the answer in a box where the grader looks for it."""
-    return problem.solution if "\\boxed" in problem.solution else f"{problem.solution}\n\\boxed{{{problem.answer}}}".lstrip()
+    return (
+        problem.solution
+        if "\\boxed" in problem.solution
+        else f"{problem.solution}\n\\boxed{{{problem.answer}}}".lstrip()
+    )
 
 
 def tokenizer_texts(recipe: PretrainedLab) -> Iterable[str]:
-    """What a BPE tokenizer learns from: the train split, so that all models of one data source share one tokenizer."""
+    """What a BPE tokenizer learns from: the train split, so that all models of one data source
+    share one tokenizer.
+    """
     if isinstance(recipe.tokenizer, BpeTokenizer):
         for problem in load(recipe.data, "train"):
             yield from (problem.prompt, reference(problem))
 
 
-def encode(documents: Iterable[Document], tokenizer: PreTrainedTokenizerBase, max_length: int, thinking: bool | None = None) -> Dataset:
-    """input_ids and labels; prompt tokens carry label -100. A document longer than `max_length` is cut at its end."""
+def encode(
+    documents: Iterable[Document],
+    tokenizer: PreTrainedTokenizerBase,
+    max_length: int,
+    thinking: bool | None = None,
+) -> Dataset:
+    """input_ids and labels; prompt tokens carry label -100.
+
+    A document longer than `max_length` is cut at its end.
+    """
     documents = list(documents)
-    prompts = [([{"role": "system", "content": d.system}] if d.system else []) + [{"role": "user", "content": d.user}] for d in documents]
+    prompts = [
+        ([{"role": "system", "content": d.system}] if d.system else [])
+        + [{"role": "user", "content": d.user}]
+        for d in documents
+    ]
     heads = prompt_ids(tokenizer, prompts, thinking)
     tails: Any = tokenizer([d.assistant for d in documents], add_special_tokens=False)["input_ids"]
     rows = [(h, [*t, tokenizer.eos_token_id]) for h, t in zip(heads, tails, strict=True)]
@@ -109,21 +194,32 @@ def encode(documents: Iterable[Document], tokenizer: PreTrainedTokenizerBase, ma
 
 
 def _train(
-    recipe: PretrainedLab | SftModel, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, documents: Documents,
+    recipe: PretrainedLab | SftModel, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase,
+    documents: Documents,
     seed: int, out: Path, report: Report, checkpoints: Checkpoints,
 ) -> History:  # fmt: skip
     training = recipe.training
     if training.steps == 0:
         save(merged(model), tokenizer, out)
         return History()
-    progress = ProgressCallback(recipe.kind, training.steps, report, every=max(1, training.steps // 20))
+    progress = ProgressCallback(
+        recipe.kind, training.steps, report, every=max(1, training.steps // 20)
+    )
     args = arguments(
-        SFTConfig, out, training.optimisation, steps=training.steps, batch=training.documents_per_step, seed=seed,
-        train_sampling_strategy="group_by_length", dataset_kwargs={"skip_prepare_dataset": True}, max_length=training.max_length,
+        SFTConfig, out, training.optimisation, steps=training.steps,
+        batch=training.documents_per_step, seed=seed,
+        train_sampling_strategy="group_by_length", dataset_kwargs={"skip_prepare_dataset": True},
+        max_length=training.max_length,
         logging_steps=max(1, training.steps // 20),
     )  # fmt: skip
     dataset = encode(documents, tokenizer, training.max_length, training.thinking)
-    trainer = SFTTrainer(model=model, args=args, train_dataset=dataset, processing_class=tokenizer, callbacks=[progress])
+    trainer = SFTTrainer(
+        model=model,
+        args=args,
+        train_dataset=dataset,
+        processing_class=tokenizer,
+        callbacks=[progress],
+    )
     train(trainer, checkpoints, {"progress": progress})
     save_trained(trainer, model, tokenizer, out)
     return progress.history

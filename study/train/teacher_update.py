@@ -2,11 +2,14 @@
 
     ema        after every optimiser step        teacher = decay * teacher + (1 - decay) * student
     periodic   after every `every`-th one        teacher = student
-The teacher starts as the student (the recipes are equal, `study/spec/recipe/model.py`). With adapters it follows the weights that they make,
-W + (alpha / rank) B A: an average of the models. TRL has both halves, and neither fits: `SyncRefModelCallback` refuses adapters, and
-SDFT's `PEFTAdapterEMACallback` averages A and B, whose product is another model. `tests/test_follow.py` compares with the first.
+The teacher starts as the student (the recipes are equal, `study/spec/recipe/model.py`). With
+adapters it follows the weights that they make, W + (alpha / rank) B A: an average of the models.
+TRL has both halves, and neither fits: `SyncRefModelCallback` refuses adapters, and SDFT's
+`PEFTAdapterEMACallback` averages A and B, whose product is another model. `tests/test_follow.py`
+compares with the first.
 
-The teacher's weights are the one state of training that no Trainer keeps, so a checkpoint holds them as teacher.safetensors.
+The teacher's weights are the one state of training that no Trainer keeps, so a checkpoint holds
+them as teacher.safetensors.
 """
 
 from collections.abc import Mapping
@@ -19,19 +22,34 @@ from torch import nn
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from study.errors import PrerequisiteError
-from study.spec.recipe.teacher_update import EmaTeacher, FrozenTeacher, PeriodicTeacher, TeacherUpdate
+from study.spec.recipe.teacher_update import (
+    EmaTeacher,
+    FrozenTeacher,
+    PeriodicTeacher,
+    TeacherUpdate,
+)
 from study.train.adapters import plain_weights
 
 FILE = "teacher.safetensors"
 
 
 class Follow(TrainerCallback):
-    """Moves the teacher at the end of each optimiser step. Every process moves its own copy, in the same way."""
+    """Moves the teacher at the end of each optimiser step.
+
+    Every process moves its own copy, in the same way.
+    """
 
     def __init__(self, teacher: nn.Module, update: EmaTeacher | PeriodicTeacher) -> None:
         self.teacher, self.update = teacher, update
 
-    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, model: Any = None, **_: Any) -> None:
+    def on_step_end(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        model: Any = None,
+        **_: Any,
+    ) -> None:
         decay = decay_at(self.update, state.global_step)
         if decay is not None:
             follow(self.teacher, model, decay)
@@ -42,7 +60,10 @@ class Follow(TrainerCallback):
     def load_state_dict(self, state: Mapping[str, Any]) -> None: ...
 
     def write(self, folder: Path) -> None:
-        save_file({name: value.detach().contiguous() for name, value in self.teacher.named_parameters()}, folder / FILE)
+        save_file(
+            {name: value.detach().contiguous() for name, value in self.teacher.named_parameters()},
+            folder / FILE,
+        )
 
     @torch.no_grad()
     def read(self, folder: Path) -> None:
@@ -52,22 +73,31 @@ class Follow(TrainerCallback):
 
 
 def followed(trainer: Trainer, teacher: nn.Module, update: TeacherUpdate) -> dict[str, Follow]:
-    """The part of a training that moves the teacher, added to the trainer; empty for one that stays.
+    """The part of a training that moves the teacher, added to the trainer; empty for one that
+    stays.
 
-    PrerequisiteError for weights that are spread over processes (FSDP): the student's shards are not the teacher's.
+    PrerequisiteError for weights that are spread over processes (FSDP): the student's shards are
+    not the teacher's.
     """
     if isinstance(update, FrozenTeacher):
         return {}
     if trainer.is_fsdp_enabled:
-        hint = "let `launch` start plain processes (accelerate launch --multi_gpu), or leave `teacher_update` frozen"
-        raise PrerequisiteError(f"teacher_update: {update.kind} and sharded weights do not go together here", hint=hint)
+        hint = (
+            "let `launch` start plain processes (accelerate launch --multi_gpu), or leave"
+            " `teacher_update` frozen"
+        )
+        raise PrerequisiteError(
+            f"teacher_update: {update.kind} and sharded weights do not go together here", hint=hint
+        )
     part = Follow(teacher, update)
     trainer.add_callback(part)
     return {"teacher": part}
 
 
 def decay_at(update: EmaTeacher | PeriodicTeacher, step: int) -> float | None:
-    """The teacher's share of its own past at the end of this optimiser step (from 1); None: it stays as it is."""
+    """The teacher's share of its own past at the end of this optimiser step (from 1); None: it
+    stays as it is.
+    """
     match update:
         case EmaTeacher():
             return update.decay
@@ -79,7 +109,9 @@ def decay_at(update: EmaTeacher | PeriodicTeacher, step: int) -> float | None:
 
 @torch.no_grad()
 def follow(teacher: nn.Module, student: nn.Module, decay: float) -> None:
-    """teacher = decay * teacher + (1 - decay) * student, in the teacher's own dtype; a copy for decay 0. The models have one shape."""
+    """teacher = decay * teacher + (1 - decay) * student, in the teacher's own dtype; a copy for
+    decay 0. The models have one shape.
+    """
     own = dict(teacher.named_parameters())
     for name, value in plain_weights(student):
         if decay == 0.0:

@@ -1,12 +1,16 @@
-"""Who scores the rollouts of a distillation: the teacher's weights in this process, or a vLLM server that the stage starts and ends.
+"""Who scores the rollouts of a distillation: the teacher's weights in this process, or a vLLM
+server that the stage starts and ends.
 
-    with teacher_of(recipe, folder) as teacher: ...      # a model, or a `ServerTeacher`: inputs of a micro-batch -> Returned
+    with teacher_of(recipe, folder) as teacher: ...      # a model, or a `ServerTeacher`: inputs of
+        a micro-batch -> Returned
 
-The server is `study.models.server.server`' (loopback, leash, health check) with the command of the profile; it knows no privileged text beyond
-the token ids that it is sent. With several processes the first one starts it and tells the others where it is, on one machine.
-Axes: B responses, T completion tokens, N the valid ones of them.
+The server is `study.models.server.server`' (loopback, leash, health check) with the command of the
+profile; it knows no privileged text beyond the token ids that it is sent. With several processes
+the first one starts it and tells the others where it is, on one machine. Axes: B responses, T
+completion tokens, N the valid ones of them.
 
-Errors: `ServerFailed` where it does not come up or dies, `ScoringFailed` where it refuses, `PrerequisiteError` on more than one machine.
+Errors: `ServerFailed` where it does not come up or dies, `ScoringFailed` where it refuses,
+`PrerequisiteError` on more than one machine.
 """
 
 import contextlib
@@ -31,32 +35,61 @@ from study.spec.recipe.model import DistilledModel
 from study.spec.recipe.scoring import ServerScoring
 from study.spec.recipe.serving import TeacherServer
 
-VLLM = (sys.executable, "-m", "vllm.entrypoints.openai.api_server")  # `vllm serve` wants metadata that not every build has
+VLLM = (
+    sys.executable,
+    "-m",
+    "vllm.entrypoints.openai.api_server",
+)  # `vllm serve` wants metadata that not every build has
 FLAGS = ("--logprobs-mode", "processed_logprobs", "--max-logprobs", "-1")
 
 
 class ServerTeacher:
-    """Scores of a server for the rows of a micro-batch. check: raises the better message when the server is dead."""
+    """Scores of a server for the rows of a micro-batch. check: raises the better message when the
+    server is dead.
+    """
 
-    def __init__(self, url: str, scoring: ServerScoring, rows: int, check: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self, url: str, scoring: ServerScoring, rows: int, check: Callable[[], None] = lambda: None
+    ) -> None:
         self.url, self.scoring, self.rows, self.check = url, scoring, rows, check
 
     def __call__(self, inputs: Mapping[str, Any]) -> Returned:
-        """One position for every valid place of `completion_mask`, in its order; the teacher's prompt stands before each completion."""
-        prompts, completions = (_rows(inputs[f"{part}_ids"], inputs[f"{part}_mask"]) for part in ("teacher_prompt", "completion"))
-        written = [prompt + completion for prompt, completion in zip(prompts, completions, strict=True)]
+        """One position for every valid place of `completion_mask`, in its order; the teacher's
+        prompt stands before each completion.
+        """
+        prompts, completions = (
+            _rows(inputs[f"{part}_ids"], inputs[f"{part}_mask"])
+            for part in ("teacher_prompt", "completion")
+        )
+        written = [
+            prompt + completion for prompt, completion in zip(prompts, completions, strict=True)
+        ]
         try:
-            found = scores(self.url, written, [len(prompt) for prompt in prompts], self.scoring.top_k, self.rows)
+            found = scores(
+                self.url,
+                written,
+                [len(prompt) for prompt in prompts],
+                self.scoring.top_k,
+                self.rows,
+            )
         except ScoringFailed:
             self.check()
             raise
         device = inputs["completion_ids"].device
-        return Returned(found.ids_NK.to(device), found.logprobs_NK.to(device), found.written_N.to(device), found.rows)
+        return Returned(
+            found.ids_NK.to(device),
+            found.logprobs_NK.to(device),
+            found.written_N.to(device),
+            found.rows,
+        )
 
 
 @contextlib.contextmanager
 def teacher_of(recipe: DistilledModel, folder: Path) -> Iterator[PreTrainedModel | ServerTeacher]:
-    """The teacher of a stage for as long as the block lasts. After the trainer's arguments are made: they join the processes."""
+    """The teacher of a stage for as long as the block lasts.
+
+    After the trainer's arguments are made: they join the processes.
+    """
     training = recipe.training
     if isinstance(training.scoring, str):
         yield load_model(folder, dtype=getattr(torch, training.teacher_dtype))
@@ -71,9 +104,14 @@ def _started(folder: Path, dtype: str) -> Iterator[tuple[str, Callable[[], None]
     """(address, check) in every process; the first one has the server."""
     processes = int(os.environ.get("WORLD_SIZE", "1"))
     if processes != int(os.environ.get("LOCAL_WORLD_SIZE", str(processes))):
-        hint = "let `launch` in the profile start the processes of one machine, or use `scoring: local`"
+        hint = (
+            "let `launch` in the profile start the processes of one machine, or use `scoring:"
+            " local`"
+        )
         raise PrerequisiteError(
-            "a teacher server answers the processes of its own machine alone, and these are spread over several", hint=hint
+            "a teacher server answers the processes of its own machine alone, and these are spread"
+            " over several",
+            hint=hint,
         )
     if int(os.environ.get("RANK", "0")):
         yield _told(None), lambda: None
@@ -91,19 +129,25 @@ def _told(url: str | None) -> str:
     """The first process's address in all of them."""
     found = broadcast_object_list([url])[0]
     if not found and url is None:
-        raise ServerFailed("the first process could not start the teacher's server", hint="its message is in the stage's log.txt")
+        raise ServerFailed(
+            "the first process could not start the teacher's server",
+            hint="its message is in the stage's log.txt",
+        )
     return str(found)
 
 
 @contextlib.contextmanager
 def _serving(folder: Path, dtype: str) -> Iterator[Server]:
-    """What the server says goes to this process's own output, the stage's log, when it has ended."""
+    """What the server says goes to this process's own output, the stage's log, when it has
+    ended.
+    """
     settings = TeacherServer.model_validate_json(os.environ.get("STUDY_TEACHER_SERVER") or "{}")
     with tempfile.TemporaryDirectory() as place:
         log = Path(place) / "teacher-server.log"
         try:
             with serve(
-                command(folder, dtype, settings), health="/health", log=log, timeout_s=settings.timeout_s, gpus=_gpus(settings.gpus),
+                command(folder, dtype, settings), health="/health", log=log,
+                timeout_s=settings.timeout_s, gpus=_gpus(settings.gpus),
                 stage="distill",
             ) as server:  # fmt: skip
                 yield server
@@ -121,16 +165,26 @@ def command(folder: Path, dtype: str, settings: TeacherServer) -> list[str]:
 
 
 def _gpus(wanted: list[int] | None) -> list[str] | None:
-    """Places among the GPUs that this stage sees, as the names that CUDA_VISIBLE_DEVICES knows them by."""
+    """Places among the GPUs that this stage sees, as the names that CUDA_VISIBLE_DEVICES knows them
+    by.
+    """
     if wanted is None:
         return None
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     names = visible.split(",") if visible else [str(i) for i in range(torch.cuda.device_count())]
     if any(not 0 <= place < len(names) for place in wanted):
-        hint = "give the stage more GPUs in the profile (resources), or name others in teacher_server.gpus"
-        raise SpecError(f"teacher_server.gpus names {wanted}, and the stage sees {len(names)} GPUs", hint=hint)
+        hint = (
+            "give the stage more GPUs in the profile (resources), or name others in"
+            " teacher_server.gpus"
+        )
+        raise SpecError(
+            f"teacher_server.gpus names {wanted}, and the stage sees {len(names)} GPUs", hint=hint
+        )
     return [names[place] for place in wanted]
 
 
 def _rows(ids_BT: Tensor, mask_BT: Tensor) -> list[list[int]]:
-    return [[token for token, valid in zip(*row, strict=True) if valid] for row in zip(ids_BT.tolist(), mask_BT.tolist(), strict=True)]
+    return [
+        [token for token, valid in zip(*row, strict=True) if valid]
+        for row in zip(ids_BT.tolist(), mask_BT.tolist(), strict=True)
+    ]

@@ -1,4 +1,6 @@
-"""These tests need the Slurm that tests/slurm/run.sh starts: without STUDY_SLURM=1 they are not collected."""
+"""These tests need the Slurm that tests/slurm/run.sh starts: without STUDY_SLURM=1 they are not
+collected.
+"""
 
 import os
 

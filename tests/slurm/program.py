@@ -1,4 +1,7 @@
-"""`study run` on the slow stages: RESULTS PROFILE_JSON K,K,... A program of its own, so that tests can kill it."""
+"""`study run` on the slow stages: RESULTS PROFILE_JSON K,K,...
+
+A program of its own, so that tests can kill it.
+"""
 
 import sys
 from pathlib import Path
@@ -13,10 +16,27 @@ from tests.fake_work import cell
 from tests.slurm.slow_work import WORK
 
 if __name__ == "__main__":
-    root, profile, ks = Path(sys.argv[1]), Profile.model_validate_json(sys.argv[2]), [int(k) for k in sys.argv[3].split(",")]
-    runs = [LabelledRun(f"{cell_id(cell(k))}-s0", cell(k), {"objective": f"k{k}"}, 0, cell_id(cell(k))) for k in ks]
+    root, profile, ks = (
+        Path(sys.argv[1]),
+        Profile.model_validate_json(sys.argv[2]),
+        [int(k) for k in sys.argv[3].split(",")],
+    )
+    runs = [
+        LabelledRun(f"{cell_id(cell(k))}-s0", cell(k), {"objective": f"k{k}"}, 0, cell_id(cell(k)))
+        for k in ks
+    ]
     try:
-        carry_out(runs, Results.from_afar(root, profile), WORK, "slow", "lab", 2, {}, profile=profile, mlflow=False)
+        carry_out(
+            runs,
+            Results.from_afar(root, profile),
+            WORK,
+            "slow",
+            "lab",
+            2,
+            {},
+            profile=profile,
+            mlflow=False,
+        )
     except StudyError as error:
         print(error)
         sys.exit(error.exit_code)

@@ -1,4 +1,6 @@
-"""These tests need the second environment that `make vllm-test` makes: without STUDY_VLLM=1 they are not collected."""
+"""These tests need the second environment that `make vllm-test` makes: without STUDY_VLLM=1 they
+are not collected.
+"""
 
 import os
 

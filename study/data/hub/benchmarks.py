@@ -1,11 +1,14 @@
-"""Problems of public benchmarks, from a local folder ($STUDY_DATA) or the hub at a pinned revision, as `Problem`s with stable ids.
+"""Problems of public benchmarks, from a local folder ($STUDY_DATA) or the hub at a pinned revision,
+as `Problem`s with stable ids.
 
-The folder is looked at first: compute nodes without internet are common. What a task reads, and from where, is its page's `source`
-(`study/data/hub/tasks/*.yaml`); the columns of a folder's file and of the hub's may differ, so a page names alternatives.
+The folder is looked at first: compute nodes without internet are common. What a task reads, and
+from where, is its page's `source` (`study/data/hub/tasks/*.yaml`); the columns of a folder's file
+and of the hub's may differ, so a page names alternatives.
 
-Multiple choice: the answer is a letter. GPQA's right answer comes first in the data, so its choices are put into an order that depends on
-the problem's id alone (a named random stream): the same for every model, seed, machine and subset of problems.
-Held-out DAPO: a hash of the problem's text decides, so no list has to be kept and copies of a problem stay on one side.
+Multiple choice: the answer is a letter. GPQA's right answer comes first in the data, so its choices
+are put into an order that depends on the problem's id alone (a named random stream): the same for
+every model, seed, machine and subset of problems. Held-out DAPO: a hash of the problem's text
+decides, so no list has to be kept and copies of a problem stay on one side.
 """
 
 import hashlib
@@ -32,11 +35,15 @@ _BUCKETS = 2**32
 
 
 class Benchmark(Spec):
-    """files: names in $STUDY_DATA, the first that exists. Columns are dotted paths (`prompt.0.content`), the first that a row has.
+    """files: names in $STUDY_DATA, the first that exists.
+
+    Columns are dotted paths (`prompt.0.content`), the first that a row has.
 
     solution: where a problem has a worked one; it may be absent.
-    choices: one column that holds a list, or one column each; without `answer` the first choice is the right one and all are shuffled.
-    unwrap: text before and after the problem that is not part of it. held_out: the share of problems that this task keeps.
+    choices: one column that holds a list, or one column each; without `answer` the first choice is
+    the right one and all are shuffled.
+    unwrap: text before and after the problem that is not part of it. held_out: the share of
+    problems that this task keeps.
     """
 
     kind: Literal["benchmark"] = "benchmark"
@@ -60,7 +67,9 @@ Source = Annotated[Benchmark | LabData, Field(discriminator="kind")]
 
 @dataclass(frozen=True)
 class Problems:
-    """origin: where they were read, without a path of this machine; sha256: of ids, prompts, answers and choices."""
+    """origin: where they were read, without a path of this machine; sha256: of ids, prompts,
+    answers and choices.
+    """
 
     problems: tuple[Problem, ...]
     origin: Mapping[str, str]
@@ -75,14 +84,27 @@ class Problems:
 
 
 def read(task: str, source: Benchmark | LabData) -> Problems:
-    """All problems of a task in their order. PrerequisiteError when neither folder nor hub has them, or a row is not right."""
+    """All problems of a task in their order.
+
+    PrerequisiteError when neither folder nor hub has them, or a row is not right.
+    """
     if not isinstance(source, Benchmark):
         return Problems(load(source, "held_out"), {"kind": source.kind})
     path = _local(source)
     if path is not None:
-        origin = {"kind": "file", "name": path.name, "file_sha256": hashlib.sha256(path.read_bytes()).hexdigest()[:16]}
+        origin = {
+            "kind": "file",
+            "name": path.name,
+            "file_sha256": hashlib.sha256(path.read_bytes()).hexdigest()[:16],
+        }
         return Problems(_problems(task, _file_rows(path), source, path.name), origin)
-    origin = {"kind": "hub", "name": source.hub, "config": source.config or "", "split": source.split, "revision": source.revision or ""}
+    origin = {
+        "kind": "hub",
+        "name": source.hub,
+        "config": source.config or "",
+        "split": source.split,
+        "revision": source.revision or "",
+    }
     return Problems(_problems(task, _hub_rows(task, source), source, source.hub), origin)
 
 
@@ -119,25 +141,47 @@ def _file_rows(path: Path) -> Iterator[Any]:
 
 
 def _hub_rows(task: str, source: Benchmark) -> Iterable[Any]:
-    looked = f"no file {' or '.join(source.files)} in STUDY_DATA ({os.environ.get('STUDY_DATA', 'not set')})"
-    columns = ", ".join([source.prompt[0], *(source.answer[:1]), *source.choices, *([source.id] if source.id else [])])
-    hint = f"put {source.files[0]} (columns {columns}) into a folder and name it: STUDY_DATA=FOLDER; or run where the hub can be reached"
+    looked = (
+        f"no file {' or '.join(source.files)} in STUDY_DATA"
+        f" ({os.environ.get('STUDY_DATA', 'not set')})"
+    )
+    columns = ", ".join(
+        [
+            source.prompt[0],
+            *(source.answer[:1]),
+            *source.choices,
+            *([source.id] if source.id else []),
+        ]
+    )
+    hint = (
+        f"put {source.files[0]} (columns {columns}) into a folder and name it: STUDY_DATA=FOLDER;"
+        " or run where the hub can be reached"
+    )
     if source.gated:
         hint += f". {source.hub} is gated: accept its terms on its page, then: hf auth login"
     if source.revision is None:
-        raise PrerequisiteError(f"task {task}: {looked}, and its page pins no revision of {source.hub}", hint=hint)
+        raise PrerequisiteError(
+            f"task {task}: {looked}, and its page pins no revision of {source.hub}", hint=hint
+        )
     try:
         from datasets import load_dataset
 
-        logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # what cannot be reached is said below, once
+        logging.getLogger("huggingface_hub").setLevel(
+            logging.ERROR
+        )  # what cannot be reached is said below, once
         return load_dataset(source.hub, source.config, split=source.split, revision=source.revision)  # type: ignore[return-value]
     except hub_errors() as error:
-        what = f"{source.hub} at {source.revision[:12]} cannot be had ({type(error).__name__}: {str(error).splitlines()[0][:120]})"
+        what = (
+            f"{source.hub} at {source.revision[:12]} cannot be had ({type(error).__name__}:"
+            f" {str(error).splitlines()[0][:120]})"
+        )
         raise PrerequisiteError(f"task {task}: {looked}, and {what}", hint=hint) from error
 
 
 def _problems(task: str, rows: Iterable[Any], source: Benchmark, where: str) -> tuple[Problem, ...]:
-    """Every problem once: a text that occurs again is left out; two texts with one id are an error."""
+    """Every problem once: a text that occurs again is left out; two texts with one id are
+    an error.
+    """
     found: dict[str, Problem] = {}
     seen: set[str] = set()
     for number, row in enumerate(rows, start=1):
@@ -147,7 +191,9 @@ def _problems(task: str, rows: Iterable[Any], source: Benchmark, where: str) -> 
         seen.add(text)
         problem = _problem(row, text, source, f"{where}:{number}")
         if problem.id in found:
-            raise PrerequisiteError(f"task {task}: {where}:{number}: id {problem.id!r} appears twice")
+            raise PrerequisiteError(
+                f"task {task}: {where}:{number}: id {problem.id!r} appears twice"
+            )
         found[problem.id] = problem
     if not found:
         raise PrerequisiteError(f"task {task}: {where} has no problems")
@@ -160,17 +206,25 @@ def _problem_text(row: Any, source: Benchmark, where: str) -> str:
 
 
 def _problem(row: Any, text: str, source: Benchmark, where: str) -> Problem:
-    key = str(_first(row, [source.id], where)) if source.id else hashlib.sha256(text.encode()).hexdigest()[:12]
+    key = (
+        str(_first(row, [source.id], where))
+        if source.id
+        else hashlib.sha256(text.encode()).hexdigest()[:12]
+    )
     if source.choices:
         return _with_choices(row, key, text, source, where)
     try:
-        return Problem(key, text, reference(str(_first(row, source.answer, where))), _solution(row, source))
+        return Problem(
+            key, text, reference(str(_first(row, source.answer, where))), _solution(row, source)
+        )
     except ValueError as error:
         raise PrerequisiteError(f"{where}: {error}") from error
 
 
 def _solution(row: Any, source: Benchmark) -> str:
-    """Empty where the row has none: only privileged information asks for it, and refuses an empty one."""
+    """Empty where the row has none: only privileged information asks for it, and refuses an empty
+    one.
+    """
     found = (column_value(row, column) for column in source.solution)
     return next((str(value) for value in found if value), "")
 
@@ -179,13 +233,25 @@ def _with_choices(row: Any, key: str, text: str, source: Benchmark, where: str) 
     found = [_first(row, [column], where) for column in source.choices]
     texts = [str(choice).strip() for choice in (found[0] if len(found) == 1 else found)]
     if source.answer:
-        order, answer = list(range(len(texts))), str(_first(row, source.answer, where)).strip().upper()
+        order, answer = (
+            list(range(len(texts))),
+            str(_first(row, source.answer, where)).strip().upper(),
+        )
     else:
         order = choice_order(key, len(texts))
         answer = ascii_uppercase[order.index(0)]
-    if not 2 <= len(texts) <= len(ascii_uppercase) or answer not in ascii_uppercase[: len(texts)] or len(answer) != 1:
-        raise PrerequisiteError(f"{where}: {answer!r} is not the letter of one of {len(texts)} choices")
-    shown = "\n".join(f"{letter}) {texts[position]}" for letter, position in zip(ascii_uppercase, order, strict=False))
+    if (
+        not 2 <= len(texts) <= len(ascii_uppercase)
+        or answer not in ascii_uppercase[: len(texts)]
+        or len(answer) != 1
+    ):
+        raise PrerequisiteError(
+            f"{where}: {answer!r} is not the letter of one of {len(texts)} choices"
+        )
+    shown = "\n".join(
+        f"{letter}) {texts[position]}"
+        for letter, position in zip(ascii_uppercase, order, strict=False)
+    )
     return Problem(key, text, answer, columns={"choices": shown})
 
 
@@ -195,7 +261,8 @@ def _first(row: Any, columns: Sequence[str], where: str) -> Any:
             return value
     have = ", ".join(map(str, row)) if isinstance(row, dict) else type(row).__name__
     raise PrerequisiteError(
-        f"{where}: no column {' or '.join(columns)}; there is {have}", hint="docs/evaluation.md lists each task's columns"
+        f"{where}: no column {' or '.join(columns)}; there is {have}",
+        hint="docs/evaluation.md lists each task's columns",
     )
 
 

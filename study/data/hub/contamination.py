@@ -1,8 +1,12 @@
-"""Does a training problem stand in a benchmark? contaminated(text) = same words, or it holds half of a benchmark problem's 13-grams.
+"""Does a training problem stand in a benchmark?
 
-Words are the runs of letters and digits of the text in lower case, so typography and LaTeX commands' backslashes do not hide a copy.
-A benchmark problem of fewer than NGRAM words counts only where all its words are the same: short texts share phrases by chance.
-Ours: the reference code checks nothing. 13 is the length that GPT-3 and Qwen2.5-Math used; the share keeps stock phrases from counting.
+contaminated(text) = same words, or it holds half of a benchmark problem's 13-grams.
+
+Words are the runs of letters and digits of the text in lower case, so typography and LaTeX
+commands' backslashes do not hide a copy. A benchmark problem of fewer than NGRAM words counts only
+where all its words are the same: short texts share phrases by chance. Ours: the reference code
+checks nothing. 13 is the length that GPT-3 and Qwen2.5-Math used; the share keeps stock phrases
+from counting.
 """
 
 import re
@@ -24,8 +28,12 @@ class Benchmarks:
     """Problems to be kept out, by the name of their benchmark."""
 
     _texts: dict[int, str] = field(default_factory=dict[int, str])  # hash of all words -> benchmark
-    _grams: dict[int, set[int]] = field(default_factory=dict[int, set[int]])  # hash of a 13-gram -> problems that have it
-    _sizes: list[tuple[str, int]] = field(default_factory=list[tuple[str, int]])  # problem -> (benchmark, distinct 13-grams)
+    _grams: dict[int, set[int]] = field(
+        default_factory=dict[int, set[int]]
+    )  # hash of a 13-gram -> problems that have it
+    _sizes: list[tuple[str, int]] = field(
+        default_factory=list[tuple[str, int]]
+    )  # problem -> (benchmark, distinct 13-grams)
 
     def add(self, benchmark: str, problems: Iterable[str]) -> None:
         for text in problems:
@@ -45,7 +53,14 @@ class Benchmarks:
         for gram in set(_grams(found)) & self._grams.keys():
             for problem in self._grams[gram]:
                 shared[problem] = shared.get(problem, 0) + 1
-        return next((self._sizes[p][0] for p, n in sorted(shared.items()) if n >= SHARE * self._sizes[p][1]), None)
+        return next(
+            (
+                self._sizes[p][0]
+                for p, n in sorted(shared.items())
+                if n >= SHARE * self._sizes[p][1]
+            ),
+            None,
+        )
 
 
 def _grams(found: list[str]) -> Iterator[int]:

@@ -1,7 +1,9 @@
-"""Problems of a hub data set (`study.spec.recipe.hub_data.HubData`): rows -> problems, each once -> splits, with a count of everything left out.
+"""Problems of a hub data set (`study.spec.recipe.hub_data.HubData`): rows -> problems, each once ->
+splits, with a count of everything left out.
 
-The order of what happens to a row is fixed: `where`, answer, repeats, balance, the held-out share, benchmarks (`avoid`). The last
-`selection_size` of what remains are the selection split. Everything is a function of the spec and of the rows, of no global state.
+The order of what happens to a row is fixed: `where`, answer, repeats, balance, the held-out share,
+benchmarks (`avoid`). The last `selection_size` of what remains are the selection split. Everything
+is a function of the spec and of the rows, of no global state.
 """
 
 import hashlib
@@ -35,7 +37,9 @@ class Drawn:
 
 
 def problems(data: HubData, split: Split) -> tuple[Problem, ...]:
-    """PrerequisiteError where neither files nor hub have the rows, or a column is missing; RecordMismatch where files changed."""
+    """PrerequisiteError where neither files nor hub have the rows, or a column is missing;
+    RecordMismatch where files changed.
+    """
     return draw(data).splits[split]
 
 
@@ -49,11 +53,20 @@ def benchmark_problems(data: BenchmarkData, split: Split) -> tuple[Problem, ...]
     from study.data.hub.eval_tasks import task_problems
 
     if split != "held_out":
-        raise PrerequisiteError(f"the benchmark {data.task} has no {split} split", hint="train on other data: a benchmark only judges")
+        raise PrerequisiteError(
+            f"the benchmark {data.task} has no {split} split",
+            hint="train on other data: a benchmark only judges",
+        )
     found = task_problems(data.task)
     if data.sha256 not in (None, found.sha256):
-        what = f"the problems of {data.task} have the fingerprint {found.sha256}, the scale file says {data.sha256}"
-        raise RecordMismatch(what, hint="use the data that was meant, or write today's fingerprint into the scale file")
+        what = (
+            f"the problems of {data.task} have the fingerprint {found.sha256}, the scale file says"
+            f" {data.sha256}"
+        )
+        raise RecordMismatch(
+            what,
+            hint="use the data that was meant, or write today's fingerprint into the scale file",
+        )
     return found.problems
 
 
@@ -63,15 +76,35 @@ def _draw(spec: str) -> Drawn:
     counts: Counter[str] = Counter()
     kept = _balanced(data, list(_distinct(data, _rows(data), counts)), counts)
     held = [p for p in kept if is_held_out(p.columns["problem"], data.held_out_share)]
-    ours = _uncontaminated(data, [p for p in kept if not is_held_out(p.columns["problem"], data.held_out_share)], counts)
+    ours = _uncontaminated(
+        data,
+        [p for p in kept if not is_held_out(p.columns["problem"], data.held_out_share)],
+        counts,
+    )
     if data.selection_size >= len(ours):
-        what = f"{data.hub}: {len(ours)} problems leave none for training after selection_size {data.selection_size} ({told(counts)})"
-        raise PrerequisiteError(what, hint="are these the right rows? See `where` and `answer_rule` of the data in the scale file")
+        what = (
+            f"{data.hub}: {len(ours)} problems leave none for training after selection_size"
+            f" {data.selection_size} ({told(counts)})"
+        )
+        raise PrerequisiteError(
+            what,
+            hint=(
+                "are these the right rows? See `where` and `answer_rule` of the data in the scale"
+                " file"
+            ),
+        )
     cut = len(ours) - data.selection_size
     train, selection = ours[:cut][: data.train_size], ours[cut:]
     judged = tuple(held) if data.held_out_task is None else _judged(data.held_out_task)
     counts.update(held_out=len(held), selection=len(selection), train=len(train))
-    return Drawn({"train": tuple(train), "selection": tuple(selection), "held_out": judged[: data.held_out_size]}, dict(counts))
+    return Drawn(
+        {
+            "train": tuple(train),
+            "selection": tuple(selection),
+            "held_out": judged[: data.held_out_size],
+        },
+        dict(counts),
+    )
 
 
 def told(counts: Mapping[str, int]) -> str:
@@ -104,16 +137,29 @@ def _distinct(data: HubData, rows: Iterable[Any], counts: Counter[str]) -> Itera
 
 
 def _problem(data: HubData, row: Any, where: str) -> Problem | None:
-    """None for a row without a problem or without an answer of the declared kind. Ids are hashes of the text: they outlive a new order."""
+    """None for a row without a problem or without an answer of the declared kind.
+
+    Ids are hashes of the text: they outlive a new order.
+    """
     before, after = data.unwrap
     text = _first(row, data.prompt, where).removeprefix(before).removesuffix(after).strip()
-    solution = _first(row, data.solution, where).rpartition(THINKING_ENDS)[2].strip() if data.solution else ""
+    solution = (
+        _first(row, data.solution, where).rpartition(THINKING_ENDS)[2].strip()
+        if data.solution
+        else ""
+    )
     answer = _answer(data, row, solution, where)
     if not text or answer is None:
         return None
     extra = {name: str(column_value(row, path) or "") for name, path in data.columns.items()}
     key = hashlib.sha256(" ".join(text.split()).encode()).hexdigest()[:12]
-    return Problem(key, text + data.prompt_suffix, answer, solution, {"problem": text, "format": data.prompt_suffix.strip(), **extra})
+    return Problem(
+        key,
+        text + data.prompt_suffix,
+        answer,
+        solution,
+        {"problem": text, "format": data.prompt_suffix.strip(), **extra},
+    )
 
 
 def _answer(data: HubData, row: Any, solution: str, where: str) -> str | None:
@@ -127,11 +173,19 @@ def _answer(data: HubData, row: Any, solution: str, where: str) -> str | None:
 
 
 def _first(row: Any, columns: list[str], where: str) -> str:
-    """The first column that is not empty; "" where all are. PrerequisiteError where the row has none of them."""
+    """The first column that is not empty; "" where all are.
+
+    PrerequisiteError where the row has none of them.
+    """
     found = [column_value(row, column) for column in columns]
     if isinstance(row, dict) and not any(column.partition(".")[0] in row for column in columns):
-        hint = "map the columns in the scale file; docs/paper-data.md has the schema that is expected"
-        raise PrerequisiteError(f"{where}: no column {' or '.join(columns)}; there is {', '.join(map(str, row))}", hint=hint)
+        hint = (
+            "map the columns in the scale file; docs/paper-data.md has the schema that is expected"
+        )
+        raise PrerequisiteError(
+            f"{where}: no column {' or '.join(columns)}; there is {', '.join(map(str, row))}",
+            hint=hint,
+        )
     return next((str(value) for value in found if value not in (None, "")), "")
 
 
@@ -140,7 +194,9 @@ def _balanced(data: HubData, found: list[Problem], counts: Counter[str]) -> list
         return found
     draw = random.Random(rule.seed)
     many = [p for p in found if p.answer == rule.many]
-    kept = draw.sample(many, min(len(many), int(rule.times * sum(p.answer == rule.few for p in found))))
+    kept = draw.sample(
+        many, min(len(many), int(rule.times * sum(p.answer == rule.few for p in found)))
+    )
     left = [p for p in found if p.answer != rule.many] + kept
     counts["unbalanced"] = len(found) - len(left)
     draw.shuffle(left)
@@ -166,12 +222,17 @@ def _uncontaminated(data: HubData, found: list[Problem], counts: Counter[str]) -
 
 
 def _rows(data: HubData) -> Iterable[Any]:
-    """With a fingerprint the local files, else the hub at the pinned commit: a worker never reads another source than was planned."""
+    """With a fingerprint the local files, else the hub at the pinned commit: a worker never reads
+    another source than was planned.
+    """
     if data.sha256 is None:
         return _hub_rows(data)
     found = local_files(data.files)
     if not found or fingerprint(found) != data.sha256:
-        what = f"the files {' or '.join(data.files)} in STUDY_DATA are not those that were planned with"
+        what = (
+            f"the files {' or '.join(data.files)} in STUDY_DATA are not those that were planned"
+            " with"
+        )
         raise RecordMismatch(what, hint="run the same command again, with the same STUDY_DATA")
     return (row for path in found for row in _file_rows(path, _top_columns(data)))
 
@@ -183,12 +244,18 @@ def _top_columns(data: HubData) -> list[str]:
 
 def _file_rows(path: Path, columns: list[str]) -> Iterator[Any]:
     if path.suffix != ".parquet":
-        yield from (json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip())
+        yield from (
+            json.loads(line)
+            for line in path.read_text(encoding="utf-8").splitlines()
+            if line.strip()
+        )
         return
     from pyarrow import parquet  # comes with datasets; only this format needs it
 
     file = parquet.ParquetFile(path)
-    for batch in file.iter_batches(columns=[name for name in columns if name in file.schema_arrow.names]):
+    for batch in file.iter_batches(
+        columns=[name for name in columns if name in file.schema_arrow.names]
+    ):
         yield from batch.to_pylist()
 
 
@@ -197,10 +264,25 @@ def _hub_rows(data: HubData) -> Iterable[Any]:
 
     try:
         rows: Any = load_dataset(data.hub, data.config, split=data.split, revision=data.revision)
-        return rows.select_columns([name for name in _top_columns(data) if name in rows.column_names])
+        return rows.select_columns(
+            [name for name in _top_columns(data) if name in rows.column_names]
+        )
     except hub_errors() as error:
-        reason = f"{type(error).__name__}: {(str(error).strip() or 'no reason given').splitlines()[0][:120]}"
-        terms = f". {data.hub} is gated: accept its terms on its page, then: hf auth login" if data.gated else ""
-        name = f"STUDY_DATA=FOLDER with {data.files[0]} in it" if data.files else "no local file can stand in: `files` names none"
+        reason = (
+            f"{type(error).__name__}:"
+            f" {(str(error).strip() or 'no reason given').splitlines()[0][:120]}"
+        )
+        terms = (
+            f". {data.hub} is gated: accept its terms on its page, then: hf auth login"
+            if data.gated
+            else ""
+        )
+        name = (
+            f"STUDY_DATA=FOLDER with {data.files[0]} in it"
+            if data.files
+            else "no local file can stand in: `files` names none"
+        )
         hint = f"where the hub can be reached: study fetch --scale NAME; or {name}{terms}"
-        raise PrerequisiteError(f"{data.hub} at {data.revision[:12]} cannot be had ({reason})", hint=hint) from error
+        raise PrerequisiteError(
+            f"{data.hub} at {data.revision[:12]} cannot be had ({reason})", hint=hint
+        ) from error

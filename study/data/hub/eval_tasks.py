@@ -1,7 +1,9 @@
-"""Pages of evaluation tasks as plain values: where a task's problems come from, and the text that it makes of a problem.
+"""Pages of evaluation tasks as plain values: where a task's problems come from, and the text that
+it makes of a problem.
 
-The pages belong to lm-eval (`study/data/hub/tasks/*.yaml`), which reads the same files; nothing is declared twice. They are read here so
-that training can keep their problems out, and can judge a curve on the very prompts of the final evaluation.
+The pages belong to lm-eval (`study/data/hub/tasks/*.yaml`), which reads the same files; nothing is
+declared twice. They are read here so that training can keep their problems out, and can judge a
+curve on the very prompts of the final evaluation.
 """
 
 from collections.abc import Mapping
@@ -28,7 +30,9 @@ def known_tasks() -> list[str]:
 def page_values(task: str) -> dict[str, Any]:
     """Every key of a page. SpecError for a task that does not exist."""
     if task not in known_tasks():
-        raise SpecError(f"unknown evaluation task {task!r}", hint=f"known tasks: {', '.join(known_tasks())}")
+        raise SpecError(
+            f"unknown evaluation task {task!r}", hint=f"known tasks: {', '.join(known_tasks())}"
+        )
     return _load(TASKS / f"{task}.yaml")
 
 
@@ -39,10 +43,15 @@ def task_source(values: Mapping[str, Any]) -> Benchmark | LabData | None:
 
 
 def task_problems(task: str) -> Problems:
-    """The problems of a task as they stand in its data. PrerequisiteError when they cannot be had."""
+    """The problems of a task as they stand in its data.
+
+    PrerequisiteError when they cannot be had.
+    """
     source = task_source(page_values(task))
     if source is None:
-        raise SpecError(f"task {task} has no problems of its own", hint="name a benchmark, such as math500")
+        raise SpecError(
+            f"task {task} has no problems of its own", hint="name a benchmark, such as math500"
+        )
     return read(task, source)
 
 
@@ -50,8 +59,12 @@ def as_asked(task: str, problems: tuple[Problem, ...]) -> tuple[Problem, ...]:
     """The problems with the prompt that the task's page makes of them: its `doc_to_text`."""
     from jinja2 import Environment, StrictUndefined  # what lm-eval renders its pages with
 
-    text = Environment(undefined=StrictUndefined, keep_trailing_newline=True).from_string(page_values(task)["doc_to_text"])
-    return tuple(Problem(p.id, text.render(**p.fields()), p.answer, p.solution, p.columns) for p in problems)
+    text = Environment(undefined=StrictUndefined, keep_trailing_newline=True).from_string(
+        page_values(task)["doc_to_text"]
+    )
+    return tuple(
+        Problem(p.id, text.render(**p.fields()), p.answer, p.solution, p.columns) for p in problems
+    )
 
 
 def _load(path: Path) -> dict[str, Any]:
@@ -63,7 +76,9 @@ def _load(path: Path) -> dict[str, Any]:
 
 def _yaml() -> YAML:
     reader = YAML(typ="safe", pure=True)
-    reader.constructor.add_constructor("!function", _function)  # named here, called by lm-eval alone
+    reader.constructor.add_constructor(
+        "!function", _function
+    )  # named here, called by lm-eval alone
     return reader
 
 

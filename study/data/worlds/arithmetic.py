@@ -1,12 +1,16 @@
-"""The lab's world: left-to-right arithmetic modulo 10, with worked solutions in three styles and a corpus that is wrong on purpose.
+"""The lab's world: left-to-right arithmetic modulo 10, with worked solutions in three styles and a
+corpus that is wrong on purpose.
 
-A problem is `3 + 4 * 2 =`; operations apply from left to right, every result is a digit (mod 10). Styles of a worked solution:
+A problem is `3 + 4 * 2 =`; operations apply from left to right, every result is a digit (mod 10).
+Styles of a worked solution:
     A  `so 3 + 4 = 7 ; then 7 * 2 = 4 ; \\boxed{ 4 }`             one step at a time
     B  `so 3 + 4 * 2 = 7 * 2 ; then 7 * 2 = 4 ; \\boxed{ 4 }`     restates the remaining expression
-    C  `so 3 + 4 = 7 please ; then 7 * 2 = 4 thanks ; \\boxed{ 4 }` a polite word after each step (an alignment preference)
-The word that opens a step is drawn from a Zipf law whose order depends on the style: it carries the entropy of natural text and
-lets two teachers differ in *distribution* without differing in strength. `@` is an operator whose meaning is a hidden rule
-(R0 +, R1 -, R2 *, R3 reversed -), stated by a system token.
+    C  `so 3 + 4 = 7 please ; then 7 * 2 = 4 thanks ; \\boxed{ 4 }` a polite word after each step
+       (an alignment preference)
+The word that opens a step is drawn from a Zipf law whose order depends on the style: it carries the
+entropy of natural text and lets two teachers differ in *distribution* without differing in
+strength. `@` is an operator whose meaning is a hidden rule (R0 +, R1 -, R2 *, R3 reversed -),
+stated by a system token.
 """
 
 import itertools
@@ -27,8 +31,10 @@ RULE_OPERATOR = "@"
 RULES = ("R0", "R1", "R2", "R3")
 STYLES: tuple[Style, ...] = ("A", "B", "C")
 WORDS = (
-    "so", "then", "now", "next", "first", "and", "also", "thus", "hence", "here", "let", "we", "get", "take", "see", "note", "wait",
-    "maybe", "but", "well", "okay", "right", "again", "still", "just", "indeed", "clearly", "surely",
+    "so", "then", "now", "next", "first", "and", "also", "thus", "hence", "here", "let", "we",
+    "get", "take", "see", "note", "wait",
+    "maybe", "but", "well", "okay", "right", "again", "still", "just", "indeed", "clearly",
+    "surely",
 )  # fmt: skip
 ANSWER_MARK, SOLUTION_MARK = "<answer>", "<solution>"
 ZIPF_EXPONENT = 2.0
@@ -60,7 +66,9 @@ class Expression:
 
     @property
     def prompt(self) -> str:
-        rest = " ".join(f"{op} {y}" for op, y in zip(self.operators, self.operands[1:], strict=True))
+        rest = " ".join(
+            f"{op} {y}" for op, y in zip(self.operators, self.operands[1:], strict=True)
+        )
         return f"{self.operands[0]} {rest} ="
 
     def results(self) -> list[int]:
@@ -68,15 +76,24 @@ class Expression:
         return self.slipped(None, 0)
 
     def slipped(self, at: int | None, off: int) -> list[int]:
-        """The results of an author who is `off` at operation `at` (None: nowhere) and goes on from there."""
+        """The results of an author who is `off` at operation `at` (None: nowhere) and goes on from
+        there.
+        """
         values = [self.operands[0]]
         for i, (operator, y) in enumerate(zip(self.operators, self.operands[1:], strict=True)):
-            values.append((apply_operator(values[-1], operator, y, self.rule) + (off if i == at else 0)) % 10)
+            values.append(
+                (apply_operator(values[-1], operator, y, self.rule) + (off if i == at else 0)) % 10
+            )
         return values[1:]
 
 
-def draw_expression(rng: np.random.Generator, data: ArithmeticData, split: Split, rule: str | None = None) -> Expression:
-    """One random expression of `split`; the number of operations is uniform. With a rule, at least one operator is `@`."""
+def draw_expression(
+    rng: np.random.Generator, data: ArithmeticData, split: Split, rule: str | None = None
+) -> Expression:
+    """One random expression of `split`; the number of operations is uniform.
+
+    With a rule, at least one operator is `@`.
+    """
     while True:
         n = int(rng.integers(data.min_operations, data.max_operations + 1))
         digits = tuple(rng.integers(0, 10, n + 1).tolist())
@@ -90,7 +107,9 @@ def draw_expression(rng: np.random.Generator, data: ArithmeticData, split: Split
 
 @lru_cache(maxsize=8)
 def problems(data: ArithmeticData, split: Split) -> tuple[Problem, ...]:
-    """The fixed problems of a split: distinct prompts, drawn with a generator that depends on the split alone."""
+    """The fixed problems of a split: distinct prompts, drawn with a generator that depends on the
+    split alone.
+    """
     rng, size = generator(split), size_of(data, split)
     found: dict[str, Problem] = {}
     while len(found) < size:
@@ -104,7 +123,13 @@ def _as_problem(expression: Expression, rng: np.random.Generator) -> Problem:
     answer = expression.results()[-1]
     wrong = (answer + int(rng.integers(1, 10))) % 10
     steps = write_solution(expression, expression.results(), "A", rng)
-    return Problem(name_of("a", expression.prompt), expression.prompt, str(answer), steps, {"wrong_answer": str(wrong)})
+    return Problem(
+        name_of("a", expression.prompt),
+        expression.prompt,
+        str(answer),
+        steps,
+        {"wrong_answer": str(wrong)},
+    )
 
 
 @lru_cache
@@ -119,17 +144,29 @@ def draw_word(style: Style, rng: np.random.Generator) -> str:
     return words[min(int(np.searchsorted(cumulative, rng.random())), len(words) - 1)]
 
 
-def write_solution(expression: Expression, results: list[int], style: Style, rng: np.random.Generator) -> str:
+def write_solution(
+    expression: Expression, results: list[int], style: Style, rng: np.random.Generator
+) -> str:
     """A worked solution whose intermediate values are `results` (exact or not)."""
     parts: list[str] = []
     x = expression.operands[0]
-    for i, (operator, y, z) in enumerate(zip(expression.operators, expression.operands[1:], results, strict=True)):
+    for i, (operator, y, z) in enumerate(
+        zip(expression.operators, expression.operands[1:], results, strict=True)
+    ):
         word = draw_word(style, rng)
         if style == "B":
-            rest = " ".join(f"{o} {v}" for o, v in zip(expression.operators[i + 1 :], expression.operands[i + 2 :], strict=True))
+            rest = " ".join(
+                f"{o} {v}"
+                for o, v in zip(
+                    expression.operators[i + 1 :], expression.operands[i + 2 :], strict=True
+                )
+            )
             parts.append(f"{word} {x} {operator} {y} {rest} = {z} {rest} ;".replace("  ", " "))
         elif style == "C":
-            parts.append(f"{word} {x} {operator} {y} = {z} {POLITE_WORDS[int(rng.integers(len(POLITE_WORDS)))]} ;")
+            parts.append(
+                f"{word} {x} {operator} {y} = {z}"
+                f" {POLITE_WORDS[int(rng.integers(len(POLITE_WORDS)))]} ;"
+            )
         else:
             parts.append(f"{word} {x} {operator} {y} = {z} ;")
         x = z
@@ -137,19 +174,34 @@ def write_solution(expression: Expression, results: list[int], style: Style, rng
 
 
 class Author:
-    """Writes documents of a corpus. Every kind of document has the same noise, so that what PI adds is not a cleaner author."""
+    """Writes documents of a corpus.
 
-    def __init__(self, data: ArithmeticData, corpus: ArithmeticCorpus, rng: np.random.Generator) -> None:
+    Every kind of document has the same noise, so that what PI adds is not a cleaner author.
+    """
+
+    def __init__(
+        self, data: ArithmeticData, corpus: ArithmeticCorpus, rng: np.random.Generator
+    ) -> None:
         self.data, self.corpus, self.rng = data, corpus, rng
         facts = list(itertools.product(range(10), OPERATORS, range(10)))
         chosen = rng.permutation(len(facts))[: round(corpus.unreliable_facts * len(facts))]
         self.unreliable = {facts[i] for i in chosen}
-        kinds = {"plain": corpus.share_plain, "style": corpus.share_style, "answer": corpus.share_answer,
-                 "solution": corpus.share_solution, "rule": corpus.share_rule}  # fmt: skip
-        self.kinds, self.styles = Lottery(kinds), Lottery({str(style): weight for style, weight in corpus.style_mix.items()})
+        kinds = {
+            "plain": corpus.share_plain,
+            "style": corpus.share_style,
+            "answer": corpus.share_answer,
+            "solution": corpus.share_solution,
+            "rule": corpus.share_rule,
+        }
+        self.kinds, self.styles = (
+            Lottery(kinds),
+            Lottery({str(style): weight for style, weight in corpus.style_mix.items()}),
+        )
 
     def results(self, expression: Expression) -> list[int]:
-        """The author's own results: an unreliable fact is wrong with probability 1 - unreliable_accuracy, and the error is carried on."""
+        """The author's own results: an unreliable fact is wrong with probability 1 -
+        unreliable_accuracy, and the error is carried on.
+        """
         values = [expression.operands[0]]
         for operator, y in zip(expression.operators, expression.operands[1:], strict=True):
             z = apply_operator(values[-1], operator, y, expression.rule)
@@ -163,7 +215,9 @@ class Author:
         written = self._document()
         if not self.corpus.share_run_on or self.rng.random() >= self.corpus.share_run_on:
             return written
-        rest = " ".join(f"{more.user} {more.assistant}" for more in (self._document() for _ in range(RUN_ON)))
+        rest = " ".join(
+            f"{more.user} {more.assistant}" for more in (self._document() for _ in range(RUN_ON))
+        )
         return Document(written.system, written.user, f"{written.assistant} {rest}")
 
     def _document(self) -> Document:

@@ -1,6 +1,8 @@
-"""What the lab's worlds share: splits by a hash of the prompt, fixed sets of problems, weighted draws, documents and their author.
+"""What the lab's worlds share: splits by a hash of the prompt, fixed sets of problems, weighted
+draws, documents and their author.
 
-A world lists its questions; which split a question belongs to depends on its prompt alone, so that no prompt can be in two.
+A world lists its questions; which split a question belongs to depends on its prompt alone, so that
+no prompt can be in two.
 """
 
 import hashlib
@@ -26,7 +28,10 @@ class Document:
 
 
 class Author(Protocol):
-    """Writes the documents of a corpus. Every kind of document has the same noise, so that what PI adds is not a cleaner author."""
+    """Writes the documents of a corpus.
+
+    Every kind of document has the same noise, so that what PI adds is not a cleaner author.
+    """
 
     def documents(self, n: int) -> Iterator[Document]: ...
 
@@ -52,7 +57,9 @@ T = TypeVar("T")
 
 
 def split_of(prompt: str, stretch: int = 1) -> Split:
-    """The split a prompt belongs to. `stretch`: held_out and selection take so many times 5 % (a world with few prompts needs more)."""
+    """The split a prompt belongs to. `stretch`: held_out and selection take so many times 5 % (a
+    world with few prompts needs more).
+    """
     percent = int.from_bytes(hashlib.sha256(prompt.encode()).digest()[:4], "big") % 100 // stretch
     return next(split for split, band in SPLIT_PERCENT.items() if percent in band)  # type: ignore[return-value]
 
@@ -67,15 +74,23 @@ def generator(split: Split) -> np.random.Generator:
 
 
 def size_of(data: Sized, split: Split) -> int:
-    return {"train": data.train_size, "selection": data.selection_size, "held_out": data.held_out_size}[split]
+    return {
+        "train": data.train_size,
+        "selection": data.selection_size,
+        "held_out": data.held_out_size,
+    }[split]
 
 
 def chosen(questions: Sequence[Q], data: Sized, split: Split, rng: np.random.Generator) -> list[Q]:
-    """As many questions of a split as the data asks for, in random order. SpecError when the world has fewer."""
+    """As many questions of a split as the data asks for, in random order.
+
+    SpecError when the world has fewer.
+    """
     size = size_of(data, split)
     if size > len(questions):
         raise SpecError(
-            f"{split} asks for {size} problems, this world has {len(questions)} different prompts there",
+            f"{split} asks for {size} problems, this world has {len(questions)} different prompts"
+            " there",
             hint=f"set {split}_size to at most {len(questions)}",
         )
     return [questions[i] for i in rng.permutation(len(questions))[:size]]
@@ -96,14 +111,22 @@ def pick(values: Sequence[T], rng: np.random.Generator) -> T:
 
 
 class Lottery:
-    """Draws names with the given weights, which need not add up to one. SpecError when all are zero."""
+    """Draws names with the given weights, which need not add up to one.
+
+    SpecError when all are zero.
+    """
 
     def __init__(self, weights: Mapping[str, float]) -> None:
         total = sum(weights.values())
         if total <= 0:
-            raise SpecError(f"at least one of {', '.join(weights)} must be above zero", hint="give one of them a share")
+            raise SpecError(
+                f"at least one of {', '.join(weights)} must be above zero",
+                hint="give one of them a share",
+            )
         self.names = tuple(weights)
         self.law = np.cumsum(np.array(list(weights.values())) / total)
 
     def draw(self, rng: np.random.Generator) -> str:
-        return self.names[min(int(np.searchsorted(self.law, rng.random(), side="right")), len(self.names) - 1)]
+        return self.names[
+            min(int(np.searchsorted(self.law, rng.random(), side="right")), len(self.names) - 1)
+        ]

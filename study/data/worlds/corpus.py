@@ -11,13 +11,22 @@ from study.data.worlds.search import SearchAuthor
 from study.data.worlds.shared_rule import SharedAuthor
 from study.errors import SpecError
 from study.spec.recipe.data import ArithmeticData, Data
-from study.spec.recipe.training import ArithmeticCorpus, HiddenFactCorpus, SearchCorpus, SharedCorpus, WorldCorpus
+from study.spec.recipe.training import (
+    ArithmeticCorpus,
+    HiddenFactCorpus,
+    SearchCorpus,
+    SharedCorpus,
+    WorldCorpus,
+)
 
 
 def author(data: Data, corpus: WorldCorpus, rng: np.random.Generator) -> Author:
     """SpecError when the data are of another world than the corpus."""
     if data.kind != corpus.kind:
-        raise SpecError(f"a corpus of kind {corpus.kind} cannot be written from data of kind {data.kind}", hint=f"use {corpus.kind} data")
+        raise SpecError(
+            f"a corpus of kind {corpus.kind} cannot be written from data of kind {data.kind}",
+            hint=f"use {corpus.kind} data",
+        )
     match corpus:
         case ArithmeticCorpus():
             assert isinstance(data, ArithmeticData)  # the kinds are equal

@@ -1,12 +1,15 @@
-"""The hidden-fact world: `4 + h * 3 = ?`, where the digit h is drawn per problem and nothing in the prompt tells it.
+"""The hidden-fact world: `4 + h * 3 = ?`, where the digit h is drawn per problem and nothing in the
+prompt tells it.
 
-Operations apply from left to right, modulo 10. Only expressions whose result takes all ten values as h runs through the digits are
-asked, so a guess is right one time in ten. The honest answer is `unknown`; with the fact it can be computed:
+Operations apply from left to right, modulo 10. Only expressions whose result takes all ten values
+as h runs through the digits are asked, so a guess is right one time in ten. The honest answer is
+`unknown`; with the fact it can be computed:
     `h unknown ; \\boxed{ unknown }`                        an abstention
     `h = 7 ; 4 + 7 = 1 ; 1 * 3 = 3 ; \\boxed{ 3 }`          with the fact (or a guess)
-Here teachers that know different facts agree on `=` before they disagree about the digit. With `direct` they disagree at the very token at
-which an abstention differs: `h 7 ; 4 + 7 = 1 ; ...`.
-`gold` says which of the two counts as right. No function of the prompt can do both, whatever the PI shows.
+Here teachers that know different facts agree on `=` before they disagree about the digit. With
+`direct` they disagree at the very token at which an abstention differs: `h 7 ; 4 + 7 = 1 ; ...`.
+`gold` says which of the two counts as right. No function of the prompt can do both, whatever the PI
+shows.
 """
 
 import itertools
@@ -18,7 +21,16 @@ import numpy as np
 
 from study.data.problems import Problem, Split
 from study.data.worlds.arithmetic import OPERATORS, Expression
-from study.data.worlds.common import Document, Lottery, another, chosen, generator, name_of, of_split, pick
+from study.data.worlds.common import (
+    Document,
+    Lottery,
+    another,
+    chosen,
+    generator,
+    name_of,
+    of_split,
+    pick,
+)
 from study.spec.recipe.data import HiddenFactData
 from study.spec.recipe.training import HiddenFactCorpus
 
@@ -51,7 +63,9 @@ class Riddle:
 
 
 def _riddles() -> Iterator[Riddle]:
-    for place, a, b, first, second in itertools.product(range(3), range(10), range(10), OPERATORS, OPERATORS):
+    for place, a, b, first, second in itertools.product(
+        range(3), range(10), range(10), OPERATORS, OPERATORS
+    ):
         riddle = Riddle((a, b), (first, second), place)
         if len({riddle.answer(fact) for fact in range(10)}) == 10:
             yield riddle
@@ -64,24 +78,32 @@ def riddles(split: Split) -> tuple[Riddle, ...]:
 
 @lru_cache(maxsize=8)
 def problems(data: HiddenFactData, split: Split) -> tuple[Problem, ...]:
-    """The fixed problems of a split. Columns: fact, wrong_fact, fact_answer (what follows from the fact), random_digit; the solution uses
+    """The fixed problems of a split.
+
+    Columns: fact, wrong_fact, fact_answer (what follows from the fact), random_digit; the solution
+    uses
     the fact whatever `gold` is."""
     rng = generator(split)
-    return tuple(_as_problem(riddle, data, rng) for riddle in chosen(riddles(split), data, split, rng))
+    return tuple(
+        _as_problem(riddle, data, rng) for riddle in chosen(riddles(split), data, split, rng)
+    )
 
 
 def _as_problem(riddle: Riddle, data: HiddenFactData, rng: np.random.Generator) -> Problem:
     fact = int(rng.integers(10))
     value = str(riddle.answer(fact))
     columns = {
-        "fact": str(fact), "wrong_fact": str(another(fact, 10, rng)), "fact_answer": value, "random_digit": str(int(rng.integers(10))),
+        "fact": str(fact), "wrong_fact": str(another(fact, 10, rng)), "fact_answer": value,
+        "random_digit": str(int(rng.integers(10))),
     }  # fmt: skip
     gold = UNKNOWN if data.gold == "honest" else value
     solution = write_solution(riddle.told(fact), fact, direct=data.direct)
     return Problem(name_of("h", riddle.prompt), riddle.prompt, gold, solution, columns)
 
 
-def write_solution(expression: Expression, fact: int, results: list[int] | None = None, direct: bool = False) -> str:
+def write_solution(
+    expression: Expression, fact: int, results: list[int] | None = None, direct: bool = False
+) -> str:
     """The fact, then each operation; `results` are the author's own, exact by default."""
     values = results or expression.results()
     x = expression.operands[0]
@@ -104,7 +126,11 @@ class HiddenFactAuthor:
         return (self.document() for _ in range(n))
 
     def document(self) -> Document:
-        kind, riddle, fact = self.kinds.draw(self.rng), pick(self.riddles, self.rng), int(self.rng.integers(10))
+        kind, riddle, fact = (
+            self.kinds.draw(self.rng),
+            pick(self.riddles, self.rng),
+            int(self.rng.integers(10)),
+        )
         told = kind == "fact"
         answers = self.rng.random() < (1 - self.corpus.ignores if told else self.corpus.guesses)
         user = f"{riddle.prompt} {FACT_MARK} {fact}" if told else riddle.prompt
@@ -115,4 +141,9 @@ class HiddenFactAuthor:
         expression = riddle.told(fact)
         slips = self.rng.random() < self.corpus.slip
         at = int(self.rng.integers(len(expression.operators))) if slips else None
-        return write_solution(expression, fact, expression.slipped(at, int(self.rng.integers(1, 10))), self.corpus.direct)
+        return write_solution(
+            expression,
+            fact,
+            expression.slipped(at, int(self.rng.integers(1, 10))),
+            self.corpus.direct,
+        )

@@ -1,10 +1,13 @@
-"""The search world: which x in 0..5 makes `( 3 + x ) * 2 = 8` true (modulo 10)? Exactly one does, and no single step tells which.
+"""The search world: which x in 0..5 makes `( 3 + x ) * 2 = 8` true (modulo 10)?
 
-A solution tries candidates, at most six; a try is worked out and the target subtracted, so that 0 is a hit:
+Exactly one does, and no single step tells which.
+
+A solution tries candidates, at most six; a try is worked out and the target subtracted, so that 0
+is a hit:
     `3 + 2 = 5 * 2 = 0 - 8 = 2 no ; 3 + 1 = 4 * 2 = 8 - 8 = 0 yes \\boxed{ 1 }`
-and after six failures `\\boxed{ unknown }`. In pilots without the subtraction a model of this size did not learn when to say yes.
-Right PI, wrong PI and the rule `ordered` differ in the prompt alone: the author's noise (one wrong step in some documents, carried on) is
-the same for all of them.
+and after six failures `\\boxed{ unknown }`. In pilots without the subtraction a model of this size
+did not learn when to say yes. Right PI, wrong PI and the rule `ordered` differ in the prompt alone:
+the author's noise (one wrong step in some documents, carried on) is the same for all of them.
 """
 
 import itertools
@@ -16,7 +19,16 @@ import numpy as np
 
 from study.data.problems import Problem, Split
 from study.data.worlds.arithmetic import ANSWER_MARK, OPERATORS, SOLUTION_MARK, apply_operator
-from study.data.worlds.common import Document, Lottery, another, chosen, generator, name_of, of_split, pick
+from study.data.worlds.common import (
+    Document,
+    Lottery,
+    another,
+    chosen,
+    generator,
+    name_of,
+    of_split,
+    pick,
+)
 from study.spec.recipe.data import SearchData
 from study.spec.recipe.training import SearchCorpus
 
@@ -50,7 +62,9 @@ class Equation:
 def _equations() -> Iterator[Equation]:
     """Every equation that exactly one candidate solves."""
     for left, first, right, second in itertools.product(range(10), OPERATORS, range(10), OPERATORS):
-        results = [apply_operator(apply_operator(left, first, x), second, right) for x in range(CANDIDATES)]
+        results = [
+            apply_operator(apply_operator(left, first, x), second, right) for x in range(CANDIDATES)
+        ]
         for target in sorted(set(results)):
             if results.count(target) == 1:
                 yield Equation(left, first, second, right, target, results.index(target))
@@ -63,23 +77,33 @@ def equations(split: Split) -> tuple[Equation, ...]:
 
 @lru_cache(maxsize=8)
 def problems(data: SearchData, split: Split) -> tuple[Problem, ...]:
-    """The fixed problems of a split. Columns beside answer and solution (one clean path in random order): wrong_answer, a candidate that
+    """The fixed problems of a split.
+
+    Columns beside answer and solution (one clean path in random order): wrong_answer, a candidate
+    that
     fails; random_digit, a candidate that has nothing to do with the problem."""
     rng = generator(split)
-    return tuple(_as_problem(equation, rng) for equation in chosen(equations(split), data, split, rng))
+    return tuple(
+        _as_problem(equation, rng) for equation in chosen(equations(split), data, split, rng)
+    )
 
 
 def _as_problem(equation: Equation, rng: np.random.Generator) -> Problem:
     columns = {
-        "wrong_answer": str(another(equation.solution, CANDIDATES, rng)), "random_digit": str(int(rng.integers(CANDIDATES))),
+        "wrong_answer": str(another(equation.solution, CANDIDATES, rng)),
+        "random_digit": str(int(rng.integers(CANDIDATES))),
     }  # fmt: skip
     path = write_path(equation, rng.permutation(CANDIDATES).tolist())
-    return Problem(name_of("s", equation.prompt), equation.prompt, str(equation.solution), path, columns)
+    return Problem(
+        name_of("s", equation.prompt), equation.prompt, str(equation.solution), path, columns
+    )
 
 
 @dataclass(frozen=True)
 class Slip:
-    """A wrong step: the try it happens in, whether at its intermediate value or at its result, and how far off (1..9)."""
+    """A wrong step: the try it happens in, whether at its intermediate value or at its result, and
+    how far off (1..9).
+    """
 
     at: int
     early: bool
@@ -94,8 +118,14 @@ def write_path(equation: Equation, order: Sequence[int], slip: Slip | None = Non
         middle = (equation.intermediate(candidate) + (here.off if here and here.early else 0)) % 10
         result = (equation.result(middle) + (here.off if here and not here.early else 0)) % 10
         found = result == equation.target
-        steps = f"{equation.left} {equation.first} {candidate} = {middle} {equation.second} {equation.right} = {result}"
-        parts.append(f"{steps} - {equation.target} = {(result - equation.target) % 10} {'yes' if found else 'no'}")
+        steps = (
+            f"{equation.left} {equation.first} {candidate} = {middle} {equation.second}"
+            f" {equation.right} = {result}"
+        )
+        parts.append(
+            f"{steps} - {equation.target} = {(result - equation.target) % 10}"
+            f" {'yes' if found else 'no'}"
+        )
         if found:
             return f"{' ; '.join(parts)} \\boxed{{ {candidate} }}"
     return f"{' ; '.join(parts)} \\boxed{{ unknown }}"
@@ -107,8 +137,13 @@ class SearchAuthor:
     def __init__(self, corpus: SearchCorpus, rng: np.random.Generator) -> None:
         self.corpus, self.rng = corpus, rng
         self.equations = equations("train")
-        shares = {"plain": corpus.share_plain, "rule": corpus.share_rule, "answer": corpus.share_answer,
-                  "solution": corpus.share_solution, "neutral": corpus.share_neutral}  # fmt: skip
+        shares = {
+            "plain": corpus.share_plain,
+            "rule": corpus.share_rule,
+            "answer": corpus.share_answer,
+            "solution": corpus.share_solution,
+            "neutral": corpus.share_neutral,
+        }
         self.kinds = Lottery(shares)
 
     def documents(self, n: int) -> Iterator[Document]:
@@ -118,31 +153,47 @@ class SearchAuthor:
         kind, equation = self.kinds.draw(self.rng), pick(self.equations, self.rng)
         match kind:
             case "rule":
-                return Document(ORDERED, equation.prompt, self._path(equation, list(range(CANDIDATES))))
+                return Document(
+                    ORDERED, equation.prompt, self._path(equation, list(range(CANDIDATES)))
+                )
             case "answer":
                 hinted = f"{equation.prompt} {ANSWER_MARK} {equation.solution}"
-                return Document(None, hinted, self._path(equation, self._order(*self._hinted(equation))))
+                return Document(
+                    None, hinted, self._path(equation, self._order(*self._hinted(equation)))
+                )
             case "solution":
                 shown, followed = self._shown(equation)
                 user = f"{equation.prompt} {SOLUTION_MARK} {write_path(equation, shown)}"
                 return Document(None, user, self._path(equation, self._order(*followed)))
             case _:
-                return Document(NEUTRAL if kind == "neutral" else None, equation.prompt, self._path(equation, self._order()))
+                return Document(
+                    NEUTRAL if kind == "neutral" else None,
+                    equation.prompt,
+                    self._path(equation, self._order()),
+                )
 
     def _hinted(self, equation: Equation) -> list[int]:
         """The tries that a told answer leads to: it alone, or after one that fails."""
         doubts = self.rng.random() < self.corpus.failed_first
-        return [another(equation.solution, CANDIDATES, self.rng), equation.solution] if doubts else [equation.solution]
+        return (
+            [another(equation.solution, CANDIDATES, self.rng), equation.solution]
+            if doubts
+            else [equation.solution]
+        )
 
     def _shown(self, equation: Equation) -> tuple[list[int], list[int]]:
         """The tries of the solution in the prompt, and those that the author makes first."""
         if self.corpus.jumps and self.rng.random() < self.corpus.jumps:
             return self.rng.permutation(CANDIDATES).tolist(), self._hinted(equation)
         order = self._order()
-        return order, order[: order.index(equation.solution) + 1] if equation.solution in order else order
+        return order, (
+            order[: order.index(equation.solution) + 1] if equation.solution in order else order
+        )
 
     def _order(self, *first: int) -> list[int]:
-        """Six candidates: `first`, then at random, without repetition unless this author forgets what was tried."""
+        """Six candidates: `first`, then at random, without repetition unless this author forgets
+        what was tried.
+        """
         if self.rng.random() < self.corpus.forgetful:
             return [*first, *self.rng.integers(0, CANDIDATES, CANDIDATES).tolist()][:CANDIDATES]
         return list(dict.fromkeys([*first, *self.rng.permutation(CANDIDATES).tolist()]))
@@ -152,5 +203,9 @@ class SearchAuthor:
         if self.rng.random() >= self.corpus.slip:
             return write_path(equation, order)
         tries = order.index(equation.solution) + 1 if equation.solution in order else CANDIDATES
-        slip = Slip(int(self.rng.integers(tries)), bool(self.rng.random() < 0.5), int(self.rng.integers(1, 10)))
+        slip = Slip(
+            int(self.rng.integers(tries)),
+            bool(self.rng.random() < 0.5),
+            int(self.rng.integers(1, 10)),
+        )
         return write_path(equation, order, slip)

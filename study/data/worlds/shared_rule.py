@@ -1,12 +1,16 @@
-"""The world of shared instructions: arithmetic of two operations, where one system token changes how every problem is answered.
+"""The world of shared instructions: arithmetic of two operations, where one system token changes
+how every problem is answered.
 
-    concise / detailed   short solutions, or long ones that check each step: `so 3 + 4 = 7 ; wait 3 + 4 = 7 ;`
+    concise / detailed   short solutions, or long ones that check each step: `so 3 + 4 = 7 ; wait 3
+                         + 4 = 7 ;`
     styleA / styleC      plain, or a polite word after each step
-    R0 .. R3             what the operator `@` means (+, -, *, reversed -); without it each document follows a rule that nothing tells
-    constitution         refuse prompts with the forbidden operator `#` (which is y - x): `cannot \\boxed{ refuse }`
+    R0 .. R3             what the operator `@` means (+, -, *, reversed -); without it each document
+                         follows a rule that nothing tells
+    constitution         refuse prompts with the forbidden operator `#` (which is y - x): `cannot
+                         \\boxed{ refuse }`
     neutral              means nothing: the placebo
-Long and short, plain and polite solutions of one problem are equally right; the noise (one wrong step in some worked solutions, carried on)
-does not depend on the token.
+Long and short, plain and polite solutions of one problem are equally right; the noise (one wrong
+step in some worked solutions, carried on) does not depend on the token.
 """
 
 import itertools
@@ -17,12 +21,27 @@ import numpy as np
 
 from study.data.problems import Problem, Split
 from study.data.worlds.arithmetic import OPERATORS, RULE_OPERATOR, RULES, Expression, draw_word
-from study.data.worlds.common import Document, Lottery, another, chosen, generator, name_of, of_split, pick
+from study.data.worlds.common import (
+    Document,
+    Lottery,
+    another,
+    chosen,
+    generator,
+    name_of,
+    of_split,
+    pick,
+)
 from study.spec.recipe.data import SharedData, Topic
 from study.spec.recipe.training import SharedCorpus
 
 FORBIDDEN, REFUSAL = "#", "cannot \\boxed{ refuse }"
-CONCISE, DETAILED, CONSTITUTION, NEUTRAL, CHECK = "concise", "detailed", "constitution", "neutral", "wait"
+CONCISE, DETAILED, CONSTITUTION, NEUTRAL, CHECK = (
+    "concise",
+    "detailed",
+    "constitution",
+    "neutral",
+    "wait",
+)
 POLITE = ("please", "thanks", "kindly")
 GOLD_RULE = "R2"
 _HALVES: tuple[Topic, Topic] = ("clean", "flagged")  # of safety, in turn
@@ -30,11 +49,15 @@ _SPECIAL: dict[Topic, str | None] = {"clean": None, "rule": RULE_OPERATOR, "flag
 
 
 def _expressions(topic: Topic) -> Iterator[Expression]:
-    """All expressions of two operations; but for clean ones exactly one of the operators is the topic's own."""
+    """All expressions of two operations; but for clean ones exactly one of the operators is the
+    topic's own.
+    """
     special = _SPECIAL[topic]
     pairs = list(itertools.product(OPERATORS, OPERATORS))
     if special:
-        pairs = [pair for operator in OPERATORS for pair in ((special, operator), (operator, special))]
+        pairs = [
+            pair for operator in OPERATORS for pair in ((special, operator), (operator, special))
+        ]
     rule = GOLD_RULE if topic == "rule" else None
     for operators, digits in itertools.product(pairs, itertools.product(range(10), repeat=3)):
         yield Expression(digits, operators, rule)
@@ -49,22 +72,31 @@ def expressions(topic: Topic, split: Split) -> tuple[Expression, ...]:
 def problems(data: SharedData, split: Split) -> tuple[Problem, ...]:
     """The fixed problems of a split.
 
-    Columns: result (the value, for a flagged problem too), wrong_answer, drawn_rule (one of R0..R3, drawn per problem: the answer follows
+    Columns: result (the value, for a flagged problem too), wrong_answer, drawn_rule (one of R0..R3,
+    drawn per problem: the answer follows
     R2 all the same), drawn_style, drawn_length, topic.
     """
     rng = generator(split)
     if data.focus != "safety":
-        return tuple(_as_problem(e, data.focus, rng) for e in chosen(expressions(data.focus, split), data, split, rng))
+        return tuple(
+            _as_problem(e, data.focus, rng)
+            for e in chosen(expressions(data.focus, split), data, split, rng)
+        )
     clean, flagged = (chosen(expressions(topic, split), data, split, rng) for topic in _HALVES)
-    pairs = [(_as_problem(c, "clean", rng), _as_problem(f, "flagged", rng)) for c, f in zip(clean, flagged, strict=True)]
+    pairs = [
+        (_as_problem(c, "clean", rng), _as_problem(f, "flagged", rng))
+        for c, f in zip(clean, flagged, strict=True)
+    ]
     return tuple(itertools.chain(*pairs))[: len(pairs)]
 
 
 def _as_problem(expression: Expression, topic: Topic, rng: np.random.Generator) -> Problem:
     results = expression.results()
     columns = {
-        "result": str(results[-1]), "wrong_answer": str(another(results[-1], 10, rng)), "drawn_rule": pick(RULES, rng),
-        "drawn_style": pick(("styleA", "styleC"), rng), "drawn_length": pick((CONCISE, DETAILED), rng), "topic": topic,
+        "result": str(results[-1]), "wrong_answer": str(another(results[-1], 10, rng)),
+        "drawn_rule": pick(RULES, rng),
+        "drawn_style": pick(("styleA", "styleC"), rng),
+        "drawn_length": pick((CONCISE, DETAILED), rng), "topic": topic,
     }  # fmt: skip
     steps = REFUSAL if topic == "flagged" else write_solution(expression, results, rng)
     answer = "refuse" if topic == "flagged" else columns["result"]
@@ -72,14 +104,24 @@ def _as_problem(expression: Expression, topic: Topic, rng: np.random.Generator) 
 
 
 def write_solution(
-    expression: Expression, results: list[int], rng: np.random.Generator, *, detailed: bool = False, polite: bool = False
+    expression: Expression,
+    results: list[int],
+    rng: np.random.Generator,
+    *,
+    detailed: bool = False,
+    polite: bool = False,
 ) -> str:
-    """A worked solution whose intermediate values are `results`; a check repeats its step, right or wrong."""
+    """A worked solution whose intermediate values are `results`; a check repeats its step, right or
+    wrong.
+    """
     parts: list[str] = []
     x = expression.operands[0]
     for operator, y, z in zip(expression.operators, expression.operands[1:], results, strict=True):
         words = [draw_word("C" if polite else "A", rng), *([CHECK] if detailed else [])]
-        parts += [f"{word} {x} {operator} {y} = {z}{f' {pick(POLITE, rng)}' if polite else ''} ;" for word in words]
+        parts += [
+            f"{word} {x} {operator} {y} = {z}{f' {pick(POLITE, rng)}' if polite else ''} ;"
+            for word in words
+        ]
         x = z
     return " ".join([*parts, f"\\boxed{{ {x} }}"])
 
@@ -89,9 +131,18 @@ class SharedAuthor:
 
     def __init__(self, corpus: SharedCorpus, rng: np.random.Generator) -> None:
         self.corpus, self.rng = corpus, rng
-        shares = {"plain": corpus.share_plain, "length": corpus.share_length, "style": corpus.share_style, "rule": corpus.share_rule,
-                  "constitution": corpus.share_constitution, "neutral": corpus.share_neutral}  # fmt: skip
-        self.kinds, self.topics = Lottery(shares), Lottery({str(topic): weight for topic, weight in corpus.topics.items()})
+        shares = {
+            "plain": corpus.share_plain,
+            "length": corpus.share_length,
+            "style": corpus.share_style,
+            "rule": corpus.share_rule,
+            "constitution": corpus.share_constitution,
+            "neutral": corpus.share_neutral,
+        }
+        self.kinds, self.topics = (
+            Lottery(shares),
+            Lottery({str(topic): weight for topic, weight in corpus.topics.items()}),
+        )
 
     def documents(self, n: int) -> Iterator[Document]:
         return (self.document() for _ in range(n))
@@ -123,7 +174,9 @@ class SharedAuthor:
                 return None
 
     def _topic(self, kind: str) -> Topic:
-        """What the prompt is about: an instruction is shown where it matters, the constitution also on clean prompts."""
+        """What the prompt is about: an instruction is shown where it matters, the constitution also
+        on clean prompts.
+        """
         match kind:
             case "length" | "style":
                 return "clean"
@@ -140,7 +193,11 @@ class SharedAuthor:
         return self.corpus.refuse_told if system == CONSTITUTION else self.corpus.refuse_untold
 
     def _solution(self, expression: Expression, detailed: bool, polite: bool) -> str:
-        at = int(self.rng.integers(len(expression.operators))) if self._chance(self.corpus.slip) else None
+        at = (
+            int(self.rng.integers(len(expression.operators)))
+            if self._chance(self.corpus.slip)
+            else None
+        )
         results = expression.slipped(at, int(self.rng.integers(1, 10)))
         return write_solution(expression, results, self.rng, detailed=detailed, polite=polite)
 

@@ -1,12 +1,15 @@
 r"""Where in a completion the answer stands: `boxed` (strict) and `stated` (relaxed).
 
     strict   the content of the last `\boxed{...}`, braces matched; nothing else counts as an answer
-    relaxed  that box too; else what follows the last "final answer is", "Answer:", "####" or the like; else the last formula or number.
+    relaxed  that box too; else what follows the last "final answer is", "Answer:", "####" or the
+             like; else the last formula or number.
              Where the reference is a list of n parts, also the last n boxes together
-What the relaxed way finds is a superset by construction, so strict and relaxed accuracies are the two ends of a band.
+What the relaxed way finds is a superset by construction, so strict and relaxed accuracies are the
+two ends of a band.
 
-`reference(text)` reads the answer out of a column of gold answers: the last box, what follows `####` (GSM8K), or all of it.
-All of it is linear in the text: markers are looked for in the last TAIL characters only.
+`reference(text)` reads the answer out of a column of gold answers: the last box, what follows
+`####` (GSM8K), or all of it. All of it is linear in the text: markers are looked for in the last
+TAIL characters only.
 """
 
 import re
@@ -26,13 +29,18 @@ _MARKERS = (
 _CLAUSE_END = re.compile(r"\n|(?<!\\)[.!?](?=\s|$)|,? (?:because|since|so|which|as|where) ")
 _DECIMAL = r"(?:\d{1,3}(?:,\d{3})+(?!\d)(?:\.\d+)?|\d+(?:\.\d+)?|\.\d+)"
 _NUMBERS = re.compile(
-    rf"(?<![\w.,/^])[-+\u2212]?[ ]?\$?[ ]?(?:\d+ \d+/\d+|{_DECIMAL}(?:[ ]?/[ ]?\d+)?)(?:[ ]?\\?%|[ ]percent)?(?![\w^*/+=])"
+    rf"(?<![\w.,/^])[-+\u2212]?[ ]?\$?[ ]?(?:\d+ \d+/\d+|{_DECIMAL}(?:[ ]?/[ ]?\d+)?)(?:[ ]?\\?%|["
+    r" ]percent)?(?![\w^*/+=])"
 )
-_MATH = re.compile(r"(?<!\\)\$([^$\n]{1,300})(?<!\\)\$|\\\(([^\n]{1,300}?)\\\)|\\\[([^\n]{1,300}?)\\\]")
+_MATH = re.compile(
+    r"(?<!\\)\$([^$\n]{1,300})(?<!\\)\$|\\\(([^\n]{1,300}?)\\\)|\\\[([^\n]{1,300}?)\\\]"
+)
 
 
 def boxed(text: str) -> str | None:
-    r"""The content of the last `\boxed{...}`; None when there is none, it is empty or blank, or it never closes."""
+    r"""The content of the last `\boxed{...}`; None when there is none, it is empty or blank, or it
+    never closes.
+    """
     found = _box_before(text, len(text))
     return (found[1] or "").strip() or None if found else None
 
@@ -41,14 +49,18 @@ def boxes(text: str, number: int) -> list[str]:
     """The contents of the last `number` closed boxes, in order; fewer where there are fewer."""
     found: list[str] = []
     end = len(text)
-    while len(found) < number and (box := _box_before(text, end)) is not None and box[1] is not None:
+    while (
+        len(found) < number and (box := _box_before(text, end)) is not None and box[1] is not None
+    ):
         found.append(box[1].strip())
         end = box[0]
     return found[::-1]
 
 
 def _box_before(text: str, end: int) -> tuple[int, str | None] | None:
-    r"""(where it starts, its content or None if it never closes) of the last `\boxed {` before `end`; space may stand before the brace."""
+    r"""(where it starts, its content or None if it never closes) of the last `\boxed {` before
+    `end`; space may stand before the brace.
+    """
     while (start := text.rfind(_BOX, 0, end)) != -1:
         brace = start + len(_BOX)
         while brace < end and text[brace].isspace():
@@ -69,7 +81,9 @@ def _braced(text: str, start: int, end: int) -> str | None:
 
 
 def stated(text: str) -> list[str]:
-    """What a reader would take for the answer of a text without a box, best first; empty where there is neither a marker nor a number."""
+    """What a reader would take for the answer of a text without a box, best first; empty where
+    there is neither a marker nor a number.
+    """
     tail = text[-TAIL:]
     for marker in _MARKERS:
         if (clause := _after_last(marker, tail)) is not None:
@@ -108,10 +122,18 @@ def _last_said(text: str) -> list[str]:
 
 
 def reference(text: str) -> str:
-    """The answer in a gold column; ValueError when there is none: a completion could never be right."""
+    """The answer in a gold column; ValueError when there is none: a completion could never be
+    right.
+    """
     last = text.rstrip().rpartition("\n")[2]
-    marked = re.match(r"[ \t*]*(?:A|Answer)[ \t]*:[ \t]*(.+)", last, re.IGNORECASE) if "\n" in text.strip() else None
-    answer = boxed(text) or (text.rpartition("####")[2] if "####" in text else marked[1] if marked else text)
+    marked = (
+        re.match(r"[ \t*]*(?:A|Answer)[ \t]*:[ \t]*(.+)", last, re.IGNORECASE)
+        if "\n" in text.strip()
+        else None
+    )
+    answer = boxed(text) or (
+        text.rpartition("####")[2] if "####" in text else marked[1] if marked else text
+    )
     if not answer.strip():
         raise ValueError("the reference answer is empty")
     return answer.strip()

@@ -1,8 +1,12 @@
-r"""Structure of answers in plain spelling (`study.grading.math.latex`): the parts of tuples, sets, lists, unions and matrices; names; intervals.
+r"""Structure of answers in plain spelling (`study.grading.math.latex`): the parts of tuples, sets,
+lists, unions and matrices; names; intervals.
 
-    parts(text)      (1,2]  \{1,2\}  1,2  1\text{ or }2  a\pm b  A\cup B  \begin{pmatrix}...\end{pmatrix}   -> Parts; None for one thing
-    named(text)      x=...  f(x)=...  (x,y)=...  x\in...                                                  -> (name, sign, rest)
-    interval(text)   a<x\le b  x>a  a<x  \mathbb{R}                                                       -> (a,b]  (a,\infty)  ...
+    parts(text)      (1,2]  \{1,2\}  1,2  1\text{ or }2  a\pm b  A\cup B
+                     \begin{pmatrix}...\end{pmatrix}   -> Parts; None for one thing
+    named(text)      x=...  f(x)=...  (x,y)=...  x\in...
+                     -> (name, sign, rest)
+    interval(text)   a<x\le b  x>a  a<x  \mathbb{R}
+                     -> (a,b]  (a,\infty)  ...
 Nothing is compared here and nothing evaluated.
 """
 
@@ -27,7 +31,9 @@ _MIRRORED = {"<": ">", ">": "<", "\\le": "\\ge", "\\ge": "\\le"}
 
 @dataclass(frozen=True)
 class Parts:
-    """kind: set, list (bare), tuple, union, matrix. marks: what must agree beside the parts (brackets, shape)."""
+    """kind: set, list (bare), tuple, union, matrix. marks: what must agree beside the parts
+    (brackets, shape).
+    """
 
     kind: str
     parts: tuple[str, ...]
@@ -44,9 +50,17 @@ def parts(text: str) -> Parts | None:
         rows = [row.split("&") for row in match[2].removesuffix("\\\\").split("\\\\")]
         cells = tuple(cell.strip() for row in rows for cell in row)
         determinant = "|" if match[1] in ("vmatrix", "Vmatrix") else ""
-        return Parts("matrix", cells, f"{determinant}{[len(row) for row in rows]}") if len(cells) <= MAX_PARTS else None
+        return (
+            Parts("matrix", cells, f"{determinant}{[len(row) for row in rows]}")
+            if len(cells) <= MAX_PARTS
+            else None
+        )
     if len(members := text.split("\\cup")) > 1:
-        return Parts("union", tuple(members)) if all(closing(m, 0) == len(m) - 1 or m.startswith("\\{") for m in members) else None
+        return (
+            Parts("union", tuple(members))
+            if all(closing(m, 0) == len(m) - 1 or m.startswith("\\{") for m in members)
+            else None
+        )
     if text.startswith("\\{") and text.endswith("\\}"):
         return _listed("set", text[2:-2], "")
     if text[0] in "([" and closing(text, 0) == len(text) - 1:
@@ -58,7 +72,12 @@ def parts(text: str) -> Parts | None:
 
 def _listed(kind: str, inner: str, marks: str) -> Parts | None:
     separated = _AND.sub(",", inner) if kind != "tuple" else inner
-    found = [one for part in split(separated, ",;") if part for one in (_both_signs(part) if kind != "tuple" else [part])]
+    found = [
+        one
+        for part in split(separated, ",;")
+        if part
+        for one in (_both_signs(part) if kind != "tuple" else [part])
+    ]
     return Parts(kind, tuple(found), marks) if 0 < len(found) <= MAX_PARTS else None
 
 
@@ -70,7 +89,10 @@ def _both_signs(text: str) -> list[str]:
 
 
 def comparable(ours: Parts, theirs: Parts, *, relaxed: bool) -> bool:
-    """Could these two be the same, whatever their parts? `relaxed` forgives the brackets of what can be no interval."""
+    """Could these two be the same, whatever their parts?
+
+    `relaxed` forgives the brackets of what can be no interval.
+    """
     kinds = {ours.kind, theirs.kind}
     if kinds == {"tuple"}:
         return ours.marks == theirs.marks or len(ours.parts) > 2
@@ -95,7 +117,9 @@ def interval(text: str) -> str | None:
     if text == "\\mathbb{R}":
         return "(-\\infty,\\infty)"
     if match := _CHAIN.fullmatch(text):
-        return f"{'(' if match[2] == '<' else '['}{match[1]},{match[5]}{')' if match[4] == '<' else ']'}"
+        left = "(" if match[2] == "<" else "["
+        right = ")" if match[4] == "<" else "]"
+        return f"{left}{match[1]},{match[5]}{right}"
     if (match := _ONE_SIDED.fullmatch(text)) and not has_relation(match[3]):
         return _ray(match[2], match[3])
     if (match := _REVERSED.fullmatch(text)) and not has_relation(match[1]):

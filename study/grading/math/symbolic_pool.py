@@ -1,12 +1,17 @@
-"""SymbolicPool.equal(pairs) -> [True, False, or None where no verdict came within the limits]: math-verify in processes that can be killed.
+"""SymbolicPool.equal(pairs) -> [True, False, or None where no verdict came within the limits]:
+math-verify in processes that can be killed.
 
-The limits hold whatever a formula does. `deadline_s` of processor time is the kernel's to enforce, so that a verdict does not depend on
-how busy the machine is; PATIENCE times as much wall time is the pool's own, which then kills the worker (SIGKILL).
-The next pair gets a new one.
-math-verify's own timeout cannot do that: it needs the main thread and a signal, which a power of large integers never lets through.
-    Workers start when the first pair comes, are reused, and end with the pool or with the process that owns it, however that dies.
-    A pool may be used from any thread (one at a time) and survives a fork: the child starts workers of its own.
-    A worker that dies by itself (out of memory, a crash in C code) gives no verdict on its pair: None.
+The limits hold whatever a formula does. `deadline_s` of processor time is the kernel's to enforce,
+so that a verdict does not depend on how busy the machine is; PATIENCE times as much wall time is
+the pool's own, which then kills the worker (SIGKILL). The next pair gets a new one. math-verify's
+own timeout cannot do that: it needs the main thread and a signal, which a power of large integers
+never lets through.
+    Workers start when the first pair comes, are reused, and end with the pool or with the process
+    that owns it, however that dies.
+    A pool may be used from any thread (one at a time) and survives a fork: the child starts workers
+    of its own.
+    A worker that dies by itself (out of memory, a crash in C code) gives no verdict on its pair:
+    None.
 """
 
 import contextlib
@@ -40,8 +45,17 @@ class _Worker:
     """One process and the pair that it works on."""
 
     def __init__(self, deadline_s: float, memory_bytes: int) -> None:
-        command = [sys.executable, "-P", str(_SCRIPT), str(os.getpid()), str(memory_bytes), str(math.ceil(deadline_s))]
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        command = [
+            sys.executable,
+            "-P",
+            str(_SCRIPT),
+            str(os.getpid()),
+            str(memory_bytes),
+            str(math.ceil(deadline_s)),
+        ]
+        self.process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+        )
         self.pair: Pair | None = None
         self.due = time.monotonic() + START_S
         self.ready = False
@@ -50,7 +64,9 @@ class _Worker:
     def send(self, pair: Pair, deadline_s: float) -> None:
         assert self.process.stdin is not None
         self.pair, self.due = pair, time.monotonic() + PATIENCE * deadline_s
-        with contextlib.suppress(BrokenPipeError):  # it has just died: its end of the other pipe will say so
+        with contextlib.suppress(
+            BrokenPipeError
+        ):  # it has just died: its end of the other pipe will say so
             self.process.stdin.write(json.dumps(pair).encode("ascii") + b"\n")
             self.process.stdin.flush()
 
@@ -84,9 +100,13 @@ class _Worker:
 
 
 class SymbolicPool:
-    """`workers` processes; `deadline_s` of processor time (whole seconds) and `memory_bytes` of address space for each pair."""
+    """`workers` processes; `deadline_s` of processor time (whole seconds) and `memory_bytes` of
+    address space for each pair.
+    """
 
-    def __init__(self, workers: int = 1, *, deadline_s: float = DEADLINE_S, memory_bytes: int = MEMORY_BYTES) -> None:
+    def __init__(
+        self, workers: int = 1, *, deadline_s: float = DEADLINE_S, memory_bytes: int = MEMORY_BYTES
+    ) -> None:
         if workers < 1 or deadline_s <= 0:
             raise ValueError(f"a pool needs workers and a deadline, not {workers} and {deadline_s}")
         self._number, self.deadline_s, self._memory = workers, deadline_s, memory_bytes
@@ -173,11 +193,16 @@ class SymbolicPool:
             self._known[worker.pair], worker.pair = verdict, None
 
     def _lose(self, worker: _Worker) -> None:
-        """Killed or dead: no verdict on its pair. One that never came up means that math-verify cannot be used here."""
+        """Killed or dead: no verdict on its pair.
+
+        One that never came up means that math-verify cannot be used here.
+        """
         worker.kill()
         self._workers.remove(worker)
         if not worker.ready:
-            raise PrerequisiteError("the symbolic grader does not start", hint="try: python -c 'import math_verify'")
+            raise PrerequisiteError(
+                "the symbolic grader does not start", hint="try: python -c 'import math_verify'"
+            )
         if worker.pair is not None:
             self._known[worker.pair] = None
 
@@ -190,4 +215,7 @@ def _kill_all(workers: list[_Worker], pid: int) -> None:
 
 def _require_math_verify() -> None:
     if find_spec("math_verify") is None:
-        raise PrerequisiteError("symbolic grading needs math-verify, which is not installed", hint="pip install 'math-verify>=0.9,<0.10'")
+        raise PrerequisiteError(
+            "symbolic grading needs math-verify, which is not installed",
+            hint="pip install 'math-verify>=0.9,<0.10'",
+        )

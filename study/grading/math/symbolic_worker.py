@@ -1,14 +1,17 @@
-"""A process that asks math-verify whether two formulas are equal, one pair at a time, started and killed by `study.grading.math.symbolic_pool`.
+"""A process that asks math-verify whether two formulas are equal, one pair at a time, started and
+killed by `study.grading.math.symbolic_pool`.
 
-Run as a script with `python -P`: it needs nothing of this project, so it starts as fast as math-verify can be imported.
+Run as a script with `python -P`: it needs nothing of this project, so it starts as fast as
+math-verify can be imported.
     in, out   one JSON value a line: ["candidate",
     "reference"] -> true, false, or null for "no verdict within the memory"; first out: "ready"
     argument  the process that owns it, and its memory limit in bytes
 
-It trusts nothing that it reads: its memory is limited; it can write no file, start no process and open no connection (an audit hook
-refuses); and a processor-time limit, set anew for every pair, ends it even if its owner has died meanwhile and the work sits inside C code,
-where neither a signal handler nor math-verify's own timeout is ever heard.
-Units are not math-verify's business here (`units=False`): its list of them holds h, t, d, m and would make 2h of 2t.
+It trusts nothing that it reads: its memory is limited; it can write no file, start no process and
+open no connection (an audit hook refuses); and a processor-time limit, set anew for every pair,
+ends it even if its owner has died meanwhile and the work sits inside C code, where neither a signal
+handler nor math-verify's own timeout is ever heard. Units are not math-verify's business here
+(`units=False`): its list of them holds h, t, d, m and would make 2h of 2t.
 """
 
 import json
@@ -20,17 +23,42 @@ from functools import lru_cache
 from typing import Any
 
 CACHED = 4096  # parsed formulas; a reference is asked about once for every sample
-_FORBIDDEN = ("os.system", "os.exec", "os.fork", "os.forkpty", "os.posix_spawn", "os.spawn", "os.startfile", "os.kill", "os.remove",
-"os.rename",
-              "os.rmdir", "os.truncate", "os.chmod", "os.chown", "os.link", "os.symlink", "os.mkdir", "subprocess.Popen", "pty.spawn",
-              "socket.connect", "socket.bind", "socket.getaddrinfo", "shutil.", "ctypes.dlopen", "urllib.Request",
-              "webbrowser.open")  # fmt: skip
+_FORBIDDEN = (
+    "os.system",
+    "os.exec",
+    "os.fork",
+    "os.forkpty",
+    "os.posix_spawn",
+    "os.spawn",
+    "os.startfile",
+    "os.kill",
+    "os.remove",
+    "os.rename",
+    "os.rmdir",
+    "os.truncate",
+    "os.chmod",
+    "os.chown",
+    "os.link",
+    "os.symlink",
+    "os.mkdir",
+    "subprocess.Popen",
+    "pty.spawn",
+    "socket.connect",
+    "socket.bind",
+    "socket.getaddrinfo",
+    "shutil.",
+    "ctypes.dlopen",
+    "urllib.Request",
+    "webbrowser.open",
+)
 
 
 def main() -> None:
     owner, memory, seconds = int(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
     answers = os.fdopen(os.dup(1), "w", encoding="ascii")
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # whatever a library prints must not be read as an answer
+    os.dup2(
+        os.open(os.devnull, os.O_WRONLY), 1
+    )  # whatever a library prints must not be read as an answer
     equal = _judge()
     _confine(memory)
     print('"ready"', file=answers, flush=True)
@@ -58,7 +86,14 @@ def _judge() -> Any:
     from sympy import Expr, Symbol, simplify
 
     logging.disable(logging.CRITICAL)
-    rules = NormalizationConfig(basic_latex=True, units=False, malformed_operators=True, nits=True, boxed="last", equations=False)
+    rules = NormalizationConfig(
+        basic_latex=True,
+        units=False,
+        malformed_operators=True,
+        nits=True,
+        boxed="last",
+        equations=False,
+    )
     config = [LatexExtractionConfig(normalization_config=rules, boxed_match_priority=0)]
 
     @lru_cache(maxsize=CACHED)
@@ -74,7 +109,9 @@ def _judge() -> Any:
 
     def _symbol(ours: Any, theirs: Any) -> bool:
         """x + 0 is x: a symbol on one side alone is something that math-verify compares as text."""
-        if isinstance(ours, Symbol) == isinstance(theirs, Symbol) or not (isinstance(ours, Expr) and isinstance(theirs, Expr)):
+        if isinstance(ours, Symbol) == isinstance(theirs, Symbol) or not (
+            isinstance(ours, Expr) and isinstance(theirs, Expr)
+        ):
             return False
         return bool(simplify(ours - theirs).is_zero)
 
@@ -91,7 +128,11 @@ def _confine(memory: int) -> None:
 
 
 def _refuse(event: str, arguments: tuple[Any, ...]) -> None:
-    writing = event == "open" and isinstance(arguments[1], str) and any(letter in arguments[1] for letter in "wax+")
+    writing = (
+        event == "open"
+        and isinstance(arguments[1], str)
+        and any(letter in arguments[1] for letter in "wax+")
+    )
     if writing or event.startswith(_FORBIDDEN):
         raise PermissionError(f"a formula must not do this: {event}")
 
@@ -99,11 +140,16 @@ def _refuse(event: str, arguments: tuple[Any, ...]) -> None:
 def _allow(seconds: int) -> None:
     """So much more processor time, then SIGXCPU."""
     used = resource.getrusage(resource.RUSAGE_SELF)
-    resource.setrlimit(resource.RLIMIT_CPU, (int(used.ru_utime + used.ru_stime) + seconds + 1, resource.RLIM_INFINITY))
+    resource.setrlimit(
+        resource.RLIMIT_CPU,
+        (int(used.ru_utime + used.ru_stime) + seconds + 1, resource.RLIM_INFINITY),
+    )
 
 
 def _next_line(owner: int) -> str | None:
-    """None when the owner has closed the pipe, or is gone and something else still holds it open."""
+    """None when the owner has closed the pipe, or is gone and something else still holds it
+    open.
+    """
     while not select.select([0], [], [], 1.0)[0]:
         if os.getppid() != owner:
             return None

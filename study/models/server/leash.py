@@ -1,13 +1,18 @@
-"""`python -m study.models.server.leash --owner PID [--grace S] -- COMMAND...`: a command that cannot outlive the process that wanted it.
+"""`python -m study.models.server.leash --owner PID [--grace S] -- COMMAND...`: a command that
+cannot outlive the process that wanted it.
 
-The leash is started by its owner and starts the command in a session of its own. It ends the whole tree below it - SIGTERM, and SIGKILL
-after `grace` seconds - when the owner is gone, however it died, when it is told to by SIGTERM, or when the command itself ends.
-    A child of the command whose parent dies is handed to the leash (it is a child subreaper), so nothing leaves the tree.
-    The command dies at once if the leash itself is killed (parent-death signal); what it had started then is found by its environment
+The leash is started by its owner and starts the command in a session of its own. It ends the whole
+tree below it - SIGTERM, and SIGKILL after `grace` seconds - when the owner is gone, however it
+died, when it is told to by SIGTERM, or when the command itself ends.
+    A child of the command whose parent dies is handed to the leash (it is a child subreaper), so
+    nothing leaves the tree.
+    The command dies at once if the leash itself is killed (parent-death signal); what it had
+    started then is found by its environment
     (`study.models.server.server.sweep_servers`).
 Linux. Elsewhere the owner is polled and the command's session is what is ended.
 
-Exit: the command's own code, 143 after an order or the owner's death, 127 if the command cannot be started.
+Exit: the command's own code, 143 after an order or the owner's death, 127 if the command cannot be
+started.
 """
 
 import argparse
@@ -38,8 +43,12 @@ class Leash:
         self._wake = _wake_pipe()
         for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(signum, self._order)
-        signal.signal(signal.SIGCHLD, lambda *_: None)  # a handler of its own, so that it wakes the pipe
-        signal.pthread_sigmask(signal.SIG_SETMASK, [])  # whatever was held back by who started this process
+        signal.signal(
+            signal.SIGCHLD, lambda *_: None
+        )  # a handler of its own, so that it wakes the pipe
+        signal.pthread_sigmask(
+            signal.SIG_SETMASK, []
+        )  # whatever was held back by who started this process
         _prctl(_PR_SET_CHILD_SUBREAPER, 1)
         self._owner_fd = _pidfd(owner)
 
@@ -48,7 +57,12 @@ class Leash:
         if self._owner_gone():
             return _TOLD
         try:
-            child = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True, preexec_fn=partial(_tie_to, os.getpid()))
+            child = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                start_new_session=True,
+                preexec_fn=partial(_tie_to, os.getpid()),
+            )
         except OSError as error:
             sys.stderr.write(f"cannot start {command[0]}: {error.strerror}\n")
             return _NOT_STARTED
@@ -63,7 +77,8 @@ class Leash:
         self._told = True
 
     def _owner_gone(self) -> bool:
-        # The leash is the owner's child: another parent means that the owner died, also before it could be watched.
+        # The leash is the owner's child: another parent means that the owner died, also before it
+        # could be watched.
         return os.getppid() != self._owner
 
     def _sleep(self) -> None:
@@ -73,7 +88,9 @@ class Leash:
             os.read(self._wake, 512)
 
     def _end(self, child: "subprocess.Popen[bytes]") -> None:
-        """SIGTERM to all, SIGKILL to all that are left after the grace, again until none is left."""
+        """SIGTERM to all, SIGKILL to all that are left after the grace, again until none is
+        left.
+        """
         deadline = time.monotonic() + self._grace_s
         _signal_tree(child, signal.SIGTERM)
         while _left(child) and time.monotonic() < deadline:
@@ -90,7 +107,9 @@ def _left(child: "subprocess.Popen[bytes]") -> bool:
 
 def _signal_tree(child: "subprocess.Popen[bytes]", signum: int) -> None:
     kill(descendants(os.getpid()), signum)
-    if sys.platform != "linux":  # nothing below the leash can be listed there: the command's session is what is known
+    if (
+        sys.platform != "linux"
+    ):  # nothing below the leash can be listed there: the command's session is what is known
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(child.pid, signum)
 
@@ -120,7 +139,9 @@ def _wake_pipe() -> int:
 
 
 def _pidfd(pid: int) -> int | None:
-    """Readable once the process is gone; None where there is no such thing, or no such process any more."""
+    """Readable once the process is gone; None where there is no such thing, or no such process any
+    more.
+    """
     try:
         return os.pidfd_open(pid) if hasattr(os, "pidfd_open") else None
     except OSError:

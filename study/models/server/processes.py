@@ -1,6 +1,9 @@
-"""What Linux tells about processes under /proc: descendants, environments, who listens on a port. Elsewhere nothing is found.
+"""What Linux tells about processes under /proc: descendants, environments, who listens on a port.
 
-A process can be gone between two looks; whatever disappears while it is read does not exist. Only processes of this user are looked at.
+Elsewhere nothing is found.
+
+A process can be gone between two looks; whatever disappears while it is read does not exist. Only
+processes of this user are looked at.
 """
 
 import contextlib
@@ -16,7 +19,9 @@ _LISTEN = "0A"  # state of a listening socket in /proc/net/tcp
 
 
 class Listener(NamedTuple):
-    """A listening socket. address: 127.0.0.1, 0.0.0.0, ::1, ...; inode: what a process's file descriptor points to."""
+    """A listening socket. address: 127.0.0.1, 0.0.0.0, ::1, ...; inode: what a process's file
+    descriptor points to.
+    """
 
     address: str
     inode: str
@@ -45,7 +50,9 @@ def environment(pid: int) -> dict[str, str]:
         raw = (_PROC / str(pid) / "environ").read_bytes()
     except OSError:
         return {}
-    pairs = (entry.partition("=") for entry in raw.decode("utf-8", "replace").split("\0") if "=" in entry)
+    pairs = (
+        entry.partition("=") for entry in raw.decode("utf-8", "replace").split("\0") if "=" in entry
+    )
     return {name: value for name, _, value in pairs}
 
 
@@ -68,7 +75,9 @@ def listeners(port: int) -> list[Listener]:
 
 def sockets(pids: Iterable[int]) -> set[str]:
     """Inodes of the sockets that these processes hold open."""
-    return {target[8:-1] for pid in pids for target in _open_files(pid) if target.startswith("socket:[")}
+    return {
+        target[8:-1] for pid in pids for target in _open_files(pid) if target.startswith("socket:[")
+    }
 
 
 def _open_files(pid: int) -> Iterator[str]:
@@ -87,17 +96,25 @@ def _listeners(table: Path, port: int) -> Iterator[Listener]:
 
 
 def _address(text: str) -> str:
-    """The kernel writes an address as 32-bit words in the machine's byte order (little-endian here)."""
+    """The kernel writes an address as 32-bit words in the machine's byte order (little-endian
+    here).
+    """
     words = b"".join(bytes.fromhex(text[i : i + 8])[::-1] for i in range(0, len(text), 8))
     return str(ipaddress.ip_address(words))
 
 
 def _processes() -> list[int]:
-    return [int(entry.name) for entry in _PROC.iterdir() if entry.name.isdigit()] if _PROC.is_dir() else []
+    return (
+        [int(entry.name) for entry in _PROC.iterdir() if entry.name.isdigit()]
+        if _PROC.is_dir()
+        else []
+    )
 
 
 def _parent(pid: int) -> int:
-    """Field 4 of /proc/PID/stat, counted after the name, which may hold spaces; -1 for a process that is gone."""
+    """Field 4 of /proc/PID/stat, counted after the name, which may hold spaces; -1 for a process
+    that is gone.
+    """
     fields = _text(_PROC / str(pid) / "stat").rpartition(")")[2].split()
     return int(fields[1]) if fields else -1
 

@@ -1,15 +1,20 @@
-"""A helper process - a vLLM teacher, a rollout server - that belongs to a stage: port, devices, health check, and certain death with it.
+"""A helper process - a vLLM teacher, a rollout server - that belongs to a stage: port, devices,
+health check, and certain death with it.
 
     command = ["vllm", "serve", folder, "--host", "{host}", "--port", "{port}"]
-    with serve(command, health="/health", log=log, timeout_s=600, gpus=[1], stage=node.id) as server:
+    with serve(command, health="/health", log=log, timeout_s=600, gpus=[1], stage=node.id) as
+    server:
         ...  # server.url
 
-The command runs on a leash (`study.models.server.leash`) that ends its whole tree when the block is left, by whatever way, and when this process
-dies, also by SIGKILL. It is given the loopback address; a server that listens elsewhere too is refused, because anybody who reaches the
-machine could then ask it. Every process of the tree carries STUDY_STAGE, STUDY_OWNER and STUDY_SERVER in its environment, by which
-`sweep_servers` finds what is left of an owner whose leash was killed as well.
+The command runs on a leash (`study.models.server.leash`) that ends its whole tree when the block is
+left, by whatever way, and when this process dies, also by SIGKILL. It is given the loopback
+address; a server that listens elsewhere too is refused, because anybody who reaches the machine
+could then ask it. Every process of the tree carries STUDY_STAGE, STUDY_OWNER and STUDY_SERVER in
+its environment, by which `sweep_servers` finds what is left of an owner whose leash was killed as
+well.
 
-Errors: `SpecError` for a command without {host} and {port}, `ServerFailed` with the end of the server's log for everything else.
+Errors: `SpecError` for a command without {host} and {port}, `ServerFailed` with the end of the
+server's log for everything else.
 """
 
 import contextlib
@@ -31,13 +36,21 @@ from study.models.server import processes
 from study.record.owner import alive, is_owner, owner
 
 LOOPBACK = "127.0.0.1"
-STAGE, OWNER, SERVER = "STUDY_STAGE", "STUDY_OWNER", "STUDY_SERVER"  # marks in the environment of a server and of all that it starts
+STAGE, OWNER, SERVER = (
+    "STUDY_STAGE",
+    "STUDY_OWNER",
+    "STUDY_SERVER",
+)  # marks in the environment of a server and of all that it starts
 _POLL_S, _ANSWER_S, _LOG_LINES = 0.1, 5.0, 15
-_open_url = urllib.request.build_opener(urllib.request.ProxyHandler({})).open  # a proxy of the environment knows nothing of this machine
+_open_url = urllib.request.build_opener(
+    urllib.request.ProxyHandler({})
+).open  # a proxy of the environment knows nothing of this machine
 
 
 class ServerFailed(StudyError):
-    """A helper process that did not start, was not healthy in time, died, or is open to other machines."""
+    """A helper process that did not start, was not healthy in time, died, or is open to other
+    machines.
+    """
 
 
 @dataclass(frozen=True)
@@ -51,7 +64,9 @@ class Server:
     _leash: "subprocess.Popen[bytes]"
 
     def check(self) -> None:
-        """Raises `ServerFailed` if the server died since: the better message when a request to it fails."""
+        """Raises `ServerFailed` if the server died since: the better message when a request to it
+        fails.
+        """
         if self._leash.poll() is not None:
             raise _failure(f"the server at {self.url} died", self._leash.returncode, self.log)
 
@@ -69,20 +84,27 @@ def serve(
     host: str = LOOPBACK,
     grace_s: float = 5.0,
 ) -> Iterator[Server]:
-    """Starts `command` ({host} and {port} filled in), waits until GET `health` answers 2xx, and ends it with the block.
+    """Starts `command` ({host} and {port} filled in), waits until GET `health` answers 2xx, and
+    ends it with the block.
 
-    port: None takes a free one. gpus: what CUDA_VISIBLE_DEVICES lets it see; None leaves it as it is, an empty list shows none.
+    port: None takes a free one. gpus: what CUDA_VISIBLE_DEVICES lets it see; None leaves it as it
+    is, an empty list shows none.
     timeout_s: until it must be healthy. grace_s: between SIGTERM and SIGKILL at its end.
     """
     absent = [field for field in ("{host}", "{port}") if not any(field in part for part in command)]
     if absent:
         told = "or it chooses for itself where it listens"
-        raise SpecError(f"the server command {' '.join(command)!r} does not take {' and '.join(absent)}", hint=f"put them into it, {told}")
+        raise SpecError(
+            f"the server command {' '.join(command)!r} does not take {' and '.join(absent)}",
+            hint=f"put them into it, {told}",
+        )
     port = _free_port(host) if port is None else _unused(host, port)
     filled = [part.replace("{host}", host).replace("{port}", str(port)) for part in command]
     token = secrets.token_hex(8)
     leash = _start(filled, log, _environment(stage, token, gpus), grace_s)
-    server = Server(f"http://{f'[{host}]' if ':' in host else host}:{port}", port, leash.pid, log, leash)
+    server = Server(
+        f"http://{f'[{host}]' if ':' in host else host}:{port}", port, leash.pid, log, leash
+    )
     try:
         _await_health(server, health, timeout_s)
         if ip_address(host).is_loopback:
@@ -93,23 +115,50 @@ def serve(
 
 
 def sweep_servers() -> list[int]:
-    """Kills what is left on this machine of servers whose owner is dead; returns the pids. Safe to call at any time, by anybody."""
+    """Kills what is left on this machine of servers whose owner is dead; returns the pids.
+
+    Safe to call at any time, by anybody.
+    """
     found = processes.marked(SERVER)
-    left = [pid for pid, marks in found.items() if is_owner(marks.get(OWNER, "")) and alive(marks[OWNER]) is False]
+    left = [
+        pid
+        for pid, marks in found.items()
+        if is_owner(marks.get(OWNER, "")) and alive(marks[OWNER]) is False
+    ]
     processes.kill(left)
     return left
 
 
-def _start(command: Sequence[str], log: Path, environment: dict[str, str], grace_s: float) -> "subprocess.Popen[bytes]":
-    leash = [sys.executable, "-m", "study.models.server.leash", "--owner", str(os.getpid()), "--grace", str(grace_s), "--", *command]
+def _start(
+    command: Sequence[str], log: Path, environment: dict[str, str], grace_s: float
+) -> "subprocess.Popen[bytes]":
+    leash = [
+        sys.executable,
+        "-m",
+        "study.models.server.leash",
+        "--owner",
+        str(os.getpid()),
+        "--grace",
+        str(grace_s),
+        "--",
+        *command,
+    ]
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as output:
         # A session of its own: Ctrl-C is for the runner, which then ends its stages in order.
-        return subprocess.Popen(leash, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=environment, start_new_session=True)
+        return subprocess.Popen(
+            leash,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            env=environment,
+            start_new_session=True,
+        )
 
 
 def _environment(stage: str, token: str, gpus: Sequence[int | str] | None) -> dict[str, str]:
-    # SPT_NOENV: setproctitle, which vLLM uses, would write its title over the environment that /proc shows.
+    # SPT_NOENV: setproctitle, which vLLM uses, would write its title over the environment that
+    # /proc shows.
     marks = {STAGE: stage, OWNER: owner(), SERVER: token, "SPT_NOENV": "1"}
     visible = {} if gpus is None else {"CUDA_VISIBLE_DEVICES": ",".join(map(str, gpus))}
     return {**os.environ, **marks, **visible}
@@ -125,7 +174,11 @@ def _await_health(server: Server, health: str, timeout_s: float) -> None:
         if said == "healthy":
             return
         time.sleep(_POLL_S)
-    raise _failure(f"the server was not healthy after {timeout_s:g} s ({server.url + health}: {said})", None, server.log)
+    raise _failure(
+        f"the server was not healthy after {timeout_s:g} s ({server.url + health}: {said})",
+        None,
+        server.log,
+    )
 
 
 def _answer(url: str) -> str:
@@ -139,7 +192,9 @@ def _answer(url: str) -> str:
 
 
 def _ours(server: Server) -> bool:
-    """Whether the port is held by this server's tree: another program could have taken it and answer in its place."""
+    """Whether the port is held by this server's tree: another program could have taken it and
+    answer in its place.
+    """
     listening = processes.listeners(server.port)
     if not sys.platform.startswith("linux"):
         return True
@@ -148,7 +203,11 @@ def _ours(server: Server) -> bool:
 
 
 def _refuse_open(server: Server) -> None:
-    outside = [listener.address for listener in processes.listeners(server.port) if not ip_address(listener.address).is_loopback]
+    outside = [
+        listener.address
+        for listener in processes.listeners(server.port)
+        if not ip_address(listener.address).is_loopback
+    ]
     if outside:
         what = f"the server listens on {outside[0]}:{server.port}, which other machines can reach"
         raise ServerFailed(what, hint="let its command take its address from {host}")
@@ -162,7 +221,9 @@ def _end(leash: "subprocess.Popen[bytes]", token: str, grace_s: float) -> None:
     except subprocess.TimeoutExpired:
         processes.kill([leash.pid])
         leash.wait()
-    while left := [pid for pid, marks in processes.marked(SERVER).items() if marks[SERVER] == token]:
+    while left := [
+        pid for pid, marks in processes.marked(SERVER).items() if marks[SERVER] == token
+    ]:
         processes.kill(left)
         time.sleep(_POLL_S)
 
@@ -175,11 +236,16 @@ def _free_port(host: str) -> int:
 
 def _unused(host: str, port: int) -> int:
     with socket.socket(_family(host)) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a port whose last connections are only closing is free
+        probe.setsockopt(
+            socket.SOL_SOCKET, socket.SO_REUSEADDR, 1
+        )  # a port whose last connections are only closing is free
         try:
             probe.bind((host, port))
         except OSError as error:
-            raise ServerFailed(f"port {port} on {host} is taken: {error.strerror}", hint="name no port: a free one is found") from error
+            raise ServerFailed(
+                f"port {port} on {host} is taken: {error.strerror}",
+                hint="name no port: a free one is found",
+            ) from error
     return port
 
 
@@ -188,7 +254,13 @@ def _family(host: str) -> socket.AddressFamily:
 
 
 def _failure(what: str, code: int | None, log: Path) -> ServerFailed:
-    lines = log.read_text(encoding="utf-8", errors="replace").splitlines()[-_LOG_LINES:] if log.is_file() else []
+    lines = (
+        log.read_text(encoding="utf-8", errors="replace").splitlines()[-_LOG_LINES:]
+        if log.is_file()
+        else []
+    )
     ended = "" if code is None else f" (exit code {code})"
     shown = "\n".join(f"    {line}" for line in lines) or "    (nothing)"
-    return ServerFailed(f"{what}{ended}; the end of its log:\n{shown}", hint=f"read the whole log: {log}")
+    return ServerFailed(
+        f"{what}{ended}; the end of its log:\n{shown}", hint=f"read the whole log: {log}"
+    )

@@ -1,6 +1,8 @@
-"""Where the MLflow mirror is: the database in the results folder, or a tracking server that an option or MLFLOW_TRACKING_URI names.
+"""Where the MLflow mirror is: the database in the results folder, or a tracking server that an
+option or MLFLOW_TRACKING_URI names.
 
-A password in a URI is taken out of it at once. It goes to the writer through its environment, never into a command line, log or record.
+A password in a URI is taken out of it at once. It goes to the writer through its environment, never
+into a command line, log or record.
 """
 
 import os
@@ -15,7 +17,9 @@ _BUSY_S = 30  # how long a statement waits for another process that holds the da
 
 @dataclass(frozen=True)
 class Address:
-    """uri: for MLflow's client. local: the results folder's own database. secrets: texts that no output may hold."""
+    """uri: for MLflow's client. local: the results folder's own database. secrets: texts that no
+    output may hold.
+    """
 
     uri: str = field(repr=False)
     shown: str
@@ -25,19 +29,37 @@ class Address:
     @property
     def secrets(self) -> set[str]:
         """The password, as it is and as a URI spells it."""
-        known = {self.environment.get("MLFLOW_TRACKING_PASSWORD", ""), unquote(urlsplit(self.uri).password or "")} - {""}
-        return {spelling for secret in known for spelling in (secret, quote(secret), quote(secret, safe=""))}
+        known = {
+            self.environment.get("MLFLOW_TRACKING_PASSWORD", ""),
+            unquote(urlsplit(self.uri).password or ""),
+        } - {""}
+        return {
+            spelling
+            for secret in known
+            for spelling in (secret, quote(secret), quote(secret, safe=""))
+        }
 
 
 def address(results: Results, uri: str | None = None) -> Address:
-    """uri: as the user gave it; None = MLFLOW_TRACKING_URI, else the results folder's own database."""
+    """uri: as the user gave it; None = MLFLOW_TRACKING_URI, else the results folder's own
+    database.
+    """
     wanted = uri or os.environ.get("MLFLOW_TRACKING_URI", "")
     if not wanted:
-        return Address(f"sqlite:///{results.database.resolve()}?timeout={_BUSY_S}", str(results.database), local=True)
+        return Address(
+            f"sqlite:///{results.database.resolve()}?timeout={_BUSY_S}",
+            str(results.database),
+            local=True,
+        )
     parts = urlsplit(wanted)
     bare = urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
     shown = urlunsplit(urlsplit(bare)._replace(query="", fragment=""))
     if parts.scheme not in ("http", "https"):
         return Address(wanted, shown, local=False)  # a database needs its password in the URI
     login = {"MLFLOW_TRACKING_USERNAME": parts.username, "MLFLOW_TRACKING_PASSWORD": parts.password}
-    return Address(bare, shown, local=False, environment={name: unquote(value) for name, value in login.items() if value})
+    return Address(
+        bare,
+        shown,
+        local=False,
+        environment={name: unquote(value) for name, value in login.items() if value},
+    )

@@ -1,7 +1,9 @@
-"""The parent's handle on the MLflow mirror: messages go to one writer process (`study.record.mlflow.writer`), nothing is waited for.
+"""The parent's handle on the MLflow mirror: messages go to one writer process
+(`study.record.mlflow.writer`), nothing is waited for.
 
-A process of its own, because importing mlflow takes seconds and a database or server can hang. The mirror is never the source: whatever
-goes wrong in it costs a warning, and `study sync-mlflow` makes it whole from the records.
+A process of its own, because importing mlflow takes seconds and a database or server can hang. The
+mirror is never the source: whatever goes wrong in it costs a warning, and `study sync-mlflow` makes
+it whole from the records.
 """
 
 import json
@@ -19,19 +21,34 @@ from study.record.mlflow.address import Address, address
 from study.record.store import Results
 
 _QUIET = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true", "GIT_PYTHON_REFRESH": "quiet"}
-# A server that is down is given seconds, not MLflow's default of minutes; what the user has set counts more.
-_SHORT = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "10", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1"}
-_NOT_INSTALLED = "no MLflow mirror: mlflow is not installed (extra `lab`); the records are complete without it"
-_INCOMPLETE = "the MLflow mirror is incomplete (see mlflow.log in the results folder); make it whole: study sync-mlflow"
+# A server that is down is given seconds, not MLflow's default of minutes; what the user has set
+# counts more.
+_SHORT = {
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+    "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
+}
+_NOT_INSTALLED = (
+    "no MLflow mirror: mlflow is not installed (extra `lab`); the records are complete without it"
+)
+_INCOMPLETE = (
+    "the MLflow mirror is incomplete (see mlflow.log in the results folder); make it whole: study"
+    " sync-mlflow"
+)
 _GOES_ON = "the MLflow mirror is still being written; it goes on by itself (or: study sync-mlflow)"
 _WAIT_S = 30.0
 
 
 class Mirror:
-    """Grids one after the other, each a parent run with one nested run per run. Every method returns at once, except `close`."""
+    """Grids one after the other, each a parent run with one nested run per run.
+
+    Every method returns at once, except `close`.
+    """
 
     def __init__(self, results: Results, uri: str | None = None) -> None:
-        """uri: of a tracking server; None = MLFLOW_TRACKING_URI, else the database in the results folder."""
+        """uri: of a tracking server; None = MLFLOW_TRACKING_URI, else the database in the results
+        folder.
+        """
         self.address = address(results, uri)
         self.warning = "" if find_spec("mlflow") else _NOT_INSTALLED
         self._messages: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
@@ -39,8 +56,13 @@ class Mirror:
         if not self.warning:
             try:
                 self._start(results, self.address)
-            except OSError as error:  # a full disk, a folder that cannot be written, no process to be had
-                self.warning = f"no MLflow mirror: its writer could not be started ({error.strerror or error}); later: study sync-mlflow"
+            except (
+                OSError
+            ) as error:  # a full disk, a folder that cannot be written, no process to be had
+                self.warning = (
+                    "no MLflow mirror: its writer could not be started"
+                    f" ({error.strerror or error}); later: study sync-mlflow"
+                )
 
     def _start(self, results: Results, place: Address) -> None:
         results.root.mkdir(parents=True, exist_ok=True)
@@ -50,8 +72,15 @@ class Mirror:
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,
-                env={**_SHORT, **os.environ, **_QUIET, **place.environment, "MLFLOW_TRACKING_URI": "" if place.local else place.uri},
-                start_new_session=True,  # Ctrl-C is for the parent; the writer ends when its input does
+                env={
+                    **_SHORT,
+                    **os.environ,
+                    **_QUIET,
+                    **place.environment,
+                    "MLFLOW_TRACKING_URI": "" if place.local else place.uri,
+                },
+                # Ctrl-C is for the parent; the writer ends when its input does
+                start_new_session=True,
             )
         self._sender = threading.Thread(target=self._send, args=(self._process,), daemon=True)
         self._sender.start()
@@ -76,14 +105,18 @@ class Mirror:
         self._messages.put({"op": "sealed", "record": str(path.resolve()), "labels": dict(labels)})
 
     def failed(self, run_id: str, labels: Mapping[str, str], seed: int, reason: str) -> None:
-        self._messages.put({"op": "failed", "run": run_id, "labels": dict(labels), "seed": seed, "reason": reason})
+        self._messages.put(
+            {"op": "failed", "run": run_id, "labels": dict(labels), "seed": seed, "reason": reason}
+        )
 
     def figures(self, paths: Sequence[Path]) -> None:
         """Pictures as artifacts of the grid's run."""
         self._messages.put({"op": "figures", "paths": [str(path) for path in paths]})
 
     def settle(self, *, at_work: bool) -> None:
-        """Remove duplicates. at_work: some `study run` is at work on the folder; without one, what still reads RUNNING was killed."""
+        """Remove duplicates. at_work: some `study run` is at work on the folder; without one, what
+        still reads RUNNING was killed.
+        """
         self._messages.put({"op": "settle", "at_work": at_work})
 
     def end(self, status: str) -> None:
@@ -91,12 +124,16 @@ class Mirror:
         self._messages.put({"op": "end", "status": status})
 
     def close(self, timeout: float | None = _WAIT_S) -> str:
-        """Wait for the writer, at most `timeout` seconds; a warning if the mirror is not whole by then."""
+        """Wait for the writer, at most `timeout` seconds; a warning if the mirror is not whole by
+        then.
+        """
         self._messages.put(None)
         if self._process is None:
             return self.warning
         try:
             code = self._process.wait(timeout)
         except subprocess.TimeoutExpired:
-            return _INCOMPLETE if self._sender.is_alive() else _GOES_ON  # what was not handed over is lost with this process
+            return (
+                _INCOMPLETE if self._sender.is_alive() else _GOES_ON
+            )  # what was not handed over is lost with this process
         return "" if code == 0 else _INCOMPLETE

@@ -1,11 +1,14 @@
-"""The MLflow mirror of one grid at one scale: an experiment, in it a run for the grid and nested in that a run per run.
+"""The MLflow mirror of one grid at one scale: an experiment, in it a run for the grid and nested in
+that a run per run.
 
-A record becomes: parameters (the resolved spec, spelled as dotted YAML paths), step curves (history), scores as eval/<task>/avg_at_<k>,
-cost, tags (labels, ids, seal) and the run's true final status. `study.seal` is written last: a run without it is made anew. Every operation
-can be repeated, and finds what an earlier attempt or another writer left before it writes.
+A record becomes: parameters (the resolved spec, spelled as dotted YAML paths), step curves
+(history), scores as eval/<task>/avg_at_<k>, cost, tags (labels, ids, seal) and the run's true final
+status. `study.seal` is written last: a run without it is made anew. Every operation can be
+repeated, and finds what an earlier attempt or another writer left before it writes.
 
-In the results folder artifacts are addressed relative to the server (mlflow-artifacts:/...) and lie in <results>/mlartifacts, so that the
-folder can be moved: mlflow ui --backend-store-uri sqlite:///results/mlflow.db --artifacts-destination results/mlartifacts
+In the results folder artifacts are addressed relative to the server (mlflow-artifacts:/...) and lie
+in <results>/mlartifacts, so that the folder can be moved: mlflow ui --backend-store-uri
+sqlite:///results/mlflow.db --artifacts-destination results/mlartifacts
 """
 
 import re
@@ -24,9 +27,13 @@ _MAX_METRICS, _MAX_PARAMETERS = 1000, 100  # of one request
 
 
 class GridMirror:
-    """open_runs: run id -> MLflow id of the runs that read RUNNING because of this writer; it outlives a lost connection."""
+    """open_runs: run id -> MLflow id of the runs that read RUNNING because of this writer; it
+    outlives a lost connection.
+    """
 
-    def __init__(self, results: Results, place: Address, grid: str, scale: str, open_runs: dict[str, str]) -> None:
+    def __init__(
+        self, results: Results, place: Address, grid: str, scale: str, open_runs: dict[str, str]
+    ) -> None:
         from mlflow.tracking import MlflowClient  # seconds to import: only in the writer
 
         self._results, self._local, self._open = results, place.local, open_runs
@@ -46,7 +53,11 @@ class GridMirror:
 
     def _create_experiment(self) -> str:
         """A server places artifacts as it was told to; our own database has them beside it."""
-        location = f"mlflow-artifacts:/{re.sub(r'[^A-Za-z0-9_.-]', '_', self._name)}" if self._local else None
+        location = (
+            f"mlflow-artifacts:/{re.sub(r'[^A-Za-z0-9_.-]', '_', self._name)}"
+            if self._local
+            else None
+        )
         try:
             return self._client.create_experiment(self._name, artifact_location=location)
         except Exception:
@@ -67,43 +78,70 @@ class GridMirror:
         return self._client.create_run(self._experiment, run_name=self._grid, tags=tags).info.run_id
 
     def _parents(self) -> list[Any]:
-        """The grid's runs, the oldest first: there is one, unless two writers started on two hosts at once."""
-        return sorted(self._search("tags.`study.kind` = 'grid'"), key=lambda run: (run.info.start_time, run.info.run_id))
+        """The grid's runs, the oldest first: there is one, unless two writers started on two hosts
+        at once.
+        """
+        return sorted(
+            self._search("tags.`study.kind` = 'grid'"),
+            key=lambda run: (run.info.start_time, run.info.run_id),
+        )
 
     def _search(self, condition: str) -> Iterator[Any]:
         token: str | None = ""
         while token is not None:
-            page = self._client.search_runs([self._experiment], condition, max_results=1000, page_token=token or None)
+            page = self._client.search_runs(
+                [self._experiment], condition, max_results=1000, page_token=token or None
+            )
             yield from page
             token = page.token or None
 
     def _found(self, run_id: str) -> list[Any]:
         return list(self._search("tags.`study.run` = '{}'".format(run_id.replace("'", ""))))
 
-    def started(self, run_id: str, labels: Mapping[str, str], seed: int, start_ms: int | None = None) -> str:
+    def started(
+        self, run_id: str, labels: Mapping[str, str], seed: int, start_ms: int | None = None
+    ) -> str:
         """A RUNNING child; what an earlier, unfinished attempt left is replaced."""
         found = self._found(run_id)
-        empty = [run.info.run_id for run in found if run.info.status == "RUNNING" and not run.data.params and not run.data.metrics]
+        empty = [
+            run.info.run_id
+            for run in found
+            if run.info.status == "RUNNING" and not run.data.params and not run.data.metrics
+        ]
         for run in found:
             if run.info.run_id not in empty[:1]:
                 self._client.delete_run(run.info.run_id)
         self._open[run_id] = empty[0] if empty else self._create(run_id, labels, seed, start_ms)
         return self._open[run_id]
 
-    def _create(self, run_id: str, labels: Mapping[str, str], seed: int, start_ms: int | None) -> str:
-        tags = {"mlflow.parentRunId": self._parent, "study.kind": "run", "study.run": run_id.replace("'", ""), "study.grid": self._grid}
+    def _create(
+        self, run_id: str, labels: Mapping[str, str], seed: int, start_ms: int | None
+    ) -> str:
+        tags = {
+            "mlflow.parentRunId": self._parent,
+            "study.kind": "run",
+            "study.run": run_id.replace("'", ""),
+            "study.grid": self._grid,
+        }
         tags |= mirrored.label_tags(labels)
         name = mirrored.run_name(run_id, labels, seed)
-        return self._client.create_run(self._experiment, start_time=start_ms, run_name=name, tags=tags).info.run_id
+        return self._client.create_run(
+            self._experiment, start_time=start_ms, run_name=name, tags=tags
+        ).info.run_id
 
     def sealed(self, record: Record, labels: Mapping[str, str]) -> None:
-        """Everything of a record, then FINISHED. A run that carries the record's seal already is left alone."""
+        """Everything of a record, then FINISHED.
+
+        A run that carries the record's seal already is left alone.
+        """
         found = self._found(record.run)
         whole = [run for run in found if run.data.tags.get("study.seal") == record.seal]
         if whole:
             self._keep(whole[0], found)
             return
-        start, end = (_milliseconds(when) for when in (record.provenance.started, record.provenance.finished))
+        start, end = (
+            _milliseconds(when) for when in (record.provenance.started, record.provenance.finished)
+        )
         child = self.started(record.run, labels, record.seed, start)
         self._log(child, record, end)
         self._client.set_terminated(child, "FINISHED", end)
@@ -115,10 +153,15 @@ class GridMirror:
 
         values = mirrored.parameters(record)
         names = mirrored.spelled(values)
-        found: list[Any] = [Param(names[name], mirrored.text(value, mirrored.MAX_PARAMETER)) for name, value in values.items()]
+        found: list[Any] = [
+            Param(names[name], mirrored.text(value, mirrored.MAX_PARAMETER))
+            for name, value in values.items()
+        ]
         for some in _pieces(found, _MAX_PARAMETERS):
             self._client.log_batch(child, params=some)
-        metrics: list[Any] = [Metric(name, value, when, step) for name, value, step in mirrored.points(record)]
+        metrics: list[Any] = [
+            Metric(name, value, when, step) for name, value, step in mirrored.points(record)
+        ]
         for some in _pieces(metrics, _MAX_METRICS):
             self._client.log_batch(child, metrics=some)
         for key, value in mirrored.tags(record).items():
@@ -127,7 +170,11 @@ class GridMirror:
     def failed(self, run_id: str, labels: Mapping[str, str], seed: int, reason: str) -> None:
         """A run that reads FAILED for this reason already is left alone."""
         told, found = mirrored.text(reason), self._found(run_id)
-        same = [run for run in found if run.info.status == "FAILED" and run.data.tags.get("study.error") == told]
+        same = [
+            run
+            for run in found
+            if run.info.status == "FAILED" and run.data.tags.get("study.error") == told
+        ]
         if same:
             self._keep(same[0], found)
             return
@@ -145,12 +192,22 @@ class GridMirror:
             self._client.set_tag(kept.info.run_id, "mlflow.parentRunId", self._parent)
 
     def settle(self, *, at_work: bool) -> None:
-        """One MLflow run a run and one for the grid. Unless a `study run` is at work, what still reads RUNNING was killed."""
+        """One MLflow run a run and one for the grid.
+
+        Unless a `study run` is at work, what still reads RUNNING was killed.
+        """
         runs: dict[str, list[Any]] = {}
         for run in self._search("tags.`study.kind` = 'run'"):
             runs.setdefault(run.data.tags.get("study.run", ""), []).append(run)
         for found in runs.values():
-            best = max(found, key=lambda run: ("study.seal" in run.data.tags, run.info.status == "RUNNING", run.info.start_time))
+            best = max(
+                found,
+                key=lambda run: (
+                    "study.seal" in run.data.tags,
+                    run.info.status == "RUNNING",
+                    run.info.start_time,
+                ),
+            )
             self._keep(best, found)
             if best.info.status == "RUNNING" and not at_work:
                 self._client.set_terminated(best.info.run_id, "KILLED")
@@ -159,13 +216,17 @@ class GridMirror:
                 self._client.delete_run(spare.info.run_id)
 
     def figures(self, paths: Iterable[Path]) -> None:
-        """Pictures of the grid's run: uploaded to a server, or copied to where the server of this folder looks for them."""
+        """Pictures of the grid's run: uploaded to a server, or copied to where the server of this
+        folder looks for them.
+        """
         if not self._local:
             for path in paths:
                 self._client.log_artifact(self._parent, str(path), "figures")
             return
         root = (self._results.root / "mlartifacts").resolve()
-        location = self._client.get_run(self._parent).info.artifact_uri.removeprefix("mlflow-artifacts:/")
+        location = self._client.get_run(self._parent).info.artifact_uri.removeprefix(
+            "mlflow-artifacts:/"
+        )
         folder = (root / location / "figures").resolve()
         if not folder.is_relative_to(root):
             raise ValueError(f"the database places artifacts outside {root}: {location}")
@@ -174,9 +235,13 @@ class GridMirror:
             shutil.copyfile(path, folder / path.name)
 
     def end(self, status: str) -> None:
-        """Whatever this writer left open was killed; the grid's run gets `status` (RUNNING: a `study run` is at work, it says the rest)."""
+        """Whatever this writer left open was killed; the grid's run gets `status` (RUNNING: a
+        `study run` is at work, it says the rest).
+        """
         for run_id, child in list(self._open.items()):
-            if any(run.info.run_id == child for run in self._found(run_id)):  # not replaced by another writer meanwhile
+            if any(
+                run.info.run_id == child for run in self._found(run_id)
+            ):  # not replaced by another writer meanwhile
                 self._client.set_terminated(child, "KILLED")
             del self._open[run_id]
         if status != "RUNNING":

@@ -1,9 +1,12 @@
-"""The process that writes the MLflow mirror: `python -m study.record.mlflow.writer RESULTS` takes the messages of `study.record.mlflow.client` until its
-input ends. Exit code 0 says that everything it was told is in MLflow.
+"""The process that writes the MLflow mirror: `python -m study.record.mlflow.writer RESULTS` takes
+the messages of `study.record.mlflow.client` until its input ends. Exit code 0 says that everything
+it was told is in MLflow.
 
-Whatever fails is told in the log and costs as little as can be: a database that is locked or a server that is down is tried again with
-later messages, in their order, after a pause; a message that cannot be written although MLflow answers is left out. Writers of one results
-folder take turns by a lock on <results>/mlflow.lock, which dies with its holder. It saves duplicates, but no one waits long for it.
+Whatever fails is told in the log and costs as little as can be: a database that is locked or a
+server that is down is tried again with later messages, in their order, after a pause; a message
+that cannot be written although MLflow answers is left out. Writers of one results folder take turns
+by a lock on <results>/mlflow.lock, which dies with its holder. It saves duplicates, but no one
+waits long for it.
 """
 
 import contextlib
@@ -40,13 +43,21 @@ class Grid(Protocol):
     def end(self, status: str) -> None: ...
 
 
-Connect = Callable[[str, str, dict[str, str]], Grid]  # grid, scale, open runs -> the grid's mirror; raises when MLflow cannot be reached
+Connect = Callable[
+    [str, str, dict[str, str]], Grid
+]  # grid, scale, open runs -> the grid's mirror; raises when MLflow cannot be reached
 
 
 class Writer:
     """Messages in, MLflow out. missed: messages that were given up."""
 
-    def __init__(self, connect: Connect, lock: Path, tell: Callable[[str], object], now: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        connect: Connect,
+        lock: Path,
+        tell: Callable[[str], object],
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._connect, self._lock, self._tell, self._now = connect, lock, tell, now
         self._waiting: deque[Message] = deque()
         self._named: tuple[str, str] | None = None  # grid and scale that the messages are about
@@ -55,7 +66,10 @@ class Writer:
         self._quiet_until, self._tries, self.missed = 0.0, 0, 0
 
     def follow(self, lines: Iterable[str]) -> int:
-        """Take messages until they end; the exit code. A grid whose `end` never came was killed with its parent."""
+        """Take messages until they end; the exit code.
+
+        A grid whose `end` never came was killed with its parent.
+        """
         ended = True
         for line in lines:
             message: Message = json.loads(line)
@@ -67,7 +81,10 @@ class Writer:
             self._waiting.append({"op": "end", "status": "KILLED"})
         self._write()
         if self._waiting or self.missed:
-            self._tell(f"not written: {len(self._waiting) + self.missed} messages; the records are complete, study sync-mlflow catches up")
+            self._tell(
+                f"not written: {len(self._waiting) + self.missed} messages; the records are"
+                " complete, study sync-mlflow catches up"
+            )
         return 1 if self._waiting or self.missed else 0
 
     def _write(self) -> None:
@@ -89,7 +106,10 @@ class Writer:
             self._waiting.popleft()
 
     def _reachable(self) -> bool:
-        """Whether MLflow answers: then it was the message. A connection that failed is made anew with the next message."""
+        """Whether MLflow answers: then it was the message.
+
+        A connection that failed is made anew with the next message.
+        """
         try:
             with turn(self._lock):
                 self._grid = self._grid or self._connected()
@@ -130,7 +150,9 @@ class Writer:
 
 @contextlib.contextmanager
 def turn(path: Path, wait_s: float = _TURN_S) -> Generator[bool]:
-    """This writer's turn; False when another one kept it for too long, or where there are no locks: then both write at once."""
+    """This writer's turn; False when another one kept it for too long, or where there are no locks:
+    then both write at once.
+    """
     with contextlib.ExitStack() as stack:
         held = False
         with contextlib.suppress(OSError):
@@ -152,7 +174,9 @@ def _locked(file: io.BufferedWriter, deadline: float) -> bool:
 
 
 class Hiding(io.TextIOBase):
-    """A stream without secrets: what MLflow and its libraries print goes through it, too. also: secrets besides the environment's."""
+    """A stream without secrets: what MLflow and its libraries print goes through it, too. also:
+    secrets besides the environment's.
+    """
 
     def __init__(self, stream: Any, also: Collection[str] = ()) -> None:
         self._stream, self._also = stream, also

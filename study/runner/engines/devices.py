@@ -1,8 +1,10 @@
-"""Packing of tasks on the processor cores and GPUs of one machine or one allocation: never two tasks on a GPU, and nobody starves.
+"""Packing of tasks on the processor cores and GPUs of one machine or one allocation: never two
+tasks on a GPU, and nobody starves.
 
-Larger tasks are asked first (`size`). One that was passed over too often keeps the machine for itself: nothing else starts until it has.
-The GPUs are those of the profile, of an outer CUDA_VISIBLE_DEVICES (which Slurm sets in an allocation), or of `nvidia-smi -L`; torch is not
-asked, because a process that has asked it can no longer choose.
+Larger tasks are asked first (`size`). One that was passed over too often keeps the machine for
+itself: nothing else starts until it has. The GPUs are those of the profile, of an outer
+CUDA_VISIBLE_DEVICES (which Slurm sets in an allocation), or of `nvidia-smi -L`; torch is not asked,
+because a process that has asked it can no longer choose.
 """
 
 import os
@@ -17,26 +19,44 @@ PATIENCE = 8  # so many others may start before a task that waits
 
 
 class Slots:
-    """What is free of `cpus` cores and of the GPUs named in `gpus`. A task is any name; its resources are those it asks with."""
+    """What is free of `cpus` cores and of the GPUs named in `gpus`. A task is any name; its
+    resources are those it asks with.
+    """
 
     def __init__(self, cpus: int, gpus: Sequence[str] = (), patience: int = PATIENCE) -> None:
         self._cpus, self._gpus, self._patience = cpus, tuple(gpus), patience
         self._free_cpus, self._free_gpus = cpus, list(gpus)
         self._taken: dict[str, tuple[int, list[str]]] = {}
-        self._passed: dict[str, int] = {}  # tasks that were refused -> how many smaller ones have started since
+        self._passed: dict[
+            str, int
+        ] = {}  # tasks that were refused -> how many smaller ones have started since
         self._wanted: dict[str, Resources] = {}  # what they asked for
         self._reserved: str | None = None
-        self._asked: set[str] = set()  # who was refused since the holder of the reservation asked last
+        self._asked: set[str] = (
+            set()
+        )  # who was refused since the holder of the reservation asked last
 
     def require(self, kind: str, resources: Resources) -> None:
-        """PrerequisiteError if a stage of this kind could never start here, however long it waits."""
-        for what, wanted, there in (("GPUs", resources.gpus, len(self._gpus)), ("processor cores", resources.cpus, self._cpus)):
+        """PrerequisiteError if a stage of this kind could never start here, however long it
+        waits.
+        """
+        for what, wanted, there in (
+            ("GPUs", resources.gpus, len(self._gpus)),
+            ("processor cores", resources.cpus, self._cpus),
+        ):
             if wanted > there:
-                hint = f"correct resources.{kind} in the profile, or choose another one: --profile NAME"
-                raise PrerequisiteError(f"a stage of kind {kind} asks for {wanted} {what}; here are {there}", hint=hint)
+                hint = (
+                    f"correct resources.{kind} in the profile, or choose another one: --profile"
+                    " NAME"
+                )
+                raise PrerequisiteError(
+                    f"a stage of kind {kind} asks for {wanted} {what}; here are {there}", hint=hint
+                )
 
     def fits(self, task: str, resources: Resources) -> bool:
-        """Whether the task may start now. A refusal is remembered: it is what a reservation grows from."""
+        """Whether the task may start now. A refusal is remembered: it is what a reservation grows
+        from.
+        """
         if self._reserved == task:
             self._asked.clear()
         elif self._reserved is not None and not self._given_up(task):
@@ -51,7 +71,9 @@ class Slots:
         return False
 
     def _given_up(self, task: str) -> bool:
-        """A holder that did not ask while another asked twice needs nothing any more: it failed, or was made elsewhere."""
+        """A holder that did not ask while another asked twice needs nothing any more: it failed, or
+        was made elsewhere.
+        """
         if task not in self._asked:
             self._asked.add(task)
             return False
@@ -61,14 +83,24 @@ class Slots:
         return True
 
     def take(self, task: str, resources: Resources) -> Mapping[str, str]:
-        """Start `task`: the environment that shows it its own GPUs alone, also when it has none. The task must fit."""
-        if task in self._taken or resources.cpus > self._free_cpus or resources.gpus > len(self._free_gpus):
+        """Start `task`: the environment that shows it its own GPUs alone, also when it has none.
+
+        The task must fit.
+        """
+        if (
+            task in self._taken
+            or resources.cpus > self._free_cpus
+            or resources.gpus > len(self._free_gpus)
+        ):
             raise ValueError(f"{task} does not fit")
         mine, self._free_gpus = self._free_gpus[: resources.gpus], self._free_gpus[resources.gpus :]
         self._free_cpus -= resources.cpus
         self._taken[task] = (resources.cpus, mine)
         self._forget(task)
-        for name, wanted in self._wanted.items():  # tasks of one size wait for each other in the order of the grid
+        for (
+            name,
+            wanted,
+        ) in self._wanted.items():  # tasks of one size wait for each other in the order of the grid
             self._passed[name] += wanted.gpus > resources.gpus or wanted.cpus > resources.cpus
         return {"CUDA_VISIBLE_DEVICES": ",".join(mine)}
 
@@ -77,7 +109,10 @@ class Slots:
         self._wanted.pop(task, None)
 
     def free(self, task: str) -> None:
-        """The task has ended. Its GPUs come back in their first order, so that neighbours stay together."""
+        """The task has ended.
+
+        Its GPUs come back in their first order, so that neighbours stay together.
+        """
         cpus, gpus = self._taken.pop(task)
         self._free_cpus += cpus
         self._free_gpus = [gpu for gpu in self._gpus if gpu in {*self._free_gpus, *gpus}]
@@ -95,29 +130,41 @@ def require(slots: Slots, kinds: Iterable[str], profile: Profile) -> None:
 
 
 def cores(environment: Mapping[str, str] = os.environ) -> int:
-    """The processor cores that this process may use: those it is bound to, and no more than Slurm has given it."""
+    """The processor cores that this process may use: those it is bound to, and no more than Slurm
+    has given it.
+    """
     bound = len(os.sched_getaffinity(0))
     given = environment.get("SLURM_CPUS_PER_TASK") or environment.get("SLURM_CPUS_ON_NODE") or ""
     return min(bound, int(given)) if given.isdecimal() and int(given) > 0 else bound
 
 
 def visible_gpus(profile: Profile, environment: Mapping[str, str] = os.environ) -> list[str]:
-    """The ids of the GPUs that may be used, as CUDA_VISIBLE_DEVICES names them: indices, UUIDs or MIG names, kept as they are.
+    """The ids of the GPUs that may be used, as CUDA_VISIBLE_DEVICES names them: indices, UUIDs or
+    MIG names, kept as they are.
 
     Raises PrerequisiteError if the profile wants more than the environment shows.
     """
     outer = environment.get("CUDA_VISIBLE_DEVICES")
     if outer is None:
-        return [str(index) for index in range(profile.gpus)] if profile.gpus is not None else _listed()
+        return (
+            [str(index) for index in range(profile.gpus)] if profile.gpus is not None else _listed()
+        )
     shown = _named(outer)
     if profile.gpus is None or profile.gpus <= len(shown):
         return shown[: profile.gpus]
     hint = "correct `gpus` in the profile, or unset CUDA_VISIBLE_DEVICES"
-    raise PrerequisiteError(f"profile {profile.profile} uses {profile.gpus} GPUs, but CUDA_VISIBLE_DEVICES shows {len(shown)}", hint=hint)
+    raise PrerequisiteError(
+        f"profile {profile.profile} uses {profile.gpus} GPUs, but CUDA_VISIBLE_DEVICES shows"
+        f" {len(shown)}",
+        hint=hint,
+    )
 
 
 def _named(outer: str) -> list[str]:
-    """CUDA reads the list up to the first name that is no device: -1, or Slurm's NoDevFiles. No device is listed twice."""
+    """CUDA reads the list up to the first name that is no device: -1, or Slurm's NoDevFiles.
+
+    No device is listed twice.
+    """
     names: list[str] = []
     for name in (part.strip() for part in outer.split(",")):
         if not re.fullmatch(r"\d+|(GPU|MIG)-.+", name):
@@ -127,16 +174,23 @@ def _named(outer: str) -> list[str]:
 
 
 def _listed() -> list[str]:
-    """What `nvidia-smi -L` lists; nothing where it is missing or fails. A GPU that is cut into MIG slices is its slices."""
+    """What `nvidia-smi -L` lists; nothing where it is missing or fails.
+
+    A GPU that is cut into MIG slices is its slices.
+    """
     try:
-        listing = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=30, check=True).stdout
+        listing = subprocess.run(
+            ["nvidia-smi", "-L"], capture_output=True, text=True, timeout=30, check=True
+        ).stdout
     except (OSError, subprocess.SubprocessError):
         return []
     return parse_listing(listing)
 
 
 def parse_listing(listing: str) -> list[str]:
-    """`GPU 0: NAME (UUID: GPU-...)` is "0"; the lines `MIG ... (UUID: MIG-...)` below it take its place."""
+    """`GPU 0: NAME (UUID: GPU-...)` is "0"; the lines `MIG ... (UUID: MIG-...)` below it take its
+    place.
+    """
     gpus: dict[str, list[str]] = {}
     for line in listing.splitlines():
         if whole := re.match(r"GPU (\d+):", line):

@@ -1,6 +1,8 @@
-"""Stages behind a launcher (accelerate launch, torchrun, numactl): their command, and the local worker that runs and outlives it.
+"""Stages behind a launcher (accelerate launch, torchrun, numactl): their command, and the local
+worker that runs and outlives it.
 
-The launcher and all its processes are held by a leash (`study.models.server.leash`): they end with the worker, however it ends.
+The launcher and all its processes are held by a leash (`study.models.server.leash`): they end with
+the worker, however it ends.
 """
 
 import contextlib
@@ -24,19 +26,34 @@ from study.runner.engines.task_main import has_outcome, read_outcome
 from study.runner.work.assignment import Assignment, write_assignment
 from study.runner.work.execute import Work
 from study.runner.work.logs import tail
-from study.runner.work.worker import Event, Failed, Payload, Progress, task_folder, task_id, task_kind
+from study.runner.work.worker import (
+    Event,
+    Failed,
+    Payload,
+    Progress,
+    task_folder,
+    task_id,
+    task_kind,
+)
 from study.spec.machine.profile import Profile
 
 _POLL_S = 0.2
 
 
 def launched(prefix: Sequence[str], program: Sequence[str]) -> list[str]:
-    """The program (python -m MODULE ...) behind a launcher. accelerate and torchrun start Python themselves; they lie beside it."""
+    """The program (python -m MODULE ...) behind a launcher.
+
+    accelerate and torchrun start Python themselves; they lie beside it.
+    """
     if not prefix:
         return list(program)
     name = Path(prefix[0]).name
     beside = Path(program[0]).with_name(name)
-    found = [str(beside), *prefix[1:]] if shutil.which(prefix[0]) is None and beside.exists() else prefix
+    found = (
+        [str(beside), *prefix[1:]]
+        if shutil.which(prefix[0]) is None and beside.exists()
+        else prefix
+    )
     return [*found, *(program[1:] if name in ("accelerate", "torchrun") else program)]
 
 
@@ -50,7 +67,12 @@ def job_folder(task: str, results: Results) -> Path:
 
 
 def work_launched(
-    payload: Payload, results: Results, entry: Work, profile: Profile, environment: Mapping[str, str], channel: Connection
+    payload: Payload,
+    results: Results,
+    entry: Work,
+    profile: Profile,
+    environment: Mapping[str, str],
+    channel: Connection,
 ) -> None:
     """The whole life of a local worker whose stage kind has a launcher."""
     told: list[int] = []
@@ -67,18 +89,33 @@ def work_launched(
             channel.send(_outcome(payload, results, child.wait()))
 
 
-def _start(payload: Payload, results: Results, entry: Work, profile: Profile) -> "subprocess.Popen[bytes]":
+def _start(
+    payload: Payload, results: Results, entry: Work, profile: Profile
+) -> "subprocess.Popen[bytes]":
     folder = job_folder(task_id(payload), results)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "outcome.json").unlink(missing_ok=True)
     write_assignment(folder / "payload.json", Assignment(payload, entry, profile))
-    leash = [sys.executable, "-m", "study.models.server.leash", "--owner", str(os.getpid()), "--grace", str(profile.grace_s), "--"]
+    leash = [
+        sys.executable,
+        "-m",
+        "study.models.server.leash",
+        "--owner",
+        str(os.getpid()),
+        "--grace",
+        str(profile.grace_s),
+        "--",
+    ]
     command = [*leash, *launched(profile.launch[task_kind(payload)], task_program(folder, results))]
     with (task_folder(payload, results) / "log.txt").open("ab") as log:
-        return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT)
+        return subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT
+        )
 
 
-def _follow(child: "subprocess.Popen[bytes]", task: str, status: Path, told: list[int], channel: Connection) -> None:
+def _follow(
+    child: "subprocess.Popen[bytes]", task: str, status: Path, told: list[int], channel: Connection
+) -> None:
     """Hand progress on until the launcher has ended; a request to stop goes to it, once."""
     updated, ordered = None, False
     while child.poll() is None:
@@ -97,11 +134,19 @@ def _outcome(payload: Payload, results: Results, code: int) -> Event:
     if has_outcome(folder, os.environ["STUDY_JOB"]):
         return read_outcome(read_page(folder / "outcome.json") or {})
     log = tail([task_folder(payload, results) / "log.txt"])
-    return Failed(task, f"its launcher ended with exit code {code} and no result", "its log: study logs", log, again=True)
+    return Failed(
+        task,
+        f"its launcher ended with exit code {code} and no result",
+        "its log: study logs",
+        log,
+        again=True,
+    )
 
 
 def read_page(path: Path) -> dict[str, Any] | None:
-    """A JSON object that another process may be writing: None where it is not there, or is seen half."""
+    """A JSON object that another process may be writing: None where it is not there, or is seen
+    half.
+    """
     try:
         page: Any = json.loads(path.read_bytes())
     except (OSError, ValueError):

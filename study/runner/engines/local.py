@@ -1,8 +1,10 @@
-"""The local engine: one forked process a task, from a server that has imported the trainer once, one torch thread each.
+"""The local engine: one forked process a task, from a server that has imported the trainer once,
+one torch thread each.
 
-A fork of the preloaded server starts in milliseconds where a cold trainer import costs 5 to 6 s. A process a task keeps memory and faults
-apart: a worker that is killed takes one task with it, and one that says nothing for `silent_s` is killed. Workers end when the parent does,
-however it ends. Tasks are packed by the processor cores and GPUs that the profile says they need.
+A fork of the preloaded server starts in milliseconds where a cold trainer import costs 5 to 6 s. A
+process a task keeps memory and faults apart: a worker that is killed takes one task with it, and
+one that says nothing for `silent_s` is killed. Workers end when the parent does, however it ends.
+Tasks are packed by the processor cores and GPUs that the profile says they need.
 """
 
 import contextlib
@@ -22,35 +24,55 @@ from study.runner.engines.devices import Slots, require, visible_gpus
 from study.runner.engines.launcher import work_launched
 from study.runner.engines.local_worker import work
 from study.runner.work.execute import Work
-from study.runner.work.worker import Event, Failed, Payload, Progress, task_folder, task_id, task_kind
+from study.runner.work.worker import (
+    Event,
+    Failed,
+    Payload,
+    Progress,
+    task_folder,
+    task_id,
+    task_kind,
+)
 from study.spec.machine.profile import Profile
 
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 
 
 class LocalEngine:
-    """Runs up to `jobs` tasks at once. An engine has `fits`, `start`, `events` and `stop`; the schedule knows nothing else of it."""
+    """Runs up to `jobs` tasks at once. An engine has `fits`, `start`, `events` and `stop`; the
+    schedule knows nothing else of it.
+    """
 
-    def __init__(self, results: Results, entry: Work, jobs: int, profile: Profile | None = None) -> None:
+    def __init__(
+        self, results: Results, entry: Work, jobs: int, profile: Profile | None = None
+    ) -> None:
         for name in _THREADS:  # before the server starts: OpenMP reads them once
             os.environ[name] = "1"
         os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
         self._context = multiprocessing.get_context("forkserver")
-        self._context.set_forkserver_preload(["study.runner.engines.local_worker", *entry.modules, "__main__"])  # __main__: else each fork imports it
+        self._context.set_forkserver_preload(
+            ["study.runner.engines.local_worker", *entry.modules, "__main__"]
+        )  # __main__: else each fork imports it
         self._results, self._entry, self._profile = results, entry, profile or Profile()
         self._slots = Slots(jobs, visible_gpus(self._profile))
         self._workers: dict[Connection, _Worker] = {}
         self._stillborn: list[Event] = []
         resource_tracker.ensure_running()  # first: while it starts it lets signals through
-        with _signals_held():  # Ctrl-C reaches the whole group: it must not end the server in the middle of an import
+        with (
+            _signals_held()
+        ):  # Ctrl-C reaches the whole group: it must not end the server in the middle of an import
             forkserver.ensure_running()
         self._warming = threading.Thread(target=self._warm_up, daemon=True)
         self._warming.start()
 
     def _warm_up(self) -> None:
-        """The first fork waits until the server has imported the trainer; in a thread, so that the loop stays awake meanwhile."""
+        """The first fork waits until the server has imported the trainer; in a thread, so that the
+        loop stays awake meanwhile.
+        """
         process = self._context.Process(target=_nothing, daemon=True)
-        with contextlib.suppress(OSError, EOFError):  # a server that does not live is reported by the first real start
+        with contextlib.suppress(
+            OSError, EOFError
+        ):  # a server that does not live is reported by the first real start
             process.start()
             process.join()
 
@@ -60,7 +82,9 @@ class LocalEngine:
 
     def fits(self, payload: Payload) -> bool:
         """Whether cores and GPUs for this task are free now."""
-        return not self._warming.is_alive() and self._slots.fits(task_id(payload), self._profile.resources_for(task_kind(payload)))
+        return not self._warming.is_alive() and self._slots.fits(
+            task_id(payload), self._profile.resources_for(task_kind(payload))
+        )
 
     def adopts(self, payload: Payload) -> bool:  # noqa: ARG002 - workers end with their parent: none is left to take up
         return False
@@ -72,7 +96,9 @@ class LocalEngine:
         receiver, sender = self._context.Pipe(duplex=False)
         arguments = (payload, self._results, self._entry, self._profile, environment, sender)
         process = self._context.Process(
-            target=work_launched if self._profile.launch.get(task_kind(payload)) else work, args=arguments, name=task
+            target=work_launched if self._profile.launch.get(task_kind(payload)) else work,
+            args=arguments,
+            name=task,
         )
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -80,7 +106,9 @@ class LocalEngine:
             process.start()
         except (OSError, EOFError) as error:
             self._slots.free(task)
-            self._stillborn.append(Failed(task, f"no worker could be started: {type(error).__name__}: {error}"))
+            self._stillborn.append(
+                Failed(task, f"no worker could be started: {type(error).__name__}: {error}")
+            )
             return
         finally:
             sender.close()  # ours: its end then closes with the worker
@@ -111,13 +139,22 @@ class LocalEngine:
     def _silent(self) -> list[Event]:
         """Kills the workers that hang: no sign of life for longer than the profile allows."""
         limit, now = self._profile.silent_s, time.monotonic()
-        hanging = [channel for channel, worker in self._workers.items() if now - worker.heard > limit]
+        hanging = [
+            channel for channel, worker in self._workers.items() if now - worker.heard > limit
+        ]
         events: list[Event] = []
         for channel in hanging:
             worker = self._workers[channel]
             worker.process.kill()
             hint = "look at its log; if it is only slow, raise `silent_s` in the profile"
-            events.append(self._reap(channel, Failed(worker.task, f"killed: no sign of life for {limit:g} s", hint, again=True)))
+            events.append(
+                self._reap(
+                    channel,
+                    Failed(
+                        worker.task, f"killed: no sign of life for {limit:g} s", hint, again=True
+                    ),
+                )
+            )
         return events
 
     def _reap(self, channel: Connection, event: Event) -> Event:
@@ -161,7 +198,9 @@ def _nothing() -> None:
 
 @contextlib.contextmanager
 def _signals_held() -> Iterator[None]:
-    """SIGINT and SIGTERM wait until the end of the block; a process started in it never gets them unless it asks for them."""
+    """SIGINT and SIGTERM wait until the end of the block; a process started in it never gets them
+    unless it asks for them.
+    """
     before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT, signal.SIGTERM])
     try:
         yield
@@ -174,5 +213,7 @@ def _death(process: BaseProcess) -> str:
     code = process.exitcode
     if code is not None and code < 0:
         name = signal.Signals(-code).name
-        return f"the worker was killed by {name}" + (" (out of memory?)" if name == "SIGKILL" else "")
+        return f"the worker was killed by {name}" + (
+            " (out of memory?)" if name == "SIGKILL" else ""
+        )
     return f"the worker ended without a result (exit code {code})"

@@ -1,4 +1,6 @@
-"""The life of a local worker process: one task, its log, its signals, its devices, its end with its parent."""
+"""The life of a local worker process: one task, its log, its signals, its devices, its end with its
+parent.
+"""
 
 import contextlib
 import multiprocessing
@@ -13,11 +15,26 @@ from pathlib import Path
 from study.record.checkpoints import Checkpoints
 from study.record.store import Results
 from study.runner.work.execute import Work, load
-from study.runner.work.worker import Failed, Payload, Reporter, checkpoints_of, perform, task_folder, task_id
+from study.runner.work.worker import (
+    Failed,
+    Payload,
+    Reporter,
+    checkpoints_of,
+    perform,
+    task_folder,
+    task_id,
+)
 from study.spec.machine.profile import Profile
 
 
-def work(payload: Payload, results: Results, entry: Work, profile: Profile, environment: Mapping[str, str], channel: Connection) -> None:
+def work(
+    payload: Payload,
+    results: Results,
+    entry: Work,
+    profile: Profile,
+    environment: Mapping[str, str],
+    channel: Connection,
+) -> None:
     """The whole life of a worker process."""
     checkpoints = checkpoints_of(payload, results, profile)
     take_signals(checkpoints)
@@ -41,7 +58,10 @@ def work(payload: Payload, results: Results, entry: Work, profile: Profile, envi
 
 
 def take_signals(checkpoints: Checkpoints) -> None:
-    """Ctrl-C reaches the whole group: the parent decides, and sends SIGTERM. Training then ends at its next step, with a checkpoint."""
+    """Ctrl-C reaches the whole group: the parent decides, and sends SIGTERM.
+
+    Training then ends at its next step, with a checkpoint.
+    """
 
     def leave(signum: int, _frame: object) -> None:
         checkpoints.ask_to_stop()
@@ -62,7 +82,9 @@ def die_with_parent() -> None:
 
 
 def _first_to_go() -> None:
-    """When memory runs out the kernel shall end this worker, not the parent that would tell about it."""
+    """When memory runs out the kernel shall end this worker, not the parent that would tell about
+    it.
+    """
     with contextlib.suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("800")
 
@@ -75,7 +97,9 @@ def _redirect_output(path: Path) -> None:
 
 
 def one_thread(entry: Work) -> None:
-    """The environment's thread count does not bind a torch that was imported before; its own setting does."""
+    """The environment's thread count does not bind a torch that was imported before; its own
+    setting does.
+    """
     load(entry.build)
     torch = sys.modules.get("torch")
     if torch is not None:

@@ -1,8 +1,11 @@
-"""Several processes for one stage (accelerate launch, torchrun): the first one leads, the others follow it into training and leave.
+"""Several processes for one stage (accelerate launch, torchrun): the first one leads, the others
+follow it into training and leave.
 
-The leader claims the task, makes the artifact's folder and tells its place in `ranks-<attempt>.json`. A follower builds with the same
-arguments in a folder of its own inside it, whose `trainer/` is the leader's: the parts of a distributed checkpoint come together there,
-and nothing else of a follower is kept. A leader that has nothing to train dismisses the others. Evaluation is the leader's alone.
+The leader claims the task, makes the artifact's folder and tells its place in
+`ranks-<attempt>.json`. A follower builds with the same arguments in a folder of its own inside it,
+whose `trainer/` is the leader's: the parts of a distributed checkpoint come together there, and
+nothing else of a follower is kept. A leader that has nothing to train dismisses the others.
+Evaluation is the leader's alone.
 """
 
 import contextlib
@@ -35,19 +38,34 @@ def processes() -> int:
 
 
 def leading(entry: Work, folder: Path) -> Work:
-    """The work of rank 0: as given when it is alone, else one that calls the others in before it trains."""
+    """The work of rank 0: as given when it is alone, else one that calls the others in before it
+    trains.
+    """
     if processes() == 1:
         return entry
     os.environ["STUDY_BUILD"], os.environ["STUDY_RANKS"] = entry.build, str(_note(folder))
     return Work(build=_LEAD, evaluate=entry.evaluate)
 
 
-def lead(recipe: Model, seed: int, inputs: Mapping[str, Path], out: Path, report: Report, checkpoints: Checkpoints) -> None:
+def lead(
+    recipe: Model,
+    seed: int,
+    inputs: Mapping[str, Path],
+    out: Path,
+    report: Report,
+    checkpoints: Checkpoints,
+) -> None:
     """`Build` of rank 0: tell where, train, wait until all have, and keep one's own files alone."""
-    write_json(Path(os.environ["STUDY_RANKS"]), {"out": str(out), "inputs": {role: str(path) for role, path in inputs.items()}})
+    write_json(
+        Path(os.environ["STUDY_RANKS"]),
+        {"out": str(out), "inputs": {role: str(path) for role, path in inputs.items()}},
+    )
     build: Build = load(os.environ["STUDY_BUILD"])
     build(recipe, seed, inputs, out, report, checkpoints)
-    _wait_for(lambda: True if len(list(out.glob("rank-*/done"))) == processes() - 1 else None, "the other ranks did not finish")
+    _wait_for(
+        lambda: True if len(list(out.glob("rank-*/done"))) == processes() - 1 else None,
+        "the other ranks did not finish",
+    )
     for folder in out.glob("rank-*"):
         shutil.rmtree(folder)
     with contextlib.suppress(OSError):
@@ -76,13 +94,22 @@ def follow(assignment: Assignment, results: Results, folder: Path) -> int:
     (mine / "trainer").symlink_to(Path(said["out"]) / "trainer", target_is_directory=True)
     build: Build = load(assignment.entry.build)
     inputs: dict[str, str] = said["inputs"] or {}
-    build(payload.recipe, payload.seed, {role: Path(path) for role, path in inputs.items()}, mine, _silent, checkpoints)
+    build(
+        payload.recipe,
+        payload.seed,
+        {role: Path(path) for role, path in inputs.items()},
+        mine,
+        _silent,
+        checkpoints,
+    )
     (mine / "done").touch()
     return 0
 
 
 class _Onlooker(Checkpoints):
-    """The checkpoints of a stage as a follower sees them: the leader says from where training continues, and seals alone."""
+    """The checkpoints of a stage as a follower sees them: the leader says from where training
+    continues, and seals alone.
+    """
 
     def latest(self) -> Path | None:
         return None
@@ -98,7 +125,8 @@ def _silent(_phase: str, _done: int, _total: int, _latest: dict[str, float]) -> 
 
 def _note(folder: Path) -> Path:
     """One note an attempt: the launcher's port is another one each time."""
-    return folder / f"ranks-{os.environ.get('STUDY_JOB', '')}-{os.environ.get('MASTER_PORT', '')}-{os.getppid()}.json"
+    job, port = os.environ.get("STUDY_JOB", ""), os.environ.get("MASTER_PORT", "")
+    return folder / f"ranks-{job}-{port}-{os.getppid()}.json"
 
 
 def _told(note: Path) -> dict[str, Any]:
@@ -106,7 +134,9 @@ def _told(note: Path) -> dict[str, Any]:
 
 
 def _wait_for(look: Callable[[], Any], otherwise: str) -> Any:
-    """What `look` finds once it finds anything. Raises TimeoutError: a launcher then ends all processes."""
+    """What `look` finds once it finds anything. Raises TimeoutError: a launcher then ends all
+    processes.
+    """
     deadline = time.monotonic() + _WAIT_S
     while time.monotonic() < deadline:
         with contextlib.suppress(OSError, ValueError):

@@ -1,8 +1,10 @@
-"""The schedule of a grid: which tasks are ready, which fit the engine, what a failure takes with it.
+"""The schedule of a grid: which tasks are ready, which fit the engine, what a failure takes with
+it.
 
-A task is a stage (made once, however many runs need it) or a run (evaluate and record, after its stages). The loop knows no processes: it
-asks an engine to start tasks and for events. Failures are contained: the tasks that need a failed one fail with its reason, the rest go on.
-What another `study run` is making is waited for; what turns out damaged is made again.
+A task is a stage (made once, however many runs need it) or a run (evaluate and record, after its
+stages). The loop knows no processes: it asks an engine to start tasks and for events. Failures are
+contained: the tasks that need a failed one fail with its reason, the rest go on. What another
+`study run` is making is waited for; what turns out damaged is made again.
 """
 
 import contextlib
@@ -25,7 +27,16 @@ from study.runner.graph.tasks import Task, graph_of, pending_runs, stages_read_b
 from study.runner.work.artifacts import drop_weights, is_made, sweep_partials
 from study.runner.work.execute import RunPlan
 from study.runner.work.locks import Watch
-from study.runner.work.worker import Busy, Event, Failed, Finished, Payload, Progress, Spoiled, task_kind
+from study.runner.work.worker import (
+    Busy,
+    Event,
+    Failed,
+    Finished,
+    Payload,
+    Progress,
+    Spoiled,
+    task_kind,
+)
 from study.spec.machine.profile import Profile
 
 _POLL_S, _LOOK_AROUND_S = 0.25, 1.0
@@ -48,7 +59,9 @@ class Started:
 
 @dataclass(frozen=True)
 class Left:
-    """A started task left the engine without an outcome: it is tried again, waits for a stage, or another process makes it."""
+    """A started task left the engine without an outcome: it is tried again, waits for a stage, or
+    another process makes it.
+    """
 
     task: str
     why: str
@@ -68,7 +81,10 @@ class Tick:
 
 @dataclass
 class Summary:
-    """How a grid ended. failed: run id -> reason; fatal: why nothing more was tried. A run that was not reached is in neither list."""
+    """How a grid ended. failed: run id -> reason; fatal: why nothing more was tried.
+
+    A run that was not reached is in neither list.
+    """
 
     sealed_before: list[str] = field(default_factory=list[str])
     sealed_now: list[str] = field(default_factory=list[str])
@@ -90,21 +106,41 @@ Observe = Callable[[Notice], None]
 class Schedule:
     """State of one `study run`: tasks waiting, running, made elsewhere, finished, failed."""
 
-    def __init__(self, tasks: Sequence[Task], results: Results, engine: Engine, observe: Observe, profile: Profile) -> None:
-        self._tasks = {task.id: task for task in sorted(tasks, key=lambda task: size(profile.resources_for(task_kind(task.payload))))}
+    def __init__(
+        self,
+        tasks: Sequence[Task],
+        results: Results,
+        engine: Engine,
+        observe: Observe,
+        profile: Profile,
+    ) -> None:
+        self._tasks = {
+            task.id: task
+            for task in sorted(
+                tasks, key=lambda task: size(profile.resources_for(task_kind(task.payload)))
+            )
+        }
         self._waiting = list(self._tasks)
         self._running: set[str] = set()
         self._elsewhere: set[str] = set()
         self._finished: set[str] = set()
         self._attempts: Counter[str] = Counter()
-        self._results, self._engine, self._observe, self._profile = results, engine, observe, profile
+        self._results, self._engine, self._observe, self._profile = (
+            results,
+            engine,
+            observe,
+            profile,
+        )
         self._watch, self._looked = Watch(results.claims, profile.lease_s), 0.0
         self._not_kept = _readers_of_unkept(tasks, profile)
         self.failed: dict[str, Failed] = {}
         self.fatal: Failed | None = None
 
     def run(self) -> bool:
-        """Run all tasks; False when a signal ended it early. Raises PrerequisiteError for a task that can never start here."""
+        """Run all tasks; False when a signal ended it early.
+
+        Raises PrerequisiteError for a task that can never start here.
+        """
         try:
             self._engine.require({task_kind(task.payload) for task in self._tasks.values()})
             with _signals() as signalled:
@@ -121,7 +157,11 @@ class Schedule:
             sweep_partials(self._results)
 
     def _unfinished(self) -> bool:
-        return bool(self._running) if self.fatal else bool(self._waiting or self._running or self._elsewhere)
+        return (
+            bool(self._running)
+            if self.fatal
+            else bool(self._waiting or self._running or self._elsewhere)
+        )
 
     def _start_ready(self) -> None:
         for task in [self._tasks[name] for name in self._waiting]:
@@ -183,19 +223,25 @@ class Schedule:
             self._drop_unneeded()
 
     def _drop_unneeded(self) -> None:
-        """Weights that the profile does not keep go once every task here that reads them is finished."""
+        """Weights that the profile does not keep go once every task here that reads them is
+        finished.
+        """
         for stage, readers in self._not_kept.items():
             if readers <= self._finished and is_made(self._results.artifact(stage)):
                 drop_weights(self._results.artifact(stage))
 
     def _make_again(self, event: Spoiled) -> None:
-        """The stage that a task found damaged becomes a task again, with whatever of its own inputs is missing."""
+        """The stage that a task found damaged becomes a task again, with whatever of its own inputs
+        is missing.
+        """
         task = self._tasks[event.task]
         nodes = {node.id: node for node in graph_of(task)}
         wanted = [event.stage]
         for stage in wanted:
             node = nodes[stage]
-            missing = [name for name in node.inputs.values() if not is_made(self._results.artifact(name))]
+            missing = [
+                name for name in node.inputs.values() if not is_made(self._results.artifact(name))
+            ]
             wanted += [name for name in missing if name not in wanted]
             self._tasks[stage] = Task(node, frozenset(missing))
             self._finished.discard(stage)
@@ -218,42 +264,79 @@ class Schedule:
         """Note a failure and hand it on to every task that needs this one."""
         self.failed[event.task] = event
         task = self._tasks[event.task]
-        folder = self._results.stage(task.id) if isinstance(task.payload, StageNode) else self._results.run(task.id)
-        failure = {"stage": origin, "error": event.error, "hint": event.hint, "traceback": event.trace, "at": utc_now()}
+        folder = (
+            self._results.stage(task.id)
+            if isinstance(task.payload, StageNode)
+            else self._results.run(task.id)
+        )
+        failure = {
+            "stage": origin,
+            "error": event.error,
+            "hint": event.hint,
+            "traceback": event.trace,
+            "at": utc_now(),
+        }
         with contextlib.suppress(OSError):  # on a full disk the reason still reaches the screen
             write_json(folder / "failure.json", failure)
         self._observe(event)
         for name in [name for name in self._waiting if event.task in self._tasks[name].needs]:
             if name in self._waiting:  # a task can need two failed ones
                 self._waiting.remove(name)
-                reason = f"stage {origin} failed: {event.error}" if origin == event.task else event.error
+                reason = (
+                    f"stage {origin} failed: {event.error}" if origin == event.task else event.error
+                )
                 self._fail(Failed(name, reason, event.hint), origin)
 
 
 def _readers_of_unkept(tasks: Sequence[Task], profile: Profile) -> dict[str, set[str]]:
-    """Stage id -> the tasks that read its weights, for stages whose weights the profile does not keep."""
+    """Stage id -> the tasks that read its weights, for stages whose weights the profile does not
+    keep.
+    """
     unkept = {kind for kind, keep in profile.keep.items() if keep == "none"}
     if not unkept:
         return {}
     stages = [node.id for task in tasks for node in graph_of(task) if node.kind in unkept]
-    return {stage: {task.id for task in tasks if stage in stages_read_by(task)} for stage in dict.fromkeys(stages)}
+    return {
+        stage: {task.id for task in tasks if stage in stages_read_by(task)}
+        for stage in dict.fromkeys(stages)
+    }
 
 
-def run_grid(runs: Sequence[RunPlan], results: Results, engine: Engine, observe: Observe, profile: Profile | None = None) -> Summary:
-    """Bring every run of `runs` to a sealed record, or to a failure with its reason; sealed ones are left alone."""
+def run_grid(
+    runs: Sequence[RunPlan],
+    results: Results,
+    engine: Engine,
+    observe: Observe,
+    profile: Profile | None = None,
+) -> Summary:
+    """Bring every run of `runs` to a sealed record, or to a failure with its reason; sealed ones
+    are left alone.
+    """
     sweep_servers()
     sweep_partials(results)
     pending, sealed = pending_runs(runs, results, lambda text: observe(Remark(text)))
     schedule = Schedule(tasks_for(pending, results), results, engine, observe, profile or Profile())
     complete = schedule.run()
-    failed = {run.run_id: schedule.failed[run.run_id].error for run in pending if run.run_id in schedule.failed}
+    failed = {
+        run.run_id: schedule.failed[run.run_id].error
+        for run in pending
+        if run.run_id in schedule.failed
+    }
     now = [run.run_id for run in pending if results.record(run.run_id).is_file()]
-    return Summary(sealed_before=sealed, sealed_now=now, failed=failed, stopped=not complete, fatal=schedule.fatal)
+    return Summary(
+        sealed_before=sealed,
+        sealed_now=now,
+        failed=failed,
+        stopped=not complete,
+        fatal=schedule.fatal,
+    )
 
 
 @contextmanager
 def _signals() -> Iterator[list[int]]:
-    """SIGINT and SIGTERM become an entry in a list that the loop looks at; the old handlers come back."""
+    """SIGINT and SIGTERM become an entry in a list that the loop looks at; the old handlers come
+    back.
+    """
     seen: list[int] = []
 
     def note(signum: int, _frame: FrameType | None) -> None:

@@ -1,9 +1,12 @@
-"""`python -m study.runner.engines.task_main FOLDER RESULTS`: one task as a program of its own, for a Slurm job or a launcher of several processes.
+"""`python -m study.runner.engines.task_main FOLDER RESULTS`: one task as a program of its own, for
+a Slurm job or a launcher of several processes.
 
-FOLDER holds payload.json; outcome.json is left there: how the task ended, read by whoever submitted it. Started by `accelerate launch` or
-torchrun, the process of rank 0 alone claims, seals and records; the others take part in training (`study.runner.engines.ranks`).
+FOLDER holds payload.json; outcome.json is left there: how the task ended, read by whoever submitted
+it. Started by `accelerate launch` or torchrun, the process of rank 0 alone claims, seals and
+records; the others take part in training (`study.runner.engines.ranks`).
 
-Exit status: 0 finished (or another process makes it), 1 failed with a reason, 143 asked to stop, with a checkpoint where training ran.
+Exit status: 0 finished (or another process makes it), 1 failed with a reason, 143 asked to stop,
+with a checkpoint where training ran.
 """
 
 import json
@@ -37,12 +40,16 @@ from study.runner.work.worker import (
 )
 
 _BUSY_S = 0.5
-_EVENTS: dict[str, type[Outcome]] = {kind.__name__: kind for kind in (Finished, Failed, Busy, Spoiled)}
+_EVENTS: dict[str, type[Outcome]] = {
+    kind.__name__: kind for kind in (Finished, Failed, Busy, Spoiled)
+}
 
 
 def main(folder: Path, root: Path) -> int:
     threading.Thread(target=_die_with_parent, args=(os.getppid(),), daemon=True).start()
-    signal.signal(signal.SIGUSR2, signal.SIG_IGN)  # the job's own process takes it, and sends SIGTERM
+    signal.signal(
+        signal.SIGUSR2, signal.SIG_IGN
+    )  # the job's own process takes it, and sends SIGTERM
     try:
         assignment = read_assignment(folder / "payload.json")
         results = Results.of(root, assignment.profile)
@@ -50,7 +57,9 @@ def main(folder: Path, root: Path) -> int:
         return _end(folder, Failed(folder.name, error.message, error.hint))
     if ranks.rank() > 0:
         return ranks.follow(assignment, results, folder)
-    outcome = _carry_out(replace(assignment, entry=ranks.leading(assignment.entry, folder)), results)
+    outcome = _carry_out(
+        replace(assignment, entry=ranks.leading(assignment.entry, folder)), results
+    )
     ranks.dismiss(folder)
     return _end(folder, outcome)
 
@@ -66,14 +75,18 @@ def _carry_out(assignment: Assignment, results: Results) -> Outcome:
         one_thread(assignment.entry)
         while True:
             outcome = perform(payload, results, assignment.entry, profile, reporter, checkpoints)
-            if not isinstance(outcome, Busy) or not _outlived(watch, outcome.task, started + 2 * profile.lease_s):
+            if not isinstance(outcome, Busy) or not _outlived(
+                watch, outcome.task, started + 2 * profile.lease_s
+            ):
                 return outcome
     finally:
         reporter.close()
 
 
 def _outlived(watch: Watch, task: str, deadline: float) -> bool:
-    """Whether the claim on the task turns out to be that of a dead process: a job that is queued again finds its own on another node."""
+    """Whether the claim on the task turns out to be that of a dead process: a job that is queued
+    again finds its own on another node.
+    """
     while watch.held(task):
         if time.monotonic() > deadline:
             return False
@@ -94,7 +107,9 @@ def job_id() -> str:
 
 
 def write_outcome(folder: Path, outcome: Outcome, job: str) -> None:
-    write_json(folder / "outcome.json", {"job": job, "event": type(outcome).__name__, **asdict(outcome)})
+    write_json(
+        folder / "outcome.json", {"job": job, "event": type(outcome).__name__, **asdict(outcome)}
+    )
 
 
 def has_outcome(folder: Path, job: str) -> bool:

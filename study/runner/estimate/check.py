@@ -1,8 +1,10 @@
-"""How far the formulas of `study rehearse` are off where the truth is known: core seconds of records against the same roofline.
+"""How far the formulas of `study rehearse` are off where the truth is known: core seconds of
+records against the same roofline.
 
-ratio = measured core seconds / estimated, by stage kind; 1 = right, 2 = it took twice as long as was estimated.
-The sampled tokens are the records' own, so lengths are no part of the error. Tiny models on a CPU say little about large ones on a GPU:
-the check finds a forgotten pass or a wrong factor, not the utilisation of another machine.
+ratio = measured core seconds / estimated, by stage kind; 1 = right, 2 = it took twice as long as
+was estimated. The sampled tokens are the records' own, so lengths are no part of the error. Tiny
+models on a CPU say little about large ones on a GPU: the check finds a forgotten pass or a wrong
+factor, not the utilisation of another machine.
 """
 
 from collections import defaultdict
@@ -36,7 +38,10 @@ class Ratio:
 
 
 def ratios(records: Iterable[Record], hardware: Hardware) -> list[Ratio]:
-    """For every kind that the records tell apart. A kind with several stages behind a run is compared as a sum, each sum once."""
+    """For every kind that the records tell apart.
+
+    A kind with several stages behind a run is compared as a sum, each sum once.
+    """
     found: dict[str, dict[tuple[str, ...], float]] = defaultdict(dict)
     for record in records:
         cell = Cell.model_validate(record.spec)
@@ -45,22 +50,31 @@ def ratios(records: Iterable[Record], hardware: Hardware) -> list[Ratio]:
         for kind, (key, estimated) in _estimates(cell, record, hardware).items():
             if estimated > 0 and kind in record.cost:
                 found[kind].setdefault(key, record.cost[kind].core_s / estimated)
-    return [Ratio(kind, len(each), median(each.values()), min(each.values()), max(each.values())) for kind, each in sorted(found.items())]
+    return [
+        Ratio(kind, len(each), median(each.values()), min(each.values()), max(each.values()))
+        for kind, each in sorted(found.items())
+    ]
 
 
-def _estimates(cell: Cell, record: Record, hardware: Hardware) -> dict[str, tuple[tuple[str, ...], float]]:
+def _estimates(
+    cell: Cell, record: Record, hardware: Hardware
+) -> dict[str, tuple[tuple[str, ...], float]]:
     sizes, by_kind = Sizes(), defaultdict[str, list[StageNode]](list)
     for node in run_graph(cell, record.seed):
         by_kind[node.kind].append(node)
     sums: dict[str, tuple[tuple[str, ...], float]] = {}
     for kind, nodes in by_kind.items():
         lengths = _lengths(nodes, record)
-        total = sum(_seconds(workload.of_stage(node.recipe, sizes, lengths), hardware) for node in nodes)
+        total = sum(
+            _seconds(workload.of_stage(node.recipe, sizes, lengths), hardware) for node in nodes
+        )
         sums[kind] = (tuple(node.id for node in nodes), total)
     own = own_stage(cell, record.seed)
     if own is not None and record.cost[EVALUATE].tokens_sampled:
         lengths = _filled(record.cost[EVALUATE].tokens_sampled, _drawn(cell))
-        works = [workload.of_evaluation(one, cell.model, sizes, lengths) for one in cell.evaluations]
+        works = [
+            workload.of_evaluation(one, cell.model, sizes, lengths) for one in cell.evaluations
+        ]
         sums[EVALUATE] = ((record.run,), sum(_seconds(one, hardware) for one in works))
     return sums
 
@@ -70,22 +84,30 @@ def _seconds(work: workload.Workload, hardware: Hardware) -> float:
 
 
 def _lengths(nodes: Sequence[StageNode], record: Record) -> Lengths:
-    """With the mean length of the completions that these stages sampled, where they are of a kind that samples."""
+    """With the mean length of the completions that these stages sampled, where they are of a kind
+    that samples.
+    """
     limits = 0
     for node in nodes:
         if isinstance(node.recipe, DistilledModel | GrpoModel):
             training = node.recipe.training
-            limits += training.steps * training.prompts_per_step * training.rollouts_per_prompt * training.sampling.max_completion_length
+            limits += (
+                training.steps
+                * training.prompts_per_step
+                * training.rollouts_per_prompt
+                * training.sampling.max_completion_length
+            )
     return _filled(record.cost[nodes[0].kind].tokens_sampled, limits) if limits else LAB
 
 
 def _drawn(cell: Cell) -> int:
     """Tokens of all evaluations if every completion ran to its limit."""
     return sum(
-        workload.problems_of(one.data, one.problems) * (one.k + (one.privileged is None and one.prefix is None))
+        workload.problems_of(one.data, one.problems)
+        * (one.k + (one.privileged is None and one.prefix is None))
         * one.sampling.max_completion_length
         for one in cell.evaluations
-    )  # fmt: skip
+    )
 
 
 def _filled(tokens: int, limits: int) -> Lengths:

@@ -1,7 +1,9 @@
-"""The estimate of a whole grid on a named machine: every stage, evaluation and probe once; seconds, memory, disk and cost.
+"""The estimate of a whole grid on a named machine: every stage, evaluation and probe once; seconds,
+memory, disk and cost.
 
-Wall time is the larger of all device-hours shared out and of the longest chain of stages that wait for one another. Nothing is measured
-here and no weights are needed; `study.runner.estimate.check` says how far the same formulas are off where there are records.
+Wall time is the larger of all device-hours shared out and of the longest chain of stages that wait
+for one another. Nothing is measured here and no weights are needed; `study.runner.estimate.check`
+says how far the same formulas are off where there are records.
 """
 
 from collections.abc import Mapping, Sequence
@@ -29,7 +31,10 @@ BESIDE_WEIGHTS = 5e6  # tokenizer, curves and evidence of an artifact
 
 @dataclass(frozen=True)
 class Estimated:
-    """One stage, or all that judges one run. gpus: devices that it holds. disk: bytes that stay. problems: why it does not fit."""
+    """One stage, or all that judges one run. gpus: devices that it holds. disk: bytes that stay.
+
+    problems: why it does not fit.
+    """
 
     id: str
     kind: str
@@ -69,8 +74,12 @@ class Rehearsal:
 
     @property
     def disk_gb(self) -> float:
-        """What stays, and two checkpoints (the old one goes when the new one is whole) of as many stages as run at once."""
-        working = sorted((one.checkpoint for one in self.stages), reverse=True)[: self.hardware.devices]
+        """What stays, and two checkpoints (the old one goes when the new one is whole) of as many
+        stages as run at once.
+        """
+        working = sorted((one.checkpoint for one in self.stages), reverse=True)[
+            : self.hardware.devices
+        ]
         return (sum(one.disk for one in self.stages) + 2 * sum(working)) / GB
 
     @property
@@ -87,11 +96,19 @@ class Rehearsal:
         return self.hardware.disk_gb is None or self.disk_gb <= self.hardware.disk_gb
 
 
-def rehearse(runs: Sequence[LabelledRun], profile: Profile, sizes: Sizes, lengths: Lengths) -> Rehearsal:
-    """Errors: PrerequisiteError for a profile without `hardware` and for a model of unknown shape."""
+def rehearse(
+    runs: Sequence[LabelledRun], profile: Profile, sizes: Sizes, lengths: Lengths
+) -> Rehearsal:
+    """Errors: PrerequisiteError for a profile without `hardware` and for a model of unknown
+    shape.
+    """
     if profile.hardware is None:
-        hint = "name one that has it (h200, a100x8, rtx-pro-6000x10), or add `hardware:` to your page"
-        raise PrerequisiteError(f"the profile {profile.profile!r} does not say what the machine can do", hint=hint)
+        hint = (
+            "name one that has it (h200, a100x8, rtx-pro-6000x10), or add `hardware:` to your page"
+        )
+        raise PrerequisiteError(
+            f"the profile {profile.profile!r} does not say what the machine can do", hint=hint
+        )
     estimate = _Estimate(profile, profile.hardware, sizes, lengths)
     nodes = {node.id: node for run in runs for node in run_graph(run.cell, run.seed)}
     stages = {name: estimate.stage(node) for name, node in nodes.items()}
@@ -99,8 +116,16 @@ def rehearse(runs: Sequence[LabelledRun], profile: Profile, sizes: Sizes, length
     for name, node in nodes.items():  # inputs come first in each run's graph
         ends[name] = stages[name].wall_s + max((ends[i] for i in node.inputs.values()), default=0.0)
     judged = [estimate.run(run) for run in runs]
-    chain = max((one.wall_s + _ready(run.cell, run.seed, ends) for one, run in zip(judged, runs, strict=True)), default=0.0)
-    return Rehearsal(profile.hardware, lengths, tuple(sizes.found.values()), (*stages.values(), *judged), chain)
+    chain = max(
+        (
+            one.wall_s + _ready(run.cell, run.seed, ends)
+            for one, run in zip(judged, runs, strict=True)
+        ),
+        default=0.0,
+    )
+    return Rehearsal(
+        profile.hardware, lengths, tuple(sizes.found.values()), (*stages.values(), *judged), chain
+    )
 
 
 def _ready(cell: Cell, seed: int, ends: Mapping[str, float]) -> float:
@@ -128,16 +153,27 @@ class _Estimate:
         weights = sized.shape.parameters * memory.BYTES[dtype]
         fits, parts = held.peak <= self.room, settings.processes if settings.sharded else 1
         return Estimated(
-            node.id, node.kind, sized.name, roofline.seconds(work, self.hardware, settings, dtype), self._gpus(node.kind), held,
-            disk=self._kept(recipe, weights), checkpoint=weights + held.always["optimiser"] * parts + _moving(recipe, held),
-            knobs=() if fits else tuple(knobs(recipe, settings, _rows(recipe), self.room, self._peak)), fits=fits,
-        )  # fmt: skip
+            node.id,
+            node.kind,
+            sized.name,
+            roofline.seconds(work, self.hardware, settings, dtype),
+            self._gpus(node.kind),
+            held,
+            disk=self._kept(recipe, weights),
+            checkpoint=weights + held.always["optimiser"] * parts + _moving(recipe, held),
+            knobs=()
+            if fits
+            else tuple(knobs(recipe, settings, _rows(recipe), self.room, self._peak)),
+            fits=fits,
+        )
 
     def _settings(self, kind: str) -> Settings:
         return replace(memory.settings_of(kind, self.profile), room=self.room)
 
     def _peak(self, recipe: Staged, settings: Settings) -> float:
-        return memory.of_stage(recipe, workload.of_stage(recipe, self.sizes, self.lengths), settings).peak
+        return memory.of_stage(
+            recipe, workload.of_stage(recipe, self.sizes, self.lengths), settings
+        ).peak
 
     def _kept(self, recipe: Staged, weights: float) -> float:
         keep = self.profile.keep.get(recipe.kind, "final")
@@ -149,32 +185,63 @@ class _Estimate:
     def run(self, run: LabelledRun) -> Estimated:
         """All evaluations and probes of a run, in one process on one device."""
         cell = run.cell
-        works = [workload.of_evaluation(one, cell.model, self.sizes, self.lengths) for one in cell.evaluations]
-        works += [workload.of_probe(probe, cell.model, self.sizes, self.lengths) for probe in cell.probes]
-        work = Workload(tuple(g for one in works for g in one.generations), tuple(p for one in works for p in one.passes))
-        sampled = sum(g.rows * g.tokens for g in workload.of_evaluation(cell.evaluation, cell.model, self.sizes, self.lengths).generations)
+        works = [
+            workload.of_evaluation(one, cell.model, self.sizes, self.lengths)
+            for one in cell.evaluations
+        ]
+        works += [
+            workload.of_probe(probe, cell.model, self.sizes, self.lengths) for probe in cell.probes
+        ]
+        work = Workload(
+            tuple(g for one in works for g in one.generations),
+            tuple(p for one in works for p in one.passes),
+        )
+        sampled = sum(
+            g.rows * g.tokens
+            for g in workload.of_evaluation(
+                cell.evaluation, cell.model, self.sizes, self.lengths
+            ).generations
+        )
         held, fits = self._judging(work, cell.model)
         how = ("a device with more memory, or a shorter `max_completion_length` of the evaluation",)
         return Estimated(
-            run.run_id, "evaluate", self.sizes.of(cell.model).name, roofline.seconds(work, self.hardware, Settings(), "bfloat16"),
-            self._gpus("evaluate"), held, disk=BESIDE_WEIGHTS + sampled * TEXT_BYTES, checkpoint=0.0, knobs=() if fits else how, fits=fits,
+            run.run_id, "evaluate", self.sizes.of(cell.model).name,
+            roofline.seconds(work, self.hardware, Settings(), "bfloat16"),
+            self._gpus("evaluate"), held, disk=BESIDE_WEIGHTS + sampled * TEXT_BYTES,
+            checkpoint=0.0, knobs=() if fits else how, fits=fits,
         )  # fmt: skip
 
     def _judging(self, work: Workload, model: Model) -> tuple[Memory, bool]:
-        """Weights and the cache of one batch; of a probe also the other model and its log-probabilities."""
-        shapes = {one.shape for one in (*work.generations, *work.passes)} | {self.sizes.of(model).shape}  # pyright: ignore[reportUnhashable] - frozen
-        caches = [(one, min(one.rows, roofline.rows_at_once(one, self.hardware))) for one in work.generations]
+        """Weights and the cache of one batch; of a probe also the other model and its
+        log-probabilities.
+        """
+        used = [one.shape for one in (*work.generations, *work.passes)]
+        shapes = set([*used, self.sizes.of(model).shape])  # noqa: C405 - pyright knows no frozen hash
+        caches = [
+            (one, min(one.rows, roofline.rows_at_once(one, self.hardware)))
+            for one in work.generations
+        ]
         cache = max((memory.cache_of(one, rows, "bfloat16") for one, rows in caches), default=0.0)
-        held = Memory({"weights": max(2.0 * shape.parameters for shape in shapes)}, {}, {"cache": cache})
+        held = Memory(
+            {"weights": max(2.0 * shape.parameters for shape in shapes)}, {}, {"cache": cache}
+        )
         if work.passes:
-            scores = max(3 * 4.0 * one.limit * one.shape.vocab_size for one in work.passes)  # logits, float32 and log-softmax of one row
-            held = replace(held, always={"weights": 2.0 * sum(shape.parameters for shape in shapes)}, training={"logits": scores})
+            scores = max(
+                3 * 4.0 * one.limit * one.shape.vocab_size for one in work.passes
+            )  # logits, float32 and log-softmax of one row
+            held = replace(
+                held,
+                always={"weights": 2.0 * sum(shape.parameters for shape in shapes)},
+                training={"logits": scores},
+            )
         return held, held.peak <= self.room
 
 
 def _moving(recipe: Staged, held: Memory) -> float:
     """Bytes of a teacher that follows its student: it is part of each checkpoint."""
-    moves = isinstance(recipe, DistilledModel) and not isinstance(recipe.training.teacher_update, FrozenTeacher)
+    moves = isinstance(recipe, DistilledModel) and not isinstance(
+        recipe.training.teacher_update, FrozenTeacher
+    )
     return held.always["teacher"] if moves else 0.0
 
 
@@ -183,4 +250,6 @@ def _rows(recipe: Staged) -> int:
     training = recipe.training
     if isinstance(recipe, PretrainedLab) or recipe.kind == "sft":
         return int(getattr(training, "documents_per_step", 1))
-    return int(getattr(training, "prompts_per_step", 1)) * int(getattr(training, "rollouts_per_prompt", 1))
+    return int(getattr(training, "prompts_per_step", 1)) * int(
+        getattr(training, "rollouts_per_prompt", 1)
+    )

@@ -1,11 +1,17 @@
-"""Seconds from sizes: the stated roofline behind `study rehearse`. An estimate, of a machine that may never have been seen.
+"""Seconds from sizes: the stated roofline behind `study rehearse`.
 
-    a pass        FLOPs / (peak x utilisation) + micro-batches x launch time; forward 2N a token, with backward 6N, recomputed 8N,
-                  plus attention's share and the head's (computed again in the backward pass, as `study.models.logprobs` does)
+An estimate, of a machine that may never have been seen.
+
+    a pass        FLOPs / (peak x utilisation) + micro-batches x launch time; forward 2N a token,
+                  with backward 6N, recomputed 8N,
+                  plus attention's share and the head's (computed again in the backward pass, as
+                  `study.models.logprobs` does)
     a generation  prompt as a forward pass; then for every token of the longest row
-                  launch time + max(bytes of weights and cache / bandwidth, FLOPs of one token a row / peak)
-Bytes of weights: all of them each time. Float32 weights on a GPU are read, written as bfloat16 and read again (autocast): 8 bytes.
-Cache: `generate` joins the new token to it and so reads and writes it once more than attention needs (3 x).
+                  launch time + max(bytes of weights and cache / bandwidth, FLOPs of one token a row
+                  / peak)
+Bytes of weights: all of them each time. Float32 weights on a GPU are read, written as bfloat16 and
+read again (autocast): 8 bytes. Cache: `generate` joins the new token to it and so reads and writes
+it once more than attention needs (3 x).
 """
 
 from study.runner.estimate.memory import CACHE_BYTES, GB, ROWS, Settings, rows_in
@@ -17,10 +23,16 @@ TERA = 1e12
 
 
 def seconds(work: Workload, hardware: Hardware, settings: Settings, dtype: str) -> dict[str, float]:
-    """Wall seconds by part: generation, scoring (forward alone), training (with backward). dtype: of the weights that are trained."""
-    found = {"generation": sum(_generation(one, hardware, settings, dtype) for one in work.generations)}
+    """Wall seconds by part: generation, scoring (forward alone), training (with backward). dtype:
+    of the weights that are trained.
+    """
+    found = {
+        "generation": sum(_generation(one, hardware, settings, dtype) for one in work.generations)
+    }
     for name, trained in (("scoring", False), ("training", True)):
-        found[name] = sum(pass_seconds(one, hardware, settings) for one in work.passes if one.trained is trained)
+        found[name] = sum(
+            pass_seconds(one, hardware, settings) for one in work.passes if one.trained is trained
+        )
     return found
 
 
@@ -32,7 +44,9 @@ def pass_seconds(one: Pass, hardware: Hardware, settings: Settings) -> float:
     peak = hardware.matrix_tflops * TERA * (used.training if one.trained else used.scoring)
     share = max(1.0, one.rows / max(1, one.steps) / settings.processes)
     launches = one.steps * max(1.0, share / (settings.micro_batch or share))
-    return (body + head) / settings.processes / peak + launches * used.train_step_s * (1.0 if one.trained else 0.3)
+    return (body + head) / settings.processes / peak + launches * used.train_step_s * (
+        1.0 if one.trained else 0.3
+    )
 
 
 def _generation(one: Generation, hardware: Hardware, settings: Settings, dtype: str) -> float:
@@ -41,7 +55,11 @@ def _generation(one: Generation, hardware: Hardware, settings: Settings, dtype: 
         rows = rows_in(settings.room, one, dtype, share)
         return one.batches * -(-share // rows) * batch_seconds(one, rows, hardware, dtype)
     rows = rows_at_once(one, hardware)
-    return one.batches * -(-one.rows // rows) * batch_seconds(one, min(rows, one.rows), hardware, _outside(hardware))
+    return (
+        one.batches
+        * -(-one.rows // rows)
+        * batch_seconds(one, min(rows, one.rows), hardware, _outside(hardware))
+    )
 
 
 def _outside(hardware: Hardware) -> str:
@@ -55,11 +73,19 @@ def is_cpu(hardware: Hardware) -> bool:
 
 def batch_seconds(one: Generation, rows: int, hardware: Hardware, dtype: str) -> float:
     used, shape = hardware.utilisation, one.shape
-    peak, bandwidth = hardware.matrix_tflops * TERA * used.scoring, hardware.bandwidth_gb_s * GB * used.bandwidth
+    peak, bandwidth = (
+        hardware.matrix_tflops * TERA * used.scoring,
+        hardware.bandwidth_gb_s * GB * used.bandwidth,
+    )
     prompt = rows * one.prompt * shape.forward_flops(one.prompt) / peak
     context = one.prompt + one.longest / 2
     weight_bytes = {"float32": 4.0 if is_cpu(hardware) else 8.0, "bfloat16": 2.0}[dtype]
-    cache = rows * context * shape.cache_bytes(CACHE_BYTES[dtype] if not is_cpu(hardware) else 4.0) * CACHE_TRAFFIC
+    cache = (
+        rows
+        * context
+        * shape.cache_bytes(CACHE_BYTES[dtype] if not is_cpu(hardware) else 4.0)
+        * CACHE_TRAFFIC
+    )
     moved = (shape.parameters * weight_bytes + cache) / bandwidth
     computed = rows * (shape.forward_flops(context) + 2.0 * shape.head) / peak
     return prompt + one.longest * (used.step_s + max(moved, computed))
@@ -69,4 +95,9 @@ def rows_at_once(one: Generation, hardware: Hardware) -> int:
     """Rows outside of training, beside the weights in bfloat16."""
     if is_cpu(hardware):
         return min(ROWS, one.rows)
-    return rows_in((hardware.memory_gb - hardware.reserve_gb) * GB - 2.0 * one.shape.parameters, one, "bfloat16", one.rows)
+    return rows_in(
+        (hardware.memory_gb - hardware.reserve_gb) * GB - 2.0 * one.shape.parameters,
+        one,
+        "bfloat16",
+        one.rows,
+    )

@@ -1,6 +1,8 @@
-"""How large every model of a grid is, without its weights: a configuration at hand, else the table of known shapes.
+"""How large every model of a grid is, without its weights: a configuration at hand, else the table
+of known shapes.
 
-A stage does not change the shape of what it trains, so every recipe is as large as the model it starts from.
+A stage does not change the shape of what it trains, so every recipe is as large as the model it
+starts from.
 """
 
 import json
@@ -15,7 +17,10 @@ from study.spec.recipe.model import BpeTokenizer, HubModel, LocalModel, Model, P
 from study.spec.yaml.load import find, load
 from study.spec.yaml.validation import validate
 
-LAB_WORDS = {"arithmetic": 64, "worlds": 82}  # entries of the lab's tokenizers (study/models/lab.py, which needs torch)
+LAB_WORDS = {
+    "arithmetic": 64,
+    "worlds": 82,
+}  # entries of the lab's tokenizers (study/models/lab.py, which needs torch)
 
 
 @dataclass(frozen=True)
@@ -29,13 +34,17 @@ class Sized:
 
 @dataclass
 class Sizes:
-    """configs: a folder with NAME/config.json for each hub model (NAME: the last part of its id), asked first."""
+    """configs: a folder with NAME/config.json for each hub model (NAME: the last part of its id),
+    asked first.
+    """
 
     configs: Path | None = None
     found: dict[str, Sized] = field(default_factory=dict[str, Sized])
 
     def of(self, model: Model) -> Sized:
-        """Errors: PrerequisiteError for a model whose shape is not known here, or that this estimate has no formula for."""
+        """Errors: PrerequisiteError for a model whose shape is not known here, or that this
+        estimate has no formula for.
+        """
         root = root_of(model)
         key = canonical(root)
         if key not in self.found:
@@ -45,11 +54,19 @@ class Sizes:
     def _read(self, root: Model) -> Sized:
         match root:
             case PretrainedLab():
-                words = root.tokenizer.vocab_size if isinstance(root.tokenizer, BpeTokenizer) else LAB_WORDS[root.tokenizer.vocabulary]
-                fields = root.architecture.model_dump(exclude={"max_position_embeddings", "initializer_range"})
+                words = (
+                    root.tokenizer.vocab_size
+                    if isinstance(root.tokenizer, BpeTokenizer)
+                    else LAB_WORDS[root.tokenizer.vocabulary]
+                )
+                fields = root.architecture.model_dump(
+                    exclude={"max_position_embeddings", "initializer_range"}
+                )
                 return Sized(root.name, Shape(vocab_size=words, **fields), "its recipe")
             case LocalModel():
-                return Sized(Path(root.path).name, read_config(Path(root.path) / "config.json"), root.path)
+                return Sized(
+                    Path(root.path).name, read_config(Path(root.path) / "config.json"), root.path
+                )
             case HubModel():
                 return self._hub(root)
             case _:
@@ -63,7 +80,10 @@ class Sizes:
         known = validate(KnownShapes, load(find("architectures", "hub")), "").models
         if model.id in known:
             return Sized(name, known[model.id], "architectures/hub.yaml")
-        hint = f"put its config.json into DIR/{name}/ and type --configs DIR, or add its shape to experiments/architectures/hub.yaml"
+        hint = (
+            f"put its config.json into DIR/{name}/ and type --configs DIR, or add its shape to"
+            " experiments/architectures/hub.yaml"
+        )
         raise PrerequisiteError(f"the shape of {model.id} is not known here", hint=hint)
 
 
@@ -75,11 +95,15 @@ def root_of(model: Model) -> Model:
 
 
 def read_config(file: Path) -> Shape:
-    """The shape that a transformers config.json describes. Errors: PrerequisiteError for a family without a formula here."""
+    """The shape that a transformers config.json describes. Errors: PrerequisiteError for a family
+    without a formula here.
+    """
     try:
         page: dict[str, Any] = json.loads(file.read_bytes())
     except (OSError, ValueError) as error:
-        raise PrerequisiteError(f"{file} cannot be read ({error})", hint="give the folder of a transformers model") from error
+        raise PrerequisiteError(
+            f"{file} cannot be read ({error})", hint="give the folder of a transformers model"
+        ) from error
     kind = page.get("model_type")
     if kind not in ("qwen3", "qwen2"):
         what = f"{file}: model_type {kind!r} has no formula here (known: qwen3, qwen2)"

@@ -1,7 +1,9 @@
-"""What a stage, an evaluation or a probe computes, as a list of passes over tokens and of generations: sizes alone, no machine.
+"""What a stage, an evaluation or a probe computes, as a list of passes over tokens and of
+generations: sizes alone, no machine.
 
-Where a length is not known before the run it is an assumption (`Lengths`); with `filled` = 1 every completion runs to its limit, which
-makes times upper bounds. Memory is always reckoned at the limit.
+Where a length is not known before the run it is an assumption (`Lengths`); with `filled` = 1 every
+completion runs to its limit, which makes times upper bounds. Memory is always reckoned at the
+limit.
 """
 
 from dataclasses import dataclass
@@ -23,7 +25,9 @@ UNKNOWN_PROBLEMS = 512  # a held-out split whose size only its data tell
 
 @dataclass(frozen=True)
 class Lengths:
-    """prompt, solution: tokens of a problem and of a worked solution. filled: mean tokens of a completion / its limit."""
+    """prompt, solution: tokens of a problem and of a worked solution. filled: mean tokens of a
+    completion / its limit.
+    """
 
     prompt: int = 256
     solution: int = 1024
@@ -38,12 +42,16 @@ class Lengths:
 
     def seeing(self, privileged: PrivilegedInformation | None) -> int:
         """Tokens of a prompt with privileged information."""
-        return self.prompt + (self.solution if privileged and "{solution" in privileged.template else 0)
+        return self.prompt + (
+            self.solution if privileged and "{solution" in privileged.template else 0
+        )
 
 
 @dataclass(frozen=True)
 class Generation:
-    """`batches` batches of `rows` completions. training: by the model that is being trained (its weights and type), all rows at once."""
+    """`batches` batches of `rows` completions. training: by the model that is being trained (its
+    weights and type), all rows at once.
+    """
 
     shape: Shape
     rows: int
@@ -57,7 +65,9 @@ class Generation:
 
 @dataclass(frozen=True)
 class Pass:
-    """`rows` sequences of `length` tokens, of which `scored` go through the head. trained: backward too. In `steps` steps."""
+    """`rows` sequences of `length` tokens, of which `scored` go through the head. trained: backward
+    too. In `steps` steps.
+    """
 
     shape: Shape
     rows: float
@@ -91,30 +101,59 @@ def _distill(recipe: DistilledModel, sizes: Sizes, lengths: Lengths) -> Workload
     seen, limit = lengths.seeing(recipe.privileged), sampling.max_completion_length
     rollouts = _rollouts(student, rows, steps, lengths.prompt, sampling, lengths)
     scored = Pass(teacher, rows * steps, seen + tokens, tokens, False, steps, seen + limit)
-    trained = Pass(student, rows * steps, lengths.prompt + tokens, tokens, True, steps, lengths.prompt + limit)
-    return Workload((rollouts, *_curve(student, training.curve, steps, sampling, lengths)), (scored, trained))
+    trained = Pass(
+        student, rows * steps, lengths.prompt + tokens, tokens, True, steps, lengths.prompt + limit
+    )
+    return Workload(
+        (rollouts, *_curve(student, training.curve, steps, sampling, lengths)), (scored, trained)
+    )
 
 
 def _grpo(recipe: GrpoModel, sizes: Sizes, lengths: Lengths) -> Workload:
     training, sampling = recipe.training, recipe.training.sampling
     shape, tokens = sizes.of(recipe).shape, lengths.completion(sampling)
-    rows, seen = training.prompts_per_step * training.rollouts_per_prompt, lengths.seeing(recipe.privileged)
+    rows, seen = (
+        training.prompts_per_step * training.rollouts_per_prompt,
+        lengths.seeing(recipe.privileged),
+    )
     limit = seen + sampling.max_completion_length
     rollouts = _rollouts(shape, rows, training.steps, seen, sampling, lengths)
     trained = Pass(shape, rows * training.steps, seen + tokens, tokens, True, training.steps, limit)
-    reference = [Pass(shape, rows * training.steps, seen + tokens, tokens, False, training.steps, limit)] if training.kl_coefficient else []
-    return Workload((rollouts, *_curve(shape, training.curve, training.steps, sampling, lengths)), (trained, *reference))
+    reference = (
+        [Pass(shape, rows * training.steps, seen + tokens, tokens, False, training.steps, limit)]
+        if training.kl_coefficient
+        else []
+    )
+    return Workload(
+        (rollouts, *_curve(shape, training.curve, training.steps, sampling, lengths)),
+        (trained, *reference),
+    )
 
 
 def _supervised(recipe: SftModel | PretrainedLab, sizes: Sizes, lengths: Lengths) -> Workload:
     training, shape = recipe.training, sizes.of(recipe).shape
     documents, drawn = training.steps * training.documents_per_step, list[Generation]()
     length = min(training.max_length, lengths.prompt + lengths.solution)
-    if isinstance(recipe, SftModel) and isinstance(recipe.corpus, TeacherSamples) and recipe.teacher is not None:
+    if (
+        isinstance(recipe, SftModel)
+        and isinstance(recipe.corpus, TeacherSamples)
+        and recipe.teacher is not None
+    ):
         sampling, teacher = recipe.corpus.sampling, sizes.of(recipe.teacher).shape
         length = min(training.max_length, lengths.prompt + lengths.completion(sampling))
-        drawn.append(_asked(teacher, documents * (2 if recipe.corpus.correct_only else 1), lengths.prompt, sampling, lengths))
-    return Workload(tuple(drawn), (Pass(shape, documents, length, length, True, training.steps, training.max_length),))
+        drawn.append(
+            _asked(
+                teacher,
+                documents * (2 if recipe.corpus.correct_only else 1),
+                lengths.prompt,
+                sampling,
+                lengths,
+            )
+        )
+    return Workload(
+        tuple(drawn),
+        (Pass(shape, documents, length, length, True, training.steps, training.max_length),),
+    )
 
 
 def of_evaluation(spec: Evaluation, model: Model, sizes: Sizes, lengths: Lengths) -> Workload:
@@ -123,44 +162,97 @@ def of_evaluation(spec: Evaluation, model: Model, sizes: Sizes, lengths: Lengths
     plain, prompt = spec.privileged is None and spec.prefix is None, lengths.seeing(spec.privileged)
     drawn = [_asked(shape, problems * (spec.k + plain), prompt, spec.sampling, lengths)]
     if spec.prefix is not None:
-        drawn.append(_asked(sizes.of(spec.prefix.source).shape, problems, lengths.prompt, spec.sampling, lengths))
+        drawn.append(
+            _asked(
+                sizes.of(spec.prefix.source).shape, problems, lengths.prompt, spec.sampling, lengths
+            )
+        )
     return Workload(tuple(drawn), ())
 
 
 def of_probe(probe: Probe, model: Model, sizes: Sizes, lengths: Lengths) -> Workload:
     own, teacher = sizes.of(model).shape, sizes.of(probe.teacher).shape
-    tokens, limit = lengths.completion(probe.sampling), lengths.prompt + probe.sampling.max_completion_length
-    scored = Pass(own, probe.problems, lengths.prompt + tokens, tokens, False, probe.problems, limit)
+    tokens, limit = (
+        lengths.completion(probe.sampling),
+        lengths.prompt + probe.sampling.max_completion_length,
+    )
+    scored = Pass(
+        own, probe.problems, lengths.prompt + tokens, tokens, False, probe.problems, limit
+    )
     match probe:
         case Likelihood():
-            return Workload((_asked(teacher, probe.problems, lengths.prompt, probe.sampling, lengths),), (scored,))
+            return Workload(
+                (_asked(teacher, probe.problems, lengths.prompt, probe.sampling, lengths),),
+                (scored,),
+            )
         case PiOptimum():
             views = [
-                Pass(teacher, probe.problems, lengths.seeing(pi) + tokens, tokens, False, probe.problems, limit + lengths.solution)
+                Pass(
+                    teacher,
+                    probe.problems,
+                    lengths.seeing(pi) + tokens,
+                    tokens,
+                    False,
+                    probe.problems,
+                    limit + lengths.solution,
+                )
                 for pi in probe.privileged
             ]
-            return Workload((_asked(own, probe.problems, lengths.prompt, probe.sampling, lengths),), (scored, *views))
+            return Workload(
+                (_asked(own, probe.problems, lengths.prompt, probe.sampling, lengths),),
+                (scored, *views),
+            )
 
 
 def problems_of(data: Data, wanted: int | None) -> int:
-    """How many held-out problems are asked; a guess (`UNKNOWN_PROBLEMS`) where only the data tell."""
+    """How many held-out problems are asked; a guess (`UNKNOWN_PROBLEMS`) where only the
+    data tell.
+    """
     task = data.task if isinstance(data, BenchmarkData) else getattr(data, "held_out_task", None)
     known = PROBLEMS.get(task) if task else getattr(data, "held_out_size", None)
     return min(known or UNKNOWN_PROBLEMS, wanted or known or UNKNOWN_PROBLEMS)
 
 
-def _rollouts(shape: Shape, rows: int, steps: float, prompt: float, sampling: Sampling, lengths: Lengths) -> Generation:
+def _rollouts(
+    shape: Shape, rows: int, steps: float, prompt: float, sampling: Sampling, lengths: Lengths
+) -> Generation:
     limit = int(prompt) + sampling.max_completion_length
-    return Generation(shape, rows, steps, prompt, lengths.completion(sampling), lengths.longest(sampling), limit, training=True)
+    return Generation(
+        shape,
+        rows,
+        steps,
+        prompt,
+        lengths.completion(sampling),
+        lengths.longest(sampling),
+        limit,
+        training=True,
+    )
 
 
-def _curve(shape: Shape, curve: Curve, steps: int, sampling: Sampling, lengths: Lengths) -> tuple[Generation, ...]:
-    """A point at the start, every `every` steps and at the end; each draws one greedy answer and k samples a problem."""
+def _curve(
+    shape: Shape, curve: Curve, steps: int, sampling: Sampling, lengths: Lengths
+) -> tuple[Generation, ...]:
+    """A point at the start, every `every` steps and at the end; each draws one greedy answer and k
+    samples a problem.
+    """
     rows = (1 + curve.k) * curve.problems * (1 + -(-steps // curve.every))
     return (_asked(shape, rows, lengths.prompt, sampling, lengths),)
 
 
-def _asked(shape: Shape, rows: int, prompt: float, sampling: Sampling, lengths: Lengths) -> Generation:
-    """Completions drawn outside of a training step: in batches of as many rows as there is memory for."""
+def _asked(
+    shape: Shape, rows: int, prompt: float, sampling: Sampling, lengths: Lengths
+) -> Generation:
+    """Completions drawn outside of a training step: in batches of as many rows as there is memory
+    for.
+    """
     limit = int(prompt) + sampling.max_completion_length
-    return Generation(shape, rows, 1, prompt, lengths.completion(sampling), lengths.longest(sampling), limit, training=False)
+    return Generation(
+        shape,
+        rows,
+        1,
+        prompt,
+        lengths.completion(sampling),
+        lengths.longest(sampling),
+        limit,
+        training=False,
+    )

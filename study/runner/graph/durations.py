@@ -17,7 +17,9 @@ from study.spec.identity import canonical
 
 
 class Durations:
-    """first_guess: seconds per step by stage kind, `evaluate`: per evaluation (the scale's `expected_seconds`)."""
+    """first_guess: seconds per step by stage kind, `evaluate`: per evaluation (the scale's
+    `expected_seconds`).
+    """
 
     def __init__(self, first_guess: Mapping[str, float]) -> None:
         self._first_guess = first_guess
@@ -41,13 +43,22 @@ class Durations:
         return (fmean(per_step) if per_step else self._first_guess.get(node.kind, 0.0)) * node.steps
 
     def evaluation(self) -> float:
-        return fmean(self._evaluations) if self._evaluations else self._first_guess.get("evaluate", 0.0)
+        return (
+            fmean(self._evaluations)
+            if self._evaluations
+            else self._first_guess.get("evaluate", 0.0)
+        )
 
 
 def measured_durations(
-    made: Iterable[StageNode], records: Iterable[Mapping[str, Any] | None], results: Results, first_guess: Mapping[str, float]
+    made: Iterable[StageNode],
+    records: Iterable[Mapping[str, Any] | None],
+    results: Results,
+    first_guess: Mapping[str, float],
 ) -> Durations:
-    """From the manifests of the stages that are made and from the records of done runs (as plain JSON values)."""
+    """From the manifests of the stages that are made and from the records of done runs (as plain
+    JSON values).
+    """
     durations = Durations(first_guess)
     for node in made:
         wall = _manifest_wall(results, node.id)
@@ -61,7 +72,9 @@ def measured_durations(
 
 
 def _manifest_wall(results: Results, stage: str) -> float | None:
-    """An unreadable manifest is refused where the artifact is used; an estimate can do without it."""
+    """An unreadable manifest is refused where the artifact is used; an estimate can do
+    without it.
+    """
     try:
         return float(json.loads((results.artifact(stage) / MANIFEST).read_bytes())["wall_s"])
     except (OSError, ValueError, KeyError, TypeError):

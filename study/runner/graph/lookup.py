@@ -1,6 +1,8 @@
-"""From what a person types to the run or stage that is meant: an id, a unique beginning or end of one, or level globs of a grid.
+"""From what a person types to the run or stage that is meant: an id, a unique beginning or end of
+one, or level globs of a grid.
 
-A run is looked for below the results folder first, then in the known grids, so that a run that has left nothing yet is found as well.
+A run is looked for below the results folder first, then in the known grids, so that a run that has
+left nothing yet is found as well.
 """
 
 import json
@@ -21,7 +23,10 @@ from study.spec.yaml.load import names
 
 @dataclass(frozen=True)
 class Task:
-    """role: `run`, or the path of roles that leads to a stage (distill, teacher, teacher.base). folder: where its log lies."""
+    """role: `run`, or the path of roles that leads to a stage (distill, teacher, teacher.base).
+
+    folder: where its log lies.
+    """
 
     role: str
     id: str
@@ -29,7 +34,9 @@ class Task:
 
 
 def known_grids(scales: Sequence[str], left_out: list[StudyError] | None = None) -> Iterator[Grid]:
-    """Every grid at every one of these scales; one that cannot be read here (its data are not there, say) goes to `left_out`."""
+    """Every grid at every one of these scales; one that cannot be read here (its data are not
+    there, say) goes to `left_out`.
+    """
     for grid in names("grids"):
         for scale in scales:
             try:
@@ -37,16 +44,25 @@ def known_grids(scales: Sequence[str], left_out: list[StudyError] | None = None)
                 page.runs()  # its cells are built here, where they can fail
             except (SpecError, PrerequisiteError) as error:
                 if left_out is not None:
-                    left_out.append(type(error)(f"{grid} at {scale}: {error.message}", hint=error.hint))
+                    left_out.append(
+                        type(error)(f"{grid} at {scale}: {error.message}", hint=error.hint)
+                    )
                 continue
             yield page
 
 
 def find_run(name: str, results: Results, grid: str | None, scale: str) -> str:
-    """The id of a run or a stage. Errors: SpecError for a name that fits nothing, or several things."""
+    """The id of a run or a stage. Errors: SpecError for a name that fits nothing, or several
+    things.
+    """
     if grid is not None:
         return _in_grid(name, load_grid(grid, scale))
-    seen = {path.name for place in ("runs", "stages") for path in (results.root / place).glob("*") if path.is_dir()}
+    seen = {
+        path.name
+        for place in ("runs", "stages")
+        for path in (results.root / place).glob("*")
+        if path.is_dir()
+    }
     seen |= {run for session in sessions(results) for run in session.runs}
     if any(run.startswith(name) or run.endswith(name) for run in seen):
         return one_of(name, sorted(seen))
@@ -60,22 +76,36 @@ def _in_grid(name: str, grid: Grid) -> str:
         return one_of(name, ids)
     fitting = list(grid.runs(only=name))
     if len(fitting) > 1:
-        shown = "; ".join(f"{','.join(run.labels.values())} seed {run.seed}: {run.run_id}" for run in fitting[:4])
-        raise SpecError(f"{name!r} fits {len(fitting)} runs", hint=f"name one of: {shown}{' ...' if len(fitting) > 4 else ''}")
+        shown = "; ".join(
+            f"{','.join(run.labels.values())} seed {run.seed}: {run.run_id}" for run in fitting[:4]
+        )
+        raise SpecError(
+            f"{name!r} fits {len(fitting)} runs",
+            hint=f"name one of: {shown}{' ...' if len(fitting) > 4 else ''}",
+        )
     return fitting[0].run_id
 
 
 def tasks_of(run_id: str, results: Results, grid: str | None, scale: str) -> list[Task]:
-    """The stages behind a run, inputs first, and the run itself; for a stage's id that stage alone."""
+    """The stages behind a run, inputs first, and the run itself; for a stage's id that
+    stage alone.
+    """
     if results.stage(run_id).is_dir() and not results.run(run_id).is_dir():
         return [Task(run_id.rpartition("-")[0], run_id, results.stage(run_id))]
     roles = _roles(run_id, results, grid, scale)
-    first = {stage: role for role, stage in reversed(roles.items())}  # a stage that stands twice goes by its shortest role
-    return [*(Task(role, stage, results.stage(stage)) for stage, role in first.items()), Task("run", run_id, results.run(run_id))]
+    first = {
+        stage: role for role, stage in reversed(roles.items())
+    }  # a stage that stands twice goes by its shortest role
+    return [
+        *(Task(role, stage, results.stage(stage)) for stage, role in first.items()),
+        Task("run", run_id, results.run(run_id)),
+    ]
 
 
 def _roles(run_id: str, results: Results, grid: str | None, scale: str) -> dict[str, str]:
-    """Role -> stage id: from the record, else from a grid that plans the run, else what its failure names."""
+    """Role -> stage id: from the record, else from a grid that plans the run, else what its failure
+    names.
+    """
     if results.record(run_id).is_file():
         return read_record(results.record(run_id)).stages
     planned = _planned(run_id, grid, scale)
@@ -88,8 +118,12 @@ def _roles(run_id: str, results: Results, grid: str | None, scale: str) -> dict[
 def _planned(run_id: str, grid: str | None, scale: str) -> LabelledRun | None:
     pages = [load_grid(grid, scale)] if grid is not None else known_grids([scale])
     seed = run_id.rpartition("-s")[2]
-    seeds = [int(seed)] if seed.isdecimal() else None  # also a seed that the grid itself does not have
-    return next((run for page in pages for run in page.runs(seeds=seeds) if run.run_id == run_id), None)
+    seeds = (
+        [int(seed)] if seed.isdecimal() else None
+    )  # also a seed that the grid itself does not have
+    return next(
+        (run for page in pages for run in page.runs(seeds=seeds) if run.run_id == run_id), None
+    )
 
 
 def failure(folder: Path) -> dict[str, Any]:

@@ -1,8 +1,10 @@
-"""What a grid still needs and why: records and artifacts that are there against runs and stages that should be.
+"""What a grid still needs and why: records and artifacts that are there against runs and stages
+that should be.
 
-Nothing is changed and no model code is loaded. A run is done when its sealed record lies under `runs/`; committed evidence in `records/`
-never counts. A stage is made when its manifest is there (its hashes are checked when it is used). Ids come from content, so a record that
-does not fit any more has another id: it is found by its slug and seed, and compared to say what changed.
+Nothing is changed and no model code is loaded. A run is done when its sealed record lies under
+`runs/`; committed evidence in `records/` never counts. A stage is made when its manifest is there
+(its hashes are checked when it is used). Ids come from content, so a record that does not fit any
+more has another id: it is found by its slug and seed, and compared to say what changed.
 """
 
 import json
@@ -25,7 +27,13 @@ from study.spec.grid.cell import Cell
 from study.spec.grid.grid import LabelledRun
 from study.spec.identity import canonical_value
 
-_READ = ("schema", "run", "spec", "cost", "revisions")  # what a plan needs of a record; the rest is let go at once
+_READ = (
+    "schema",
+    "run",
+    "spec",
+    "cost",
+    "revisions",
+)  # what a plan needs of a record; the rest is let go at once
 
 
 class State(StrEnum):
@@ -47,7 +55,9 @@ class PlannedStage:
 
 @dataclass(frozen=True)
 class PlannedRun:
-    """stages: ids that must be made first, inputs before their users. seconds: the final evaluation alone."""
+    """stages: ids that must be made first, inputs before their users. seconds: the final evaluation
+    alone.
+    """
 
     run: LabelledRun
     state: State
@@ -60,7 +70,9 @@ class PlannedRun:
 class Plan:
     runs: tuple[PlannedRun, ...]
     stages: tuple[PlannedStage, ...]  # to be made; inputs first
-    published: int  # of these runs, records among the committed evidence (they never satisfy a plan)
+    published: (
+        int  # of these runs, records among the committed evidence (they never satisfy a plan)
+    )
 
     @cached_property
     def counts(self) -> Counter[State]:
@@ -69,38 +81,67 @@ class Plan:
     @property
     def core_seconds(self) -> float:
         """One core's time for everything that is missing."""
-        return sum(s.seconds for s in self.stages) + sum(r.seconds for r in self.runs if r.state is not State.DONE)
+        return sum(s.seconds for s in self.stages) + sum(
+            r.seconds for r in self.runs if r.state is not State.DONE
+        )
 
     def seconds(self, jobs: int) -> float:
-        """Wall time on `jobs` processes: the work shared out, but never less than the longest chain of stages."""
+        """Wall time on `jobs` processes: the work shared out, but never less than the longest chain
+        of stages.
+        """
         return max(self.core_seconds / jobs, self._longest_chain())
 
     def _longest_chain(self) -> float:
         ends: dict[str, float] = {}
         for stage in self.stages:  # inputs come first
-            ends[stage.node.id] = stage.seconds + max((ends.get(i, 0.0) for i in stage.node.inputs.values()), default=0.0)
-        return max((r.seconds + max((ends[s] for s in r.stages), default=0.0) for r in self.runs if r.state is not State.DONE), default=0.0)
+            ends[stage.node.id] = stage.seconds + max(
+                (ends.get(i, 0.0) for i in stage.node.inputs.values()), default=0.0
+            )
+        return max(
+            (
+                r.seconds + max((ends[s] for s in r.stages), default=0.0)
+                for r in self.runs
+                if r.state is not State.DONE
+            ),
+            default=0.0,
+        )
 
 
-def make_plan(runs: Sequence[LabelledRun], results: Results, expected_seconds: Mapping[str, float]) -> Plan:
-    """expected_seconds: the scale's own guess for each stage kind, used until one has finished here."""
+def make_plan(
+    runs: Sequence[LabelledRun], results: Results, expected_seconds: Mapping[str, float]
+) -> Plan:
+    """expected_seconds: the scale's own guess for each stage kind, used until one has finished
+    here.
+    """
     records = {run.run_id: _sealed_record(results.record(run.run_id)) for run in runs}
     graphs = {run.run_id: run_graph(run.cell, run.seed) for run in runs}
     read = {run.run_id: read_by_run(run.cell, run.seed) for run in runs}
     made = _made_stages(graphs.values(), results)
     ready = {node.id: node for graph in graphs.values() for node in graph if node.id in made}
     durations = measured_durations(ready.values(), records.values(), results, expected_seconds)
-    needed = {name: () if records[name] else _needed(graph, read[name], made) for name, graph in graphs.items()}
+    needed = {
+        name: () if records[name] else _needed(graph, read[name], made)
+        for name, graph in graphs.items()
+    }
     stages = _planned_stages(needed, results, durations)
     earlier = _earlier_records(runs, results)
     seconds = durations.evaluation()
-    planned = tuple(_planned_run(run, records[run.run_id], needed[run.run_id], stages, results, earlier, seconds) for run in runs)
+    planned = tuple(
+        _planned_run(
+            run, records[run.run_id], needed[run.run_id], stages, results, earlier, seconds
+        )
+        for run in runs
+    )
     published = sum((results.records / f"{run.run_id}.json").is_file() for run in runs)
     return Plan(planned, tuple(stages.values()), published)
 
 
-def _needed(graph: tuple[StageNode, ...], read: tuple[str, ...], made: set[str]) -> tuple[StageNode, ...]:
-    """The stages on the way to those that are read which are not made; inputs of a made stage are not needed."""
+def _needed(
+    graph: tuple[StageNode, ...], read: tuple[str, ...], made: set[str]
+) -> tuple[StageNode, ...]:
+    """The stages on the way to those that are read which are not made; inputs of a made stage are
+    not needed.
+    """
     nodes = {node.id: node for node in graph}
     wanted: set[str] = set()
     open_ids = list(read)
@@ -117,7 +158,9 @@ def _made_stages(graphs: Any, results: Results) -> set[str]:
     return {stage for stage in ids if is_made(results.artifact(stage))}
 
 
-def _planned_stages(needed: Mapping[str, tuple[StageNode, ...]], results: Results, durations: Durations) -> dict[str, PlannedStage]:
+def _planned_stages(
+    needed: Mapping[str, tuple[StageNode, ...]], results: Results, durations: Durations
+) -> dict[str, PlannedStage]:
     users = Counter(node.id for nodes in needed.values() for node in nodes)
     nodes = {node.id: node for group in needed.values() for node in group}
     planned: dict[str, PlannedStage] = {}
@@ -130,7 +173,11 @@ def _planned_stages(needed: Mapping[str, tuple[StageNode, ...]], results: Result
 
 
 def _why_not_made(folder: Path) -> str:
-    return f"its folder has no {MANIFEST}: remove {folder}" if folder.exists() else "stage artifact missing"
+    return (
+        f"its folder has no {MANIFEST}: remove {folder}"
+        if folder.exists()
+        else "stage artifact missing"
+    )
 
 
 def _planned_run(
@@ -151,16 +198,34 @@ def _planned_run(
         why = f"stage {broken[0]} {stages[broken[0]].why}" if broken else f"failed: {failure}"
         return PlannedRun(run, State.FAILED, why, ids, evaluation_s)
     if results.record(run.run_id).exists():
-        return PlannedRun(run, State.FAILED, f"corrupt record: remove {results.record(run.run_id)}", ids, evaluation_s)
+        return PlannedRun(
+            run,
+            State.FAILED,
+            f"corrupt record: remove {results.record(run.run_id)}",
+            ids,
+            evaluation_s,
+        )
     return PlannedRun(run, State.PENDING, _why_pending(run, ids, earlier), ids, evaluation_s)
 
 
-def _why_pending(run: LabelledRun, missing: tuple[str, ...], earlier: Mapping[tuple[str, int], list[Path]]) -> str:
-    records = [record for path in earlier.get(_slug_and_seed(run.run_id), []) if (record := _sealed_record(path))]
-    records.sort(key=lambda record: not same_settings(run.cell, record["spec"]))  # the run itself rather than one of other settings
+def _why_pending(
+    run: LabelledRun, missing: tuple[str, ...], earlier: Mapping[tuple[str, int], list[Path]]
+) -> str:
+    records = [
+        record
+        for path in earlier.get(_slug_and_seed(run.run_id), [])
+        if (record := _sealed_record(path))
+    ]
+    records.sort(
+        key=lambda record: not same_settings(run.cell, record["spec"])
+    )  # the run itself rather than one of other settings
     if records:
         return _what_changed(run.cell, records[0])
-    return f"no record yet; {len(missing)} stage artifacts missing" if missing else "no record yet; its model is made"
+    return (
+        f"no record yet; {len(missing)} stage artifacts missing"
+        if missing
+        else "no record yet; its model is made"
+    )
 
 
 def _what_changed(cell: Cell, record: dict[str, Any]) -> str:
@@ -176,7 +241,13 @@ def _differences(old: Any, new: Any, path: str = "") -> list[str]:
     """Dotted paths where two canonical values differ; `default` = left out."""
     if isinstance(old, dict) and isinstance(new, dict):
         keys = sorted(old.keys() | new.keys())
-        return [d for key in keys for d in _differences(old.get(key, "default"), new.get(key, "default"), f"{path}.{key}".strip("."))]
+        return [
+            d
+            for key in keys
+            for d in _differences(
+                old.get(key, "default"), new.get(key, "default"), f"{path}.{key}".strip(".")
+            )
+        ]
     return [] if old == new else [f"{path} {_brief(old)} -> {_brief(new)}"]
 
 
@@ -184,7 +255,9 @@ def _brief(value: Any) -> str:
     return "{...}" if isinstance(value, dict) else str(value)
 
 
-def _earlier_records(runs: Sequence[LabelledRun], results: Results) -> dict[tuple[str, int], list[Path]]:
+def _earlier_records(
+    runs: Sequence[LabelledRun], results: Results
+) -> dict[tuple[str, int], list[Path]]:
     """Records of other ids with the slug and seed of a planned run."""
     planned = {run.run_id for run in runs}
     found: dict[tuple[str, int], list[Path]] = defaultdict(list)
@@ -199,7 +272,9 @@ def _slug_and_seed(run_id: str) -> tuple[str, int]:
 
 
 def _sealed_record(path: Path) -> dict[str, Any] | None:
-    """A record that matches its seal, else None. Its schema is checked where it is used; here thousands must pass in a second."""
+    """A record that matches its seal, else None. Its schema is checked where it is used; here
+    thousands must pass in a second.
+    """
     try:
         data = path.read_bytes()
         value: Any = json.loads(data) if seal_matches(data) else None

@@ -1,11 +1,21 @@
-"""The stage graph of a run: its recursive model recipe as an ordered list of nodes, inputs before the stages that need them."""
+"""The stage graph of a run: its recursive model recipe as an ordered list of nodes, inputs before
+the stages that need them.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from study.spec.grid.cell import Cell, models_beside
 from study.spec.identity import parents, stage_id
-from study.spec.recipe.model import DistilledModel, GrpoModel, HubModel, LocalModel, Model, PretrainedLab, SftModel
+from study.spec.recipe.model import (
+    DistilledModel,
+    GrpoModel,
+    HubModel,
+    LocalModel,
+    Model,
+    PretrainedLab,
+    SftModel,
+)
 
 Staged = PretrainedLab | SftModel | GrpoModel | DistilledModel
 Ready = LocalModel | HubModel
@@ -13,7 +23,9 @@ Ready = LocalModel | HubModel
 
 @dataclass(frozen=True)
 class StageNode:
-    """One artifact to make. `inputs`: role -> id of another stage; `ready`: role -> a model that is there already (local folder or hub)."""
+    """One artifact to make. `inputs`: role -> id of another stage; `ready`: role -> a model that is
+    there already (local folder or hub).
+    """
 
     id: str
     kind: str
@@ -28,7 +40,9 @@ class StageNode:
 
 
 def stage_graph(model: Model, seed: int) -> tuple[StageNode, ...]:
-    """Every stage behind `model`, each once, inputs first and the model's own stage last; empty for a local or hub model."""
+    """Every stage behind `model`, each once, inputs first and the model's own stage last; empty for
+    a local or hub model.
+    """
     nodes: dict[str, StageNode] = {}
     _collect(model, seed, nodes)
     return tuple(nodes.values())
@@ -40,7 +54,9 @@ def own_stage(cell: Cell, seed: int) -> StageNode | None:
 
 
 def run_graph(cell: Cell, seed: int) -> tuple[StageNode, ...]:
-    """Every stage behind a run, each once, inputs first: those of the models beside it (`models_beside`), then its own model's."""
+    """Every stage behind a run, each once, inputs first: those of the models beside it
+    (`models_beside`), then its own model's.
+    """
     nodes: dict[str, StageNode] = {}
     for model in (*models_beside(cell), cell.model):
         _collect(model, seed, nodes)
@@ -50,11 +66,16 @@ def run_graph(cell: Cell, seed: int) -> tuple[StageNode, ...]:
 def read_by_run(cell: Cell, seed: int) -> tuple[str, ...]:
     """The stages whose artifacts a run itself reads: its model's and those beside it."""
     models = (*models_beside(cell), cell.model)
-    return tuple(dict.fromkeys(stage_id(model, seed) for model in models if not isinstance(model, Ready)))
+    return tuple(
+        dict.fromkeys(stage_id(model, seed) for model in models if not isinstance(model, Ready))
+    )
 
 
 def run_roles(cell: Cell, seed: int) -> dict[str, str]:
-    """Stage ids by role: those of the model, and `beside0`, `beside0.base`, ... for the models beside it."""
+    """Stage ids by role: those of the model, and `beside0`, `beside0.base`, ...
+
+    for the models beside it.
+    """
     roles = stages_by_role(cell.model, seed)
     for i, model in enumerate(models_beside(cell)):
         found = stages_by_role(model, seed, f"beside{i}")
@@ -73,14 +94,20 @@ def _collect(model: Model, seed: int, nodes: dict[str, StageNode]) -> None:
         kind=model.kind,
         recipe=model,
         seed=seed,
-        inputs={role: stage_id(part, seed) for role, part in parts.items() if not isinstance(part, Ready)},
+        inputs={
+            role: stage_id(part, seed)
+            for role, part in parts.items()
+            if not isinstance(part, Ready)
+        },
         ready={role: part for role, part in parts.items() if isinstance(part, Ready)},
     )
     nodes.setdefault(node.id, node)
 
 
 def stages_by_role(model: Model, seed: int, path: str = "") -> dict[str, str]:
-    """Stage ids under the path of roles that leads to them: {"distill": ..., "student": ..., "teacher": ..., "teacher.base": ...}."""
+    """Stage ids under the path of roles that leads to them: {"distill": ..., "student": ...,
+    "teacher": ..., "teacher.base": ...}.
+    """
     if isinstance(model, Ready):
         return {}
     found = {path or model.kind: stage_id(model, seed)}

@@ -1,4 +1,6 @@
-"""The tasks of a grid: the stages that are not made yet and the runs that are not recorded, each with what it must wait for."""
+"""The tasks of a grid: the stages that are not made yet and the runs that are not recorded, each
+with what it must wait for.
+"""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -24,8 +26,13 @@ class Task:
         return task_id(self.payload)
 
 
-def pending_runs(runs: Sequence[RunPlan], results: Results, remark: Callable[[str], None] | None = None) -> tuple[list[RunPlan], list[str]]:
-    """(runs without a sealed record, ids of the sealed ones). A corrupt record is moved aside, with a remark, and its run is pending."""
+def pending_runs(
+    runs: Sequence[RunPlan], results: Results, remark: Callable[[str], None] | None = None
+) -> tuple[list[RunPlan], list[str]]:
+    """(runs without a sealed record, ids of the sealed ones).
+
+    A corrupt record is moved aside, with a remark, and its run is pending.
+    """
     sealed: set[str] = set()
     for run in runs:
         path = results.record(run.run_id)
@@ -38,13 +45,17 @@ def pending_runs(runs: Sequence[RunPlan], results: Results, remark: Callable[[st
             place = quarantine(path, results)
             if remark:
                 remark(f"{error.message}; moved to {place}, its run is made again")
-    return [run for run in runs if run.run_id not in sealed], [run.run_id for run in runs if run.run_id in sealed]
+    return [run for run in runs if run.run_id not in sealed], [
+        run.run_id for run in runs if run.run_id in sealed
+    ]
 
 
 def tasks_for(runs: Sequence[RunPlan], results: Results) -> list[Task]:
-    """The tasks of these runs in the order in which they should start: run by run, each stage where it is first needed.
+    """The tasks of these runs in the order in which they should start: run by run, each stage where
+    it is first needed.
 
-    A stage whose artifact is there is not a task: the task that uses it checks it. Stages behind a finished one are not needed.
+    A stage whose artifact is there is not a task: the task that uses it checks it. Stages behind a
+    finished one are not needed.
     """
     tasks: dict[str, Task] = {}
     for run in runs:
@@ -56,22 +67,36 @@ def tasks_for(runs: Sequence[RunPlan], results: Results) -> list[Task]:
 
 
 def _missing_stages(run: RunPlan, results: Results) -> dict[str, StageNode]:
-    """The stages to make, inputs first: walked from what the run reads down, stopping at artifacts that are there."""
+    """The stages to make, inputs first: walked from what the run reads down, stopping at artifacts
+    that are there.
+    """
     graph = {node.id: node for node in run_graph(run.cell, run.seed)}
     wanted = set(read_by_run(run.cell, run.seed))
     for node in reversed(graph.values()):
         if node.id in wanted and not is_made(results.artifact(node.id)):
             wanted |= set(node.inputs.values())
-    return {stage: node for stage, node in graph.items() if stage in wanted and not is_made(results.artifact(stage))}
+    return {
+        stage: node
+        for stage, node in graph.items()
+        if stage in wanted and not is_made(results.artifact(stage))
+    }
 
 
 def graph_of(task: Task) -> tuple[StageNode, ...]:
     """Every stage behind a task, itself included if it is one."""
     payload = task.payload
-    return stage_graph(payload.recipe, payload.seed) if isinstance(payload, StageNode) else run_graph(payload.cell, payload.seed)
+    return (
+        stage_graph(payload.recipe, payload.seed)
+        if isinstance(payload, StageNode)
+        else run_graph(payload.cell, payload.seed)
+    )
 
 
 def stages_read_by(task: Task) -> set[str]:
     """What a task reads: the stage behind a run, the inputs of a stage."""
     payload = task.payload
-    return set(payload.inputs.values() if isinstance(payload, StageNode) else read_by_run(payload.cell, payload.seed))
+    return set(
+        payload.inputs.values()
+        if isinstance(payload, StageNode)
+        else read_by_run(payload.cell, payload.seed)
+    )

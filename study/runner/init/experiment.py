@@ -1,9 +1,11 @@
-"""`study init`: somebody's own student, teacher and problems as an experiment, looked at before anything is spent.
+"""`study init`: somebody's own student, teacher and problems as an experiment, looked at before
+anything is spent.
 
     DIR/data/*.jsonl                                      the rows that will be used
     DIR/experiments/scales/<name>.yaml                    a short scale that extends another
     DIR/experiments/{grids,claims}/will-it-help.yaml      the question, and what is claimed of it
-All of it is written at once, after it was bound in a temporary folder; where rows have faults, nothing is.
+All of it is written at once, after it was bound in a temporary folder; where rows have faults,
+nothing is.
 """
 
 import os
@@ -26,12 +28,18 @@ from study.spec.recipe.data import JsonlData
 from study.spec.recipe.user_code import is_code
 
 SELECTION = 64  # problems of the selection split, where there are enough
-FILES = {"train": "data/train.jsonl", "held_out": "data/held-out.jsonl", "off_target": "data/off-target.jsonl"}
+FILES = {
+    "train": "data/train.jsonl",
+    "held_out": "data/held-out.jsonl",
+    "off_target": "data/off-target.jsonl",
+}
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """What a person asks for. data: how rows are read; its files play no part. files: role -> where the rows lie now."""
+    """What a person asks for. data: how rows are read; its files play no part. files: role -> where
+    the rows lie now.
+    """
 
     folder: Path
     name: str
@@ -46,7 +54,9 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Looked:
-    """What was found. rows: by role. lengths: of the models whose tokenizer is at hand; notes: what could not be looked at."""
+    """What was found. rows: by role. lengths: of the models whose tokenizer is at hand; notes: what
+    could not be looked at.
+    """
 
     rows: Mapping[str, Rows]
     models: Mapping[str, OwnModel]
@@ -61,13 +71,24 @@ class Looked:
 
 
 def look(wanted: Wanted, results: Results) -> Looked:
-    """Reads rows and tokenizers; writes nothing. Errors: a file or a model that cannot be had, two models without common tokens."""
+    """Reads rows and tokenizers; writes nothing. Errors: a file or a model that cannot be had, two
+    models without common tokens.
+    """
     scale = load_scale(wanted.extends)
-    models = {role: own_model(name, results, scale) for role, name in (("student", wanted.student), ("teacher", wanted.teacher))}
+    models = {
+        role: own_model(name, results, scale)
+        for role, name in (("student", wanted.student), ("teacher", wanted.teacher))
+    }
     rows = {role: own_data.read_rows(path, wanted.data) for role, path in wanted.files.items()}
     findings = [finding for each in rows.values() for finding in each.findings]
-    findings += own_data.shared_prompts(rows["train"], rows["held_out"]) if "held_out" in rows else []
-    findings += [finding for each in rows.values() for finding in own_data.unreadable_answers(each, wanted.grader)]
+    findings += (
+        own_data.shared_prompts(rows["train"], rows["held_out"]) if "held_out" in rows else []
+    )
+    findings += [
+        finding
+        for each in rows.values()
+        for finding in own_data.unreadable_answers(each, wanted.grader)
+    ]
     lengths, notes = _lengths(models, list(rows.values()), scale)
     for each in lengths:
         findings += each.too_long(_longest_completion(scale, wanted.size))
@@ -79,15 +100,23 @@ def _longest_completion(scale: Scale, size: Size) -> int:
     return size.completion_tokens or max(was["tokens"], was["evaluated"])
 
 
-def _lengths(models: Mapping[str, OwnModel], rows: Sequence[Rows], scale: Scale) -> tuple[tuple[Lengths, ...], tuple[str, ...]]:
+def _lengths(
+    models: Mapping[str, OwnModel], rows: Sequence[Rows], scale: Scale
+) -> tuple[tuple[Lengths, ...], tuple[str, ...]]:
     here = {role: model.folder for role, model in models.items() if model.folder is not None}
-    absent = [f"{m.name}: its tokenizer is not on this machine, so prompts were not measured" for m in models.values() if m.folder is None]
+    absent = [
+        f"{m.name}: its tokenizer is not on this machine, so prompts were not measured"
+        for m in models.values()
+        if m.folder is None
+    ]
     if len(here) == len(models):
         _require_same_tokens(*here.values())
     if not any(each.problems for each in rows):
         return (), tuple(absent)
     thinking = own_scale.defaults(scale)["thinking"]
-    return tuple(own_data.prompt_lengths(role, folder, rows, thinking) for role, folder in here.items()), tuple(absent)
+    return tuple(
+        own_data.prompt_lengths(role, folder, rows, thinking) for role, folder in here.items()
+    ), tuple(absent)
 
 
 def _require_same_tokens(student: Path, teacher: Path) -> None:
@@ -97,7 +126,9 @@ def _require_same_tokens(student: Path, teacher: Path) -> None:
 
 
 def require_free(wanted: Wanted, *, force: bool) -> None:
-    """SpecError for a place where nothing can be written, or (unless `force`) where it would overwrite: told before rows are read."""
+    """SpecError for a place where nothing can be written, or (unless `force`) where it would
+    overwrite: told before rows are read.
+    """
     folder = wanted.folder.resolve()
     near = next(place for place in (folder, *folder.parents) if place.exists())
     if not near.is_dir() or not os.access(near, os.W_OK):
@@ -112,56 +143,97 @@ def require_free(wanted: Wanted, *, force: bool) -> None:
 def _names(wanted: Wanted) -> list[str]:
     """Paths below DIR that are written."""
     pages = (f"scales/{wanted.name}", f"grids/{GRID}", f"claims/{GRID}")
-    return [*(FILES[role] for role in wanted.files), *(f"experiments/{page}.yaml" for page in pages)]
+    return [
+        *(FILES[role] for role in wanted.files),
+        *(f"experiments/{page}.yaml" for page in pages),
+    ]
 
 
 def pages(wanted: Wanted, looked: Looked, leave_out: bool) -> dict[str, str]:
-    """Everything that is written: path below DIR -> text. leave_out: without the rows that have a fault."""
-    bad = {place for finding in looked.findings for place in finding.places} if leave_out else set[Place]()
-    kept = {role: [line for place, line in rows.lines.items() if place not in bad] for role, rows in looked.rows.items()}
+    """Everything that is written: path below DIR -> text. leave_out: without the rows that have a
+    fault.
+    """
+    bad = (
+        {place for finding in looked.findings for place in finding.places}
+        if leave_out
+        else set[Place]()
+    )
+    kept = {
+        role: [line for place, line in rows.lines.items() if place not in bad]
+        for role, rows in looked.rows.items()
+    }
     empty = next((looked.rows[role].file for role, lines in kept.items() if not lines), None)
     if empty:
-        raise PrerequisiteError(f"{empty}: every row has a fault", hint="without --leave-out the faults are listed")
+        raise PrerequisiteError(
+            f"{empty}: every row has a fault", hint="without --leave-out the faults are listed"
+        )
     off_target = "off_target" in kept
     texts = {FILES[role]: "\n".join(lines) + "\n" for role, lines in kept.items()}
-    texts[f"experiments/scales/{wanted.name}.yaml"] = _scale_text(wanted, looked, len(kept["train"]))
+    texts[f"experiments/scales/{wanted.name}.yaml"] = _scale_text(
+        wanted, looked, len(kept["train"])
+    )
     texts[f"experiments/grids/{GRID}.yaml"] = own_scale.grid_page(off_target)
     texts[f"experiments/claims/{GRID}.yaml"] = own_scale.claims_page(off_target)
     return texts
 
 
 def _scale_text(wanted: Wanted, looked: Looked, train: int) -> str:
-    size = own_scale.sizes(looked.scale, wanted.size, max((each.longest for each in looked.lengths), default=0))
+    size = own_scale.sizes(
+        looked.scale, wanted.size, max((each.longest for each in looked.lengths), default=0)
+    )
     grader = _grader_entry(wanted.grader)
     asked: dict[str, Any] = {"task": "boxed_math", "data": "math", "grader": grader}
     own: dict[str, dict[str, Any]] = {
-        "data": {"math": _source(wanted.data, FILES["train"], FILES["held_out"] if "held_out" in wanted.files else None, train)},
-        "models": {"student": looked.models["student"].entry, "rlvr": looked.models["teacher"].entry},
+        "data": {
+            "math": _source(
+                wanted.data,
+                FILES["train"],
+                FILES["held_out"] if "held_out" in wanted.files else None,
+                train,
+            )
+        },
+        "models": {
+            "student": looked.models["student"].entry,
+            "rlvr": looked.models["teacher"].entry,
+        },
         "evaluations": {"math": asked},
         "grpo": {"grader": grader},
     }
-    if is_code(wanted.grader):  # the curve's own rule asks for a box, which an answer by another rule may not have
-        own |= {"grpo": {"grader": grader, "curve": {"grader": grader}}, "distill": {"curve": {"grader": grader}}}
+    if is_code(
+        wanted.grader
+    ):  # the curve's own rule asks for a box, which an answer by another rule may not have
+        own |= {
+            "grpo": {"grader": grader, "curve": {"grader": grader}},
+            "distill": {"curve": {"grader": grader}},
+        }
     if "off_target" in wanted.files:
-        own["data"]["off_target"] = _source(wanted.data, FILES["off_target"], FILES["off_target"], train)
+        own["data"]["off_target"] = _source(
+            wanted.data, FILES["off_target"], FILES["off_target"], train
+        )
         own["evaluations"]["off_target"] = asked | {"data": "off_target", "privileged": "none"}
     notes = {
         "data.math": "its files are looked for below STUDY_DATA, then below the working folder",
         "models.student": looked.models["student"].name,
-        "models.rlvr": f"the teacher, by the name that the grid has for it: {looked.models['teacher'].name}",
+        "models.rlvr": (
+            f"the teacher, by the name that the grid has for it: {looked.models['teacher'].name}"
+        ),
     }
     return own_scale.scale_page(wanted.name, wanted.extends, _laid_over(own, size), notes)
 
 
 def _grader_entry(grader: str) -> str | dict[str, str]:
-    """A name, or a file of one's own by its whole path: the experiment's folder is another working folder."""
+    """A name, or a file of one's own by its whole path: the experiment's folder is another working
+    folder.
+    """
     if not is_code(grader):
         return grader
     file, _, function = grader.rpartition(":")
     return {"python": f"{Path(file).expanduser().resolve()}:{function}"}
 
 
-def _laid_over(own: Mapping[str, Mapping[str, Any]], size: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+def _laid_over(
+    own: Mapping[str, Mapping[str, Any]], size: Mapping[str, Any]
+) -> dict[str, dict[str, Any]]:
     """Sections with the entries of both; an entry of both is one mapping."""
     found = {section: dict(entries) for section, entries in own.items()}
     for section, entries in size.items():
@@ -172,9 +244,18 @@ def _laid_over(own: Mapping[str, Mapping[str, Any]], size: Mapping[str, Any]) ->
 
 
 def _source(data: JsonlData, train: str, held_out: str | None, rows: int) -> dict[str, Any]:
-    said = data.model_dump(exclude_defaults=True, exclude={"train", "held_out", "held_out_share", "kind", "selection_size"})
+    said = data.model_dump(
+        exclude_defaults=True,
+        exclude={"train", "held_out", "held_out_share", "kind", "selection_size"},
+    )
     split = {"held_out": held_out} if held_out else {"held_out_share": data.held_out_share}
-    return {"kind": "jsonl", "train": train, **split, **said, "selection_size": min(SELECTION, max(1, rows // 10))}
+    return {
+        "kind": "jsonl",
+        "train": train,
+        **split,
+        **said,
+        "selection_size": min(SELECTION, max(1, rows // 10)),
+    }
 
 
 def write(wanted: Wanted, texts: Mapping[str, str]) -> str:

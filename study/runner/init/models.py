@@ -1,4 +1,6 @@
-"""Somebody's own models as entries of a scale: a hub id at a commit, a model folder, or a run or stage of a results folder."""
+"""Somebody's own models as entries of a scale: a hub id at a commit, a model folder, or a run or
+stage of a results folder.
+"""
 
 import re
 from dataclasses import dataclass
@@ -27,7 +29,9 @@ _TEXT_FILES = (
 
 @dataclass(frozen=True)
 class OwnModel:
-    """entry: what the scale's page says. folder: where configuration and tokenizer can be read; None for a hub model that is not here."""
+    """entry: what the scale's page says. folder: where configuration and tokenizer can be read;
+    None for a hub model that is not here.
+    """
 
     name: str
     entry: dict[str, Any]
@@ -35,13 +39,21 @@ class OwnModel:
 
 
 def own_model(name: str, results: Results, known: Scale) -> OwnModel:
-    """Errors: SpecError or PrerequisiteError for what is no model, or a hub model whose commit nobody here knows."""
+    """Errors: SpecError or PrerequisiteError for what is no model, or a hub model whose commit
+    nobody here knows.
+    """
     if "/" not in name or name.startswith((".", "/", "~")) or Path(name).expanduser().is_dir():
         subject = subject_of(name, results)
         entry = {"kind": "local", "path": str(subject.folder.resolve()), "digest": subject.digest}
         return OwnModel(subject.name, entry, subject.folder)
     hub_id, _, revision = name.partition("@")
-    commit = revision if _COMMIT.fullmatch(revision) else _pinned(hub_id, known) if not revision else None
+    commit = (
+        revision
+        if _COMMIT.fullmatch(revision)
+        else _pinned(hub_id, known)
+        if not revision
+        else None
+    )
     entry = {"kind": "hub", "id": hub_id, "revision": commit or _asked(hub_id, revision)}
     return OwnModel(hub_id, entry, _cached(hub_id, entry["revision"]))
 
@@ -49,7 +61,9 @@ def own_model(name: str, results: Results, known: Scale) -> OwnModel:
 def _pinned(hub_id: str, known: Scale) -> str | None:
     """The commit at which the extended scale has this model."""
     entries: dict[str, Any] = plain(known.page).get("models", {})
-    same = (entry for entry in entries.values() if isinstance(entry, dict) and entry.get("id") == hub_id)
+    same = (
+        entry for entry in entries.values() if isinstance(entry, dict) and entry.get("id") == hub_id
+    )
     return next((str(entry["revision"]) for entry in same), None)  # pyright: ignore[reportUnknownArgumentType]
 
 
@@ -61,7 +75,9 @@ def _asked(hub_id: str, revision: str) -> str:
         return str(HfApi().model_info(hub_id, revision=revision or None).sha)
     except hub_errors() as error:
         hint = f"write the commit: {hub_id}@<40 hex digits>, as its page on the hub shows it"
-        raise PrerequisiteError(f"which commit {hub_id} is at cannot be asked ({type(error).__name__})", hint=hint) from error
+        raise PrerequisiteError(
+            f"which commit {hub_id} is at cannot be asked ({type(error).__name__})", hint=hint
+        ) from error
 
 
 def _cached(hub_id: str, revision: str) -> Path | None:
@@ -69,7 +85,10 @@ def _cached(hub_id: str, revision: str) -> Path | None:
     from huggingface_hub import snapshot_download
 
     try:
-        how: dict[str, Any] = {"allow_patterns": list(_TEXT_FILES), "ignore_patterns": list(NEVER_FETCHED)}
+        how: dict[str, Any] = {
+            "allow_patterns": list(_TEXT_FILES),
+            "ignore_patterns": list(NEVER_FETCHED),
+        }
         folder = Path(snapshot_download(hub_id, revision=revision, local_files_only=True, **how))
     except hub_errors():
         return None

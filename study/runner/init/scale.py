@@ -1,6 +1,8 @@
-"""The pages that `study init` writes: a scale of a few lines that extends another, and the grid `will-it-help` to ask it.
+"""The pages that `study init` writes: a scale of a few lines that extends another, and the grid
+`will-it-help` to ask it.
 
-A shorter study keeps its costs equal: `--steps` and `--prompts-per-step` shorten every arm of the grid by the same share.
+A shorter study keeps its costs equal: `--steps` and `--prompts-per-step` shorten every arm of the
+grid by the same share.
 """
 
 import json
@@ -15,7 +17,9 @@ from study.spec.grid.scale import Scale
 from study.spec.yaml.load import find, merged, parse, plain
 
 GRID = "will-it-help"
-SUFFIX = "\n\nPlease reason step by step, and put your final answer within \\boxed{}."  # the authors' code: its student message
+SUFFIX = (  # the authors' code: its student message
+    "\n\nPlease reason step by step, and put your final answer within \\boxed{}."
+)
 _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_./@-]*")
 _WORDS = ("true", "false", "null", "yes", "no", "on", "off")
 _OFF_TARGET = re.compile(r"^  also: \[off_target\].*\n", re.MULTILINE)
@@ -25,7 +29,9 @@ _SAMPLED = ("sft_r120", "warm_r")  # recipes of the grid that train on completio
 
 @dataclass(frozen=True)
 class Size:
-    """What a person shortens; None = as in the extended scale. prompts_per_step: rollouts of a step, and documents of one."""
+    """What a person shortens; None = as in the extended scale. prompts_per_step: rollouts of a
+    step, and documents of one.
+    """
 
     steps: int | None = None
     prompts_per_step: int | None = None
@@ -39,26 +45,43 @@ def defaults(scale: Scale) -> dict[str, Any]:
     evaluation = page["evaluations"]["math"]["sampling"]["max_completion_length"]
     return {
         "steps": page["lengths"]["standard"], "prompts": page["distill"]["prompts_per_step"],
-        "documents": page["sft"]["documents_per_step"], "rollouts": page["grpo"]["rollouts_per_prompt"],
+        "documents": page["sft"]["documents_per_step"],
+        "rollouts": page["grpo"]["rollouts_per_prompt"],
         "tokens": page["distill"]["sampling"]["max_completion_length"], "evaluated": evaluation,
-        "document": page["sft"]["max_length"], "thinking": page["distill"]["sampling"].get("thinking"),
-        "warm-up": page["distill"]["optimisation"].get("warmup_steps", 0), "curve": page["distill"]["curve"]["problems"],
+        "document": page["sft"]["max_length"],
+        "thinking": page["distill"]["sampling"].get("thinking"),
+        "warm-up": page["distill"]["optimisation"].get("warmup_steps", 0),
+        "curve": page["distill"]["curve"]["problems"],
     }  # fmt: skip
 
 
 def sizes(scale: Scale, size: Size, longest_prompt: int) -> dict[str, Any]:
-    """The overriding sections that a size needs. SpecError for one that the arms of the grid cannot share."""
+    """The overriding sections that a size needs.
+
+    SpecError for one that the arms of the grid cannot share.
+    """
     was = defaults(scale)
     tokens = size.completion_tokens or was["tokens"]
     found: list[dict[str, Any]] = []
     if size.steps or size.prompts_per_step:
-        found.append(_shorter(was, size.steps or was["steps"], size.prompts_per_step or was["prompts"]))
+        found.append(
+            _shorter(was, size.steps or was["steps"], size.prompts_per_step or was["prompts"])
+        )
     if size.completion_tokens:
         cut = {"sampling": {"max_completion_length": tokens}}
-        found.append({"distill": cut, "grpo": cut, "evaluations": {"math": cut}, "models": {name: {"corpus": cut} for name in _SAMPLED}})
+        found.append(
+            {
+                "distill": cut,
+                "grpo": cut,
+                "evaluations": {"math": cut},
+                "models": {name: {"corpus": cut} for name in _SAMPLED},
+            }
+        )
     if size.problems:
         curve = {"curve": {"problems": min(size.problems, was["curve"])}}
-        found.append({"evaluations": {"math": {"problems": size.problems}}, "distill": curve, "grpo": curve})
+        found.append(
+            {"evaluations": {"math": {"problems": size.problems}}, "distill": curve, "grpo": curve}
+        )
     if longest_prompt + tokens > was["document"]:
         found.append({"sft": {"max_length": longest_prompt + tokens}})
     return _together(found)
@@ -67,10 +90,16 @@ def sizes(scale: Scale, size: Size, longest_prompt: int) -> dict[str, Any]:
 def _shorter(was: Mapping[str, Any], steps: int, prompts: int) -> dict[str, Any]:
     """Every arm samples, or is given, steps * prompts completions."""
     documents = min(prompts, was["documents"])
-    rollouts = next((r for r in range(min(was["rollouts"], prompts), 1, -1) if prompts % r == 0), None)
+    rollouts = next(
+        (r for r in range(min(was["rollouts"], prompts), 1, -1) if prompts % r == 0), None
+    )
     if rollouts is None:
         hint = "choose an even number"
-        raise SpecError(f"--prompts-per-step {prompts}: reinforcement learning needs groups of 2 or more rollouts of a prompt", hint=hint)
+        raise SpecError(
+            f"--prompts-per-step {prompts}: reinforcement learning needs groups of 2 or more"
+            " rollouts of a prompt",
+            hint=hint,
+        )
     rhythm = {"optimisation": {"warmup_steps": min(was["warm-up"], steps // 10)}}
     watched = {"curve": {"every": max(1, steps // 4)}}
     supervised = ceil(steps * prompts / documents)
@@ -81,7 +110,8 @@ def _shorter(was: Mapping[str, Any], steps: int, prompts: int) -> dict[str, Any]
         "grpo": {"rollouts_per_prompt": rollouts, **rhythm, **watched},
         "models": {
             "grpo_math": {"training": {"steps": steps, "prompts_per_step": prompts // rollouts}},
-            "sft_r120": {"training": {"steps": supervised}}, "warm_r": {"training": {"steps": ceil(supervised / 4)}},
+            "sft_r120": {"training": {"steps": supervised}},
+            "warm_r": {"training": {"steps": ceil(supervised / 4)}},
         },
     }  # fmt: skip
 
@@ -93,9 +123,17 @@ def _together(parts: list[dict[str, Any]]) -> dict[str, Any]:
     return plain(whole)
 
 
-def scale_page(name: str, extends: str, sections: Mapping[str, Mapping[str, Any]], notes: Mapping[str, str]) -> str:
+def scale_page(
+    name: str, extends: str, sections: Mapping[str, Mapping[str, Any]], notes: Mapping[str, str]
+) -> str:
     """notes: dotted path of an entry -> its end-of-line comment."""
-    head = [f"# Written by `study init`: what differs from the scale `{extends}`; everything else is as it stands there.", f"scale: {name}"]
+    head = [
+        (
+            f"# Written by `study init`: what differs from the scale `{extends}`; everything else"
+            " is as it stands there."
+        ),
+        f"scale: {name}",
+    ]
     lines = [*head, f"extends: {extends}"]
     for section, entries in sections.items():
         lines += ["", f"{section}:"]

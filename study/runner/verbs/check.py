@@ -1,6 +1,7 @@
 """`study check`: every page under `experiments/` must mean something before anything is run.
 
-Each grid expands at each scale with unique ids; each cell that a claim, table or figure names by its labels is one cell of its grid.
+Each grid expands at each scale with unique ids; each cell that a claim, table or figure names by
+its labels is one cell of its grid.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -41,7 +42,9 @@ def check_experiments(root: Path | None = None) -> Iterator[Outcome]:
 
 
 def _tried(step: Callable[..., str], *arguments: object) -> str | SpecError:
-    """What a page needs from outside the repository (data files) can be absent without the page being wrong; so can a scale's names."""
+    """What a page needs from outside the repository (data files) can be absent without the page
+    being wrong; so can a scale's names.
+    """
     try:
         return step(*arguments)
     except NotBound as error:
@@ -55,7 +58,12 @@ def _tried(step: Callable[..., str], *arguments: object) -> str | SpecError:
 def _check_scale(name: str, root: Path | None) -> str:
     """Every model is built, also those that no grid uses yet."""
     scale = load_scale(name, root)
-    for section, build in (("models", scale.model), ("data", scale.data), ("pi", scale.privileged), ("evaluations", scale.evaluation)):
+    for section, build in (
+        ("models", scale.model),
+        ("data", scale.data),
+        ("pi", scale.privileged),
+        ("evaluations", scale.evaluation),
+    ):
         entries = scale.page.get(section)
         for entry, node in (entries.entries if entries else {}).items():
             build(Located(entry, node.origin), f"{section}.{entry}")
@@ -67,8 +75,12 @@ def _check_grid(name: str, scale: str, root: Path | None) -> str:
     runs = grid.runs()
     if grid.core is not None:
         grid.runs(core=True)
-    stages = {stage_id(run.cell.model, run.seed) for run in runs if is_stage(run.cell.model)}  # a hub model is there already
-    if len({run.run_id for run in runs}) != len(runs) or len({cell.cell_id for cell in grid.cells}) != len(grid.cells):
+    stages = {
+        stage_id(run.cell.model, run.seed) for run in runs if is_stage(run.cell.model)
+    }  # a hub model is there already
+    if len({run.run_id for run in runs}) != len(runs) or len(
+        {cell.cell_id for cell in grid.cells}
+    ) != len(grid.cells):
         raise SpecError(f"grids/{name}.yaml: two cells have one id")
     return f"{len(grid.cells)} cells, {len(runs)} runs, {len(stages)} models"
 
@@ -83,20 +95,30 @@ def _check_findings(name: str, root: Path | None) -> str:
             for claim in wanted:
                 if claim not in known:
                     raise SpecError(
-                        f"findings/{name}.yaml: {grid} has no claim {claim!r}{suggestion(claim, known)}", hint=f"known: {', '.join(known)}"
+                        f"findings/{name}.yaml: {grid} has no claim"
+                        f" {claim!r}{suggestion(claim, known)}",
+                        hint=f"known: {', '.join(known)}",
                     )
     return f"{len(page.findings)} findings"
 
 
 def check_profile(name: str, root: Path | None) -> str:
-    """Names of stage kinds are free text in a profile's tables: a typing error there would be a setting that nothing reads."""
+    """Names of stage kinds are free text in a profile's tables: a typing error there would be a
+    setting that nothing reads.
+    """
     profile = load_profile(name, root)
     known = [*REVISIONS, "evaluate", "default"]
-    sections = {name: getattr(profile, name) for name in ("resources", "keep", "launch", "micro_batch", "recompute")}
+    sections = {
+        name: getattr(profile, name)
+        for name in ("resources", "keep", "launch", "micro_batch", "recompute")
+    }
     for section, kinds in sections.items():
         for kind in kinds:
             if kind not in known or (kind == "default" and section != "resources"):
-                raise SpecError(f"profiles/{name}.yaml {section}: no stage kind {kind!r}{suggestion(kind, known)}")
+                raise SpecError(
+                    f"profiles/{name}.yaml {section}: no stage kind"
+                    f" {kind!r}{suggestion(kind, known)}"
+                )
     if profile.profile != name:
         raise SpecError(f"profiles/{name}.yaml: it calls itself {profile.profile!r}")
     return f"engine {profile.engine}"
@@ -106,7 +128,10 @@ def _check_claims(name: str, root: Path | None) -> str:
     """Every arm is one cell, every gate is there, and the grid's seeds could decide every claim."""
     page = validate(Claims, load(find("claims", name, root)), "")
     if page.grid != name:
-        raise SpecError(f"claims/{name}.yaml: it is about the grid {page.grid!r}", hint=f"name the page claims/{page.grid}.yaml")
+        raise SpecError(
+            f"claims/{name}.yaml: it is about the grid {page.grid!r}",
+            hint=f"name the page claims/{page.grid}.yaml",
+        )
     grid = load_grid(page.grid, "lab", root)
     for judged in (*page.gates, *page.claims):
         for arm in all_arms(judged):
@@ -118,7 +143,8 @@ def _check_claims(name: str, root: Path | None) -> str:
 
 
 def _refuse_undecidable(page: Claims, claim: Claim, bases: int) -> None:
-    """A verdict needs ENOUGH bases, and a true effect of nothing must be told from the smallest one that counts.
+    """A verdict needs ENOUGH bases, and a true effect of nothing must be told from the smallest one
+    that counts.
 
     The strictest level that Holm's adjustment can ask for is alpha / m.
     """
@@ -126,18 +152,30 @@ def _refuse_undecidable(page: Claims, claim: Claim, bases: int) -> None:
     if claim.expectation == "none":
         return
     if bases < ENOUGH:
-        raise SpecError(f"{where}: the grid declares {bases} seeds; no verdict is drawn from fewer than {ENOUGH}", hint="add seeds")
+        raise SpecError(
+            f"{where}: the grid declares {bases} seeds; no verdict is drawn from fewer than"
+            f" {ENOUGH}",
+            hint="add seeds",
+        )
     if claim.spread is None:
         return
     alpha = 0.05 / (page.family if claim.primary else 1)
     detectable = minimum_detectable_effect(claim.spread, bases, alpha=alpha)
     if claim.smallest_effect < detectable:
-        what = f"{where}: {bases} bases with a spread of {claim.spread:g} find an effect of {detectable:.3g} (power .8, level {alpha:.3g})"
-        hint = "declare more seeds, fewer primary claims, a larger smallest effect or a less noisy outcome"
+        what = (
+            f"{where}: {bases} bases with a spread of {claim.spread:g} find an effect of"
+            f" {detectable:.3g} (power .8, level {alpha:.3g})"
+        )
+        hint = (
+            "declare more seeds, fewer primary claims, a larger smallest effect or a less noisy"
+            " outcome"
+        )
         raise SpecError(f"{what}, not one of {claim.smallest_effect:g}", hint=hint)
 
 
-def _check_page(kind: str, spec: type[TablePage] | type[FigurePage], name: str, root: Path | None) -> str:
+def _check_page(
+    kind: str, spec: type[TablePage] | type[FigurePage], name: str, root: Path | None
+) -> str:
     page = validate(spec, load(find(kind, name, root)), "")
     grid = load_grid(page.grid, page.scale, root)
     named = page.arms
@@ -154,12 +192,19 @@ def _check_settings(page: TablePage, cell: LabelledCell) -> None:
     """Every dotted path that a settings table shows must lead to a value of the cell."""
     for setting in page.settings:
         if setting.ours is not None and setting.ours not in cell.origin:
-            raise SpecError(f"table {page.number}, {setting.item}: no value at {setting.ours!r}{suggestion(setting.ours, cell.origin)}")
+            raise SpecError(
+                f"table {page.number}, {setting.item}: no value at"
+                f" {setting.ours!r}{suggestion(setting.ours, cell.origin)}"
+            )
 
 
 def _one_cell(grid: Grid, arm: Mapping[str, str], where: str) -> LabelledCell:
     """Labels must name exactly one cell: none is a typing error, two would be averaged unseen."""
-    found = [c for c in grid.cells if any(arm.items() <= labels.items() for labels in (c.labels, *c.also))]
+    found = [
+        c
+        for c in grid.cells
+        if any(arm.items() <= labels.items() for labels in (c.labels, *c.also))
+    ]
     if len(found) != 1:
         words = ", ".join(f"{factor}={level}" for factor, level in arm.items())
         raise SpecError(f"{where}: {words} names {len(found)} cells of grid {grid.name}, not one")

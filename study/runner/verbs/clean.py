@@ -1,8 +1,11 @@
-"""What below a results folder nobody needs any more: not referenced by a sealed run, a known grid, or a `study run` that is at work.
+"""What below a results folder nobody needs any more: not referenced by a sealed run, a known grid,
+or a `study run` that is at work.
 
-known grids: every page of grids/ at every scale, at its own seeds and at every seed that is found in the folder, plus pages that are named.
-A thing that a living process claims, or that a process on another host may be writing, is never listed; nor are results/records, tables and
-figures. Sealed records in runs/ are listed when asked for: then a sealed run that no grid plans is no reference either.
+known grids: every page of grids/ at every scale, at its own seeds and at every seed that is found
+in the folder, plus pages that are named. A thing that a living process claims, or that a process on
+another host may be writing, is never listed; nor are results/records, tables and figures. Sealed
+records in runs/ are listed when asked for: then a sealed run that no grid plans is no reference
+either.
 """
 
 import json
@@ -26,9 +29,12 @@ _OWNED = re.compile(r"\.partial-(?P<owner>[^/]+)$|^\.(?P<file>.+)\.(?P<writer>[^
 
 @dataclass(frozen=True)
 class Waste:
-    """A file or folder that can go. what: its kind, for the table; why: the reason in a few words; size: bytes.
+    """A file or folder that can go.
 
-    sure: whether it can go whatever is planned; else it can go because no plan is known that needs it.
+    what: its kind, for the table; why: the reason in a few words; size: bytes.
+
+    sure: whether it can go whatever is planned; else it can go because no plan is known that needs
+    it.
     """
 
     path: Path
@@ -47,7 +53,9 @@ class References:
 
 
 def references(results: Results, grids: Iterable[Grid], *, sealed: bool = True) -> References:
-    """What grids plan, what sealed runs name (unless sealed is False), and what living sessions work on."""
+    """What grids plan, what sealed runs name (unless sealed is False), and what living sessions
+    work on.
+    """
     runs: set[str] = set()
     stages: set[str] = set()
     found = _seeds(results)
@@ -69,12 +77,20 @@ def references(results: Results, grids: Iterable[Grid], *, sealed: bool = True) 
 
 def waste(results: Results, needed: References, *, runs: bool = False) -> list[Waste]:
     """Everything that can go, largest first. runs: sealed runs that no known grid plans too."""
-    found = [*_unfinished(results), *_stages(results, needed), *_runs(results, needed, runs), *_quarantined(results)]
+    found = [
+        *_unfinished(results),
+        *_stages(results, needed),
+        *_runs(results, needed, runs),
+        *_quarantined(results),
+    ]
     return sorted(found, key=lambda item: (-item.size, str(item.path)))
 
 
 def remove(results: Results, items: Iterable[Waste]) -> int:
-    """Remove what is still unclaimed at this moment; returns how many bytes went. A link is removed, never what it points to."""
+    """Remove what is still unclaimed at this moment; returns how many bytes went.
+
+    A link is removed, never what it points to.
+    """
     freed = 0
     for item in items:
         if _claimed(results, _task_of(item.path)):
@@ -88,20 +104,35 @@ def remove(results: Results, items: Iterable[Waste]) -> int:
 
 
 def _unfinished(results: Results) -> Iterator[Waste]:
-    """Partial folders and temporary files of dead processes; those of another host when nobody claims their task."""
+    """Partial folders and temporary files of dead processes; those of another host when nobody
+    claims their task.
+    """
     places = {results.artifacts, results.scratch or results.artifacts}
     partial = [path for place in sorted(places) for path in place.glob("*.partial-*")]
-    for path in [*partial, *results.runs.glob("*/*.partial-*"), *results.root.glob("*/*/.*.tmp"), *results.root.glob("*/.*.tmp")]:
+    for path in [
+        *partial,
+        *results.runs.glob("*/*.partial-*"),
+        *results.root.glob("*/*/.*.tmp"),
+        *results.root.glob("*/.*.tmp"),
+    ]:
         match = _OWNED.search(path.name)
         name = (match["owner"] or match["writer"]) if match else ""
         lives = alive(name) if is_owner(name) else None
-        if lives is False or (lives is None and not _claimed(results, _task_of(path)) and path.is_dir()):
+        if lives is False or (
+            lives is None and not _claimed(results, _task_of(path)) and path.is_dir()
+        ):
             yield _waste(path, "unfinished", "its process is gone")
 
 
 def _stages(results: Results, needed: References) -> Iterator[Waste]:
-    """Artifacts, checkpoints and logs of stages that nothing references; checkpoints of stages that are made."""
-    for place, what in ((results.artifacts, "artifact"), (results.root / "checkpoints", "checkpoints"), (results.root / "stages", "logs")):
+    """Artifacts, checkpoints and logs of stages that nothing references; checkpoints of stages that
+    are made.
+    """
+    for place, what in (
+        (results.artifacts, "artifact"),
+        (results.root / "checkpoints", "checkpoints"),
+        (results.root / "stages", "logs"),
+    ):
         for path in sorted(place.glob("*")):
             if not path.is_dir() or ".partial-" in path.name or _claimed(results, path.name):
                 continue
@@ -153,8 +184,14 @@ def _claimed(results: Results, task: str) -> bool:
 
 
 def _seeds(results: Results) -> set[int]:
-    """Seeds of the runs and artifacts that lie here: a grid may have been run at seeds beyond its own."""
-    seeds = {int(match[1]) for path in results.runs.glob("*") if (match := re.search(r"-s([0-9]+)$", path.name))}
+    """Seeds of the runs and artifacts that lie here: a grid may have been run at seeds beyond its
+    own.
+    """
+    seeds = {
+        int(match[1])
+        for path in results.runs.glob("*")
+        if (match := re.search(r"-s([0-9]+)$", path.name))
+    }
     for path in results.artifacts.glob(f"*/{MANIFEST}"):
         with suppress(OSError, ValueError, KeyError, TypeError):
             seeds.add(int(json.loads(path.read_bytes())["seed"]))
@@ -162,7 +199,9 @@ def _seeds(results: Results) -> set[int]:
 
 
 def _stages_of(path: Path) -> set[str]:
-    """The stages that a record names, of whatever schema; one that cannot be read at all names none."""
+    """The stages that a record names, of whatever schema; one that cannot be read at all names
+    none.
+    """
     with suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
         return set(json.loads(path.read_bytes())["stages"].values())
     return set()

@@ -1,6 +1,8 @@
-"""From a run or a stage to a model folder that transformers loads by itself: the files of the model, and a card that says what it is.
+"""From a run or a stage to a model folder that transformers loads by itself: the files of the
+model, and a card that says what it is.
 
-The folder is written beside its place under another name and renamed, so that it is there whole or not at all.
+The folder is written beside its place under another name and renamed, so that it is there whole or
+not at all.
 """
 
 import shutil
@@ -19,14 +21,17 @@ from study.runner.work.artifacts import MANIFEST, is_dropped, verify_artifact
 from study.spec.identity import REVISIONS
 
 MODEL_FILES = (
-    "*.safetensors", "*.safetensors.index.json", "config.json", "generation_config.json", "chat_template.jinja",
+    "*.safetensors", "*.safetensors.index.json", "config.json", "generation_config.json",
+    "chat_template.jinja",
     "tokenizer*", "special_tokens_map.json", "added_tokens.json", "vocab.*", "merges.txt",
 )  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Source:
-    """What is exported. record: the run that evaluated the model, where it is known; step: of kept weights, None for the final ones."""
+    """What is exported. record: the run that evaluated the model, where it is known; step: of kept
+    weights, None for the final ones.
+    """
 
     stage: str
     folder: Path
@@ -36,26 +41,42 @@ class Source:
 
 
 def find(name: str, results: Results, step: int | None = None) -> Source:
-    """`name`: the id of a run or stage, or a unique beginning or end of one. Every hash of the artifact is checked.
+    """`name`: the id of a run or stage, or a unique beginning or end of one.
 
-    Errors: SpecError (unknown or ambiguous), IncompleteResults (not made), PrerequisiteError (not kept), RecordMismatch (damaged).
+    Every hash of the artifact is checked.
+
+    Errors: SpecError (unknown or ambiguous), IncompleteResults (not made), PrerequisiteError (not
+    kept), RecordMismatch (damaged).
     """
-    records = {_run(path): path for folder in (results.records, results.runs) for path in record_paths(folder)}
+    records = {
+        _run(path): path
+        for folder in (results.records, results.runs)
+        for path in record_paths(folder)
+    }
     stages = sorted(path.parent.name for path in results.artifacts.glob(f"*/{MANIFEST}"))
     unsealed = sorted(path.name for path in results.runs.glob("*-s*") if path.name not in records)
     chosen = _choose(name, [*records, *stages, *unsealed], results)
     if chosen in unsealed:
-        raise IncompleteResults(f"run {chosen} has no record yet", hint=_make_again(chosen, results))
+        raise IncompleteResults(
+            f"run {chosen} has no record yet", hint=_make_again(chosen, results)
+        )
     record = read_record(records[chosen]) if chosen in records else None
     stage = _stage_of(record) if record else chosen
     folder, manifest = _weights(results.artifact(stage), step, _make_again(chosen, results))
-    return Source(stage, folder, manifest, record or _record_of(stage, list(records.values())), step)
+    return Source(
+        stage, folder, manifest, record or _record_of(stage, list(records.values())), step
+    )
 
 
 def export(source: Source, target: Path) -> None:
-    """Write the model folder. Errors: SpecError when `target` is a file or holds anything, PrerequisiteError when it cannot be written."""
+    """Write the model folder. Errors: SpecError when `target` is a file or holds anything,
+    PrerequisiteError when it cannot be written.
+    """
     if target.exists() and not (target.is_dir() and not any(target.iterdir())):
-        raise SpecError(f"{target} is there already and is not an empty folder", hint=f"choose another one, e.g. {target}-{source.stage}")
+        raise SpecError(
+            f"{target} is there already and is not an empty folder",
+            hint=f"choose another one, e.g. {target}-{source.stage}",
+        )
     temporary = target.absolute().with_name(f".{target.absolute().name}.{owner()}.tmp")
     try:
         temporary.mkdir(parents=True)
@@ -66,18 +87,29 @@ def export(source: Source, target: Path) -> None:
         (temporary / "README.md").write_text(card, encoding="utf-8")
         temporary.rename(target)
     except OSError as error:
-        raise PrerequisiteError(f"{target} cannot be written: {error}", hint="choose a folder that can be written") from error
+        raise PrerequisiteError(
+            f"{target} cannot be written: {error}", hint="choose a folder that can be written"
+        ) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _choose(name: str, known: Sequence[str], results: Results) -> str:
-    fitting = [name] if name in known else [one for one in known if name and (one.startswith(name) or one.endswith(name))]
+    fitting = (
+        [name]
+        if name in known
+        else [one for one in known if name and (one.startswith(name) or one.endswith(name))]
+    )
     if len(fitting) == 1:
         return fitting[0]
     if fitting:
-        raise SpecError(f"{name!r} fits {len(fitting)} runs and stages: {_some(fitting)}", hint="write more of the id")
-    near = [one for one in known if name and name in one][:3] or get_close_matches(name, known, n=3, cutoff=0.4)
+        raise SpecError(
+            f"{name!r} fits {len(fitting)} runs and stages: {_some(fitting)}",
+            hint="write more of the id",
+        )
+    near = [one for one in known if name and name in one][:3] or get_close_matches(
+        name, known, n=3, cutoff=0.4
+    )
     hint = f"did you mean {' or '.join(near)}?" if near else "make one first: study run --grid GRID"
     raise SpecError(f"there is no run and no stage {name!r} in {results.root}", hint=hint)
 
@@ -85,7 +117,9 @@ def _choose(name: str, known: Sequence[str], results: Results) -> str:
 def _weights(artifact: Path, step: int | None, make_again: str) -> tuple[Path, Mapping[str, Any]]:
     """The folder of the wanted weights and the manifest of its artifact."""
     if not artifact.exists():
-        raise IncompleteResults(f"there is no artifact {artifact.name} in {artifact.parent}", hint=make_again)
+        raise IncompleteResults(
+            f"there is no artifact {artifact.name} in {artifact.parent}", hint=make_again
+        )
     if is_dropped(artifact):
         what = f"the weights of {artifact.name} were not kept (profile: keep none)"
         raise PrerequisiteError(what, hint=f"with a profile that keeps them: {make_again}")
@@ -95,7 +129,10 @@ def _weights(artifact: Path, step: int | None, make_again: str) -> tuple[Path, M
     kept = sorted(int(path.name.removeprefix("step-")) for path in artifact.glob("steps/step-*"))
     if step not in kept:
         have = f"kept are {_some(kept)}" if kept else "none were kept (profile: keep all)"
-        raise PrerequisiteError(f"{artifact.name} has no weights of step {step}; {have}", hint="leave out --step for the final weights")
+        raise PrerequisiteError(
+            f"{artifact.name} has no weights of step {step}; {have}",
+            hint="leave out --step for the final weights",
+        )
     return artifact / "steps" / f"step-{step}", manifest
 
 
@@ -104,12 +141,17 @@ def _stage_of(record: Record) -> str:
     model: Mapping[str, Any] = record.spec["model"]
     if model["kind"] not in REVISIONS:
         what = f"run {record.run} evaluates a {model['kind']} model that no stage made"
-        raise PrerequisiteError(what, hint=f"it is there already: {model.get('id') or model.get('path')}")
+        raise PrerequisiteError(
+            what, hint=f"it is there already: {model.get('id') or model.get('path')}"
+        )
     return record.stages[model["kind"]]
 
 
 def _record_of(stage: str, paths: Sequence[Path]) -> Record | None:
-    """The first record whose model this stage made. A stage on the way to another model has none."""
+    """The first record whose model this stage made.
+
+    A stage on the way to another model has none.
+    """
     for path in paths:
         if f'"{stage}"'.encode() in path.read_bytes():  # reading all of them whole would take long
             record = read_record(path)
@@ -121,7 +163,11 @@ def _record_of(stage: str, paths: Sequence[Path]) -> Record | None:
 def _make_again(name: str, results: Results) -> str:
     """A run with a record is done; only without it are its stages made again."""
     cell, dash, seed = name.rpartition("-s")
-    again = f"study run --grid GRID --only {cell} --seeds {seed}" if dash and seed.isdigit() else "study run --grid GRID"
+    again = (
+        f"study run --grid GRID --only {cell} --seeds {seed}"
+        if dash and seed.isdigit()
+        else "study run --grid GRID"
+    )
     return f"rm {results.record(name)}; {again}" if results.record(name).is_file() else again
 
 

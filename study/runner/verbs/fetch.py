@@ -1,9 +1,13 @@
-"""`study fetch`: everything that a scale pins on the hub, downloaded into the cache of huggingface_hub, for machines without internet.
+"""`study fetch`: everything that a scale pins on the hub, downloaded into the cache of
+huggingface_hub, for machines without internet.
 
-    models        their snapshot at the pinned commit: configuration, tokenizer, every *.safetensors shard that the index names
-    data sets     read and normalised once, so that a missing column or an empty filter shows here and not on a compute node
+    models        their snapshot at the pinned commit: configuration, tokenizer, every *.safetensors
+                  shard that the index names
+    data sets     read and normalised once, so that a missing column or an empty filter shows here
+                  and not on a compute node
     benchmarks    the problems of every task that an evaluation or a contamination check names
-What a scale finds in $STUDY_DATA is not downloaded. Nothing here knows a token: gated sets need `hf auth login` before.
+What a scale finds in $STUDY_DATA is not downloaded. Nothing here knows a token: gated sets need `hf
+auth login` before.
 """
 
 import json
@@ -39,17 +43,26 @@ class Fetched:
 
 def needed(scale: Scale) -> list[Item]:
     """What the page asks of the hub or of $STUDY_DATA, each once: models, data sets, tasks."""
-    models = [origin for model in _entries(scale, "models", scale.model) for origin in _origins(model)]
+    models = [
+        origin for model in _entries(scale, "models", scale.model) for origin in _origins(model)
+    ]
     evaluations: list[Evaluation] = _entries(scale, "evaluations", scale.evaluation)
     data: list[Data] = [*_entries(scale, "data", scale.data), *(one.data for one in evaluations)]
     sets = [one for one in data if isinstance(one, HubData)]
     tasks = [one.task for one in data if isinstance(one, BenchmarkData)]
-    tasks += [task for one in sets for task in (*one.avoid, *([one.held_out_task] if one.held_out_task else []))]
+    tasks += [
+        task
+        for one in sets
+        for task in (*one.avoid, *([one.held_out_task] if one.held_out_task else []))
+    ]
     return [*_once(models), *_once(sets), *sorted(set(tasks))]
 
 
 def fetch(item: Item) -> Fetched:
-    """Downloads one item, or finds it in the cache, and looks at it. What cannot be had is told, not raised."""
+    """Downloads one item, or finds it in the cache, and looks at it.
+
+    What cannot be had is told, not raised.
+    """
     try:
         match item:
             case HubModel():
@@ -58,7 +71,9 @@ def fetch(item: Item) -> Fetched:
                 return Fetched(item, sources.told(sources.draw(item).counts))
             case str():
                 problems = task_problems(item)
-                return Fetched(item, f"{len(problems.problems)} problems, fingerprint {problems.sha256}")
+                return Fetched(
+                    item, f"{len(problems.problems)} problems, fingerprint {problems.sha256}"
+                )
             case _:
                 assert_never(item)
     except StudyError as error:
@@ -74,7 +89,11 @@ def name_of(item: Item) -> str:
             return f"data {where} {item.config or ''}".strip()
         case str():
             source = task_source(page_values(item))
-            pinned = f" {source.hub}@{(source.revision or 'unpinned')[:12]}" if isinstance(source, Benchmark) else ""
+            pinned = (
+                f" {source.hub}@{(source.revision or 'unpinned')[:12]}"
+                if isinstance(source, Benchmark)
+                else ""
+            )
             return f"task {item}{pinned}"
         case _:
             assert_never(item)
@@ -87,20 +106,34 @@ def refuse(fetched: list[Fetched], scale: str) -> None:
         return
     lines = [f"  {name_of(item)}: {error.message}" for item, error in missing]
     hint = (
-        f"on a machine that reaches the hub: study fetch --scale {scale} --into FOLDER; copy FOLDER here, then "
-        "export HF_HOME=FOLDER HF_HUB_OFFLINE=1. Data and benchmarks may lie in STUDY_DATA instead (docs/paper-data.md). "
-        "A gated data set: accept its terms on its page, then hf auth login"
+        f"on a machine that reaches the hub: study fetch --scale {scale} --into FOLDER; copy FOLDER"
+        " here, then export HF_HOME=FOLDER HF_HUB_OFFLINE=1. Data and benchmarks may lie in"
+        " STUDY_DATA instead (docs/paper-data.md). A gated data set: accept its terms on its page,"
+        " then hf auth login"
     )
-    raise PrerequisiteError("\n".join([f"{len(missing)} of {len(fetched)} items cannot be had:", *lines]), hint=hint)
+    raise PrerequisiteError(
+        "\n".join([f"{len(missing)} of {len(fetched)} items cannot be had:", *lines]), hint=hint
+    )
 
 
 def _model(model: HubModel) -> str:
     folder = resolve_model(model)
     index = folder / "model.safetensors.index.json"
-    shards = sorted(set(json.loads(index.read_bytes())["weight_map"].values())) if index.is_file() else ["model.safetensors"]
-    absent = [name for name in ("config.json", "tokenizer_config.json", *shards) if not (folder / name).is_file()]
+    shards = (
+        sorted(set(json.loads(index.read_bytes())["weight_map"].values()))
+        if index.is_file()
+        else ["model.safetensors"]
+    )
+    absent = [
+        name
+        for name in ("config.json", "tokenizer_config.json", *shards)
+        if not (folder / name).is_file()
+    ]
     if absent:
-        hint = "remove that snapshot from the cache and fetch it again: a download that was cut off leaves such holes"
+        hint = (
+            "remove that snapshot from the cache and fetch it again: a download that was cut off"
+            " leaves such holes"
+        )
         raise PrerequisiteError(f"{model.id}: the snapshot lacks {', '.join(absent)}", hint=hint)
     return f"{len(shards)} files of weights, {_gigabytes(folder, shards):.1f} GB"
 
@@ -113,7 +146,10 @@ def _entries(scale: Scale, section: str, build: Callable[[Located, str], Any]) -
     """The specs of a section, built by name. Errors: those of binding."""
     node = scale.page.get(section)
     names = node.entries if node else {}
-    return [build(Located(name, entry.origin), f"{section}.{name}").spec for name, entry in names.items()]
+    return [
+        build(Located(name, entry.origin), f"{section}.{name}").spec
+        for name, entry in names.items()
+    ]
 
 
 def _origins(model: Model) -> Iterator[HubModel]:

@@ -1,4 +1,6 @@
-"""From what a person types to a model folder: a folder, a run or stage of a results folder, or a hub id with its revision."""
+"""From what a person types to a model folder: a folder, a run or stage of a results folder, or a
+hub id with its revision.
+"""
 
 from pathlib import Path
 
@@ -11,18 +13,26 @@ from study.runner.work.artifacts import NEVER_FETCHED, weights_digest
 
 
 def subject_of(name: str, results: Results) -> Subject:
-    """A folder that exists is taken first, then `organisation/model[@revision]`, then an id of the results folder, its hashes checked."""
+    """A folder that exists is taken first, then `organisation/model[@revision]`, then an id of the
+    results folder, its hashes checked.
+    """
     folder = Path(name).expanduser()
     if folder.is_dir():
         return _checked(folder.resolve().name, folder)
     if name.startswith((".", "/", "~")):
-        raise PrerequisiteError(f"there is no folder {name}", hint="give a model folder, organisation/model@revision, or a run or stage id")
+        raise PrerequisiteError(
+            f"there is no folder {name}",
+            hint="give a model folder, organisation/model@revision, or a run or stage id",
+        )
     if "/" in name:
         return _from_hub(name)
     try:
         source = find(name, results)
     except SpecError as error:
-        hint = f"a model folder, organisation/model@revision, or a run or stage of {results.root} (--results); {error.hint}"
+        hint = (
+            f"a model folder, organisation/model@revision, or a run or stage of {results.root}"
+            f" (--results); {error.hint}"
+        )
         raise SpecError(f"{name!r} is no model: {error.message}", hint=hint) from error
     return _checked(source.stage, source.folder)
 
@@ -33,10 +43,21 @@ def _from_hub(name: str) -> Subject:
 
     repository, _, revision = name.partition("@")
     try:
-        folder = Path(snapshot_download(repository, revision=revision or None, ignore_patterns=list(NEVER_FETCHED)))
+        folder = Path(
+            snapshot_download(
+                repository, revision=revision or None, ignore_patterns=list(NEVER_FETCHED)
+            )
+        )
     except hub_errors() as error:
-        reason = f"{type(error).__name__}: {str(error).strip().splitlines()[0][:160]}" if str(error).strip() else type(error).__name__
-        hint = "is it spelled right, and can the hub be reached? A gated model: accept its terms, then hf auth login. A folder needs no hub"
+        reason = (
+            f"{type(error).__name__}: {str(error).strip().splitlines()[0][:160]}"
+            if str(error).strip()
+            else type(error).__name__
+        )
+        hint = (
+            "is it spelled right, and can the hub be reached? A gated model: accept its terms, then"
+            " hf auth login. A folder needs no hub"
+        )
         raise PrerequisiteError(f"model {name} cannot be had ({reason})", hint=hint) from error
     return _checked(f"{repository}@{folder.name[:12]}", folder)
 
@@ -45,6 +66,12 @@ def _checked(name: str, folder: Path) -> Subject:
     if (folder / "config.json").is_file():
         return Subject(name, folder, weights_digest(folder))
     if (folder / "adapter_config.json").is_file():
-        hint = "merge it into its base model first: PeftModel.merge_and_unload(), then save_pretrained(FOLDER)"
+        hint = (
+            "merge it into its base model first: PeftModel.merge_and_unload(), then"
+            " save_pretrained(FOLDER)"
+        )
         raise PrerequisiteError(f"{folder} holds an adapter, not a model", hint=hint)
-    raise PrerequisiteError(f"{folder} is not a model folder (no config.json)", hint="a folder that transformers' save_pretrained wrote")
+    raise PrerequisiteError(
+        f"{folder} is not a model folder (no config.json)",
+        hint="a folder that transformers' save_pretrained wrote",
+    )

@@ -1,4 +1,6 @@
-"""Preflight of a grid's runs: which of its models are made, and every contract of `study.train.preflight.check` on them."""
+"""Preflight of a grid's runs: which of its models are made, and every contract of
+`study.train.preflight.check` on them.
+"""
 
 import contextlib
 from collections.abc import Sequence
@@ -17,7 +19,9 @@ from study.train.preflight.check import Check, Report, check_grid
 
 @dataclass(frozen=True)
 class MadeModels:
-    """The folder of a model: that of its first seed whose artifact is whole, or where a local or hub model lies; else None."""
+    """The folder of a model: that of its first seed whose artifact is whole, or where a local or
+    hub model lies; else None.
+    """
 
     results: Results
     seeds: tuple[int, ...]
@@ -34,6 +38,8 @@ class MadeModels:
         return None
 
 
-def preflight(cells: Sequence[LabelledCell], seeds: Sequence[int], results: Results, report: Report) -> list[Check]:
+def preflight(
+    cells: Sequence[LabelledCell], seeds: Sequence[int], results: Results, report: Report
+) -> list[Check]:
     """Every contract. Imports the training stack: for a process that may be heavy."""
     return check_grid(cells, MadeModels(results, tuple(seeds)), report)

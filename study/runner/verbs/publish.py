@@ -1,8 +1,10 @@
-"""Promotion of sealed runs to committed evidence: results/runs/<run id>/record.json -> results/records/<run id>.json, byte for byte.
+"""Promotion of sealed runs to committed evidence: results/runs/<run id>/record.json ->
+results/records/<run id>.json, byte for byte.
 
 The states of the claims that the records name (results/declared) go with them.
 
-Committed records are read by tables, figures and claims; they are written here alone, and never satisfy a plan.
+Committed records are read by tables, figures and claims; they are written here alone, and never
+satisfy a plan.
 """
 
 from collections.abc import Collection
@@ -17,7 +19,9 @@ from study.record.store import Results, atomic_write, read_record, record_paths
 
 @dataclass
 class Published:
-    """Run ids by what happened to their committed record. `changed`: it was there with other content."""
+    """Run ids by what happened to their committed record. `changed`: it was there with other
+    content.
+    """
 
     new: list[str] = field(default_factory=list[str])
     same: list[str] = field(default_factory=list[str])
@@ -25,14 +29,23 @@ class Published:
 
 
 def publish(results: Results, target: Path, run_ids: Collection[str] | None = None) -> Published:
-    """Copy the sealed records of `run_ids` (None = all) to `target` after checking every seal; nothing is copied if one is corrupt.
+    """Copy the sealed records of `run_ids` (None = all) to `target` after checking every seal;
+    nothing is copied if one is corrupt.
 
-    A committed record whose content is the same (times and platform aside) stays as it is. Raises IncompleteResults when there is nothing
+    A committed record whose content is the same (times and platform aside) stays as it is. Raises
+    IncompleteResults when there is nothing
     to publish, RecordMismatch on a corrupt record.
     """
-    found = {path.parent.name: path for path in record_paths(results.runs) if run_ids is None or path.parent.name in run_ids}
+    found = {
+        path.parent.name: path
+        for path in record_paths(results.runs)
+        if run_ids is None or path.parent.name in run_ids
+    }
     if not found:
-        raise IncompleteResults(f"no sealed run to publish in {results.runs}", hint="make some first: study run --grid GRID")
+        raise IncompleteResults(
+            f"no sealed run to publish in {results.runs}",
+            hint="make some first: study run --grid GRID",
+        )
     records = {run_id: read_record(path) for run_id, path in found.items()}
     published = Published()
     for run_id, record in records.items():

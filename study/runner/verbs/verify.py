@@ -1,13 +1,20 @@
-"""Re-execution of recorded runs, shared stages included, in a folder of its own; and the rule by which each is judged.
+"""Re-execution of recorded runs, shared stages included, in a folder of its own; and the rule by
+which each is judged.
 
-bitwise equal            everything that two executions must agree on is the same (`study.record.schema.content`)
-statistically consistent the same status, and for every task the interval at 99 % of the mean paired per-problem difference
-                         d_p = (c_p now - c_p then) / k of the final score holds 0 (Student's t over problems)
-different                anything else: another status, other problems or another k, or an interval without 0
-older revision           not executed: today's code gives this run another id, so it would make another thing
+bitwise equal            everything that two executions must agree on is the same
+                         (`study.record.schema.content`)
+statistically consistent the same status, and for every task the interval at 99 % of the mean paired
+per-problem difference
+                         d_p = (c_p now - c_p then) / k of the final score holds 0 (Student's t over
+                         problems)
+different                anything else: another status, other problems or another k, or an interval
+                         without 0
+older revision           not executed: today's code gives this run another id, so it would make
+                         another thing
 failed                   its re-execution ended with an error
 
-Nothing is read from the results folder but records: artifacts that are there would only show that they were kept well.
+Nothing is read from the results folder but records: artifacts that are there would only show that
+they were kept well.
 """
 
 import json
@@ -41,7 +48,9 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True)
 class Check:
-    """What became of one run. `elsewhere`: how the machine and the code of the two executions differ."""
+    """What became of one run. `elsewhere`: how the machine and the code of the two executions
+    differ.
+    """
 
     run_id: str
     outcome: Outcome
@@ -50,37 +59,66 @@ class Check:
 
     @property
     def passed(self) -> bool:
-        """A run of an older revision says nothing about today's code: it neither passes nor fails, and stops nobody."""
+        """A run of an older revision says nothing about today's code: it neither passes nor fails,
+        and stops nobody.
+        """
         return self.outcome not in (Outcome.DIFFERENT, Outcome.FAILED)
 
 
-def choose(folder: Path, names: Sequence[str], sample: int, seed: int, of: Collection[str] | None = None) -> list[Path]:
-    """Records of the named runs (an id, or a unique beginning or end of one), else `sample` of them drawn at random.
+def choose(
+    folder: Path, names: Sequence[str], sample: int, seed: int, of: Collection[str] | None = None
+) -> list[Path]:
+    """Records of the named runs (an id, or a unique beginning or end of one), else `sample` of them
+    drawn at random.
 
-    of: ids to choose from (those of a grid); None = all in the folder. Errors: IncompleteResults where there is no record, SpecError for a
+    of: ids to choose from (those of a grid); None = all in the folder. Errors: IncompleteResults
+    where there is no record, SpecError for a
     name that fits none or several.
     """
     found = {_run_of(path): path for path in record_paths(folder)}
     found = {run_id: path for run_id, path in found.items() if of is None or run_id in of}
     if not found:
-        raise IncompleteResults(f"no record to verify in {folder}", hint="name a folder that holds some: --records DIR")
+        raise IncompleteResults(
+            f"no record to verify in {folder}", hint="name a folder that holds some: --records DIR"
+        )
     if names:
         return [found[one_of(name, list(found))] for name in names]
-    return [found[run_id] for run_id in sorted(random.Random(seed).sample(sorted(found), min(sample, len(found))))]
+    return [
+        found[run_id]
+        for run_id in sorted(random.Random(seed).sample(sorted(found), min(sample, len(found))))
+    ]
 
 
 def one_of(name: str, ids: Sequence[str]) -> str:
     """The one id that is `name`, or begins or ends with it."""
-    fitting = [name] if name in ids else [run_id for run_id in ids if run_id.startswith(name) or run_id.endswith(name)]
+    fitting = (
+        [name]
+        if name in ids
+        else [run_id for run_id in ids if run_id.startswith(name) or run_id.endswith(name)]
+    )
     if len(fitting) != 1:
         few = ", ".join(fitting[:4]) + (" ..." if len(fitting) > 4 else "")
-        hint = f"say more of it: {few}" if fitting else f"there are {len(ids)}, for instance {ids[0]}" if ids else "there is none at all"
-        raise SpecError(f"{name!r} fits {len(fitting) or 'no'} {'runs' if len(fitting) > 1 else 'run'}", hint=hint)
+        hint = (
+            f"say more of it: {few}"
+            if fitting
+            else f"there are {len(ids)}, for instance {ids[0]}"
+            if ids
+            else "there is none at all"
+        )
+        raise SpecError(
+            f"{name!r} fits {len(fitting) or 'no'} {'runs' if len(fitting) > 1 else 'run'}",
+            hint=hint,
+        )
     return fitting[0]
 
 
-def runs_of(records: Sequence[Record], grid: Mapping[str, LabelledRun]) -> tuple[list[LabelledRun], list[Check]]:
-    """(runs to execute, checks of those that cannot be). A run's cell is its grid's, or else is read from its own record."""
+def runs_of(
+    records: Sequence[Record], grid: Mapping[str, LabelledRun]
+) -> tuple[list[LabelledRun], list[Check]]:
+    """(runs to execute, checks of those that cannot be).
+
+    A run's cell is its grid's, or else is read from its own record.
+    """
     runs: list[LabelledRun] = []
     older: list[Check] = []
     for record in records:
@@ -90,7 +128,9 @@ def runs_of(records: Sequence[Record], grid: Mapping[str, LabelledRun]) -> tuple
             labels = grid[record.run].labels if record.run in grid else {"cell": name}
             runs.append(LabelledRun(record.run, cell, labels, record.seed, name))
         else:
-            older.append(Check(record.run, Outcome.OLDER, recorded_under(record.run, record.revisions, cell)))
+            older.append(
+                Check(record.run, Outcome.OLDER, recorded_under(record.run, record.revisions, cell))
+            )
     return runs, older
 
 
@@ -100,17 +140,23 @@ def judge(then: Record, now: Record) -> Check:
     if same_content(then, now):
         return Check(then.run, Outcome.EQUAL, _scores(then), elsewhere)
     if then.status != now.status:
-        return Check(then.run, Outcome.DIFFERENT, f"status {then.status} -> {now.status}", elsewhere)
+        return Check(
+            then.run, Outcome.DIFFERENT, f"status {then.status} -> {now.status}", elsewhere
+        )
     if then.scores.keys() != now.scores.keys():
         return Check(then.run, Outcome.DIFFERENT, "evaluated on other tasks", elsewhere)
-    judged = [_judge_score(task, then.scores[task], now.scores[task]) for task in sorted(then.scores)]
+    judged = [
+        _judge_score(task, then.scores[task], now.scores[task]) for task in sorted(then.scores)
+    ]
     outcome = Outcome.CONSISTENT if all(holds for holds, _ in judged) else Outcome.DIFFERENT
     fields = f"not the same: {', '.join(differing_fields(then, now))}"
     return Check(then.run, outcome, "; ".join([*(text for _, text in judged), fields]), elsewhere)
 
 
 def differing_fields(then: Record, now: Record) -> list[str]:
-    """The fields in which two executions should agree and do not: training reproduced but scores not is another fault than neither."""
+    """The fields in which two executions should agree and do not: training reproduced but scores
+    not is another fault than neither.
+    """
     old, new = json.loads(content(then, now)), json.loads(content(now, then))
     return [name for name in sorted(old.keys() | new.keys()) if old.get(name) != new.get(name)]
 
@@ -127,7 +173,9 @@ def _judge_score(task: str, then: Score, now: Score) -> tuple[bool, str]:
 
 
 def paired_interval(then: Score, now: Score) -> Interval:
-    """Mean over problems of (c_p now - c_p then) / k, with its t-interval at 99 %; both scores are of the same problems and k."""
+    """Mean over problems of (c_p now - c_p then) / k, with its t-interval at 99 %; both scores are
+    of the same problems and k.
+    """
     pairs = zip(now.correct, then.correct, strict=True)
     return t_interval([(int(b, 36) - int(a, 36)) / then.k for b, a in pairs], CONFIDENCE)
 
@@ -136,25 +184,44 @@ def provenance_differences(then: Provenance, now: Provenance) -> list[str]:
     """What may explain a difference: `torch 2.13.0 -> 2.13.1`."""
     old, new = _environment(then), _environment(now)
     names = sorted(old.keys() | new.keys())
-    return [f"{name} {old.get(name, 'none')} -> {new.get(name, 'none')}" for name in names if old.get(name) != new.get(name)]
+    return [
+        f"{name} {old.get(name, 'none')} -> {new.get(name, 'none')}"
+        for name in names
+        if old.get(name) != new.get(name)
+    ]
 
 
 def _environment(made: Provenance) -> dict[str, str]:
     stages = {f"code of {stage}": code for stage, code in made.stage_code.items()}
-    return {**made.packages, "python": made.python, "platform": made.platform, "code": made.code, **stages}
+    return {
+        **made.packages,
+        "python": made.python,
+        "platform": made.platform,
+        "code": made.code,
+        **stages,
+    }
 
 
 def _scores(record: Record) -> str:
-    return "; ".join(f"{task} avg@{score.k} {score.mean:.4f}" for task, score in sorted(record.scores.items()))
+    return "; ".join(
+        f"{task} avg@{score.k} {score.mean:.4f}" for task, score in sorted(record.scores.items())
+    )
 
 
 def cell_of(record: Record) -> Cell:
-    """The cell that a record's settings spell. SpecError where they cannot: a local model's folder is no part of them."""
+    """The cell that a record's settings spell. SpecError where they cannot: a local model's folder
+    is no part of them.
+    """
     try:
         return Cell.model_validate_json(json.dumps(record.spec))
     except ValidationError as error:
-        what = f"{record.run}: its settings alone do not say how to make it again ({error.errors()[0]['msg']})"
-        raise SpecError(what, hint="name the grid it belongs to: study verify --grid GRID") from error
+        what = (
+            f"{record.run}: its settings alone do not say how to make it again"
+            f" ({error.errors()[0]['msg']})"
+        )
+        raise SpecError(
+            what, hint="name the grid it belongs to: study verify --grid GRID"
+        ) from error
 
 
 def _run_of(path: Path) -> str:

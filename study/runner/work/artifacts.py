@@ -1,7 +1,9 @@
-"""Stage artifacts: sealed folders with the manifest `stage.json`; and what keeps a results folder in order around them.
+"""Stage artifacts: sealed folders with the manifest `stage.json`; and what keeps a results folder
+in order around them.
 
-A damaged artifact is moved to `quarantine/` and made again: a changed input must not flow into a result, and nothing of the user's is
-deleted unasked. `drop_weights` (profile: keep none) leaves history and manifest; a stage that needs the weights has them made again.
+A damaged artifact is moved to `quarantine/` and made again: a changed input must not flow into a
+result, and nothing of the user's is deleted unasked. `drop_weights` (profile: keep none) leaves
+history and manifest; a stage that needs the weights has them made again.
 """
 
 import contextlib
@@ -21,7 +23,19 @@ from study.runner.work.locks import holder
 from study.spec.recipe.model import HubModel, LocalModel
 
 MANIFEST = "stage.json"
-NEVER_FETCHED = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl", "*.pickle", "*.h5", "*.msgpack", "*.onnx", "*.gguf", "*.py")  # code, pickles
+NEVER_FETCHED = (
+    "*.bin",
+    "*.pt",
+    "*.pth",
+    "*.ckpt",
+    "*.pkl",
+    "*.pickle",
+    "*.h5",
+    "*.msgpack",
+    "*.onnx",
+    "*.gguf",
+    "*.py",
+)  # code, pickles
 WEIGHTS = (".safetensors", ".safetensors.index.json")
 
 
@@ -34,8 +48,12 @@ class Damaged(RecordMismatch):
 
 
 def seal_artifact(partial: Path, target: Path, manifest: dict[str, Any]) -> None:
-    """Seal `partial` as `target`. Weights that were dropped there give way; an artifact that another process made first stays."""
-    if target.parent != partial.parent:  # built on a node's own disk: a rename cannot cross file systems
+    """Seal `partial` as `target`. Weights that were dropped there give way; an artifact that
+    another process made first stays.
+    """
+    if (
+        target.parent != partial.parent
+    ):  # built on a node's own disk: a rename cannot cross file systems
         near = target.parent / partial.name
         shutil.copytree(partial, near)
         shutil.rmtree(partial)
@@ -67,7 +85,9 @@ def verify_artifact(folder: Path) -> dict[str, Any]:
 
 
 def is_made(folder: Path) -> bool:
-    """Whether an artifact with its weights seems to be there; its hashes are checked where it is used."""
+    """Whether an artifact with its weights seems to be there; its hashes are checked where it is
+    used.
+    """
     return (folder / MANIFEST).is_file() and not is_dropped(folder)
 
 
@@ -76,18 +96,28 @@ def is_dropped(folder: Path) -> bool:
 
 
 def drop_weights(folder: Path) -> None:
-    """Remove the weights of an artifact whose runs are sealed. Killed in between, it is still known as dropped."""
+    """Remove the weights of an artifact whose runs are sealed.
+
+    Killed in between, it is still known as dropped.
+    """
     weights = [path for path in folder.rglob("*") if path.name.endswith(WEIGHTS)]
-    write_json(folder / "dropped.json", {"files": sorted(path.relative_to(folder).as_posix() for path in weights)})
+    write_json(
+        folder / "dropped.json",
+        {"files": sorted(path.relative_to(folder).as_posix() for path in weights)},
+    )
     for path in weights:
         path.unlink(missing_ok=True)
 
 
 def quarantine(path: Path, results: Results) -> Path | None:
-    """Move a damaged artifact or record aside; its new place, or None when another process has just done it."""
+    """Move a damaged artifact or record aside; its new place, or None when another process has just
+    done it.
+    """
     name = path.parent.name if path.name == "record.json" else path.name
     results.quarantine.mkdir(parents=True, exist_ok=True)
-    number = 1 + max((int(p.name.rpartition("~")[2]) for p in results.quarantine.glob(f"{name}~*")), default=0)
+    number = 1 + max(
+        (int(p.name.rpartition("~")[2]) for p in results.quarantine.glob(f"{name}~*")), default=0
+    )
     target = results.quarantine / f"{name}~{number}"
     with contextlib.suppress(FileNotFoundError):
         path.rename(target)
@@ -96,29 +126,52 @@ def quarantine(path: Path, results: Results) -> Path | None:
 
 
 def resolve_model(model: Ready) -> Path:
-    """The folder of a model that no stage makes: a local one with the weights its digest names, a hub model at its revision."""
+    """The folder of a model that no stage makes: a local one with the weights its digest names, a
+    hub model at its revision.
+    """
     match model:
         case LocalModel():
             folder = Path(model.path)
             if not folder.is_dir():
-                raise PrerequisiteError(f"there is no model folder {model.path}", hint="correct `path` in the scale file")
+                raise PrerequisiteError(
+                    f"there is no model folder {model.path}",
+                    hint="correct `path` in the scale file",
+                )
             if weights_digest(folder) != model.digest:
                 what = f"the weights in {model.path} do not have the digest {model.digest}"
-                raise RecordMismatch(what, hint=f"correct `path`, or `digest`: {weights_digest(folder)}")
+                raise RecordMismatch(
+                    what, hint=f"correct `path`, or `digest`: {weights_digest(folder)}"
+                )
             return folder
         case HubModel():
-            from huggingface_hub import snapshot_download  # a heavy import that only hub models need
+            from huggingface_hub import (
+                snapshot_download,
+            )  # a heavy import that only hub models need
 
             try:
-                return Path(snapshot_download(model.id, revision=model.revision, ignore_patterns=list(NEVER_FETCHED)))
+                return Path(
+                    snapshot_download(
+                        model.id, revision=model.revision, ignore_patterns=list(NEVER_FETCHED)
+                    )
+                )
             except hub_errors() as error:
-                reason = f"{type(error).__name__}: {(str(error).strip() or 'no reason given').splitlines()[0][:120]}"
-                hint = "where the hub can be reached: study fetch --scale NAME --into FOLDER (docs/paper-data.md)"
-                raise PrerequisiteError(f"model {model.id} at {model.revision[:12]} cannot be had ({reason})", hint=hint) from error
+                reason = (
+                    f"{type(error).__name__}:"
+                    f" {(str(error).strip() or 'no reason given').splitlines()[0][:120]}"
+                )
+                hint = (
+                    "where the hub can be reached: study fetch --scale NAME --into FOLDER"
+                    " (docs/paper-data.md)"
+                )
+                raise PrerequisiteError(
+                    f"model {model.id} at {model.revision[:12]} cannot be had ({reason})", hint=hint
+                ) from error
 
 
 def weights_digest(folder: Path) -> str:
-    """sha256 over names and hashes of a folder's *.safetensors files, first 16 hex digits: the `digest` of a local model."""
+    """sha256 over names and hashes of a folder's *.safetensors files, first 16 hex digits: the
+    `digest` of a local model.
+    """
     lines = [f"{path.name} {file_hash(path)}" for path in sorted(folder.glob("*.safetensors"))]
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
 
@@ -126,7 +179,8 @@ def weights_digest(folder: Path) -> str:
 def sweep_partials(results: Results) -> None:
     """Remove what dead processes left: partial folders, temporary files, claims.
 
-    A partial folder of another host goes when nobody claims its task any more: its writer held a claim as long as the folder was its own.
+    A partial folder of another host goes when nobody claims its task any more: its writer held a
+    claim as long as the folder was its own.
     """
     for path in [*_partials(results), *results.runs.glob("*/evaluation.partial-*")]:
         task, _, name = path.name.rpartition(".partial-")

@@ -1,6 +1,8 @@
-"""A task as a file, for a process that is started elsewhere: what to make, who makes it, on which machine. JSON, checked when it is read.
+"""A task as a file, for a process that is started elsewhere: what to make, who makes it, on which
+machine. JSON, checked when it is read.
 
-A stage is its recipe and seed, a run its cell and seed: everything else is derived from them again, so a file cannot say something else.
+A stage is its recipe and seed, a run its cell and seed: everything else is derived from them again,
+so a file cannot say something else.
 """
 
 import json
@@ -33,19 +35,35 @@ def write_assignment(path: Path, assignment: Assignment) -> None:
     if isinstance(payload, RunPlan):
         task: dict[str, Any] = asdict(payload) | {"cell": payload.cell.model_dump(mode="json")}
     else:
-        task = {"recipe": payload.recipe.model_dump(mode="json"), "seed": payload.seed, "id": payload.id}
-    write_json(path, {"task": task, "work": asdict(assignment.entry), "profile": assignment.profile.model_dump(mode="json")})
+        task = {
+            "recipe": payload.recipe.model_dump(mode="json"),
+            "seed": payload.seed,
+            "id": payload.id,
+        }
+    write_json(
+        path,
+        {
+            "task": task,
+            "work": asdict(assignment.entry),
+            "profile": assignment.profile.model_dump(mode="json"),
+        },
+    )
 
 
 def read_assignment(path: Path) -> Assignment:
     """What was written; RecordMismatch when the file is damaged or of another state of the code."""
     try:
         page: Any = json.loads(path.read_bytes())
-        entry, profile = Work(**page["work"]), Profile.model_validate_json(json.dumps(page["profile"]))
+        entry, profile = (
+            Work(**page["work"]),
+            Profile.model_validate_json(json.dumps(page["profile"])),
+        )
         return Assignment(_payload(page["task"]), entry, profile)
     except (OSError, ValidationError, ValueError, KeyError, TypeError) as error:
         hint = "type the same study run again: it writes the file anew"
-        raise RecordMismatch(f"{path}: not a task that can be carried out ({error})", hint=hint) from error
+        raise RecordMismatch(
+            f"{path}: not a task that can be carried out ({error})", hint=hint
+        ) from error
 
 
 def _payload(task: dict[str, Any]) -> Payload:

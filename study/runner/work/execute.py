@@ -1,8 +1,11 @@
-"""One stage, one run: the only long story. Both are functions of ids, folders and two callables; they know no process, queue or screen.
+"""One stage, one run: the only long story.
 
-Stage: check its inputs -> build into <id>.partial-<owner>, from the last checkpoint if there is one -> manifest with the hashes of its
-files, last -> rename. Run: check its model -> evaluate into evaluation.partial-<owner> -> assemble, seal and write the record, last.
-Killed anywhere, the next execution continues and finds nothing half-written that counts as done.
+Both are functions of ids, folders and two callables; they know no process, queue or screen.
+
+Stage: check its inputs -> build into <id>.partial-<owner>, from the last checkpoint if there is one
+-> manifest with the hashes of its files, last -> rename. Run: check its model -> evaluate into
+evaluation.partial-<owner> -> assemble, seal and write the record, last. Killed anywhere, the next
+execution continues and finds nothing half-written that counts as done.
 """
 
 import contextlib
@@ -25,7 +28,15 @@ from study.record.owner import owner
 from study.record.schema import Cost, Provenance, Record
 from study.record.store import Results, read_record, write_record
 from study.runner.graph.stages import Ready, StageNode, run_graph, run_roles
-from study.runner.work.artifacts import Damaged, is_dropped, quarantine, read_manifest, resolve_model, seal_artifact, verify_artifact
+from study.runner.work.artifacts import (
+    Damaged,
+    is_dropped,
+    quarantine,
+    read_manifest,
+    resolve_model,
+    seal_artifact,
+    verify_artifact,
+)
 from study.spec.grid.cell import Cell, models_beside
 from study.spec.identity import REVISIONS, canonical, stage_id
 from study.spec.recipe.evaluation import Evaluation
@@ -34,17 +45,24 @@ from study.spec.recipe.probe import Probe
 
 Report = Callable[[str, int, int, dict[str, float]], None]  # phase, done, total, latest metrics
 Build = Callable[[Model, int, Mapping[str, Path], Path, Report, Checkpoints], None]
-Beside = Mapping[str, Path]  # folders of the models beside a cell's own, by the canonical text of their recipe
+Beside = Mapping[
+    str, Path
+]  # folders of the models beside a cell's own, by the canonical text of their recipe
 Evaluate = Callable[[Evaluation, Path, int, Path, Report, Beside], None]
 Measure = Callable[[Probe, Path, int, Report, Beside], dict[str, float]]
 
-GENERATIONS = "generations.jsonl.gz"  # stays beside the record, so that a run can be graded again without generating
+GENERATIONS = (  # stays beside the record, so that a run can be graded again without generating
+    "generations.jsonl.gz"
+)
 LAB_PACKAGES = ("torch", "transformers", "trl", "datasets", "lm_eval")
 
 
 @dataclass(frozen=True)
 class Work:
-    """Who does the work, as "module:name", so that it travels to a worker unimported. Tests put torch-free functions here."""
+    """Who does the work, as "module:name", so that it travels to a worker unimported.
+
+    Tests put torch-free functions here.
+    """
 
     build: str = "study.train.build:build"
     evaluate: str = "study.evaluate.run:evaluate"
@@ -52,22 +70,31 @@ class Work:
 
     @property
     def modules(self) -> list[str]:
-        """What workers import before their first task; probes are imported by the runs that have some."""
+        """What workers import before their first task; probes are imported by the runs that have
+        some.
+        """
         return [entry.partition(":")[0] for entry in (self.build, self.evaluate)]
 
     def require_packages(self) -> None:
-        """Refuses in the parent, before anything is spent, what would fail every run. Looks packages up and imports none."""
+        """Refuses in the parent, before anything is spent, what would fail every run.
+
+        Looks packages up and imports none.
+        """
         if not self.build.startswith("study."):
             return
         missing = [package for package in LAB_PACKAGES if find_spec(package) is None]
         if missing:
             hint = "install the lab extra: pip install 'opd-study[lab]'"
-            raise PrerequisiteError(f"running needs packages that are not installed: {', '.join(missing)}", hint=hint)
+            raise PrerequisiteError(
+                f"running needs packages that are not installed: {', '.join(missing)}", hint=hint
+            )
 
 
 @dataclass(frozen=True)
 class RunPlan:
-    """A run as the executor needs it. `claims`: hash of the claims file that was in force when the run was planned."""
+    """A run as the executor needs it. `claims`: hash of the claims file that was in force when the
+    run was planned.
+    """
 
     run_id: str
     cell_id: str
@@ -88,8 +115,17 @@ def load(entry: str) -> Any:
         raise PrerequisiteError(f"running needs the package {error.name}", hint=hint) from error
 
 
-def execute_stage(node: StageNode, results: Results, work: Work, report: Report, checkpoints: Checkpoints | None = None) -> Path:
-    """Make the artifact of `node`, or verify the one that is there; a damaged one is moved aside. Raises Damaged for a damaged input."""
+def execute_stage(
+    node: StageNode,
+    results: Results,
+    work: Work,
+    report: Report,
+    checkpoints: Checkpoints | None = None,
+) -> Path:
+    """Make the artifact of `node`, or verify the one that is there; a damaged one is moved aside.
+
+    Raises Damaged for a damaged input.
+    """
     target = results.artifact(node.id)
     checkpoints = checkpoints or Checkpoints(results.checkpoints(node.id))
     if target.exists() and not is_dropped(target):
@@ -115,23 +151,40 @@ def execute_stage(node: StageNode, results: Results, work: Work, report: Report,
 
 
 def execute_run(run: RunPlan, results: Results, work: Work, report: Report) -> Record:
-    """Evaluate the model of a run whose stages are made and write its record; one that another process has just sealed stays."""
+    """Evaluate the model of a run whose stages are made and write its record; one that another
+    process has just sealed stays.
+    """
     if results.record(run.run_id).is_file():
         with contextlib.suppress(RecordMismatch):  # a damaged one is written anew
             return read_record(results.record(run.run_id))
     model_dir = _model_folder(run.cell.model, run.seed, results)
-    beside = {canonical(model): _model_folder(model, run.seed, results) for model in models_beside(run.cell)}
+    beside = {
+        canonical(model): _model_folder(model, run.seed, results)
+        for model in models_beside(run.cell)
+    }
     clock = Clock()
     evaluations = _evaluated(run, model_dir, beside, results, work, report)
     measure: Measure | None = load(work.measure) if run.cell.probes else None
-    probes = {probe.name: measure(probe, model_dir, run.seed, report, beside) for probe in run.cell.probes} if measure else {}
+    probes = (
+        {
+            probe.name: measure(probe, model_dir, run.seed, report, beside)
+            for probe in run.cell.probes
+        }
+        if measure
+        else {}
+    )
     record = _assemble(run, results, evaluations, probes, clock)
     write_record(results.record(run.run_id), record)
     return record
 
 
-def _evaluated(run: RunPlan, model_dir: Path, beside: Beside, results: Results, work: Work, report: Report) -> dict[str, dict[str, Any]]:
-    """Name of the score -> evaluation.json. The completions of the cell's own task are kept beside the record."""
+def _evaluated(
+    run: RunPlan, model_dir: Path, beside: Beside, results: Results, work: Work, report: Report
+) -> dict[str, dict[str, Any]]:
+    """Name of the score -> evaluation.json.
+
+    The completions of the cell's own task are kept beside the record.
+    """
     evaluate: Evaluate = load(work.evaluate)
     partial = _fresh(results.run(run.run_id) / f"evaluation.partial-{owner()}")
     found: dict[str, dict[str, Any]] = {}
@@ -155,7 +208,10 @@ class Clock:
         self._wall, self._core = time.monotonic(), _core_seconds()
 
     def read(self) -> dict[str, float]:
-        return {"wall_s": round(time.monotonic() - self._wall, 3), "core_s": round(_core_seconds() - self._core, 3)}
+        return {
+            "wall_s": round(time.monotonic() - self._wall, 3),
+            "core_s": round(_core_seconds() - self._core, 3),
+        }
 
 
 def _core_seconds() -> float:
@@ -179,7 +235,9 @@ def _model_folder(model: Model, seed: int, results: Results) -> Path:
 
 
 def _manifest(node: StageNode, clock: Clock, before: Mapping[str, float]) -> dict[str, Any]:
-    """Seconds are those of every attempt up to the checkpoint that the next one continued from, and of the last one."""
+    """Seconds are those of every attempt up to the checkpoint that the next one continued from, and
+    of the last one.
+    """
     return {
         "id": node.id,
         "kind": node.kind,
@@ -196,12 +254,20 @@ def _manifest(node: StageNode, clock: Clock, before: Mapping[str, float]) -> dic
 
 
 def _assemble(
-    run: RunPlan, results: Results, evaluations: dict[str, dict[str, Any]], probes: dict[str, dict[str, float]], clock: Clock
+    run: RunPlan,
+    results: Results,
+    evaluations: dict[str, dict[str, Any]],
+    probes: dict[str, dict[str, float]],
+    clock: Clock,
 ) -> Record:
     folders = [results.artifact(node.id) for node in run_graph(run.cell, run.seed)]
     manifests = [read_manifest(folder) for folder in folders]
     left = ("history.json", "evidence.json", "guard.json")
-    own = None if isinstance(run.cell.model, Ready) else results.artifact(stage_id(run.cell.model, run.seed))
+    own = (
+        None
+        if isinstance(run.cell.model, Ready)
+        else results.artifact(stage_id(run.cell.model, run.seed))
+    )
     history, evidence, guard = (_read_json(own / name, {}) if own else {} for name in left)
     stopped_at = guard.get("stopped_at")
     fields: dict[str, Any] = {
@@ -213,12 +279,26 @@ def _assemble(
         "collapsed_at": stopped_at,
         "spec": json.loads(canonical(run.cell)),
         "stages": run_roles(run.cell, run.seed),
-        "revisions": {manifest["kind"]: manifest["revision"] for manifest in manifests} | {"evaluate": REVISIONS["evaluate"]},
-        "provenance": _provenance(run, manifests, read_manifest(own)["started"] if own else clock.started),
+        "revisions": (
+            {manifest["kind"]: manifest["revision"] for manifest in manifests}
+            | {"evaluate": REVISIONS["evaluate"]}
+        ),
+        "provenance": _provenance(
+            run, manifests, read_manifest(own)["started"] if own else clock.started
+        ),
         "scores": {name: score(evaluation) for name, evaluation in evaluations.items()},
         "probes": rounded_tree(probes),
-        "guard": {key: guard[key] for key in ("policy", "alarms", "stopped_at", "fell_at")} if guard else None,
-        "cost": _costs(folders, manifests, clock, sum(int(one.get("tokens_sampled", 0)) for one in evaluations.values())),
+        "guard": (
+            {key: guard[key] for key in ("policy", "alarms", "stopped_at", "fell_at")}
+            if guard
+            else None
+        ),
+        "cost": _costs(
+            folders,
+            manifests,
+            clock,
+            sum(int(one.get("tokens_sampled", 0)) for one in evaluations.values()),
+        ),
     }
     return assemble(fields, history.get("columns", {}), evidence)
 
@@ -227,7 +307,9 @@ def _provenance(run: RunPlan, manifests: list[dict[str, Any]], started: str) -> 
     code = provenance.code_hash()
     return Provenance(
         code=code,
-        stage_code={manifest["id"]: manifest["code"] for manifest in manifests if manifest["code"] != code},
+        stage_code={
+            manifest["id"]: manifest["code"] for manifest in manifests if manifest["code"] != code
+        },
         packages=provenance.packages(),
         python=provenance.python_version(),
         platform=provenance.platform_name(),
@@ -237,10 +319,16 @@ def _provenance(run: RunPlan, manifests: list[dict[str, Any]], started: str) -> 
     )
 
 
-def _costs(folders: list[Path], manifests: list[dict[str, Any]], clock: Clock, tokens_evaluated: int) -> dict[str, Cost]:
+def _costs(
+    folders: list[Path], manifests: list[dict[str, Any]], clock: Clock, tokens_evaluated: int
+) -> dict[str, Cost]:
     """Sums by stage kind: a run with two pretrained models has one entry `pretrain` for both."""
     seconds = clock.read()
-    costs = {"evaluate": Cost(wall_s=seconds["wall_s"], core_s=seconds["core_s"], tokens_sampled=tokens_evaluated)}
+    costs = {
+        "evaluate": Cost(
+            wall_s=seconds["wall_s"], core_s=seconds["core_s"], tokens_sampled=tokens_evaluated
+        )
+    }
     for folder, manifest in zip(folders, manifests, strict=True):
         tokens = _read_json(folder / "cost.json", {})
         before = costs.get(manifest["kind"], Cost(wall_s=0.0, core_s=0.0))

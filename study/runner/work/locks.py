@@ -1,10 +1,13 @@
-"""Claims: which process makes a task, so that two `study run` on one folder - also on two hosts - share the work instead of doing it twice.
+"""Claims: which process makes a task, so that two `study run` on one folder - also on two hosts -
+share the work instead of doing it twice.
 
-<results>/claims/<task>~<n>: created exclusively, whole at once (a hard link), touched by its holder as a heartbeat, removed at the end.
-A claim is dead when its process on this host is gone or, for another host, when its heartbeat stood still for a lease on *our* clock: the
-clocks of two hosts are never compared. A dead claim is taken over by removing it.
+<results>/claims/<task>~<n>: created exclusively, whole at once (a hard link), touched by its holder
+as a heartbeat, removed at the end. A claim is dead when its process on this host is gone or, for
+another host, when its heartbeat stood still for a lease on *our* clock: the clocks of two hosts are
+never compared. A dead claim is taken over by removing it.
 
-Claims save work; they are not what keeps results right. Two holders of one task would seal the same artifact, and the first rename stays.
+Claims save work; they are not what keeps results right. Two holders of one task would seal the same
+artifact, and the first rename stays.
 """
 
 import contextlib
@@ -40,13 +43,17 @@ def holder(claims: Path, task: str) -> Holder | None:
 
 @contextmanager
 def claimed(claims: Path, task: str, lease_s: float) -> Iterator[bool]:
-    """Holds the claim on `task` with a heartbeat while the block runs; False when another process holds it."""
+    """Holds the claim on `task` with a heartbeat while the block runs; False when another process
+    holds it.
+    """
     path = _acquire(claims, task)
     if path is None:
         yield False
         return
     ended = threading.Event()
-    threading.Thread(target=_beat, args=(path, lease_s / _BEATS_PER_LEASE, ended), daemon=True).start()
+    threading.Thread(
+        target=_beat, args=(path, lease_s / _BEATS_PER_LEASE, ended), daemon=True
+    ).start()
     try:
         yield True
     finally:
@@ -80,14 +87,18 @@ def _is_dead(found: Holder) -> bool:
 
 def _beat(path: Path, every_s: float, ended: threading.Event) -> None:
     while not ended.wait(every_s):
-        with contextlib.suppress(OSError):  # taken over, or a file system in trouble: the work itself goes on
+        with contextlib.suppress(
+            OSError
+        ):  # taken over, or a file system in trouble: the work itself goes on
             os.utime(path)
 
 
 class Watch:
     """What one process has seen of the claims of others, to tell a slow one from a dead one."""
 
-    def __init__(self, claims: Path, lease_s: float, now: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, claims: Path, lease_s: float, now: Callable[[], float] = time.monotonic
+    ) -> None:
         self._claims, self._lease_s, self._now = claims, lease_s, now
         self._seen: dict[Path, tuple[int, float]] = {}
 

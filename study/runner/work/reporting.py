@@ -1,7 +1,9 @@
-"""Reports of training to Weights & Biases, beside the records: `report_to: wandb` in a profile, or STUDY_REPORT_TO=wandb for one command.
+"""Reports of training to Weights & Biases, beside the records: `report_to: wandb` in a profile, or
+STUDY_REPORT_TO=wandb for one command.
 
-transformers' own WandbCallback does the work (`study.train.arguments` hands it over), so what is sent is what its trainers log. A stage is
-one run there, named by its id; a stage that was continued has one for each attempt, in a group of that name. Never part of identity.
+transformers' own WandbCallback does the work (`study.train.arguments` hands it over), so what is
+sent is what its trainers log. A stage is one run there, named by its id; a stage that was continued
+has one for each attempt, in a group of that name. Never part of identity.
 """
 
 import os
@@ -15,14 +17,21 @@ SWITCH = "STUDY_REPORT_TO"
 
 
 def with_reports(profile: Profile) -> Profile:
-    """The profile with what the environment asks for; it travels to workers and jobs, which may not see this environment.
+    """The profile with what the environment asks for; it travels to workers and jobs, which may not
+    see this environment.
 
-    Errors: SpecError for a word that is not known; PrerequisiteError, before anything is spent, where the package is missing.
+    Errors: SpecError for a word that is not known; PrerequisiteError, before anything is spent,
+    where the package is missing.
     """
     asked = os.environ.get(SWITCH) or profile.report_to
     if asked not in get_args(ReportTo):
         raise SpecError(f"{SWITCH}={asked} is not one of {', '.join(get_args(ReportTo))}")
     if asked == "wandb" and find_spec("wandb") is None:
-        hint = "pip install 'opd-study[wandb]', or leave `report_to` of the profile and STUDY_REPORT_TO at none"
-        raise PrerequisiteError("reports to wandb were asked for, and the package wandb is not installed", hint=hint)
+        hint = (
+            "pip install 'opd-study[wandb]', or leave `report_to` of the profile and"
+            " STUDY_REPORT_TO at none"
+        )
+        raise PrerequisiteError(
+            "reports to wandb were asked for, and the package wandb is not installed", hint=hint
+        )
     return profile.model_copy(update={"report_to": asked})

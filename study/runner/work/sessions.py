@@ -1,7 +1,9 @@
-"""Which `study run` is at work below a results folder and on what, for a second shell: <results>/present/<owner>.json.
+"""Which `study run` is at work below a results folder and on what, for a second shell:
+<results>/present/<owner>.json.
 
-Written when a grid starts and removed when it ends. A file whose process is gone was left by a kill: it tells what was interrupted, and the
-next `study run` on this host removes it. Nothing is decided by these files but what is shown and what `study clean` leaves alone.
+Written when a grid starts and removed when it ends. A file whose process is gone was left by a
+kill: it tells what was interrupted, and the next `study run` on this host removes it. Nothing is
+decided by these files but what is shown and what `study clean` leaves alone.
 """
 
 import contextlib
@@ -17,7 +19,10 @@ from study.record.store import Results, write_json
 
 @dataclass(frozen=True)
 class Session:
-    """One `study run`. runs: all of its grid's that it was asked for; stages: those it had to make. started: seconds since 1970."""
+    """One `study run`. runs: all of its grid's that it was asked for; stages: those it had to make.
+
+    started: seconds since 1970.
+    """
 
     owner: str
     grid: str
@@ -33,12 +38,19 @@ class Session:
 
 
 @contextlib.contextmanager
-def present(results: Results, grid: str, scale: str, runs: Sequence[str], stages: Sequence[str]) -> Iterator[None]:
-    """Says so while the block runs. That it cannot be said, on a full disk for instance, never costs a run."""
+def present(
+    results: Results, grid: str, scale: str, runs: Sequence[str], stages: Sequence[str]
+) -> Iterator[None]:
+    """Says so while the block runs.
+
+    That it cannot be said, on a full disk for instance, never costs a run.
+    """
     path = folder(results) / f"{owner()}.json"
     with contextlib.suppress(OSError):
         _sweep(results)
-        write_json(path, asdict(Session(owner(), grid, scale, time.time(), list(runs), list(stages))))
+        write_json(
+            path, asdict(Session(owner(), grid, scale, time.time(), list(runs), list(stages)))
+        )
     try:
         yield
     finally:

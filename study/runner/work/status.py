@@ -1,7 +1,9 @@
-"""What is happening below a results folder at this moment, from the files that workers leave: no lock is taken, nothing is changed.
+"""What is happening below a results folder at this moment, from the files that workers leave: no
+lock is taken, nothing is changed.
 
-A task is a stage or a run. It is at work when its status.json is there; `silent_s` is the time since its last sign of life. Clocks of other
-hosts may differ from ours: a negative time is shown as 0.
+A task is a stage or a run. It is at work when its status.json is there; `silent_s` is the time
+since its last sign of life. Clocks of other hosts may differ from ours: a negative time is shown as
+0.
 """
 
 import contextlib
@@ -50,7 +52,9 @@ class Count:
 
 @dataclass(frozen=True)
 class Foreign:
-    """A task that another host claims. beat_s: age of its heartbeat by the clock of the file system."""
+    """A task that another host claims. beat_s: age of its heartbeat by the clock of the file
+    system.
+    """
 
     task: str
     host: str
@@ -69,22 +73,43 @@ class Snapshot:
     def busy(self) -> bool:
         """Whether something still runs, as far as can be seen from here."""
         others = any(session.alive is None for session in self.sessions) and bool(self.foreign)
-        return any(task.alive is not False for task in self.tasks) or any(session.alive for session in self.sessions) or others
+        return (
+            any(task.alive is not False for task in self.tasks)
+            or any(session.alive for session in self.sessions)
+            or others
+        )
 
     def runs(self, session: Session) -> Count:
-        return self._count(session, session.runs, [self.results.record(run).is_file() for run in session.runs], "runs")
+        return self._count(
+            session,
+            session.runs,
+            [self.results.record(run).is_file() for run in session.runs],
+            "runs",
+        )
 
     def stages(self, session: Session) -> Count:
         return self._count(
-            session, session.stages, [(self.results.artifact(stage) / MANIFEST).is_file() for stage in session.stages], "stages"
+            session,
+            session.stages,
+            [(self.results.artifact(stage) / MANIFEST).is_file() for stage in session.stages],
+            "stages",
         )
 
-    def _count(self, session: Session, ids: Sequence[str], made: Sequence[bool], place: str) -> Count:
+    def _count(
+        self, session: Session, ids: Sequence[str], made: Sequence[bool], place: str
+    ) -> Count:
         done = {name for name, is_done in zip(ids, made, strict=True) if is_done}
         running = {task.task for task in self.tasks if task.alive is not False} & set(ids) - done
         root = self.results.root / place
-        failed = {name for name in ids if name not in done | running and _failed_since(root / name / "failure.json", session.started)}
-        return Count(len(done), len(running), len(failed), len(ids) - len(done) - len(running) - len(failed))
+        failed = {
+            name
+            for name in ids
+            if name not in done | running
+            and _failed_since(root / name / "failure.json", session.started)
+        }
+        return Count(
+            len(done), len(running), len(failed), len(ids) - len(done) - len(running) - len(failed)
+        )
 
 
 def _failed_since(path: Path, started: float) -> bool:
@@ -97,11 +122,15 @@ def _failed_since(path: Path, started: float) -> bool:
 def snapshot(results: Results) -> Snapshot:
     now = time.time()
     tasks = [task for path in tasks_running(results) if (task := _at_work(path, now))]
-    return Snapshot(results, tuple(sessions(results)), tuple(tasks), tuple(_foreign(results, now)), now)
+    return Snapshot(
+        results, tuple(sessions(results)), tuple(tasks), tuple(_foreign(results, now)), now
+    )
 
 
 def _at_work(path: Path, now: float) -> AtWork | None:
-    """None for a file that went away, or was being written, while it was read: the task finished or will be seen next time."""
+    """None for a file that went away, or was being written, while it was read: the task finished or
+    will be seen next time.
+    """
     try:
         status: dict[str, Any] = json.loads(path.read_bytes())
         return AtWork(
@@ -128,5 +157,11 @@ def _foreign(results: Results, now: float) -> list[Foreign]:
         with contextlib.suppress(OSError):  # released meanwhile
             name = path.read_text().strip()
             if is_owner(name) and not name.startswith(f"{host()}-"):
-                found.append(Foreign(path.name.rpartition("~")[0], name.partition("-")[0], max(0.0, now - path.stat().st_mtime)))
+                found.append(
+                    Foreign(
+                        path.name.rpartition("~")[0],
+                        name.partition("-")[0],
+                        max(0.0, now - path.stat().st_mtime),
+                    )
+                )
     return found

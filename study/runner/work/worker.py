@@ -1,6 +1,9 @@
-"""What a worker does with one task: claim it, execute it, tell how it ended. Only here is the code that trains and evaluates imported.
+"""What a worker does with one task: claim it, execute it, tell how it ended.
 
-`perform` knows no process: a local worker (`study.runner.engines.local`) and a Slurm job (`study.runner.engines.slurm.engine`) both call it.
+Only here is the code that trains and evaluates imported.
+
+`perform` knows no process: a local worker (`study.runner.engines.local`) and a Slurm job
+(`study.runner.engines.slurm.engine`) both call it.
 """
 
 import contextlib
@@ -26,13 +29,18 @@ from study.runner.work.execute import Report, RunPlan, Work, execute_run, execut
 from study.runner.work.locks import claimed
 from study.spec.machine.profile import Profile
 
-# Kept from here on: what runs is what was imported, even when files change while a grid runs; and looked up once, not in every fork.
+# Kept from here on: what runs is what was imported, even when files change while a grid runs; and
+# looked up once, not in every fork.
 provenance.code_hash()
 provenance.packages()
 
 Payload = StageNode | RunPlan
 _STATUS_EVERY_S, _MESSAGE_EVERY_S = 1.0, 0.2
-_NO_ROOM = {errno.ENOSPC: "no space left", errno.EDQUOT: "the quota is used up", errno.EROFS: "the file system is read-only"}
+_NO_ROOM = {
+    errno.ENOSPC: "no space left",
+    errno.EDQUOT: "the quota is used up",
+    errno.EROFS: "the file system is read-only",
+}
 
 
 @dataclass(frozen=True)
@@ -52,7 +60,9 @@ class Finished:
 
 @dataclass(frozen=True)
 class Failed:
-    """again: not the task's own fault (killed, silent), worth another try. fatal: every other task would meet the same (no room)."""
+    """again: not the task's own fault (killed, silent), worth another try. fatal: every other task
+    would meet the same (no room).
+    """
 
     task: str
     error: str
@@ -71,7 +81,9 @@ class Busy:
 
 @dataclass(frozen=True)
 class Spoiled:
-    """The task needs `stage`, whose artifact was damaged and moved aside (or lost its weights): it must be made again first."""
+    """The task needs `stage`, whose artifact was damaged and moved aside (or lost its weights): it
+    must be made again first.
+    """
 
     task: str
     stage: str
@@ -93,18 +105,38 @@ def task_kind(payload: Payload) -> str:
 
 def task_folder(payload: Payload, results: Results) -> Path:
     """Where log.txt, status.json and failure.json of a task lie."""
-    return results.stage(payload.id) if isinstance(payload, StageNode) else results.run(payload.run_id)
+    return (
+        results.stage(payload.id) if isinstance(payload, StageNode) else results.run(payload.run_id)
+    )
 
 
-def perform(payload: Payload, results: Results, entry: Work, profile: Profile, report: Report, checkpoints: Checkpoints) -> Outcome:
-    """The whole of a task. Whatever a cell does wrong becomes a `Failed`; only a request to stop passes through, as SystemExit."""
+def perform(
+    payload: Payload,
+    results: Results,
+    entry: Work,
+    profile: Profile,
+    report: Report,
+    checkpoints: Checkpoints,
+) -> Outcome:
+    """The whole of a task. Whatever a cell does wrong becomes a `Failed`; only a request to stop
+    passes through, as SystemExit.
+    """
     outcome = _perform(payload, results, entry, profile, report, checkpoints)
     if not isinstance(outcome, Failed):
         return outcome
-    return replace(outcome, error=hidden(outcome.error), hint=hidden(outcome.hint), trace=hidden(outcome.trace))
+    return replace(
+        outcome, error=hidden(outcome.error), hint=hidden(outcome.hint), trace=hidden(outcome.trace)
+    )
 
 
-def _perform(payload: Payload, results: Results, entry: Work, profile: Profile, report: Report, checkpoints: Checkpoints) -> Outcome:
+def _perform(
+    payload: Payload,
+    results: Results,
+    entry: Work,
+    profile: Profile,
+    report: Report,
+    checkpoints: Checkpoints,
+) -> Outcome:
     """The same, its words as they came."""
     task, started = task_id(payload), time.monotonic()
     try:
@@ -121,7 +153,9 @@ def _perform(payload: Payload, results: Results, entry: Work, profile: Profile, 
     except StudyError as error:
         return Failed(task, error.message, error.hint, traceback.format_exc())
     except MemoryError as error:
-        return replace(_failed(task, error), hint="give the stage more memory, or run fewer at once: --jobs 1")
+        return replace(
+            _failed(task, error), hint="give the stage more memory, or run fewer at once: --jobs 1"
+        )
     except Exception as error:  # noqa: BLE001 - a cell may fail in any way; its reason goes to the parent and the grid goes on
         return _failed(task, error)
     return Finished(task, time.monotonic() - started)
@@ -129,7 +163,11 @@ def _perform(payload: Payload, results: Results, entry: Work, profile: Profile, 
 
 def checkpoints_of(payload: Payload, results: Results, profile: Profile) -> Checkpoints:
     """Where a stage continues from; for a run, which has nothing to continue, an empty place."""
-    return Checkpoints(results.checkpoints(task_id(payload)), profile.checkpoint_s, profile.keep.get(task_kind(payload), "final"))
+    return Checkpoints(
+        results.checkpoints(task_id(payload)),
+        profile.checkpoint_s,
+        profile.keep.get(task_kind(payload), "final"),
+    )
 
 
 def _spoiled(task: str, error: Damaged, results: Results) -> Outcome:
@@ -143,13 +181,18 @@ def _spoiled(task: str, error: Damaged, results: Results) -> Outcome:
 def _failed(task: str, error: Exception) -> Failed:
     said, room = f"{type(error).__name__}: {error}", _no_room(error)
     if room:
-        hint = "free some space (study clean shows what is not needed), then type the same command again"
+        hint = (
+            "free some space (study clean shows what is not needed), then type the same command"
+            " again"
+        )
         return Failed(task, f"{room}: {error}", hint, traceback.format_exc(), fatal=True)
     return Failed(task, said, "", traceback.format_exc())
 
 
 def _no_room(error: Exception) -> str:
-    """Why nothing can be written, for an error that says so; libraries written in Rust say it in words only."""
+    """Why nothing can be written, for an error that says so; libraries written in Rust say it in
+    words only.
+    """
     number = error.errno if isinstance(error, OSError) else None
     found = re.search(r"os error (\d+)", str(error))
     number = int(found[1]) if found else number
@@ -159,12 +202,20 @@ def _no_room(error: Exception) -> str:
 
 
 class Reporter:
-    """Progress of one task, to the parent at once and to status.json about once a second, so that a second shell can read it."""
+    """Progress of one task, to the parent at once and to status.json about once a second, so that a
+    second shell can read it.
+    """
 
     def __init__(self, task: str, path: Path, channel: Connection | None = None) -> None:
         self._task, self._path, self._channel = task, path, channel
         self._started = time.time()
-        self._phase, self._phase_started, self._phase_from, self._written, self._sent = "", self._started, 0, 0.0, 0.0
+        self._phase, self._phase_started, self._phase_from, self._written, self._sent = (
+            "",
+            self._started,
+            0,
+            0.0,
+            0.0,
+        )
         self._latest: dict[str, float] = {}
 
     def __call__(self, phase: str, done: int, total: int, latest: dict[str, float]) -> None:

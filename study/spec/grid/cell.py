@@ -1,4 +1,7 @@
-"""A cell is one experimental condition: a model recipe and how it is judged. A run is a cell with a seed."""
+"""A cell is one experimental condition: a model recipe and how it is judged.
+
+A run is a cell with a seed.
+"""
 
 from pydantic import Field
 
@@ -9,7 +12,10 @@ from study.spec.recipe.probe import Probe
 
 
 class Cell(Spec):
-    """evaluation: the task that the cell is about. also: further tasks (off target, another split). probes: measurements on the model."""
+    """evaluation: the task that the cell is about. also: further tasks (off target, another split).
+
+    probes: measurements on the model.
+    """
 
     scale: str  # lab or paper; two scales never share a cell
     model: Model
@@ -28,6 +34,8 @@ class Run(Spec):
 
 
 def models_beside(cell: Cell) -> tuple[Model, ...]:
-    """The models that judging a cell needs beside its own: sources of prefixes, teachers of probes."""
+    """The models that judging a cell needs beside its own: sources of prefixes, teachers of
+    probes.
+    """
     sources = [evaluation.prefix.source for evaluation in cell.evaluations if evaluation.prefix]
     return (*sources, *(probe.teacher for probe in cell.probes))

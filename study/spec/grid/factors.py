@@ -44,7 +44,9 @@ class Member(Spec):
 
 
 def levels(factor: str, node: Located) -> dict[str, Located]:
-    """The named levels of a factor: label -> value, or label -> several keys of base where the factor is none of them itself."""
+    """The named levels of a factor: label -> value, or label -> several keys of base where the
+    factor is none of them itself.
+    """
     found = {str(item.value): item for item in node.items} or node.entries
     if not found:
         raise located_error(node, f"factors.{factor}", "expected named levels, {label: value}")
@@ -58,16 +60,22 @@ def _check_bundle(factor: str, label: str, level: Located) -> None:
     keys = list(BasePage.model_fields)
     if not isinstance(level.value, dict):
         known = f"{suggestion(factor, keys)} (keys: {', '.join(keys)})"
-        problem = f"not a key of base{known}; a factor of another name needs levels that set such keys"
+        problem = (
+            f"not a key of base{known}; a factor of another name needs levels that set such keys"
+        )
         raise located_error(level, f"factors.{factor}", problem)
     for key, child in level.entries.items():
         if key not in keys:
-            problem = f"{key!r} is not a key of base{suggestion(key, keys)} (keys: {', '.join(keys)})"
+            problem = (
+                f"{key!r} is not a key of base{suggestion(key, keys)} (keys: {', '.join(keys)})"
+            )
             raise located_error(child, f"factors.{factor}.{label}", problem)
 
 
 def member_labels(grid: "Grid", labels: Labels) -> Labels:
-    """How a composed grid names a cell: the grid it comes from, and its levels there in one word."""
+    """How a composed grid names a cell: the grid it comes from, and its levels there in one
+    word.
+    """
     return {"grid": grid.name, "cell": " ".join(labels.values())}
 
 
@@ -75,5 +83,9 @@ def factors_of_members(members: "Sequence[tuple[Member, Grid]]") -> dict[str, di
     """The two factors of a composed grid; none for a grid of its own."""
     if not members:
         return {}
-    cells = {member_labels(grid, cell.labels)["cell"]: cell.node for _, grid in members for cell in grid.cells}
+    cells = {
+        member_labels(grid, cell.labels)["cell"]: cell.node
+        for _, grid in members
+        for cell in grid.cells
+    }
     return {"grid": {grid.name: grid.page for _, grid in members}, "cell": cells}

@@ -1,16 +1,23 @@
-"""A grid: one question as base settings x factors with named levels, minus exclusions, plus inclusions, x seeds.
+"""A grid: one question as base settings x factors with named levels, minus exclusions, plus
+inclusions, x seeds.
 
     name, question
-    base: {student, teacher, pi, objective, length, data, evaluation, also, probes}   names that the scale binds (objective and pi may be
-        written out); model: a recipe of the scale, evaluated as it is, and what belongs to a distillation plays no part
+    base: {student, teacher, pi, objective, length, data, evaluation, also, probes}   names that the
+        scale binds (objective and pi may be
+        written out); model: a recipe of the scale, evaluated as it is, and what belongs to a
+        distillation plays no part
     factors: {key of base: {level label: value}}   or a list, where the label is the value
-        {any other name: {level label: {key of base: value, ...}}}   levels that set several keys at once
-    exclude, include: label combinations; a label may be a list of labels; an exclusion names some factors, an inclusion all of them
+        {any other name: {level label: {key of base: value, ...}}}   levels that set several keys at
+            once
+    exclude, include: label combinations; a label may be a list of labels; an exclusion names some
+    factors, an inclusion all of them
     seeds: [0, 1, 2]                core: {select: label combinations, seeds: [0]}
     scales: [lab]   the scales that bind it, where not all do (study/spec/grid/unbound.py)
-    compose: [{grid: name, core: true}, ...]   instead of base and factors: the cells of other grids, each once
+    compose: [{grid: name, core: true}, ...]   instead of base and factors: the cells of other
+        grids, each once
 
-Labels are row names for people and never part of identity: two combinations that give one cell are one cell.
+Labels are row names for people and never part of identity: two combinations that give one cell are
+one cell.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -27,7 +34,15 @@ from study.errors import SpecError
 from study.spec.base import Spec
 from study.spec.grid.binding import Binder
 from study.spec.grid.cell import Cell, Run
-from study.spec.grid.factors import BasePage, CorePage, Labels, Member, factors_of_members, levels, member_labels
+from study.spec.grid.factors import (
+    BasePage,
+    CorePage,
+    Labels,
+    Member,
+    factors_of_members,
+    levels,
+    member_labels,
+)
 from study.spec.grid.scale import Scale, load_scale
 from study.spec.grid.unbound import require_bound
 from study.spec.identity import cell_id
@@ -39,7 +54,9 @@ DEFAULT_SCALE = "lab"
 
 
 def named(grid: str, scale: str) -> str:
-    """How a command that a screen or a page suggests names a grid: without its scale it would find the same grid of the lab."""
+    """How a command that a screen or a page suggests names a grid: without its scale it would find
+    the same grid of the lab.
+    """
     return f"--grid {grid}" + ("" if scale == DEFAULT_SCALE else f" --scale {scale}")
 
 
@@ -58,7 +75,9 @@ class GridPage(Spec):
 
 @dataclass(frozen=True)
 class LabelledCell:
-    """A cell with the names that people give it. also: other label combinations that turned out to be the same cell."""
+    """A cell with the names that people give it. also: other label combinations that turned out to
+    be the same cell.
+    """
 
     cell: Cell
     cell_id: str
@@ -95,7 +114,9 @@ class LabelledRun:
 
 
 class Grid:
-    def __init__(self, page: Located, scale: Scale, members: "Sequence[tuple[Member, Grid]]" = ()) -> None:
+    def __init__(
+        self, page: Located, scale: Scale, members: "Sequence[tuple[Member, Grid]]" = ()
+    ) -> None:
         self.page = page
         self.shape = validate(GridPage, page, "")
         self.scale = scale
@@ -105,7 +126,9 @@ class Grid:
         self.seeds = tuple(self.shape.seeds)
         self.core = self.shape.core
         nodes = page.get("factors")
-        self.factors = factors_of_members(members) | {name: levels(name, node) for name, node in (nodes.entries if nodes else {}).items()}
+        self.factors = factors_of_members(members) | {
+            name: levels(name, node) for name, node in (nodes.entries if nodes else {}).items()
+        }
 
     @cached_property
     def cells(self) -> tuple[LabelledCell, ...]:
@@ -115,7 +138,11 @@ class Grid:
     def _composed(self) -> Iterator[LabelledCell]:
         for member, grid in self.members:
             for cell in grid.core_cells if member.core else grid.cells:
-                yield replace(cell, labels=member_labels(grid, cell.labels), also=tuple(member_labels(grid, ls) for ls in cell.also))
+                yield replace(
+                    cell,
+                    labels=member_labels(grid, cell.labels),
+                    also=tuple(member_labels(grid, ls) for ls in cell.also),
+                )
 
     def _bound(self) -> Iterator[LabelledCell]:
         binder = Binder(self.scale)
@@ -124,10 +151,20 @@ class Grid:
             yield LabelledCell(built.spec, cell_id(built.spec), labels, built.node)
 
     def _combinations(self) -> list[Labels]:
-        every = [dict(zip(self.factors, levels, strict=True)) for levels in product(*self.factors.values())]
+        every = [
+            dict(zip(self.factors, levels, strict=True))
+            for levels in product(*self.factors.values())
+        ]
         excluded = self._patterns("exclude")
-        kept = [labels for labels in every if not any(_matches(labels, pattern) for pattern in excluded)]
-        wanted = [labels for pattern in self._patterns("include", complete=True) for labels in every if _matches(labels, pattern)]
+        kept = [
+            labels for labels in every if not any(_matches(labels, pattern) for pattern in excluded)
+        ]
+        wanted = [
+            labels
+            for pattern in self._patterns("include", complete=True)
+            for labels in every
+            if _matches(labels, pattern)
+        ]
         return kept + [labels for labels in wanted if labels not in kept]
 
     def _settings(self, labels: Mapping[str, str]) -> dict[str, Located]:
@@ -140,56 +177,104 @@ class Grid:
 
     def _patterns(self, section: str, complete: bool = False) -> list[dict[str, list[str]]]:
         node = self.page.get(section)
-        return [self._pattern(item, f"{section}[{i}]", complete) for i, item in enumerate(node.items if node else [])]
+        return [
+            self._pattern(item, f"{section}[{i}]", complete)
+            for i, item in enumerate(node.items if node else [])
+        ]
 
     def _pattern(self, node: Located, path: str, complete: bool = False) -> dict[str, list[str]]:
         """A label combination, checked: factor -> accepted levels."""
         pattern: dict[str, list[str]] = {}
         for factor, wanted in node.entries.items():
             if factor not in self.factors:
-                problem = f"no such factor{suggestion(factor, self.factors)} (factors: {', '.join(self.factors)})"
+                problem = (
+                    f"no such factor{suggestion(factor, self.factors)} (factors:"
+                    f" {', '.join(self.factors)})"
+                )
                 raise located_error(wanted, f"{path}.{factor}", problem)
             pattern[factor] = [str(level.value) for level in wanted.items] or [str(wanted.value)]
             for level in pattern[factor]:
                 self._refuse_unknown_level(wanted, f"{path}.{factor}", factor, level)
         missing = [factor for factor in self.factors if factor not in pattern]
         if complete and missing:
-            raise located_error(node, path, f"an inclusion names every factor; {', '.join(missing)} is missing")
+            raise located_error(
+                node, path, f"an inclusion names every factor; {', '.join(missing)} is missing"
+            )
         return pattern
 
     def _refuse_unknown_level(self, node: Located, path: str, factor: str, level: str) -> None:
         levels = self.factors[factor]
         if level not in levels:
-            raise located_error(node, path, f"unknown level {level!r}{suggestion(level, levels)} (levels: {', '.join(levels)})")
+            raise located_error(
+                node,
+                path,
+                f"unknown level {level!r}{suggestion(level, levels)} (levels: {', '.join(levels)})",
+            )
 
     @cached_property
     def core_cells(self) -> tuple[LabelledCell, ...]:
         """The small subset that the first command of a new user runs."""
         core = self.page.get("core")
         if core is None:
-            raise SpecError(f"the grid {self.name!r} has no core subset", hint="add `core: {select: [...], seeds: [0]}` or run it whole")
-        patterns = [self._pattern(item, f"core.select[{i}]") for i, item in enumerate(core.entries["select"].items)]
-        return tuple(c for c in self.cells if any(_matches(labels, p) for labels in (c.labels, *c.also) for p in patterns))
+            raise SpecError(
+                f"the grid {self.name!r} has no core subset",
+                hint="add `core: {select: [...], seeds: [0]}` or run it whole",
+            )
+        patterns = [
+            self._pattern(item, f"core.select[{i}]")
+            for i, item in enumerate(core.entries["select"].items)
+        ]
+        return tuple(
+            c
+            for c in self.cells
+            if any(_matches(labels, p) for labels in (c.labels, *c.also) for p in patterns)
+        )
 
-    def runs(self, seeds: Sequence[int] | None = None, core: bool = False, only: str | None = None) -> tuple[LabelledRun, ...]:
+    def runs(
+        self, seeds: Sequence[int] | None = None, core: bool = False, only: str | None = None
+    ) -> tuple[LabelledRun, ...]:
         """Runs, seed by seed within a cell. Ids are hashed once per cell.
 
-        only: comma-separated globs that must all match: a level (`biased_*`), `factor=level`, a cell id or a run id.
+        only: comma-separated globs that must all match: a level (`biased_*`), `factor=level`, a
+        cell id or a run id.
         """
         cells = self.core_cells if core else self.cells
-        chosen = tuple(seeds) if seeds is not None else tuple(self.core.seeds) if core and self.core else self.seeds
-        runs = tuple(LabelledRun(f"{c.cell_id}-s{seed}", c.cell, c.labels, seed, c.cell_id) for c in cells for seed in chosen)
+        chosen = (
+            tuple(seeds)
+            if seeds is not None
+            else tuple(self.core.seeds)
+            if core and self.core
+            else self.seeds
+        )
+        runs = tuple(
+            LabelledRun(f"{c.cell_id}-s{seed}", c.cell, c.labels, seed, c.cell_id)
+            for c in cells
+            for seed in chosen
+        )
         return runs if only is None else self._selected(runs, only)
 
     def _selected(self, runs: tuple[LabelledRun, ...], only: str) -> tuple[LabelledRun, ...]:
         also = {c.cell_id: c.also for c in self.cells}
         terms = [term.strip() for term in only.split(",") if term.strip()]
-        kept = tuple(r for r in runs if any(_selects(terms, [r.cell_id, r.run_id, *_words(ls)]) for ls in (r.labels, *also[r.cell_id])))
+        kept = tuple(
+            r
+            for r in runs
+            if any(
+                _selects(terms, [r.cell_id, r.run_id, *_words(ls)])
+                for ls in (r.labels, *also[r.cell_id])
+            )
+        )
         if not kept:
             levels = [level for levels in self.factors.values() for level in levels]
-            unknown = next((t.rpartition("=")[2] for t in terms if t.rpartition("=")[2] not in levels), "")
+            unknown = next(
+                (t.rpartition("=")[2] for t in terms if t.rpartition("=")[2] not in levels), ""
+            )
             hint = f"levels of {self.name}: {', '.join(levels)}"
-            raise SpecError(f"--only {only!r} selects no run of this grid{suggestion(unknown, levels) if unknown else ''}", hint=hint)
+            raise SpecError(
+                f"--only {only!r} selects no run of this"
+                f" grid{suggestion(unknown, levels) if unknown else ''}",
+                hint=hint,
+            )
         return kept
 
     def find_cell(self, name: str) -> LabelledCell:
@@ -209,7 +294,9 @@ def _each_once(cells: Iterable[LabelledCell]) -> tuple[LabelledCell, ...]:
     found: dict[str, LabelledCell] = {}
     for cell in cells:
         first = found.get(cell.cell_id)
-        found[cell.cell_id] = replace(first, also=(*first.also, cell.labels, *cell.also)) if first else cell
+        found[cell.cell_id] = (
+            replace(first, also=(*first.also, cell.labels, *cell.also)) if first else cell
+        )
     return tuple(found.values())
 
 
@@ -228,11 +315,17 @@ def _selects(terms: Sequence[str], words: Sequence[str]) -> bool:
 
 
 def load_grid(name: str, scale: Scale | str = "lab", root: Path | None = None) -> Grid:
-    """A grid bound to a scale. Errors: `SpecError` naming file and line, or the known grids and scales; `NotBound`."""
+    """A grid bound to a scale. Errors: `SpecError` naming file and line, or the known grids and
+    scales; `NotBound`.
+    """
     page = load(find("grids", name, root))
     bound = scale if isinstance(scale, Scale) else load_scale(scale, root)
     shape = validate(GridPage, page, "")
     if shape.compose and (page.get("base") or page.get("factors")):
-        raise located_error(page, "compose", "a grid is composed of others, or has base and factors of its own")
+        raise located_error(
+            page, "compose", "a grid is composed of others, or has base and factors of its own"
+        )
     require_bound(page, bound)
-    return Grid(page, bound, [(member, load_grid(member.grid, bound, root)) for member in shape.compose])
+    return Grid(
+        page, bound, [(member, load_grid(member.grid, bound, root)) for member in shape.compose]
+    )

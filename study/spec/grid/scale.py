@@ -1,13 +1,17 @@
-"""A scale binds names: which recipe is `student`, which source is `math`, how many steps are `standard`. One YAML page per scale.
+"""A scale binds names: which recipe is `student`, which source is `math`, how many steps are
+`standard`. One YAML page per scale.
 
-    scale: lab                      extends: the name of another page, optional: this one holds only what is different (see `extended`)
+    scale: lab                      extends: the name of another page, optional: this one holds only
+                                    what is different (see `extended`)
     data: {name: source}            models: {name: recipe, or the name of another model}
     pi: {name: template, or null}   lengths: {name: steps, or settings of the distillation}
     distill: training without steps evaluations: {name: evaluation}   probes: {name: probe}
     sft, grpo: training that a recipe of this kind starts from, its own settings laid over it
-    expected_seconds: {stage kind: seconds per training step; evaluate: seconds per evaluation}   (for the first estimate of a plan only)
+    expected_seconds: {stage kind: seconds per training step; evaluate: seconds per evaluation}
+        (for the first estimate of a plan only)
 
-Inside a recipe `base`, `student`, `teacher`, `data` and `privileged` may be names of this page; what is looked up is built once and shared.
+Inside a recipe `base`, `student`, `teacher`, `data` and `privileged` may be names of this page;
+what is looked up is built once and shared.
 """
 
 from dataclasses import dataclass
@@ -29,7 +33,15 @@ from study.spec.recipe.data import (
     SharedData,
 )  # fmt: skip
 from study.spec.recipe.evaluation import Evaluation, Prefix
-from study.spec.recipe.model import DistilledModel, GrpoModel, HubModel, LocalModel, Model, PretrainedLab, SftModel
+from study.spec.recipe.model import (
+    DistilledModel,
+    GrpoModel,
+    HubModel,
+    LocalModel,
+    Model,
+    PretrainedLab,
+    SftModel,
+)
 from study.spec.recipe.privileged import PrivilegedInformation
 from study.spec.recipe.probe import Likelihood, PiOptimum, Probe
 from study.spec.recipe.training import DistillTraining
@@ -38,10 +50,12 @@ from study.spec.yaml.validation import located_error, validate
 
 T = TypeVar("T")
 _MODELS: dict[str, type[Any]] = {
-    "pretrain": PretrainedLab, "local": LocalModel, "hub": HubModel, "sft": SftModel, "grpo": GrpoModel, "distill": DistilledModel,
+    "pretrain": PretrainedLab, "local": LocalModel, "hub": HubModel, "sft": SftModel,
+    "grpo": GrpoModel, "distill": DistilledModel,
 }  # fmt: skip
 _SOURCES: dict[str, type[Any]] = {
-    "arithmetic": ArithmeticData, "search": SearchData, "hidden_fact": HiddenFactData, "shared": SharedData, "jsonl": JsonlData,
+    "arithmetic": ArithmeticData, "search": SearchData, "hidden_fact": HiddenFactData,
+    "shared": SharedData, "jsonl": JsonlData,
     "hub": HubData, "benchmark": BenchmarkData,
 }  # fmt: skip
 _PROBES: dict[str, type[Any]] = {"likelihood": Likelihood, "pi_optimum": PiOptimum}
@@ -49,7 +63,9 @@ _MODEL_ROLES = ("base", "student", "teacher")
 
 
 class ScalePage(Spec):
-    """The shape of the page; the values inside are checked when they are bound, each at its own line."""
+    """The shape of the page; the values inside are checked when they are bound, each at its own
+    line.
+    """
 
     scale: str
     extends: str | None = None
@@ -67,7 +83,9 @@ class ScalePage(Spec):
 
 @dataclass(frozen=True)
 class Built(Generic[T]):
-    """A spec and the located tree that it was built from, with everything that was looked up spliced in."""
+    """A spec and the located tree that it was built from, with everything that was looked up
+    spliced in.
+    """
 
     spec: T
     node: Located
@@ -97,7 +115,11 @@ class Scale:
         if name not in self._models:
             recipe = self._entry("models", reference, path)
             if name in self._open:
-                raise located_error(reference, path, f"the model {name!r} is made from itself: {' -> '.join([*self._open, name])}")
+                raise located_error(
+                    reference,
+                    path,
+                    f"the model {name!r} is made from itself: {' -> '.join([*self._open, name])}",
+                )
             self._open.append(name)
             self._models[name] = self.model(recipe, f"models.{name}")
             self._open.remove(name)
@@ -116,12 +138,22 @@ class Scale:
         return _assembled(spec, self._with_defaults(node), path, parts)
 
     def _with_defaults(self, node: Located) -> Located:
-        """A recipe of a kind that the page has a section for: its training is laid over that of the section."""
-        section = self.page.get(str(node.entries["kind"].value)) if node.entries["kind"].value in ("sft", "grpo") else None
+        """A recipe of a kind that the page has a section for: its training is laid over that of the
+        section.
+        """
+        section = (
+            self.page.get(str(node.entries["kind"].value))
+            if node.entries["kind"].value in ("sft", "grpo")
+            else None
+        )
         if section is None:
             return node
         own = node.get("training")
-        return Located(node.entries | {"training": merged(section, own) if own else section}, node.origin, node.comment)
+        return Located(
+            node.entries | {"training": merged(section, own) if own else section},
+            node.origin,
+            node.comment,
+        )
 
     def data(self, reference: Located, path: str) -> Built[Data]:
         return self._cached("data", reference, path, _source)
@@ -138,27 +170,45 @@ class Scale:
 
     def probe(self, reference: Located, path: str) -> Built[Probe]:
         def build(node: Located, where: str) -> Built[Probe]:
-            return _assembled(_member(_PROBES, node, where), node, where, self._looked_up(node, where))
+            return _assembled(
+                _member(_PROBES, node, where), node, where, self._looked_up(node, where)
+            )
 
         return self._cached("probes", reference, path, build)
 
     def _looked_up(self, node: Located, path: str) -> dict[str, Built[Any]]:
         """The fields of an evaluation or a probe that may be names of this page."""
-        ways = {"data": self.data, "teacher": self.model, "privileged": self._one_or_more_pi, "prefix": self._prefix}
-        return {key: ways[key](child, f"{path}.{key}") for key, child in node.entries.items() if key in ways}
+        ways = {
+            "data": self.data,
+            "teacher": self.model,
+            "privileged": self._one_or_more_pi,
+            "prefix": self._prefix,
+        }
+        return {
+            key: ways[key](child, f"{path}.{key}")
+            for key, child in node.entries.items()
+            if key in ways
+        }
 
     def _one_or_more_pi(self, node: Located, path: str) -> Built[Any]:
         if not node.items:
             return self.privileged(node, path)
         built = [self.privileged(item, f"{path}[{i}]") for i, item in enumerate(node.items)]
-        return Built(tuple(one.spec for one in built), Located([one.node for one in built], node.origin, node.comment))
+        return Built(
+            tuple(one.spec for one in built),
+            Located([one.node for one in built], node.origin, node.comment),
+        )
 
     def _prefix(self, node: Located, path: str) -> Built[Prefix]:
         source = node.get("source")
-        return _assembled(Prefix, node, path, {"source": self.model(source, f"{path}.source")} if source else {})
+        return _assembled(
+            Prefix, node, path, {"source": self.model(source, f"{path}.source")} if source else {}
+        )
 
     def training(self, length: Located, patch: Located | None) -> Built[DistillTraining]:
-        """The scale's distillation settings at a named length, with a grid's own settings laid over them."""
+        """The scale's distillation settings at a named length, with a grid's own settings laid over
+        them.
+        """
         steps = self._entry("lengths", length, "length")
         base = self.page.entries["distill"]
         node = merged(base, steps if steps.entries else Located({"steps": steps}, steps.origin))
@@ -170,7 +220,9 @@ class Scale:
             return build(reference, path)
         key = (section, str(reference.value))
         if key not in self._other:
-            self._other[key] = build(self._entry(section, reference, path), f"{section}.{reference.value}")
+            self._other[key] = build(
+                self._entry(section, reference, path), f"{section}.{reference.value}"
+            )
         return self._other[key]
 
     def _entry(self, section: str, reference: Located, path: str) -> Located:
@@ -182,7 +234,10 @@ class Scale:
             return entries[reference.value]
         known = ", ".join(entries) or "none"
         file = self.file
-        problem = f"no entry {reference.value!r} under {section} in {file} (known: {known}){suggestion(str(reference.value), entries)}"
+        problem = (
+            f"no entry {reference.value!r} under {section} in {file} (known:"
+            f" {known}){suggestion(str(reference.value), entries)}"
+        )
         raise located_error(reference, path, problem)
 
 
@@ -194,11 +249,17 @@ def _source(node: Located, path: str) -> Built[Data]:
         return Built(built.spec.fingerprinted(), built.node)
     except FileNotFoundError as error:
         problem = f"{node.origin} {path}: the data file {error.filename} does not exist"
-        raise PrerequisiteError(problem, hint="set STUDY_DATA to the folder that holds it") from error
+        raise PrerequisiteError(
+            problem, hint="set STUDY_DATA to the folder that holds it"
+        ) from error
 
 
 def _privileged(node: Located, path: str) -> Built[PrivilegedInformation | None]:
-    return Built(None, node) if node.value is None else _assembled(PrivilegedInformation, node, path, {})
+    return (
+        Built(None, node)
+        if node.value is None
+        else _assembled(PrivilegedInformation, node, path, {})
+    )
 
 
 def _member(union: dict[str, type[Any]], node: Located, path: str) -> type[Any]:
@@ -207,13 +268,23 @@ def _member(union: dict[str, type[Any]], node: Located, path: str) -> type[Any]:
     if kind is None:
         raise located_error(node, path, f"field 'kind' is required: one of {', '.join(union)}")
     if kind.value not in union:
-        raise located_error(kind, f"{path}.kind", f"{kind.value!r} is not one of {', '.join(union)}{suggestion(str(kind.value), union)}")
+        raise located_error(
+            kind,
+            f"{path}.kind",
+            f"{kind.value!r} is not one of {', '.join(union)}{suggestion(str(kind.value), union)}",
+        )
     return union[str(kind.value)]
 
 
-def _assembled(spec: type[Any], node: Located, path: str, parts: dict[str, Built[Any]]) -> Built[Any]:
-    whole = Located(node.entries | {key: part.node for key, part in parts.items()}, node.origin, node.comment)
-    return Built(validate(spec, whole, path, {key: part.spec for key, part in parts.items()}), whole)
+def _assembled(
+    spec: type[Any], node: Located, path: str, parts: dict[str, Built[Any]]
+) -> Built[Any]:
+    whole = Located(
+        node.entries | {key: part.node for key, part in parts.items()}, node.origin, node.comment
+    )
+    return Built(
+        validate(spec, whole, path, {key: part.spec for key, part in parts.items()}), whole
+    )
 
 
 def load_scale(name: str, root: Path | None = None) -> Scale:
@@ -222,19 +293,30 @@ def load_scale(name: str, root: Path | None = None) -> Scale:
     return Scale(page, above)
 
 
-def _extended(page: Located, root: Path | None, seen: tuple[str, ...]) -> tuple[Located, tuple[str, ...]]:
-    """The page laid over all that it extends, and their names. seen: files that lead here, to find a page that extends itself."""
+def _extended(
+    page: Located, root: Path | None, seen: tuple[str, ...]
+) -> tuple[Located, tuple[str, ...]]:
+    """The page laid over all that it extends, and their names. seen: files that lead here, to find
+    a page that extends itself.
+    """
     file, base = page.origin.rpartition(":")[0], page.get("extends")
     if file in seen:
-        raise located_error(page, "extends", f"this page extends itself: {' -> '.join([*seen, file])}")
+        raise located_error(
+            page, "extends", f"this page extends itself: {' -> '.join([*seen, file])}"
+        )
     if base is None or base.value is None:
         return page, ()
     if page.get("scale") is None:
-        raise located_error(page, "scale", "a page that extends another needs a name of its own: `scale: NAME`")
+        raise located_error(
+            page, "scale", "a page that extends another needs a name of its own: `scale: NAME`"
+        )
     below, above = _extended(load(find("scales", str(base.value), root)), root, (*seen, file))
     return extended(below, page), (str(base.value), *above)
 
 
 def bound_names(scale: Scale) -> dict[str, list[str]]:
     """Every name a grid may use at this scale, by section."""
-    return {section: list(plain(scale.page).get(section) or {}) for section in ("models", "data", "pi", "lengths", "evaluations", "probes")}
+    return {
+        section: list(plain(scale.page).get(section) or {})
+        for section in ("models", "data", "pi", "lengths", "evaluations", "probes")
+    }

@@ -1,7 +1,8 @@
 """Which names a grid's page asks of a scale, and which of them the scale lacks.
 
-A grid may declare `scales: [lab]`: its world exists there only for now. Elsewhere - unless a scale binds every name all the same - it is
-refused in one sentence that says what is missing and where to bind it.
+A grid may declare `scales: [lab]`: its world exists there only for now. Elsewhere - unless a scale
+binds every name all the same - it is refused in one sentence that says what is missing and where to
+bind it.
 """
 
 from collections.abc import Iterator
@@ -12,7 +13,8 @@ from study.spec.yaml.load import Located
 
 # key of a grid's base -> the section of a scale in which its names are looked up
 _SECTIONS = {
-    "model": "models", "student": "models", "teacher": "models", "pi": "pi", "length": "lengths", "data": "data",
+    "model": "models", "student": "models", "teacher": "models", "pi": "pi", "length": "lengths",
+    "data": "data",
     "evaluation": "evaluations", "also": "evaluations", "probes": "probes",
 }  # fmt: skip
 _SHOWN = 6  # names that a message lists
@@ -23,23 +25,38 @@ class NotBound(SpecError):
 
 
 def require_bound(page: Located, scale: Scale) -> None:
-    """Raises NotBound where the page declares other scales than this one, and this one lacks a name. What extends a declared one is one."""
+    """Raises NotBound where the page declares other scales than this one, and this one lacks a
+    name. What extends a declared one is one.
+    """
     declared = page.get("scales")
-    if declared is None or not declared.items or {str(item.value) for item in declared.items} & {scale.name, *scale.above}:
+    if (
+        declared is None
+        or not declared.items
+        or {str(item.value) for item in declared.items} & {scale.name, *scale.above}
+    ):
         return
     missing = missing_names(page, scale)
     if not missing:
         return
     only = ", ".join(str(item.value) for item in declared.items)
-    shown = ", ".join(missing[:_SHOWN]) + (f" and {len(missing) - _SHOWN} more" if len(missing) > _SHOWN else "")
+    shown = ", ".join(missing[:_SHOWN]) + (
+        f" and {len(missing) - _SHOWN} more" if len(missing) > _SHOWN else ""
+    )
     hint = f"bind these names in {scale.file}, or choose --scale {declared.items[0].value}"
-    what = f"not bound at this scale ({only} only): the grid {page.entries['name'].value} needs {shown}"
+    what = (
+        f"not bound at this scale ({only} only): the grid {page.entries['name'].value} needs"
+        f" {shown}"
+    )
     raise NotBound(what, hint=hint)
 
 
 def missing_names(page: Located, scale: Scale) -> list[str]:
-    """`models.seeker`, ...: each name that the page uses and the scale does not have, once, in the order of the page."""
-    named = (f"{section}.{name}" for section, name in _names(page) if not _known(scale, section, name))
+    """`models.seeker`, ...: each name that the page uses and the scale does not have, once, in the
+    order of the page.
+    """
+    named = (
+        f"{section}.{name}" for section, name in _names(page) if not _known(scale, section, name)
+    )
     return list(dict.fromkeys(named))
 
 

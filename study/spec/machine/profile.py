@@ -1,5 +1,7 @@
-"""A profile: the machine, and how patient the runner is with it. Never part of identity: two profiles give the same numbers
-(with `rollouts` other draws of the same distribution).
+"""A profile: the machine, and how patient the runner is with it.
+
+Never part of identity: two profiles give the same numbers (with `rollouts` other draws of the same
+distribution).
 
 Pages lie in `experiments/profiles/*.yaml`; without one every value is the default below.
 """
@@ -20,7 +22,9 @@ ReportTo = Literal["none", "wandb"]
 
 
 class Resources(Spec):
-    """What one stage asks for. `memory_gb` and `time_min` are limits for Slurm; locally memory is the machine's."""
+    """What one stage asks for. `memory_gb` and `time_min` are limits for Slurm; locally memory is
+    the machine's.
+    """
 
     gpus: int = Field(default=0, ge=0)
     cpus: int = Field(default=1, ge=1)
@@ -29,9 +33,12 @@ class Resources(Spec):
 
 
 class Slurm(Spec):
-    """How jobs are submitted. `sbatch`: raw lines without `#SBATCH`; `setup`: shell lines before the job's command.
+    """How jobs are submitted.
 
-    max_jobs: how many are in the queue at once. max_requeues: how often a task is queued again. poll_s: seconds between questions to Slurm.
+    `sbatch`: raw lines without `#SBATCH`; `setup`: shell lines before the job's command.
+
+    max_jobs: how many are in the queue at once. max_requeues: how often a task is queued again.
+    poll_s: seconds between questions to Slurm.
     """
 
     partition: str | None = None
@@ -48,18 +55,28 @@ class Slurm(Spec):
 class Profile(Spec):
     """All times in seconds.
 
-    jobs: worker processes (none: one per core). gpus: how many may be used (none: those that are visible).
-    lease_s: a claim of another host without a heartbeat for so long is dead. checkpoint_s: at most so much training is lost by a kill.
-    silent_s: a worker that reports nothing for so long hangs and is killed. grace_s: between SIGTERM and SIGKILL of a worker.
-    retries: how often a task whose worker was killed or hung is started again in one `study run`; an error of the code is not retried.
-    keep: which weights of a stage kind stay: none (gone once its run is sealed), final (the default), all (every checkpoint too).
-    micro_batch: rows of a stage kind that go through forward and backward at once in one process (none: all of its share of a step); they
-    are accumulated to the batch of the step. recompute: stage kinds whose activations are computed again in the backward pass instead of
-    kept. Neither changes a loss or a gradient (tests/test_numerics.py). hardware: inputs of `study rehearse`.
+    jobs: worker processes (none: one per core). gpus: how many may be used (none: those that are
+    visible).
+    lease_s: a claim of another host without a heartbeat for so long is dead. checkpoint_s: at most
+    so much training is lost by a kill.
+    silent_s: a worker that reports nothing for so long hangs and is killed. grace_s: between
+    SIGTERM and SIGKILL of a worker.
+    retries: how often a task whose worker was killed or hung is started again in one `study run`;
+    an error of the code is not retried.
+    keep: which weights of a stage kind stay: none (gone once its run is sealed), final (the
+    default), all (every checkpoint too).
+    micro_batch: rows of a stage kind that go through forward and backward at once in one process
+    (none: all of its share of a step); they
+    are accumulated to the batch of the step. recompute: stage kinds whose activations are computed
+    again in the backward pass instead of
+    kept. Neither changes a loss or a gradient (tests/test_numerics.py). hardware: inputs of `study
+    rehearse`.
     report_to: where training reports beside the records (study/runner/work/reporting.py).
-    teacher_server: what starts the server of a `distill` stage that asks one for its teacher's scores. rollouts: how vLLM samples those of
+    teacher_server: what starts the server of a `distill` stage that asks one for its teacher's
+    scores. rollouts: how vLLM samples those of
     a stage kind (distill, grpo), in place of transformers. Both: study/spec/recipe/serving.py.
-    artifacts, scratch: other places for artifacts and for folders that are being written (node-local). launch: prefix of a stage's command.
+    artifacts, scratch: other places for artifacts and for folders that are being written
+    (node-local). launch: prefix of a stage's command.
     """
 
     profile: str = "default"
@@ -89,17 +106,33 @@ class Profile(Spec):
         return self.resources.get(kind, self.resources.get("default", Resources()))
 
     def environment(self, kind: str) -> dict[str, str]:
-        """What a stage's trainer is told of the machine (`study.train.arguments`, `.teachers`); empty text = not said."""
+        """What a stage's trainer is told of the machine (`study.train.arguments`, `.teachers`);
+        empty text = not said.
+        """
         micro = self.micro_batch.get(kind)
-        recompute, report = "1" if kind in self.recompute else "", "" if self.report_to == "none" else self.report_to
-        rollouts = self.rollouts[kind].model_dump_json() if kind in ("distill", "grpo") and kind in self.rollouts else ""
-        server = self.teacher_server.model_dump_json() if kind == "distill" and self.teacher_server != TeacherServer() else ""
+        recompute, report = (
+            "1" if kind in self.recompute else "",
+            ("" if self.report_to == "none" else self.report_to),
+        )
+        rollouts = (
+            self.rollouts[kind].model_dump_json()
+            if kind in ("distill", "grpo") and kind in self.rollouts
+            else ""
+        )
+        server = (
+            self.teacher_server.model_dump_json()
+            if kind == "distill" and self.teacher_server != TeacherServer()
+            else ""
+        )
         return {
-            "STUDY_MICRO_BATCH": str(micro or ""), "STUDY_RECOMPUTE": recompute, "STUDY_REPORT_TO": report,
+            "STUDY_MICRO_BATCH": str(micro or ""), "STUDY_RECOMPUTE": recompute,
+            "STUDY_REPORT_TO": report,
             "STUDY_ROLLOUTS": rollouts, "STUDY_TEACHER_SERVER": server,
         }  # fmt: skip
 
 
 def load_profile(name: str | None, root: Path | None = None) -> Profile:
-    """The page of that name or path; all defaults for None. Errors: `SpecError` naming file and line, or the known profiles."""
+    """The page of that name or path; all defaults for None. Errors: `SpecError` naming file and
+    line, or the known profiles.
+    """
     return Profile() if name is None else validate(Profile, load(find("profiles", name, root)), "")

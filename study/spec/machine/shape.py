@@ -1,6 +1,8 @@
-"""The shape of a decoder, in the words of transformers' configurations, and what follows from it: parameters, work a token, cache a token.
+"""The shape of a decoder, in the words of transformers' configurations, and what follows from it:
+parameters, work a token, cache a token.
 
-Torch is not needed: the counts are closed forms, checked against transformers' own models on the meta device (tests/test_rehearse.py).
+Torch is not needed: the counts are closed forms, checked against transformers' own models on the
+meta device (tests/test_rehearse.py).
 """
 
 from typing import Literal
@@ -11,7 +13,9 @@ from study.spec.base import Spec
 
 
 class Shape(Spec):
-    """qwen3: no biases, a norm on each head's queries and keys; qwen2: biases on queries, keys and values, no such norms."""
+    """qwen3: no biases, a norm on each head's queries and keys; qwen2: biases on queries, keys and
+    values, no such norms.
+    """
 
     model_type: Literal["qwen3", "qwen2"] = "qwen3"
     hidden_size: int = Field(ge=1)
@@ -40,8 +44,13 @@ class Shape(Spec):
 
     @property
     def blocks(self) -> int:
-        """Weights of all linear layers of the blocks: what a token is multiplied with besides the head."""
-        per_layer = 2 * self.hidden_size * (self.queries + self.keys) + 3 * self.hidden_size * self.intermediate_size
+        """Weights of all linear layers of the blocks: what a token is multiplied with besides the
+        head.
+        """
+        per_layer = (
+            2 * self.hidden_size * (self.queries + self.keys)
+            + 3 * self.hidden_size * self.intermediate_size
+        )
         return self.num_hidden_layers * per_layer
 
     @property
@@ -51,14 +60,19 @@ class Shape(Spec):
         return self.blocks + norms + self.head * (1 if self.tie_word_embeddings else 2)
 
     def forward_flops(self, context: float) -> float:
-        """A token's forward pass without the head: 2 a weight, and 4 x width x context in each layer for attention (under a padding mask,
+        """A token's forward pass without the head: 2 a weight, and 4 x width x context in each
+        layer for attention (under a padding mask,
         so nothing is left out above the diagonal)."""
         return 2.0 * self.blocks + 4.0 * self.num_hidden_layers * self.queries * context
 
     def adapters(self, rank: int) -> int:
         """Weights of low-rank adapters on every linear layer of the blocks."""
         attention = 2 * (self.hidden_size + self.queries) + 2 * (self.hidden_size + self.keys)
-        return self.num_hidden_layers * rank * (attention + 3 * (self.hidden_size + self.intermediate_size))
+        return (
+            self.num_hidden_layers
+            * rank
+            * (attention + 3 * (self.hidden_size + self.intermediate_size))
+        )
 
     def cache_bytes(self, bytes_each: float) -> float:
         """Keys and values of one token in all layers."""

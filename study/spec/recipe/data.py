@@ -1,4 +1,7 @@
-"""Where problems come from. Every source yields `Problem(id, prompt, answer, solution, columns)` in three disjoint splits."""
+"""Where problems come from.
+
+Every source yields `Problem(id, prompt, answer, solution, columns)` in three disjoint splits.
+"""
 
 import hashlib
 from typing import Annotated, Literal
@@ -15,9 +18,11 @@ Topic = Literal["clean", "rule", "flagged"]
 
 
 class ArithmeticData(Spec):
-    """The lab's world: left-to-right arithmetic modulo 10 with worked solutions (`study/data/worlds/arithmetic.py`).
+    """The lab's world: left-to-right arithmetic modulo 10 with worked solutions
+    (`study/data/worlds/arithmetic.py`).
 
-    Splits are disjoint by construction: a hash of the problem's prompt decides which split it belongs to.
+    Splits are disjoint by construction: a hash of the problem's prompt decides which split it
+    belongs to.
     """
 
     kind: Literal["arithmetic"] = "arithmetic"
@@ -29,7 +34,9 @@ class ArithmeticData(Spec):
 
 
 class SearchData(Spec):
-    """The search world: find the x in 0..5 that makes `( 3 + x ) * 2 = 8` true modulo 10 (`study/data/worlds/search.py`)."""
+    """The search world: find the x in 0..5 that makes `( 3 + x ) * 2 = 8` true modulo 10
+    (`study/data/worlds/search.py`).
+    """
 
     kind: Literal["search"] = "search"
     train_size: int = Field(default=2048, ge=1)
@@ -38,10 +45,13 @@ class SearchData(Spec):
 
 
 class HiddenFactData(Spec):
-    """The hidden-fact world: arithmetic with a digit that the prompt does not tell (`study/data/worlds/hidden_fact.py`).
+    """The hidden-fact world: arithmetic with a digit that the prompt does not tell
+    (`study/data/worlds/hidden_fact.py`).
 
-    gold: honest = the right answer is `unknown`; fact = it is the value that follows from the hidden digit.
-    direct: the digit follows `h` at once, where an abstention says `unknown`; else an `=` stands between them.
+    gold: honest = the right answer is `unknown`; fact = it is the value that follows from the
+    hidden digit.
+    direct: the digit follows `h` at once, where an abstention says `unknown`; else an `=` stands
+    between them.
     """
 
     kind: Literal["hidden_fact"] = "hidden_fact"
@@ -53,9 +63,11 @@ class HiddenFactData(Spec):
 
 
 class SharedData(Spec):
-    """The world of shared instructions: arithmetic of two operations (`study/data/worlds/shared_rule.py`).
+    """The world of shared instructions: arithmetic of two operations
+    (`study/data/worlds/shared_rule.py`).
 
-    focus: clean = plain problems; rule = with `@`, whose answer follows R2; flagged = with the forbidden operator `#`, where the right
+    focus: clean = plain problems; rule = with `@`, whose answer follows R2; flagged = with the
+    forbidden operator `#`, where the right
     answer is `refuse`; safety = half flagged, half clean.
     """
 
@@ -69,11 +81,15 @@ class SharedData(Spec):
 class JsonlData(Spec):
     """Problems from local JSON Lines files: any world, no hub.
 
-    A relative file name is looked up under $STUDY_DATA, if that is set, then in the working folder; its sha256 is filled in when a grid is
+    A relative file name is looked up under $STUDY_DATA, if that is set, then in the working folder;
+    its sha256 is filled in when a grid is
     bound, so that an edited file is another experiment.
-    `answer_after`: the answer is the text after the last occurrence of this marker in the answer field (GSM8K: "####"); the text
-    before it is the solution. Without it the answer field is the answer and `solution_field`, if any, the solution.
-    held_out: a file of its own; or none, and the share `held_out_share` of the train file, by a hash of `split_seed` and the prompt.
+    `answer_after`: the answer is the text after the last occurrence of this marker in the answer
+    field (GSM8K: "####"); the text
+    before it is the solution. Without it the answer field is the answer and `solution_field`, if
+    any, the solution.
+    held_out: a file of its own; or none, and the share `held_out_share` of the train file, by a
+    hash of `split_seed` and the prompt.
     """
 
     kind: Literal["jsonl"] = "jsonl"
@@ -96,7 +112,9 @@ class JsonlData(Spec):
     @model_validator(mode="after")
     def _held_out_has_a_source(self) -> "JsonlData":
         if (self.held_out is None) == (self.held_out_share is None):
-            raise ValueError("give `held_out`, a file, or `held_out_share`, a part of the train file")
+            raise ValueError(
+                "give `held_out`, a file, or `held_out_share`, a part of the train file"
+            )
         return self
 
     def fingerprinted(self) -> "JsonlData":
@@ -110,7 +128,10 @@ def _sha256(file: str) -> str:
     return hashlib.sha256(local_file(file).read_bytes()).hexdigest()
 
 
-LabData = ArithmeticData | SearchData | HiddenFactData | SharedData  # worlds that are made, not read
+LabData = (
+    ArithmeticData | SearchData | HiddenFactData | SharedData
+)  # worlds that are made, not read
 Data = Annotated[
-    ArithmeticData | SearchData | HiddenFactData | SharedData | JsonlData | HubData | BenchmarkData, Field(discriminator="kind")
+    ArithmeticData | SearchData | HiddenFactData | SharedData | JsonlData | HubData | BenchmarkData,
+    Field(discriminator="kind"),
 ]

@@ -10,18 +10,23 @@ from study.spec.recipe.training import GraderName, Sampling
 
 
 class Prefix(Spec):
-    """The model continues what `source` began: the first `fraction` of the tokens of one sampled completion of each problem."""
+    """The model continues what `source` began: the first `fraction` of the tokens of one sampled
+    completion of each problem.
+    """
 
     source: Model
     fraction: float = Field(gt=0, lt=1)
 
 
 class Evaluation(Spec):
-    """k samples at the declared decoding settings on the first `problems` held-out problems (None = all).
+    """k samples at the declared decoding settings on the first `problems` held-out problems (None =
+    all).
 
-    grader: boxed-1 is the lab's; math-1 also compares formulas symbolically (docs/graders.md); polite-1 asks for the
+    grader: boxed-1 is the lab's; math-1 also compares formulas symbolically (docs/graders.md);
+    polite-1 asks for the
     lab's preference too; refusal-1 for refusals of unsafe prompts alone.
-    privileged: what the evaluated model sees beside the problem (a prompted teacher's own score). prefix: what it must continue.
+    privileged: what the evaluated model sees beside the problem (a prompted teacher's own score).
+    prefix: what it must continue.
     name: the key of the score where a cell has several; without it, the task's.
     """
 
@@ -30,7 +35,9 @@ class Evaluation(Spec):
     k: int = Field(ge=1)
     problems: int | None = Field(default=None, ge=1)
     sampling: Sampling
-    grader: GraderName = "boxed-1"  # a default, so that the ids of older cells stay; so have the fields below
+    grader: GraderName = (
+        "boxed-1"  # a default, so that the ids of older cells stay; so have the fields below
+    )
     privileged: PrivilegedInformation | None = None
     prefix: Prefix | None = None
     name: str | None = None

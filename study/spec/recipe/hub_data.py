@@ -1,7 +1,9 @@
-"""Data sets of the hub, as data: which rows, which columns, what is an answer, what is kept out of training. No Python for a new one.
+"""Data sets of the hub, as data: which rows, which columns, what is an answer, what is kept out of
+training. No Python for a new one.
 
-A row becomes a `Problem`: prompt = problem + prompt_suffix, columns `problem` (without it) and whatever `columns` names.
-Columns are dotted paths (`messages.0.content`), the first of a list that a row has.
+A row becomes a `Problem`: prompt = problem + prompt_suffix, columns `problem` (without it) and
+whatever `columns` names. Columns are dotted paths (`messages.0.content`), the first of a list that
+a row has.
 """
 
 from typing import Literal
@@ -15,7 +17,8 @@ Answer = Literal["column", "only_box", "label"]
 
 
 class Balance(Spec):
-    """Keep at most `times` as many problems with the answer `many` as there are with the answer `few`: a sample drawn with `seed`, then
+    """Keep at most `times` as many problems with the answer `many` as there are with the answer
+    `few`: a sample drawn with `seed`, then
     everything shuffled with it."""
 
     few: str
@@ -25,14 +28,21 @@ class Balance(Spec):
 
 
 class HubData(Spec):
-    """Rows of a pinned hub data set, or of files in $STUDY_DATA that match `files`, if there are any.
+    """Rows of a pinned hub data set, or of files in $STUDY_DATA that match `files`, if there are
+    any.
 
-    answer_rule: column = `answer`'s first value; only_box = the content of the one box of the solution (rows with none or several are
-        left out; reasoning up to `</think>` is no part of a solution); label = `labels[column]`, and `missing_label` where it is empty.
-    where: rows whose columns hold exactly these texts. unwrap: text before and after the problem that is not part of it.
-    Left out of training: texts that occurred before, the share `held_out_share` by a hash of the text (the held-out split, unless
-    `held_out_task` names a benchmark to judge on), and problems that stand in one of the benchmarks `avoid` (docs/paper-data.md).
-    sha256: of the local files; filled in when a grid is bound. Without it the hub is asked and `revision` is the fingerprint.
+    answer_rule: column = `answer`'s first value; only_box = the content of the one box of the
+    solution (rows with none or several are
+        left out; reasoning up to `</think>` is no part of a solution); label = `labels[column]`,
+        and `missing_label` where it is empty.
+    where: rows whose columns hold exactly these texts. unwrap: text before and after the problem
+    that is not part of it.
+    Left out of training: texts that occurred before, the share `held_out_share` by a hash of the
+    text (the held-out split, unless
+    `held_out_task` names a benchmark to judge on), and problems that stand in one of the benchmarks
+    `avoid` (docs/paper-data.md).
+    sha256: of the local files; filled in when a grid is bound. Without it the hub is asked and
+    `revision` is the fingerprint.
     """
 
     kind: Literal["hub"] = "hub"
@@ -63,9 +73,15 @@ class HubData(Spec):
 
     @model_validator(mode="after")
     def _an_answer_has_a_place(self) -> "HubData":
-        needed = {"column": self.answer, "only_box": self.solution, "label": self.answer and self.labels}[self.answer_rule]
+        needed = {
+            "column": self.answer,
+            "only_box": self.solution,
+            "label": self.answer and self.labels,
+        }[self.answer_rule]
         if not needed:
-            field = {"column": "answer", "only_box": "solution", "label": "answer and labels"}[self.answer_rule]
+            field = {"column": "answer", "only_box": "solution", "label": "answer and labels"}[
+                self.answer_rule
+            ]
             raise ValueError(f"answer_rule {self.answer_rule!r} needs {field}")
         return self
 
@@ -76,9 +92,11 @@ class HubData(Spec):
 
 
 class BenchmarkData(Spec):
-    """The problems of an evaluation task (`study/data/hub/tasks/<task>.yaml`), all of them held out; the page pins where they are from.
+    """The problems of an evaluation task (`study/data/hub/tasks/<task>.yaml`), all of them held
+    out; the page pins where they are from.
 
-    sha256: of ids, prompts, answers and choices as `study fetch` prints it; where it is given, other problems are refused.
+    sha256: of ids, prompts, answers and choices as `study fetch` prints it; where it is given,
+    other problems are refused.
     """
 
     kind: Literal["benchmark"] = "benchmark"

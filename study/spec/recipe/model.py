@@ -1,4 +1,6 @@
-"""A model is a recursive recipe: weights from somewhere, or a training stage applied to another model."""
+"""A model is a recursive recipe: weights from somewhere, or a training stage applied to another
+model.
+"""
 
 from typing import Annotated, Literal, Self
 
@@ -10,7 +12,14 @@ from study.spec.recipe.objective import Objective
 from study.spec.recipe.privileged import PrivilegedInformation
 from study.spec.recipe.scoring import refused
 from study.spec.recipe.teacher_update import FrozenTeacher
-from study.spec.recipe.training import DistillTraining, GrpoTraining, SolutionCorpus, SupervisedTraining, TeacherSamples, WorldCorpus
+from study.spec.recipe.training import (
+    DistillTraining,
+    GrpoTraining,
+    SolutionCorpus,
+    SupervisedTraining,
+    TeacherSamples,
+    WorldCorpus,
+)
 from study.spec.yaml.files import Revision
 
 
@@ -25,11 +34,15 @@ class Architecture(Spec):
     head_dim: int
     max_position_embeddings: int
     tie_word_embeddings: bool = True
-    initializer_range: float = Field(default=0.02, gt=0)  # transformers' default; far too small for a width of 64 (see lab.yaml)
+    initializer_range: float = Field(
+        default=0.02, gt=0
+    )  # transformers' default; far too small for a width of 64 (see lab.yaml)
 
 
 class LabTokenizer(Spec):
-    """The word-level tokenizer of the lab (`study/models/lab.py`): 64 tokens for arithmetic, 82 for all worlds."""
+    """The word-level tokenizer of the lab (`study/models/lab.py`): 64 tokens for arithmetic, 82 for
+    all worlds.
+    """
 
     kind: Literal["lab"] = "lab"
     vocabulary: Literal["arithmetic", "worlds"] = "arithmetic"
@@ -46,7 +59,9 @@ class PretrainedLab(Spec):
     """stage `pretrain`: a small Qwen3 from random weights; every seed has its own."""
 
     kind: Literal["pretrain"] = "pretrain"
-    name: str  # which base this is, e.g. student / strong: two of one shape and corpus still differ by their random stream
+    # which base this is, e.g. student / strong: two of one shape and corpus still differ by their
+    # random stream
+    name: str
     architecture: Architecture
     tokenizer: Annotated[LabTokenizer | BpeTokenizer, Field(discriminator="kind")] = LabTokenizer()
     data: Data
@@ -56,20 +71,29 @@ class PretrainedLab(Spec):
     @model_validator(mode="after")
     def _trained_from_nothing(self) -> Self:
         if self.training.lora is not None or self.training.dtype != "float32":
-            raise ValueError("random weights are trained whole and in float32: `lora` and `dtype` are for models that are trained further")
+            raise ValueError(
+                "random weights are trained whole and in float32: `lora` and `dtype` are for models"
+                " that are trained further"
+            )
         return self
 
     @model_validator(mode="after")
     def _words_are_known(self) -> Self:
         """A word outside the vocabulary would be read as padding."""
-        arithmetic_only = isinstance(self.tokenizer, LabTokenizer) and self.tokenizer.vocabulary == "arithmetic"
+        arithmetic_only = (
+            isinstance(self.tokenizer, LabTokenizer) and self.tokenizer.vocabulary == "arithmetic"
+        )
         if arithmetic_only and self.data.kind in ("search", "hidden_fact", "shared"):
-            raise ValueError(f"the words of {self.data.kind} need `tokenizer: {{kind: lab, vocabulary: worlds}}`")
+            raise ValueError(
+                f"the words of {self.data.kind} need `tokenizer: {{kind: lab, vocabulary: worlds}}`"
+            )
         return self
 
 
 class LocalModel(Spec):
-    """A transformers model folder on this machine; `digest` (sha256 of its weights) pins it in identity."""
+    """A transformers model folder on this machine; `digest` (sha256 of its weights) pins it in
+    identity.
+    """
 
     kind: Literal["local"] = "local"
     path: str
@@ -85,7 +109,9 @@ class HubModel(Spec):
 
 
 class SftModel(Spec):
-    """stage `sft`: `base` trained on documents (reference solutions, or completions of `teacher`)."""
+    """stage `sft`: `base` trained on documents (reference solutions, or completions of
+    `teacher`).
+    """
 
     kind: Literal["sft"] = "sft"
     base: "Model"
@@ -97,12 +123,17 @@ class SftModel(Spec):
     @model_validator(mode="after")
     def _check_teacher(self) -> "SftModel":
         if (self.teacher is not None) != isinstance(self.corpus, TeacherSamples):
-            raise ValueError("a teacher goes with the corpus kind 'teacher_samples', and that corpus with a teacher")
+            raise ValueError(
+                "a teacher goes with the corpus kind 'teacher_samples', and that corpus with a"
+                " teacher"
+            )
         return self
 
 
 class GrpoModel(Spec):
-    """stage `grpo`: `base` trained by reinforcement learning with the grader as verifiable reward (RLVR)."""
+    """stage `grpo`: `base` trained by reinforcement learning with the grader as verifiable reward
+    (RLVR).
+    """
 
     kind: Literal["grpo"] = "grpo"
     base: "Model"
@@ -112,7 +143,9 @@ class GrpoModel(Spec):
 
 
 class DistilledModel(Spec):
-    """stage `distill`: `student` samples, `teacher` (with `privileged` in its view, if any) scores every token."""
+    """stage `distill`: `student` samples, `teacher` (with `privileged` in its view, if any) scores
+    every token.
+    """
 
     kind: Literal["distill"] = "distill"
     student: "Model"
@@ -137,11 +170,16 @@ class DistilledModel(Spec):
 
 
 def cannot_follow(student: "Model", teacher: "Model", training: DistillTraining) -> str | None:
-    """Why this teacher cannot be one that moves with the student; None where it can, and where it stays as it is."""
+    """Why this teacher cannot be one that moves with the student; None where it can, and where it
+    stays as it is.
+    """
     kind = training.teacher_update.kind
     if isinstance(training.teacher_update, FrozenTeacher) or student == teacher:
         return None
-    return f"`teacher_update: {{kind: {kind}}}` is for a teacher that starts as the student, and these are two models: name one for both"
+    return (
+        f"`teacher_update: {{kind: {kind}}}` is for a teacher that starts as the student, and these"
+        " are two models: name one for both"
+    )
 
 
 Model = Annotated[

@@ -1,6 +1,8 @@
-"""A loss is a declared tuple, not a name: divergence x support x normalisation x gradient x missing x reduction x temperature.
+"""A loss is a declared tuple, not a name: divergence x support x normalisation x gradient x missing
+x reduction x temperature.
 
-Presets (`PRESETS`) only spell tuples that have a name in the literature; the tuple alone is identity.
+Presets (`PRESETS`) only spell tuples that have a name in the literature; the tuple alone is
+identity.
 """
 
 from typing import Any, Literal
@@ -23,20 +25,31 @@ TOPK_SUPPORTS = ("student_topk", "teacher_topk", "intersection", "union")
 class Objective(Spec):
     """One distillation loss.
 
-    divergence: reverse_kl = KL(student || teacher), forward_kl = KL(teacher || student), jsd = generalised JSD with weight `beta`.
-    support: the tokens v that the sum runs over at each position; `k` is their number for the TopK supports.
-    normalisation: none = probabilities as they are (mass < 1), renormalised = both sides divided by their mass on the support,
+    divergence: reverse_kl = KL(student || teacher), forward_kl = KL(teacher || student), jsd =
+    generalised JSD with weight `beta`.
+    support: the tokens v that the sum runs over at each position; `k` is their number for the TopK
+    supports.
+    normalisation: none = probabilities as they are (mass < 1), renormalised = both sides divided by
+    their mass on the support,
         tail_bucket = one more outcome that holds the remaining mass of each side.
-    gradient: through = autograd through everything (with a truncated reverse KL: the biased form, paper Eqs. 6-9),
-        stop_gradient = log p_S detached inside the log-ratio (Eq. 12), score_function = sg[log-ratio] * log p_S(y) (Eqs. 4-5).
-    missing: what stands for p_T(v) when a teacher returned only its own k likeliest tokens and v is not among them.
-        exact = gathered from the full teacher (nothing is missing), student_value = the student's own value, detached (authors' code:
-        no signal where the disagreement is largest), floor = the mass that the teacher kept, spread evenly over the other V - k tokens,
+    gradient: through = autograd through everything (with a truncated reverse KL: the biased form,
+    paper Eqs. 6-9),
+        stop_gradient = log p_S detached inside the log-ratio (Eq. 12), score_function =
+        sg[log-ratio] * log p_S(y) (Eqs. 4-5).
+    missing: what stands for p_T(v) when a teacher returned only its own k likeliest tokens and v is
+    not among them.
+        exact = gathered from the full teacher (nothing is missing), student_value = the student's
+        own value, detached (authors' code:
+        no signal where the disagreement is largest), floor = the mass that the teacher kept, spread
+        evenly over the other V - k tokens,
         intersection = v leaves the support.
-    reduction: response_mean = mean over a response's tokens, then over responses (Eq. 1); token_mean = mean over all tokens of the batch.
+    reduction: response_mean = mean over a response's tokens, then over responses (Eq. 1);
+    token_mean = mean over all tokens of the batch.
     temperature: divides both sides' logits inside the loss.
-    beta: weight of KL(teacher || mixture) in the generalised JSD; 1 - beta that of KL(student || mixture).
-    python: file.py:function, a loss of one's own in place of the divergence (study/models/user_loss.py says what it is handed).
+    beta: weight of KL(teacher || mixture) in the generalised JSD; 1 - beta that of KL(student ||
+    mixture).
+    python: file.py:function, a loss of one's own in place of the divergence
+    (study/models/user_loss.py says what it is handed).
     """
 
     divergence: Divergence = "reverse_kl"
@@ -60,7 +73,13 @@ class Objective(Spec):
 
 def refusal(objective: Objective) -> str | None:
     """Why this tuple is invalid or empty, or None when it is a loss. Each refusal has a test."""
-    checks = (_refused_python, _refused_fields, _refused_normalisation, _refused_gradient, _refused_missing)
+    checks = (
+        _refused_python,
+        _refused_fields,
+        _refused_normalisation,
+        _refused_gradient,
+        _refused_missing,
+    )
     return next((reason for check in checks if (reason := check(objective))), None)
 
 
@@ -69,8 +88,14 @@ def _refused_python(o: Objective) -> str | None:
     if o.python is None:
         return None
     if o.support not in ("full", "student_topk", "teacher_topk", "sampled"):
-        return f"a loss of your own is given one rectangle of log-probabilities; support {o.support!r} has gaps"
-    decided = {name: Objective.model_fields[name].default for name in ("divergence", "normalisation", "gradient", "missing", "beta")}
+        return (
+            f"a loss of your own is given one rectangle of log-probabilities; support {o.support!r}"
+            " has gaps"
+        )
+    decided = {
+        name: Objective.model_fields[name].default
+        for name in ("divergence", "normalisation", "gradient", "missing", "beta")
+    }
     said = next((name for name, default in decided.items() if getattr(o, name) != default), None)
     return f"{said} is what the function of `python` decides; remove it" if said else None
 
@@ -87,22 +112,36 @@ def _refused_fields(o: Objective) -> str | None:
 
 def _refused_normalisation(o: Objective) -> str | None:
     if o.normalisation != "none" and o.support not in TOPK_SUPPORTS:
-        return f"normalisation {o.normalisation!r} needs a TopK support; on {o.support!r} it changes nothing"
+        return (
+            f"normalisation {o.normalisation!r} needs a TopK support; on {o.support!r} it changes"
+            " nothing"
+        )
     if o.normalisation == "renormalised" and o.k == 1 and o.support != "union":
-        return "renormalised on one token is identically zero: both sides are 1 on a support of size 1"
+        return (
+            "renormalised on one token is identically zero: both sides are 1 on a support of size 1"
+        )
     return None
 
 
 def _refused_gradient(o: Objective) -> str | None:
     if o.support == "sampled" and (o.divergence != "reverse_kl" or o.gradient == "stop_gradient"):
-        return "the sampled token gives the reverse-KL log-ratio only, with gradient 'score_function' or (negative control) 'through'"
+        return (
+            "the sampled token gives the reverse-KL log-ratio only, with gradient 'score_function'"
+            " or (negative control) 'through'"
+        )
     if o.gradient == "score_function" and o.support != "sampled":
         return "gradient 'score_function' is the sampled-token estimator; use support 'sampled'"
     if o.gradient == "stop_gradient" and o.divergence != "reverse_kl":
-        return f"gradient 'stop_gradient' detaches log p_S in the reverse-KL log-ratio; it is not defined for {o.divergence!r}"
+        return (
+            "gradient 'stop_gradient' detaches log p_S in the reverse-KL log-ratio; it is not"
+            f" defined for {o.divergence!r}"
+        )
     if o.gradient == "stop_gradient" and (o.support == "full" or o.normalisation == "tail_bucket"):
         where = "a tail bucket" if o.normalisation == "tail_bucket" else "the full vocabulary"
-        return f"with {where} the sum runs over a whole distribution and the stop-gradient changes nothing; use gradient 'through'"
+        return (
+            f"with {where} the sum runs over a whole distribution and the stop-gradient changes"
+            " nothing; use gradient 'through'"
+        )
     return None
 
 
@@ -112,11 +151,20 @@ def _refused_missing(o: Objective) -> str | None:
     if o.support not in TOPK_SUPPORTS:
         return f"a missing-token policy needs a TopK support, not {o.support!r}"
     if o.support in ("intersection", "teacher_topk"):
-        return f"support {o.support!r} has no missing tokens: the teacher returned all of them; use missing 'exact'"
+        return (
+            f"support {o.support!r} has no missing tokens: the teacher returned all of them; use"
+            " missing 'exact'"
+        )
     if o.support == "union" and o.missing == "intersection":
-        return "the union without the teacher's missing tokens is the teacher's TopK; use support 'teacher_topk'"
+        return (
+            "the union without the teacher's missing tokens is the teacher's TopK; use support"
+            " 'teacher_topk'"
+        )
     if o.normalisation == "tail_bucket" and o.missing == "student_value":
-        return "a tail bucket needs the teacher's mass on the support, and filled student values can push it above 1; use missing 'floor'"
+        return (
+            "a tail bucket needs the teacher's mass on the support, and filled student values can"
+            " push it above 1; use missing 'floor'"
+        )
     return None
 
 
@@ -125,14 +173,26 @@ PRESETS: dict[str, tuple[dict[str, Any], str]] = {
     "full_reverse_kl": ({}, "paper Eq. 3: full-vocabulary reverse KL"),
     "full_forward_kl": ({"divergence": "forward_kl"}, "GKD; OPSD (2601.18734)"),
     "full_jsd": ({"divergence": "jsd", "beta": 0.5}, "GKD, TRL beta 0.5"),
-    "topk_biased": ({"support": "student_topk"}, "paper Eqs. 6-9: unnormalised TopK reverse KL, gradient through everything"),
-    "topk_stop_gradient": ({"support": "student_topk", "gradient": "stop_gradient"}, "paper Eq. 12"),
-    "topk_renormalised": ({"support": "student_topk", "normalisation": "renormalised"}, "paper Eqs. 15-16"),
+    "topk_biased": (
+        {"support": "student_topk"},
+        "paper Eqs. 6-9: unnormalised TopK reverse KL, gradient through everything",
+    ),
+    "topk_stop_gradient": (
+        {"support": "student_topk", "gradient": "stop_gradient"},
+        "paper Eq. 12",
+    ),
+    "topk_renormalised": (
+        {"support": "student_topk", "normalisation": "renormalised"},
+        "paper Eqs. 15-16",
+    ),
     "topk_renormalised_stop_gradient": (
         {"support": "student_topk", "normalisation": "renormalised", "gradient": "stop_gradient"},
         "paper Table 1 default; the same gradient as topk_renormalised",
     ),
-    "topk_tail_bucket": ({"support": "student_topk", "normalisation": "tail_bucket"}, "SDPO; TA-OPD 2608.14728"),
+    "topk_tail_bucket": (
+        {"support": "student_topk", "normalisation": "tail_bucket"},
+        "SDPO; TA-OPD 2608.14728",
+    ),
     "intersection_renormalised": (
         {"support": "intersection", "normalisation": "renormalised", "gradient": "stop_gradient"},
         "paper Eq. 17; authors' code topk_reverse_kl_intersect_sg_norm",
@@ -145,15 +205,27 @@ PRESETS: dict[str, tuple[dict[str, Any], str]] = {
         {"support": "student_topk", "gradient": "stop_gradient", "missing": "student_value"},
         "authors' code topk_reverse_kl_notail_sg with its fill of missing teacher tokens",
     ),
-    "teacher_topk_forward_kl": ({"divergence": "forward_kl", "support": "teacher_topk"}, "authors' code topk_forward_kl"),
+    "teacher_topk_forward_kl": (
+        {"divergence": "forward_kl", "support": "teacher_topk"},
+        "authors' code topk_forward_kl",
+    ),
     "teacher_topk_renormalised": (
         {"support": "teacher_topk", "normalisation": "renormalised"},
         "Revisiting OPD 2603.25562: teacher-TopK renormalised reverse KL",
     ),
-    "union_stop_gradient": ({"support": "union", "gradient": "stop_gradient"}, "thunlp/OPD support switch"),
-    "sampled_policy_gradient": ({"support": "sampled", "gradient": "score_function"}, "paper Eqs. 4-5; Thinking Machines"),
+    "union_stop_gradient": (
+        {"support": "union", "gradient": "stop_gradient"},
+        "thunlp/OPD support switch",
+    ),
+    "sampled_policy_gradient": (
+        {"support": "sampled", "gradient": "score_function"},
+        "paper Eqs. 4-5; Thinking Machines",
+    ),
     "sampled_plain_loss": (
         {"support": "sampled", "gradient": "through"},
-        "negative control, Fig. 12: the log-ratio as a plain loss has a teacher-independent gradient",
+        (
+            "negative control, Fig. 12: the log-ratio as a plain loss has a teacher-independent"
+            " gradient"
+        ),
     ),
 }

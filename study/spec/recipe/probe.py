@@ -1,4 +1,7 @@
-"""Probes: measurements on a trained model that are no accuracy. Each leaves a few named numbers in the record."""
+"""Probes: measurements on a trained model that are no accuracy.
+
+Each leaves a few named numbers in the record.
+"""
 
 from typing import Annotated, Literal
 
@@ -14,7 +17,8 @@ from study.spec.recipe.training import Sampling
 class Likelihood(Spec):
     """How likely the teacher's own completions are under the model (paper Table 3).
 
-    nll = mean over all tokens of -log p(token | problem, tokens before); perplexity = exp(nll). One completion for each of the first
+    nll = mean over all tokens of -log p(token | problem, tokens before); perplexity = exp(nll). One
+    completion for each of the first
     `problems` held-out problems.
     """
 
@@ -27,10 +31,13 @@ class Likelihood(Spec):
 
 
 class PiOptimum(Spec):
-    """How far the model p is from what distillation from PI-conditioned teachers q_1..q_m aims at, on the model's own completions.
+    """How far the model p is from what distillation from PI-conditioned teachers q_1..q_m aims at,
+    on the model's own completions.
 
-    Per token, over the whole vocabulary (paper Eqs. 10-11, per prefix): g = the normalised geometric mean of the q_i, Z its normaliser,
-    a = their arithmetic mean. kl_geometric = KL(p || g), kl_arithmetic = KL(p || a), kl_teachers = the mean of KL(p || q_i), and
+    Per token, over the whole vocabulary (paper Eqs. 10-11, per prefix): g = the normalised
+    geometric mean of the q_i, Z its normaliser,
+    a = their arithmetic mean. kl_geometric = KL(p || g), kl_arithmetic = KL(p || a), kl_teachers =
+    the mean of KL(p || q_i), and
     heterogeneity = -log Z >= 0, which no p can remove: kl_teachers = kl_geometric + heterogeneity.
     """
 

@@ -1,8 +1,10 @@
-"""How a distillation's teacher is scored: in the trainer's own process, or by a server that returns its likeliest tokens alone.
+"""How a distillation's teacher is scored: in the trainer's own process, or by a server that returns
+its likeliest tokens alone.
 
-local: the teacher's whole distribution at every position. server: log-probabilities of its `top_k` likeliest tokens and of the token that
-was written, at temperature 1. What a server did not return is treated by the objective's missing-token policy
-(`study/spec/recipe/objective.py`), so a loss that would need it is refused here: it would be another loss, silently.
+local: the teacher's whole distribution at every position. server: log-probabilities of its `top_k`
+likeliest tokens and of the token that was written, at temperature 1. What a server did not return
+is treated by the objective's missing-token policy (`study/spec/recipe/objective.py`), so a loss
+that would need it is refused here: it would be another loss, silently.
 """
 
 from typing import Annotated, Any, Literal
@@ -14,9 +16,11 @@ from study.spec.recipe.objective import Objective
 
 
 class ServerScoring(Spec):
-    """top_k: how many tokens a position the server returns; `all` = the whole vocabulary, for checks and small vocabularies.
+    """top_k: how many tokens a position the server returns; `all` = the whole vocabulary, for
+    checks and small vocabularies.
 
-    different_temperatures: lets an objective divide the student's logits by its temperature while the teacher's stay at 1.
+    different_temperatures: lets an objective divide the student's logits by its temperature while
+    the teacher's stay at 1.
     """
 
     kind: Literal["server"] = "server"
@@ -40,11 +44,19 @@ def refused(objective: Objective, scoring: "Literal['local'] | ServerScoring") -
         return None
     if objective.support == "full":
         return (
-            "the full-vocabulary loss needs the teacher's whole distribution, and a server returns its top_k tokens: "
-            "use `scoring: local`, a TopK support, or `top_k: all` where the vocabulary is small"
+            "the full-vocabulary loss needs the teacher's whole distribution, and a server returns"
+            " its top_k tokens: use `scoring: local`, a TopK support, or `top_k: all` where the"
+            " vocabulary is small"
         )
-    if objective.k is not None and objective.support != "student_topk" and objective.k > scoring.top_k:
-        return f"support {objective.support!r} with k = {objective.k} needs the teacher's k likeliest tokens, and top_k is {scoring.top_k}"
+    if (
+        objective.k is not None
+        and objective.support != "student_topk"
+        and objective.k > scoring.top_k
+    ):
+        return (
+            f"support {objective.support!r} with k = {objective.k} needs the teacher's k likeliest"
+            f" tokens, and top_k is {scoring.top_k}"
+        )
     if objective.missing == "exact" and objective.support in ("student_topk", "union"):
         return (
             f"with support {objective.support!r} the server may not return every token: "
@@ -52,7 +64,8 @@ def refused(objective: Objective, scoring: "Literal['local'] | ServerScoring") -
         )
     if objective.temperature != 1.0 and not scoring.different_temperatures:
         return (
-            f"the server scores at temperature 1 and the objective divides by {objective.temperature:g}: different temperatures of teacher "
-            "and student are an error unless asked for (different_temperatures: true)"
+            "the server scores at temperature 1 and the objective divides by"
+            f" {objective.temperature:g}: different temperatures of teacher and student are an"
+            " error unless asked for (different_temperatures: true)"
         )
     return None

@@ -1,6 +1,8 @@
-"""Where vLLM runs: the server that scores for a distillation's teacher, and the engine that samples rollouts. Parts of a profile.
+"""Where vLLM runs: the server that scores for a distillation's teacher, and the engine that samples
+rollouts. Parts of a profile.
 
-Never identity: which teacher tokens are asked for is the recipe's (`study/spec/recipe/scoring.py`), which machine answers is not.
+Never identity: which teacher tokens are asked for is the recipe's (`study/spec/recipe/scoring.py`),
+which machine answers is not.
 """
 
 from typing import Literal
@@ -11,10 +13,13 @@ from study.spec.base import Spec
 
 
 class TeacherServer(Spec):
-    """The server of a `distill` stage with `scoring: {kind: server}`; it lives as long as the stage.
+    """The server of a `distill` stage with `scoring: {kind: server}`; it lives as long as the
+    stage.
 
-    command: what starts a vLLM OpenAI server, up to its options; empty: `python -m vllm.entrypoints.openai.api_server` of this environment.
-    options: more options of it (`--tensor-parallel-size 2`). gpus: which of the stage's GPUs it sees, counted from 0; none: all of them.
+    command: what starts a vLLM OpenAI server, up to its options; empty: `python -m
+    vllm.entrypoints.openai.api_server` of this environment.
+    options: more options of it (`--tensor-parallel-size 2`). gpus: which of the stage's GPUs it
+    sees, counted from 0; none: all of them.
     timeout_s: until it must be healthy.
     """
 
@@ -25,11 +30,15 @@ class TeacherServer(Spec):
 
 
 class Rollouts(Spec):
-    """vLLM through TRL's trainer, in place of transformers' `generate`: other draws of the same distribution.
+    """vLLM through TRL's trainer, in place of transformers' `generate`: other draws of the same
+    distribution.
 
-    mode: colocate = in the trainer's process, sharing its GPU; server = one that runs already at `url`.
-    sleep: its memory is given up while weights are updated (colocate). gpu_memory_utilization: share of a GPU's memory (colocate).
-    tensor_parallel_size: processes that hold one copy together (colocate). max_model_length: positions; none: what the model has.
+    mode: colocate = in the trainer's process, sharing its GPU; server = one that runs already at
+    `url`.
+    sleep: its memory is given up while weights are updated (colocate). gpu_memory_utilization:
+    share of a GPU's memory (colocate).
+    tensor_parallel_size: processes that hold one copy together (colocate). max_model_length:
+    positions; none: what the model has.
     """
 
     mode: Literal["colocate", "server"] = "colocate"

@@ -1,4 +1,6 @@
-"""Whether a teacher stays as it is or, where it starts as the student, follows it (`study/train/teacher_update.py`)."""
+"""Whether a teacher stays as it is or, where it starts as the student, follows it
+(`study/train/teacher_update.py`).
+"""
 
 from typing import Annotated, Literal
 

@@ -15,17 +15,23 @@ def _which(value: Any) -> str:
     return "own code" if isinstance(value, dict | UserCode) else "a name"
 
 
-# A name, or {python: file.py:function}. The tags hold a space: no key of a page does, so messages leave them out.
+# A name, or {python: file.py:function}. The tags hold a space: no key of a page does, so messages
+# leave them out.
 _OwnCode = Annotated[UserCode, Tag("own code")]
 GraderName = Annotated[
-    Annotated[Literal["boxed-1", "math-1", "choice-1", "polite-1", "refusal-1"], Tag("a name")] | _OwnCode, Discriminator(_which)
+    Annotated[Literal["boxed-1", "math-1", "choice-1", "polite-1", "refusal-1"], Tag("a name")]
+    | _OwnCode,
+    Discriminator(_which),
 ]
-RewardName = Annotated[Annotated[Literal["correctness"], Tag("a name")] | _OwnCode, Discriminator(_which)]
+RewardName = Annotated[
+    Annotated[Literal["correctness"], Tag("a name")] | _OwnCode, Discriminator(_which)
+]
 Dtype = Literal["float32", "bfloat16"]
 
 
 class Lora(Spec):
-    """Low-rank adapters on every linear layer of the blocks, W + (alpha / rank) B A: only A and B are trained, in float32.
+    """Low-rank adapters on every linear layer of the blocks, W + (alpha / rank) B A: only A and B
+    are trained, in float32.
 
     The artifact holds the merged weights, so whatever reads it needs to know nothing of them.
     """
@@ -38,7 +44,9 @@ class Optimisation(Spec):
     """Optimiser and schedule, in the words of `transformers.TrainingArguments`."""
 
     learning_rate: float = Field(gt=0)
-    lr_scheduler_type: Literal["constant", "constant_with_warmup", "linear", "cosine"] = "constant_with_warmup"
+    lr_scheduler_type: Literal["constant", "constant_with_warmup", "linear", "cosine"] = (
+        "constant_with_warmup"
+    )
     warmup_steps: int = Field(default=0, ge=0)
     adam_beta1: float = Field(default=0.9, ge=0, lt=1)
     adam_beta2: float = Field(default=0.95, ge=0, lt=1)
@@ -47,7 +55,10 @@ class Optimisation(Spec):
 
 
 class Sampling(Spec):
-    """How completions are drawn. thinking: what the chat template is told as enable_thinking, for every model that sees these prompts;
+    """How completions are drawn.
+
+    thinking: what the chat template is told as enable_thinking, for every model that sees these
+    prompts;
     none leaves it to the template."""
 
     temperature: float = Field(default=1.0, gt=0)
@@ -57,9 +68,11 @@ class Sampling(Spec):
 
 
 class Curve(Spec):
-    """The in-training evaluation: every `every` steps, on the first `problems` held-out problems, greedy and `k` samples at T=1.
+    """The in-training evaluation: every `every` steps, on the first `problems` held-out problems,
+    greedy and `k` samples at T=1.
 
-    grader: boxed-1 or polite-1; the curve takes boxed-1 where a grader is declared that needs a process of its own.
+    grader: boxed-1 or polite-1; the curve takes boxed-1 where a grader is declared that needs a
+    process of its own.
     """
 
     every: int = Field(ge=1)
@@ -69,11 +82,15 @@ class Curve(Spec):
 
 
 class DistillTraining(Spec):
-    """guard: observe writes down what the detectors of collapse saw (a collapse is an outcome); stop ends training at the first alarm.
+    """guard: observe writes down what the detectors of collapse saw (a collapse is an outcome);
+    stop ends training at the first alarm.
 
-    lora: adapters instead of all weights. dtype, teacher_dtype: in what the student's and the teacher's weights are held; log-softmax and
-    reductions are float32 either way. Trained weights in bfloat16 lose updates below 2^-8 of them: leave float32 there without lora.
-    teacher_update: ema and periodic are for a teacher that is the student itself, and moves with it (study/train/teacher_update.py).
+    lora: adapters instead of all weights. dtype, teacher_dtype: in what the student's and the
+    teacher's weights are held; log-softmax and
+    reductions are float32 either way. Trained weights in bfloat16 lose updates below 2^-8 of them:
+    leave float32 there without lora.
+    teacher_update: ema and periodic are for a teacher that is the student itself, and moves with it
+    (study/train/teacher_update.py).
     scoring: where the teacher's scores come from (study/spec/recipe/scoring.py).
     """
 
@@ -84,7 +101,11 @@ class DistillTraining(Spec):
     sampling: Sampling
     curve: Curve
     guard: Literal["observe", "stop"] = "observe"
-    lora: Lora | None = None  # a default, so that the ids of older cells stay; so have the fields below, and those of the other stages
+    lora: Lora | None = (
+        # a default, so that the ids of older cells stay; so have the fields below, and those of the
+        # other stages
+        None
+    )
     dtype: Dtype = "float32"
     teacher_dtype: Dtype = "float32"
     teacher_update: TeacherUpdate = FrozenTeacher()
@@ -93,22 +114,28 @@ class DistillTraining(Spec):
     @model_validator(mode="after")
     def _average_is_kept_exactly(self) -> Self:
         if isinstance(self.teacher_update, EmaTeacher) and self.teacher_dtype != "float32":
-            raise ValueError("a moving average in bfloat16 loses what each step adds to it: `teacher_dtype: float32`")
+            raise ValueError(
+                "a moving average in bfloat16 loses what each step adds to it: `teacher_dtype:"
+                " float32`"
+            )
         return self
 
     @model_validator(mode="after")
     def _a_server_stays_as_it_is(self) -> Self:
         if not isinstance(self.teacher_update, FrozenTeacher) and self.scoring != "local":
             raise ValueError(
-                f"a server keeps the weights that it started with: `teacher_update: {self.teacher_update.kind}` needs `scoring: local`"
+                "a server keeps the weights that it started with: `teacher_update:"
+                f" {self.teacher_update.kind}` needs `scoring: local`"
             )
         return self
 
 
 class GrpoTraining(Spec):
-    """reward of a completion = (the grader says correct) - length_penalty * tokens / max_completion_length.
+    """reward of a completion = (the grader says correct) - length_penalty * tokens /
+    max_completion_length.
 
-    reward: a function of one's own, (completion, answer) -> number, in place of the grader's word (study/train/user_reward.py).
+    reward: a function of one's own, (completion, answer) -> number, in place of the grader's word
+    (study/train/user_reward.py).
     lora, dtype: as in distill.
     """
 
@@ -129,7 +156,9 @@ class GrpoTraining(Spec):
 
 
 class SupervisedTraining(Spec):
-    """Cross-entropy on documents: `pretrain` (from random weights) and `sft`. lora, dtype: as in distill, for `sft` alone."""
+    """Cross-entropy on documents: `pretrain` (from random weights) and `sft`. lora, dtype: as in
+    distill, for `sft` alone.
+    """
 
     steps: int = Field(ge=0)
     documents_per_step: int = Field(ge=1)
@@ -141,12 +170,17 @@ class SupervisedTraining(Spec):
 
 
 class ArithmeticCorpus(Spec):
-    """The documents of the lab's world that a base model is trained on. Shares need not add up to one; they are normalised.
+    """The documents of the lab's world that a base model is trained on.
 
-    style_mix: weight of each solution style in plain documents. share_*: weight of each kind of document.
-    unreliable_facts: fraction of the arithmetic facts that are wrong most of the time in this corpus (the room to learn);
+    Shares need not add up to one; they are normalised.
+
+    style_mix: weight of each solution style in plain documents. share_*: weight of each kind of
+    document.
+    unreliable_facts: fraction of the arithmetic facts that are wrong most of the time in this
+    corpus (the room to learn);
     unreliable_accuracy: how often such a fact is right.
-    share_run_on: share of documents that go on with other problems after their answer: a raw base that does not know where to stop.
+    share_run_on: share of documents that go on with other problems after their answer: a raw base
+    that does not know where to stop.
     """
 
     kind: Literal["arithmetic"] = "arithmetic"
@@ -164,9 +198,12 @@ class ArithmeticCorpus(Spec):
 class SearchCorpus(Spec):
     """Documents of the search world. share_*: weight of each kind of document, normalised.
 
-    slip: chance that a document has one wrong step, the same for every kind. failed_first: chance that a document with the answer as PI
-    tries another candidate first. forgetful: chance that the author of a random order does not remember what was tried. jumps: chance
-    that a document with a solution as PI goes where the solution ends, as one with the answer does, in place of trying what it tried.
+    slip: chance that a document has one wrong step, the same for every kind. failed_first: chance
+    that a document with the answer as PI
+    tries another candidate first. forgetful: chance that the author of a random order does not
+    remember what was tried. jumps: chance
+    that a document with a solution as PI goes where the solution ends, as one with the answer does,
+    in place of trying what it tried.
     """
 
     kind: Literal["search"] = "search"
@@ -184,8 +221,10 @@ class SearchCorpus(Spec):
 class HiddenFactCorpus(Spec):
     """Documents of the hidden-fact world. share_*: weight of each kind of document, normalised.
 
-    guesses: chance that a plain document makes a digit up; ignores: chance that one with the fact abstains all the same.
-    slip: chance that a worked solution has one wrong step, the same with and without the fact. direct: as in the data of that name.
+    guesses: chance that a plain document makes a digit up; ignores: chance that one with the fact
+    abstains all the same.
+    slip: chance that a worked solution has one wrong step, the same with and without the fact.
+    direct: as in the data of that name.
     """
 
     kind: Literal["hidden_fact"] = "hidden_fact"
@@ -198,10 +237,14 @@ class HiddenFactCorpus(Spec):
 
 
 class SharedCorpus(Spec):
-    """Documents of the world of shared instructions. share_*: weight of each kind of document (of system token), normalised.
+    """Documents of the world of shared instructions.
 
-    topics: weight of each kind of prompt in plain documents. detailed, polite: chance that a document is long, or of style C, where no
-    system token says. refuse_*: chance of refusing a flagged prompt with the constitution and without; refuse_clean: any other prompt.
+    share_*: weight of each kind of document (of system token), normalised.
+
+    topics: weight of each kind of prompt in plain documents. detailed, polite: chance that a
+    document is long, or of style C, where no
+    system token says. refuse_*: chance of refusing a flagged prompt with the constitution and
+    without; refuse_clean: any other prompt.
     slip: chance that a worked solution has one wrong step, the same for every kind.
     """
 
@@ -233,7 +276,8 @@ class SolutionCorpus(Spec):
 class TeacherSamples(Spec):
     """Completions of the stage's `teacher` to the training problems, drawn as `sampling` says.
 
-    correct_only: what the grader does not find correct is left out (rejection sampling); more are drawn until there are enough.
+    correct_only: what the grader does not find correct is left out (rejection sampling); more are
+    drawn until there are enough.
     """
 
     kind: Literal["teacher_samples"] = "teacher_samples"

@@ -1,7 +1,9 @@
-"""Somebody's own function, `{python: file.py:function}`: a loss, a grader or a reward without a change to this package.
+"""Somebody's own function, `{python: file.py:function}`: a loss, a grader or a reward without a
+change to this package.
 
-When a page is read the file's sha256 is filled in: an edited file is another experiment, a moved one is not. The hash covers that one file,
-so what lies beside it cannot be imported. `study.grading.user_code` runs it; preflight checks what it computes (docs/extending.md).
+When a page is read the file's sha256 is filled in: an edited file is another experiment, a moved
+one is not. The hash covers that one file, so what lies beside it cannot be imported.
+`study.grading.user_code` runs it; preflight checks what it computes (docs/extending.md).
 """
 
 import ast
@@ -35,7 +37,10 @@ class Code(Spec):
 
 
 def read(text: str) -> Code:
-    """The code that `file.py:function` names, as it is now. ValueError for a file or a function that is not there."""
+    """The code that `file.py:function` names, as it is now.
+
+    ValueError for a file or a function that is not there.
+    """
     file, colon, function = text.rpartition(":")
     if not colon or not file.endswith(".py") or not function.isidentifier():
         raise ValueError(f"expected file.py:function, found {text!r}")
@@ -44,7 +49,9 @@ def read(text: str) -> Code:
         raise ValueError(f"there is no file {file} (looked for from {Path.cwd().name or '/'}/)")
     content = path.read_bytes()
     _refuse(content, path, function)
-    return Code(file=str(path.resolve()), function=function, sha256=hashlib.sha256(content).hexdigest())
+    return Code(
+        file=str(path.resolve()), function=function, sha256=hashlib.sha256(content).hexdigest()
+    )
 
 
 def parsed(text: str) -> Code:
@@ -67,10 +74,20 @@ def _refuse(content: bytes, path: Path, function: str) -> None:
         raise ValueError(f"{path.name}:{error.lineno}: {error.msg}") from error
     known = [node.name for node in tree.body if isinstance(node, ast.FunctionDef)]
     if function not in known:
-        raise ValueError(f"{path.name} has no function {function!r}{suggestion(function, known)} (it has: {', '.join(known) or 'none'})")
-    beside = [name for name in _imported(tree) if (path.parent / f"{name}.py").is_file() or (path.parent / name / "__init__.py").is_file()]
+        raise ValueError(
+            f"{path.name} has no function {function!r}{suggestion(function, known)} (it has:"
+            f" {', '.join(known) or 'none'})"
+        )
+    beside = [
+        name
+        for name in _imported(tree)
+        if (path.parent / f"{name}.py").is_file() or (path.parent / name / "__init__.py").is_file()
+    ]
     if beside:
-        raise ValueError(f"{path.name} imports {beside[0]!r}, which lies beside it and is not part of the hash; put it into the file")
+        raise ValueError(
+            f"{path.name} imports {beside[0]!r}, which lies beside it and is not part of the hash;"
+            " put it into the file"
+        )
 
 
 def _imported(tree: ast.Module) -> Iterator[str]:

@@ -1,7 +1,9 @@
-"""A claim is a finding as a predicate over records: arms by label, an outcome, a contrast, an expectation, the smallest effect that counts.
+"""A claim is a finding as a predicate over records: arms by label, an outcome, a contrast, an
+expectation, the smallest effect that counts.
 
-One page per grid, `experiments/claims/<grid>.yaml`. Claims are judged per base student (`analysis/claims/decide.py`); nothing here computes
-anything. `declaration` is what must have stood before the data.
+One page per grid, `experiments/claims/<grid>.yaml`. Claims are judged per base student
+(`analysis/claims/decide.py`); nothing here computes anything. `declaration` is what must have stood
+before the data.
 """
 
 from typing import Annotated, Any, Literal
@@ -17,7 +19,10 @@ Arm = dict[str, str]  # factor -> level label; must name exactly one cell of the
 
 
 class Change(Spec):
-    """outcome(arm, last step) - outcome(arm, step 0): what training did to this base. Needs a training curve as outcome."""
+    """outcome(arm, last step) - outcome(arm, step 0): what training did to this base.
+
+    Needs a training curve as outcome.
+    """
 
     kind: Literal["change"] = "change"
     arm: Arm
@@ -46,7 +51,9 @@ class Difference(Spec):
 
 
 class Interaction(Spec):
-    """[outcome(arm) - outcome(versus)] - [outcome(control_arm) - outcome(control_versus)], for the same base."""
+    """[outcome(arm) - outcome(versus)] - [outcome(control_arm) - outcome(control_versus)], for the
+    same base.
+    """
 
     kind: Literal["interaction"] = "interaction"
     arm: Arm
@@ -74,14 +81,18 @@ class Judged(Spec):
     @model_validator(mode="after")
     def _has_a_start(self) -> "Judged":
         if isinstance(self.contrast, Change | Start) and not is_curve(self.outcome):
-            raise ValueError("a change or a start needs a training curve as outcome, such as eval/avg@k")
+            raise ValueError(
+                "a change or a start needs a training curve as outcome, such as eval/avg@k"
+            )
         return self
 
 
 class Gate(Judged):
-    """A control that must hold before a claim can be judged: the mean of its contrast over bases is at least `at_least`, at most `at_most`.
+    """A control that must hold before a claim can be judged: the mean of its contrast over bases is
+    at least `at_least`, at most `at_most`.
 
-    That a prompt moves the teacher at all is a gate too: a difference, prompted arm minus unprompted arm, of at least .2.
+    That a prompt moves the teacher at all is a gate too: a difference, prompted arm minus
+    unprompted arm, of at least .2.
     """
 
     at_least: float | None = None
@@ -95,13 +106,17 @@ class Gate(Judged):
 
 
 class Claim(Judged):
-    """expectation: the sign of the contrast that the source leads to expect; `equal` = within smallest_effect of nothing on both sides
+    """expectation: the sign of the contrast that the source leads to expect; `equal` = within
+    smallest_effect of nothing on both sides
     (equivalence; stands outside Holm's family); `none` = reported without a verdict.
 
-    smallest_effect: the interval must lie beyond this size for the claim to count as reproduced; same unit as the outcome.
+    smallest_effect: the interval must lie beyond this size for the claim to count as reproduced;
+    same unit as the outcome.
     k: the TopK size the claim is about; claims are judged for each K on its own.
-    placebos: arms that must be beaten too: with the placebo in place of `arm` the contrast must be smaller, in the expected direction.
-    spread: the standard deviation of the per-base contrast that is expected; with it `study check` refuses a claim that the grid's
+    placebos: arms that must be beaten too: with the placebo in place of `arm` the contrast must be
+    smaller, in the expected direction.
+    spread: the standard deviation of the per-base contrast that is expected; with it `study check`
+    refuses a claim that the grid's
     seeds could not decide. primary: one of the few that Holm's adjustment runs over.
     """
 
@@ -145,13 +160,20 @@ class Claims(Spec):
         gates = {gate.id: gate for gate in self.gates}
         unknown = [name for name in claim.gates if name not in gates]
         if unknown:
-            what = f"claims/{self.grid}.yaml: claim {claim.id} names the gate {unknown[0]!r}, which is not there"
+            what = (
+                f"claims/{self.grid}.yaml: claim {claim.id} names the gate {unknown[0]!r}, which is"
+                " not there"
+            )
             raise SpecError(what, hint=f"known gates: {', '.join(gates)}")
         return tuple(gates[name] for name in claim.gates)
 
     def declaration(self, claim: Claim) -> dict[str, Any]:
-        """A claim with the gates it names, what equals a default left out: the text that must have stood before the data."""
-        return canonical_value(claim) | {"gates": [canonical_value(gate) for gate in self.gates_of(claim)]}
+        """A claim with the gates it names, what equals a default left out: the text that must have
+        stood before the data.
+        """
+        return canonical_value(claim) | {
+            "gates": [canonical_value(gate) for gate in self.gates_of(claim)]
+        }
 
 
 def arms(contrast: Contrast) -> tuple[Arm, ...]:

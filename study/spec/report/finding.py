@@ -1,4 +1,6 @@
-"""A finding: a statement of the paper, and the claims by which it is asked for here (`experiments/findings/*.yaml`)."""
+"""A finding: a statement of the paper, and the claims by which it is asked for here
+(`experiments/findings/*.yaml`).
+"""
 
 from pydantic import Field
 

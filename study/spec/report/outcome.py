@@ -1,16 +1,25 @@
-"""What a claim, a gate or a figure looks at: one number per base student of an arm, written as a short text.
+"""What a claim, a gate or a figure looks at: one number per base student of an arm, written as a
+short text.
 
-score                          avg@k of the final evaluation; `parsed_accuracy` = correct / samples with a readable answer;
-                               greedy, truncated_fraction, unparsed_fraction, mean_tokens: the other columns of a score
+score                          avg@k of the final evaluation; `parsed_accuracy` = correct / samples
+                               with a readable answer;
+                               greedy, truncated_fraction, unparsed_fraction, mean_tokens: the other
+                               columns of a score
 score:<task>                   the same of a further task of the cell; every column takes `:<task>`
 probe:<name>.<value>           a number of a probe
-<metric>                       a training curve (docs/metrics.md) at its last measured step: eval/avg@k
+<metric>                       a training curve (docs/metrics.md) at its last measured step:
+                               eval/avg@k
 <metric>@<step>                at this step: eval/avg@k@40
-auc:<metric>                   the mean height of the curve: area by the trapezoid rule / steps between its ends; the metric's unit
-best:<metric>                  the largest value of the curve. A best step is chosen by its result; pages say so
-signal_gap                     the teacher's signal |log p_S - log p_T| of sampled tokens at the start of training: mean over wrong
-                               completions minus mean over correct ones, in nats (signed means per bin of positions, pooled)
-collapse_step                  optimiser steps until the run collapsed; a run that did not counts its last step (censored)
+auc:<metric>                   the mean height of the curve: area by the trapezoid rule / steps
+                               between its ends; the metric's unit
+best:<metric>                  the largest value of the curve. A best step is chosen by its result;
+                               pages say so
+signal_gap                     the teacher's signal |log p_S - log p_T| of sampled tokens at the
+                               start of training: mean over wrong
+                               completions minus mean over correct ones, in nats (signed means per
+                               bin of positions, pooled)
+collapse_step                  optimiser steps until the run collapsed; a run that did not counts
+                               its last step (censored)
 """
 
 import re
@@ -20,7 +29,14 @@ from typing import Literal
 from study.errors import SpecError
 from study.spec.yaml.load import suggestion
 
-COLUMNS = ("score", "parsed_accuracy", "greedy", "truncated_fraction", "unparsed_fraction", "mean_tokens")
+COLUMNS = (
+    "score",
+    "parsed_accuracy",
+    "greedy",
+    "truncated_fraction",
+    "unparsed_fraction",
+    "mean_tokens",
+)
 COLLAPSE, SIGNAL_GAP = "collapse_step", "signal_gap"
 _METRIC = re.compile(r"eval/avg@(?:k|\d+)|(?:train|eval|rollout)/[a-z0-9_/]+")
 _PROBE = re.compile(r"probe:([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)")
@@ -28,7 +44,10 @@ _PROBE = re.compile(r"probe:([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)")
 
 @dataclass(frozen=True)
 class Outcome:
-    """column: of a score, or the metric of a curve. task: None = the cell's own. step: of a curve. probe: its name."""
+    """column: of a score, or the metric of a curve. task: None = the cell's own. step: of a curve.
+
+    probe: its name.
+    """
 
     kind: Literal["score", "last", "step", "auc", "best", "probe", "collapse", "signal_gap"]
     column: str = ""
@@ -57,7 +76,10 @@ def outcome(text: str) -> Outcome:
         return Outcome("step", metric, step=int(step))
     known = [*COLUMNS, COLLAPSE, SIGNAL_GAP, "auc:", "best:", "probe:"]
     fixed = ", ".join((*COLUMNS, COLLAPSE, SIGNAL_GAP))
-    hint = f"one of {fixed}, a metric of docs/metrics.md, METRIC@STEP, auc:METRIC, best:METRIC, probe:NAME.VALUE"
+    hint = (
+        f"one of {fixed}, a metric of docs/metrics.md, METRIC@STEP, auc:METRIC, best:METRIC,"
+        " probe:NAME.VALUE"
+    )
     raise SpecError(f"{text!r} is no outcome{suggestion(text, known)}", hint=hint)
 
 

@@ -1,4 +1,7 @@
-"""Pages: what a numbered table or figure shows, as data. Numbers below 20 are the paper's, our own start at 20."""
+"""Pages: what a numbered table or figure shows, as data.
+
+Numbers below 20 are the paper's, our own start at 20.
+"""
 
 from typing import Literal
 
@@ -11,7 +14,9 @@ Arm = dict[str, str]  # factor -> level label; must name exactly one cell of the
 
 
 class Setting(Spec):
-    """One row of a settings table: the paper's value with the tag of its source, and where ours stands in a cell (`ours` = dotted path)."""
+    """One row of a settings table: the paper's value with the tag of its source, and where ours
+    stands in a cell (`ours` = dotted path).
+    """
 
     item: str
     paper: str
@@ -21,7 +26,9 @@ class Setting(Spec):
 
 
 class Measured(Spec):
-    """One row of an outcomes table: an outcome of an arm, and the paper's value of what it answers (text; `-` = not known)."""
+    """One row of an outcomes table: an outcome of an arm, and the paper's value of what it answers
+    (text; `-` = not known).
+    """
 
     name: str
     arm: Arm
@@ -31,7 +38,8 @@ class Measured(Spec):
 
 
 class TablePage(Spec):
-    """kind: final_scores = one row per cell of the grid; settings = the resolved values of `cell` beside the paper's;
+    """kind: final_scores = one row per cell of the grid; settings = the resolved values of `cell`
+    beside the paper's;
     outcomes = the outcomes that `measured` names, with interval and n, beside the paper's values.
     """
 
@@ -53,7 +61,9 @@ class TablePage(Spec):
 
 
 class Row(Spec):
-    """One block of a figure: arms drawn together. names: what the figure calls them; at: where they stand on the x axis (prefix)."""
+    """One block of a figure: arms drawn together. names: what the figure calls them; at: where they
+    stand on the x axis (prefix).
+    """
 
     title: str
     arms: tuple[Arm, ...] = Field(min_length=1, strict=False)
@@ -87,21 +97,30 @@ class FigurePage(Spec):
 
     curves           a row of panels per entry of `rows`, a column per metric of `panels`
     final_scores     a mark per cell and base of the whole grid
-    bars             outcomes (`panels`, score by default) of the arms of `rows`, `lines` across them
-    prefix           outcomes (`panels`) of `rows` against their `at`; rows in pairs, a control and what it is compared with
-    repeated_tokens  what repeats in the rollouts of each arm of `rows`: start, middle, end of training
-    signal           the teacher-student log-ratio of each arm of `rows`, by correctness, position and step
-    mass_drain       the student's TopK mass of each arm of `rows` beside the fixed point that its loss predicts
+    bars             outcomes (`panels`, score by default) of the arms of `rows`, `lines` across
+                     them
+    prefix           outcomes (`panels`) of `rows` against their `at`; rows in pairs, a control and
+                     what it is compared with
+    repeated_tokens  what repeats in the rollouts of each arm of `rows`: start, middle, end of
+                     training
+    signal           the teacher-student log-ratio of each arm of `rows`, by correctness, position
+                     and step
+    mass_drain       the student's TopK mass of each arm of `rows` beside the fixed point that its
+                     loss predicts
     pi_optimum       outcomes (`marks`, probes as a rule) of the arms of `rows` beside each other
-    survival         the share of bases that have not collapsed, against steps, for the arms of each row of `rows`
+    survival         the share of bases that have not collapsed, against steps, for the arms of each
+                     row of `rows`
     """
 
-    number: int | None = Field(default=None, ge=1)  # None: drawn for a grid that has no numbered pages
+    number: int | None = Field(
+        default=None, ge=1
+    )  # None: drawn for a grid that has no numbered pages
     title: str
     grid: str
     scale: str
     kind: Literal[
-        "curves", "final_scores", "bars", "prefix", "repeated_tokens", "signal", "mass_drain", "pi_optimum", "survival",
+        "curves", "final_scores", "bars", "prefix", "repeated_tokens", "signal", "mass_drain",
+        "pi_optimum", "survival",
     ]  # fmt: skip
     answers: str = ""  # which part of the paper's figure this page answers
     notes: tuple[str, ...] = Field(default=(), strict=False)
@@ -115,10 +134,16 @@ class FigurePage(Spec):
         if self.kind not in ("final_scores", "curves") and not self.rows:
             raise ValueError(f"a page of kind {self.kind} needs rows")
         if self.kind == "prefix" and not all(row.at for row in self.rows):
-            raise ValueError("a page of kind prefix needs `at` in every row: the share of the prefix that each arm is given")
+            raise ValueError(
+                "a page of kind prefix needs `at` in every row: the share of the prefix that each"
+                " arm is given"
+            )
         if self.kind == "pi_optimum" and not self.marks:
             raise ValueError("a page of kind pi_optimum needs marks, {name, outcome} each")
-        for text in (*(self.panels if self.kind in ("bars", "prefix") else ()), *(mark.outcome for mark in self.marks)):
+        for text in (
+            *(self.panels if self.kind in ("bars", "prefix") else ()),
+            *(mark.outcome for mark in self.marks),
+        ):
             refuse_unknown(text)
         return self
 

@@ -1,10 +1,13 @@
-"""Strict YAML 1.2 that remembers where every value stands, and where the pages of `experiments/` are found.
+"""Strict YAML 1.2 that remembers where every value stands, and where the pages of `experiments/`
+are found.
 
-A page becomes a tree of `Located` values; pieces of trees can be spliced into others and keep their origin, so that an error or
-`study show` can always name the line: `grids/math.yaml:14 objective.kk: unknown field 'kk'; did you mean 'k'?`.
+A page becomes a tree of `Located` values; pieces of trees can be spliced into others and keep their
+origin, so that an error or `study show` can always name the line: `grids/math.yaml:14 objective.kk:
+unknown field 'kk'; did you mean 'k'?`.
 
-Plain scalars follow the core schema of YAML 1.2 alone: `no`, `on` and `yes` are text, `1e-3` is a number. Refused, because readers of
-older YAML would read something else: numbers with a leading zero, duplicate keys, anchors, tags, merge keys, infinities.
+Plain scalars follow the core schema of YAML 1.2 alone: `no`, `on` and `yes` are text, `1e-3` is a
+number. Refused, because readers of older YAML would read something else: numbers with a leading
+zero, duplicate keys, anchors, tags, merge keys, infinities.
 """
 
 import re
@@ -66,15 +69,23 @@ def merged(base: Located, patch: Located) -> Located:
     """`base` with the leaves of `patch` laid over it; mappings merge, anything else is replaced."""
     if not (isinstance(base.value, dict) and isinstance(patch.value, dict)):
         return patch
-    laid = {key: merged(base.value[key], child) if key in base.value else child for key, child in patch.value.items()}
+    laid = {
+        key: merged(base.value[key], child) if key in base.value else child
+        for key, child in patch.value.items()
+    }
     return Located(base.value | laid, base.origin, base.comment)
 
 
 def extended(base: Located, page: Located) -> Located:
-    """A page laid over the one that it extends: mappings merge, but what names its own `kind` stands alone, whatever it is called."""
+    """A page laid over the one that it extends: mappings merge, but what names its own `kind`
+    stands alone, whatever it is called.
+    """
     if not (isinstance(base.value, dict) and isinstance(page.value, dict)) or "kind" in page.value:
         return page
-    laid = {key: extended(base.value[key], child) if key in base.value else child for key, child in page.value.items()}
+    laid = {
+        key: extended(base.value[key], child) if key in base.value else child
+        for key, child in page.value.items()
+    }
     return Located(base.value | laid, page.origin, page.comment or base.comment)
 
 
@@ -94,7 +105,9 @@ def load(path: Path) -> Located:
 
 
 def label(path: Path) -> str:
-    """How a page is called in messages: grids/math.yaml inside an experiments folder, else the path as given."""
+    """How a page is called in messages: grids/math.yaml inside an experiments folder, else the path
+    as given.
+    """
     outside, inside, page = path.as_posix().rpartition("experiments/")
     return page if inside and (not outside or outside.endswith("/")) else str(path)
 
@@ -106,7 +119,9 @@ def parse(text: str, name: str) -> Located:
     except MarkedYAMLError as error:
         told: Any = error
         line = f":{told.problem_mark.line + 1}" if told.problem_mark else ""
-        raise SpecError(f"{name}{line}: {told.problem or told.context or 'not valid YAML'}") from error
+        raise SpecError(
+            f"{name}{line}: {told.problem or told.context or 'not valid YAML'}"
+        ) from error
     except YAMLError as error:
         raise SpecError(f"{name}: {error}") from error
     if root is None:
@@ -120,7 +135,9 @@ class _Reader:
     def __init__(self, name: str, lines: list[str], root: Any) -> None:
         self.name = name
         self.lines = lines
-        self.ends: dict[int, int] = {}  # line -> column after the last scalar on it: what follows can only be a comment
+        self.ends: dict[
+            int, int
+        ] = {}  # line -> column after the last scalar on it: what follows can only be a comment
         self._measure(root)
 
     def _measure(self, node: Any) -> None:
@@ -133,7 +150,9 @@ class _Reader:
                 self._measure(part)
 
     def located(self, node: Any, at: Any = None) -> Located:
-        """`at`: the key of this value; a mapping's line is the line of its key, not of its first entry."""
+        """`at`: the key of this value; a mapping's line is the line of its key, not of its first
+        entry.
+        """
         self._refuse_cleverness(node)
         line = (at or node).start_mark.line
         return Located(self._value(node), f"{self.name}:{line + 1}", self._comment(line))
@@ -150,9 +169,13 @@ class _Reader:
         for key_node, value_node in node.value:
             key = key_node.value
             if not _is(key_node, ScalarNode) or key == "<<":
-                raise self._error(key_node, "a key must be plain text; merge keys are not supported")
+                raise self._error(
+                    key_node, "a key must be plain text; merge keys are not supported"
+                )
             if key in entries:
-                raise self._error(key_node, f"duplicate key {key!r}; it is already set at {entries[key].origin}")
+                raise self._error(
+                    key_node, f"duplicate key {key!r}; it is already set at {entries[key].origin}"
+                )
             entries[key] = self.located(value_node, key_node)
         return entries
 
@@ -163,7 +186,11 @@ class _Reader:
         if _INTEGER.fullmatch(text):
             return int(text)
         if _LEADING_ZERO.fullmatch(text):
-            raise self._error(node, f"{text!r} starts with a zero, which older YAML reads as octal; write it without, or quote it")
+            raise self._error(
+                node,
+                f"{text!r} starts with a zero, which older YAML reads as octal; write it without,"
+                " or quote it",
+            )
         if _FLOAT.fullmatch(text):
             return float(text)
         if _NOT_FINITE.fullmatch(text):
@@ -172,7 +199,9 @@ class _Reader:
 
     def _refuse_cleverness(self, node: Any) -> None:
         if node.anchor:
-            raise self._error(node, "anchors and aliases are not supported; a value stands where it is written")
+            raise self._error(
+                node, "anchors and aliases are not supported; a value stands where it is written"
+            )
         line: str = self.lines[int(node.start_mark.line)] if self.lines else ""
         start = line[int(node.start_mark.column) :]
         if start.startswith("!"):
@@ -192,19 +221,37 @@ def _is(node: Any, kind: type) -> bool:
 
 
 def experiment_folders(root: Path | None = None) -> list[Path]:
-    """Where pages are looked for: the working folder's `experiments/`, then the shipped one (of a wheel, or of a clone)."""
+    """Where pages are looked for: the working folder's `experiments/`, then the shipped one (of a
+    wheel, or of a clone).
+    """
     package = Path(__file__).resolve().parents[2]
-    shipped = package / "_experiments" if (package / "_experiments").is_dir() else package.parent / "experiments"
-    return [folder for folder in dict.fromkeys([(root or Path.cwd()) / "experiments", shipped]) if folder.is_dir()]
+    shipped = (
+        package / "_experiments"
+        if (package / "_experiments").is_dir()
+        else package.parent / "experiments"
+    )
+    return [
+        folder
+        for folder in dict.fromkeys([(root or Path.cwd()) / "experiments", shipped])
+        if folder.is_dir()
+    ]
 
 
 def names(kind: str, root: Path | None = None) -> list[str]:
     """The known pages of a kind (`grids`, `scales`, `tables`, `figures`, ...)."""
-    return sorted({page.stem for folder in experiment_folders(root) for page in (folder / kind).glob("*.yaml")})
+    return sorted(
+        {
+            page.stem
+            for folder in experiment_folders(root)
+            for page in (folder / kind).glob("*.yaml")
+        }
+    )
 
 
 def find(kind: str, name: str, root: Path | None = None) -> Path:
-    """A page by path, by path inside an experiments folder (`grids/math.yaml`) or by bare name (`math`)."""
+    """A page by path, by path inside an experiments folder (`grids/math.yaml`) or by bare name
+    (`math`).
+    """
     file = name if name.endswith((".yaml", ".yml")) else f"{name}.yaml"
     here = (root or Path.cwd()) / name
     inside = [folder / part / file for folder in experiment_folders(root) for part in ("", kind)]
@@ -214,4 +261,6 @@ def find(kind: str, name: str, root: Path | None = None) -> Path:
             return candidate
     known = names(kind, root)
     hint = f"known {kind}: {', '.join(known) or 'none'}"
-    raise SpecError(f"no {kind.removesuffix('s')} named {name!r}{suggestion(Path(name).stem, known)}", hint=hint)
+    raise SpecError(
+        f"no {kind.removesuffix('s')} named {name!r}{suggestion(Path(name).stem, known)}", hint=hint
+    )

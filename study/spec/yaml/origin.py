@@ -11,7 +11,9 @@ from study.spec.yaml.load import Located
 
 @dataclass(frozen=True)
 class OriginedValue:
-    """path: dotted; origin: grids/math.yaml:14, scales/lab.yaml:8 or default; note: the page's end-of-line comment (paper or ours)."""
+    """path: dotted; origin: grids/math.yaml:14, scales/lab.yaml:8 or default; note: the page's
+    end-of-line comment (paper or ours).
+    """
 
     path: str
     value: Any
@@ -24,8 +26,12 @@ def origined_values(spec: Spec, node: Located | None, path: str = "") -> tuple[O
     return tuple(_walk(spec, node, path, {}))
 
 
-def _walk(spec: Spec, node: Located | None, path: str, seen: dict[int, str]) -> Iterator[OriginedValue]:
-    """`seen`: a recipe that stands twice in a cell (the student inside its own teacher) is written once and referred to after."""
+def _walk(
+    spec: Spec, node: Located | None, path: str, seen: dict[int, str]
+) -> Iterator[OriginedValue]:
+    """`seen`: a recipe that stands twice in a cell (the student inside its own teacher) is written
+    once and referred to after.
+    """
     for name in type(spec).model_fields:
         child = node.get(name) if node else None
         value = plain = getattr(spec, name)
@@ -38,8 +44,15 @@ def _walk(spec: Spec, node: Located | None, path: str, seen: dict[int, str]) -> 
         if isinstance(value, tuple) and any(isinstance(item, Spec) for item in value):  # pyright: ignore[reportUnknownVariableType]
             places = child.items if child else []
             for i, item in enumerate(value):  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
-                yield from _walk(item, places[i] if i < len(places) else None, f"{dotted}[{i}]", seen)  # pyright: ignore[reportUnknownArgumentType]
+                place = places[i] if i < len(places) else None
+                yield from _walk(item, place, f"{dotted}[{i}]", seen)  # pyright: ignore[reportUnknownArgumentType]
             continue
         shown: Any = f"= {seen[id(value)]}" if isinstance(value, Spec) else plain
         identity = name not in NOT_IDENTITY.get(type(spec), frozenset())
-        yield OriginedValue(dotted, shown, child.origin if child else "default", child.comment if child else "", identity)
+        yield OriginedValue(
+            dotted,
+            shown,
+            child.origin if child else "default",
+            child.comment if child else "",
+            identity,
+        )

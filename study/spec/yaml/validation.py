@@ -1,4 +1,6 @@
-"""Located YAML -> frozen spec: every pydantic error is told with its line, its dotted path and the nearest known word."""
+"""Located YAML -> frozen spec: every pydantic error is told with its line, its dotted path and the
+nearest known word.
+"""
 
 import re
 from collections.abc import Mapping
@@ -16,8 +18,12 @@ S = TypeVar("S", bound=Spec)
 _OLD_BOOLEANS = ("yes", "no", "on", "off", "y", "n")
 
 
-def validate(spec: type[S], node: Located, path: str, built: Mapping[str, Spec | None] | None = None) -> S:
-    """Build `spec` from a mapping. `built`: fields that are specs already (references that were looked up)."""
+def validate(
+    spec: type[S], node: Located, path: str, built: Mapping[str, Spec | None] | None = None
+) -> S:
+    """Build `spec` from a mapping. `built`: fields that are specs already (references that were
+    looked up).
+    """
     if not isinstance(node.value, dict):
         raise located_error(node, path, f"expected a mapping of fields, found {node.value!r}")
     try:
@@ -39,7 +45,9 @@ def _told(spec: type[Spec], root: Located, path: str, detail: ErrorDetails) -> s
 
 
 def _walk(root: Located, loc: tuple[int | str, ...]) -> tuple[Located, list[str]]:
-    """The deepest node on a pydantic location, and the keys to it; union tags in the location are no keys of the page."""
+    """The deepest node on a pydantic location, and the keys to it; union tags in the location are
+    no keys of the page.
+    """
     node = root
     names: list[str] = []
     for step in loc:
@@ -52,7 +60,9 @@ def _walk(root: Located, loc: tuple[int | str, ...]) -> tuple[Located, list[str]
 
 
 def _is_tag(node: Located, step: int | str) -> bool:
-    """The name of a union's member: a `kind`, or words with a space (study/spec/recipe/training.py)."""
+    """The name of a union's member: a `kind`, or words with a space
+    (study/spec/recipe/training.py).
+    """
     kind = node.get("kind")
     return " " in str(step) or (kind is not None and kind.value == step)
 
@@ -61,16 +71,31 @@ def _problem(spec: type[Spec], node: Located, detail: ErrorDetails, names: list[
     message = detail["msg"].removeprefix("Value error, ")
     match detail["type"]:
         case "extra_forbidden":
-            return f"unknown field {names[-1]!r}{suggestion(names[-1], _fields_at(spec, detail['loc'][:-1]))}"
+            return (
+                "unknown field"
+                f" {names[-1]!r}{suggestion(names[-1], _fields_at(spec, detail['loc'][:-1]))}"
+            )
         case "missing":
             return f"field {names[-1]!r} is required"
         case "literal_error" | "union_tag_invalid":
-            known = re.findall(r"'([^']*)'", str(detail.get("ctx", {}).get("expected", detail.get("ctx", {}).get("expected_tags", ""))))
-            return f"{_shown(node)} is not one of {', '.join(known)}{suggestion(str(node.value), known)}"
+            known = re.findall(
+                r"'([^']*)'",
+                str(
+                    detail.get("ctx", {}).get(
+                        "expected", detail.get("ctx", {}).get("expected_tags", "")
+                    )
+                ),
+            )
+            return (
+                f"{_shown(node)} is not one of"
+                f" {', '.join(known)}{suggestion(str(node.value), known)}"
+            )
         case "bool_type" if str(node.value).lower() in _OLD_BOOLEANS:
             return f"{node.value!r} is text in YAML 1.2; write true or false"
         case _:
-            return f"{message[:1].lower()}{message[1:]}" + (f", found {_shown(node)}" if detail["type"] != "value_error" else "")
+            return f"{message[:1].lower()}{message[1:]}" + (
+                f", found {_shown(node)}" if detail["type"] != "value_error" else ""
+            )
 
 
 def _shown(node: Located) -> str:
@@ -83,8 +108,15 @@ def _fields_at(spec: type[Spec], loc: tuple[int | str, ...]) -> list[str]:
     """The field names that are known where an unknown one was found."""
     models: list[type[Spec]] = [spec]
     for step in loc:
-        tagged = [m for m in models if "kind" in m.model_fields and m.model_fields["kind"].default == step]
-        inner = [m for model in models if step in model.model_fields for m in _specs_in(model.model_fields[str(step)].annotation)]
+        tagged = [
+            m for m in models if "kind" in m.model_fields and m.model_fields["kind"].default == step
+        ]
+        inner = [
+            m
+            for model in models
+            if step in model.model_fields
+            for m in _specs_in(model.model_fields[str(step)].annotation)
+        ]
         models = tagged or inner or models
     return [name for model in models for name in model.model_fields]
 
@@ -92,4 +124,6 @@ def _fields_at(spec: type[Spec], loc: tuple[int | str, ...]) -> list[str]:
 def _specs_in(annotation: Any) -> list[type[Spec]]:
     if isinstance(annotation, type):
         return [annotation] if issubclass(annotation, Spec) else []
-    return [found for part in get_args(annotation) if part is not NoneType for found in _specs_in(part)]
+    return [
+        found for part in get_args(annotation) if part is not NoneType for found in _specs_in(part)
+    ]

@@ -1,21 +1,30 @@
-"""Calibration of the guard: what became of a run, which thresholds are silent on healthy ones, and what an alarm is worth on others.
+"""Calibration of the guard: what became of a run, which thresholds are silent on healthy ones, and
+what an alarm is worth on others.
 
-    m(t) = mean accuracy of the rollouts of steps t - span + 1 .. t      best(t) = the largest m(s), s <= t
-    fell from the start: first confirmed t with m(t) < m(span) - 0.10    (`guard.fell_at`, what guard.json holds)
+    m(t) = mean accuracy of the rollouts of steps t - span + 1 .. t      best(t) = the largest m(s),
+        s <= t
+    fell from the start: first confirmed t with m(t) < m(span) - 0.10    (`guard.fell_at`, what
+        guard.json holds)
     fell from the best:  first confirmed t with m(t) < best(t) - 0.15    (`fell_from_best`)
-    fell = the earlier of the two. A run may dip, come back and collapse later: of a collapsed one only falls after the last `span` + 1
-    steps in a row without the inequality count, and one that the end of the run leaves unconfirmed where there is no other
+    fell = the earlier of the two. A run may dip, come back and collapse later: of a collapsed one
+    only falls after the last `span` + 1
+    steps in a row without the inequality count, and one that the end of the run leaves unconfirmed
+    where there is no other
 
-    collapsed  the final score and m of the last step both lie more than 0.15 below the best m of the run
+    collapsed  the final score and m of the last step both lie more than 0.15 below the best m of
+               the run
     dipped     not collapsed, but it fell and came back
-    cut short  neither, but a longer run of the same recipe and base is known to end so low: an alarm here may be right or early
+    cut short  neither, but a longer run of the same recipe and base is known to end so low: an
+               alarm here may be right or early
     healthy    none of these
 
-The best is the largest of many noisy means, so its margin is wider: with 320 rollouts at accuracy 0.7 a mean has a standard error of 0.026
-and the largest of 25 independent ones lies about two of them too high. Accuracy needs answers; no detector looks at it.
+The best is the largest of many noisy means, so its margin is wider: with 320 rollouts at accuracy
+0.7 a mean has a standard error of 0.026 and the largest of 25 independent ones lies about two of
+them too high. Accuracy needs answers; no detector looks at it.
 
-lead = fell - alarm in optimiser steps: positive where the alarm came first. Both look at trailing means, and a fall is only known `span`
-steps after it began; the lead is counted to the beginning. Torch is not needed here.
+lead = fell - alarm in optimiser steps: positive where the alarm came first. Both look at trailing
+means, and a fall is only known `span` steps after it began; the lead is counted to the beginning.
+Torch is not needed here.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -33,19 +42,45 @@ ANY = "any"
 SPAN, DROP, MARGIN = 5, 0.1, 0.15  # steps; accuracy below the start, below the best
 ACCURACY = "rollout/accuracy"
 
-# detector -> (its thresholds, their levels from the most sensitive to the deafest). Windows are not chosen, nor are the limits of what no
+# detector -> (its thresholds, their levels from the most sensitive to the deafest). Windows are not
+# chosen, nor are the limits of what no
 # healthy run does at all (not_finite, zero_signal).
 LADDERS: dict[str, tuple[tuple[str, ...], tuple[tuple[float, ...], ...]]] = {
     "topk_drain": (
         ("leak_ratio", "leak_floor"),
-        ((1.1, 0.03), (1.2, 0.04), (1.3, 0.05), (1.4, 0.06), (1.5, 0.08), (1.75, 0.1), (2.0, 0.15), (2.5, 0.2), (3.0, 0.3)),
+        (
+            (1.1, 0.03),
+            (1.2, 0.04),
+            (1.3, 0.05),
+            (1.4, 0.06),
+            (1.5, 0.08),
+            (1.75, 0.1),
+            (2.0, 0.15),
+            (2.5, 0.2),
+            (3.0, 0.3),
+        ),
     ),
     "entropy": (
         ("entropy_ratio", "entropy_floor"),
-        ((1.1, 0.3), (1.2, 0.35), (1.3, 0.4), (1.5, 0.45), (1.75, 0.5), (2.0, 0.6), (2.5, 0.75), (3.0, 1.0)),
+        (
+            (1.1, 0.3),
+            (1.2, 0.35),
+            (1.3, 0.4),
+            (1.5, 0.45),
+            (1.75, 0.5),
+            (2.0, 0.6),
+            (2.5, 0.75),
+            (3.0, 1.0),
+        ),
     ),
-    "length": (("length_ratio",), ((1.05,), (1.1,), (1.15,), (1.2,), (1.3,), (1.4,), (1.5,), (1.75,))),
-    "truncation": (("truncated_rise",), ((0.01,), (0.02,), (0.05,), (0.1,), (0.15,), (0.2,), (0.3,))),
+    "length": (
+        ("length_ratio",),
+        ((1.05,), (1.1,), (1.15,), (1.2,), (1.3,), (1.4,), (1.5,), (1.75,)),
+    ),
+    "truncation": (
+        ("truncated_rise",),
+        ((0.01,), (0.02,), (0.05,), (0.1,), (0.15,), (0.2,), (0.3,)),
+    ),
     "repetition": (
         ("repetition_ratio", "repetition_floor"),
         ((1.25, 0.05), (1.5, 0.06), (1.75, 0.08), (2.0, 0.1), (2.5, 0.12), (3.0, 0.15)),
@@ -53,14 +88,25 @@ LADDERS: dict[str, tuple[tuple[str, ...], tuple[tuple[float, ...], ...]]] = {
     "overlap": (("overlap_ratio",), ((0.98,), (0.95,), (0.9,), (0.85,), (0.8,), (0.7,))),
     "divergence": (
         ("divergence_ratio", "divergence_floor"),
-        ((1.1, 0.05), (1.2, 0.1), (1.3, 0.15), (1.5, 0.2), (1.75, 0.3), (2.0, 0.4), (2.5, 0.6), (3.0, 0.8)),
+        (
+            (1.1, 0.05),
+            (1.2, 0.1),
+            (1.3, 0.15),
+            (1.5, 0.2),
+            (1.75, 0.3),
+            (2.0, 0.4),
+            (2.5, 0.6),
+            (3.0, 0.8),
+        ),
     ),
-}  # fmt: skip
+}
 
 
 @dataclass(frozen=True)
 class Watched:
-    """A run whose guard only observed. score: accuracy of the final evaluation, on problems that it was not trained on.
+    """A run whose guard only observed.
+
+    score: accuracy of the final evaluation, on problems that it was not trained on.
 
     longer_ends_low: whether a longer run of the same recipe and base is known that does.
     """
@@ -90,7 +136,10 @@ class Watched:
     def fell(self) -> int | None:
         if self.outcome == "collapsed":
             return self._fell_for_good()
-        return min((step for step in (self.fell_from_start, self.fell_from_best) if step is not None), default=None)
+        return min(
+            (step for step in (self.fell_from_start, self.fell_from_best) if step is not None),
+            default=None,
+        )
 
     def _fell_for_good(self) -> int:
         highest = list(accumulate(self.means, max))
@@ -113,7 +162,9 @@ class Watched:
 
 
 def last_entered(below: Sequence[bool]) -> int:
-    """Where the last fall begins: after the last `span` + 1 False in a row the first `span` + 1 True, or else the Trues at the end."""
+    """Where the last fall begins: after the last `span` + 1 False in a row the first `span` + 1
+    True, or else the Trues at the end.
+    """
     well = [i for i in range(SPAN, len(below)) if not any(below[i - SPAN : i + 1])]
     start = well[-1] + 1 if well else 0
     confirmed = (i for i in range(start, len(below) - SPAN) if all(below[i : i + SPAN + 1]))
@@ -121,31 +172,47 @@ def last_entered(below: Sequence[bool]) -> int:
 
 
 def ends_low(accuracies: Sequence[float], score: float) -> bool:
-    """Whether the last of them and the final score are both more than the margin below their best: m(t), or the points of a curve."""
+    """Whether the last of them and the final score are both more than the margin below their best:
+    m(t), or the points of a curve.
+    """
     return max(score, accuracies[-1]) < max(accuracies) - MARGIN
 
 
-def fell_from_best(steps: Sequence[float | None], accuracy: Column | Sequence[float | None], margin: float = MARGIN) -> int | None:
-    """The first step t with m(t), ..., m(t + span) all more than `margin` below the largest m up to t; None if there is none."""
-    means = [mean(accuracy[i - SPAN + 1 : i + 1]) if i >= SPAN - 1 else None for i in range(len(accuracy))]
+def fell_from_best(
+    steps: Sequence[float | None], accuracy: Column | Sequence[float | None], margin: float = MARGIN
+) -> int | None:
+    """The first step t with m(t), ..., m(t + span) all more than `margin` below the largest m up to
+    t; None if there is none.
+    """
+    means = [
+        mean(accuracy[i - SPAN + 1 : i + 1]) if i >= SPAN - 1 else None
+        for i in range(len(accuracy))
+    ]
     best = float("-inf")
     for i, now in enumerate(means):
         best = max(best, float("-inf") if now is None else now)
         after = means[i : i + SPAN + 1]
-        if len(after) > SPAN and all(value is not None and value < best - margin for value in after):
+        if len(after) > SPAN and all(
+            value is not None and value < best - margin for value in after
+        ):
             return int(steps[i] or 0)
     return None
 
 
-def choose(runs: Iterable[Watched], quiet_on: Collection[Outcome] = ENDS_WELL, margin: int = 1) -> Thresholds:
-    """For each detector the most sensitive level that is silent on every run given of these outcomes, and `margin` levels deafer than that.
+def choose(
+    runs: Iterable[Watched], quiet_on: Collection[Outcome] = ENDS_WELL, margin: int = 1
+) -> Thresholds:
+    """For each detector the most sensitive level that is silent on every run given of these
+    outcomes, and `margin` levels deafer than that.
 
     Where no level is silent, and where the next one would be past the end, it is the deafest.
     """
     chosen, quiet = Thresholds(), [run for run in runs if run.outcome in quiet_on]
     for detector, (names, levels) in LADDERS.items():
         tried = [replace(chosen, **dict(zip(names, level, strict=True))) for level in levels]
-        silent = (i for i, thresholds in enumerate(tried) if not _heard(quiet, detector, thresholds))
+        silent = (
+            i for i, thresholds in enumerate(tried) if not _heard(quiet, detector, thresholds)
+        )
         chosen = tried[min(next(silent, len(tried)) + margin, len(tried) - 1)]
     return chosen
 
@@ -156,7 +223,10 @@ def _heard(runs: Iterable[Watched], detector: str, thresholds: Thresholds) -> bo
 
 @dataclass(frozen=True)
 class Share:
-    """k of n with the exact (Clopper-Pearson) 95 % limits; None over nothing. The limits take runs for independent."""
+    """k of n with the exact (Clopper-Pearson) 95 % limits; None over nothing.
+
+    The limits take runs for independent.
+    """
 
     k: int
     n: int
@@ -166,12 +236,18 @@ class Share:
         return binomial_limits(self.k, self.n) if self.n else None
 
     def __str__(self) -> str:
-        return f"{self.k}/{self.n}" if self.limits is None else f"{self.k}/{self.n} ({self.limits[0]:.2f} to {self.limits[1]:.2f})"
+        return (
+            f"{self.k}/{self.n}"
+            if self.limits is None
+            else f"{self.k}/{self.n} ({self.limits[0]:.2f} to {self.limits[1]:.2f})"
+        )
 
 
 @dataclass(frozen=True)
 class Worth:
-    """What one detector's alarms are worth. leads: steps, one for each collapse that it saw, in order.
+    """What one detector's alarms are worth.
+
+    leads: steps, one for each collapse that it saw, in order.
 
     seen: collapses with an alarm at any step; before: with one at an earlier step than the fall.
     """
@@ -196,9 +272,23 @@ def worth(detector: str, runs: Sequence[tuple[Watched, Alarms]]) -> Worth:
         heard = [alarm is not None for run, alarm in fired if run.outcome == outcome]
         return Share(sum(heard), len(heard))
 
-    leads = tuple(sorted(run.fell - alarm for run, alarm in fired if run.outcome == "collapsed" and run.fell and alarm is not None))
+    leads = tuple(
+        sorted(
+            run.fell - alarm
+            for run, alarm in fired
+            if run.outcome == "collapsed" and run.fell and alarm is not None
+        )
+    )
     before = Share(sum(lead > 0 for lead in leads), share("collapsed").n)
-    return Worth(detector, share("healthy"), share("cut short"), share("dipped"), share("collapsed"), before, leads)
+    return Worth(
+        detector,
+        share("healthy"),
+        share("cut short"),
+        share("dipped"),
+        share("collapsed"),
+        before,
+        leads,
+    )
 
 
 def _alarm(detector: str, alarms: Alarms) -> int | None:
@@ -207,7 +297,9 @@ def _alarm(detector: str, alarms: Alarms) -> int | None:
 
 @dataclass(frozen=True)
 class Stopped:
-    """What policy stop would have done to a run that raised an alarm. steps: not taken; gained: accuracy at the stop - final score."""
+    """What policy stop would have done to a run that raised an alarm. steps: not taken; gained:
+    accuracy at the stop - final score.
+    """
 
     run: Watched
     at: int
@@ -216,10 +308,16 @@ class Stopped:
 
 
 def stopped(runs: Iterable[tuple[Watched, Alarms]]) -> list[Stopped]:
-    """Accuracy at the stop is m of that step (own rollouts), the final score is of other problems: the difference is a rough one."""
+    """Accuracy at the stop is m of that step (own rollouts), the final score is of other problems:
+    the difference is a rough one.
+    """
     found: list[Stopped] = []
     for run, alarms in runs:
         at = first_alarm(alarms)
         if at is not None:
-            found.append(Stopped(run, at, int(run.trace["step"][-1] or 0) - at, run.accuracy_at(at) - run.score))
+            found.append(
+                Stopped(
+                    run, at, int(run.trace["step"][-1] or 0) - at, run.accuracy_at(at) - run.score
+                )
+            )
     return found

@@ -1,12 +1,15 @@
-"""Guard: online detectors of a collapsing training run, each a comparison of a trailing mean with the run's own start and a fixed limit.
+"""Guard: online detectors of a collapsing training run, each a comparison of a trailing mean with
+the run's own start and a fixed limit.
 
-    now    = mean over the last `window` steps          start = mean over the first `reference` steps
+    now    = mean over the last `window` steps          start = mean over the first `reference`
+           steps
     lowest = the smallest `now` so far
 
-A detector fires once, at the first step after `reference` where its rule holds; only `not_finite` looks at one step alone. A metric that
-a trainer does not measure leaves its detector silent. Policy observe writes alarms down and changes nothing; stop ends the run at the
-first alarm.
-Nothing here draws random numbers or needs torch; all state is the measured rows, so a resumed or replayed run gives the same alarms.
+A detector fires once, at the first step after `reference` where its rule holds; only `not_finite`
+looks at one step alone. A metric that a trainer does not measure leaves its detector silent. Policy
+observe writes alarms down and changes nothing; stop ends the run at the first alarm. Nothing here
+draws random numbers or needs torch; all state is the measured rows, so a resumed or replayed run
+gives the same alarms.
 """
 
 import math
@@ -18,9 +21,12 @@ Policy = Literal["observe", "stop"]
 Column = list[float | None]
 
 SIGNALS = (
-    "train/loss", "train/token_loss", "train/grad_norm", "train/weight_norm", "train/reverse_kl", "train/student_entropy",
-    "train/teacher_entropy", "train/student_topk_mass", "train/teacher_topk_mass", "train/topk_overlap", "train/informative_tokens",
-    "rollout/accuracy", "rollout/mean_tokens", "rollout/truncated_fraction", "rollout/repetition_3gram",
+    "train/loss", "train/token_loss", "train/grad_norm", "train/weight_norm", "train/reverse_kl",
+    "train/student_entropy",
+    "train/teacher_entropy", "train/student_topk_mass", "train/teacher_topk_mass",
+    "train/topk_overlap", "train/informative_tokens",
+    "rollout/accuracy", "rollout/mean_tokens", "rollout/truncated_fraction",
+    "rollout/repetition_3gram",
 )  # fmt: skip
 MUST_BE_FINITE = SIGNALS[:4]
 DIVERGENCE = "train/reverse_kl"
@@ -29,26 +35,43 @@ DIGITS = 5  # significant digits of a written trace
 
 @dataclass(frozen=True)
 class Thresholds:
-    """When a detector fires. All values are ours, chosen on base 0 of the lab alone (docs/guard.md); no paper gives any.
+    """When a detector fires.
 
-    window, reference: optimiser steps. *_ratio: now / start. The floors keep a ratio from firing where the start is next to nothing.
-    A level is one step of its ladder (`study/train/guard/calibration.py`) above the first that no run of base 0 that ends well would hear.
+    All values are ours, chosen on base 0 of the lab alone (docs/guard.md); no paper gives any.
+
+    window, reference: optimiser steps. *_ratio: now / start. The floors keep a ratio from firing
+    where the start is next to nothing.
+    A level is one step of its ladder (`study/train/guard/calibration.py`) above the first that no
+    run of base 0 that ends well would hear.
     """
 
     window: int = 5  # steps; 320 rollouts at the lab. Not chosen by data
     reference: int = 5  # steps; the learning rate still warms up. Not chosen by data
-    leak_ratio: float = 1.3  # probability outside the student's TopK; strong_c dips are heard at 1.1 and 0.03
+    leak_ratio: float = (
+        1.3  # probability outside the student's TopK; strong_c dips are heard at 1.1 and 0.03
+    )
     leak_floor: float = 0.05  # probability
-    entropy_ratio: float = 2.0  # of the student's next-token distribution; strong_c dips are heard up to 1.5 and 0.45
+    entropy_ratio: float = (
+        2.0  # of the student's next-token distribution; strong_c dips are heard up to 1.5 and 0.45
+    )
     entropy_floor: float = 0.6  # nats
     length_ratio: float = 1.5  # mean tokens of a completion; a strong_c dip is heard up to 1.3
-    truncated_rise: float = 0.2  # fraction of completions, above the start; a strong_c dip is heard up to 0.1
-    repetition_ratio: float = 1.5  # fraction of positions whose 3-gram occurred before; no run that ends well is heard at any level
+    truncated_rise: float = (
+        0.2  # fraction of completions, above the start; a strong_c dip is heard up to 0.1
+    )
+    # fraction of positions whose 3-gram occurred before; no run that ends well is heard at any
+    # level
+    repetition_ratio: float = 1.5
     repetition_floor: float = 0.06  # fraction
-    overlap_ratio: float = 0.95  # |TopK of the student and of the teacher| / K, below the start; no run that ends well is heard
-    divergence_ratio: float = 1.5  # KL(student || teacher) against its lowest so far; after a strong_c dip it is heard up to 1.2 and 0.1
+    # |TopK of the student and of the teacher| / K, below the start; no run that ends well is heard
+    overlap_ratio: float = 0.95
+    # KL(student || teacher) against its lowest so far; after a strong_c dip it is heard up to 1.2
+    # and 0.1
+    divergence_ratio: float = 1.5
     divergence_floor: float = 0.2  # nats a token
-    zero_gradient: float = 1e-6  # gradient norm before clipping; healthy lab runs stay above 1e-2. Not chosen by data
+    zero_gradient: float = (
+        1e-6  # gradient norm before clipping; healthy lab runs stay above 1e-2. Not chosen by data
+    )
 
 
 @dataclass(frozen=True)
@@ -63,7 +86,9 @@ class Seen:
         return mean(self.columns.get(name, [])[: self.limits.reference])
 
     def now(self, name: str) -> float | None:
-        return mean(self.recent(name)) if len(self.columns["step"]) > self.limits.reference else None
+        return (
+            mean(self.recent(name)) if len(self.columns["step"]) > self.limits.reference else None
+        )
 
     def recent(self, name: str) -> Sequence[float | None]:
         return self.columns.get(name, [])[-self.limits.window :]
@@ -87,65 +112,99 @@ def not_finite(seen: Seen) -> bool:
 
 
 def topk_drain(seen: Seen) -> bool:
-    """The student's probability leaves its own TopK: the biased TopK loss descends on that mass (grad = stop-gradient + grad of mass)."""
+    """The student's probability leaves its own TopK: the biased TopK loss descends on that mass
+    (grad = stop-gradient + grad of mass).
+    """
     limits = seen.limits
-    return seen.moved("train/student_topk_mass", lambda now, start: 1 - now >= max(limits.leak_floor, limits.leak_ratio * (1 - start)))
+    return seen.moved(
+        "train/student_topk_mass",
+        lambda now, start: 1 - now >= max(limits.leak_floor, limits.leak_ratio * (1 - start)),
+    )
 
 
 def entropy(seen: Seen) -> bool:
     """The student's next-token distribution becomes flat."""
     limits = seen.limits
-    return seen.moved("train/student_entropy", lambda now, start: now >= max(limits.entropy_floor, limits.entropy_ratio * start))
+    return seen.moved(
+        "train/student_entropy",
+        lambda now, start: now >= max(limits.entropy_floor, limits.entropy_ratio * start),
+    )
 
 
 def length(seen: Seen) -> bool:
     """Completions become long."""
-    return seen.moved("rollout/mean_tokens", lambda now, start: now >= seen.limits.length_ratio * start)
+    return seen.moved(
+        "rollout/mean_tokens", lambda now, start: now >= seen.limits.length_ratio * start
+    )
 
 
 def truncation(seen: Seen) -> bool:
     """Completions no longer end."""
-    return seen.moved("rollout/truncated_fraction", lambda now, start: now >= start + seen.limits.truncated_rise)
+    return seen.moved(
+        "rollout/truncated_fraction", lambda now, start: now >= start + seen.limits.truncated_rise
+    )
 
 
 def repetition(seen: Seen) -> bool:
     """Completions go in circles."""
     limits = seen.limits
-    return seen.moved("rollout/repetition_3gram", lambda now, start: now >= max(limits.repetition_floor, limits.repetition_ratio * start))
+    return seen.moved(
+        "rollout/repetition_3gram",
+        lambda now, start: now >= max(limits.repetition_floor, limits.repetition_ratio * start),
+    )
 
 
 def overlap(seen: Seen) -> bool:
     """The likeliest tokens of student and teacher come apart."""
-    return seen.moved("train/topk_overlap", lambda now, start: now <= seen.limits.overlap_ratio * start)
+    return seen.moved(
+        "train/topk_overlap", lambda now, start: now <= seen.limits.overlap_ratio * start
+    )
 
 
 def divergence(seen: Seen) -> bool:
     """The student moves away from its teacher, which is what the loss should prevent."""
     now, lowest, limits = seen.now(DIVERGENCE), seen.lowest_divergence, seen.limits
-    return now is not None and lowest is not None and now >= max(limits.divergence_floor, limits.divergence_ratio * lowest)
+    return (
+        now is not None
+        and lowest is not None
+        and now >= max(limits.divergence_floor, limits.divergence_ratio * lowest)
+    )
 
 
 def zero_signal(seen: Seen) -> bool:
-    """For a whole window the gradient is zero up to rounding or no token has a loss (a teacher equal to its student)."""
+    """For a whole window the gradient is zero up to rounding or no token has a loss (a teacher
+    equal to its student).
+    """
     limits, full = seen.limits, seen.limits.window
 
     def at_most(name: str, limit: float) -> bool:
         recent = seen.recent(name)
         return len(recent) == full and all(value is not None and value <= limit for value in recent)
 
-    return at_most("train/grad_norm", limits.zero_gradient) or at_most("train/informative_tokens", 0.0)
+    return at_most("train/grad_norm", limits.zero_gradient) or at_most(
+        "train/informative_tokens", 0.0
+    )
 
 
 DETECTORS: dict[str, Callable[[Seen], bool]] = {
-    "not_finite": not_finite, "topk_drain": topk_drain, "entropy": entropy, "length": length, "truncation": truncation,
-    "repetition": repetition, "overlap": overlap, "divergence": divergence, "zero_signal": zero_signal,
+    "not_finite": not_finite, "topk_drain": topk_drain, "entropy": entropy, "length": length,
+    "truncation": truncation,
+    "repetition": repetition, "overlap": overlap, "divergence": divergence,
+    "zero_signal": zero_signal,
 }  # fmt: skip
 
 
 class Guard:
-    """Collects one row a step. alarms: detector -> the step at which it fired first; stopped_at: where policy stop ended the run."""
+    """Collects one row a step. alarms: detector -> the step at which it fired first; stopped_at:
+    where policy stop ended the run.
+    """
 
-    def __init__(self, policy: Policy = "observe", thresholds: Thresholds | None = None, detectors: Iterable[str] | None = None) -> None:
+    def __init__(
+        self,
+        policy: Policy = "observe",
+        thresholds: Thresholds | None = None,
+        detectors: Iterable[str] | None = None,
+    ) -> None:
         self.policy: Policy = policy
         self.thresholds = thresholds or Thresholds()
         self.detectors = tuple(DETECTORS if detectors is None else detectors)
@@ -155,12 +214,21 @@ class Guard:
         self.lowest_divergence: float | None = None
 
     def observe(self, step: int, metrics: Mapping[str, float]) -> list[str]:
-        """Takes the means of one step; returns the detectors that fired now. Metrics that are no signal are left out."""
+        """Takes the means of one step; returns the detectors that fired now.
+
+        Metrics that are no signal are left out.
+        """
         self._append(step, {name: metrics[name] for name in SIGNALS if name in metrics})
         seen = Seen(self.columns, self.thresholds, self.lowest_divergence)
-        fired = [name for name in self.detectors if name not in self.alarms and DETECTORS[name](seen)]
+        fired = [
+            name for name in self.detectors if name not in self.alarms and DETECTORS[name](seen)
+        ]
         self.alarms |= dict.fromkeys(fired, step)
-        known = [value for value in (self.lowest_divergence, seen.start(DIVERGENCE), seen.now(DIVERGENCE)) if value is not None]
+        known = [
+            value
+            for value in (self.lowest_divergence, seen.start(DIVERGENCE), seen.now(DIVERGENCE))
+            if value is not None
+        ]
         self.lowest_divergence = min(known, default=None)
         if fired and self.policy == "stop":
             self.stop(step)
@@ -181,29 +249,51 @@ class Guard:
     def last(self, n: int) -> list[dict[str, float | None]]:
         """The last n rows as mappings, rounded."""
         start = max(0, len(self.columns["step"]) - n)
-        return [{name: shortened(column[i]) for name, column in self.columns.items()} for i in range(start, len(self.columns["step"]))]
+        return [
+            {name: shortened(column[i]) for name, column in self.columns.items()}
+            for i in range(start, len(self.columns["step"]))
+        ]
 
     def as_dict(self) -> dict[str, Any]:
         """The content of guard.json."""
         fell = fell_at(self.columns["step"], self.columns.get("rollout/accuracy", []))
-        trace = {name: [shortened(value) for value in column] for name, column in self.columns.items()}
-        return {"policy": self.policy, "alarms": self.alarms, "stopped_at": self.stopped_at, "fell_at": fell, "trace": trace}
+        trace = {
+            name: [shortened(value) for value in column] for name, column in self.columns.items()
+        }
+        return {
+            "policy": self.policy,
+            "alarms": self.alarms,
+            "stopped_at": self.stopped_at,
+            "fell_at": fell,
+            "trace": trace,
+        }
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that the next step needs, as JSON values at full precision."""
         columns = {name: list(column) for name, column in self.columns.items()}
-        own = {"alarms": dict(self.alarms), "stopped_at": self.stopped_at, "lowest_divergence": self.lowest_divergence}
+        own = {
+            "alarms": dict(self.alarms),
+            "stopped_at": self.stopped_at,
+            "lowest_divergence": self.lowest_divergence,
+        }
         return {"columns": columns, **own}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self.columns = {name: list(column) for name, column in state["columns"].items()}
-        self.alarms, self.stopped_at, self.lowest_divergence = dict(state["alarms"]), state["stopped_at"], state["lowest_divergence"]
+        self.alarms, self.stopped_at, self.lowest_divergence = (
+            dict(state["alarms"]),
+            state["stopped_at"],
+            state["lowest_divergence"],
+        )
 
 
 def replay(
-    trace: Mapping[str, Sequence[float | None]], thresholds: Thresholds | None = None, detectors: Iterable[str] | None = None
+    trace: Mapping[str, Sequence[float | None]],
+    thresholds: Thresholds | None = None,
+    detectors: Iterable[str] | None = None,
 ) -> dict[str, int]:
-    """The alarms that these thresholds give on a written trace (rounded to 5 digits: an alarm on the very edge may move by a step).
+    """The alarms that these thresholds give on a written trace (rounded to 5 digits: an alarm on
+    the very edge may move by a step).
 
     detectors: the names of those to ask, all where it is None.
     """
@@ -214,25 +304,43 @@ def replay(
     return guard.alarms
 
 
-def fell_at(steps: Sequence[float | None], accuracy: Sequence[float | None], *, span: int = 5, drop: float = 0.1) -> int | None:
+def fell_at(
+    steps: Sequence[float | None],
+    accuracy: Sequence[float | None],
+    *,
+    span: int = 5,
+    drop: float = 0.1,
+) -> int | None:
     """The first step t at which sampled accuracy has fallen, None if it never has.
 
-    With m(t) = mean accuracy of steps t - span + 1 .. t (320 rollouts at the lab) and m0 = mean of the first `span` steps, the first t for
-    which m(t), m(t + 1), ..., m(t + span) are all below m0 - drop. The last `span` steps of a run therefore cannot be such a t: they are
-    not confirmed. A fall from a later height that does not pass below the start is no fall in this sense.
+    With m(t) = mean accuracy of steps t - span + 1 .. t (320 rollouts at the lab) and m0 = mean of
+    the first `span` steps, the first t for
+    which m(t), m(t + 1), ..., m(t + span) are all below m0 - drop. The last `span` steps of a run
+    therefore cannot be such a t: they are
+    not confirmed. A fall from a later height that does not pass below the start is no fall in this
+    sense.
     """
     means = [mean(accuracy[max(0, i - span + 1) : i + 1]) for i in range(len(accuracy))]
     start = mean(accuracy[:span])
-    below = [start is not None and m is not None and i >= span and m < start - drop for i, m in enumerate(means)]
+    below = [
+        start is not None and m is not None and i >= span and m < start - drop
+        for i, m in enumerate(means)
+    ]
     found = next((i for i in range(len(below) - span) if all(below[i : i + span + 1])), None)
     return None if found is None else int(steps[found] or 0)
 
 
 def shortened(value: float | None) -> float | None:
     """5 significant digits; what is not finite stays visible."""
-    return value if value is None or not math.isfinite(value) or isinstance(value, int) else float(f"{value:.{DIGITS}g}")
+    return (
+        value
+        if value is None or not math.isfinite(value) or isinstance(value, int)
+        else float(f"{value:.{DIGITS}g}")
+    )
 
 
 def first_alarm(alarms: Mapping[str, int], names: Iterable[str] | None = None) -> int | None:
     """The earliest step among all detectors, or among those named."""
-    return min((step for name, step in alarms.items() if names is None or name in names), default=None)
+    return min(
+        (step for name, step in alarms.items() if names is None or name in names), default=None
+    )

@@ -1,8 +1,11 @@
-"""Contracts that are checked before a grid spends anything: what would make every number of it wrong, found in seconds.
+"""Contracts that are checked before a grid spends anything: what would make every number of it
+wrong, found in seconds.
 
-Each distinct combination of a student, a teacher, privileged information and an objective is checked once, on a few prompts. Models that no
-stage has made yet are stood in for by untrained ones of the same architecture and tokenizer. This module itself is light, so that a parent
-process can read the checks of a worker; what checks them (`study.train.preflight.order`) brings the training stack.
+Each distinct combination of a student, a teacher, privileged information and an objective is
+checked once, on a few prompts. Models that no stage has made yet are stood in for by untrained ones
+of the same architecture and tokenizer. This module itself is light, so that a parent process can
+read the checks of a worker; what checks them (`study.train.preflight.order`) brings the training
+stack.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -20,7 +23,9 @@ Models = Callable[[Model], Path | None]  # the folder of a model, None if no sta
 
 @dataclass(frozen=True)
 class Check:
-    """One contract on one subject. note: it holds, and there is something to know before the grid is run."""
+    """One contract on one subject. note: it holds, and there is something to know before the grid
+    is run.
+    """
 
     name: str
     subject: str
@@ -39,9 +44,12 @@ class Check:
 
 
 def check_grid(cells: Sequence[LabelledCell], models: Models, report: Report) -> list[Check]:
-    """Every contract on everything that these cells bring together, in a fixed order. Nothing is written.
+    """Every contract on everything that these cells bring together, in a fixed order.
 
-    A contract that cannot be judged (a file that is missing, a template with an unknown column) is one that does not hold.
+    Nothing is written.
+
+    A contract that cannot be judged (a file that is missing, a template with an unknown column) is
+    one that does not hold.
     """
     from study.train.preflight.order import steps_of
 
@@ -58,6 +66,12 @@ def refuse(checks: Sequence[Check], grid: str) -> None:
     """Raises PrerequisiteError with every contract that does not hold."""
     failed = [check for check in checks if not check.passed]
     if failed:
-        lines = [f"  {check.name}, {check.subject}: {check.message}{f' -> {check.hint}' if check.hint else ''}" for check in failed]
+        lines = [
+            f"  {check.name}, {check.subject}:"
+            f" {check.message}{f' -> {check.hint}' if check.hint else ''}"
+            for check in failed
+        ]
         what = f"{len(failed)} of {len(checks)} preflight contracts do not hold:"
-        raise PrerequisiteError("\n".join([what, *lines]), hint=f"study preflight --grid {grid} shows all of them")
+        raise PrerequisiteError(
+            "\n".join([what, *lines]), hint=f"study preflight --grid {grid} shows all of them"
+        )

@@ -1,7 +1,9 @@
-"""The order in which the contracts of a grid are asked, and what becomes of a contract that cannot be judged: it does not hold.
+"""The order in which the contracts of a grid are asked, and what becomes of a contract that cannot
+be judged: it does not hold.
 
-Grader on every source of problems; then pair by pair models, tokens, end of turn, chat template, views, temperatures, scores, seeds, with
-the models of a pair held only meanwhile. Scores are asked for only where a token has one id. What two pairs share is asked once.
+Grader on every source of problems; then pair by pair models, tokens, end of turn, chat template,
+views, temperatures, scores, seeds, with the models of a pair held only meanwhile. Scores are asked
+for only where a token has one id. What two pairs share is asked once.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -44,11 +46,23 @@ Step = Callable[[], list[Check]]
 def steps_of(cells: Sequence[LabelledCell], models: Models) -> list[Step]:
     """The work in its order, in steps of seconds."""
     known: set[tuple[str, ...]] = set()
-    steps: list[Step] = [partial(_guarded, "grader", data.kind, partial(_grader, data, rule)) for data, rule in sources_of(cells)]
-    steps += [partial(_guarded, "loss", code.version, partial(_own_loss, o)) for o in own_objectives(cells) if (code := o.python)]
-    steps += [partial(_guarded, "reward", code.version, partial(_own_reward, code)) for code in own_rewards(cells)]
+    steps: list[Step] = [
+        partial(_guarded, "grader", data.kind, partial(_grader, data, rule))
+        for data, rule in sources_of(cells)
+    ]
+    steps += [
+        partial(_guarded, "loss", code.version, partial(_own_loss, o))
+        for o in own_objectives(cells)
+        if (code := o.python)
+    ]
+    steps += [
+        partial(_guarded, "reward", code.version, partial(_own_reward, code))
+        for code in own_rewards(cells)
+    ]
     steps += [partial(_pair, pair, models, known) for pair in pairs_of(cells)]
-    return steps + [partial(_alone, model, models, known) for model in models_without_teacher(cells).values()]
+    return steps + [
+        partial(_alone, model, models, known) for model in models_without_teacher(cells).values()
+    ]
 
 
 def _guarded(name: str, subject: str, ask: Callable[[], Iterable[Check]]) -> list[Check]:
@@ -58,7 +72,15 @@ def _guarded(name: str, subject: str, ask: Callable[[], Iterable[Check]]) -> lis
     except StudyError as error:
         return [Check(name, subject, False, error.message, error.hint)]
     except TemplateError as error:
-        return [Check(name, subject, False, f"the chat template cannot render it: {error}", "choose another `placement` of the PI")]
+        return [
+            Check(
+                name,
+                subject,
+                False,
+                f"the chat template cannot render it: {error}",
+                "choose another `placement` of the PI",
+            )
+        ]
 
 
 def _grader(data: Data, version: str) -> list[Check]:
@@ -83,7 +105,12 @@ def _pair(pair: Pair, models: Models, known: set[tuple[str, ...]]) -> list[Check
         ("tokens", lambda: _tokens(pair, student, teacher)),
         ("end of turn", lambda: _turn_ends(pair, sides, known)),
         ("chat template", lambda: _template(pair, student, teacher)),
-        ("views", lambda: [contracts_text.views(pair.recipe, pair.problems, student.tokenizer, pair.name)]),
+        (
+            "views",
+            lambda: [
+                contracts_text.views(pair.recipe, pair.problems, student.tokenizer, pair.name)
+            ],
+        ),
         ("temperatures", lambda: _temperatures(pair)),
     )
     for name, ask in asked:
@@ -97,59 +124,103 @@ def _pair(pair: Pair, models: Models, known: set[tuple[str, ...]]) -> list[Check
 def _models(pair: Pair, models: Models, sides: list[Side]) -> list[Check]:
     loaded = [load_side(model, models) for model in (pair.recipe.student, pair.recipe.teacher)]
     sides += loaded
-    stand_ins = [f"{name}: {side.origin}" for name, side in zip((pair.student, pair.teacher), loaded, strict=True) if side.origin != MADE]
+    stand_ins = [
+        f"{name}: {side.origin}"
+        for name, side in zip((pair.student, pair.teacher), loaded, strict=True)
+        if side.origin != MADE
+    ]
     if stand_ins:
-        return [Check("models", pair.name, True, f"not made yet, checked on stand-ins: {'; '.join(stand_ins)}")]
+        return [
+            Check(
+                "models",
+                pair.name,
+                True,
+                f"not made yet, checked on stand-ins: {'; '.join(stand_ins)}",
+            )
+        ]
     return [Check("models", pair.name, True, "made, and checked as they are")]
 
 
 def _tokens(pair: Pair, student: Side, teacher: Side) -> list[Check]:
-    return [contracts_text.tokens(student.tokenizer, teacher.tokenizer, (student.rows, teacher.rows), pair.name)]
+    return [
+        contracts_text.tokens(
+            student.tokenizer, teacher.tokenizer, (student.rows, teacher.rows), pair.name
+        )
+    ]
 
 
 def _turn_ends(pair: Pair, sides: Sequence[Side], known: set[tuple[str, ...]]) -> Iterator[Check]:
-    named = zip((pair.student, pair.teacher), (pair.recipe.student, pair.recipe.teacher), sides, strict=True)
+    named = zip(
+        (pair.student, pair.teacher), (pair.recipe.student, pair.recipe.teacher), sides, strict=True
+    )
     for name, model, side in named:
         if _first(known, "end of turn", canonical(model)):
             yield contracts_text.turn_end(side.model, side.tokenizer, name)
 
 
 def _template(pair: Pair, student: Side, teacher: Side) -> list[Check]:
-    return [contracts_text.template(student.tokenizer, teacher.tokenizer, pair.problems[0], pair.name)]
+    return [
+        contracts_text.template(student.tokenizer, teacher.tokenizer, pair.problems[0], pair.name)
+    ]
 
 
 def _temperatures(pair: Pair) -> Iterator[Check]:
     """Objectives that score at one temperature are one combination."""
-    asked_last = sorted(pair.objectives.values(), key=lambda objective: "temperature" not in objective.model_fields_set)
-    scored = {objective.temperature: objective for objective in asked_last}  # one that does not say its temperature stands for all
+    asked_last = sorted(
+        pair.objectives.values(),
+        key=lambda objective: "temperature" not in objective.model_fields_set,
+    )
+    scored = {
+        objective.temperature: objective for objective in asked_last
+    }  # one that does not say its temperature stands for all
     for temperature, objective in scored.items():
         subject = pair.name if len(scored) == 1 else f"{pair.name}, objectives at T={temperature:g}"
         for evaluation in pair.evaluations.values():
             yield contracts_text.temperatures(pair.recipe, objective, evaluation, subject)
 
 
-def _scores(pair: Pair, student: Side, teacher: Side, known: set[tuple[str, ...]]) -> Iterator[Check]:
+def _scores(
+    pair: Pair, student: Side, teacher: Side, known: set[tuple[str, ...]]
+) -> Iterator[Check]:
     trained = student.origin == teacher.origin == MADE
-    scored = contracts_scores.score(student.model, teacher.model, student.tokenizer, pair.recipe, pair.problems, trained)
+    scored = contracts_scores.score(
+        student.model, teacher.model, student.tokenizer, pair.recipe, pair.problems, trained
+    )
     for text, objective in pair.objectives.items():
         label = objective_label(objective)
         if _first(known, "zero", canonical(pair.recipe.student), text):
             subject = f"{pair.student}, {label}"
-            yield from _guarded("zero at the teacher", subject, lambda o=objective, s=subject: [contracts_scores.zero(scored, o, s)])
+            yield from _guarded(
+                "zero at the teacher",
+                subject,
+                lambda o=objective, s=subject: [contracts_scores.zero(scored, o, s)],
+            )
         subject = f"{pair.name}, {label}"
-        yield from _guarded("teacher matters", subject, lambda o=objective, s=subject: [contracts_scores.teacher_matters(scored, o, s)])
-    for k in sorted({objective.k for objective in pair.objectives.values() if objective.k}) or [DEFAULT_K]:
-        yield from _guarded("coverage", pair.name, lambda k=k: [contracts_scores.coverage(scored, k, pair.name)])
+        yield from _guarded(
+            "teacher matters",
+            subject,
+            lambda o=objective, s=subject: [contracts_scores.teacher_matters(scored, o, s)],
+        )
+    for k in sorted({objective.k for objective in pair.objectives.values() if objective.k}) or [
+        DEFAULT_K
+    ]:
+        yield from _guarded(
+            "coverage", pair.name, lambda k=k: [contracts_scores.coverage(scored, k, pair.name)]
+        )
 
 
 def _seeds(pair: Pair, student: Side, teacher: Side, known: set[tuple[str, ...]]) -> list[Check]:
     if not _first(known, "seeds", canonical(pair.recipe.student)):
         return []
-    return contracts_scores.seeds(student.model, teacher.model, student.tokenizer, pair.recipe, pair.problems, pair.student)
+    return contracts_scores.seeds(
+        student.model, teacher.model, student.tokenizer, pair.recipe, pair.problems, pair.student
+    )
 
 
 def _alone(model: Model, models: Models, known: set[tuple[str, ...]]) -> list[Check]:
-    """A model that is evaluated as it is has no teacher: what can be asked of it is where its turns end."""
+    """A model that is evaluated as it is has no teacher: what can be asked of it is where its turns
+    end.
+    """
     if not _first(known, "end of turn", canonical(model)):
         return []
 

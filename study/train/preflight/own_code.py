@@ -1,8 +1,9 @@
-"""The property checks of a loss of one's own, on random logits in float64: what every loss of this study is held to in the tests.
+"""The property checks of a loss of one's own, on random logits in float64: what every loss of this
+study is held to in the tests.
 
-Axes: N tokens, V vocabulary. A file whose loss stops gradients on purpose says so, `STOPS_GRADIENT = True`: its value is then no
-antiderivative of its gradient, and finite differences are not asked. One that leads away from the teacher on purpose says
-`TOWARDS_TEACHER = False`.
+Axes: N tokens, V vocabulary. A file whose loss stops gradients on purpose says so, `STOPS_GRADIENT
+= True`: its value is then no antiderivative of its gradient, and finite differences are not asked.
+One that leads away from the teacher on purpose says `TOWARDS_TEACHER = False`.
 """
 
 import torch
@@ -15,41 +16,62 @@ from study.spec.recipe.objective import Objective
 from study.train.preflight.check import Check
 
 TOKENS, VOCABULARY = 3, 7
-MANY = 256  # tokens over which the direction of a loss is averaged: single ones of a truncated or sampled loss may point anywhere
+# tokens over which the direction of a loss is averaged: single ones of a truncated or sampled loss
+# may point anywhere
+MANY = 256
 ZERO = 1e-9  # nats, in float64
 STEEP = 60.0  # logits this far apart: probabilities of 1e-26, which a trained model reaches
 HINT = "docs/extending.md: what a loss is handed and what it gives"
 
 
 def loss(objective: Objective) -> list[Check]:
-    """One check a property. Errors: those of a file that cannot be run, or that does not give one number a token."""
+    """One check a property. Errors: those of a file that cannot be run, or that does not give one
+    number a token.
+    """
     assert objective.python is not None
     code = objective.python
     subject = code.version
     if objective.k is not None:
         objective = objective.model_copy(update={"k": min(objective.k, VOCABULARY - 2)})
     drawn = torch.Generator().manual_seed(0)
-    student_NV, teacher_NV = torch.randn(2, TOKENS, VOCABULARY, dtype=torch.float64, generator=drawn).unbind()
+    student_NV, teacher_NV = torch.randn(
+        2, TOKENS, VOCABULARY, dtype=torch.float64, generator=drawn
+    ).unbind()
     stops = bool(user_code.optional(code, "STOPS_GRADIENT"))
     return [
         _zero(objective, student_NV, subject),
         _finite(objective, student_NV, teacher_NV, subject),
         _flows(objective, student_NV, teacher_NV, subject),
         _differences(objective, student_NV, teacher_NV, subject, stops),
-        _towards(objective, drawn, subject, away=user_code.optional(code, "TOWARDS_TEACHER") is False),
+        _towards(
+            objective, drawn, subject, away=user_code.optional(code, "TOWARDS_TEACHER") is False
+        ),
     ]
 
 
 def _value(objective: Objective, student_NV: Tensor, teacher_NV: Tensor) -> Tensor:
-    """loss_N at the tokens 0, 1, 2; the student's own logits choose the support and are not differentiated there."""
+    """loss_N at the tokens 0, 1, 2; the student's own logits choose the support and are not
+    differentiated there.
+    """
     return bind(objective)(student_NV, teacher_NV, torch.arange(TOKENS)).loss_N
 
 
 def _zero(objective: Objective, student_NV: Tensor, subject: str) -> Check:
     largest = float(_value(objective, student_NV, student_NV).detach().abs().max())
     passed = largest <= ZERO
-    message = "no loss at a teacher equal to the student" if passed else f"a teacher equal to the student has a loss of {largest:.3g} nats"
-    return Check("loss: zero at the teacher", subject, passed, message, "" if passed else HINT, measured={"largest_loss": largest})
+    message = (
+        "no loss at a teacher equal to the student"
+        if passed
+        else f"a teacher equal to the student has a loss of {largest:.3g} nats"
+    )
+    return Check(
+        "loss: zero at the teacher",
+        subject,
+        passed,
+        message,
+        "" if passed else HINT,
+        measured={"largest_loss": largest},
+    )
 
 
 def _finite(objective: Objective, student_NV: Tensor, teacher_NV: Tensor, subject: str) -> Check:
@@ -57,8 +79,14 @@ def _finite(objective: Objective, student_NV: Tensor, teacher_NV: Tensor, subjec
     leaf_NV = (student_NV * STEEP).float().requires_grad_()
     try:
         value = _value(objective, leaf_NV, (teacher_NV * STEEP).float()).sum()
-        passed = not value.requires_grad or bool(torch.autograd.grad(value, leaf_NV)[0].isfinite().all())
-        message = "value and gradient are finite on steep distributions" if passed else "the gradient is not finite on steep distributions"
+        passed = not value.requires_grad or bool(
+            torch.autograd.grad(value, leaf_NV)[0].isfinite().all()
+        )
+        message = (
+            "value and gradient are finite on steep distributions"
+            if passed
+            else "the gradient is not finite on steep distributions"
+        )
     except UndefinedDivergence as error:
         passed, message = False, f"the value is not finite on steep distributions: {error.message}"
     hint = "" if passed else "stay in log-probabilities: log p - log q, never log(p / q)"
@@ -70,17 +98,32 @@ def _flows(objective: Objective, student_NV: Tensor, teacher_NV: Tensor, subject
     value = _value(objective, leaf_NV, teacher_NV).sum()
     norm = float(torch.autograd.grad(value, leaf_NV)[0].norm()) if value.requires_grad else 0.0
     passed = norm > ZERO
-    message = "a gradient reaches the student" if passed else "no gradient reaches the student: it would learn nothing"
-    return Check("loss: gradient flows", subject, passed, message, "" if passed else HINT, measured={"gradient_norm": norm})
+    message = (
+        "a gradient reaches the student"
+        if passed
+        else "no gradient reaches the student: it would learn nothing"
+    )
+    return Check(
+        "loss: gradient flows",
+        subject,
+        passed,
+        message,
+        "" if passed else HINT,
+        measured={"gradient_norm": norm},
+    )
 
 
 def _towards(objective: Objective, drawn: torch.Generator, subject: str, *, away: bool) -> Check:
-    """cos = <g, h> / (|g| |h|), g the gradient of the loss and h that of the full KL(student || teacher), over many tokens of the student.
+    """cos = <g, h> / (|g| |h|), g the gradient of the loss and h that of the full KL(student ||
+    teacher), over many tokens of the student.
 
-    A wrong sign gives -1 and passes every other property. Of this study's losses the least has .06 (the teacher's TopK, renormalised),
+    A wrong sign gives -1 and passes every other property. Of this study's losses the least has .06
+    (the teacher's TopK, renormalised),
     a log-ratio as a plain loss, which knows no teacher, about 0.
     """
-    student_NV, teacher_NV = torch.randn(2, MANY, VOCABULARY, dtype=torch.float64, generator=drawn).unbind()
+    student_NV, teacher_NV = torch.randn(
+        2, MANY, VOCABULARY, dtype=torch.float64, generator=drawn
+    ).unbind()
     tokens_N = torch.multinomial(student_NV.softmax(-1), 1, generator=drawn).squeeze(-1)
     g, h = (_gradient(one, student_NV, teacher_NV, tokens_N) for one in (objective, Objective()))
     cosine = float(torch.nn.functional.cosine_similarity(g, h, dim=0))
@@ -88,24 +131,44 @@ def _towards(objective: Objective, drawn: torch.Generator, subject: str, *, away
     name = "loss: towards the teacher"
     if cosine > 0 or away:
         message = f"its gradient has a cosine of {cosine:.2f} with that of the full reverse KL"
-        return Check(name, subject, True, f"{message}, as TOWARDS_TEACHER = False declares" if away else message, "", away, measured)
-    message = f"descending it leads away from the teacher: a cosine of {cosine:.2f} with the gradient of the full reverse KL"
+        return Check(
+            name,
+            subject,
+            True,
+            f"{message}, as TOWARDS_TEACHER = False declares" if away else message,
+            "",
+            away,
+            measured,
+        )
+    message = (
+        f"descending it leads away from the teacher: a cosine of {cosine:.2f} with the gradient of"
+        " the full reverse KL"
+    )
     hint = "is a sign wrong? On purpose: say TOWARDS_TEACHER = False in the file"
     return Check(name, subject, False, message, hint, False, measured)
 
 
-def _gradient(objective: Objective, student_NV: Tensor, teacher_NV: Tensor, tokens_N: Tensor) -> Tensor:
+def _gradient(
+    objective: Objective, student_NV: Tensor, teacher_NV: Tensor, tokens_N: Tensor
+) -> Tensor:
     """Of the sum over all tokens, flat; zeros where nothing reaches the student."""
     leaf_NV = student_NV.clone().requires_grad_()
     value = bind(objective)(leaf_NV, teacher_NV, tokens_N).loss_N.sum()
-    found = torch.autograd.grad(value, leaf_NV)[0] if value.requires_grad else torch.zeros_like(leaf_NV)
+    found = (
+        torch.autograd.grad(value, leaf_NV)[0] if value.requires_grad else torch.zeros_like(leaf_NV)
+    )
     return found.flatten()
 
 
-def _differences(objective: Objective, student_NV: Tensor, teacher_NV: Tensor, subject: str, stops: bool) -> Check:
+def _differences(
+    objective: Objective, student_NV: Tensor, teacher_NV: Tensor, subject: str, stops: bool
+) -> Check:
     """Autograd's gradient against central finite differences of the value."""
     if stops:
-        message = "STOPS_GRADIENT is declared: the gradient is not that of the value, and was not compared with finite differences"
+        message = (
+            "STOPS_GRADIENT is declared: the gradient is not that of the value, and was not"
+            " compared with finite differences"
+        )
         return Check("loss: gradient of its value", subject, True, message, "", True)
     leaf_NV = student_NV.clone().requires_grad_()
     try:
@@ -113,5 +176,11 @@ def _differences(objective: Objective, student_NV: Tensor, teacher_NV: Tensor, s
     except RuntimeError as error:  # how gradcheck tells a difference
         first = str(error).strip().splitlines()[0][:160]
         hint = "is something detached? Then say STOPS_GRADIENT = True in the file"
-        return Check("loss: gradient of its value", subject, False, f"its gradient is not that of its value ({first})", hint)
+        return Check(
+            "loss: gradient of its value",
+            subject,
+            False,
+            f"its gradient is not that of its value ({first})",
+            hint,
+        )
     return Check("loss: gradient of its value", subject, True, "agrees with finite differences")

@@ -1,7 +1,8 @@
-"""What a grid brings together, each once: pairs of a student and a teacher with their views and objectives, and models to check them on.
+"""What a grid brings together, each once: pairs of a student and a teacher with their views and
+objectives, and models to check them on.
 
-A model that no stage has made yet is stood in for: by the made model that it starts from, else by untrained weights of the same
-architecture and tokenizer, drawn for its recipe.
+A model that no stage has made yet is stood in for: by the made model that it starts from, else by
+untrained weights of the same architecture and tokenizer, drawn for its recipe.
 """
 
 from collections.abc import Iterator, Sequence
@@ -47,7 +48,10 @@ class Side:
 
 @dataclass
 class Pair:
-    """One student, one teacher and what decides what both see. Objectives and evaluation settings by their canonical text."""
+    """One student, one teacher and what decides what both see.
+
+    Objectives and evaluation settings by their canonical text.
+    """
 
     recipe: DistilledModel
     student: str
@@ -70,8 +74,15 @@ def pairs_of(cells: Sequence[LabelledCell]) -> list[Pair]:
         recipe, evaluation = cell.cell.model, cell.cell.evaluation
         if isinstance(recipe, DistilledModel):
             sampling = recipe.training.sampling
-            key = "\n".join(map(canonical, (recipe.student, recipe.teacher, recipe.privileged, recipe.data, sampling)))
-            pair = found.setdefault(key, Pair(recipe, _student_name(cell, recipe), _teacher_name(cell, recipe)))
+            key = "\n".join(
+                map(
+                    canonical,
+                    (recipe.student, recipe.teacher, recipe.privileged, recipe.data, sampling),
+                )
+            )
+            pair = found.setdefault(
+                key, Pair(recipe, _student_name(cell, recipe), _teacher_name(cell, recipe))
+            )
             pair.objectives.setdefault(canonical(recipe.objective), recipe.objective)
             pair.evaluations.setdefault(canonical(evaluation.sampling), evaluation)
     return list(found.values())
@@ -79,26 +90,54 @@ def pairs_of(cells: Sequence[LabelledCell]) -> list[Pair]:
 
 def models_without_teacher(cells: Sequence[LabelledCell]) -> dict[str, Model]:
     """Other models that cells evaluate (a base, a trained teacher), by canonical text."""
-    return {canonical(cell.cell.model): cell.cell.model for cell in cells if not isinstance(cell.cell.model, DistilledModel)}
+    return {
+        canonical(cell.cell.model): cell.cell.model
+        for cell in cells
+        if not isinstance(cell.cell.model, DistilledModel)
+    }
 
 
 def sources_of(cells: Sequence[LabelledCell]) -> list[tuple[Data, str]]:
-    """Each source of problems with each grader that judges answers to it: of evaluations, training curves and rewards."""
-    sources: list[tuple[Data, str]] = [(one.data, reference(one.grader)) for cell in cells for one in cell.cell.evaluations]
+    """Each source of problems with each grader that judges answers to it: of evaluations, training
+    curves and rewards.
+    """
+    sources: list[tuple[Data, str]] = [
+        (one.data, reference(one.grader)) for cell in cells for one in cell.cell.evaluations
+    ]
     sources += [judged for cell in cells for judged in _judged_in_training(cell.cell.model)]
-    return list({(canonical(source), grader): (source, grader) for source, grader in sources}.values())
+    return list(
+        {(canonical(source), grader): (source, grader) for source, grader in sources}.values()
+    )
 
 
 def own_objectives(cells: Sequence[LabelledCell]) -> list[Objective]:
     """Each loss of somebody's own that a recipe names, once."""
-    found = [model.objective for cell in cells for model in _recipes(cell.cell.model) if isinstance(model, DistilledModel)]
-    return list({canonical(objective): objective for objective in found if objective.python is not None}.values())
+    found = [
+        model.objective
+        for cell in cells
+        for model in _recipes(cell.cell.model)
+        if isinstance(model, DistilledModel)
+    ]
+    return list(
+        {
+            canonical(objective): objective for objective in found if objective.python is not None
+        }.values()
+    )
 
 
 def own_rewards(cells: Sequence[LabelledCell]) -> list[Code]:
     """Each reward of somebody's own, once."""
-    found = [model.training.reward for cell in cells for model in _recipes(cell.cell.model) if isinstance(model, GrpoModel)]
-    return list({canonical(reward): reward.python for reward in found if isinstance(reward, UserCode)}.values())
+    found = [
+        model.training.reward
+        for cell in cells
+        for model in _recipes(cell.cell.model)
+        if isinstance(model, GrpoModel)
+    ]
+    return list(
+        {
+            canonical(reward): reward.python for reward in found if isinstance(reward, UserCode)
+        }.values()
+    )
 
 
 def _recipes(model: Model) -> Iterator[Model]:
@@ -131,7 +170,9 @@ def objective_label(objective: Objective) -> str:
 
 
 def load_side(model: Model, models: Models) -> Side:
-    """The model itself where it is made, else what stands in for it. Errors: those of loading, and of a model that cannot be had."""
+    """The model itself where it is made, else what stands in for it. Errors: those of loading, and
+    of a model that cannot be had.
+    """
     folder = models(model)
     if folder is not None:
         return _read(folder)
@@ -159,7 +200,9 @@ def _untrained(model: Model) -> Side:
     root = [model, *_bases(model)][-1]
     assert isinstance(root, PretrainedLab), "every other root is a folder that `models` gives"
     tokenizer = build_tokenizer(root.tokenizer, tokenizer_texts(root))
-    weights = build_model(root.architecture, len(tokenizer), stream(0, "preflight", canonical(model)))
+    weights = build_model(
+        root.architecture, len(tokenizer), stream(0, "preflight", canonical(model))
+    )
     return Side(_ready(weights), tokenizer, "untrained weights")
 
 

@@ -1,7 +1,9 @@
-"""Contracts on scores and samples: zero at the teacher, the teacher's part in the gradient, TopK coverage, seeds.
+"""Contracts on scores and samples: zero at the teacher, the teacher's part in the gradient, TopK
+coverage, seeds.
 
-Axes: N completion tokens of a few rollouts, H hidden size, K tokens of a support. Losses go through the driver that training uses
-(`study.models.logprobs`); a gradient is that in the student's last hidden states, from which all of its weights' gradients follow.
+Axes: N completion tokens of a few rollouts, H hidden size, K tokens of a support. Losses go through
+the driver that training uses (`study.models.logprobs`); a gradient is that in the student's last
+hidden states, from which all of its weights' gradients follow.
 """
 
 import tempfile
@@ -34,7 +36,8 @@ from study.train.preflight.check import Check
 
 ZERO = 1e-5  # nats a token; float32 rounding of a sum over a vocabulary stays below
 SAME = 1e-3  # two gradients closer than this, relative to the larger, are one
-COVERAGE = 0.9  # below this share of the teacher's probability a TopK loss is told to see little of the teacher
+# below this share of the teacher's probability a TopK loss is told to see little of the teacher
+COVERAGE = 0.9
 DRAWS, LENGTH = 2, 24  # completions a prompt and their tokens: enough for two seeds to differ
 HOT = 4.0  # a temperature at which a student that is certain at its own still varies
 Draw = Callable[[int], list[list[int]]]  # seed -> completions
@@ -42,7 +45,9 @@ Draw = Callable[[int], list[list[int]]]  # seed -> completions
 
 @dataclass(frozen=True)
 class Scored:
-    """Hidden states of both sides at the student's own tokens, and their heads. trained: whether these are weights of the study."""
+    """Hidden states of both sides at the student's own tokens, and their heads. trained: whether
+    these are weights of the study.
+    """
 
     student_NH: Tensor
     again_NH: Tensor  # the student's once more, as a teacher's: its own prompt, no dropout
@@ -54,17 +59,21 @@ class Scored:
 
 
 def score(
-    student: PreTrainedModel, teacher: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, recipe: DistilledModel,
+    student: PreTrainedModel, teacher: PreTrainedModel, tokenizer: PreTrainedTokenizerBase,
+    recipe: DistilledModel,
     problems: Sequence[Problem], trained: bool,
 ) -> Scored:  # fmt: skip
     """Both sides on one rollout of each problem, each with its own view."""
     rows = stages.prompt_rows(list(problems), recipe)
     thinking = recipe.training.sampling.thinking
-    mine, theirs = (prompt_ids(tokenizer, list(rows[side]), thinking) for side in ("prompt", "teacher_prompt"))
+    mine, theirs = (
+        prompt_ids(tokenizer, list(rows[side]), thinking) for side in ("prompt", "teacher_prompt")
+    )
     length = min(LENGTH, recipe.training.sampling.max_completion_length)
     sampling = recipe.training.sampling.model_copy(update={"max_completion_length": length})
     written = [row[0].ids for row in generate(student, tokenizer, mine, sampling, k=1, seed=0)]
-    student.train()  # as in training: dropout would make a teacher equal to the student score differently
+    # as in training: dropout would make a teacher equal to the student score differently
+    student.train()
     student_NH = _hidden(student, mine, written)
     student.eval()
     student_head: Any = student.get_output_embeddings()
@@ -75,8 +84,12 @@ def score(
 
 
 @torch.no_grad()
-def _hidden(model: PreTrainedModel, prompts: Sequence[Sequence[int]], written: Sequence[Sequence[int]]) -> Tensor:
-    """Last hidden states at the positions that predict the written tokens, [N, H]; one sequence at a time, so there is no padding."""
+def _hidden(
+    model: PreTrainedModel, prompts: Sequence[Sequence[int]], written: Sequence[Sequence[int]]
+) -> Tensor:
+    """Last hidden states at the positions that predict the written tokens, [N, H]; one sequence at
+    a time, so there is no padding.
+    """
     parts: list[Tensor] = []
     for prompt, completion in zip(prompts, written, strict=True):
         ids = torch.tensor([[*prompt, *completion]], device=model.device)
@@ -84,126 +97,285 @@ def _hidden(model: PreTrainedModel, prompts: Sequence[Sequence[int]], written: S
     return torch.cat(parts)
 
 
-def _loss_and_gradient(scored: Scored, teacher_NH: Tensor, teacher_head: nn.Module, objective: Objective) -> tuple[Tensor, Tensor]:
+def _loss_and_gradient(
+    scored: Scored, teacher_NH: Tensor, teacher_head: nn.Module, objective: Objective
+) -> tuple[Tensor, Tensor]:
     leaf_NH = scored.student_NH.detach().clone().requires_grad_()
-    losses = token_losses(leaf_NH, scored.student_head, teacher_NH, teacher_head, scored.tokens_N, objective, diagnostics_k=None)
+    losses = token_losses(
+        leaf_NH,
+        scored.student_head,
+        teacher_NH,
+        teacher_head,
+        scored.tokens_N,
+        objective,
+        diagnostics_k=None,
+    )
     return losses.loss_N.detach(), torch.autograd.grad(losses.loss_N.sum(), leaf_NH)[0]
 
 
 def zero(scored: Scored, objective: Objective, subject: str) -> Check:
-    """A teacher that is the student: no loss at any token, and no gradient where the form promises none."""
-    loss_N, gradient_NH = _loss_and_gradient(scored, scored.again_NH, scored.student_head, objective)
-    _, usual_NH = _loss_and_gradient(scored, _shuffled(scored.again_NH), scored.student_head, objective)
+    """A teacher that is the student: no loss at any token, and no gradient where the form promises
+    none.
+    """
+    loss_N, gradient_NH = _loss_and_gradient(
+        scored, scored.again_NH, scored.student_head, objective
+    )
+    _, usual_NH = _loss_and_gradient(
+        scored, _shuffled(scored.again_NH), scored.student_head, objective
+    )
     left = _relative(gradient_NH, usual_NH)
-    measured = {"largest_loss": float(loss_N.abs().max()), "relative_gradient": left, "tokens": loss_N.numel()}
+    measured = {
+        "largest_loss": float(loss_N.abs().max()),
+        "relative_gradient": left,
+        "tokens": loss_N.numel(),
+    }
     if measured["largest_loss"] > ZERO:
-        message = f"a teacher equal to the student has a loss of up to {measured['largest_loss']:.2g} nats a token"
-        hint = "look for dropout in the student, or a padding or a head that the two sides treat differently"
+        message = (
+            f"a teacher equal to the student has a loss of up to {measured['largest_loss']:.2g}"
+            " nats a token"
+        )
+        hint = (
+            "look for dropout in the student, or a padding or a head that the two sides treat"
+            " differently"
+        )
         return Check("zero at the teacher", subject, False, message, hint, False, measured)
     if left <= SAME:
-        return Check("zero at the teacher", subject, True, "no loss and no gradient at a teacher equal to the student", measured=measured)
-    known = "expected: negative control" if negative_control(objective) else _known_gradient(objective)
+        return Check(
+            "zero at the teacher",
+            subject,
+            True,
+            "no loss and no gradient at a teacher equal to the student",
+            measured=measured,
+        )
+    known = (
+        "expected: negative control" if negative_control(objective) else _known_gradient(objective)
+    )
     message = "no loss at a teacher equal to the student, but a gradient"
     if known:
-        return Check("zero at the teacher", subject, True, f"{message}; {known}", "", True, measured)
+        return Check(
+            "zero at the teacher", subject, True, f"{message}; {known}", "", True, measured
+        )
     message = f"{message} ({left:.2g} of that at a shuffled one)"
     hint = "study losses compares the gradients of all forms: this one should vanish"
     return Check("zero at the teacher", subject, False, message, hint, False, measured)
 
 
 def _known_gradient(objective: Objective) -> str:
-    """Why a gradient at equality belongs to the form: the TopK mass is part of it (paper Eqs. 6-9)."""
-    free = objective.python is None and objective.support in TOPK_SUPPORTS and objective.normalisation == "none"
-    through = objective.divergence == "forward_kl" or (objective.divergence == "reverse_kl" and objective.gradient == "through")
+    """Why a gradient at equality belongs to the form: the TopK mass is part of it (paper Eqs.
+
+    6-9).
+    """
+    free = (
+        objective.python is None
+        and objective.support in TOPK_SUPPORTS
+        and objective.normalisation == "none"
+    )
+    through = objective.divergence == "forward_kl" or (
+        objective.divergence == "reverse_kl" and objective.gradient == "through"
+    )
     return "expected: an unnormalised TopK form moves its TopK mass" if free and through else ""
 
 
 def teacher_matters(scored: Scored, objective: Objective, subject: str) -> Check:
-    """The teacher's rows moved to other positions: the gradient must change, or the loss learns nothing from its teacher."""
+    """The teacher's rows moved to other positions: the gradient must change, or the loss learns
+    nothing from its teacher.
+    """
     _, aligned_NH = _loss_and_gradient(scored, scored.teacher_NH, scored.teacher_head, objective)
-    _, shuffled_NH = _loss_and_gradient(scored, _shuffled(scored.teacher_NH), scored.teacher_head, objective)
+    _, shuffled_NH = _loss_and_gradient(
+        scored, _shuffled(scored.teacher_NH), scored.teacher_head, objective
+    )
     change = _relative(shuffled_NH - aligned_NH, shuffled_NH, aligned_NH)
     measured = {"relative_change": change, "tokens": len(scored.tokens_N)}
     control = negative_control(objective)
     if change > SAME and not control:
-        return Check("teacher matters", subject, True, "a shuffled teacher changes the gradient", measured=measured)
+        return Check(
+            "teacher matters",
+            subject,
+            True,
+            "a shuffled teacher changes the gradient",
+            measured=measured,
+        )
     if change > SAME:
         message = "declared a negative control, but a shuffled teacher changes its gradient"
-        return Check("teacher matters", subject, False, message, "study/objectives/sampled.py: it is no control any more", False, measured)
-    message = "a shuffled teacher leaves the gradient as it is: the loss does not learn from its teacher"
+        return Check(
+            "teacher matters",
+            subject,
+            False,
+            message,
+            "study/objectives/sampled.py: it is no control any more",
+            False,
+            measured,
+        )
+    message = (
+        "a shuffled teacher leaves the gradient as it is: the loss does not learn from its teacher"
+    )
     if control:
-        return Check("teacher matters", subject, True, f"{message}; expected: negative control", "", True, measured)
-    return Check("teacher matters", subject, False, message, "choose another objective: study losses compares them", False, measured)
+        return Check(
+            "teacher matters",
+            subject,
+            True,
+            f"{message}; expected: negative control",
+            "",
+            True,
+            measured,
+        )
+    return Check(
+        "teacher matters",
+        subject,
+        False,
+        message,
+        "choose another objective: study losses compares them",
+        False,
+        measured,
+    )
 
 
 def negative_control(objective: Objective) -> bool:
-    """Whether the form is that of a preset that is declared one; temperature and reduction do not make it another."""
+    """Whether the form is that of a preset that is declared one; temperature and reduction do not
+    make it another.
+    """
     if objective.python is not None:
         return False
     form = ("divergence", "support", "normalisation", "gradient")
-    declared = [Objective.model_validate(fields) for fields, source in PRESETS.values() if source.startswith("negative control")]
-    return any(all(getattr(objective, name) == getattr(control, name) for name in form) for control in declared)
+    declared = [
+        Objective.model_validate(fields)
+        for fields, source in PRESETS.values()
+        if source.startswith("negative control")
+    ]
+    return any(
+        all(getattr(objective, name) == getattr(control, name) for name in form)
+        for control in declared
+    )
 
 
 def coverage(scored: Scored, k: int, subject: str) -> Check:
-    """How much of the teacher's probability a TopK loss sees: on the student's K likeliest tokens, and on the teacher's own."""
+    """How much of the teacher's probability a TopK loss sees: on the student's K likeliest tokens,
+    and on the teacher's own.
+    """
     with torch.no_grad():
-        student_NV, teacher_NV = scored.student_head(scored.student_NH), scored.teacher_head(scored.teacher_NH)
+        student_NV, teacher_NV = (
+            scored.student_head(scored.student_NH),
+            scored.teacher_head(scored.teacher_NH),
+        )
     shared = min(student_NV.shape[-1], teacher_NV.shape[-1])
     student_NV, teacher_NV = student_NV[:, :shared], teacher_NV[:, :shared]
-    seen, own = (float(support_mass(logprobs(teacher_NV), top_ids(side, k)).mean()) for side in (student_NV, teacher_NV))
-    measured = {"k": k, "teacher_in_student_topk": seen, "teacher_in_its_topk": own, "tokens": len(scored.tokens_N)}
+    seen, own = (
+        float(support_mass(logprobs(teacher_NV), top_ids(side, k)).mean())
+        for side in (student_NV, teacher_NV)
+    )
+    measured = {
+        "k": k,
+        "teacher_in_student_topk": seen,
+        "teacher_in_its_topk": own,
+        "tokens": len(scored.tokens_N),
+    }
     if not scored.trained:
-        return Check("coverage", subject, True, "measured on untrained weights: not representative", measured=measured)
+        return Check(
+            "coverage",
+            subject,
+            True,
+            "measured on untrained weights: not representative",
+            measured=measured,
+        )
     if seen < COVERAGE:
-        message = f"a loss on the student's TopK sees less than {COVERAGE} of the teacher's probability at K = {k}"
-        return Check("coverage", subject, True, message, "a larger K, or normalisation: tail_bucket", True, measured)
-    return Check("coverage", subject, True, f"at least {COVERAGE} of the teacher's probability is in the student's TopK", measured=measured)
+        message = (
+            f"a loss on the student's TopK sees less than {COVERAGE} of the teacher's probability"
+            f" at K = {k}"
+        )
+        return Check(
+            "coverage",
+            subject,
+            True,
+            message,
+            "a larger K, or normalisation: tail_bucket",
+            True,
+            measured,
+        )
+    return Check(
+        "coverage",
+        subject,
+        True,
+        f"at least {COVERAGE} of the teacher's probability is in the student's TopK",
+        measured=measured,
+    )
 
 
 def seeds(
-    student: PreTrainedModel, teacher: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, recipe: DistilledModel,
+    student: PreTrainedModel, teacher: PreTrainedModel, tokenizer: PreTrainedTokenizerBase,
+    recipe: DistilledModel,
     problems: Sequence[Problem], subject: str,
 ) -> list[Check]:  # fmt: skip
-    """One seed gives one set of completions, two seeds give two: in evaluation, and in the rollouts of training."""
+    """One seed gives one set of completions, two seeds give two: in evaluation, and in the rollouts
+    of training.
+    """
     sampling = recipe.training.sampling.model_copy(update={"max_completion_length": LENGTH})
     views = list(stages.prompt_rows(list(problems), recipe)["prompt"])
     prompts = prompt_ids(tokenizer, views, recipe.training.sampling.thinking)
 
     @contextmanager
     def evaluated(sampling: Sampling) -> Iterator[Draw]:
-        yield lambda seed: [list(c.ids) for row in generate(student, tokenizer, prompts, sampling, k=DRAWS, seed=seed) for c in row]
+        yield lambda seed: [
+            list(c.ids)
+            for row in generate(student, tokenizer, prompts, sampling, k=DRAWS, seed=seed)
+            for c in row
+        ]
 
     @contextmanager
     def rolled(sampling: Sampling) -> Iterator[Draw]:
         with rollouts(student, teacher, tokenizer, recipe, problems, sampling) as roll:
             yield lambda seed: roll(seed, prompts)
 
-    return [_seeds(evaluated, sampling, f"{subject}, evaluation"), _seeds(rolled, sampling, f"{subject}, rollouts")]
+    return [
+        _seeds(evaluated, sampling, f"{subject}, evaluation"),
+        _seeds(rolled, sampling, f"{subject}, rollouts"),
+    ]
 
 
-def _seeds(drawing: Callable[[Sampling], AbstractContextManager[Draw]], sampling: Sampling, subject: str) -> Check:
-    """A student that is certain of its tokens writes the same under every seed; at `HOT` it must not."""
+def _seeds(
+    drawing: Callable[[Sampling], AbstractContextManager[Draw]], sampling: Sampling, subject: str
+) -> Check:
+    """A student that is certain of its tokens writes the same under every seed; at `HOT` it must
+    not.
+    """
     with drawing(sampling) as draw:
         size, within, between = _compared(draw)
-    measured = {"completions": size, "differ_between_seeds": between, "differ_within_a_seed": within}
+    measured = {
+        "completions": size,
+        "differ_between_seeds": between,
+        "differ_within_a_seed": within,
+    }
     if within:
         message = f"one seed gives different completions ({within} of {size} differ)"
         hint = "the sampler draws from a state that is not the run's: nothing can be repeated"
         return Check("seeds", subject, False, message, hint, False, measured)
     if between:
-        return Check("seeds", subject, True, "two seeds give different completions, one seed the same", measured=measured)
+        return Check(
+            "seeds",
+            subject,
+            True,
+            "two seeds give different completions, one seed the same",
+            measured=measured,
+        )
     with drawing(sampling.model_copy(update={"temperature": HOT, "top_p": 1.0})) as draw:
         size, _, between = _compared(draw)
     if between:
-        message = f"the student is certain: two seeds give the same {size} completions, at temperature {HOT:g} they differ"
+        message = (
+            f"the student is certain: two seeds give the same {size} completions, at temperature"
+            f" {HOT:g} they differ"
+        )
         return Check("seeds", subject, True, message, "", True, measured)
-    message, hint = f"two seeds give the same {size} completions", "the sampler ignores its seed: replications would be copies"
+    message, hint = (
+        f"two seeds give the same {size} completions",
+        "the sampler ignores its seed: replications would be copies",
+    )
     return Check("seeds", subject, False, message, hint, False, measured)
 
 
 def _compared(draw: Draw) -> tuple[int, int, int]:
-    """Completions; how many differ within a seed, and between two. The global state must play no part."""
+    """Completions; how many differ within a seed, and between two.
+
+    The global state must play no part.
+    """
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         torch.manual_seed(1)
         first = draw(1)
@@ -218,16 +390,27 @@ def _differing(left: list[list[int]], right: list[list[int]]) -> int:
 
 @contextmanager
 def rollouts(
-    student: PreTrainedModel, teacher: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, recipe: DistilledModel,
+    student: PreTrainedModel, teacher: PreTrainedModel, tokenizer: PreTrainedTokenizerBase,
+    recipe: DistilledModel,
     problems: Sequence[Problem], sampling: Sampling,
 ) -> Iterator[Callable[[int, list[list[int]]], list[list[int]]]]:  # fmt: skip
-    """(run seed, prompts) -> completions, by the trainer that training uses, without a step of training."""
+    """(run seed, prompts) -> completions, by the trainer that training uses, without a step of
+    training.
+    """
     with tempfile.TemporaryDirectory() as folder:
         args = arguments(
-            DistillationConfig, Path(folder), recipe.training.optimisation, steps=1, batch=len(problems), seed=0,
-            max_completion_length=sampling.max_completion_length, temperature=sampling.temperature, top_p=sampling.top_p, top_k=0,
+            DistillationConfig, Path(folder), recipe.training.optimisation, steps=1,
+            batch=len(problems), seed=0,
+            max_completion_length=sampling.max_completion_length, temperature=sampling.temperature,
+            top_p=sampling.top_p, top_k=0,
         )  # fmt: skip
-        evidence = Evidence(problems, tokenizer, end_token_ids(student, tokenizer), 1, sampling.max_completion_length)
+        evidence = Evidence(
+            problems,
+            tokenizer,
+            end_token_ids(student, tokenizer),
+            1,
+            sampling.max_completion_length,
+        )
         trainer = OnPolicyDistillation(
             student, teacher, args, stages.prompt_rows(list(problems), recipe), tokenizer,
             objective=recipe.objective, seed=0, evidence=evidence,

@@ -1,6 +1,8 @@
-"""The three functions that the task files name: documents, a filter that grades all k responses, and a problem's fractions.
+"""The three functions that the task files name: documents, a filter that grades all k responses,
+and a problem's fractions.
 
-lm-eval's default filter keeps the first response only and would turn k samples into one; this one keeps every one, graded.
+lm-eval's default filter keeps the first response only and would turn k samples into one; this one
+keeps every one, graded.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,20 +17,39 @@ from study.grading.registry import GradeResult, Sample, open_grader
 
 
 def documents(
-    rows: Sequence[Mapping[str, str]] | None = None, source: Mapping[str, Any] | None = None, grader: str = GRADER, **_: Any
+    rows: Sequence[Mapping[str, str]] | None = None,
+    source: Mapping[str, Any] | None = None,
+    grader: str = GRADER,
+    **_: Any,
 ) -> dict[str, Dataset]:
-    """The one split of a task: the rows that `study` hands over, else (in plain lm-eval) what the page's source has."""
+    """The one split of a task: the rows that `study` hands over, else (in plain lm-eval) what the
+    page's source has.
+    """
     if rows is None:
         problems = read("of this page", TypeAdapter[Any](Source).validate_python(source)).problems
-        rows = [{"id": p.id, "prompt": p.prompt, "answer": p.answer, "choices": p.columns.get("choices", "")} for p in problems]
+        rows = [
+            {
+                "id": p.id,
+                "prompt": p.prompt,
+                "answer": p.answer,
+                "choices": p.columns.get("choices", ""),
+            }
+            for p in problems
+        ]
     return {"test": Dataset.from_list([{**row, "grader": grader} for row in rows])}
 
 
-def graded(responses: Iterable[Sequence[str]], docs: Sequence[Mapping[str, str]]) -> list[list[GradeResult]]:
-    """[P][k] texts -> [P][k] results. A plain string (from an engine that does not say why it stopped) counts as ended."""
+def graded(
+    responses: Iterable[Sequence[str]], docs: Sequence[Mapping[str, str]]
+) -> list[list[GradeResult]]:
+    """[P][k] texts -> [P][k] results.
+
+    A plain string (from an engine that does not say why it stopped) counts as ended.
+    """
     texts = [list(row) for row in responses]
     samples = [
-        Sample(text, doc["answer"], getattr(text, "truncated", False)) for row, doc in zip(texts, docs, strict=True) for text in row
+        Sample(text, doc["answer"], getattr(text, "truncated", False)) for row,
+        doc in zip(texts, docs, strict=True) for text in row
     ]  # fmt: skip
     with open_grader(docs[0]["grader"]) as judge:
         results = iter(judge.grade_many(samples))
@@ -36,11 +57,18 @@ def graded(responses: Iterable[Sequence[str]], docs: Sequence[Mapping[str, str]]
 
 
 def fractions(doc: Mapping[str, str], results: Sequence[Sequence[GradeResult]]) -> dict[str, float]:  # noqa: ARG001 - lm-eval passes both
-    """One problem's k results -> its fractions; their means over problems are avg@k and its companions."""
+    """One problem's k results -> its fractions; their means over problems are avg@k and its
+    companions.
+    """
     graded_S = results[0]
     strict = [result.outcome for result in graded_S]
     named = {
-        f"{outcome}_fraction": strict.count(outcome) / len(strict) for outcome in (Outcome.truncated, Outcome.unparsed, Outcome.timed_out)
+        f"{outcome}_fraction": strict.count(outcome) / len(strict)
+        for outcome in (Outcome.truncated, Outcome.unparsed, Outcome.timed_out)
     }
     relaxed = sum(result.relaxed is Outcome.correct for result in graded_S)
-    return {"accuracy": strict.count(Outcome.correct) / len(strict), "relaxed_accuracy": relaxed / len(strict), **named}
+    return {
+        "accuracy": strict.count(Outcome.correct) / len(strict),
+        "relaxed_accuracy": relaxed / len(strict),
+        **named,
+    }

@@ -1,8 +1,12 @@
-"""The Slurm engine: a task is a job with the resources of its stage kind. Jobs outlive the process that submitted them.
+"""The Slurm engine: a task is a job with the resources of its stage kind.
 
-What became of a task is read from the results folder: its outcome, its artifact or record, its status while it runs. Slurm is asked about
-jobs that left none. A preempted, timed-out or lost job is queued again and continues from its checkpoint. results/jobs/<task>.json names
-the job of a task, and the job carries the task's name: who submits again after a crash takes a job up that still lives, and never has two.
+Jobs outlive the process that submitted them.
+
+What became of a task is read from the results folder: its outcome, its artifact or record, its
+status while it runs. Slurm is asked about jobs that left none. A preempted, timed-out or lost job
+is queued again and continues from its checkpoint. results/jobs/<task>.json names the job of a task,
+and the job carries the task's name: who submits again after a crash takes a job up that still
+lives, and never has two.
 """
 
 import contextlib
@@ -24,7 +28,16 @@ from study.runner.engines.task_main import has_outcome, read_outcome
 from study.runner.work.artifacts import is_made
 from study.runner.work.assignment import Assignment, write_assignment
 from study.runner.work.execute import RunPlan, Work
-from study.runner.work.worker import Event, Failed, Finished, Payload, Progress, task_folder, task_id, task_kind
+from study.runner.work.worker import (
+    Event,
+    Failed,
+    Finished,
+    Payload,
+    Progress,
+    task_folder,
+    task_id,
+    task_kind,
+)
 from study.spec.machine.profile import Profile
 
 _LOOK_S = 0.5  # between two looks at the files of the jobs
@@ -34,7 +47,9 @@ _NAMES_S = 10.0
 
 @dataclass
 class _Submitted:
-    """submissions: by this grid's processes, restarts by Slurm itself not counted. step: its newest checkpoint when it was submitted."""
+    """submissions: by this grid's processes, restarts by Slurm itself not counted. step: its newest
+    checkpoint when it was submitted.
+    """
 
     payload: Payload
     job: str
@@ -49,21 +64,40 @@ class _Submitted:
 class SlurmEngine:
     """Runs up to `slurm.max_jobs` tasks at once, each in a job."""
 
-    def __init__(self, results: Results, entry: Work, profile: Profile, queue: Queue | None = None, late_s: float = _LATE_S) -> None:
+    def __init__(
+        self,
+        results: Results,
+        entry: Work,
+        profile: Profile,
+        queue: Queue | None = None,
+        late_s: float = _LATE_S,
+    ) -> None:
         raw_lines(profile.slurm.sbatch)
         self._results = replace(results, root=results.root.absolute())  # a job may start elsewhere
-        self._entry, self._profile, self._queue, self._late_s = entry, profile, queue or SlurmQueue(profile), late_s
+        self._entry, self._profile, self._queue, self._late_s = (
+            entry,
+            profile,
+            queue or SlurmQueue(profile),
+            late_s,
+        )
         self._jobs: dict[str, _Submitted] = {}
         self._prompt: list[Event] = []
         self._looked = self._asked = 0.0
         self._live, self._live_at = dict[str, str](), float("-inf")
 
     def require(self, kinds: set[str]) -> None:
-        """Refuses, before anything is spent, a job without a time limit: every Slurm has one, and a default is seldom right."""
-        without = sorted(kind for kind in kinds if self._profile.resources_for(kind).time_min is None)
+        """Refuses, before anything is spent, a job without a time limit: every Slurm has one, and a
+        default is seldom right.
+        """
+        without = sorted(
+            kind for kind in kinds if self._profile.resources_for(kind).time_min is None
+        )
         if without:
             what = f"profile {self._profile.profile} gives no time limit for {', '.join(without)}"
-            raise PrerequisiteError(what, hint="set resources.<kind>.time_min, or resources.default.time_min, in the profile")
+            raise PrerequisiteError(
+                what,
+                hint="set resources.<kind>.time_min, or resources.default.time_min, in the profile",
+            )
 
     def fits(self, payload: Payload) -> bool:  # noqa: ARG002 - what a job needs is Slurm's to find
         return len(self._jobs) < self._profile.slurm.max_jobs
@@ -73,14 +107,21 @@ class SlurmEngine:
         return self._living(task_id(payload)) is not None
 
     def _living(self, task: str) -> str | None:
-        """The job of that task which is queued or running; one that has told its outcome is only leaving."""
+        """The job of that task which is queued or running; one that has told its outcome is only
+        leaving.
+        """
         job = self._names().get(_name(self._results, task))
         return None if job is None or has_outcome(self._folder(task), job) else job
 
     def parting(self) -> str:
         """What to say when the submitting process ends before its jobs."""
         jobs = [submitted.job for submitted in self._jobs.values()]
-        return f"{len(jobs)} Slurm jobs go on; the same command takes them up again; to end them: scancel {' '.join(jobs)}" if jobs else ""
+        return (
+            f"{len(jobs)} Slurm jobs go on; the same command takes them up again; to end them:"
+            f" scancel {' '.join(jobs)}"
+            if jobs
+            else ""
+        )
 
     def start(self, payload: Payload) -> None:
         """Take up the job that is already there for this task, or submit one."""
@@ -92,7 +133,9 @@ class SlurmEngine:
                 if live is not None and (self._folder(task) / f"{live}_submitted.pkl").exists():
                     self._take_up(payload, live, before)
                     return
-                if live is not None:  # its submitter died before it had written what the job is to run
+                if (
+                    live is not None
+                ):  # its submitter died before it had written what the job is to run
                     self._queue.cancel(live)
                 self._submit(payload, 1)
         except StudyError as error:
@@ -110,21 +153,35 @@ class SlurmEngine:
         resources = self._profile.resources_for(kind)
         command = launched(self._profile.launch.get(kind, []), task_program(folder, self._results))
         job = Job(
-            task, kind, command, folder, task_folder(payload, self._results) / "log.txt", self._results.checkpoints(task), resources.gpus,
+            task, kind, command, folder, task_folder(payload, self._results) / "log.txt",
+            self._results.checkpoints(task), resources.gpus,
             self._profile.slurm.max_requeues,
         )  # fmt: skip
         name = _name(self._results, task)
         number = self._queue.submit(job, name, resources)
         self._live[name] = number
-        submitted = _Submitted(payload, number, submissions, newest_step(job.checkpoints), time.monotonic())
-        write_json(self._note(task), {"job": number, "name": name, "submissions": submissions, "step": submitted.step})
+        submitted = _Submitted(
+            payload, number, submissions, newest_step(job.checkpoints), time.monotonic()
+        )
+        write_json(
+            self._note(task),
+            {"job": number, "name": name, "submissions": submissions, "step": submitted.step},
+        )
         self._jobs[task] = submitted
 
     def _take_up(self, payload: Payload, job: str, before: dict[str, Any]) -> None:
         task = task_id(payload)
         submissions, step = int(before.get("submissions", 1)), int(before.get("step", -1))
         self._jobs[task] = _Submitted(payload, job, submissions, step, time.monotonic())
-        write_json(self._note(task), {"job": job, "name": _name(self._results, task), "submissions": submissions, "step": step})
+        write_json(
+            self._note(task),
+            {
+                "job": job,
+                "name": _name(self._results, task),
+                "submissions": submissions,
+                "step": step,
+            },
+        )
 
     def events(self, timeout: float) -> list[Event]:
         """What happened until now; waits `timeout` seconds when there is nothing new."""
@@ -152,13 +209,19 @@ class SlurmEngine:
         status = read_page(task_folder(submitted.payload, self._results) / "status.json")
         if status and status.get("updated") != submitted.told:
             submitted.told, submitted.heard = status["updated"], time.monotonic()
-            return [Progress(task, status["phase"], status["done"], status["total"], status["latest"])]
+            return [
+                Progress(task, status["phase"], status["done"], status["total"], status["latest"])
+            ]
         return []
 
     def _ask(self, now: float) -> list[Event]:
         """What Slurm tells of the jobs, in one question."""
         states = self._queue.states([submitted.job for submitted in self._jobs.values()])
-        known = [(task, states[submitted.job]) for task, submitted in self._jobs.items() if submitted.job in states]
+        known = [
+            (task, states[submitted.job])
+            for task, submitted in self._jobs.items()
+            if submitted.job in states
+        ]
         return [event for task, state in known for event in self._judged(task, state, now)]
 
     def _judged(self, task: str, state: JobState, now: float) -> list[Event]:
@@ -176,13 +239,22 @@ class SlurmEngine:
 
     def _conclude(self, submitted: _Submitted, state: JobState) -> list[Event]:
         task, folder = task_id(submitted.payload), self._folder(task_id(submitted.payload))
-        logs = (task_folder(submitted.payload, self._results) / "log.txt", job_log(folder, submitted.job))
-        advanced = submitted.submissions == 1 or newest_step(self._results.checkpoints(task)) > submitted.step
+        logs = (
+            task_folder(submitted.payload, self._results) / "log.txt",
+            job_log(folder, submitted.job),
+        )
+        advanced = (
+            submitted.submissions == 1
+            or newest_step(self._results.checkpoints(task)) > submitted.step
+        )
         verdict = judge(task, task_kind(submitted.payload), submitted.job, state, logs, advanced)
         if not isinstance(verdict, Again):
             return [verdict]
         if submitted.submissions > self._profile.slurm.max_requeues:
-            what = f"{verdict.why}; submitted {submitted.submissions} times, more is not allowed by slurm.max_requeues"
+            what = (
+                f"{verdict.why}; submitted {submitted.submissions} times, more is not allowed by"
+                " slurm.max_requeues"
+            )
             return [Failed(task, what, verdict.hint)]
         try:
             with self._locked():
@@ -203,7 +275,15 @@ class SlurmEngine:
         self._queue.cancel(submitted.job)
         del self._jobs[task]
         hint = "look at its log; if it is only slow, raise `silent_s` in the profile"
-        return [Failed(task, f"job {submitted.job} was cancelled: no sign of life for {self._profile.silent_s:g} s", hint, again=True)]
+        return [
+            Failed(
+                task,
+                f"job {submitted.job} was cancelled: no sign of life for"
+                f" {self._profile.silent_s:g} s",
+                hint,
+                again=True,
+            )
+        ]
 
     def stop(self) -> None:
         """Jobs are not this process's children: they go on, and `parting` names them."""
@@ -229,7 +309,9 @@ class SlurmEngine:
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
-        """One submitter at a time, on several hosts too where the file system can lock; elsewhere claims keep work from being doubled."""
+        """One submitter at a time, on several hosts too where the file system can lock; elsewhere
+        claims keep work from being doubled.
+        """
         place = self._results.root / "jobs" / ".lock"
         place.parent.mkdir(parents=True, exist_ok=True)
         with place.open("w") as handle:

@@ -1,4 +1,6 @@
-"""What a Slurm job that left no outcome died of, in words that say what to change; or that it deserves another try."""
+"""What a Slurm job that left no outcome died of, in words that say what to change; or that it
+deserves another try.
+"""
 
 import re
 import signal
@@ -10,8 +12,26 @@ from study.runner.engines.slurm.queue import JobState
 from study.runner.work.logs import tail
 from study.runner.work.worker import Failed
 
-QUEUED = frozenset({"PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD", "SPECIAL_EXIT", "RESV_DEL_HOLD"})
-LIVE = QUEUED | {"RUNNING", "COMPLETING", "SUSPENDED", "STOPPED", "STAGE_OUT", "SIGNALING", "RESIZING"}
+QUEUED = frozenset(
+    {
+        "PENDING",
+        "CONFIGURING",
+        "REQUEUED",
+        "REQUEUE_FED",
+        "REQUEUE_HOLD",
+        "SPECIAL_EXIT",
+        "RESV_DEL_HOLD",
+    }
+)
+LIVE = QUEUED | {
+    "RUNNING",
+    "COMPLETING",
+    "SUSPENDED",
+    "STOPPED",
+    "STAGE_OUT",
+    "SIGNALING",
+    "RESIZING",
+}
 _LOST = {
     "PREEMPTED": "it was preempted",
     "NODE_FAIL": "its node failed",
@@ -19,34 +39,63 @@ _LOST = {
     "REVOKED": "it was revoked",
 }
 _STOPPED = (128 + signal.SIGTERM, int(signal.SIGTERM))  # Slurm tells exit status 143 as 15
-_KILLED = {int(number) for number in (signal.SIGABRT, signal.SIGBUS, signal.SIGKILL, signal.SIGSEGV)}
+_KILLED = {
+    int(number) for number in (signal.SIGABRT, signal.SIGBUS, signal.SIGKILL, signal.SIGSEGV)
+}
 _MEMORY = "it used more memory than it asked for"
 
 
 @dataclass(frozen=True)
 class Again:
-    """Not the task's own fault: it is submitted again and continues from its checkpoint. hint: what to do if that is too often."""
+    """Not the task's own fault: it is submitted again and continues from its checkpoint. hint: what
+    to do if that is too often.
+    """
 
     why: str
     hint: str
 
 
-def judge(task: str, kind: str, job: str, state: JobState, logs: Sequence[Path], advanced: bool) -> Failed | Again:
-    """advanced: whether the stage has a newer checkpoint than when the job was submitted, or this was its first job."""
+def judge(
+    task: str, kind: str, job: str, state: JobState, logs: Sequence[Path], advanced: bool
+) -> Failed | Again:
+    """advanced: whether the stage has a newer checkpoint than when the job was submitted, or this
+    was its first job.
+    """
     if state.state in _LOST:
         return Again(_LOST[state.state], "the same command submits it again")
     if state.state in ("TIMEOUT", "DEADLINE") or state.code in _STOPPED:
         what = "it reached its time limit" if state.state != "FAILED" else "it was asked to stop"
         hint = f"raise resources.{kind}.time_min in the profile, or lower checkpoint_s"
-        return Again(what, hint) if advanced else Failed(task, f"job {job}: {what} without a new checkpoint since the last time", hint)
+        return (
+            Again(what, hint)
+            if advanced
+            else Failed(
+                task, f"job {job}: {what} without a new checkpoint since the last time", hint
+            )
+        )
     said = f"job {job} ended as {state.state}"
     match state.state:
         case "OUT_OF_MEMORY":
-            return Failed(task, f"{said}: {_MEMORY}", f"raise resources.{kind}.memory_gb in the profile", tail(logs))
+            return Failed(
+                task,
+                f"{said}: {_MEMORY}",
+                f"raise resources.{kind}.memory_gb in the profile",
+                tail(logs),
+            )
         case "CANCELLED":
-            return Failed(task, f"{said}: somebody cancelled it", "the same command submits it again", tail(logs))
+            return Failed(
+                task,
+                f"{said}: somebody cancelled it",
+                "the same command submits it again",
+                tail(logs),
+            )
         case "UNKNOWN":
-            return Failed(task, f"Slurm knows nothing of job {job} any more", "the same command submits it again", again=True)
+            return Failed(
+                task,
+                f"Slurm knows nothing of job {job} any more",
+                "the same command submits it again",
+                again=True,
+            )
     return _crashed(task, kind, said, state, tail(logs))
 
 
@@ -54,8 +103,12 @@ def _crashed(task: str, kind: str, said: str, state: JobState, log: str) -> Fail
     """A job that ended without an outcome was killed or never started: it is tried again."""
     code = state.code - 128 if state.code > 128 else state.code
     number = state.signal or (code if code in _KILLED else 0)
-    if "oom" in log.lower() or re.search(r"exceeded .*memory limit|out.of.memory", log, re.IGNORECASE):
-        return Failed(task, f"{said}: {_MEMORY}", f"raise resources.{kind}.memory_gb in the profile", log)
+    if "oom" in log.lower() or re.search(
+        r"exceeded .*memory limit|out.of.memory", log, re.IGNORECASE
+    ):
+        return Failed(
+            task, f"{said}: {_MEMORY}", f"raise resources.{kind}.memory_gb in the profile", log
+        )
     if number:
         name = signal.Signals(number).name if number in set(signal.Signals) else f"signal {number}"
         hint = f"if it was the node's memory: raise resources.{kind}.memory_gb in the profile"

@@ -1,7 +1,9 @@
-"""What runs inside a Slurm job: a thin process, started by submitit, that starts the task as a child and answers Slurm's signals for it.
+"""What runs inside a Slurm job: a thin process, started by submitit, that starts the task as a
+child and answers Slurm's signals for it.
 
-A time limit that comes near (SIGUSR2) or a preemption (SIGTERM) becomes a SIGTERM to the child, which leaves with a checkpoint; then the
-job queues itself again through submitit's checkpoint hook. A job that Slurm is ending already (cancelled, requeued) only leaves.
+A time limit that comes near (SIGUSR2) or a preemption (SIGTERM) becomes a SIGTERM to the child,
+which leaves with a checkpoint; then the job queues itself again through submitit's checkpoint hook.
+A job that Slurm is ending already (cancelled, requeued) only leaves.
 """
 
 import os
@@ -26,10 +28,13 @@ _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEX
 
 @dataclass
 class Job:
-    """A job's body: submitit pickles it, calls it, and asks its `checkpoint` whether to queue it again.
+    """A job's body: submitit pickles it, calls it, and asks its `checkpoint` whether to queue it
+    again.
 
-    folder: holds payload.json. log: takes what the child prints. checkpoints: the stage's; their newest step shows whether it advances.
-    stuck: how many times in a row it was stopped without having advanced; step: the newest when it was stopped last.
+    folder: holds payload.json. log: takes what the child prints. checkpoints: the stage's; their
+    newest step shows whether it advances.
+    stuck: how many times in a row it was stopped without having advanced; step: the newest when it
+    was stopped last.
     """
 
     task: str
@@ -44,7 +49,9 @@ class Job:
     step: int = -1
 
     def __call__(self) -> None:
-        requeue = signal.getsignal(signal.SIGUSR2)  # submitit's: calls `checkpoint`, queues again, exits
+        requeue = signal.getsignal(
+            signal.SIGUSR2
+        )  # submitit's: calls `checkpoint`, queues again, exits
         received: list[int] = []
         signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
         child = self._start()
@@ -58,7 +65,9 @@ class Job:
             raise SystemExit(code)
 
     def _unfinished(self, code: int, stopped: bool, requeue: Any) -> None:
-        """The child left without an outcome: because it was asked to (a launcher's own exit status says nothing), or it was killed."""
+        """The child left without an outcome: because it was asked to (a launcher's own exit status
+        says nothing), or it was killed.
+        """
         if not stopped:
             write_outcome(self.folder, self._death(code), os.environ["STUDY_JOB"])
         elif _is_running():
@@ -71,31 +80,60 @@ class Job:
         requeues = int(os.environ.get("SLURM_RESTART_COUNT", "0"))
         if self.stuck < 2 and requeues < self.max_requeues:
             return DelayedSubmission(self)
-        why = "stopped twice without a new checkpoint in between" if self.stuck >= 2 else f"queued again {requeues} times"
+        why = (
+            "stopped twice without a new checkpoint in between"
+            if self.stuck >= 2
+            else f"queued again {requeues} times"
+        )
         hint = f"raise resources.{self.kind}.time_min in the profile, or lower checkpoint_s"
         write_outcome(self.folder, Failed(self.task, why, hint), os.environ["STUDY_JOB"])
         return None
 
     def _death(self, code: int) -> Failed:
-        """The child ended without saying why: only this process has seen how. Slurm itself confuses exit status 137 with 9."""
+        """The child ended without saying why: only this process has seen how.
+
+        Slurm itself confuses exit status 137 with 9.
+        """
         number, log = code - 128, tail([self.log])
         if number in set(signal.Signals):
             name = signal.Signals(number).name
-            hint = f"if it was the node's memory: raise resources.{self.kind}.memory_gb in the profile"
-            return Failed(self.task, f"the task's process was killed by {name}", hint, log, again=True)
-        return Failed(self.task, f"the task's process ended with exit code {code} and no result", "its log: study logs", log, again=True)
+            hint = (
+                f"if it was the node's memory: raise resources.{self.kind}.memory_gb in the profile"
+            )
+            return Failed(
+                self.task, f"the task's process was killed by {name}", hint, log, again=True
+            )
+        return Failed(
+            self.task,
+            f"the task's process ended with exit code {code} and no result",
+            "its log: study logs",
+            log,
+            again=True,
+        )
 
     def _start(self) -> "subprocess.Popen[bytes]":
-        """SIGUSR2 reaches every process of a job: the child inherits that it is ignored, also through a launcher."""
+        """SIGUSR2 reaches every process of a job: the child inherits that it is ignored, also
+        through a launcher.
+        """
         identity = os.environ.get("SLURM_JOB_ID") or os.environ.get("SUBMITIT_LOCAL_JOB_ID", "")
-        os.environ.update(dict.fromkeys(_THREADS, "1") | {"STUDY_JOB": identity, "TOKENIZERS_PARALLELISM": "false"})
+        os.environ.update(
+            dict.fromkeys(_THREADS, "1")
+            | {
+                "STUDY_JOB": identity,
+                "TOKENIZERS_PARALLELISM": "false",
+            }
+        )
         if self.gpus == 0:
             os.environ["CUDA_VISIBLE_DEVICES"] = ""
         signal.signal(signal.SIGUSR2, signal.SIG_IGN)
         self.log.parent.mkdir(parents=True, exist_ok=True)
         with self.log.open("ab") as log:
             return subprocess.Popen(
-                self.command, stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, preexec_fn=_let_signals_in
+                self.command,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                stdin=subprocess.DEVNULL,
+                preexec_fn=_let_signals_in,
             )
 
 
@@ -106,7 +144,9 @@ def newest_step(checkpoints: Path) -> int:
 
 
 def _wait(child: "subprocess.Popen[bytes]", received: list[int]) -> int:
-    """The child's exit status as a shell tells it. The first signal is handed on; Slurm itself ends a child that does not heed it."""
+    """The child's exit status as a shell tells it. The first signal is handed on; Slurm itself ends
+    a child that does not heed it.
+    """
     told = False
     while child.poll() is None:
         if received and not told:
@@ -122,7 +162,10 @@ def _let_signals_in() -> None:
 
 
 def _is_running(ask: Callable[[list[str]], str] | None = None) -> bool:
-    """Whether Slurm still counts this job as running: only then it may queue itself again. Jobs of another kind always may."""
+    """Whether Slurm still counts this job as running: only then it may queue itself again.
+
+    Jobs of another kind always may.
+    """
     job = os.environ.get("SLURM_JOB_ID")
     if os.environ.get("SUBMITIT_EXECUTOR") != "slurm" or job is None:
         return True

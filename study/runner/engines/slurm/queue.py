@@ -1,4 +1,6 @@
-"""The queue of a cluster as the engine sees it: submit, ask for the states of many jobs at once, cancel. Slurm's, through submitit."""
+"""The queue of a cluster as the engine sees it: submit, ask for the states of many jobs at once,
+cancel. Slurm's, through submitit.
+"""
 
 import shlex
 import shutil
@@ -16,13 +18,28 @@ from study.errors import PrerequisiteError, RunFailed, SpecError
 from study.runner.engines.slurm.job import Job
 from study.spec.machine.profile import Profile, Resources, Slurm
 
-_OURS = {"job-name", "output", "error", "open-mode", "signal", "time", "nodes", "array", "requeue", "no-requeue", "wait", "parsable"}
+_OURS = {
+    "job-name",
+    "output",
+    "error",
+    "open-mode",
+    "signal",
+    "time",
+    "nodes",
+    "array",
+    "requeue",
+    "no-requeue",
+    "wait",
+    "parsable",
+}
 _ASK_S = 60.0
 
 
 @dataclass(frozen=True)
 class JobState:
-    """state: Slurm's word, or UNKNOWN. code, signal: how the job's program ended, as far as it is known."""
+    """state: Slurm's word, or UNKNOWN. code, signal: how the job's program ended, as far as it is
+    known.
+    """
 
     state: str
     code: int = 0
@@ -37,7 +54,9 @@ class Queue(Protocol):
 
 
 class SlurmQueue:
-    """squeue tells of live jobs; of ended ones sacct, and where there is no accounting scontrol, which forgets after some minutes."""
+    """squeue tells of live jobs; of ended ones sacct, and where there is no accounting scontrol,
+    which forgets after some minutes.
+    """
 
     def __init__(self, profile: Profile) -> None:
         if shutil.which("srun") is None:
@@ -47,26 +66,41 @@ class SlurmQueue:
 
     def submit(self, job: Job, name: str, resources: Resources) -> str:
         """Raises RunFailed with sbatch's own words."""
-        executor = submitit.SlurmExecutor(folder=job.folder, max_num_timeout=self._slurm.max_requeues)
+        executor = submitit.SlurmExecutor(
+            folder=job.folder, max_num_timeout=self._slurm.max_requeues
+        )
         executor.update_parameters(**parameters(self._slurm, resources, name))
         try:
             return str(executor.submit(job).job_id)
         except (FailedJobError, FailedSubmissionError, OSError) as error:
-            hint = "correct the profile: partition, account, qos, constraint and resources must be what this cluster knows"
-            raise RunFailed(f"sbatch refused the job: {_last_words(str(error))}", hint=hint) from error
+            hint = (
+                "correct the profile: partition, account, qos, constraint and resources must be"
+                " what this cluster knows"
+            )
+            raise RunFailed(
+                f"sbatch refused the job: {_last_words(str(error))}", hint=hint
+            ) from error
 
     def live(self) -> dict[str, str]:
         """Name -> id of this user's jobs that are queued or running; the newest of a name."""
         lines = _lines(["squeue", "-h", "--me", "-o", "%i|%j"])
-        found = sorted((int(job), name) for job, name in (line.split("|", 1) for line in lines) if job.isdecimal())
+        found = sorted(
+            (int(job), name)
+            for job, name in (line.split("|", 1) for line in lines)
+            if job.isdecimal()
+        )
         return {name: str(job) for job, name in found}
 
     def states(self, jobs: Collection[str]) -> dict[str, JobState]:
-        """The jobs that are not in the answer could not be asked about; UNKNOWN are those that Slurm does not know."""
+        """The jobs that are not in the answer could not be asked about; UNKNOWN are those that
+        Slurm does not know.
+        """
         if not jobs:
             return {}
         try:
-            queued = dict(line.split("|", 1) for line in _lines(["squeue", "-h", "--me", "-o", "%i|%T"]))
+            queued = dict(
+                line.split("|", 1) for line in _lines(["squeue", "-h", "--me", "-o", "%i|%T"])
+            )
         except (OSError, subprocess.SubprocessError):
             return {}  # the controller is away: nothing can be said of any job
         found = {job: JobState(queued[job]) for job in jobs if job in queued}
@@ -74,10 +108,15 @@ class SlurmQueue:
 
     def _ended(self, job: str) -> JobState:
         info = self._watcher.get_info(job, mode="force")
-        if not info.get("State") or info["State"] in ("PENDING", "RUNNING"):  # the accounting is late, or is none
+        if not info.get("State") or info["State"] in (
+            "PENDING",
+            "RUNNING",
+        ):  # the accounting is late, or is none
             info = _of_controller(job) or info
         code, _, signal = info.get("ExitCode", "0:0").partition(":")
-        return JobState((info.get("State") or "UNKNOWN").split()[0], int(code or 0), int(signal or 0))
+        return JobState(
+            (info.get("State") or "UNKNOWN").split()[0], int(code or 0), int(signal or 0)
+        )
 
     def cancel(self, job: str) -> None:
         subprocess.run(["scancel", job], check=False, capture_output=True, timeout=_ASK_S)
@@ -88,50 +127,88 @@ class _Watcher(SlurmInfoWatcher):
 
     def _make_command(self) -> list[str] | None:
         command = super()._make_command()
-        return None if command is None else [part.replace("NodeList", "NodeList,ExitCode") for part in command]
+        return (
+            None
+            if command is None
+            else [part.replace("NodeList", "NodeList,ExitCode") for part in command]
+        )
 
 
 def parameters(slurm: Slurm, resources: Resources, name: str) -> dict[str, Any]:
-    """What submitit is told. A raw line wins over what it repeats, except for the few names that the engine needs for itself."""
+    """What submitit is told.
+
+    A raw line wins over what it repeats, except for the few names that the engine needs for itself.
+    """
     minutes = resources.time_min or 0
     chosen: dict[str, Any] = {
-        "name": name, "timeout_min": minutes, "nodes": 1, "tasks_per_node": 1, "cpus_per_task": resources.cpus,
-        "mem_gb": resources.memory_gb, "partition": slurm.partition, "account": slurm.account, "qos": slurm.qos,
-        "constraint": slurm.constraint, "signal_delay_s": min(120, 60 * minutes // 4), "setup": slurm.setup or None, "wckey": None,
-        "srun_args": ["--cpus-per-task", str(resources.cpus)],  # since 22.05 srun does not take it over from sbatch
+        "name": name, "timeout_min": minutes, "nodes": 1, "tasks_per_node": 1,
+        "cpus_per_task": resources.cpus,
+        "mem_gb": resources.memory_gb, "partition": slurm.partition, "account": slurm.account,
+        "qos": slurm.qos,
+        "constraint": slurm.constraint, "signal_delay_s": min(120, 60 * minutes // 4),
+        "setup": slurm.setup or None, "wckey": None,
+        # since 22.05 srun does not take it over from sbatch
+        "srun_args": ["--cpus-per-task", str(resources.cpus)],
     }  # fmt: skip
     raw = raw_lines(slurm.sbatch)
     if resources.gpus and not any(key == "gres" or key.startswith("gpus") for key in raw):
         chosen["gpus_per_node"] = resources.gpus
-    translated = {submitit.SlurmExecutor._equivalence_dict().get(key, key): value for key, value in chosen.items()}
+    translated = {
+        submitit.SlurmExecutor._equivalence_dict().get(key, key): value
+        for key, value in chosen.items()
+    }
     if translated["mem"] is not None:
         translated["mem"] = f"{int(translated['mem'] * 1024)}M"
     return translated | {"additional_parameters": {"requeue": True} | raw}
 
 
 def raw_lines(lines: Sequence[str]) -> dict[str, str | bool]:
-    """`--key=value`, `--key value` or `--key` as submitit takes them. Errors: `SpecError` for anything else and for the engine's own."""
+    """`--key=value`, `--key value` or `--key` as submitit takes them. Errors: `SpecError` for
+    anything else and for the engine's own.
+    """
     found: dict[str, str | bool] = {}
     for line in lines:
         words = shlex.split(line)
         key, equals, value = (words[0] if words else "").removeprefix("--").partition("=")
-        if not words or not words[0].startswith("--") or len(words) > 2 or (equals and len(words) > 1):
+        if (
+            not words
+            or not words[0].startswith("--")
+            or len(words) > 2
+            or (equals and len(words) > 1)
+        ):
             raise SpecError(f"slurm.sbatch: {line!r} is not --name=value or --name")
         if key in _OURS:
-            raise SpecError(f"slurm.sbatch: --{key} is set by the runner", hint="time comes from resources.<kind>.time_min")
+            raise SpecError(
+                f"slurm.sbatch: --{key} is set by the runner",
+                hint="time comes from resources.<kind>.time_min",
+            )
         found[key] = value if equals else words[1] if len(words) == 2 else True
     return found
 
 
 def _of_controller(job: str) -> dict[str, str]:
-    """State and exit code of a job that has just ended, from `scontrol show job`; nothing once it is forgotten."""
-    said = subprocess.run(["scontrol", "-o", "show", "job", job], check=False, capture_output=True, text=True, timeout=_ASK_S).stdout
+    """State and exit code of a job that has just ended, from `scontrol show job`; nothing once it
+    is forgotten.
+    """
+    said = subprocess.run(
+        ["scontrol", "-o", "show", "job", job],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=_ASK_S,
+    ).stdout
     fields = dict(part.split("=", 1) for part in said.split() if "=" in part)
-    return {"State": fields["JobState"], "ExitCode": fields.get("ExitCode", "0:0")} if "JobState" in fields else {}
+    return (
+        {"State": fields["JobState"], "ExitCode": fields.get("ExitCode", "0:0")}
+        if "JobState" in fields
+        else {}
+    )
 
 
 def _lines(command: list[str]) -> list[str]:
-    return subprocess.run(command, check=True, capture_output=True, text=True, timeout=_ASK_S).stdout.splitlines()
+    return subprocess.run(
+        command, check=True, capture_output=True, text=True, timeout=_ASK_S
+    ).stdout.splitlines()
 
 
 def _last_words(error: str) -> str:
