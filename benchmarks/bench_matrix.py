@@ -4,10 +4,11 @@ in seconds and peak memory.
     python -m benchmarks.bench_matrix [--records 20000] [--repeats 3]
 
 The grid has 500 cells (63 + 62 TopK losses x 2 teachers x 2 lengths). 4 seeds of it are planned:
-from nothing, and with every run recorded. Then records of plausible shape (tests/synthetic.py;
-nothing was trained) of 40 seeds are analysed twice: with 6 and with 45 rows of history each, about
-the most that a record's 12 kB hold. Their pages: a table of all cells, a figure of six arms, two
-claims. Times and memory are those of whole processes: `study plan`, `study analyze`.
+from nothing, and with every run recorded. Then records of plausible shape
+(tests/support/synthetic.py; nothing was trained) of 40 seeds are analysed twice: with 6 and with 45
+rows of history each, about the most that a record's 12 kB hold. Their pages: a table of all cells,
+a figure of six arms, two claims. Times and memory are those of whole processes: `study plan`,
+`study analyze`.
 """
 
 import argparse
@@ -22,7 +23,7 @@ from pathlib import Path
 
 from study.record.schema import record_bytes, sealed
 from study.spec.grid.grid import Grid, LabelledRun, load_grid
-from tests import synthetic
+from tests.support import synthetic
 
 SHORT, LONG = 6, 45  # rows of history
 PLANNED_SEEDS = 4

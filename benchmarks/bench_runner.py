@@ -31,7 +31,7 @@ from study.runner.engines.schedule import run_grid
 from study.runner.work.execute import RunPlan, Work
 from study.spec.identity import cell_id
 from study.spec.machine.profile import Profile
-from tests.fake_work import cell
+from tests.support.fake_work import cell
 
 WORK = Work(build="benchmarks.cpu_work:build", evaluate="benchmarks.cpu_work:evaluate")
 

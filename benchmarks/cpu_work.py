@@ -17,7 +17,7 @@ from study.record.checkpoints import Checkpoints
 from study.runner.work.execute import Report
 from study.spec.recipe.evaluation import Evaluation
 from study.spec.recipe.model import Model
-from tests import fake_work
+from tests.support import fake_work
 
 SHARE = {"distill": 1.0, "evaluate": 0.2}
 

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from study.record.schema import content
 from study.record.store import Results, read_record, read_records
-from tests.harness import ROOT, contents, descendants, make_undisturbed, start, workers
+from tests.support.harness import ROOT, contents, descendants, make_undisturbed, start, workers
 
 HOW = ("worker", "runner", "both", "SIGTERM", "Ctrl-C")
 LAB_PROFILE = "profile: soak\njobs: 1\ncheckpoint_s: 5\n"

@@ -5,8 +5,8 @@
 The teacher starts as the student (the recipes are equal, `study/spec/recipe/model.py`). With
 adapters it follows the weights that they make, W + (alpha / rank) B A: an average of the models.
 TRL has both halves, and neither fits: `SyncRefModelCallback` refuses adapters, and SDFT's
-`PEFTAdapterEMACallback` averages A and B, whose product is another model. `tests/test_follow.py`
-compares with the first.
+`PEFTAdapterEMACallback` averages A and B, whose product is another model.
+`tests/train/test_teacher_update.py` compares with the first.
 
 The teacher's weights are the one state of training that no Trainer keeps, so a checkpoint holds
 them as teacher.safetensors.

@@ -12,8 +12,8 @@ from study.record.store import Results
 from study.spec.grid.grid import LabelledRun
 from study.spec.identity import cell_id
 from study.spec.machine.profile import Profile
-from tests.fake_work import cell
 from tests.slurm.slow_work import WORK
+from tests.support.fake_work import cell
 
 if __name__ == "__main__":
     root, profile, ks = (

@@ -19,7 +19,7 @@ from study.record.checkpoints import Checkpoints
 from study.runner.work.execute import Report, Work
 from study.spec.identity import canonical
 from study.spec.recipe.model import Model
-from tests.fake_work import evaluate as evaluate
+from tests.support.fake_work import evaluate as evaluate
 
 WORK = Work(build="tests.slurm.slow_work:build", evaluate="tests.slurm.slow_work:evaluate")
 

@@ -21,8 +21,8 @@ from study.record.store import Results, read_records
 from study.runner.graph.stages import stage_graph
 from study.runner.work.execute import RunPlan, execute_run, execute_stage
 from study.spec.identity import cell_id
-from tests.fake_work import cell
 from tests.slurm.slow_work import WORK
+from tests.support.fake_work import cell
 
 ROOT = Path(__file__).resolve().parents[2]
 RESOURCES = {"default": {"cpus": 1, "memory_gb": 0.5, "time_min": 5}}

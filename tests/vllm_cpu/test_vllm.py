@@ -29,7 +29,7 @@ from study.spec.recipe.serving import TeacherServer
 from study.spec.recipe.training import Curve, DistillTraining, Optimisation, Sampling
 from study.train import teachers
 from study.train.build import build
-from tests.random_models import random_models
+from tests.support.random_models import random_models
 
 EAGER = ["--enforce-eager"]  # a compiled graph would take minutes and be used once
 SETTINGS = TeacherServer(options=EAGER, timeout_s=1800)
@@ -118,7 +118,8 @@ def trained(
 
 @pytest.fixture
 def shared(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Stages use the server that runs already; tests/test_teacher_server.py has a stage that starts
+    """Stages use the server that runs already; tests/models/test_teacher_server.py has a stage that
+    starts
     its own.
     """
     monkeypatch.setattr(teachers, "_serving", lambda *_: contextlib.nullcontext(server))

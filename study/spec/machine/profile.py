@@ -69,7 +69,8 @@ class Profile(Spec):
     (none: all of its share of a step); they
     are accumulated to the batch of the step. recompute: stage kinds whose activations are computed
     again in the backward pass instead of
-    kept. Neither changes a loss or a gradient (tests/test_numerics.py). hardware: inputs of `study
+    kept. Neither changes a loss or a gradient (tests/models/test_numerics.py). hardware: inputs of
+    `study
     rehearse`.
     report_to: where training reports beside the records (study/runner/work/reporting.py).
     teacher_server: what starts the server of a `distill` stage that asks one for its teacher's

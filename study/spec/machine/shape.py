@@ -2,7 +2,7 @@
 parameters, work a token, cache a token.
 
 Torch is not needed: the counts are closed forms, checked against transformers' own models on the
-meta device (tests/test_rehearse.py).
+meta device (tests/runner/test_rehearse.py).
 """
 
 from typing import Literal

@@ -1,0 +1,151 @@
+"""A whole `study run` on torch-free stages, as a program that tests start, kill and start again."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from study.record.schema import content
+from study.record.store import Results, read_records
+from study.runner.graph.stages import stage_graph
+from study.runner.work.execute import RunPlan, execute_run, execute_stage
+from study.spec.identity import cell_id
+from tests.support.fake_work import WORK, cell
+from tests.support.paths import ROOT
+
+PROGRAM = """
+import os
+import sys
+from pathlib import Path
+from study.cli.carry_out import carry_out
+from study.errors import StudyError
+from study.record.store import Results
+from study.spec.grid.grid import LabelledRun
+from study.spec.identity import cell_id
+from study.spec.machine.profile import Profile
+from tests.support.fake_work import WORK, cell
+
+PROFILE = Profile.model_validate_json(os.environ.get("STUDY_TEST_PROFILE", "{}"))
+
+if __name__ == "__main__":
+    ks = [int(k) for k in sys.argv[3].split(",")]
+    cells = [(k, cell(k), cell_id(cell(k))) for k in ks]
+    runs = [LabelledRun(f"{i}-s0", c, {"objective": f"k{k}"}, 0, i) for k, c, i in cells]
+    results = Results(Path(sys.argv[1]))
+    workers = int(sys.argv[2])
+    try:
+        carry_out(
+            runs, results, WORK, "fake", "lab", workers, {}, profile=PROFILE, mlflow=False
+        )
+    except StudyError as error:
+        print(error)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        sys.exit(130)
+"""
+KS = (1, 2, 3)
+
+
+def start(
+    results: Path,
+    *,
+    ks: tuple[int, ...] = KS,
+    jobs: int = 2,
+    fault: str = "",
+    profile: Mapping[str, object] | None = None,
+    place: Path | None = None,
+    **environment: str,
+) -> subprocess.Popen[str]:
+    """The program on `results`, in a process group of its own. place: where the program, its log
+    and its marker lie.
+    """
+    place = place or results.parent
+    marks = {"STUDY_TEST_LOG": str(place / "built.log"), "STUDY_TEST_MARKER": str(place / "over")}
+    marks |= {
+        "STUDY_TEST_PROFILE": json.dumps(profile or {}),
+        "STUDY_TEST_FAULT": fault,
+        "PYTHONPATH": str(ROOT),
+    }
+    program = place / "program.py"
+    program.write_text(PROGRAM)
+    command = [sys.executable, str(program), str(results), str(jobs), ",".join(map(str, ks))]
+    env = os.environ | marks | environment
+    return subprocess.Popen(
+        command,
+        env=env,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def finish(process: subprocess.Popen[str]) -> tuple[int, str]:
+    output, _ = process.communicate(timeout=240)
+    return process.returncode, output
+
+
+def built(results: Path) -> list[str]:
+    return (results.parent / "built.log").read_text().split()
+
+
+def contents(results: Path) -> dict[str, bytes]:
+    return {record.run: content(record) for record in read_records(results / "runs")}
+
+
+def wait_for(condition: Callable[[], object], seconds: float = 120.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen"
+        time.sleep(0.02)
+
+
+def make_undisturbed(results: Results) -> dict[str, bytes]:
+    """The records of the three runs, made in this process, one after the other."""
+    for k in KS:
+        plan = plan_of(k)
+        for node in stage_graph(plan.cell.model, 0):
+            execute_stage(node, results, WORK, silent)
+        execute_run(plan, results, WORK, silent)
+    return contents(results.root)
+
+
+def silent(phase: str, done: int, total: int, latest: dict[str, float]) -> None:
+    assert 0 <= done <= total
+    assert phase
+    assert isinstance(latest, dict)
+
+
+def plan_of(k: int) -> RunPlan:
+    return RunPlan(f"{cell_id(cell(k))}-s0", cell_id(cell(k)), cell(k), 0)
+
+
+def workers(results: Path) -> list[int]:
+    """Processes of this machine that have a file below `results` open (a worker's log)."""
+    found: list[int] = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if any(str(results) in str(handle.readlink()) for handle in (process / "fd").iterdir()):
+                found.append(int(process.name))
+        except OSError:
+            continue  # it ended, or is not ours to look at
+    return found
+
+
+def descendants(parent: int) -> set[int]:
+    """A process and everything below it; the fork server's workers are its grandchildren."""
+    parents: dict[int, int] = {}
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            parents[int(process.name)] = int(
+                (process / "stat").read_text().rpartition(")")[2].split()[1]
+            )
+        except OSError:
+            continue  # it ended meanwhile
+    found = {parent}
+    while more := {pid for pid, above in parents.items() if above in found} - found:
+        found |= more
+    return found

@@ -1,0 +1,5 @@
+"""Folders of the checkout that tests read."""
+
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
