@@ -29,7 +29,7 @@ from transformers.trainer_callback import PrinterCallback
 from trl.trainer.distillation_config import DistillationConfig
 from trl.trainer.distillation_trainer import DistillationTrainer
 
-from study.data.problems import load
+from study.data.load import load
 from study.data.views import student_view
 from study.models.lab import build_model, build_tokenizer
 from study.models.sampling import end_token_ids

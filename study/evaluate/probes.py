@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from study.data.problems import Problem, load
+from study.data.load import load
+from study.data.problems import Problem
 from study.data.views import Messages, shifted, student_view, teacher_view
 from study.evaluate.run import Report
 from study.models.loading import load_for_inference, load_tokenizer

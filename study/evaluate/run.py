@@ -9,7 +9,8 @@ from typing import Any
 
 from study.data import chat
 from study.data.hub.eval_tasks import as_asked
-from study.data.problems import Problem, load
+from study.data.load import load
+from study.data.problems import Problem
 from study.data.views import shifted, teacher_view
 from study.evaluate import generations
 from study.evaluate.harness import Chat, TaskResult, run_task

@@ -198,7 +198,7 @@ def pair_states(
     folder and SpecError for tokenizers
     that disagree.
     """
-    from study.data.problems import load
+    from study.data.load import load
     from study.data.views import student_view
     from study.models.loading import load_model, load_tokenizer, require_same_tokens
     from study.models.sampling import generate

@@ -18,7 +18,8 @@ from datasets import Dataset
 
 from study.data.chat import asked
 from study.data.hub import datasets as sources
-from study.data.problems import Problem, load
+from study.data.load import load
+from study.data.problems import Problem
 from study.data.views import shifted, teacher_view
 from study.models.loading import load_model, load_tokenizer, require_same_tokens
 from study.models.sampling import end_token_ids

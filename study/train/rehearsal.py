@@ -20,7 +20,7 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
-from study.data.problems import load
+from study.data.load import load
 from study.evaluate.probes import measure as measure_probe
 from study.evaluate.run import evaluate
 from study.models.lab import build_model, build_tokenizer

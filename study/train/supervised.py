@@ -13,7 +13,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from trl import SFTConfig, SFTTrainer
 
 from study.data.chat import prompt_ids
-from study.data.problems import Problem, load
+from study.data.load import load
+from study.data.problems import Problem
 from study.data.worlds.common import Document
 from study.data.worlds.corpus import author
 from study.errors import PrerequisiteError

@@ -7,7 +7,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from study.data.problems import load
+from study.data.load import load
 from study.data.views import shifted, student_view, teacher_view
 from study.data.worlds import arithmetic
 from study.errors import SpecError

@@ -17,7 +17,7 @@ import pytest
 from study.data.hub import datasets as sources
 from study.data.hub.benchmarks import is_held_out
 from study.data.hub.contamination import NGRAM, Benchmarks
-from study.data.problems import load
+from study.data.load import load
 from study.errors import PrerequisiteError, RecordMismatch, SpecError
 from study.spec.grid.grid import load_grid
 from study.spec.grid.scale import load_scale

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from study.data.problems import load
+from study.data.load import load
 from study.errors import PrerequisiteError, RecordMismatch
 from study.grading.boxed import Outcome, grade
 from study.spec.identity import stage_id

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from study.data.problems import Problem, load
+from study.data.load import load
+from study.data.problems import Problem
 from study.data.views import student_view, teacher_view
 from study.data.worlds import hidden_fact as hidden
 from study.data.worlds import search

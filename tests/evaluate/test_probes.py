@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from study.data.problems import load
+from study.data.load import load
 from study.errors import PrerequisiteError
 from study.evaluate import probes
 from study.evaluate import run as final

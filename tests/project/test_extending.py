@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from study.data.problems import load
+from study.data.load import load
 from study.data.views import privileged_text
 from study.grading.registry import open_grader
 from study.spec.grid.grid import load_grid

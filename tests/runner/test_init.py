@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from study.cli.init import init
-from study.data.problems import load
+from study.data.load import load
 from study.errors import PrerequisiteError, SpecError
 from study.record.store import Results
 from study.runner.graph.stages import run_graph

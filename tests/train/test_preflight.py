@@ -14,7 +14,8 @@ import pytest
 import torch
 
 from study.cli import main
-from study.data.problems import Problem, load
+from study.data.load import load
+from study.data.problems import Problem
 from study.errors import PrerequisiteError, RecordMismatch
 from study.grading import boxed as grading
 from study.grading import golden

@@ -25,7 +25,8 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from study.data.hub.errors import hub_errors
-from study.data.problems import Problem, load
+from study.data.problems import Problem
+from study.data.worlds.load import load_world
 from study.errors import PrerequisiteError
 from study.grading.math.extraction import reference
 from study.spec.base import Spec
@@ -89,7 +90,7 @@ def read(task: str, source: Benchmark | LabData) -> Problems:
     PrerequisiteError when neither folder nor hub has them, or a row is not right.
     """
     if not isinstance(source, Benchmark):
-        return Problems(load(source, "held_out"), {"kind": source.kind})
+        return Problems(load_world(source, "held_out"), {"kind": source.kind})
     path = _local(source)
     if path is not None:
         origin = {

@@ -19,6 +19,7 @@ from typing import Any
 from study.data.hub.benchmarks import column_value, is_held_out
 from study.data.hub.contamination import Benchmarks
 from study.data.hub.errors import hub_errors
+from study.data.hub.eval_tasks import as_asked, task_problems
 from study.data.problems import Problem, Split
 from study.errors import PrerequisiteError, RecordMismatch
 from study.grading.math.extraction import boxes, reference
@@ -50,8 +51,6 @@ def draw(data: HubData) -> Drawn:
 
 def benchmark_problems(data: BenchmarkData, split: Split) -> tuple[Problem, ...]:
     """As they stand in their data: the task's page adds its own words when it asks."""
-    from study.data.hub.eval_tasks import task_problems
-
     if split != "held_out":
         raise PrerequisiteError(
             f"the benchmark {data.task} has no {split} split",
@@ -112,8 +111,6 @@ def told(counts: Mapping[str, int]) -> str:
 
 
 def _judged(task: str) -> tuple[Problem, ...]:
-    from study.data.hub.eval_tasks import as_asked, task_problems
-
     return as_asked(task, task_problems(task).problems)
 
 
@@ -206,8 +203,6 @@ def _balanced(data: HubData, found: list[Problem], counts: Counter[str]) -> list
 def _uncontaminated(data: HubData, found: list[Problem], counts: Counter[str]) -> list[Problem]:
     if not data.avoid:
         return found
-    from study.data.hub.eval_tasks import task_problems
-
     benchmarks = Benchmarks()
     for task in data.avoid:
         benchmarks.add(task, (p.prompt for p in task_problems(task).problems))

@@ -11,7 +11,7 @@ from functools import partial
 
 from jinja2 import TemplateError
 
-from study.data.problems import load
+from study.data.load import load
 from study.errors import StudyError
 from study.spec.grid.grid import LabelledCell
 from study.spec.identity import canonical, slug

@@ -13,7 +13,8 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from study.data.problems import Problem, load
+from study.data.load import load
+from study.data.problems import Problem
 from study.models.lab import build_model, build_tokenizer
 from study.models.loading import load_model, load_tokenizer
 from study.record.seeds import stream
