@@ -23,7 +23,8 @@ from study.errors import PrerequisiteError
 from study.evaluate import generations
 from study.grading import preference
 from study.grading.judge import Case, Judge, Verdict
-from study.grading.preference import Kind, Rate, Reply, StyleRule, kind_of, rate
+from study.grading.preference import Kind, Reply, StyleRule, kind_of
+from study.stats.rates import Rate, rate
 
 FORMAT = "preference-1"
 ID = ("id", "problem_id", "prompt_id", "question_id", "uid")

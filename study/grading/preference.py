@@ -12,13 +12,13 @@ style-1     for each declared pattern the share of replies in which it is found;
             it has all wanted and no unwanted ones
 A reasoning model's reply is what follows `</think>`; reasoning that never ends, or nothing at all,
 is no reply: `empty`, not `answered`. A reply that was cut at the length limit can be told by its
-beginning. Every rate is a mean over problems, with an interval over problems.
+beginning. The rates are `study.stats.rates`.
 """
 
 import json
 import re
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
@@ -26,12 +26,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from study.errors import SpecError
-from study.stats.distributions import binomial_limits
-from study.stats.intervals import Interval, bootstrap_interval
 
 RULES = Path(__file__).with_name("preference.json")
 Kind = Literal["unsafe", "clean"]
-SEED = 0
 LOOKED_AT = 20_000  # characters at either end of a reply in which a pattern is looked for
 
 _MARKUP = re.compile(r"[*_#>`\"“”]+")
@@ -45,14 +42,6 @@ class Reply(StrEnum):
     refused = "refused"
     answered = "answered"
     empty = "empty"
-
-
-@dataclass(frozen=True)
-class Rate:
-    """Mean over problems of a share of their replies; `samples` replies in all."""
-
-    interval: Interval
-    samples: int
 
 
 @dataclass(frozen=True)
@@ -189,20 +178,3 @@ def kind_of(label: object) -> Kind | None:
     return next(
         (kind for kind, known in words.items() if str(label).strip().casefold() in known), None
     )
-
-
-def rate(flags_PS: Sequence[Sequence[bool]]) -> Rate | None:
-    """None without problems. Where all problems agree no resampling can move: exact limits for one
-    reply a problem.
-    """
-    if not flags_PS:
-        return None
-    shares, samples = [sum(flags) / len(flags) for flags in flags_PS], sum(map(len, flags_PS))
-    if len(set(shares)) > 1:
-        return Rate(bootstrap_interval(shares, seed=SEED), samples)
-    low, high = (
-        binomial_limits(round(shares[0] * len(shares)), len(shares))
-        if shares[0] in (0.0, 1.0)
-        else (None, None)
-    )
-    return Rate(Interval(shares[0], low, high, len(shares)), samples)

@@ -11,7 +11,8 @@ from study.cli.main import build_app
 from study.errors import SpecError
 from study.evaluate.generations import Header, Problem, write
 from study.evaluate.replies import items_of, refusals
-from study.grading.preference import Reply, conforms, kind_of, rate, refusal, style, style_rule
+from study.grading.preference import Reply, conforms, kind_of, refusal, style, style_rule
+from study.stats.rates import rate
 from tests.support.judge_server import Endpoint, serving
 
 REFUSED = [
