@@ -4,7 +4,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup setup-dev check test core demo ui soak slurm-test vllm-test format clean
+.PHONY: help setup setup-dev check test test-fast core demo ui soak slurm-test vllm-test format clean
 
 VENV ?= .venv
 PYTHON ?= $(firstword $(foreach p,python3.11 python3.12 python3,$(shell command -v $(p) 2>/dev/null)))
@@ -27,7 +27,8 @@ help:
 	@echo "make core              set up, run the core cells of the math grid (one seed), analyse: the main job"
 	@echo "make test              set up with the development tools, run every check and test"
 	@echo "make setup             the environment alone (TORCH_INDEX=<url> adds an index with CPU wheels of torch)"
-	@echo "make check             ruff, pyright, import contracts, every grid expands"
+	@echo "make test-fast         the tests without the slow ones: under two minutes on two cores"
+	@echo "make check             ruff, format, imports, types, dependencies, every grid expands"
 	@echo "make demo              two cells, one seed: a collapse and its fix, curves drawn on the terminal"
 	@echo "make table-N           table N from the committed records, in seconds      (figure-N likewise)"
 	@echo "make reproduce-table-N rerun what table N needs, print ours-now beside the committed values (reproduce-figure-N likewise)"
@@ -44,16 +45,16 @@ $(LAB_STAMP): pyproject.toml constraints.txt
 	@"$(PYTHON)" -c 'import sys; sys.exit(0 if (3, 11) <= sys.version_info < (3, 13) else 1)' \
 	  || { echo "Python 3.11 or 3.12 is needed; name one: make setup PYTHON=python3.12" >&2; exit 1; }
 	test -x $(BIN)/python || "$(PYTHON)" -m venv $(VENV)
-	$(PIP) install -q --no-compile -c constraints.txt $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) torch
+	$(PIP) install -q -c constraints.txt $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) torch
 	@if $(PIP) list 2>/dev/null | grep -qi '^nvidia-'; then \
 	  echo "warning: a CUDA build of torch was installed (several GB of nvidia packages). On a machine without a GPU remove $(VENV)" >&2; \
 	  echo "         and run: make setup TORCH_INDEX=<index with CPU wheels of torch>" >&2; fi
-	$(PIP) install -q --no-compile -c constraints.txt -e ".[lab]"
+	$(PIP) install -q -c constraints.txt -e ".[lab]"
 	$(PIP) check
 	touch $@
 
 $(DEV_STAMP): $(LAB_STAMP)
-	$(PIP) install -q --no-compile -c constraints.txt -e ".[lab,dev]"
+	$(PIP) install -q -c constraints.txt -e ".[lab,dev]"
 	$(PIP) check
 	touch $@
 
@@ -67,12 +68,18 @@ demo: $(LAB_STAMP)
 
 check: $(DEV_STAMP)
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports --no-cache
+	$(BIN)/deptry .
 	$(BIN)/pyright --pythonpath $(BIN)/python
 	$(STUDY) check
 
 test: check
-	$(BIN)/python -m pytest -q -n $(JOBS) --dist loadfile
+	$(BIN)/python -m pytest -q -n $(JOBS) --dist worksteal
+
+# Without the tests marked slow and without those that need a package index.
+test-fast: $(DEV_STAMP)
+	$(BIN)/python -m pytest -q -n $(JOBS) --dist worksteal -m "not slow and not network"
 
 # At least 100 random kills, then 10 on a real lab cell (about 20 minutes); the records must be those of undisturbed runs.
 soak: $(DEV_STAMP)

@@ -1,3 +1,3 @@
 """An empirical study harness for on-policy distillation (arXiv 2605.11182)."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

@@ -203,3 +203,19 @@ def test_the_readme_names_every_room() -> None:
     assert rooms <= {f"study/{name}" for name in re.findall(r"^  (\w+)/", shown, re.MULTILINE)}
     linked = re.findall(r"\]\(([\w./]+)\)", text)
     assert [path for path in linked if not (ROOT / path).exists()] == []
+
+
+def test_pre_commit_and_make_check_run_the_same_commands() -> None:
+    config = (ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8")
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    hooks = re.findall(r"entry: \.venv/bin/([^,}\n]+)", config)
+    recipe = makefile.partition("\ncheck:")[2].partition("\n\n")[0]
+    commands = re.findall(r"^\t\$\((?:BIN\)/|STUDY\))(.*)$", recipe, re.MULTILINE)
+    wanted = {"study" + c if c.startswith(" ") else c for c in commands}
+    assert {_bare(hook) for hook in hooks} == {_bare(command) for command in wanted}
+
+
+def _bare(command: str) -> str:
+    """Without the paths and interpreters that differ between a hook and a Makefile."""
+    words = command.removesuffix(" .").split()
+    return " ".join(w for w in words if w != "--pythonpath" and not w.startswith("$(BIN)"))

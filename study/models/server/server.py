@@ -195,17 +195,13 @@ def _ours(server: Server) -> bool:
     """Whether the port is held by this server's tree: another program could have taken it and
     answer in its place.
     """
-    listening = processes.listeners(server.port)
-    if not sys.platform.startswith("linux"):
-        return True
-    held = processes.sockets(processes.descendants(server.pid))
-    return any(listener.inode in held for listener in listening)
+    return bool(processes.listeners(server.port, processes.descendants(server.pid)))
 
 
 def _refuse_open(server: Server) -> None:
     outside = [
         listener.address
-        for listener in processes.listeners(server.port)
+        for listener in processes.listeners(server.port, processes.descendants(server.pid))
         if not ip_address(listener.address).is_loopback
     ]
     if outside:
