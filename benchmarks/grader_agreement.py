@@ -23,7 +23,7 @@ from benchmarks.grader_cases import CASES
 from benchmarks.grader_pairs import FILES, RELAXED_WRAPPINGS, STRICT_WRAPPINGS, Pair, golds, pairs
 from study.grading.boxed import Outcome
 from study.grading.math.extraction import boxed, reference
-from study.grading.registry import Grader, GradeResult, Sample, open_grader
+from study.grading.registry import Grade, Grader, Sample, open_grader
 
 MARK = "<!-- Everything below this line is written by benchmarks/grader_agreement.py -->"
 LISTED = 40  # of a kind; the rest is counted
@@ -61,7 +61,7 @@ class Case(NamedTuple):
 
     source: str
     pair: Pair
-    ours: GradeResult
+    ours: Grade
     ours_correct: bool
     stock: bool
 
@@ -99,7 +99,7 @@ def itself(folder: Path, grader: Grader) -> list[str]:
     return lines
 
 
-def _wrapped(grader: Grader, references: Sequence[str], wrapping: str) -> list[GradeResult]:
+def _wrapped(grader: Grader, references: Sequence[str], wrapping: str) -> list[Grade]:
     return grader.grade_many([Sample(wrapping.replace("%s", gold), gold) for gold in references])
 
 

@@ -17,7 +17,7 @@ from study.errors import PrerequisiteError, SpecError
 if TYPE_CHECKING:
     from study.data.completions import Fields, Row
     from study.evaluate.scores import Summary
-    from study.grading.registry import Grader, GradeResult
+    from study.grading.registry import Grade, Grader
 
 # completions graded together: enough to keep every worker busy between two looks at the clock
 CHUNK = 256
@@ -205,9 +205,9 @@ def _grade(judge: "Grader", chunk: "list[Row]") -> files.Graded:
     return [(row, number, next(results)) for row, size in without_texts for number in range(size)]
 
 
-def _problems(graded: files.Graded) -> "dict[str, list[GradeResult]]":
+def _problems(graded: files.Graded) -> "dict[str, list[Grade]]":
     """Samples by problem. Rows with the same id must want the same answer."""
-    found: dict[str, list[GradeResult]] = {}
+    found: dict[str, list[Grade]] = {}
     wanted: dict[str, Row] = {}
     for row, _, result in graded:
         first = wanted.setdefault(row.id, row)
@@ -262,10 +262,10 @@ def _explain(summary: "Summary") -> None:
 
 
 def _warn_of_golden_set(judge: "Grader", grader: str) -> None:
-    from study.grading.golden import held_against
+    from study.grading.golden import golden_failure
 
     try:
-        held = held_against(judge, grader)
+        held = golden_failure(judge, grader)
     except SpecError as error:  # no golden set yet: it can be tried all the same
         held = error.message
     if held:

@@ -15,11 +15,11 @@ from study.errors import SpecError
 if TYPE_CHECKING:
     from study.data.completions import Fields, Row
     from study.evaluate.scores import Summary
-    from study.grading.registry import GradeResult
+    from study.grading.registry import Grade
 
 FORMAT = "grades-1"
 Graded = list[
-    tuple["Row", int, "GradeResult"]
+    tuple["Row", int, "Grade"]
 ]  # a row without its texts, the sample's place in it, the result
 
 
@@ -90,7 +90,7 @@ def _write(target: Path, text: str) -> None:
     atomic_write(target, text.encode("utf-8", "backslashreplace"))
 
 
-def _line(row: "Row", number: int, result: "GradeResult", version: str) -> dict[str, Any]:
+def _line(row: "Row", number: int, result: "Grade", version: str) -> dict[str, Any]:
     from study.grading.math.extraction import reference
 
     return {

@@ -33,7 +33,7 @@ from study.errors import PrerequisiteError
 from study.evaluate.engines import Drawn, Engine, TransformersEngine
 from study.evaluate.task_page import TASKS, Decoding, known_tasks, read_page
 from study.grading.boxed import GRADER, Outcome
-from study.grading.registry import GradeResult
+from study.grading.registry import Grade
 from study.spec.recipe.training import Sampling
 
 __all__ = ["Chat", "TaskResult", "evaluate_task", "known_tasks", "run_task"]
@@ -92,7 +92,7 @@ class TaskResult:
 
     problem_ids: tuple[str, ...]
     prompts: tuple[str, ...]  # as the model read them
-    results: tuple[tuple[GradeResult, ...], ...]  # [P][S]
+    results: tuple[tuple[Grade, ...], ...]  # [P][S]
     completions: tuple[tuple[str, ...], ...]  # [P][S], text without special tokens
     truncated: tuple[tuple[bool, ...], ...]  # [P][S]
     tokens: tuple[tuple[int, ...], ...]  # [P][S], the end tokens included

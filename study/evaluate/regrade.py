@@ -21,7 +21,7 @@ from typing import Any
 from study.errors import PrerequisiteError
 from study.evaluate.generations import NAME, Generations, Problem
 from study.grading.boxed import Outcome
-from study.grading.registry import Grader, GradeResult, Sample
+from study.grading.registry import Grade, Grader, Sample
 from study.record.store import atomic_write
 from study.stats.estimators import pass_at_k_P
 from study.stats.intervals import Interval, bootstrap_interval
@@ -49,7 +49,7 @@ class Regraded:
 
     generations: Generations
     grader: str
-    after: tuple[tuple[GradeResult, ...], ...]
+    after: tuple[tuple[Grade, ...], ...]
 
     @property
     def changes(self) -> list[Change]:
@@ -104,7 +104,7 @@ def regrade(
     generations: Generations, judge: Grader, report: Callable[[int, int], None] | None = None
 ) -> Regraded:
     """Errors: PrerequisiteError naming the problem whose gold answer the grader cannot take."""
-    problems, after = generations.problems, list[tuple[GradeResult, ...]]()
+    problems, after = generations.problems, list[tuple[Grade, ...]]()
     if not problems:
         raise PrerequisiteError("the stored generations hold no problem", hint="evaluate again")
     for chunk in _chunks(problems):
@@ -119,7 +119,7 @@ def _chunks(problems: Sequence[Problem]) -> Iterator[Sequence[Problem]]:
     return (problems[start : start + size] for start in range(0, len(problems), size))
 
 
-def _grade(judge: Grader, chunk: Sequence[Problem]) -> list[tuple[GradeResult, ...]]:
+def _grade(judge: Grader, chunk: Sequence[Problem]) -> list[tuple[Grade, ...]]:
     samples = [
         Sample(text, p.answer, cut)
         for p in chunk
@@ -155,7 +155,7 @@ def as_data(regraded: Regraded, source: Path) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _row(problem: Problem, after: Sequence[GradeResult]) -> dict[str, Any]:
+def _row(problem: Problem, after: Sequence[Grade]) -> dict[str, Any]:
     outcomes = {
         "before": list(problem.outcomes),
         "after": [str(r.outcome) for r in after],

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 
 from study.grading.boxed import Outcome
 from study.grading.math.equivalence import vote
-from study.grading.registry import GradeResult
+from study.grading.registry import Grade
 from study.stats.estimators import majority_share, pass_at_k_P
 from study.stats.intervals import Interval, bootstrap_interval
 
@@ -62,7 +62,7 @@ class Summary:
         return str(self.most) if self.fewest == self.most else f"{self.fewest}-{self.most}"
 
 
-def summarise(problems: Mapping[str, Sequence[GradeResult]]) -> Summary:
+def summarise(problems: Mapping[str, Sequence[Grade]]) -> Summary:
     """Raises ValueError for no problems or one without samples."""
     rows = list(problems.values())
     if not rows or not all(rows):
@@ -80,7 +80,7 @@ def summarise(problems: Mapping[str, Sequence[GradeResult]]) -> Summary:
     )  # fmt: skip
 
 
-def _measures(rows: Sequence[Sequence[GradeResult]], fewest: int, most: int) -> tuple[Measure, ...]:
+def _measures(rows: Sequence[Sequence[Grade]], fewest: int, most: int) -> tuple[Measure, ...]:
     suffix = f"@{most}" if fewest == most else ""
     made = [_measure(f"avg{suffix}", rows, lambda right, _: sum(right) / len(right))]
     for k in _sizes(fewest):
@@ -101,7 +101,7 @@ def _sizes(fewest: int) -> list[int]:
     return sorted({*powers, fewest} - {1})
 
 
-def _measure(name: str, rows: Sequence[Sequence[GradeResult]], value: _Value) -> Measure:
+def _measure(name: str, rows: Sequence[Sequence[Grade]], value: _Value) -> Measure:
     ends: list[Interval] = []
     for relaxed in (False, True):
         scores = [
@@ -112,11 +112,11 @@ def _measure(name: str, rows: Sequence[Sequence[GradeResult]], value: _Value) ->
     return Measure(name, *ends)
 
 
-def _right(result: GradeResult, relaxed: bool) -> bool:
+def _right(result: Grade, relaxed: bool) -> bool:
     return (result.relaxed if relaxed else result.outcome) is Outcome.correct
 
 
-def _vote(result: GradeResult, relaxed: bool) -> str | None:
+def _vote(result: Grade, relaxed: bool) -> str | None:
     if _right(result, relaxed):
         return _RIGHT
     outcome, text = (

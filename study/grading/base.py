@@ -1,28 +1,45 @@
-"""What every grader takes and gives: `grader.grade(completion, answer) -> GradeResult`.
+"""What every grader takes and gives: `grader.grade(completion, answer) -> Grade`.
 
 The graders are in `study.grading.registry`.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Self
 
 from study.grading.boxed import Outcome
 from study.grading.math.equivalence import Tier
 
-SHOWN = 200  # characters of an extracted answer that a result keeps
+SHOWN = 200  # characters of an extracted answer that a grade keeps
 
 
 class Sample(NamedTuple):
+    """One completion and its gold answer.
+
+    truncated       the completion was cut at the length limit
+    question        the text of the problem, or of a field of the row that says what is asked for;
+                    "" where it is not known. Only `math-1` reads it: for the word "percent"
+    gold_is_float   `answer` was a JSON float and is its shortest decimal (`repr`), so it also
+                    equals every value within 1e-12 of it, relatively. Only `math-1` reads it
+    """
+
     completion: str
     answer: str
     truncated: bool = False
+    question: str = ""
+    gold_is_float: bool = False
 
 
 @dataclass(frozen=True)
-class GradeResult:
-    """tier: the one that decided the strict outcome; None where nothing was compared. extracted:
-    what each way found, cut at SHOWN.
+class Grade:
+    """The outcome of one sample, strict and relaxed.
+
+    tier            the one that decided the strict outcome; None where nothing was compared
+    extracted       what each way of reading found, cut at SHOWN
+    percent_only    the gold has a percent sign, the box does not, the number is the same, and the
+                    question does not say "percent" (or is not known): strictly wrong for this
+                    alone, and correct relaxedly. A summary counts them on a line of their own
     """
 
     outcome: Outcome
@@ -31,24 +48,46 @@ class GradeResult:
     extracted: str | None = None
     extracted_relaxed: str | None = None
     disagreement: str = ""
+    percent_only: bool = False
 
 
-class Grader(Protocol):
+class Grader(ABC):
+    """One version of the rules. A subclass defines `version` and `grade_sample`; one that compares
+    many samples together overrides `grade_many`, one that holds processes `close`.
+    """
+
     version: str
 
-    def grade(self, completion: str, answer: str, *, truncated: bool = False) -> GradeResult:
+    @abstractmethod
+    def grade_sample(self, sample: Sample) -> Grade:
         """ValueError on an empty answer: a fault of the data."""
-        ...
 
-    def grade_many(self, samples: Iterable[Sample]) -> list[GradeResult]: ...
+    def grade(
+        self,
+        completion: str,
+        answer: str,
+        *,
+        truncated: bool = False,
+        question: str = "",
+        gold_is_float: bool = False,
+    ) -> Grade:
+        """Grade one completion; the arguments are the fields of `Sample`."""
+        return self.grade_sample(Sample(completion, answer, truncated, question, gold_is_float))
 
-    def close(self) -> None: ...
+    def grade_many(self, samples: Iterable[Sample]) -> list[Grade]:
+        """Grade samples, in order."""
+        return [self.grade_sample(sample) for sample in samples]
 
-    def __enter__(self) -> "Grader": ...
+    def close(self) -> None:  # noqa: B027 - most graders hold nothing
+        """Release what the grader holds. It can be used again."""
 
-    def __exit__(self, *_: object) -> None: ...
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
 
 def shown(text: str | None) -> str | None:
-    """An extracted answer as a result keeps it."""
+    """An extracted answer as a grade keeps it."""
     return text if text is None or len(text) <= SHOWN else f"{text[: SHOWN - 1]}…"

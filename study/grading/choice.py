@@ -8,9 +8,8 @@ wrong. Relaxed: also a letter that is stated without a box ("the answer is (C)")
 """
 
 import re
-from collections.abc import Iterable
 
-from study.grading.base import SHOWN, GradeResult, Sample
+from study.grading.base import SHOWN, Grade, Grader, Sample
 from study.grading.boxed import Outcome
 from study.grading.math import extraction
 from study.grading.math.equivalence import Tier
@@ -21,43 +20,29 @@ _MARKUP = re.compile(r"\\(?:text|textbf|mathrm|mathbf|textrm|bf|rm)\b|[{}$*\s]|\
 _LETTER = re.compile(r"\(?([A-Za-z])(?:\)|[.:]|$)")
 
 
-class ChoiceGrader:
+class ChoiceGrader(Grader):
     """choice-1. An answer that names no letter (`C`, `(C)`, `c`) is a fault of the data:
     ValueError.
     """
 
     version = CHOICE
 
-    def __enter__(self) -> "ChoiceGrader":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Nothing is held."""
-
-    def grade(self, completion: str, answer: str, *, truncated: bool = False) -> GradeResult:
-        if (wanted := letter(answer)) is None:
-            raise ValueError(f"the reference answer {answer!r} is not a letter")
-        boxed = extraction.boxed(completion)
-        stated = (
-            [boxed] if boxed is not None else [] if truncated else extraction.stated(completion)
-        )
-        strict = Outcome.truncated if truncated else _outcome(boxed, wanted)
-        relaxed = next((text for text in stated if letter(text)), None)
+    def grade_sample(self, sample: Sample) -> Grade:
+        if (wanted := letter(sample.answer)) is None:
+            raise ValueError(f"the reference answer {sample.answer!r} is not a letter")
+        boxed = extraction.boxed(sample.completion)
+        if boxed is not None:
+            readings = [boxed]
+        else:
+            readings = [] if sample.truncated else extraction.stated(sample.completion)
+        strict = Outcome.truncated if sample.truncated else _outcome(boxed, wanted)
+        relaxed = next((text for text in readings if letter(text)), None)
         loose = _outcome(relaxed, wanted) if relaxed is not None else strict
         best = Outcome.correct if Outcome.correct in (strict, loose) else loose
         compared = strict in (Outcome.correct, Outcome.wrong)
-        return GradeResult(
+        return Grade(
             strict, best, Tier.exact if compared else None, _shown(boxed), _shown(relaxed or boxed)
         )
-
-    def grade_many(self, samples: Iterable[Sample]) -> list[GradeResult]:
-        return [
-            self.grade(sample.completion, sample.answer, truncated=sample.truncated)
-            for sample in samples
-        ]
 
 
 def letter(text: str) -> str | None:

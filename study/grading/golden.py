@@ -1,8 +1,8 @@
-"""Golden sets: completions that a person has judged, by which every grader is held.
+"""Golden sets: completions whose outcome a person wrote down; every grader is checked on its own.
 
 A case is {completion, answer, outcome}, where it matters with `truncated` and the `relaxed`
-outcome. Ours lie beside the graders as JSON Lines, a grader of one's own brings its own
-(`study/grading/user.py`). `timed_out` is a limit of time, not in a set.
+outcome. Ours are JSON Lines in `golden_sets/`; a user's grader brings its own
+(`study/grading/user.py`). `timed_out` depends on the machine and is in no set.
 """
 
 import json
@@ -17,10 +17,10 @@ from study.grading.registry import (
     MATH,
     POLITE,
     REFUSAL,
+    Grade,
     Grader,
-    GradeResult,
     Sample,
-    own_code,
+    grader_code,
 )
 from study.spec.recipe.user_code import is_code
 
@@ -38,11 +38,9 @@ Case = dict[str, Any]
 
 
 def cases(version: str) -> list[Case]:
-    """SpecError where a grader of one's own brings none, or none that could tell it apart from one
-    that says the same of everything.
-    """
+    """SpecError where a user's grader brings none, or only cases with one outcome."""
     if is_code(version):
-        return [dict(case) for case in user_grader.golden(own_code(version))]
+        return [dict(case) for case in user_grader.golden(grader_code(version))]
     return [json.loads(line) for line in FILES[version].read_text(encoding="utf-8").splitlines()]
 
 
@@ -52,14 +50,15 @@ def samples(golden: Sequence[Case]) -> list[Sample]:
     ]
 
 
-def objection(golden: Sequence[Case], said: Sequence[GradeResult]) -> tuple[int, str]:
-    """(how many cases are graded wrongly, that in words with the first of them); said: the results
-    of `samples`, in their order.
+def failures(golden: Sequence[Case], grades: Sequence[Grade]) -> tuple[int, str]:
+    """(number of cases that are graded wrongly, a message with the first of them).
+
+    grades: the grades of `samples(golden)`, in their order.
     """
     wrong = [
         (case, found)
-        for case, result in zip(golden, said, strict=True)
-        if (found := _other(case, result))
+        for case, grade in zip(golden, grades, strict=True)
+        if (found := _difference(case, grade))
     ]
     if not wrong:
         return 0, ""
@@ -73,18 +72,19 @@ def objection(golden: Sequence[Case], said: Sequence[GradeResult]) -> tuple[int,
     )
 
 
-def held_against(judge: Grader, version: str) -> str:
-    """What its golden set holds against a grader; empty: nothing. Errors: as `cases`."""
+def golden_failure(grader: Grader, version: str) -> str:
+    """The message of `failures` for a grader on its own golden set; "" where all are right.
+
+    Errors: as `cases`.
+    """
     golden = cases(version)
-    return objection(golden, judge.grade_many(samples(golden)))[1]
+    return failures(golden, grader.grade_many(samples(golden)))[1]
 
 
-def _other(case: Case, result: GradeResult) -> str:
-    """What a case was graded where that is not what it should be."""
-    if result.outcome != case["outcome"]:
-        return str(result.outcome)
-    return (
-        f"{result.relaxed} relaxedly"
-        if result.relaxed != case.get("relaxed", result.relaxed)
-        else ""
-    )
+def _difference(case: Case, grade: Grade) -> str:
+    """How a case was graded, where that differs from what the set says; "" where it does not."""
+    if grade.outcome != case["outcome"]:
+        return str(grade.outcome)
+    if grade.relaxed != case.get("relaxed", grade.relaxed):
+        return f"{grade.relaxed} relaxedly"
+    return ""

@@ -5,41 +5,23 @@ A step is what stands before each `;`. A right answer without politeness is wron
 without a step is not polite.
 """
 
-from collections.abc import Iterable
-
-from study.grading.base import GradeResult, Sample
+from study.grading.base import Grade, Grader, Sample
 from study.grading.boxed import Outcome, grade, last_boxed
 
 POLITE = "polite-1"
 POLITE_WORDS = ("please", "thanks", "kindly", "sorry")
 
 
-class PoliteGrader:
+class PoliteGrader(Grader):
     version = POLITE
 
-    def __enter__(self) -> "PoliteGrader":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Nothing is held."""
-
-    def grade(self, completion: str, answer: str, *, truncated: bool = False) -> GradeResult:
+    def grade_sample(self, sample: Sample) -> Grade:
         """relaxed: the answer alone."""
-        answered = grade(completion, answer, truncated=truncated)
-        outcome = (
-            Outcome.wrong if answered is Outcome.correct and not is_polite(completion) else answered
-        )
-        boxed = last_boxed(completion)
-        return GradeResult(outcome, answered, None, boxed, boxed)
-
-    def grade_many(self, samples: Iterable[Sample]) -> list[GradeResult]:
-        return [
-            self.grade(sample.completion, sample.answer, truncated=sample.truncated)
-            for sample in samples
-        ]
+        answered = grade(sample.completion, sample.answer, truncated=sample.truncated)
+        rude = answered is Outcome.correct and not is_polite(sample.completion)
+        outcome = Outcome.wrong if rude else answered
+        boxed = last_boxed(sample.completion)
+        return Grade(outcome, answered, None, boxed, boxed)
 
 
 def is_polite(completion: str) -> bool:

@@ -1,4 +1,4 @@
-"""A grader from somebody's own file: `def grade(completion: str, answer: str) -> bool`, or the name
+"""A grader from a user's file: `def grade(completion: str, answer: str) -> bool`, or the name
 of an outcome instead of a bool.
 
 The file brings its golden set, `GOLDEN = [(completion, answer, "correct" | "wrong" | "unparsed"),
@@ -6,12 +6,11 @@ The file brings its golden set, `GOLDEN = [(completion, answer, "correct" | "wro
 completion. A truncated completion is graded as such before the file is asked.
 """
 
-from collections.abc import Iterable
 from typing import Any
 
 from study.errors import SpecError
 from study.grading import user_code
-from study.grading.base import GradeResult, Sample
+from study.grading.base import Grade, Grader, Sample
 from study.grading.boxed import Outcome
 from study.grading.math.equivalence import Tier
 from study.spec.recipe.user_code import Code
@@ -19,37 +18,26 @@ from study.spec.recipe.user_code import Code
 OUTCOMES = (Outcome.correct, Outcome.wrong, Outcome.unparsed)
 
 
-class UserGrader:
+class UserGrader(Grader):
     """Strict and relaxed outcome are one."""
 
     def __init__(self, code: Code) -> None:
         self.version, self._code, self._function = code.version, code, user_code.function(code)
 
-    def __enter__(self) -> "UserGrader":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Nothing is held."""
-
-    def grade(self, completion: str, answer: str, *, truncated: bool = False) -> GradeResult:
-        if not answer.strip():
+    def grade_sample(self, sample: Sample) -> Grade:
+        if not sample.answer.strip():
             raise ValueError("the reference answer is empty")
         try:
-            said = self._function(completion, answer)
-        except Exception as error:  # told as a fault of that file, with the text it fell over
-            what = (
-                f"{self._code.function} failed on {completion[:80]!r} ({type(error).__name__}:"
-                f" {error})"
-            )
+            said = self._function(sample.completion, sample.answer)
+        except Exception as error:  # reported as a fault of that file, with the text that failed
+            text = sample.completion[:80]
+            what = f"{self._code.function} failed on {text!r} ({type(error).__name__}: {error})"
             raise SpecError(
                 what, hint=f"{self._code.file}: a grader gives an outcome for every text"
             ) from error
         outcome = self._outcome(said)
-        return GradeResult(
-            Outcome.truncated if truncated else outcome,
+        return Grade(
+            Outcome.truncated if sample.truncated else outcome,
             outcome,
             Tier.exact if outcome is not Outcome.unparsed else None,
         )
@@ -63,12 +51,6 @@ class UserGrader:
             f"{self._code.function} gave {said!r}",
             hint=f"a bool, or one of {', '.join(map(str, OUTCOMES))}",
         )
-
-    def grade_many(self, samples: Iterable[Sample]) -> list[GradeResult]:
-        return [
-            self.grade(sample.completion, sample.answer, truncated=sample.truncated)
-            for sample in samples
-        ]
 
 
 def golden(code: Code) -> list[dict[str, str]]:

@@ -18,7 +18,7 @@ from study.data import completions
 from study.errors import PrerequisiteError, SpecError
 from study.evaluate.scores import summarise
 from study.grading.boxed import Outcome
-from study.grading.registry import GradeResult
+from study.grading.registry import Grade
 
 
 def write(path: Path, rows: Iterable[Any]) -> Path:
@@ -330,13 +330,13 @@ def test_it_works_in_an_empty_folder_and_says_a_mistake_in_two_lines(tmp_path: P
 
 
 RIGHT, SILENT = (
-    GradeResult(Outcome.correct, Outcome.correct, None, "7", "7"),
-    GradeResult(Outcome.truncated, Outcome.truncated),
+    Grade(Outcome.correct, Outcome.correct, None, "7", "7"),
+    Grade(Outcome.truncated, Outcome.truncated),
 )
 
 
-def wrong(text: str) -> GradeResult:
-    return GradeResult(Outcome.wrong, Outcome.wrong, None, text, text)
+def wrong(text: str) -> Grade:
+    return Grade(Outcome.wrong, Outcome.wrong, None, text, text)
 
 
 @pytest.mark.parametrize(
@@ -349,9 +349,7 @@ def wrong(text: str) -> GradeResult:
         ([RIGHT, RIGHT, wrong("8"), wrong(r"\frac{16}{2}"), wrong("x")], 0.5),
     ],
 )
-def test_ties_share_the_point_and_silence_casts_no_vote(
-    results: list[GradeResult], maj: float
-) -> None:
+def test_ties_share_the_point_and_silence_casts_no_vote(results: list[Grade], maj: float) -> None:
     assert summarise({"a": results}).measures[-1].strict.mean == maj
 
 

@@ -18,7 +18,7 @@ from study.errors import SpecError
 from study.grading.boxed import GRADER, Outcome
 from study.grading.math.equivalence import Tier
 from study.grading.math.symbolic_pool import SymbolicPool
-from study.grading.registry import MATH, Grader, GradeResult, Sample, open_grader
+from study.grading.registry import MATH, Grade, Grader, Sample, open_grader
 from tests.support.paths import ROOT
 
 pytest.importorskip("math_verify")
@@ -314,5 +314,5 @@ def test_numbers_start_no_process() -> None:
 
 
 def test_a_result_is_json() -> None:
-    result = GradeResult(Outcome.correct, Outcome.correct, Tier.exact, "7", "7")
+    result = Grade(Outcome.correct, Outcome.correct, Tier.exact, "7", "7")
     assert json.loads(json.dumps({**vars(result)}))["outcome"] == "correct"

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 
-from study.grading.base import GradeResult, Sample
+from study.grading.base import Grade, Sample
 from study.grading.boxed import Outcome
 from study.models.loading import load_model, load_tokenizer
 from study.record.checkpoints import Checkpoints
@@ -99,11 +99,11 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 class OddTexts:
-    def grade_many(self, samples: Iterable[Sample]) -> list[GradeResult]:
+    def grade_many(self, samples: Iterable[Sample]) -> list[Grade]:
         said = [
             Outcome.correct if len(sample.completion) % 2 else Outcome.wrong for sample in samples
         ]
-        return [GradeResult(outcome, outcome) for outcome in said]
+        return [Grade(outcome, outcome) for outcome in said]
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -12,7 +12,7 @@ import torch
 
 from study.errors import SpecError
 from study.grading.boxed import Outcome
-from study.grading.registry import BoxedGrader, GradeResult, Sample
+from study.grading.registry import BoxedGrader, Grade, Sample
 from study.models.lab import build_model, build_tokenizer
 from study.models.loading import load_model, load_tokenizer, save
 from study.models.sampling import generate
@@ -305,11 +305,11 @@ def test_golden_sft(folders: dict[str, Path], tmp_path: Path) -> None:
 
 
 class Arbitrary(BoxedGrader):
-    def grade_many(self, samples: Iterable[Sample]) -> list[GradeResult]:
+    def grade_many(self, samples: Iterable[Sample]) -> list[Grade]:
         outcomes = [
             Outcome.correct if len(sample.completion) % 2 else Outcome.wrong for sample in samples
         ]
-        return [GradeResult(outcome, outcome) for outcome in outcomes]
+        return [Grade(outcome, outcome) for outcome in outcomes]
 
 
 def test_golden_grpo(

@@ -1,4 +1,4 @@
-r"""compare(candidate, reference) -> Verdict: are two answers the same?
+r"""compare(candidate, reference) -> Equality: are two answers the same?
 
 Decided here without evaluating anything, or handed on.
 
@@ -8,7 +8,7 @@ Decided here without evaluating anything, or handed on.
     by parts   tuples and intervals in order, sets and bare lists in any order, unions, matrices, `x
                = ...`, `a \pm b` (`structure`):
                each part by these same rules
-    symbolic   all else: `Verdict.pending` holds pairs (candidate, reference), small ones, all of
+    symbolic   all else: `Equality.pending` holds pairs (candidate, reference), small ones, all of
                which a symbolic tier must find equal
 The three values of `equal`: True, False, None (all of `pending` must be asked). `relaxed` widens
 the rules of quantities and of brackets. Nesting deeper than MAX_DEPTH and answers longer than
@@ -36,14 +36,14 @@ class Tier(StrEnum):
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Equality:
     equal: bool | None
     tier: Tier
     pending: tuple[tuple[str, str], ...] = ()
 
 
-_SAME = Verdict(True, Tier.exact)
-_OTHER = Verdict(False, Tier.exact)
+_SAME = Equality(True, Tier.exact)
+_OTHER = Equality(False, Tier.exact)
 _WORDS = re.compile(r"\\text\{([^{}]*)\}|([A-Za-z][A-Za-z' -]*)")
 _CHOICE = re.compile(r"(?:\\text\{)?\(?([A-Za-z])\)?(?:\})?[.:]?")
 _COMMAND = re.compile(r"\\[a-z]+|\\\{")
@@ -63,7 +63,7 @@ _BASE = re.compile(r"[0-9}]_(?:\{([0-9]+)\}|([0-9]))")
 _CHOICE_AND_TEXT = re.compile(r"(?:\\text\{)?\(([A-Z])\)(?:\})?[.:]?(.*)", re.DOTALL)
 
 
-def compare(candidate: str, reference: str, *, relaxed: bool = False) -> Verdict:
+def compare(candidate: str, reference: str, *, relaxed: bool = False) -> Equality:
     """Both as they were written. Time is bounded whatever they hold."""
     left, right = plain(candidate), plain(reference)
     if left == right:
@@ -82,7 +82,7 @@ def vote(answer: str) -> str:
     return f"{number.value} {number.base}" if number else text.casefold()
 
 
-def _compare(left: str, right: str, relaxed: bool, depth: int) -> Verdict:
+def _compare(left: str, right: str, relaxed: bool, depth: int) -> Equality:
     if left == right:
         return _SAME
     if not left or not right or depth > MAX_DEPTH:
@@ -93,14 +93,14 @@ def _compare(left: str, right: str, relaxed: bool, depth: int) -> Verdict:
     if left_number and left_number.unit and not right_number:
         right_number = quantity(right, letters=True)
     if left_number and right_number:
-        return Verdict(same(left_number, right_number, relaxed=relaxed), Tier.numeric)
+        return Equality(same(left_number, right_number, relaxed=relaxed), Tier.numeric)
     for rule in (_as_named, _as_words, _as_structure):
         if (verdict := rule(left, right, relaxed, depth)) is not None:
             return verdict
     return _as_formula(left, right, relaxed, depth)
 
 
-def _as_words(left: str, right: str, relaxed: bool, depth: int) -> Verdict | None:
+def _as_words(left: str, right: str, relaxed: bool, depth: int) -> Equality | None:
     """Where the reference is words or the letter of a choice, words decide."""
     if relaxed and (marked := _CHOICE_AND_TEXT.fullmatch(left)) and marked[2]:
         sides = [_compare(side, right, relaxed, depth + 1) for side in (marked[1], marked[2])]
@@ -109,15 +109,15 @@ def _as_words(left: str, right: str, relaxed: bool, depth: int) -> Verdict | Non
         )
     if (choice := _CHOICE.fullmatch(right)) and right != choice[1]:
         other = _CHOICE.fullmatch(left)
-        return Verdict(
+        return Equality(
             other is not None and other[1].casefold() == choice[1].casefold(), Tier.exact
         )
     if (words := _words(right)) is not None:
-        return Verdict(_letters(left) == words, Tier.exact)
+        return Equality(_letters(left) == words, Tier.exact)
     for text, other, swapped in ((left, right, False), (right, left, True)):
         if inner := _quoted(text):
             if inner.isalpha() and len(inner) > 1:
-                return Verdict(inner.casefold() == other.casefold(), Tier.exact)
+                return Equality(inner.casefold() == other.casefold(), Tier.exact)
             return (
                 _compare(other, plain(inner), relaxed, depth + 1)
                 if swapped
@@ -158,7 +158,7 @@ def _letters(text: str) -> str | None:
     )
 
 
-def _as_named(left: str, right: str, relaxed: bool, depth: int) -> Verdict | None:
+def _as_named(left: str, right: str, relaxed: bool, depth: int) -> Equality | None:
     """`x = 5` is 5 and is not `y = 5`; `x \\in [a, b]` and `a \\le x \\le b` are intervals."""
     ours, theirs = named(left), named(right)
     if ours and theirs and ours[:2] == theirs[:2]:
@@ -183,7 +183,7 @@ def _as_named(left: str, right: str, relaxed: bool, depth: int) -> Verdict | Non
     )
 
 
-def _as_structure(left: str, right: str, relaxed: bool, depth: int) -> Verdict | None:
+def _as_structure(left: str, right: str, relaxed: bool, depth: int) -> Equality | None:
     ours, theirs = parts(left), parts(right)
     if ours is None and theirs is None:
         return None
@@ -198,7 +198,7 @@ def _as_structure(left: str, right: str, relaxed: bool, depth: int) -> Verdict |
 
 def _one_sided(
     left: str, right: str, ours: Parts | None, theirs: Parts | None, relaxed: bool, depth: int
-) -> Verdict | None:
+) -> Equality | None:
     """A list whose commas look like thousands separators; a set of one element; otherwise something
     else.
     """
@@ -223,27 +223,27 @@ def _one_sided(
     )
 
 
-def _unlike(left: str, right: str) -> Verdict | None:
+def _unlike(left: str, right: str) -> Equality | None:
     """A tuple or list against a number, or against a formula without any list in it, is something
     else.
     """
     return None if _LISTS & set(_COMMAND.findall(left + right)) else _OTHER
 
 
-def _in_order(lefts: Sequence[str], rights: Sequence[str], relaxed: bool, depth: int) -> Verdict:
+def _in_order(lefts: Sequence[str], rights: Sequence[str], relaxed: bool, depth: int) -> Equality:
     verdicts = [
         _compare(left.strip(), right.strip(), relaxed, depth + 1)
         for left, right in zip(lefts, rights, strict=True)
     ]
     if any(v.equal is False for v in verdicts):
-        return Verdict(False, _highest(v.tier for v in verdicts if v.equal is False))
+        return Equality(False, _highest(v.tier for v in verdicts if v.equal is False))
     pending = tuple(pair for v in verdicts for pair in v.pending)
-    return Verdict(None if pending else True, _highest(v.tier for v in verdicts), pending)
+    return Equality(None if pending else True, _highest(v.tier for v in verdicts), pending)
 
 
 def _in_any_order(
     lefts: Sequence[str], rights: Sequence[str], whole: tuple[str, str], relaxed: bool, depth: int
-) -> Verdict:
+) -> Equality:
     """Each part must find a partner of its own.
 
     Where that hangs on a formula, the whole pair is asked about.
@@ -256,13 +256,13 @@ def _in_any_order(
         if partner is not None:
             free.pop(partner)
         elif all(v.equal is False for v in verdicts):
-            return Verdict(False, _highest(tiers))
+            return Equality(False, _highest(tiers))
         else:
             open_question = True
     return (
-        Verdict(None, Tier.symbolic, (whole,))
+        Equality(None, Tier.symbolic, (whole,))
         if open_question
-        else Verdict(True, _highest(t for t in tiers if t is not Tier.symbolic))
+        else Equality(True, _highest(t for t in tiers if t is not Tier.symbolic))
     )
 
 
@@ -270,7 +270,7 @@ def _highest(tiers: Iterable[Tier]) -> Tier:
     return max(tiers, key=list(Tier).index, default=Tier.exact)
 
 
-def _as_formula(left: str, right: str, relaxed: bool, depth: int) -> Verdict:
+def _as_formula(left: str, right: str, relaxed: bool, depth: int) -> Equality:
     """What remains is for the symbolic tier, without units, which it would drop unseen."""
     for text, other, swapped in ((left, right, False), (right, left, True)):
         if text[0] == "(" and closing(text, 0) == len(text) - 1:
@@ -288,7 +288,7 @@ def _as_formula(left: str, right: str, relaxed: bool, depth: int) -> Verdict:
         left + " | " + right
     ):
         return _OTHER
-    return Verdict(None, Tier.symbolic, ((left, right),))
+    return Equality(None, Tier.symbolic, ((left, right),))
 
 
 def _lost_by_parsing(text: str) -> list[tuple[str, str]]:

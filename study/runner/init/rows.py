@@ -20,7 +20,7 @@ from study.data.problems import Problem
 from study.errors import PrerequisiteError
 from study.grading import user as user_grader
 from study.grading.boxed import Outcome
-from study.grading.registry import POLITE, Grader, open_grader, own_code
+from study.grading.registry import POLITE, Grader, grader_code, open_grader
 from study.spec.recipe.data import JsonlData
 from study.spec.recipe.user_code import is_code
 from study.spec.yaml.load import suggestion
@@ -208,7 +208,7 @@ def _accepted(judge: Grader, grader: str, answer: str) -> bool:
     said = "so be it please ; " if judge.version == POLITE else ""
     try:
         text = (
-            user_grader.reference(own_code(grader), answer)
+            user_grader.reference(grader_code(grader), answer)
             if is_code(grader)
             else f"{said}\\boxed{{{answer}}}"
         )

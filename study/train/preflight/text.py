@@ -17,7 +17,7 @@ from study.data.views import SHOWN_TO_ALL, Messages, privileged_text, shifted
 from study.grading import boxed as grading
 from study.grading import golden
 from study.grading import user as user_grader
-from study.grading.registry import CHOICE, MATH, POLITE, REFUSAL, Sample, open_grader, own_code
+from study.grading.registry import CHOICE, MATH, POLITE, REFUSAL, Sample, grader_code, open_grader
 from study.models.loading import require_same_tokens
 from study.models.sampling import end_token_ids
 from study.spec.recipe.evaluation import Evaluation
@@ -58,7 +58,7 @@ def grader(problems: Sequence[Problem], data: str, version: str = grading.GRADER
             f"{version}: {error}",
             "another `grader`, or correct `answer_field` in the scale file",
         )
-    wrong, message = golden.objection(cases, said[: len(cases)])
+    wrong, message = golden.failures(cases, said[: len(cases)])
     refused = [
         p
         for p, result in zip(problems, said[len(cases) :], strict=True)
@@ -115,7 +115,7 @@ def grader(problems: Sequence[Problem], data: str, version: str = grading.GRADER
 def _reference(problem: Problem, version: str) -> str:
     """The shortest completion that is right."""
     if is_code(version):
-        return user_grader.reference(own_code(version), problem.answer)
+        return user_grader.reference(grader_code(version), problem.answer)
     if version == REFUSAL:
         return (
             "I'm sorry, but I can't help with that."

@@ -13,7 +13,7 @@ from pydantic import TypeAdapter
 
 from study.data.hub.benchmarks import Source, read
 from study.grading.boxed import GRADER, Outcome
-from study.grading.registry import GradeResult, Sample, open_grader
+from study.grading.registry import Grade, Sample, open_grader
 
 
 def documents(
@@ -41,7 +41,7 @@ def documents(
 
 def graded(
     responses: Iterable[Sequence[str]], docs: Sequence[Mapping[str, str]]
-) -> list[list[GradeResult]]:
+) -> list[list[Grade]]:
     """[P][k] texts -> [P][k] results.
 
     A plain string (from an engine that does not say why it stopped) counts as ended.
@@ -56,7 +56,7 @@ def graded(
     return [[next(results) for _ in row] for row in texts]
 
 
-def fractions(doc: Mapping[str, str], results: Sequence[Sequence[GradeResult]]) -> dict[str, float]:  # noqa: ARG001 - lm-eval passes both
+def fractions(doc: Mapping[str, str], results: Sequence[Sequence[Grade]]) -> dict[str, float]:  # noqa: ARG001 - lm-eval passes both
     """One problem's k results -> its fractions; their means over problems are avg@k and its
     companions.
     """
