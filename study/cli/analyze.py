@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from study.cli.console import is_terminal, say, styled, warn, width
-from study.cli.plan import parse_seeds
+from study.cli.options import parse_seeds
 from study.errors import RecordMismatch, SpecError
 
 if TYPE_CHECKING:

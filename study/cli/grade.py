@@ -1,23 +1,24 @@
-"""`study grade FILE`: outcomes and accuracy of anybody's completions; needs no grid and no results
-folder.
-"""
+"""`study grade FILE`: grade completions from any framework; needs no grid and no results folder."""
 
 import os
 import time
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from study.cli import console
 from study.cli import grade_files as files
+from study.data import completions
+from study.data.completions import Fields, Row
 from study.errors import PrerequisiteError, SpecError
-
-if TYPE_CHECKING:
-    from study.data.completions import Fields, Row
-    from study.evaluate.scores import Summary
-    from study.grading.registry import Grade, Grader
+from study.evaluate.scores import Summary, summarise
+from study.grading.boxed import Outcome
+from study.grading.golden import golden_failure
+from study.grading.registry import Grade, Grader, Sample, open_grader
+from study.spec.recipe.user_code import is_code
 
 # completions graded together: enough to keep every worker busy between two looks at the clock
 CHUNK = 256
@@ -28,18 +29,18 @@ def grade(
         Path,
         typer.Argument(
             metavar="FILE",
-            help="JSON Lines, also .gz: completions and gold answers, from any framework.",
+            help="Completions and gold answers as JSON Lines (.gz too), from any framework.",
         ),
     ],
     completion_field: Annotated[
         str | None,
         typer.Option(
-            help="Name or dotted path; a text or a list of samples. Guessed if not given."
+            help="Column of the completions: a name or dotted path. Guessed if not given."
         ),
     ] = None,
     answer_field: Annotated[
         str | None,
-        typer.Option(help="Name or dotted path of the gold answer. Guessed if not given."),
+        typer.Option(help="Column of the gold answers, as above. Guessed if not given."),
     ] = None,
     id_field: Annotated[
         str | None,
@@ -49,14 +50,14 @@ def grade(
     ] = None,
     truncated_field: Annotated[
         str | None,
-        typer.Option(help='true, or a finish reason such as "length". Guessed if not given.'),
+        typer.Option(help="Column with true or a finish reason (length). Guessed if not given."),
     ] = None,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="One outcome a row: FILE.jsonl or FILE.csv."),
+        typer.Option("--output", "-o", help="Write one outcome per row: FILE.jsonl or FILE.csv."),
     ] = None,
     summary: Annotated[
-        Path | None, typer.Option(help="What the screen shows, as FILE.json.")
+        Path | None, typer.Option(help="Write what the screen shows as FILE.json.")
     ] = None,
     force: Annotated[
         bool, typer.Option("--force", help="Replace --output and --summary files that exist.")
@@ -69,30 +70,24 @@ def grade(
         float, typer.Option(min=1, help="Processor seconds for one symbolic comparison.")
     ] = 5.0,
     grader: Annotated[
-        str, typer.Option(help="math-1; choice-1: letters of choices; boxed-1: the lab's.")
+        str, typer.Option(help="math-1; choice-1: letters of choices; boxed-1: the lab's grader.")
     ] = "math-1",
     audit: Annotated[
         bool,
         typer.Option(
             "--audit",
-            help="Ask the symbolic tier too where a cheaper one decided, and note disagreements.",
+            help="Run the symbolic tier even where a cheaper one decided; note disagreements.",
         ),
     ] = False,
     skip_malformed: Annotated[
         bool,
-        typer.Option(
-            "--skip-malformed", help="Leave out lines that cannot be read, and count them."
-        ),
+        typer.Option("--skip-malformed", help="Skip lines that cannot be read, and count them."),
     ] = False,
 ) -> None:
-    """Grade completions against gold answers: outcomes, avg@k, pass@k, maj@k, strict and
-    relaxed.
-    """
-    from study.data import completions
-    from study.evaluate.scores import summarise
-    from study.grading.registry import open_grader
-    from study.spec.recipe.user_code import is_code
+    """Grade completions against gold answers: outcomes, avg@k, pass@k and maj@k.
 
+    Each is shown strict and relaxed.
+    """
     files.check(output, (".jsonl", ".csv"), "--output", file, force)
     files.check(summary, (".json",), "--summary", file, force)
     columns = completions.fields(
@@ -132,7 +127,7 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _columns_line(columns: "Fields") -> str:
+def _columns_line(columns: Fields) -> str:
     named = {
         "completion": columns.completion,
         "answer": columns.answer,
@@ -148,14 +143,13 @@ def _columns_line(columns: "Fields") -> str:
     return f"columns: {', '.join([*shown, *absent])}"
 
 
-def _progress(file: Path, columns: "Fields", skipped: list[str] | None) -> "Iterator[Row]":
-    """The rows, while a terminal shows how far it is. skipped: malformed lines are put there; None:
-    the first one is raised.
-    """
-    from study.data.completions import rows
+def _progress(file: Path, columns: Fields, skipped: list[str] | None) -> Iterator[Row]:
+    """Yield the rows; a terminal shows the progress.
 
+    skipped: collects the malformed lines; None: the first one is raised as PrerequisiteError.
+    """
     started, total, number = time.monotonic(), max(file.stat().st_size, 1), 0
-    for row, read in rows(file, columns):
+    for row, read in completions.rows(file, columns):
         if isinstance(row, PrerequisiteError):
             if skipped is None:
                 raise row
@@ -170,7 +164,7 @@ def _progress(file: Path, columns: "Fields", skipped: list[str] | None) -> "Iter
         )
 
 
-def _chunks(rows: "Iterable[Row]") -> "Iterator[list[Row]]":
+def _chunks(rows: Iterable[Row]) -> Iterator[list[Row]]:
     chunk: list[Row] = []
     for row in rows:
         chunk.append(row)
@@ -181,11 +175,7 @@ def _chunks(rows: "Iterable[Row]") -> "Iterator[list[Row]]":
         yield chunk
 
 
-def _grade(judge: "Grader", chunk: "list[Row]") -> files.Graded:
-    from dataclasses import replace
-
-    from study.grading.registry import Sample
-
+def _grade(judge: Grader, chunk: list[Row]) -> files.Graded:
     samples = [
         Sample(text, row.answer, cut)
         for row in chunk
@@ -199,14 +189,13 @@ def _grade(judge: "Grader", chunk: "list[Row]") -> files.Graded:
             f" {error}"
         )
         raise PrerequisiteError(what, hint="another --grader, or --answer-field NAME") from error
-    without_texts = [
-        (replace(row, completions=()), len(row.completions)) for row in chunk
-    ]  # gigabytes of completions need not stay
+    # the completions may be gigabytes: drop them once they are graded
+    without_texts = [(replace(row, completions=()), len(row.completions)) for row in chunk]
     return [(row, number, next(results)) for row, size in without_texts for number in range(size)]
 
 
-def _problems(graded: files.Graded) -> "dict[str, list[Grade]]":
-    """Samples by problem. Rows with the same id must want the same answer."""
+def _problems(graded: files.Graded) -> dict[str, list[Grade]]:
+    """Group samples by problem. Rows with the same id must have the same gold answer."""
     found: dict[str, list[Grade]] = {}
     wanted: dict[str, Row] = {}
     for row, _, result in graded:
@@ -223,7 +212,7 @@ def _problems(graded: files.Graded) -> "dict[str, list[Grade]]":
     return found
 
 
-def _show(file: Path, summary: "Summary", version: str, skipped: list[str]) -> None:
+def _show(file: Path, summary: Summary, version: str, skipped: list[str]) -> None:
     console.say(
         f"{file}: {summary.problems} problems, k = {summary.k}, {summary.samples} completions,"
         f" grader {version}"
@@ -244,7 +233,7 @@ def _show(file: Path, summary: "Summary", version: str, skipped: list[str]) -> N
     _explain(summary)
 
 
-def _explain(summary: "Summary") -> None:
+def _explain(summary: Summary) -> None:
     console.say()
     tiers = ", ".join(f"{tier} {number}" for tier, number in sorted(summary.tiers.items()))
     console.say(f"decided by: {tiers or 'no comparison'}", "dim")
@@ -261,21 +250,17 @@ def _explain(summary: "Summary") -> None:
         )
 
 
-def _warn_of_golden_set(judge: "Grader", grader: str) -> None:
-    from study.grading.golden import golden_failure
-
+def _warn_of_golden_set(judge: Grader, grader: str) -> None:
     try:
         held = golden_failure(judge, grader)
-    except SpecError as error:  # no golden set yet: it can be tried all the same
+    except SpecError as error:  # no golden set yet: the grades are shown all the same
         held = error.message
     if held:
         console.warn(f"{grader}: {held}")
 
 
-def _explain_band(summary: "Summary") -> None:
-    """What the two ends of the band are; a grader of one's own has none."""
-    from study.grading.boxed import Outcome
-
+def _explain_band(summary: Summary) -> None:
+    """Explain the two ends of the band; user-supplied graders have none."""
     console.say(
         "strict: the last \\boxed{...}; relaxed: also answers stated without a box, 50 for 50%; the"
         " other end of a band",
@@ -290,12 +275,12 @@ def _explain_band(summary: "Summary") -> None:
 
 
 def _percent(interval: Any) -> str:
-    """All problems alike give an interval without width; that is no certainty, and none is
+    """Format a mean with its interval.
+
+    Problems that all score alike give an interval of no width. That is not certainty: none is
     shown.
     """
-    limits = (
-        ""
-        if interval.low == interval.high
-        else f"  [{100 * interval.low:.1f}, {100 * interval.high:.1f}]"
-    )
-    return f"{100 * interval.mean:.1f}%{limits}"
+    mean = f"{100 * interval.mean:.1f}%"
+    if interval.low == interval.high:
+        return mean
+    return f"{mean}  [{100 * interval.low:.1f}, {100 * interval.high:.1f}]"

@@ -1,32 +1,29 @@
-"""What `study grade` leaves: one outcome a row as JSON Lines or CSV, and what the screen shows as
-one JSON object.
-"""
+"""Write the files of `study grade`: outcomes as JSON Lines or CSV, the summary as JSON."""
 
 import csv
 import io
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from study.cli import console
+from study.data.completions import Fields, Row
 from study.errors import SpecError
-
-if TYPE_CHECKING:
-    from study.data.completions import Fields, Row
-    from study.evaluate.scores import Summary
-    from study.grading.registry import Grade
+from study.evaluate.scores import Summary
+from study.grading.math.extraction import reference
+from study.grading.registry import Grade
+from study.record.store import atomic_write
 
 FORMAT = "grades-1"
-Graded = list[
-    tuple["Row", int, "Grade"]
-]  # a row without its texts, the sample's place in it, the result
+# a row without its texts, the index of the sample in it, the result
+Graded = list[tuple[Row, int, Grade]]
 
 
 def check(
     target: Path | None, suffixes: tuple[str, ...], option: str, source: Path, force: bool
 ) -> None:
-    """Before any work is done: a name that means a format, and nothing that would be lost."""
+    """Refuse, before any work, an unknown suffix or a file that would be overwritten."""
     if target is None:
         return
     if target.suffix not in suffixes:
@@ -54,12 +51,13 @@ def write_outcomes(output: Path, graded: Graded, version: str) -> None:
 
 
 def write_summary(
-    target: Path, totals: "Summary", version: str, source: Path, columns: "Fields", skipped: int
+    target: Path, totals: Summary, version: str, source: Path, columns: Fields, skipped: int
 ) -> None:
-    """Fractions, not points. Intervals: 95% bootstrap over problems; null where there is one
-    problem.
+    """Write the summary in fractions, not points.
+
+    Intervals: 95% bootstrap over problems; null for a single problem.
     """
-    page = {
+    content = {
         "format": FORMAT,
         "file": source.name,
         "grader": version,
@@ -80,19 +78,15 @@ def write_summary(
         "correct_relaxedly_alone": totals.band,
         "disagreements": totals.disagreements,
     }
-    _write(target, json.dumps(page, indent=1, allow_nan=False) + "\n")
+    _write(target, json.dumps(content, indent=1, allow_nan=False) + "\n")
     console.say(f"summary in {target}")
 
 
 def _write(target: Path, text: str) -> None:
-    from study.record.store import atomic_write
-
     atomic_write(target, text.encode("utf-8", "backslashreplace"))
 
 
-def _line(row: "Row", number: int, result: "Grade", version: str) -> dict[str, Any]:
-    from study.grading.math.extraction import reference
-
+def _line(row: Row, number: int, result: Grade, version: str) -> dict[str, Any]:
     return {
         "id": row.id, "sample": number, "outcome": str(result.outcome),
         "relaxed": str(result.relaxed),

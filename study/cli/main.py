@@ -1,6 +1,4 @@
-"""The command line: `study VERB`. Thin: a verb's module is cheap to import and loads what is heavy
-when the verb runs.
-"""
+"""The command line: `study VERB`. Only the module of the verb in use is imported."""
 
 import os
 import sys
@@ -9,42 +7,60 @@ from importlib import import_module
 from typing import Any
 
 import typer
+from typer.core import TyperCommand, TyperGroup
+from typer.main import get_command
 
 from study import __version__
-from study.cli.console import say, warn
+from study.cli.console import is_terminal, say, warn
+from study.cli.verbs import VERBS, by_panel
 from study.errors import StudyError
 
-# verb -> module and function, in the order of `study --help`
-VERBS: dict[str, str] = {
-    "init": "study.cli.init:init",
-    "run": "study.cli.run:run",
-    "plan": "study.cli.plan:plan",
-    "fetch": "study.cli.fetch:fetch",
-    "preflight": "study.cli.preflight:preflight",
-    "rehearse": "study.cli.rehearse:rehearse",
-    "status": "study.cli.status:status",
-    "logs": "study.cli.logs:logs",
-    "show": "study.cli.plan:show",
-    "diff": "study.cli.diff:diff",
-    "losses": "study.cli.losses:losses",
-    "evaluate": "study.cli.evaluate:evaluate",
-    "grade": "study.cli.grade:grade",
-    "compare": "study.cli.compare:compare",
-    "power": "study.cli.power:power",
-    "regrade": "study.cli.regrade:regrade",
-    "analyze": "study.cli.analyze:analyze",
-    "report": "study.cli.report:report",
-    "explain": "study.cli.explain:explain",
-    "table": "study.cli.analyze:table",
-    "figure": "study.cli.analyze:figure",
-    "reproduce": "study.cli.reproduce:reproduce",
-    "verify": "study.cli.verify:verify",
-    "publish": "study.cli.upkeep:publish",
-    "export": "study.cli.export:export",
-    "clean": "study.cli.clean:clean",
-    "sync-mlflow": "study.cli.upkeep:sync_mlflow",
-    "check": "study.cli.plan:check",
-}
+
+class VerbCommand(TyperCommand):
+    """A verb whose help ends with examples."""
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        super().format_help(ctx, formatter)
+        examples = VERBS[str(self.name)].examples
+        formatter.write_paragraph()
+        formatter.write("Examples:\n" if len(examples) > 1 else "Example:\n")
+        # not write_text: a command that is wrapped cannot be pasted
+        formatter.write("".join(f"  {example}\n" for example in examples))
+
+
+class VerbGroup(TyperGroup):
+    """All verbs by name and short help; `resolve_command` imports the one that is used."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.commands = {
+            name: TyperCommand(name, help=verb.help, rich_help_panel=verb.panel)
+            for name, verb in VERBS.items()
+        }
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
+        name, command, rest = super().resolve_command(ctx, args)
+        return name, load(name) if name in VERBS else command, rest
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        del ctx  # Typer's signature
+        widest = max(map(len, VERBS))
+        for panel, verbs in by_panel().items():
+            rows = [(name.ljust(widest), verb.help) for name, verb in verbs.items()]
+            with formatter.section(panel):
+                formatter.write_dl(rows)
+
+
+def load(name: str) -> TyperCommand:
+    """Import the module of a verb and build its command."""
+    verb = VERBS[name]
+    function: Callable[..., Any] = getattr(import_module(verb.module), verb.function)
+    # plain text: at 80 columns Typer's panels leave 30 of them to the help of an option
+    app = typer.Typer(add_completion=False, rich_markup_mode=None)
+    app.command(name, cls=VerbCommand, context_settings={"max_content_width": 100})(function)
+    command = get_command(app)
+    assert isinstance(command, TyperCommand)
+    return command
 
 
 def _version(wanted: bool) -> None:
@@ -58,31 +74,29 @@ def _root(
         False, "--version", callback=_version, is_eager=True, help="Show the version."
     ),
 ) -> None:
-    """On-policy distillation under study: which teachers and losses work, and why.
+    """Study on-policy distillation: which teachers and losses work, and why.
 
-    Start with `study plan --grid smoke`.
+    Start with `study plan --grid smoke`; each command has its own --help with an example.
     """
 
 
 def build_app() -> typer.Typer:
     app = typer.Typer(
         name="study",
+        cls=VerbGroup,
         no_args_is_help=True,
         add_completion=False,
         pretty_exceptions_enable=False,
-        rich_markup_mode=None,
+        rich_markup_mode="rich" if is_terminal() else None,  # panels on a terminal
     )
     app.callback()(_root)
-    for verb, place in VERBS.items():
-        module, _, function = place.partition(":")
-        command: Callable[..., Any] = getattr(import_module(module), function)
-        app.command(verb)(command)
     return app
 
 
 def main() -> None:
-    """Entry point. A user's mistake is one message and an exit code, never a traceback; Ctrl-C is
-    130.
+    """Run the command line and exit.
+
+    A user's mistake is one message and an exit code, never a traceback; Ctrl-C is 130.
     """
     try:
         code = build_app()(standalone_mode=False)
@@ -92,21 +106,22 @@ def main() -> None:
     except KeyboardInterrupt:
         warn("study: interrupted")
         code = 130
-    except BrokenPipeError:  # `study plan | head`: the reader has seen enough
+    except BrokenPipeError:  # `study plan | head`: the reader has closed the pipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0
-    except Exception as error:  # noqa: BLE001 - told apart there: a usage error is shown, anything else raised again
+    except Exception as error:  # noqa: BLE001 - usage errors are shown, all others raised again
         code = _usage_error(error)
     sys.exit(code)
 
 
 def _usage_error(error: Exception) -> int:
-    """A wrong option or argument is told as Typer tells it, with exit code 2; anything else is a
-    defect and keeps its traceback.
+    """Show a wrong option or argument as Typer does, with exit code 2.
+
+    Anything else is a defect and keeps its traceback.
     """
     show: Callable[[], None] | None = getattr(error, "show", None)
     if show is None:
-        if type(error).__name__ == "Abort":  # how click hands on Ctrl-C
+        if type(error).__name__ == "Abort":  # what click makes of Ctrl-C
             warn("study: interrupted")
             return 130
         raise error

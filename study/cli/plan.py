@@ -1,24 +1,17 @@
-"""`study plan`, `study show` and `study check`: look at what would be done, change nothing."""
+"""`study plan`: show what would be done, and change nothing."""
 
 import os
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
-from study.cli.console import duration, say, styled, table
-
-if TYPE_CHECKING:
-    from study.runner.graph.plan import Plan, PlannedRun
-    from study.spec.grid.grid import Grid
-    from study.spec.yaml.origin import OriginedValue
-
-GridOption = Annotated[str, typer.Option("--grid", help="grid: a path, grids/NAME.yaml or NAME")]
-ScaleOption = Annotated[
-    str, typer.Option("--scale", help="what the names of the grid are bound to")
-]
-ResultsOption = Annotated[Path, typer.Option("--results", help="folder of runs and artifacts")]
+from study.cli.console import duration, say, table
+from study.cli.options import GridOption, ResultsOption, ScaleOption, parse_seeds
+from study.record.store import Results
+from study.runner.graph.plan import Plan, PlannedRun, make_plan
+from study.spec.grid.grid import Grid, load_grid
 
 
 def plan(
@@ -27,19 +20,19 @@ def plan(
     results: ResultsOption = Path("results"),
     only: Annotated[
         str | None,
-        typer.Option(help="globs over levels (biased_*), factor=level, cell ids; commas mean and"),
+        typer.Option(
+            help="Only these cells: globs over levels (biased_*), factor=level, ids; comma: and."
+        ),
     ] = None,
-    seeds: Annotated[str | None, typer.Option(help="seeds, e.g. 0,1 or 0-4")] = None,
-    core: Annotated[bool, typer.Option("--core", help="the grid's core subset")] = False,
+    seeds: Annotated[str | None, typer.Option(help="Only these seeds, e.g. 0,1 or 0-4.")] = None,
+    core: Annotated[
+        bool, typer.Option("--core", help="Only the grid's core cells and seeds.")
+    ] = False,
     jobs: Annotated[
-        int | None, typer.Option(help="processes to reckon with; the machine's cores by default")
+        int | None, typer.Option(help="Processes to plan for; one per core by default.")
     ] = None,
 ) -> None:
-    """Show what is done, pending and failed, why something will run, and how long it will take."""
-    from study.record.store import Results
-    from study.runner.graph.plan import make_plan
-    from study.spec.grid.grid import load_grid
-
+    """Show what is done, pending and failed, why each run is due, and how long all will take."""
     loaded = load_grid(grid, scale)
     runs = loaded.runs(seeds=parse_seeds(seeds), core=core, only=only)
     show_plan(
@@ -49,37 +42,18 @@ def plan(
     )
 
 
-def parse_seeds(text: str | None) -> tuple[int, ...] | None:
-    """`0,1` or `0-4` or both; None = the grid's own."""
-    from study.errors import SpecError
-
-    if text is None:
-        return None
-    seeds: list[int] = []
-    for part in text.split(","):
-        first, dash, last = part.strip().partition("-")
-        if not first.isdigit() or (dash and not last.isdigit()):
-            raise SpecError(f"--seeds {text!r} is not a list of seeds", hint="write 0,1,2 or 0-4")
-        seeds += range(int(first), int(last or first) + 1)
-    return tuple(dict.fromkeys(seeds))
-
-
-def show_plan(grid: "Grid", plan: "Plan", jobs: int) -> None:
-    """The screen of `study plan` and `study run --dry-run`."""
+def show_plan(grid: Grid, plan: Plan, jobs: int) -> None:
+    """Print the plan for `study plan` and `study run --dry-run`."""
     say(f"{grid.name} at scale {grid.scale.name}: {grid.question}", "bold")
     _show_cells(grid, plan)
     _show_stages(plan)
     for cell in grid.cells:
         for labels in cell.also:
-            say(
-                f"one cell under two labels: {cell.text} ="
-                f" {','.join(f'{f}={level}' for f, level in labels.items())}"
-            )
+            other = ",".join(f"{factor}={level}" for factor, level in labels.items())
+            say(f"one cell under two labels: {cell.text} = {other}")
+    counts = ", ".join(f"{count} {state}" for state, count in plan.counts.items())
     say()
-    say(
-        ", ".join(f"{plan.counts[state]} {state}" for state in plan.counts)
-        + f" of {len(plan.runs)} runs"
-    )
+    say(f"{counts} of {len(plan.runs)} runs")
     if plan.published:
         say(
             f"{plan.published} of them have a published record; committed evidence never satisfies"
@@ -89,13 +63,13 @@ def show_plan(grid: "Grid", plan: "Plan", jobs: int) -> None:
     if plan.core_seconds:
         needed, wall = duration(plan.core_seconds), duration(plan.seconds(jobs))
         say(
-            f"about {wall} on {jobs} processes ({needed} of one core), by finished stages where"
-            " there are any, else the scale's guess"
+            f"about {wall} on {jobs} processes ({needed} of one core), from finished stages where"
+            " there are any, else from the scale"
         )
 
 
-def _show_cells(grid: "Grid", plan: "Plan") -> None:
-    """One line for the runs of a cell that share state and reason."""
+def _show_cells(grid: Grid, plan: Plan) -> None:
+    """Print one line for the runs of a cell that share state and reason."""
     groups: dict[tuple[str, str, str], list[PlannedRun]] = {}
     for planned in plan.runs:
         groups.setdefault((planned.run.cell_id, planned.state, planned.why), []).append(planned)
@@ -109,21 +83,17 @@ def _show_cells(grid: "Grid", plan: "Plan") -> None:
     table([*factors, "seeds", "state", "why", "cell"], rows)
 
 
-def _show_stages(plan: "Plan") -> None:
-    """Stages to make, by kind and reason; shared = one that several runs wait for."""
+def _show_stages(plan: Plan) -> None:
+    """Print the stages to make, by kind and reason; shared: several runs wait for it."""
     groups: dict[tuple[str, str], list[Any]] = {}
     for stage in plan.stages:
         groups.setdefault((stage.node.kind, stage.why), []).append(stage)
     rows: list[list[object]] = []
     for (kind, why), members in groups.items():
         users = Counter(member.used_by for member in members)
-        shared = (
-            ", ".join(f"{n} x {count} runs" for count, n in sorted(users.items()) if count > 1)
-            or "-"
-        )
-        rows.append(
-            [kind, len(members), shared, _time(sum(member.seconds for member in members)), why]
-        )
+        shared = [f"{n} x {count} runs" for count, n in sorted(users.items()) if count > 1]
+        seconds = sum(member.seconds for member in members)
+        rows.append([kind, len(members), ", ".join(shared) or "-", _time(seconds), why])
     if rows:
         say()
         table(["stage", "to make", "shared by", "core time", "why"], rows, right=(1,))
@@ -131,53 +101,3 @@ def _show_stages(plan: "Plan") -> None:
 
 def _time(seconds: float) -> str:
     return duration(seconds) if seconds else "not known"
-
-
-def show(
-    cell: Annotated[
-        str,
-        typer.Argument(
-            help=(
-                "cell id, its last 8 characters, or globs over its levels, e.g."
-                " rlvr,biased_k5,standard"
-            )
-        ),
-    ],
-    grid: GridOption = "math",
-    scale: ScaleOption = "lab",
-) -> None:
-    """Show every value of a cell with its origin, whether it is identity, and what the
-    paper has.
-    """
-    from study.spec.grid.grid import load_grid
-    from study.spec.identity import stage_id
-
-    found = load_grid(grid, scale).find_cell(cell)
-    say(found.cell_id, "bold")
-    say(f"labels {found.text} (not identity); model {stage_id(found.cell.model, 0)} at seed 0")
-    say()
-    table(
-        ["value of", "is", "from", "identity", "paper or ours"],
-        [_value_row(value) for value in found.values],
-    )
-
-
-def _value_row(value: "OriginedValue") -> list[object]:
-    shown = "none" if value.value is None else value.value
-    return [value.path, shown, value.origin, "yes" if value.identity else "no", value.note]
-
-
-def check() -> None:
-    """Expand every grid at every scale, and look up every cell that claims, tables and figures
-    name.
-    """
-    from study.errors import SpecError
-    from study.runner.verbs.check import check_experiments
-
-    problems = 0
-    for page, outcome in check_experiments():
-        ok = not isinstance(outcome, SpecError)
-        problems += not ok
-        say(f"{styled('ok' if ok else 'BAD', 'good' if ok else 'bad')}  {page}: {outcome}")
-    if problems:
-        raise SpecError(f"{problems} pages of experiments/ are not right")

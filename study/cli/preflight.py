@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from study.cli.console import say, status, styled, table
-from study.cli.plan import GridOption, ResultsOption, ScaleOption
+from study.cli.options import GridOption, ResultsOption, ScaleOption
 
 if TYPE_CHECKING:
     from study.train.preflight.check import Check

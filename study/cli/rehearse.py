@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from study.cli.console import duration, say, table
-from study.cli.plan import GridOption, ScaleOption, parse_seeds
+from study.cli.options import GridOption, ScaleOption, parse_seeds
 from study.errors import PrerequisiteError
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from study.cli import console
-from study.cli.plan import parse_seeds
+from study.cli.options import parse_seeds
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -7,14 +7,8 @@ from typing import Annotated
 
 import typer
 
-from study.cli.plan import parse_seeds, show_plan
-
-MlflowUri = Annotated[
-    str | None,
-    typer.Option(
-        help="A tracking server instead of the results folder; MLFLOW_TRACKING_URI by default."
-    ),
-]
+from study.cli.options import MlflowUri, parse_seeds
+from study.cli.plan import show_plan
 
 
 def run(

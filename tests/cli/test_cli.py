@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from study.cli import console, main
-from study.cli.plan import parse_seeds
+from study.cli.options import parse_seeds
 from study.errors import RunFailed, SpecError
 from tests.support.paths import ROOT
 

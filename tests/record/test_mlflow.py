@@ -21,7 +21,7 @@ from typing import Any
 
 import pytest
 
-from study.cli import upkeep
+from study.cli.sync_mlflow import sync_mlflow
 from study.errors import SpecError
 from study.record.mlflow import mirror as tracking
 from study.record.mlflow.address import address
@@ -408,7 +408,7 @@ def test_a_tracking_server_is_made_whole_by_sync_mlflow(
     (results.root / "analysis" / "figures" / "curves-smoke.png").write_bytes(b"picture")
     shutil.copyfile(mirrored[0].database, tmp_path / "server.db")  # a new one takes seconds
     with server(tmp_path, tmp_path / "server.db") as uri:
-        upkeep.sync_mlflow(results=results.root, mlflow_uri=uri)
+        sync_mlflow(results=results.root, mlflow_uri=uri)
         client = MlflowClient(uri)
         experiment = client.get_experiment_by_name("smoke-lab").experiment_id
         first = client.search_runs([experiment])
@@ -421,12 +421,12 @@ def test_a_tracking_server_is_made_whole_by_sync_mlflow(
             for run in first
             if run != parent and "study.run" in run.data.tags
         } == {run.run_id: "FINISHED" for run in runs}
-        upkeep.sync_mlflow(results=results.root, mlflow_uri=uri)
+        sync_mlflow(results=results.root, mlflow_uri=uri)
         assert {run.info.run_id for run in client.search_runs([experiment])} == {
             run.info.run_id for run in first
         }
         with pytest.raises(SpecError, match="not what is on http://127"):
-            upkeep.sync_mlflow(results=results.root, mlflow_uri=uri, rebuild=True)
+            sync_mlflow(results=results.root, mlflow_uri=uri, rebuild=True)
     assert f"smoke: 2 runs mirrored to {uri}" in capsys.readouterr().out
     assert not results.database.exists()
 

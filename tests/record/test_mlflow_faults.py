@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from study.cli.carry_out import carry_out
-from study.cli.upkeep import set_damaged_aside
+from study.cli.sync_mlflow import set_damaged_aside
 from study.record.mlflow.address import address
 from study.record.mlflow.client import Mirror
 from study.record.mlflow.fields import MAX_NAME, metric_name, spelled, text

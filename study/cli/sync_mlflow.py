@@ -1,64 +1,32 @@
-"""Verbs that keep the house: publish sealed records as committed evidence, rebuild the MLflow
-mirror.
-"""
+"""`study sync-mlflow`: rebuild the MLflow mirror from the records."""
 
 import json
+import shutil
+import sqlite3
 from collections.abc import Iterable, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
+from analysis.pages.numbered import figure_pages
 from study.cli import console
-from study.cli.run import MlflowUri
+from study.cli.options import MlflowUri
 from study.errors import IncompleteResults, RunFailed, SpecError
+from study.record.mlflow.address import address
+from study.record.mlflow.client import Mirror
+from study.record.store import Results, read_record, record_paths
+from study.runner.work.sessions import sessions
+from study.spec.grid.grid import Grid, load_grid
+from study.spec.yaml.load import names
 
-if TYPE_CHECKING:
-    from study.record.mlflow.client import Mirror
-    from study.record.store import Results
-    from study.spec.grid.grid import Grid
-
-_Results = Annotated[Path, typer.Option(help="The results folder.")]
 _DATABASE_FILES = ("", "-journal", "-wal", "-shm")
-
-
-def publish(
-    grid: Annotated[
-        str | None, typer.Option("--grid", "-g", help="Only the runs of this grid.")
-    ] = None,
-    scale: Annotated[str, typer.Option(help="The scale of that grid.")] = "lab",
-    results: _Results = Path("results"),
-    records: Annotated[
-        Path | None, typer.Option(help="Where committed records lie; RESULTS/records by default.")
-    ] = None,
-) -> None:
-    """Copy sealed records from RESULTS/runs to RESULTS/records, after checking every seal."""
-    from study.record.store import Results
-    from study.runner.verbs.publish import publish as promote
-    from study.spec.grid.grid import load_grid, named
-
-    folder = Results(results)
-    runs = None if grid is None else [run.run_id for run in load_grid(grid, scale).runs()]
-    done = promote(folder, records or folder.records, runs)
-    console.say(
-        f"{len(done.new)} new, {len(done.same)} unchanged, {len(done.changed)} replaced in"
-        f" {records or folder.records}"
-    )
-    for run_id in done.changed:
-        console.say(f"replaced  {run_id}", "warn")
-    missing = (
-        len(runs) - len(done.new) - len(done.same) - len(done.changed) if runs is not None else 0
-    )
-    if missing:
-        console.warn(
-            f"{missing} runs of {grid} are not sealed yet: study run {named(grid or '', scale)}"
-        )
 
 
 def sync_mlflow(
     scale: Annotated[str, typer.Option(help="The scale whose grids are looked at.")] = "lab",
-    results: _Results = Path("results"),
+    results: Annotated[Path, typer.Option(help="The results folder.")] = Path("results"),
     records: Annotated[
         Path | None, typer.Option(help="Mirror the records in this folder instead of RESULTS/runs.")
     ] = None,
@@ -70,9 +38,6 @@ def sync_mlflow(
     """Make the MLflow mirror whole from the records: what is missing or half-written is replaced,
     duplicates and the killed are settled.
     """
-    from study.record.mlflow.address import address
-    from study.record.store import Results, record_paths
-
     folder = Results(results)
     place = address(folder, mlflow_uri)
     paths = {_run_of(path): path for path in record_paths(records or folder.runs)}
@@ -99,10 +64,7 @@ def sync_mlflow(
     _sync(folder, grids, paths, mlflow_uri)
 
 
-def _grids(scale: str) -> "Iterable[Grid]":
-    from study.spec.grid.grid import load_grid
-    from study.spec.yaml.load import names
-
+def _grids(scale: str) -> Iterable[Grid]:
     for name in names("grids"):
         try:
             yield load_grid(name, scale)
@@ -110,19 +72,12 @@ def _grids(scale: str) -> "Iterable[Grid]":
             console.warn(f"grid {name} left out: {error.message}")
 
 
-def _sync(
-    results: "Results", grids: "Sequence[Grid]", paths: dict[str, Path], uri: str | None
-) -> None:
-    from study.record.mlflow.client import Mirror
-    from study.record.store import read_record
-    from study.runner.work.sessions import sessions
-
+def _sync(results: Results, grids: Sequence[Grid], paths: dict[str, Path], uri: str | None) -> None:
     for grid in grids:
         for run in grid.runs():
             if run.run_id in paths:
-                read_record(
-                    paths[run.run_id]
-                )  # a corrupt record is named here, not in the writer's log
+                # a corrupt record is named here, not in the writer's log
+                read_record(paths[run.run_id])
     mirror = Mirror(results, uri)
     at_work = any(session.alive is not False for session in sessions(results))
     counts = {grid.name: _send(mirror, results, grid, paths, at_work=at_work) for grid in grids}
@@ -139,7 +94,7 @@ def _sync(
 
 
 def _send(
-    mirror: "Mirror", results: "Results", grid: "Grid", paths: dict[str, Path], *, at_work: bool
+    mirror: Mirror, results: Results, grid: Grid, paths: dict[str, Path], *, at_work: bool
 ) -> int:
     """Everything there is of one grid; the number of its records."""
     runs = [run for run in grid.runs() if run.run_id in paths]
@@ -169,10 +124,8 @@ def _reason(folder: Path) -> str | None:
         return f"see {folder / 'failure.json'}"
 
 
-def _figures(results: "Results", grid: "Grid") -> list[Path]:
+def _figures(results: Results, grid: Grid) -> list[Path]:
     """The drawn figures of a grid: its numbered pages, or curves-GRID for a grid without any."""
-    from analysis.pages.numbered import figure_pages
-
     names = [str(page.number) for page in figure_pages(grid.name)] or [f"curves-{grid.name}"]
     drawn = [(results.root / "analysis" / "figures" / f"{name}.png").resolve() for name in names]
     return [path for path in drawn if path.is_file()]
@@ -196,8 +149,6 @@ def set_damaged_aside(database: Path) -> Path | None:
 
 
 def _is_damaged(database: Path) -> bool:
-    import sqlite3
-
     try:
         with closing(sqlite3.connect(database, timeout=1)) as connection:
             return connection.execute("pragma quick_check(1)").fetchone() != ("ok",)
@@ -207,12 +158,9 @@ def _is_damaged(database: Path) -> bool:
         return True
 
 
-def _remove_mirror(results: "Results") -> None:
-    import shutil
-
-    for (
-        suffix
-    ) in _DATABASE_FILES:  # a journal that outlives its database would be played into the next one
+def _remove_mirror(results: Results) -> None:
+    # a journal that outlives its database would be played into the next one
+    for suffix in _DATABASE_FILES:
         results.database.with_name(results.database.name + suffix).unlink(missing_ok=True)
     shutil.rmtree(results.root / "mlartifacts", ignore_errors=True)
 
