@@ -20,6 +20,7 @@ from typing import Any, cast
 from pydantic import ValidationError
 
 from study.errors import RecordMismatch
+from study.record.machine import described
 from study.record.schema import Record
 from study.spec.grid.cell import Cell
 from study.spec.yaml.origin import origined_values
@@ -183,6 +184,7 @@ def made(record: Record) -> dict[str, str]:
     return {
         **revisions,
         **provenance.packages,
+        **described(provenance.machine),
         "python": provenance.python,
         "platform": provenance.platform,
         "code": provenance.code,

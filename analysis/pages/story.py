@@ -9,6 +9,7 @@ from analysis.compare.arms import recipe
 from analysis.evidence.curves import Series, series_of
 from analysis.evidence.definitions import BY_NAME
 from analysis.pages.render import number
+from study.record.machine import described
 from study.record.schema import Completion, Record, Score
 
 TOLD = (
@@ -235,6 +236,8 @@ def _origin(record: Record) -> Iterator[str]:
         f"- Made from {made.started} to {made.finished}, code `{made.code[:16]}`,"
         f" {packages or 'no package named'}, Python {made.python}."
     )
+    machine = described(made.machine)
+    yield f"- Machine: {', '.join(f'{name} {value}' for name, value in machine.items())}."
     yield (
         f"- Core minutes: {', '.join(f'{kind} {spent:.1f}' for kind, spent in minutes.items())}"
         " (stages shared with other runs included)."

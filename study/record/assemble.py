@@ -23,13 +23,13 @@ from study.record.schema import (
     record_bytes,
     sealed,
 )
+from study.record.shortened import CUT
 
 _DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
 _LADDER = (
     (48, 320, 8, 8), (40, 200, 8, 8), (32, 160, 6, 8), (24, 120, 5, 8), (20, 80, 5, 8),
     (16, 60, 3, 8), (16, 60, 3, 4), (12, 60, 3, 2),
 )  # fmt: skip
-_CUT = "…"
 
 
 def rounded(value: float, digits: int = 4) -> Number:
@@ -196,4 +196,4 @@ def _cut_completions(
 
 
 def _cut(text: str, characters: int) -> str:
-    return text if len(text) <= characters else text[: characters - 1] + _CUT
+    return text if len(text) <= characters else text[: characters - 1] + CUT

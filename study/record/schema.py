@@ -8,11 +8,11 @@ corruption, not forgery.
 What may differ between two executions of one run (`content` leaves it out): `provenance` (code,
 packages, platform, times), the seconds in `cost`, the seal over them and the schema version. All
 the rest - spec, stages, scores with their per-problem counts, history, completions, token counts -
-is compared byte for byte; what an older schema did not hold (guard, tokens of the evaluation) where
-both records have it.
+is compared byte for byte; what an older schema did not hold (guard, tokens of the evaluation), and
+what one of them left out to fit its size, where both records have it.
 
-Schema 2 added `revisions`, `guard`, the status `collapsed` and the evaluation's tokens.
-`study/record/upgrade.py` reads older records.
+Schema 2 added `revisions`, `guard`, the status `collapsed` and the evaluation's tokens; schema 3
+the machine (`provenance.machine`). `study/record/upgrade.py` reads older records.
 """
 
 import hashlib
@@ -22,7 +22,9 @@ from typing import Annotated, Any, Literal, cast
 
 from pydantic import BaseModel, ConfigDict, Field, Strict, model_validator
 
-SCHEMA_VERSION = 2
+from study.record.shortened import shared_part
+
+SCHEMA_VERSION = 3
 MAX_RECORD_BYTES = 12_000
 
 Number = (
@@ -44,13 +46,34 @@ class Sealed(BaseModel):
     )
 
 
+class Machine(Sealed):
+    """The processor and the build of torch behind a number; None = not recorded.
+
+    vector: the processor's vector instructions, separated by spaces. capability: those that torch
+    chose. threads: of torch. accelerator: the GPU that computed; None also where there was none.
+    """
+
+    processor: str | None = None
+    vector: str | None = None
+    torch: str | None = None
+    capability: str | None = None
+    blas: str | None = None
+    threads: int | None = None
+    accelerator: str | None = None
+
+
 class Provenance(Sealed):
-    """Where and with what a run was made. `stage_code`: stages built by other code than `code`,
-    with its hash.
+    """Where and with what a run was made. machine: that of the evaluation; None in records older
+    than schema 3.
+
+    stage_code, stage_machines: stages built by other code than `code` or on another kind of
+    machine, with its hash or its description.
     """
 
     code: str
     stage_code: dict[str, str] = {}
+    machine: Machine | None = None
+    stage_machines: dict[str, Machine | None] = {}
     packages: dict[str, str]
     python: str
     platform: str
@@ -131,7 +154,7 @@ class Record(Sealed):
     step at which the guard stopped.
     """
 
-    schema_version: Literal[2] = Field(default=SCHEMA_VERSION, alias="schema")
+    schema_version: Literal[3] = Field(default=SCHEMA_VERSION, alias="schema")
     run: Name
     cell: Name
     seed: int
@@ -247,6 +270,8 @@ def content(record: Record, other: Record | None = None) -> bytes:
     }
     if any(not _evaluation_tokens(one) for one in both):
         value["cost"].get("evaluate", {}).pop("tokens_sampled", None)
+    if other is not None and record.trimmed != other.trimmed:
+        value = shared_part(value, other.model_dump(mode="json"))
     return canonical_json(value).encode()
 
 

@@ -33,7 +33,12 @@ def from_1_to_2(value: Value) -> Value:
     return {**value, "schema": 2, "revisions": revisions, "guard": None, "collapsed_at": None}
 
 
-UPGRADES: dict[int, Callable[[Value], Value]] = {1: from_1_to_2}
+def from_2_to_3(value: Value) -> Value:
+    """Schema 2 did not record the machine: `Provenance` reads it as None, "not recorded"."""
+    return {**value, "schema": 3}
+
+
+UPGRADES: dict[int, Callable[[Value], Value]] = {1: from_1_to_2, 2: from_2_to_3}
 
 
 def upgraded(value: Value) -> Value:

@@ -4,17 +4,18 @@ which each is judged.
 bitwise equal            everything that two executions must agree on is the same
                          (`study.record.schema.content`)
 statistically consistent the same status, and for every task the interval at 99 % of the mean paired
-per-problem difference
-                         d_p = (c_p now - c_p then) / k of the final score holds 0 (Student's t over
-                         problems)
+                         per-problem difference d_p = (c_p now - c_p then) / k of the final score
+                         contains 0 (Student's t over problems)
+not bitwise equal        statistically consistent, on a machine on which equal bytes were expected
+                         (`study.runner.verbs.equality`): something changed the numbers
 different                anything else: another status, other problems or another k, or an interval
                          without 0
 older revision           not executed: today's code gives this run another id, so it would make
                          another thing
 failed                   its re-execution ended with an error
 
-Nothing is read from the results folder but records: artifacts that are there would only show that
-they were kept well.
+Only records are read from the results folder: its artifacts would only show that they were kept
+well.
 """
 
 import json
@@ -27,9 +28,11 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from study.errors import IncompleteResults, SpecError
+from study.record.machine import described
 from study.record.revisions import recorded_under
 from study.record.schema import Provenance, Record, Score, content, same_content
 from study.record.store import read_record, record_paths
+from study.runner.verbs.equality import expectation
 from study.spec.grid.cell import Cell
 from study.spec.grid.grid import LabelledRun
 from study.spec.identity import cell_id
@@ -41,6 +44,7 @@ CONFIDENCE = 0.99
 class Outcome(StrEnum):
     EQUAL = "bitwise equal"
     CONSISTENT = "statistically consistent"
+    UNEQUAL = "not bitwise equal"
     DIFFERENT = "different"
     OLDER = "older revision"
     FAILED = "failed"
@@ -48,7 +52,7 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True)
 class Check:
-    """What became of one run. `elsewhere`: how the machine and the code of the two executions
+    """The outcome for one run. `elsewhere`: how machine, packages and code of the two executions
     differ.
     """
 
@@ -59,10 +63,10 @@ class Check:
 
     @property
     def passed(self) -> bool:
-        """A run of an older revision says nothing about today's code: it neither passes nor fails,
-        and stops nobody.
+        """A run of an older revision says nothing about today's code and does not count as a
+        failure.
         """
-        return self.outcome not in (Outcome.DIFFERENT, Outcome.FAILED)
+        return self.outcome not in (Outcome.DIFFERENT, Outcome.UNEQUAL, Outcome.FAILED)
 
 
 def choose(
@@ -72,8 +76,7 @@ def choose(
     drawn at random.
 
     of: ids to choose from (those of a grid); None = all in the folder. Errors: IncompleteResults
-    where there is no record, SpecError for a
-    name that fits none or several.
+    where there is no record, SpecError for a name that fits none or several.
     """
     found = {_run_of(path): path for path in record_paths(folder)}
     found = {run_id: path for run_id, path in found.items() if of is None or run_id in of}
@@ -98,17 +101,11 @@ def one_of(name: str, ids: Sequence[str]) -> str:
     )
     if len(fitting) != 1:
         few = ", ".join(fitting[:4]) + (" ..." if len(fitting) > 4 else "")
-        hint = (
-            f"say more of it: {few}"
-            if fitting
-            else f"there are {len(ids)}, for instance {ids[0]}"
-            if ids
-            else "there is none at all"
-        )
-        raise SpecError(
-            f"{name!r} fits {len(fitting) or 'no'} {'runs' if len(fitting) > 1 else 'run'}",
-            hint=hint,
-        )
+        hint = f"there are {len(ids)}, for instance {ids[0]}" if ids else "there are no runs"
+        if fitting:
+            hint = f"type more of the id: {few}"
+        runs = "runs" if len(fitting) > 1 else "run"
+        raise SpecError(f"{name!r} fits {len(fitting) or 'no'} {runs}", hint=hint)
     return fitting[0]
 
 
@@ -148,9 +145,14 @@ def judge(then: Record, now: Record) -> Check:
     judged = [
         _judge_score(task, then.scores[task], now.scores[task]) for task in sorted(then.scores)
     ]
-    outcome = Outcome.CONSISTENT if all(holds for holds, _ in judged) else Outcome.DIFFERENT
     fields = f"not the same: {', '.join(differing_fields(then, now))}"
-    return Check(then.run, outcome, "; ".join([*(text for _, text in judged), fields]), elsewhere)
+    detail = "; ".join([*(text for _, text in judged), fields])
+    if not all(holds for holds, _ in judged):
+        return Check(then.run, Outcome.DIFFERENT, detail, elsewhere)
+    made = now.provenance
+    should = expectation(then.provenance, made.machine, made.packages)
+    outcome = Outcome.UNEQUAL if should.expected else Outcome.CONSISTENT
+    return Check(then.run, outcome, detail, elsewhere)
 
 
 def differing_fields(then: Record, now: Record) -> list[str]:
@@ -195,6 +197,7 @@ def _environment(made: Provenance) -> dict[str, str]:
     stages = {f"code of {stage}": code for stage, code in made.stage_code.items()}
     return {
         **made.packages,
+        **described(made.machine),
         "python": made.python,
         "platform": made.platform,
         "code": made.code,

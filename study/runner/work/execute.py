@@ -24,8 +24,9 @@ from study.errors import PrerequisiteError, RecordMismatch
 from study.record import provenance
 from study.record.assemble import assemble, rounded_tree, score
 from study.record.checkpoints import Checkpoints
+from study.record.machine import this_machine
 from study.record.owner import owner
-from study.record.schema import Cost, Provenance, Record
+from study.record.schema import Cost, Machine, Provenance, Record
 from study.record.store import Results, read_record, write_record
 from study.runner.graph.stages import Ready, StageNode, run_graph, run_roles
 from study.runner.work.artifacts import (
@@ -250,6 +251,7 @@ def _manifest(node: StageNode, clock: Clock, before: Mapping[str, float]) -> dic
         "started": clock.started,
         "code": provenance.code_hash(),
         "packages": provenance.packages(),
+        "machine": this_machine().model_dump(),
     }
 
 
@@ -304,12 +306,15 @@ def _assemble(
 
 
 def _provenance(run: RunPlan, manifests: list[dict[str, Any]], started: str) -> Provenance:
-    code = provenance.code_hash()
+    code, machine = provenance.code_hash(), this_machine()
+    machines = {manifest["id"]: _machine_of(manifest) for manifest in manifests}
     return Provenance(
         code=code,
         stage_code={
             manifest["id"]: manifest["code"] for manifest in manifests if manifest["code"] != code
         },
+        machine=machine,
+        stage_machines={stage: made for stage, made in machines.items() if made != machine},
         packages=provenance.packages(),
         python=provenance.python_version(),
         platform=provenance.platform_name(),
@@ -317,6 +322,11 @@ def _provenance(run: RunPlan, manifests: list[dict[str, Any]], started: str) -> 
         started=started,
         finished=provenance.utc_now(),
     )
+
+
+def _machine_of(manifest: dict[str, Any]) -> Machine | None:
+    """None for a stage that was made before manifests named the machine."""
+    return Machine.model_validate(manifest["machine"]) if "machine" in manifest else None
 
 
 def _costs(
