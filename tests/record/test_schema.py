@@ -109,7 +109,9 @@ def test_the_upgrade_changes_nothing_but_what_it_adds() -> None:
     assert {name: new[name] for name in old if name != "schema"} == {
         name: item for name, item in old.items() if name != "schema"
     }
-    assert upgraded(new) == new
+    today = upgraded(old)
+    assert today == {**new, "schema": 3}
+    assert upgraded(today) == today
 
 
 def test_an_old_record_and_its_execution_today_agree_where_both_have_the_field(
