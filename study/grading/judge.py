@@ -18,22 +18,19 @@ replies.
 """
 
 import hashlib
-import http.client
 import json
 import os
 import re
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, NamedTuple
-from urllib.parse import urlsplit
 
-from study.errors import PrerequisiteError, SpecError
+from study.errors import PrerequisiteError
 from study.grading.preference import replied, rules
+from study.http_client import NoAnswer, checked_address, checked_key, exchange
 
 KEY = "OPENAI_API_KEY"
 MOST_BYTES = 2**20  # of an answer
@@ -72,17 +69,12 @@ class Judge:
     sleep: Callable[[float], None] = time.sleep
 
     def __post_init__(self) -> None:
-        parts = urlsplit(self.url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise SpecError(
-                f"--judge-url {self.url!r} is not an http or https address",
-                hint="--judge-url http://127.0.0.1:8000/v1",
-            )
-        if parts.username or parts.password:
-            raise SpecError(
-                "--judge-url holds a user name or password",
-                hint=f"put the key into the environment variable {self.key_name}",
-            )
+        checked_address(self.url, "--judge-url", "http://127.0.0.1:8000/v1")
+        self._key()
+
+    def _key(self) -> str:
+        """The key for the header, "" where none is set. SpecError for one no header can carry."""
+        return checked_key(os.environ.get(self.key_name, ""), self.key_name)
 
     @property
     def version(self) -> str:
@@ -113,13 +105,11 @@ class Judge:
 
     def judge(self, case: Case) -> Verdict:
         reply = replied(case.completion)
-        body = json.dumps(
-            {
-                "model": self.model,
-                "temperature": 0,
-                "messages": self._messages(case.prompt, reply or "(no reply)"),
-            }
-        ).encode()
+        body = {
+            "model": self.model,
+            "temperature": 0,
+            "messages": self._messages(case.prompt, reply or "(no reply)"),
+        }
         for attempt in range(self.tries):
             if attempt:
                 self.sleep(min(2.0**attempt, 30.0))
@@ -151,44 +141,29 @@ class Judge:
             {"role": "user", "content": text},
         ]
 
-    def _ask(self, body: bytes) -> str | None:
+    def _ask(self, body: dict[str, Any]) -> str | None:
         """The text of the answer, "" for one without text; None where asking again may help."""
-        request = urllib.request.Request(
-            f"{self.url.rstrip('/')}/chat/completions", body, {"Content-Type": "application/json"}
-        )
-        if key := os.environ.get(self.key_name):
-            request.add_unredirected_header("Authorization", f"Bearer {key}")
+        key = self._key()
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
+        url = f"{self.url.rstrip('/')}/chat/completions"
         try:
-            with _opener(self.url)(request, timeout=self.timeout_s) as response:
-                return _content(response.read(MOST_BYTES))
-        except urllib.error.HTTPError as error:
-            error.close()
-            if error.code in _AGAIN:
-                return None
-            hint = f"look at --judge-url, --judge-model and the key in {self.key_name}"
-            raise PrerequisiteError(
-                f"the judge at {urlsplit(self.url).netloc} answers {error.code} {error.reason}",
-                hint=hint,
-            ) from None
-        except (OSError, http.client.HTTPException):  # refused, reset, timed out, cut short
+            reply = exchange(
+                "POST",
+                url,
+                deadline_s=self.timeout_s,
+                limit=MOST_BYTES,
+                json=body,
+                headers=headers,
+            )
+        except NoAnswer:
             return None
-
-
-class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    def redirect_request(
-        self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str
-    ) -> None:
-        """A key must not travel to where somebody else points: the redirect is an error status."""
-
-
-_OPEN = urllib.request.build_opener(_NoRedirect).open
-_OPEN_HERE = urllib.request.build_opener(
-    _NoRedirect, urllib.request.ProxyHandler({})
-).open  # a proxy knows nothing of this machine
-
-
-def _opener(url: str) -> Callable[..., Any]:
-    return _OPEN_HERE if urlsplit(url).hostname in ("127.0.0.1", "localhost", "::1") else _OPEN
+        if reply.status in _AGAIN:
+            return None
+        if reply.status != 200:
+            hint = f"look at --judge-url, --judge-model and the key in {self.key_name}"
+            what = f"the judge at {self.url} answers {reply.status} {reply.reason}"
+            raise PrerequisiteError(what, hint=hint)
+        return _content(reply.body)
 
 
 def verdict_of(answer: str) -> Verdict:

@@ -1,6 +1,7 @@
 """The judge against a small server of its own: verdicts, trouble, keys, frames."""
 
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from study.errors import PrerequisiteError, SpecError
 from study.evaluate.replies import items_of, judged, with_prompts
 from study.grading.judge import Case, Judge, Verdict, verdict_of
 from tests.support.judge_server import Endpoint, serving
+from tests.support.raw_server import answering, dribble
 
 
 @pytest.fixture
@@ -124,3 +126,30 @@ def test_prompts_of_a_file_label_and_reach_the_judge(endpoint: Endpoint, tmp_pat
     with pytest.raises(PrerequisiteError, match="no prompt for 1 of 1 ids"):
         with_prompts(items_of(tmp_path / "r.jsonl"), tmp_path / "p.jsonl")
     assert "cannot be told apart" in run(tmp_path / "r.jsonl", "--preference", "refusal")
+
+
+@pytest.mark.parametrize("key", ["secret-3\nsecond", "secret-3\u0448"])
+def test_a_key_that_no_header_can_carry_stops_before_the_first_call(
+    endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch, key: str
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", key)
+    with pytest.raises(SpecError, match="OPENAI_API_KEY") as error:
+        judge(endpoint)
+    assert "secret-3" not in str(error.value)
+    assert endpoint.seen == []
+
+
+def test_a_line_end_after_a_key_is_not_part_of_it(
+    endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "secret-4\n")
+    assert judge(endpoint).judge(Case("", "fine")) is Verdict.passed
+    assert endpoint.keys == ["Bearer secret-4"]
+
+
+def test_an_answer_that_dribbles_ends_at_its_deadline() -> None:
+    with answering(dribble(30)) as url:
+        slow = Judge(url, "m", tries=1, timeout_s=0.5)
+        start = time.monotonic()
+        assert slow.judge(Case("q", "x")) is Verdict.unavailable
+        assert time.monotonic() - start < 15

@@ -4,6 +4,7 @@ return, and a stage that has one.
 
 import contextlib
 import json
+import math
 import os
 import sys
 from collections.abc import Iterator
@@ -29,6 +30,7 @@ from study.spec.recipe.scoring import ServerScoring, refused
 from study.spec.recipe.serving import TeacherServer
 from study.train import teachers
 from tests.support.paths import ROOT
+from tests.support.raw_server import Script, answering, dribble, whole
 from tests.support.scoring_server import Score, serving, table
 from tests.train.test_training import distilled, folders, history, run  # noqa: F401 - a fixture
 
@@ -106,50 +108,82 @@ def test_large_answers_come_in_several_requests_and_rows_stay_whole(
     assert len(found.written_N) == sum(len(row) - 1 for row in rows)
 
 
-@pytest.mark.parametrize(
-    ("trouble", "said"),
-    [
-        (
-            (400, b"prompt logprobs of 100 is greater than max allowed"),
-            r"refused a request \(400\)[\s\S]*max-logprobs -1",
-        ),
-        ((200, b"no json"), "no scores from the teacher server"),
-        ((200, b'{"choices": [{"index": 0, "text": ""}]}'), "without prompt_logprobs"),
-        (
-            (200, b'{"choices": [{"index": 0, "prompt_logprobs": [null]}]}'),
-            "scores of .1. tokens for rows of .3.",
-        ),
-        (
-            (
-                200,
-                (
-                    b'{"choices": [{"index": 0, "prompt_logprobs": [null, {"9": {"logprob": -1}},'
-                    b" null]}]}"
-                ),
-            ),
-            "did not score token 2",
-        ),
-        (
-            (
-                200,
-                (
-                    b'{"choices": [{"index": 0, "prompt_logprobs": [null, {"2": {"logprob": -1}},'
-                    b" null]}]}"
-                ),
-            ),
-            "returned 1 tokens of a position",
-        ),
-    ],
-)
-def test_a_server_that_gives_no_scores_is_told_in_one_message(
-    trouble: tuple[int, bytes], said: str
-) -> None:
+def place(*scored: tuple[str, object]) -> bytes:
+    """An answer for the row 1, 2, 3 whose second position has these scores."""
+    shown = {token: {"logprob": value} for token, value in scored}
+    good = {str(token): {"logprob": -2.0} for token in range(3, 8)}
+    choice = {"index": 0, "prompt_logprobs": [None, shown, good]}
+    return json.dumps({"choices": [choice]}).encode()
+
+
+FOUR = [("2", -1.0), ("5", -2.0), ("6", -2.0), ("7", -2.0)]
+CHOICE = b'{"index": 0, "prompt_logprobs": [null, null, null]}'
+UNUSABLE: dict[str, tuple[tuple[int, bytes], str]] = {
+    "refused": ((400, b"prompt logprobs of 100"), r"refused a request \(400\)[\s\S]*max-logprobs"),
+    "no json": ((200, b"no json"), "no JSON"),
+    "deep": ((200, b"[" * 200_000), "no JSON"),
+    "a list": ((200, b"[]"), "without prompt_logprobs"),
+    "no scores": ((200, b'{"choices": [{"index": 0, "text": ""}]}'), "without prompt_logprobs"),
+    "no index": ((200, b'{"choices": [{"prompt_logprobs": []}]}'), "without prompt_logprobs"),
+    "short": (
+        (200, b'{"choices": [{"index": 0, "prompt_logprobs": [null]}]}'),
+        "scores of .1. tokens for rows of .3.",
+    ),
+    "one index twice": ((200, b'{"choices": [' + CHOICE + b"," + CHOICE + b"]}"), "answered once"),
+    "another index": (
+        (200, b'{"choices": [' + CHOICE.replace(b"0", b"1") + b"]}"),
+        "answered once",
+    ),
+    "null": ((200, b'{"choices": [' + CHOICE + b"]}"), "no scores for token 2"),
+    "written token missing": ((200, place(("9", -1.0))), "did not score token 2"),
+    "too few": ((200, place(("2", -1.0))), "returned 1 tokens of a position"),
+    "nan": ((200, place(("2", math.nan), *FOUR[1:])), "log-probability that is none"),
+    "minus infinity": ((200, place(("2", -math.inf), *FOUR[1:])), "log-probability that is none"),
+    "above 0": ((200, place(("2", 0.5), *FOUR[1:])), "log-probability that is none"),
+    "true": ((200, place(("2", True), *FOUR[1:])), "log-probability that is none"),
+    "text": ((200, place(("2", "-1"), *FOUR[1:])), "log-probability that is none"),
+    "outside": ((200, place(*FOUR, ("64", -9.0))), "not one of the teacher's 64"),
+    "negative id": ((200, place(*FOUR, ("-1", -9.0))), "not one of the teacher's 64"),
+    "a word": ((200, place(*FOUR, ("the", -9.0))), "not one of the teacher's 64"),
+    "one token twice": ((200, place(*FOUR, ("02", -9.0))), "one token twice"),
+    "mass": ((200, place(("2", -0.1), ("5", -0.1), ("6", -9), ("7", -9))), "add up to 1.8"),
+}
+
+
+@pytest.mark.parametrize("case", UNUSABLE)
+def test_a_server_that_gives_no_scores_is_told_in_one_message(case: str) -> None:
+    trouble, said = UNUSABLE[case]
     with serving(table()) as server:
         server.trouble = trouble
-        with pytest.raises(ScoringFailed, match=said):
+        with pytest.raises(ScoringFailed, match=said) as error:
             scores(server.url, [[1, 2, 3]], [1], 4, 64)
+        assert server.url in str(error.value)
     with pytest.raises(ScoringFailed, match="no scores from the teacher server"):
         scores(server.url, [[1, 2, 3]], [1], 4, 64)  # it is gone
+
+
+def test_a_rounding_error_above_0_is_0() -> None:
+    row = [("2", 1e-7), ("5", -20.0), ("6", -20.0), ("7", -20.0)]
+    with serving(table()) as server:
+        server.trouble = (200, place(*row))
+        found = scores(server.url, [[1, 2, 3]], [1], 4, 64)
+    assert found.written_N[0] == 0.0
+
+
+@pytest.mark.parametrize("script", [
+    [b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n{"],
+    [b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n"],
+    [b"HTTP/1.1\r\n\r\n"],
+    [whole(b" " * 3_000_000)],
+    dribble(30),
+], ids=["dead in the body", "bad chunk", "bad status line", "too large", "slow"])  # fmt: skip
+def test_an_answer_that_breaks_or_does_not_end_is_one_error_with_the_server(
+    script: Script, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("study.models.server.client.ANSWER_S", 1.0)
+    with answering(script) as url, pytest.raises(ScoringFailed) as error:
+        scores(url, [[1, 2, 3]], [1], 4, 64)
+    assert url in str(error.value)
 
 
 # what stands for the tokens that are not returned

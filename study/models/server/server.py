@@ -24,14 +24,13 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
 
 from study.errors import SpecError, StudyError
+from study.http_client import NoAnswer, exchange
 from study.models.server import processes
 from study.record.owner import alive, is_owner, owner
 
@@ -42,9 +41,7 @@ STAGE, OWNER, SERVER = (
     "STUDY_SERVER",
 )  # marks in the environment of a server and of all that it starts
 _POLL_S, _ANSWER_S, _LOG_LINES = 0.1, 5.0, 15
-_open_url = urllib.request.build_opener(
-    urllib.request.ProxyHandler({})
-).open  # a proxy of the environment knows nothing of this machine
+_HEALTH_BYTES = 2**20
 
 
 class ServerFailed(StudyError):
@@ -183,12 +180,10 @@ def _await_health(server: Server, health: str, timeout_s: float) -> None:
 
 def _answer(url: str) -> str:
     try:
-        with _open_url(url, timeout=_ANSWER_S):
-            return "healthy"
-    except urllib.error.HTTPError as error:
-        return f"it answers {error.code}"
-    except OSError as error:  # URLError and a connection that breaks are OSErrors
-        return str(getattr(error, "reason", error))
+        reply = exchange("GET", url, deadline_s=_ANSWER_S, limit=_HEALTH_BYTES)
+    except NoAnswer as error:
+        return str(error)
+    return "healthy" if 200 <= reply.status < 300 else f"it answers {reply.status}"
 
 
 def _ours(server: Server) -> bool:
