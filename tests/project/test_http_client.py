@@ -34,7 +34,7 @@ def ask(url: str) -> object:
 @pytest.mark.parametrize("trouble", TROUBLE)
 def test_trouble_of_any_kind_is_one_error_within_the_deadline(trouble: str) -> None:
     start = time.monotonic()
-    with answering(TROUBLE[trouble]) as url, pytest.raises(NoAnswer, match="."):
+    with answering(TROUBLE[trouble]) as url, pytest.raises(NoAnswer, match=r"\w"):
         ask(url)
     assert time.monotonic() - start < 15  # the scripts last 30 s; the machine may be busy
 
