@@ -7,16 +7,13 @@ for all of them.
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from analysis.claims.decide import Verdict
 from analysis.pages.render import Column, Table, Value
+from analysis.pages.report import Part
 from study.spec.report.finding import Finding, Findings
 from study.spec.yaml.load import find, load, names
 from study.spec.yaml.validation import validate
-
-if TYPE_CHECKING:
-    from analysis.pages.overview import Part
 
 COLUMNS = (
     Column("finding", "Finding of the paper"),
@@ -38,7 +35,7 @@ def findings(root: Path | None = None) -> list[Finding]:
     return [finding for page in pages for finding in page.findings]
 
 
-def findings_table(made: "Sequence[Part]", root: Path | None = None) -> Table | None:
+def findings_table(made: Sequence[Part], root: Path | None = None) -> Table | None:
     """A row per claim, under its finding; None where no claim of any finding has a verdict."""
     verdicts = {
         (part.evidence.grid, verdict.claim.id): verdict

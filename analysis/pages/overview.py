@@ -8,16 +8,15 @@ The page is Markdown (results/report.md); the HTML is that page with the figures
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from analysis.claims.decide import Verdict
 from analysis.claims.findings import findings_table
 from analysis.claims.verdicts import changed, facts, p_text
-from analysis.evidence.frames import Evidence, load
+from analysis.evidence.frames import load
 from analysis.pages.numbered import claims_of, figure_pages, table_pages
 from analysis.pages.render import Column, Table, Value, number, to_markdown
-from analysis.pages.report import DrawnPage, Report, build
+from analysis.pages.report import DrawnPage, Part, build
 from study.errors import IncompleteResults, PrerequisiteError, SpecError
 from study.record.store import record_paths
 from study.spec.grid.grid import load_grid, named
@@ -43,15 +42,6 @@ OUTCOME_KINDS = (
     "pi_optimum",
     "mass_drain",
 )  # figures that show what claims are about
-
-
-@dataclass(frozen=True)
-class Part:
-    """One grid of the report."""
-
-    evidence: Evidence
-    report: Report
-    question: str
 
 
 def grids_with_records(folder: Path, scale: str, root: Path | None = None) -> list[str]:

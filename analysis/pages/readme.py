@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from analysis.pages.overview import Part, claims_table
+from analysis.pages.overview import claims_table
 from analysis.pages.render import Table, to_markdown
+from analysis.pages.report import Part
 from study.errors import RecordMismatch
 
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"

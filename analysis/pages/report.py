@@ -44,6 +44,15 @@ class Report:
     made: Table
 
 
+@dataclass(frozen=True)
+class Part:
+    """A grid of the report over all grids."""
+
+    evidence: Evidence
+    report: Report
+    question: str
+
+
 def build(evidence: Evidence, root: Path | None = None) -> Report:
     """All pages of the evidence's grid; a grid without numbered pages gets scores-GRID and, if it
     is not too large, curves-GRID.

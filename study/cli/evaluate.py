@@ -81,9 +81,10 @@ def evaluate(
     """Evaluate any model: k samples a problem, graded; avg@k, pass@k and maj@k with intervals;
     completions stored.
     """
-    from study.evaluate.standalone import Request, evaluate_all, prepare
+    from study.evaluate.request import Request
+    from study.evaluate.standalone import evaluate_all, prepare
     from study.record.store import Results
-    from study.runner.verbs.model_folder import subject_of
+    from study.runner.verbs.model_folder import find_model_folder
 
     settings = {
         "k": k,
@@ -97,15 +98,15 @@ def evaluate(
     if not prepared:
         raise SpecError("--tasks names no task", hint="e.g. --tasks math500,aime24")
     _require_packages(backend)
-    subject = subject_of(model, Results(results))
+    source = find_model_folder(model, Results(results))
     request = Request(backend, seed, batch_size, chat_template, thinking, dtype)
-    target = output or Path("evaluations") / re.sub(r"[^A-Za-z0-9._@-]+", "--", subject.name)
+    target = output or Path("evaluations") / re.sub(r"[^A-Za-z0-9._@-]+", "--", source.name)
     console.say(
-        f"{subject.name} (weights {subject.digest}) with {backend}:"
+        f"{source.name} (weights {source.digest}) with {backend}:"
         f" {', '.join(_planned(task) for task in prepared)}"
     )
     screen = _Screen()
-    show(evaluate_all(prepared, subject, request, target, screen))
+    show(evaluate_all(prepared, source, request, target, screen))
     console.say(f"settings, counts and completions: {target}/TASK/")
 
 

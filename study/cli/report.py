@@ -12,7 +12,7 @@ from study.cli.console import say
 from study.errors import RecordMismatch
 
 if TYPE_CHECKING:
-    from analysis.pages.overview import Part
+    from analysis.pages.report import Part
 
 
 def report(

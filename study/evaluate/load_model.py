@@ -15,7 +15,7 @@ from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from study.errors import PrerequisiteError
 from study.evaluate.engines import Engine, TransformersEngine, VllmEngine, require_vllm
-from study.evaluate.standalone import Request, Subject
+from study.evaluate.request import ModelFolder, Request
 from study.models.loading import load_model
 from study.models.sampling import end_token_ids
 
@@ -27,7 +27,7 @@ _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torc
 
 
 @dataclass(frozen=True)
-class OpenSubject:
+class LoadedModel:
     engine: Engine
     tokenizer: PreTrainedTokenizerBase
     device: str
@@ -59,30 +59,30 @@ class OpenSubject:
         return {"device": self.device, "batch_size": request.batch_size}
 
 
-def open_subject(subject: Subject, request: Request) -> OpenSubject:
+def load_for_evaluation(source: ModelFolder, request: Request) -> LoadedModel:
     """PrerequisiteError for everything that is missing: vLLM, a tokenizer, a chat template, weights
     that can be trusted, an end token.
     """
     if request.backend == "vllm":
         require_vllm()
-    tokenizer = _tokenizer(subject.folder, request.chat)
+    tokenizer = _tokenizer(source.folder, request.chat)
     if request.backend == "vllm":
         device = "cuda" if torch.cuda.is_available() else "cpu"
-        return OpenSubject(
-            VllmEngine(subject.folder, seed=request.seed, dtype=_vllm_dtype(request.dtype, device)),
+        return LoadedModel(
+            VllmEngine(source.folder, seed=request.seed, dtype=_vllm_dtype(request.dtype, device)),
             tokenizer,
             device,
         )
-    model = _model(subject.folder, request.dtype)
+    model = _model(source.folder, request.dtype)
     if model.device.type == "cpu" and model.num_parameters() < SMALL:
         torch.set_num_threads(1)
     if not end_token_ids(model, tokenizer):
         what = (
-            f"neither the tokenizer nor the model in {subject.folder} names an end token: every"
+            f"neither the tokenizer nor the model in {source.folder} names an end token: every"
             " completion would be cut off"
         )
         raise PrerequisiteError(what, hint="add eos_token_id to generation_config.json")
-    return OpenSubject(
+    return LoadedModel(
         TransformersEngine(model, tokenizer, batch_size=request.batch_size),
         tokenizer,
         model.device.type,

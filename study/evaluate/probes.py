@@ -16,10 +16,10 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from study.data.load import load
 from study.data.problems import Problem
 from study.data.views import Messages, shifted, student_view, teacher_view
-from study.evaluate.run import Report
 from study.models.loading import load_for_inference, load_tokenizer
 from study.models.sampling import generate
 from study.objectives.optimum import pi_optimum
+from study.record.progress import ReportProgress
 from study.record.seeds import stream
 from study.spec.identity import canonical
 from study.spec.recipe.probe import Likelihood, PiOptimum, Probe
@@ -31,7 +31,7 @@ Ids = Sequence[Sequence[int]]
 
 
 def measure(
-    probe: Probe, model_dir: Path, seed: int, report: Report, beside: Mapping[str, Path]
+    probe: Probe, model_dir: Path, seed: int, report: ReportProgress, beside: Mapping[str, Path]
 ) -> dict[str, float]:
     """The numbers of one probe on the model in `model_dir`; its teacher's folder stands in `beside`
     under its canonical text.

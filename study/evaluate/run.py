@@ -3,7 +3,7 @@ the held-out problems.
 """
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,17 +17,16 @@ from study.evaluate.harness import Chat, TaskResult, run_task
 from study.evaluate.light import Graded, sample
 from study.grading.boxed import Outcome
 from study.models.loading import load_for_inference, load_tokenizer
+from study.record.progress import ReportProgress
 from study.record.seeds import stream
 from study.spec.identity import canonical
 from study.spec.recipe.evaluation import Evaluation, Prefix
 from study.spec.recipe.training import Sampling
 from study.spec.recipe.user_code import reference, version
 
-Report = Callable[[str, int, int, dict[str, float]], None]
-
 
 def evaluate(
-    spec: Evaluation, model_dir: Path, seed: int, out: Path, report: Report,
+    spec: Evaluation, model_dir: Path, seed: int, out: Path, report: ReportProgress,
     beside: Mapping[str, Path],
     template: Mapping[str, Any] | None = None,
 ) -> None:  # fmt: skip

@@ -14,13 +14,14 @@ import json
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from study.data.hub.benchmarks import Problems, read
+from study.data.hub.benchmarks import read
 from study.errors import PrerequisiteError, RecordMismatch, SpecError
-from study.evaluate.task_page import Page, read_page
+from study.evaluate.request import EvalTask, ModelFolder, Request
+from study.evaluate.task_page import read_page
 from study.record import provenance
 from study.record.machine import this_machine
 from study.record.owner import owner
@@ -28,38 +29,10 @@ from study.record.store import sync_folder, write_json
 
 if TYPE_CHECKING:
     from study.evaluate.harness import TaskResult
-    from study.evaluate.load_model import OpenSubject
+    from study.evaluate.load_model import LoadedModel
 
 FORMAT = "evaluation-1"
 EVALUATION = "evaluation.json"
-Backend = Literal["hf", "vllm"]
-
-
-@dataclass(frozen=True)
-class Subject:
-    """The model. name: as a person knows it, without a path; digest: of its weights."""
-
-    name: str
-    folder: Path
-    digest: str
-
-
-@dataclass(frozen=True)
-class Request:
-    """chat: prompts through the chat template; thinking: handed to it as enable_thinking."""
-
-    backend: Backend = "hf"
-    seed: int = 0
-    batch_size: int = 16
-    chat: bool = True
-    thinking: bool = False
-    dtype: str = "auto"
-
-
-@dataclass(frozen=True)
-class Task:
-    page: Page
-    data: Problems
 
 
 class Screen(Protocol):
@@ -68,7 +41,7 @@ class Screen(Protocol):
     def note(self, text: str) -> None: ...
 
 
-def prepare(tasks: Sequence[str], *, limit: int | None = None, **wanted: Any) -> list[Task]:
+def prepare(tasks: Sequence[str], *, limit: int | None = None, **wanted: Any) -> list[EvalTask]:
     """Pages with a person's own settings, and their problems.
 
     SpecError or PrerequisiteError for what cannot be had.
@@ -82,13 +55,13 @@ def prepare(tasks: Sequence[str], *, limit: int | None = None, **wanted: Any) ->
             )
             raise SpecError(f"task {page.task} has no problems of its own", hint=hint)
     return [
-        Task(page.changed(**wanted), read(page.task, page.source).first(limit))
+        EvalTask(page.changed(**wanted), read(page.task, page.source).first(limit))
         for page in pages
         if page.source
     ]
 
 
-def settings(task: Task, subject: Subject, request: Request) -> dict[str, Any]:
+def settings(task: EvalTask, source: ModelFolder, request: Request) -> dict[str, Any]:
     """What makes two evaluations the same one. The batch size only shifts the random stream; it is
     written down, but no setting.
     """
@@ -99,7 +72,7 @@ def settings(task: Task, subject: Subject, request: Request) -> dict[str, Any]:
         **(page.decoding.as_dict() if page.decoding else {}), "seed": request.seed,
         "chat_template": request.chat,
         "thinking": request.thinking, "backend": request.backend, "dtype": request.dtype,
-        "model": subject.name, "digest": subject.digest,
+        "model": source.name, "digest": source.digest,
         "problems_sha": data.sha256,
     }  # fmt: skip
 
@@ -129,15 +102,15 @@ def finished(output: Path, wanted: Mapping[str, Any]) -> dict[str, Any] | None:
 
 
 def evaluate_all(
-    tasks: Sequence[Task], subject: Subject, request: Request, output: Path, screen: Screen
+    tasks: Sequence[EvalTask], source: ModelFolder, request: Request, output: Path, screen: Screen
 ) -> list[dict[str, Any]]:
     """The content of every task's evaluation.json, in order.
 
     The model is loaded once, and only if something is left to do.
     """
-    wanted = [settings(task, subject, request) for task in tasks]
+    wanted = [settings(task, source, request) for task in tasks]
     done = [finished(output, one) for one in wanted]
-    model: OpenSubject | None = None
+    model: LoadedModel | None = None
     for position, task in enumerate(tasks):
         if done[position] is not None:
             screen.note(
@@ -145,21 +118,19 @@ def evaluate_all(
                 " not made again"
             )
             continue
-        model = model or _opened(subject, request)
+        if model is None:
+            # Here and not above: what is refused or already there needs no training stack.
+            from study.evaluate.load_model import load_for_evaluation
+
+            model = load_for_evaluation(source, request)
         done[position] = _evaluate(task, wanted[position], model, request, output, screen)
     return [one for one in done if one is not None]
 
 
-def _opened(subject: Subject, request: Request) -> "OpenSubject":
-    from study.evaluate.load_model import open_subject  # loads the training stack
-
-    return open_subject(subject, request)
-
-
 def _evaluate(
-    task: Task,
+    task: EvalTask,
     wanted: dict[str, Any],
-    model: "OpenSubject",
+    model: "LoadedModel",
     request: Request,
     output: Path,
     screen: Screen,

@@ -24,6 +24,7 @@ from study.data.views import shifted, teacher_view
 from study.models.loading import load_model, load_tokenizer, require_same_tokens
 from study.models.sampling import end_token_ids
 from study.record.checkpoints import Checkpoints
+from study.record.progress import ReportProgress
 from study.record.seeds import stream
 from study.spec.recipe.data import HubData
 from study.spec.recipe.model import DistilledModel, GrpoModel, Model, PretrainedLab, SftModel
@@ -37,7 +38,6 @@ from study.train.evidence import Evidence
 from study.train.grpo import Correctness, grpo_trainer
 from study.train.guard.callback import DISTILL_LOG, GRPO_LOG, GuardCallback, forensics
 from study.train.guard.detectors import Guard
-from study.train.progress import Report
 from study.train.teacher_update import followed
 from study.train.teachers import ServerTeacher, teacher_of
 
@@ -47,7 +47,7 @@ def build(
     seed: int,
     inputs: Mapping[str, Path],
     out: Path,
-    report: Report,
+    report: ReportProgress,
     checkpoints: Checkpoints,
 ) -> None:
     """Train the top stage of `recipe` from the folders in `inputs` (roles base, student, teacher)
@@ -92,7 +92,12 @@ def draw_problems(problems: tuple[Problem, ...], n: int, seed: int) -> list[Prob
 
 
 def _grpo(
-    recipe: GrpoModel, seed: int, base: Path, out: Path, report: Report, checkpoints: Checkpoints
+    recipe: GrpoModel,
+    seed: int,
+    base: Path,
+    out: Path,
+    report: ReportProgress,
+    checkpoints: Checkpoints,
 ) -> dict[str, Any]:
     training, tokenizer = recipe.training, load_tokenizer(base)
     model = adapted(
@@ -133,7 +138,7 @@ def _distill(
     seed: int,
     inputs: Mapping[str, Path],
     out: Path,
-    report: Report,
+    report: ReportProgress,
     checkpoints: Checkpoints,
 ) -> dict[str, Any]:
     training, tokenizer = recipe.training, load_tokenizer(inputs["student"])

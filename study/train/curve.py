@@ -16,9 +16,10 @@ from transformers import (
 
 from study.data.problems import Problem
 from study.evaluate.light import curve_point
+from study.record.progress import ReportProgress
 from study.record.seeds import stream
 from study.spec.recipe.training import Curve, Sampling
-from study.train.progress import History, Report, finite
+from study.train.progress import History, finite
 
 
 class Window:
@@ -58,7 +59,7 @@ class CurveCallback(TrainerCallback):
     def __init__(
         self, phase: str, total: int, curve: Curve, sampling: Sampling, problems: Sequence[Problem],
         tokenizer: PreTrainedTokenizerBase,
-        seed: int, report: Report, window: "Window | None" = None,
+        seed: int, report: ReportProgress, window: "Window | None" = None,
     ) -> None:  # fmt: skip
         self.phase, self.total, self.curve, self.sampling, self.problems = (
             phase,

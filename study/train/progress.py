@@ -3,12 +3,13 @@ measured.
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-Report = Callable[[str, int, int, dict[str, float]], None]
+from study.record.progress import ReportProgress
+
 Metrics = dict[str, float]
 
 
@@ -36,7 +37,7 @@ class History:
 class ProgressCallback(TrainerCallback):
     """Reports every `every` steps and keeps the trainer's logged loss and gradient norm."""
 
-    def __init__(self, phase: str, total: int, report: Report, every: int) -> None:
+    def __init__(self, phase: str, total: int, report: ReportProgress, every: int) -> None:
         self.phase, self.total, self.report, self.every = phase, total, report, every
         self.history = History()
 

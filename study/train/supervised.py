@@ -23,20 +23,21 @@ from study.grading.boxed import Outcome
 from study.models.lab import build_model, build_tokenizer
 from study.models.loading import load_for_inference, load_model, load_tokenizer, save
 from study.record.checkpoints import Checkpoints
+from study.record.progress import ReportProgress
 from study.record.seeds import stream
 from study.spec.recipe.model import BpeTokenizer, PretrainedLab, SftModel
 from study.spec.recipe.training import SolutionCorpus, TeacherSamples
 from study.train.adapters import adapted, merged
 from study.train.arguments import arguments
 from study.train.checkpoint import save_trained, train
-from study.train.progress import History, ProgressCallback, Report
+from study.train.progress import History, ProgressCallback
 
 Documents = Sequence[Document]
 MAX_PASSES = 20  # over the training problems, while a teacher's completions are rejected
 
 
 def pretrain(
-    recipe: PretrainedLab, seed: int, out: Path, report: Report, checkpoints: Checkpoints
+    recipe: PretrainedLab, seed: int, out: Path, report: ReportProgress, checkpoints: Checkpoints
 ) -> History:
     """A base model from random weights; `recipe.name` separates the random streams of two bases of
     one seed.
@@ -63,7 +64,7 @@ def sft(
     seed: int,
     inputs: Mapping[str, Path],
     out: Path,
-    report: Report,
+    report: ReportProgress,
     checkpoints: Checkpoints,
 ) -> History:
     """Supervised fine-tuning of the model folder `base`, on a corpus or on what the folder
@@ -197,7 +198,7 @@ def encode(
 def _train(
     recipe: PretrainedLab | SftModel, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase,
     documents: Documents,
-    seed: int, out: Path, report: Report, checkpoints: Checkpoints,
+    seed: int, out: Path, report: ReportProgress, checkpoints: Checkpoints,
 ) -> History:  # fmt: skip
     training = recipe.training
     if training.steps == 0:

@@ -8,8 +8,8 @@ import pytest
 
 from analysis.claims.findings import NOT_RUN, findings, findings_table
 from analysis.evidence.frames import evidence_from
-from analysis.pages.overview import Part, markdown
-from analysis.pages.report import build
+from analysis.pages.overview import markdown
+from analysis.pages.report import Part, build
 from study.runner.verbs.check import check_experiments
 from study.spec.grid.grid import load_grid
 from tests.support import synthetic

@@ -12,8 +12,8 @@ import pytest
 from analysis.evidence.estimates import estimated_hours
 from analysis.evidence.frames import evidence_from
 from analysis.pages import html
-from analysis.pages.overview import Part, grids_with_records, markdown, parts, what_would_change
-from analysis.pages.report import build
+from analysis.pages.overview import grids_with_records, markdown, parts, what_would_change
+from analysis.pages.report import Part, build
 from analysis.pages.story import spark, story
 from study.cli.explain import explain
 from study.cli.report import report

@@ -17,13 +17,14 @@ from study.errors import PrerequisiteError, RecordMismatch, SpecError
 from study.evaluate import generations
 from study.evaluate import run as final
 from study.evaluate.engines import VllmEngine
-from study.evaluate.standalone import Request, evaluate_all, prepare
+from study.evaluate.request import Request
+from study.evaluate.standalone import evaluate_all, prepare
 from study.evaluate.task_page import Decoding
 from study.grading.boxed import Outcome
 from study.models.lab import LAB_VOCABULARY, build_model, build_tokenizer
 from study.models.loading import save
 from study.record.store import Results
-from study.runner.verbs.model_folder import subject_of
+from study.runner.verbs.model_folder import find_model_folder
 from study.spec.recipe.data import ArithmeticData
 from study.spec.recipe.evaluation import Evaluation
 from study.spec.recipe.model import Architecture, LabTokenizer
@@ -93,7 +94,7 @@ def evaluated(
     )
     return evaluate_all(
         prepared,
-        subject_of(str(model), Results(Path("results"))),
+        find_model_folder(str(model), Results(Path("results"))),
         request or Request(batch_size=6),
         output,
         screen or Screen(),
@@ -289,16 +290,16 @@ def test_a_model_that_is_none_says_what_is_there_instead(
 ) -> None:
     results = Results(tmp_path / "results")
     with pytest.raises(PrerequisiteError, match=r"no config.json"):
-        subject_of(str(tmp_path), results)
+        find_model_folder(str(tmp_path), results)
     (tmp_path / "adapter_config.json").write_text("{}")
     with pytest.raises(PrerequisiteError, match=r"holds an adapter[\s\S]*merge"):
-        subject_of(str(tmp_path), results)
+        find_model_folder(str(tmp_path), results)
     with pytest.raises(PrerequisiteError, match=r"there is no folder ./nowhere"):
-        subject_of("./nowhere", results)
+        find_model_folder("./nowhere", results)
     with pytest.raises(
         SpecError, match=r"'distill-0000' is no model[\s\S]*organisation/model@revision"
     ):
-        subject_of("distill-0000", results)
+        find_model_folder("distill-0000", results)
 
     def offline(*_: object, **__: object) -> str:
         raise OSError("no connection\nat all")
@@ -307,7 +308,7 @@ def test_a_model_that_is_none_says_what_is_there_instead(
     with pytest.raises(
         PrerequisiteError, match=r"model org/name@main cannot be had \(OSError: no connection\)"
     ):
-        subject_of("org/name@main", results)
+        find_model_folder("org/name@main", results)
 
 
 def test_a_hub_model_goes_by_the_commit_that_was_fetched(
@@ -323,10 +324,10 @@ def test_a_hub_model_goes_by_the_commit_that_was_fetched(
         return str(snapshot)
 
     monkeypatch.setattr("huggingface_hub.snapshot_download", fetch)
-    subject = subject_of("org/name@main", Results(tmp_path))
-    assert subject.name == "org/name@0123456789ab"
+    source = find_model_folder("org/name@main", Results(tmp_path))
+    assert source.name == "org/name@0123456789ab"
     assert asked == [("org/name", "main", True, True)]
-    assert subject.digest == subject_of(str(folder), Results(tmp_path)).digest
+    assert source.digest == find_model_folder(str(folder), Results(tmp_path)).digest
 
 
 def test_pickled_weights_are_refused(folder: Path, tmp_path: Path) -> None:

@@ -15,9 +15,8 @@ from study.spec.grid.scale import load_scale
 from study.spec.recipe.model import DistilledModel, GrpoModel, HubModel
 from study.spec.recipe.user_code import UserCode
 from study.spec.yaml.load import Located
-from study.train import user_reward
-from study.train.preflight import own_code as contracts_own
 from study.train.preflight import text as contracts_text
+from study.train.preflight.own_code import check_loss, check_reward
 from tests.support.paths import ROOT
 
 PAGE = ROOT / "docs" / "extending.md"
@@ -70,7 +69,7 @@ def test_the_loss() -> None:
         if cell.labels["objective"] == "skewed"
     )
     assert isinstance(model, DistilledModel)
-    assert [check.state for check in contracts_own.loss(model.objective)] == ["ok"] * 5
+    assert [check.state for check in check_loss(model.objective)] == ["ok"] * 5
 
 
 def test_the_grader_and_the_reward() -> None:
@@ -84,7 +83,7 @@ def test_the_grader_and_the_reward() -> None:
     rlvr = scale.model(Located("rlvr", "here"), "model").spec
     assert isinstance(rlvr, GrpoModel)
     assert isinstance(rlvr.training.reward, UserCode)
-    assert user_reward.check(rlvr.training.reward.python).passed
+    assert check_reward(rlvr.training.reward.python).passed
 
 
 def test_the_data_source(folder: Path) -> None:

@@ -59,7 +59,8 @@ from study.train import build as stages
 from study.train import distill as distill_module
 from study.train.preflight import scores as contracts_scores
 from study.train.preflight import text as contracts_text
-from study.train.preflight.check import Check, check_grid, refuse
+from study.train.preflight.check import Check, refuse
+from study.train.preflight.order import check_grid
 from study.train.preflight.pairs import PROBLEMS, sources_of
 
 DATA = ArithmeticData(train_size=64, selection_size=8, held_out_size=8)

@@ -21,10 +21,9 @@ from study.spec.recipe.training import GrpoTraining
 from study.spec.recipe.user_code import Code, UserCode, read, reference, version
 from study.spec.yaml.load import parse
 from study.spec.yaml.validation import validate
-from study.train import user_reward
-from study.train.preflight import order as contracts
-from study.train.preflight import own_code as contracts_own
+from study.train.preflight import order, own_code
 from study.train.preflight import text as contracts_text
+from study.train.preflight.own_code import check_loss, check_reward
 
 REVERSE_KL = (
     "def loss(student, teacher, tokens, ids):\n    return (student.exp() * (student -"
@@ -174,7 +173,7 @@ def test_ones_own_reverse_kl_is_the_studys(tmp_path: Path) -> None:
 
 
 def test_a_sound_loss_passes_every_property(tmp_path: Path) -> None:
-    checks = contracts_own.loss(objective(tmp_path, REVERSE_KL))
+    checks = check_loss(objective(tmp_path, REVERSE_KL))
     assert [check.state for check in checks] == ["ok"] * 5
 
 
@@ -189,7 +188,7 @@ def test_a_sound_loss_passes_every_property(tmp_path: Path) -> None:
     ],
 )
 def test_a_broken_loss_fails_its_property(tmp_path: Path, body: str, broken: str) -> None:
-    checks = contracts_own.loss(
+    checks = check_loss(
         objective(tmp_path, f"def loss(student, teacher, tokens, ids):\n    return {body}\n")
     )
     assert broken in {check.name for check in checks if not check.passed}
@@ -198,7 +197,7 @@ def test_a_broken_loss_fails_its_property(tmp_path: Path, body: str, broken: str
 def test_a_stopped_gradient_is_declared_and_noted(tmp_path: Path) -> None:
     body = "(student.exp() * (student - teacher).detach()).sum(-1)"
     code = f"STOPS_GRADIENT = True\ndef loss(student, teacher, tokens, ids):\n    return {body}\n"
-    states = {check.name: check.state for check in contracts_own.loss(objective(tmp_path, code))}
+    states = {check.name: check.state for check in check_loss(objective(tmp_path, code))}
     assert states["loss: gradient of its value"] == "note"
     assert "FAIL" not in states.values()
 
@@ -208,7 +207,7 @@ def test_a_stopped_gradient_is_declared_and_noted(tmp_path: Path) -> None:
 def test_every_loss_of_the_study_leads_towards_the_teacher(name: str, k: int) -> None:
     fields = PRESETS[name][0]
     made = Objective(**fields, **({"k": k} if fields.get("support") in TOPK_SUPPORTS else {}))
-    check = contracts_own._towards(made, torch.Generator().manual_seed(3), name, away=False)
+    check = own_code._towards(made, torch.Generator().manual_seed(3), name, away=False)
     assert check.passed
     assert check.measured["cosine"] > 0.02
 
@@ -221,7 +220,7 @@ def test_a_loss_that_leads_away_on_purpose_says_so(tmp_path: Path) -> None:
     refused, declared = (
         next(
             check
-            for check in contracts_own.loss(objective(tmp_path, text))
+            for check in check_loss(objective(tmp_path, text))
             if check.name == "loss: towards the teacher"
         )
         for text in (body, f"TOWARDS_TEACHER = False\n{body}")
@@ -232,7 +231,7 @@ def test_a_loss_that_leads_away_on_purpose_says_so(tmp_path: Path) -> None:
 
 def test_a_loss_gives_one_number_a_token(tmp_path: Path) -> None:
     with pytest.raises(SpecError, match=r"not one torch\.float64 a token"):
-        contracts_own.loss(
+        check_loss(
             objective(
                 tmp_path,
                 "def loss(student, teacher, tokens, ids):\n    return (student - teacher).mean()\n",
@@ -328,14 +327,14 @@ def test_graders_that_cannot_be_checked(tmp_path: Path, text: str, message: str)
     ],
 )
 def test_a_broken_reward_fails(tmp_path: Path, old: str, new: str, message: str) -> None:
-    (check,) = contracts._guarded(
+    (check,) = order._guarded(
         "reward",
         "own",
-        lambda: [user_reward.check(rules(tmp_path, RULES.replace(old, new), "reward"))],
+        lambda: [check_reward(rules(tmp_path, RULES.replace(old, new), "reward"))],
     )
     assert not check.passed
     assert message in check.message
 
 
 def test_a_sound_reward_passes(tmp_path: Path) -> None:
-    assert user_reward.check(rules(tmp_path, function="reward")).passed
+    assert check_reward(rules(tmp_path, function="reward")).passed

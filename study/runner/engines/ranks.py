@@ -18,11 +18,12 @@ from pathlib import Path
 from typing import Any
 
 from study.record.checkpoints import Checkpoints
+from study.record.progress import ReportProgress
 from study.record.store import Results, write_json
 from study.runner.engines.local_worker import one_thread, take_signals
 from study.runner.graph.stages import StageNode
 from study.runner.work.assignment import Assignment
-from study.runner.work.execute import Build, Report, Work, load
+from study.runner.work.execute import Build, Work, load
 from study.spec.recipe.model import Model
 
 _WAIT_S, _POLL_S = 600.0, 0.1
@@ -52,7 +53,7 @@ def lead(
     seed: int,
     inputs: Mapping[str, Path],
     out: Path,
-    report: Report,
+    report: ReportProgress,
     checkpoints: Checkpoints,
 ) -> None:
     """`Build` of rank 0: tell where, train, wait until all have, and keep one's own files alone."""
@@ -120,7 +121,7 @@ class _Onlooker(Checkpoints):
 
 
 def _silent(_phase: str, _done: int, _total: int, _latest: dict[str, float]) -> None:
-    """Progress is told by the leader."""
+    """ReportProgress is told by the leader."""
 
 
 def _note(folder: Path) -> Path:

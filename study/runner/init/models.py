@@ -10,7 +10,7 @@ from typing import Any
 from study.data.hub.errors import hub_errors
 from study.errors import PrerequisiteError
 from study.record.store import Results
-from study.runner.verbs.model_folder import subject_of
+from study.runner.verbs.model_folder import find_model_folder
 from study.runner.work.artifacts import NEVER_FETCHED
 from study.spec.grid.scale import Scale
 from study.spec.yaml.load import plain
@@ -43,9 +43,9 @@ def own_model(name: str, results: Results, known: Scale) -> OwnModel:
     nobody here knows.
     """
     if "/" not in name or name.startswith((".", "/", "~")) or Path(name).expanduser().is_dir():
-        subject = subject_of(name, results)
-        entry = {"kind": "local", "path": str(subject.folder.resolve()), "digest": subject.digest}
-        return OwnModel(subject.name, entry, subject.folder)
+        found = find_model_folder(name, results)
+        entry = {"kind": "local", "path": str(found.folder.resolve()), "digest": found.digest}
+        return OwnModel(found.name, entry, found.folder)
     hub_id, _, revision = name.partition("@")
     commit = (
         revision

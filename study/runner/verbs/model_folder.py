@@ -6,13 +6,13 @@ from pathlib import Path
 
 from study.data.hub.errors import hub_errors
 from study.errors import PrerequisiteError, SpecError
-from study.evaluate.standalone import Subject
+from study.evaluate.request import ModelFolder
 from study.record.store import Results
 from study.runner.verbs.export import find
 from study.runner.work.artifacts import NEVER_FETCHED, weights_digest
 
 
-def subject_of(name: str, results: Results) -> Subject:
+def find_model_folder(name: str, results: Results) -> ModelFolder:
     """A folder that exists is taken first, then `organisation/model[@revision]`, then an id of the
     results folder, its hashes checked.
     """
@@ -37,7 +37,7 @@ def subject_of(name: str, results: Results) -> Subject:
     return _checked(source.stage, source.folder)
 
 
-def _from_hub(name: str) -> Subject:
+def _from_hub(name: str) -> ModelFolder:
     """The revision is kept as the commit that it names today."""
     from huggingface_hub import snapshot_download  # a heavy import that only hub models need
 
@@ -62,9 +62,9 @@ def _from_hub(name: str) -> Subject:
     return _checked(f"{repository}@{folder.name[:12]}", folder)
 
 
-def _checked(name: str, folder: Path) -> Subject:
+def _checked(name: str, folder: Path) -> ModelFolder:
     if (folder / "config.json").is_file():
-        return Subject(name, folder, weights_digest(folder))
+        return ModelFolder(name, folder, weights_digest(folder))
     if (folder / "adapter_config.json").is_file():
         hint = (
             "merge it into its base model first: PeftModel.merge_and_unload(), then"

@@ -1,5 +1,5 @@
-"""Preflight of a grid's runs: which of its models are made, and every contract of
-`study.train.preflight.check` on them.
+"""Preflight of a grid's runs: which of its models are made, and every check of
+`study.train.preflight.order` on them.
 """
 
 import contextlib
@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from study.errors import RecordMismatch
+from study.record.progress import ReportProgress
 from study.record.store import Results
 from study.runner.graph.stages import Ready
 from study.runner.work.artifacts import resolve_model, verify_artifact
 from study.spec.grid.grid import LabelledCell
 from study.spec.identity import stage_id
 from study.spec.recipe.model import Model
-from study.train.preflight.check import Check, Report, check_grid
+from study.train.preflight.check import Check
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,10 @@ class MadeModels:
 
 
 def preflight(
-    cells: Sequence[LabelledCell], seeds: Sequence[int], results: Results, report: Report
+    cells: Sequence[LabelledCell], seeds: Sequence[int], results: Results, report: ReportProgress
 ) -> list[Check]:
-    """Every contract. Imports the training stack: for a process that may be heavy."""
+    """Return the result of every check of these cells. Loads the training stack."""
+    # Here and not above: a parent process reads this module and must stay light.
+    from study.train.preflight.order import check_grid
+
     return check_grid(cells, MadeModels(results, tuple(seeds)), report)

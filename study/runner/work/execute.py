@@ -27,6 +27,7 @@ from study.record.checkpoints import Checkpoints
 from study.record.machine import this_machine
 from study.record.owner import owner
 from study.record.schema import Cost, Machine, Provenance, Record
+from study.record.progress import ReportProgress
 from study.record.store import Results, read_record, write_record
 from study.runner.graph.stages import Ready, StageNode, run_graph, run_roles
 from study.runner.work.artifacts import (
@@ -44,13 +45,12 @@ from study.spec.recipe.evaluation import Evaluation
 from study.spec.recipe.model import Model
 from study.spec.recipe.probe import Probe
 
-Report = Callable[[str, int, int, dict[str, float]], None]  # phase, done, total, latest metrics
-Build = Callable[[Model, int, Mapping[str, Path], Path, Report, Checkpoints], None]
+Build = Callable[[Model, int, Mapping[str, Path], Path, ReportProgress, Checkpoints], None]
 Beside = Mapping[
     str, Path
 ]  # folders of the models beside a cell's own, by the canonical text of their recipe
-Evaluate = Callable[[Evaluation, Path, int, Path, Report, Beside], None]
-Measure = Callable[[Probe, Path, int, Report, Beside], dict[str, float]]
+Evaluate = Callable[[Evaluation, Path, int, Path, ReportProgress, Beside], None]
+Measure = Callable[[Probe, Path, int, ReportProgress, Beside], dict[str, float]]
 
 GENERATIONS = (  # stays beside the record, so that a run can be graded again without generating
     "generations.jsonl.gz"
@@ -120,7 +120,7 @@ def execute_stage(
     node: StageNode,
     results: Results,
     work: Work,
-    report: Report,
+    report: ReportProgress,
     checkpoints: Checkpoints | None = None,
 ) -> Path:
     """Make the artifact of `node`, or verify the one that is there; a damaged one is moved aside.
@@ -151,7 +151,7 @@ def execute_stage(
     return target
 
 
-def execute_run(run: RunPlan, results: Results, work: Work, report: Report) -> Record:
+def execute_run(run: RunPlan, results: Results, work: Work, report: ReportProgress) -> Record:
     """Evaluate the model of a run whose stages are made and write its record; one that another
     process has just sealed stays.
     """
@@ -180,7 +180,12 @@ def execute_run(run: RunPlan, results: Results, work: Work, report: Report) -> R
 
 
 def _evaluated(
-    run: RunPlan, model_dir: Path, beside: Beside, results: Results, work: Work, report: Report
+    run: RunPlan,
+    model_dir: Path,
+    beside: Beside,
+    results: Results,
+    work: Work,
+    report: ReportProgress,
 ) -> dict[str, dict[str, Any]]:
     """Name of the score -> evaluation.json.
 

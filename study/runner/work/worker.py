@@ -21,11 +21,12 @@ from study.errors import StudyError
 from study.record import provenance
 from study.record.checkpoints import Checkpoints
 from study.record.owner import owner
+from study.record.progress import ReportProgress
 from study.record.secrets import hidden
 from study.record.store import Results, write_json
 from study.runner.graph.stages import StageNode
 from study.runner.work.artifacts import Damaged, is_dropped, quarantine
-from study.runner.work.execute import Report, RunPlan, Work, execute_run, execute_stage
+from study.runner.work.execute import RunPlan, Work, execute_run, execute_stage
 from study.runner.work.locks import claimed
 from study.spec.machine.profile import Profile
 
@@ -115,7 +116,7 @@ def perform(
     results: Results,
     entry: Work,
     profile: Profile,
-    report: Report,
+    report: ReportProgress,
     checkpoints: Checkpoints,
 ) -> Outcome:
     """The whole of a task. Whatever a cell does wrong becomes a `Failed`; only a request to stop
@@ -134,7 +135,7 @@ def _perform(
     results: Results,
     entry: Work,
     profile: Profile,
-    report: Report,
+    report: ReportProgress,
     checkpoints: Checkpoints,
 ) -> Outcome:
     """The same, its words as they came."""

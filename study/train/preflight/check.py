@@ -1,11 +1,7 @@
-"""Contracts that are checked before a grid spends anything: what would make every number of it
-wrong, found in seconds.
+"""The result of a preflight check, and the error for checks that fail.
 
-Each distinct combination of a student, a teacher, privileged information and an objective is
-checked once, on a few prompts. Models that no stage has made yet are stood in for by untrained ones
-of the same architecture and tokenizer. This module itself is light, so that a parent process can
-read the checks of a worker; what checks them (`study.train.preflight.order`) brings the training
-stack.
+This module is light, so that a parent process can read the checks of a worker. The checks
+themselves (`study.train.preflight.order`) load the training stack.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -14,17 +10,16 @@ from pathlib import Path
 from typing import Any, Literal
 
 from study.errors import PrerequisiteError
-from study.spec.grid.grid import LabelledCell
 from study.spec.recipe.model import Model
 
-Report = Callable[[str, int, int, dict[str, float]], None]  # phase, done, total, latest metrics
 Models = Callable[[Model], Path | None]  # the folder of a model, None if no stage has made it yet
 
 
 @dataclass(frozen=True)
 class Check:
-    """One contract on one subject. note: it holds, and there is something to know before the grid
-    is run.
+    """The result of one contract on one subject.
+
+    note: the contract holds, and there is something to know before the grid is run.
     """
 
     name: str
@@ -43,27 +38,8 @@ class Check:
         return {"state": self.state, **asdict(self)}
 
 
-def check_grid(cells: Sequence[LabelledCell], models: Models, report: Report) -> list[Check]:
-    """Every contract on everything that these cells bring together, in a fixed order.
-
-    Nothing is written.
-
-    A contract that cannot be judged (a file that is missing, a template with an unknown column) is
-    one that does not hold.
-    """
-    from study.train.preflight.order import steps_of
-
-    steps = steps_of(cells, models)
-    checks: list[Check] = []
-    for number, step in enumerate(steps):
-        report("preflight", number, len(steps), {})
-        checks += step()
-    report("preflight", len(steps), len(steps), {})
-    return checks
-
-
 def refuse(checks: Sequence[Check], grid: str) -> None:
-    """Raises PrerequisiteError with every contract that does not hold."""
+    """Raise PrerequisiteError with every contract that does not hold; return when all hold."""
     failed = [check for check in checks if not check.passed]
     if failed:
         lines = [

@@ -1,9 +1,13 @@
-"""The order in which the contracts of a grid are asked, and what becomes of a contract that cannot
-be judged: it does not hold.
+"""Run the preflight checks of a grid in order; a check that errors counts as failed.
 
-Grader on every source of problems; then pair by pair models, tokens, end of turn, chat template,
-views, temperatures, scores, seeds, with the models of a pair held only meanwhile. Scores are asked
-for only where a token has one id. What two pairs share is asked once.
+Each distinct combination of a student, a teacher, privileged information and an objective is
+checked once, on a few prompts. An untrained model of the same architecture and tokenizer stands in
+for a model that no stage has made yet.
+
+The order: the grader on every source of problems, user-supplied losses and rewards, then pair by
+pair models, tokens, end of turn, chat template, views, temperatures, scores, seeds. The models of a
+pair are in memory for its checks only. Scores are checked only where both tokenizers agree. A check
+that two pairs share runs once.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -13,18 +17,15 @@ from jinja2 import TemplateError
 
 from study.data.load import load
 from study.errors import StudyError
+from study.record.progress import ReportProgress
 from study.spec.grid.grid import LabelledCell
 from study.spec.identity import canonical, slug
 from study.spec.recipe.data import Data
 from study.spec.recipe.model import Model
-from study.spec.recipe.objective import Objective
-from study.spec.recipe.user_code import Code
-from study.train import user_reward
 from study.train.distill import DEFAULT_K
-from study.train.preflight import own_code as contracts_own
-from study.train.preflight import scores as contracts_scores
-from study.train.preflight import text as contracts_text
+from study.train.preflight import scores, text
 from study.train.preflight.check import Check, Models
+from study.train.preflight.own_code import check_loss, check_reward
 from study.train.preflight.pairs import (
     MADE,
     Pair,
@@ -43,20 +44,37 @@ REFERENCES = 64  # reference answers of a source that the grader is tried on
 Step = Callable[[], list[Check]]
 
 
+def check_grid(
+    cells: Sequence[LabelledCell], models: Models, report: ReportProgress
+) -> list[Check]:
+    """Return the result of every check on everything that these cells combine, in a fixed order.
+
+    Nothing is written. A check that cannot run (a missing file, a template with an unknown column)
+    counts as failed.
+    """
+    steps = steps_of(cells, models)
+    checks: list[Check] = []
+    for number, step in enumerate(steps):
+        report("preflight", number, len(steps), {})
+        checks += step()
+    report("preflight", len(steps), len(steps), {})
+    return checks
+
+
 def steps_of(cells: Sequence[LabelledCell], models: Models) -> list[Step]:
-    """The work in its order, in steps of seconds."""
+    """Return the checks in their order, in steps of seconds."""
     known: set[tuple[str, ...]] = set()
     steps: list[Step] = [
         partial(_guarded, "grader", data.kind, partial(_grader, data, rule))
         for data, rule in sources_of(cells)
     ]
     steps += [
-        partial(_guarded, "loss", code.version, partial(_own_loss, o))
+        partial(_guarded, "loss", code.version, partial(check_loss, o))
         for o in own_objectives(cells)
         if (code := o.python)
     ]
     steps += [
-        partial(_guarded, "reward", code.version, partial(_own_reward, code))
+        partial(_guarded, "reward", code.version, lambda code=code: [check_reward(code)])
         for code in own_rewards(cells)
     ]
     steps += [partial(_pair, pair, models, known) for pair in pairs_of(cells)]
@@ -84,15 +102,7 @@ def _guarded(name: str, subject: str, ask: Callable[[], Iterable[Check]]) -> lis
 
 
 def _grader(data: Data, version: str) -> list[Check]:
-    return [contracts_text.grader(load(data, "held_out")[:REFERENCES], data.kind, version)]
-
-
-def _own_loss(objective: Objective) -> list[Check]:
-    return contracts_own.loss(objective)
-
-
-def _own_reward(code: Code) -> list[Check]:
-    return [user_reward.check(code)]
+    return [text.grader(load(data, "held_out")[:REFERENCES], data.kind, version)]
 
 
 def _pair(pair: Pair, models: Models, known: set[tuple[str, ...]]) -> list[Check]:
@@ -107,9 +117,7 @@ def _pair(pair: Pair, models: Models, known: set[tuple[str, ...]]) -> list[Check
         ("chat template", lambda: _template(pair, student, teacher)),
         (
             "views",
-            lambda: [
-                contracts_text.views(pair.recipe, pair.problems, student.tokenizer, pair.name)
-            ],
+            lambda: [text.views(pair.recipe, pair.problems, student.tokenizer, pair.name)],
         ),
         ("temperatures", lambda: _temperatures(pair)),
     )
@@ -143,9 +151,7 @@ def _models(pair: Pair, models: Models, sides: list[Side]) -> list[Check]:
 
 def _tokens(pair: Pair, student: Side, teacher: Side) -> list[Check]:
     return [
-        contracts_text.tokens(
-            student.tokenizer, teacher.tokenizer, (student.rows, teacher.rows), pair.name
-        )
+        text.tokens(student.tokenizer, teacher.tokenizer, (student.rows, teacher.rows), pair.name)
     ]
 
 
@@ -155,13 +161,11 @@ def _turn_ends(pair: Pair, sides: Sequence[Side], known: set[tuple[str, ...]]) -
     )
     for name, model, side in named:
         if _first(known, "end of turn", canonical(model)):
-            yield contracts_text.turn_end(side.model, side.tokenizer, name)
+            yield text.turn_end(side.model, side.tokenizer, name)
 
 
 def _template(pair: Pair, student: Side, teacher: Side) -> list[Check]:
-    return [
-        contracts_text.template(student.tokenizer, teacher.tokenizer, pair.problems[0], pair.name)
-    ]
+    return [text.template(student.tokenizer, teacher.tokenizer, pair.problems[0], pair.name)]
 
 
 def _temperatures(pair: Pair) -> Iterator[Check]:
@@ -176,43 +180,43 @@ def _temperatures(pair: Pair) -> Iterator[Check]:
     for temperature, objective in scored.items():
         subject = pair.name if len(scored) == 1 else f"{pair.name}, objectives at T={temperature:g}"
         for evaluation in pair.evaluations.values():
-            yield contracts_text.temperatures(pair.recipe, objective, evaluation, subject)
+            yield text.temperatures(pair.recipe, objective, evaluation, subject)
 
 
 def _scores(
     pair: Pair, student: Side, teacher: Side, known: set[tuple[str, ...]]
 ) -> Iterator[Check]:
     trained = student.origin == teacher.origin == MADE
-    scored = contracts_scores.score(
+    scored = scores.score(
         student.model, teacher.model, student.tokenizer, pair.recipe, pair.problems, trained
     )
-    for text, objective in pair.objectives.items():
+    for key, objective in pair.objectives.items():
         label = objective_label(objective)
-        if _first(known, "zero", canonical(pair.recipe.student), text):
+        if _first(known, "zero", canonical(pair.recipe.student), key):
             subject = f"{pair.student}, {label}"
             yield from _guarded(
                 "zero at the teacher",
                 subject,
-                lambda o=objective, s=subject: [contracts_scores.zero(scored, o, s)],
+                lambda o=objective, s=subject: [scores.zero(scored, o, s)],
             )
         subject = f"{pair.name}, {label}"
         yield from _guarded(
             "teacher matters",
             subject,
-            lambda o=objective, s=subject: [contracts_scores.teacher_matters(scored, o, s)],
+            lambda o=objective, s=subject: [scores.teacher_matters(scored, o, s)],
         )
     for k in sorted({objective.k for objective in pair.objectives.values() if objective.k}) or [
         DEFAULT_K
     ]:
         yield from _guarded(
-            "coverage", pair.name, lambda k=k: [contracts_scores.coverage(scored, k, pair.name)]
+            "coverage", pair.name, lambda k=k: [scores.coverage(scored, k, pair.name)]
         )
 
 
 def _seeds(pair: Pair, student: Side, teacher: Side, known: set[tuple[str, ...]]) -> list[Check]:
     if not _first(known, "seeds", canonical(pair.recipe.student)):
         return []
-    return contracts_scores.seeds(
+    return scores.seeds(
         student.model, teacher.model, student.tokenizer, pair.recipe, pair.problems, pair.student
     )
 
@@ -226,7 +230,7 @@ def _alone(model: Model, models: Models, known: set[tuple[str, ...]]) -> list[Ch
 
     def ask() -> list[Check]:
         side = load_side(model, models)
-        return [contracts_text.turn_end(side.model, side.tokenizer, slug(model))]
+        return [text.turn_end(side.model, side.tokenizer, slug(model))]
 
     return _guarded("end of turn", slug(model), ask)
 

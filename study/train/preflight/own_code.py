@@ -1,9 +1,10 @@
-"""The property checks of a loss of one's own, on random logits in float64: what every loss of this
-study is held to in the tests.
+"""Check user-supplied losses and rewards.
 
-Axes: N tokens, V vocabulary. A file whose loss stops gradients on purpose says so, `STOPS_GRADIENT
-= True`: its value is then no antiderivative of its gradient, and finite differences are not asked.
-One that leads away from the teacher on purpose says `TOWARDS_TEACHER = False`.
+A loss is checked on random logits in float64, for the properties that the tests check of every loss
+here. Axes: N tokens, V vocabulary. A file whose loss stops gradients on purpose declares
+`STOPS_GRADIENT = True`: its gradient is then not that of its value, and finite differences are not
+compared. A file whose loss leads away from the teacher on purpose declares `TOWARDS_TEACHER =
+False`.
 """
 
 import torch
@@ -13,6 +14,8 @@ from study.grading import user_code
 from study.models.loss import bind
 from study.objectives.divergences import UndefinedDivergence
 from study.spec.recipe.objective import Objective
+from study.spec.recipe.user_code import Code
+from study.train import user_reward
 from study.train.preflight.check import Check
 
 TOKENS, VOCABULARY = 3, 7
@@ -24,9 +27,10 @@ STEEP = 60.0  # logits this far apart: probabilities of 1e-26, which a trained m
 HINT = "docs/extending.md: what a loss is handed and what it gives"
 
 
-def loss(objective: Objective) -> list[Check]:
-    """One check a property. Errors: those of a file that cannot be run, or that does not give one
-    number a token.
+def check_loss(objective: Objective) -> list[Check]:
+    """Return one check per property.
+
+    Errors: those of a file that cannot run, or that does not return one number per token.
     """
     assert objective.python is not None
     code = objective.python
@@ -184,3 +188,57 @@ def _differences(
             hint,
         )
     return Check("loss: gradient of its value", subject, True, "agrees with finite differences")
+
+
+def check_reward(code: Code) -> Check:
+    """Check a user-supplied reward: the pairs of BETTER are in order, values repeat, and an empty
+    completion has a finite value.
+    """
+    reward = user_reward.bind(code)
+    pairs = user_code.constant(code, "BETTER", "(better, worse, answer)")
+    wrong = [
+        (better, worse, answer)
+        for better, worse, answer in pairs
+        if not reward(better, answer) > reward(worse, answer)
+    ]
+    unstable = [
+        text
+        for pair in pairs
+        for text in pair[:2]
+        if reward(text, pair[2]) != reward(text, pair[2])
+    ]
+    reward("", pairs[0][2])
+    measured = {"pairs": len(pairs), "wrong": len(wrong)}
+    if wrong:
+        better, worse, answer = wrong[0]
+        message = (
+            f"{len(wrong)} of {len(pairs)} pairs are not in order; the first: {better!r} against"
+            f" {worse!r} for {answer!r}"
+        )
+        return Check(
+            "reward",
+            code.version,
+            False,
+            message,
+            f"{code.function} or BETTER in that file",
+            False,
+            measured,
+        )
+    if unstable:
+        message = f"one completion is worth different numbers: {unstable[0]!r}"
+        return Check(
+            "reward",
+            code.version,
+            False,
+            message,
+            "no random numbers and no state in a reward",
+            False,
+            measured,
+        )
+    return Check(
+        "reward",
+        code.version,
+        True,
+        f"{len(pairs)} pairs in order, values repeat",
+        measured=measured,
+    )
