@@ -81,7 +81,7 @@ def circles(graph: Mapping[str, Iterable[str]]) -> list[list[str]]:
     return sorted(found)
 
 
-def check(root: Path = ROOT, packages: Iterable[str] = PACKAGES) -> list[str]:
+def check(root: Path, packages: Iterable[str] = PACKAGES) -> list[str]:
     """Describe every circle below a root: its files, and which of them each one imports."""
     files = modules(root, packages)
     graph = {name: imported(name, path, files) for name, path in files.items()}
@@ -96,7 +96,7 @@ def check(root: Path = ROOT, packages: Iterable[str] = PACKAGES) -> list[str]:
 
 
 def main() -> int:
-    lines = check()
+    lines = check(ROOT)
     if not lines:
         return 0
     print("\n".join(lines), file=sys.stderr)

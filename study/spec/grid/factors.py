@@ -1,16 +1,12 @@
-"""The parts of a grid's page: what its base may set, its factors and their named levels."""
+"""The parts of a grid's file: what its base may set, its factors and their named levels."""
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pydantic import Field
 
 from study.spec.base import Spec
 from study.spec.yaml.load import Located, suggestion
 from study.spec.yaml.validation import located_error
-
-if TYPE_CHECKING:
-    from study.spec.grid.grid import Grid
 
 Labels = dict[str, str]  # factor -> level
 
@@ -43,6 +39,19 @@ class Member(Spec):
     core: bool = False
 
 
+class GridPage(Spec):
+    name: str
+    question: str
+    base: BasePage = BasePage()
+    compose: list[Member] = Field(default=[])
+    factors: dict[str, Any] = Field(default={})
+    exclude: list[dict[str, Any]] = Field(default=[])
+    include: list[dict[str, Any]] = Field(default=[])
+    scales: list[str] = Field(default=[])
+    seeds: list[int] = Field(default=[0, 1, 2], min_length=1)
+    core: CorePage | None = None
+
+
 def levels(factor: str, node: Located) -> dict[str, Located]:
     """The named levels of a factor: label -> value, or label -> several keys of base where the
     factor is none of them itself.
@@ -70,22 +79,3 @@ def _check_bundle(factor: str, label: str, level: Located) -> None:
                 f"{key!r} is not a key of base{suggestion(key, keys)} (keys: {', '.join(keys)})"
             )
             raise located_error(child, f"factors.{factor}.{label}", problem)
-
-
-def member_labels(grid: "Grid", labels: Labels) -> Labels:
-    """How a composed grid names a cell: the grid it comes from, and its levels there in one
-    word.
-    """
-    return {"grid": grid.name, "cell": " ".join(labels.values())}
-
-
-def factors_of_members(members: "Sequence[tuple[Member, Grid]]") -> dict[str, dict[str, Located]]:
-    """The two factors of a composed grid; none for a grid of its own."""
-    if not members:
-        return {}
-    cells = {
-        member_labels(grid, cell.labels)["cell"]: cell.node
-        for _, grid in members
-        for cell in grid.cells
-    }
-    return {"grid": {grid.name: grid.page for _, grid in members}, "cell": cells}

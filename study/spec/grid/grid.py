@@ -22,27 +22,21 @@ one cell.
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from fnmatch import fnmatchcase
 from functools import cached_property
 from itertools import product
 from pathlib import Path
-from typing import Any
-
-from pydantic import Field
 
 from study.errors import SpecError
-from study.spec.base import Spec
 from study.spec.grid.binding import Binder
 from study.spec.grid.cell import Cell, Run
 from study.spec.grid.factors import (
     BasePage,
-    CorePage,
+    GridPage,
     Labels,
     Member,
-    factors_of_members,
     levels,
-    member_labels,
 )
+from study.spec.grid.patterns import label_words, matches, read_patterns, require_complete, selects
 from study.spec.grid.scale import Scale, load_scale
 from study.spec.grid.unbound import require_bound
 from study.spec.identity import cell_id
@@ -58,19 +52,6 @@ def named(grid: str, scale: str) -> str:
     the same grid of the lab.
     """
     return f"--grid {grid}" + ("" if scale == DEFAULT_SCALE else f" --scale {scale}")
-
-
-class GridPage(Spec):
-    name: str
-    question: str
-    base: BasePage = BasePage()
-    compose: list[Member] = Field(default=[])
-    factors: dict[str, Any] = Field(default={})
-    exclude: list[dict[str, Any]] = Field(default=[])
-    include: list[dict[str, Any]] = Field(default=[])
-    scales: list[str] = Field(default=[])
-    seeds: list[int] = Field(default=[0, 1, 2], min_length=1)
-    core: CorePage | None = None
 
 
 @dataclass(frozen=True)
@@ -155,16 +136,13 @@ class Grid:
             dict(zip(self.factors, levels, strict=True))
             for levels in product(*self.factors.values())
         ]
-        excluded = self._patterns("exclude")
+        excluded = read_patterns(self.page.get("exclude"), "exclude", self.factors)
         kept = [
-            labels for labels in every if not any(_matches(labels, pattern) for pattern in excluded)
+            labels for labels in every if not any(matches(labels, pattern) for pattern in excluded)
         ]
-        wanted = [
-            labels
-            for pattern in self._patterns("include", complete=True)
-            for labels in every
-            if _matches(labels, pattern)
-        ]
+        included = read_patterns(self.page.get("include"), "include", self.factors)
+        require_complete(self.page.get("include"), "include", self.factors)
+        wanted = [labels for pattern in included for labels in every if matches(labels, pattern)]
         return kept + [labels for labels in wanted if labels not in kept]
 
     def _settings(self, labels: Mapping[str, str]) -> dict[str, Located]:
@@ -175,42 +153,6 @@ class Grid:
             settings |= {factor: node} if factor in BasePage.model_fields else node.entries
         return settings
 
-    def _patterns(self, section: str, complete: bool = False) -> list[dict[str, list[str]]]:
-        node = self.page.get(section)
-        return [
-            self._pattern(item, f"{section}[{i}]", complete)
-            for i, item in enumerate(node.items if node else [])
-        ]
-
-    def _pattern(self, node: Located, path: str, complete: bool = False) -> dict[str, list[str]]:
-        """A label combination, checked: factor -> accepted levels."""
-        pattern: dict[str, list[str]] = {}
-        for factor, wanted in node.entries.items():
-            if factor not in self.factors:
-                problem = (
-                    f"no such factor{suggestion(factor, self.factors)} (factors:"
-                    f" {', '.join(self.factors)})"
-                )
-                raise located_error(wanted, f"{path}.{factor}", problem)
-            pattern[factor] = [str(level.value) for level in wanted.items] or [str(wanted.value)]
-            for level in pattern[factor]:
-                self._refuse_unknown_level(wanted, f"{path}.{factor}", factor, level)
-        missing = [factor for factor in self.factors if factor not in pattern]
-        if complete and missing:
-            raise located_error(
-                node, path, f"an inclusion names every factor; {', '.join(missing)} is missing"
-            )
-        return pattern
-
-    def _refuse_unknown_level(self, node: Located, path: str, factor: str, level: str) -> None:
-        levels = self.factors[factor]
-        if level not in levels:
-            raise located_error(
-                node,
-                path,
-                f"unknown level {level!r}{suggestion(level, levels)} (levels: {', '.join(levels)})",
-            )
-
     @cached_property
     def core_cells(self) -> tuple[LabelledCell, ...]:
         """The small subset that the first command of a new user runs."""
@@ -220,14 +162,11 @@ class Grid:
                 f"the grid {self.name!r} has no core subset",
                 hint="add `core: {select: [...], seeds: [0]}` or run it whole",
             )
-        patterns = [
-            self._pattern(item, f"core.select[{i}]")
-            for i, item in enumerate(core.entries["select"].items)
-        ]
+        patterns = read_patterns(core.entries["select"], "core.select", self.factors)
         return tuple(
             c
             for c in self.cells
-            if any(_matches(labels, p) for labels in (c.labels, *c.also) for p in patterns)
+            if any(matches(labels, p) for labels in (c.labels, *c.also) for p in patterns)
         )
 
     def runs(
@@ -260,7 +199,7 @@ class Grid:
             r
             for r in runs
             if any(
-                _selects(terms, [r.cell_id, r.run_id, *_words(ls)])
+                selects(terms, [r.cell_id, r.run_id, *label_words(ls)])
                 for ls in (r.labels, *also[r.cell_id])
             )
         )
@@ -300,18 +239,23 @@ def _each_once(cells: Iterable[LabelledCell]) -> tuple[LabelledCell, ...]:
     return tuple(found.values())
 
 
-def _matches(labels: Mapping[str, str], pattern: Mapping[str, list[str]]) -> bool:
-    return all(labels.get(factor) in levels for factor, levels in pattern.items())
+def member_labels(grid: Grid, labels: Labels) -> Labels:
+    """Return how a composed grid names a cell: the grid it comes from, and its levels there in one
+    word.
+    """
+    return {"grid": grid.name, "cell": " ".join(labels.values())}
 
 
-def _words(labels: Mapping[str, str]) -> Iterator[str]:
-    for factor, level in labels.items():
-        yield level
-        yield f"{factor}={level}"
-
-
-def _selects(terms: Sequence[str], words: Sequence[str]) -> bool:
-    return all(any(fnmatchcase(word, term) for word in words) for term in terms)
+def factors_of_members(members: Sequence[tuple[Member, Grid]]) -> dict[str, dict[str, Located]]:
+    """Return the two factors of a composed grid; none for a grid of its own."""
+    if not members:
+        return {}
+    cells = {
+        member_labels(grid, cell.labels)["cell"]: cell.node
+        for _, grid in members
+        for cell in grid.cells
+    }
+    return {"grid": {grid.name: grid.page for _, grid in members}, "cell": cells}
 
 
 def load_grid(name: str, scale: Scale | str = "lab", root: Path | None = None) -> Grid:
