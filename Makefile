@@ -70,6 +70,7 @@ check: $(DEV_STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports --no-cache
+	$(BIN)/python -m tests.project.circles
 	$(BIN)/deptry .
 	$(BIN)/pyright --pythonpath $(BIN)/python
 	$(STUDY) check

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from study.record.checkpoints import Checkpoints
-from study.runner.work.execute import Report
+from study.record.progress import ReportProgress
 from study.spec.recipe.evaluation import Evaluation
 from study.spec.recipe.model import Model
 from tests.support import fake_work
@@ -43,7 +43,7 @@ def build(
     seed: int,
     inputs: Mapping[str, Path],
     out: Path,
-    report: Report,
+    report: ReportProgress,
     checkpoints: Checkpoints,
 ) -> None:
     with logged(recipe.kind):
@@ -56,7 +56,7 @@ def evaluate(
     model_dir: Path,
     seed: int,
     out: Path,
-    report: Report,
+    report: ReportProgress,
     beside: Mapping[str, Path],
 ) -> None:
     with logged("evaluate"):

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from study.record.checkpoints import Checkpoints
-from study.runner.work.execute import Report, Work
+from study.record.progress import ReportProgress
+from study.runner.work.execute import Work
 from study.spec.identity import canonical
 from study.spec.recipe.model import Model
 from tests.support.fake_work import evaluate as evaluate
@@ -29,7 +30,7 @@ def build(
     seed: int,
     inputs: Mapping[str, Path],
     out: Path,
-    report: Report,
+    report: ReportProgress,
     checkpoints: Checkpoints,
 ) -> None:
     steps, seconds = json.loads(os.environ.get("STUDY_SLOW", "{}")).get(recipe.kind, [3, 0.05])

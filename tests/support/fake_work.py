@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from study.record.checkpoints import Checkpoints
-from study.runner.work.execute import Report, Work
+from study.record.progress import ReportProgress
+from study.runner.work.execute import Work
 from study.spec.grid.cell import Cell
 from study.spec.identity import canonical, cell_id
 from study.spec.recipe.data import ArithmeticData
@@ -94,7 +95,7 @@ def build(
     seed: int,
     inputs: Mapping[str, Path],
     out: Path,
-    report: Report,
+    report: ReportProgress,
     checkpoints: Checkpoints,
 ) -> None:
     """Five steps, each of which hashes the one before: what they end with shows that none was
@@ -159,7 +160,7 @@ def evaluate(
     model_dir: Path,
     seed: int,
     out: Path,
-    report: Report,
+    report: ReportProgress,
     beside: Mapping[str, Path],
 ) -> None:
     _log("evaluate")

@@ -19,6 +19,7 @@ from study.grading.base import Grade, Sample
 from study.grading.boxed import Outcome
 from study.models.loading import load_model, load_tokenizer
 from study.record.checkpoints import Checkpoints
+from study.record.progress import ReportProgress
 from study.spec.recipe.data import ArithmeticData
 from study.spec.recipe.model import (
     Architecture,
@@ -58,7 +59,6 @@ SHARED: dict[str, Any] = {
     "optimisation": Optimisation(learning_rate=1e-2, warmup_steps=2, lr_scheduler_type="cosine"),
     "sampling": Sampling(max_completion_length=10), "curve": Curve(every=2, problems=4, k=2),
 }  # fmt: skip
-Report = Callable[[str, int, int, dict[str, float]], None]
 
 
 def supervised(steps: int = 45) -> SupervisedTraining:
@@ -141,7 +141,7 @@ def attempt(
     inputs: dict[str, Path],
     out: Path,
     checkpoints: Checkpoints,
-    report: Report = lambda *_: None,
+    report: ReportProgress = lambda *_: None,
 ) -> Path:
     out.mkdir()
     build(RECIPES[kind], 0, inputs, out, report, checkpoints)
@@ -163,7 +163,7 @@ def content(folder: Path) -> dict[str, bytes]:
     return files
 
 
-def at(step: int, act: Callable[[], None]) -> Report:
+def at(step: int, act: Callable[[], None]) -> ReportProgress:
     """A report that acts once, when `step` is reached."""
     waiting = [act]
 

@@ -26,8 +26,8 @@ from study.record.assemble import assemble, rounded_tree, score
 from study.record.checkpoints import Checkpoints
 from study.record.machine import this_machine
 from study.record.owner import owner
-from study.record.schema import Cost, Machine, Provenance, Record
 from study.record.progress import ReportProgress
+from study.record.schema import Cost, Machine, Provenance, Record
 from study.record.store import Results, read_record, write_record
 from study.runner.graph.stages import Ready, StageNode, run_graph, run_roles
 from study.runner.work.artifacts import (
