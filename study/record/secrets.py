@@ -1,38 +1,74 @@
-"""Secrets of the environment, kept out of what a run leaves: tokens and passwords that an error
-message of a library may repeat.
+"""Hide secrets of the environment in what a run leaves: keys and passwords that the error message
+of a library may repeat.
 
 No variable of the environment is ever written to a record, manifest or status. Messages and
-tracebacks of failures (failure.json, outcome.json, the mirror) are other people's words: there the
-values of variables that are named like secrets are hidden. A worker's log.txt holds what its
+tracebacks of failures (failure.json, outcome.json, the mirror) are written by libraries: in them
+the values of variables with a secret's name are hidden, and so are passwords inside URLs, in every
+spelling that a message may use: as it is, quoted, or URL-encoded. A worker's log.txt holds what its
 libraries print, as they print it.
 """
 
+import json
 import os
 import re
-from collections.abc import Iterable, Mapping
+import shlex
+from collections.abc import Iterable, Iterator, Mapping
+from urllib.parse import quote, quote_plus, unquote
 
 HIDDEN = "***"
+_WORD_IN_NAME = (
+    r"TOKEN|SECRET|PASSWORD|PASSWD|PASSPHRASE|CREDENTIALS?|API_?KEY|ACCESS_KEY|PRIVATE_KEY"
+)
 _NAMES = re.compile(
-    r"(^|_)(TOKEN|SECRET|PASSWORD|PASSWD|PASSPHRASE|CREDENTIALS?|API_?KEY|ACCESS_KEY|PRIVATE_KEY)(_|$)",
+    rf"(^|_)({_WORD_IN_NAME})(_|$)"  # HF_TOKEN, WANDB_API_KEY, AWS_SECRET_ACCESS_KEY
+    r"|(PASSWORD|PASSWD|PASS|PASSPHRASE|SECRET|TOKEN|APIKEY)$"  # PGPASSWORD, SMTP_PASS, SSHPASS
+    r"|(^|_)(KEY|PAT)$",  # AZURE_STORAGE_KEY, GITHUB_PAT
     re.IGNORECASE,
 )
+_USER_INFO = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*://)(?P<info>[^\s/?#'\"<>]+)@")
 _SHORTEST = 6  # a shorter value is a word or a flag, and hiding it would spoil the message
 
 
 def secrets(environment: Mapping[str, str] | None = None) -> set[str]:
-    """The values of variables that are named like secrets: HF_TOKEN, AWS_SECRET_ACCESS_KEY,
-    WANDB_API_KEY ...
+    """The secret values of an environment (default: this process's), each in its plain spelling.
+
+    A variable is secret by its name; a password by its place in a URL (HTTPS_PROXY).
     """
-    found = os.environ if environment is None else environment
-    return {
-        value for name, value in found.items() if _NAMES.search(name) and len(value) >= _SHORTEST
-    }
+    variables = os.environ if environment is None else environment
+    found = {value for name, value in variables.items() if _NAMES.search(name)}
+    for value in variables.values():
+        found.update(_in_urls(value))
+    return {value.strip() for value in found if len(value.strip()) >= _SHORTEST}
 
 
 def hidden(message: str, also: Iterable[str] = ()) -> str:
-    """The message with every secret hidden. also: texts that are secret besides those of the
-    environment.
-    """
-    for secret in sorted({*secrets(), *also}, key=len, reverse=True):
-        message = message.replace(secret, HIDDEN)
-    return message
+    """The message with every secret hidden. also: secret texts besides those of the environment."""
+    spellings = {each for secret in {*secrets(), *also} if secret for each in _spellings(secret)}
+    for spelling in sorted(spellings, key=len, reverse=True):
+        message = message.replace(spelling, HIDDEN)
+    return _USER_INFO.sub(_without_password, message)
+
+
+def _in_urls(text: str) -> Iterator[str]:
+    """Passwords of URLs, and the user where it stands alone (https://TOKEN@host)."""
+    for match in _USER_INFO.finditer(text):
+        user, colon, password = match["info"].partition(":")
+        web = match["scheme"].lower().startswith("http")
+        secret = password if colon and password else user if web else ""
+        yield from (secret, unquote(secret))
+
+
+def _spellings(secret: str) -> set[str]:
+    """How a message may write a text: as it is, inside quotes, in a shell, in JSON, in a URL."""
+    quoted = {repr(secret)[1:-1], ascii(secret)[1:-1], shlex.quote(secret)}
+    as_json = {json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1]}
+    as_bytes = repr(secret.encode("utf-8", "surrogateescape"))[2:-1]
+    encoded = {quote(secret, safe="", errors="replace"), quote(secret, errors="replace")}
+    plus = quote_plus(secret, errors="replace")
+    lower = {re.sub("%[0-9A-F]{2}", lambda match: match[0].lower(), each) for each in encoded}
+    return {secret, *quoted, *as_json, as_bytes, *encoded, plus, *lower}
+
+
+def _without_password(match: re.Match[str]) -> str:
+    user, colon, _ = match["info"].partition(":")
+    return f"{match['scheme']}{user}:{HIDDEN}@" if colon else match[0]

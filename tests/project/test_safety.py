@@ -7,9 +7,11 @@ import inspect
 import json
 import os
 import re
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote, quote_plus
 
 import pytest
 from pydantic import ValidationError
@@ -417,3 +419,41 @@ def test_what_counts_as_a_secret() -> None:
     }  # fmt: skip
     assert secrets(environment) == {"a-token", "an-aws-key", "password1"}
     assert hidden("a b", also=["b"]) == "a ***"
+
+
+@pytest.mark.parametrize("name", [
+    "AZURE_STORAGE_KEY", "OPENAI_KEY", "GITHUB_PAT", "PGPASSWORD", "SMTP_PASS", "SSHPASS",
+    "MYAPIKEY", "db_password", "CLIENT_SECRET", "GH_TOKEN_RO", "SSH_PASSPHRASE", "KEY",
+])  # fmt: skip
+def test_a_name_that_says_secret(name: str) -> None:
+    assert secrets({name: "hush-hush"}) == {"hush-hush"}
+
+
+@pytest.mark.parametrize("name", ["PATH", "KEYMAP", "MONKEY", "COMPAT", "TOKENIZERS_PARALLELISM"])
+def test_a_name_that_does_not(name: str) -> None:
+    assert secrets({name: "hush-hush"}) == set()
+
+
+def test_a_password_inside_a_url_is_a_secret_whatever_its_variable_is_called() -> None:
+    environment = {
+        "HTTPS_PROXY": "http://me:p%40ssword@proxy:3128",
+        "PIP_INDEX_URL": "https://glpat-12345@host/simple",
+        "DATABASE_URL": "postgresql+psycopg://u:pa:ss:word@db/x",
+        "GIT": "ssh://deployer@host/x",
+    }
+    found = secrets(environment)
+    assert found == {"p%40ssword", "p@ssword", "glpat-12345", "pa:ss:word"}
+    assert hidden("failed: ftp://a:bc@host/d") == "failed: ftp://a:***@host/d"
+    assert hidden("see https://host/a@b and me@host") == "see https://host/a@b and me@host"
+
+
+def test_every_spelling_of_a_secret_is_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+    secret = "p\u00e4ss w\"or'd/+%\\"
+    monkeypatch.setenv("MY_KEY", secret)
+    messages = [
+        secret, repr(secret), ascii(secret), json.dumps(secret), repr(secret.encode()),
+        json.dumps(secret, ensure_ascii=False), quote(secret), quote(secret, safe=""),
+        quote_plus(secret), quote(secret, safe="").lower(), shlex.quote(secret), f"{[secret]}",
+    ]  # fmt: skip
+    for message in messages:
+        assert "ss" not in hidden(f"cannot log in with {message}").replace("***", ""), message

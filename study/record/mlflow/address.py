@@ -8,7 +8,7 @@ into a command line, log or record.
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from urllib.parse import quote, unquote, urlsplit, urlunsplit
+from urllib.parse import unquote, urlsplit, urlunsplit
 
 from study.record.store import Results
 
@@ -28,16 +28,12 @@ class Address:
 
     @property
     def secrets(self) -> set[str]:
-        """The password, as it is and as a URI spells it."""
+        """The password in its plain spelling."""
         known = {
             self.environment.get("MLFLOW_TRACKING_PASSWORD", ""),
             unquote(urlsplit(self.uri).password or ""),
-        } - {""}
-        return {
-            spelling
-            for secret in known
-            for spelling in (secret, quote(secret), quote(secret, safe=""))
         }
+        return known - {""}
 
 
 def address(results: Results, uri: str | None = None) -> Address:
