@@ -121,7 +121,7 @@ class _Onlooker(Checkpoints):
 
 
 def _silent(_phase: str, _done: int, _total: int, _latest: dict[str, float]) -> None:
-    """ReportProgress is told by the leader."""
+    """Do nothing: the leader reports progress."""
 
 
 def _note(folder: Path) -> Path:
