@@ -97,7 +97,7 @@ class Soak:
             )
         left = [
             path
-            for pattern in ("*.partial*", ".*.tmp", "claims/*", "checkpoints/*", "status.json")
+            for pattern in ("*.partial*", ".*.tmp", "locks/*~*", "checkpoints/*", "status.json")
             for path in results.rglob(pattern)
         ]
         if left or workers(results):

@@ -69,10 +69,9 @@ def report(seen: "Snapshot") -> list[str]:
         lines.append(f"no task is at work in {seen.results.root}{_left_behind(seen)}")
     if seen.foreign:
         rows = [
-            (claim.task, claim.host, f"{console.duration(claim.beat_s)} ago")
-            for claim in seen.foreign
+            (task.task, task.host, f"{console.duration(task.beat_s)} ago") for task in seen.foreign
         ]
-        lines += ["", *console.aligned(("claimed elsewhere", "host", "heartbeat"), rows)]
+        lines += ["", *console.aligned(("locked elsewhere", "host", "heartbeat"), rows)]
     return lines
 
 

@@ -1,11 +1,16 @@
 """What an unfinished stage continues from: results/checkpoints/<stage id>/step-<n>/, sealed folders
 with a manifest `checkpoint.json`.
 
-While a stage runs at most two lie on disk: the newest one stays until the next is sealed. The
-folder goes when the stage's artifact is sealed. A checkpoint counts only if its hashes are right,
-no file is missing or foreign, and code, packages and Python are those that wrote it: two states of
-the code must not meet in one artifact. With keep = all the weights of every checkpoint wait in
+While a stage runs there are at most two: the newest one stays until the next is sealed. The folder
+goes when the stage's artifact is sealed. A checkpoint counts only if its hashes are right, no file
+is missing or foreign, and code, packages and Python are those that wrote it: two states of the code
+must not meet in one artifact. With keep = all the weights of every checkpoint wait in
 kept/step-<n>/ until the stage is finished.
+
+The process that holds the lock on the stage writes here. One that was frozen meanwhile and has lost
+the lock can wake at any line, so: a checkpoint is written to step-<n>.partial-<owner>, which only
+its owner renames; a step that is sealed already stays; only steps before a sealed one are removed,
+which nobody continues from; and the lock is checked before each of these.
 """
 
 import contextlib
@@ -17,7 +22,8 @@ from typing import Any, Literal
 
 from study.errors import RecordMismatch
 from study.record import provenance
-from study.record.folders import refused, seal_folder, verify_folder
+from study.record.folders import nothing_to_check, refused, seal_folder, verify_folder
+from study.record.owner import owner
 
 MANIFEST = "checkpoint.json"
 _SECONDS = ("wall_s", "core_s")
@@ -29,9 +35,9 @@ class Checkpoints:
     """The checkpoints of one stage, and when the next one is due.
 
     every_s: seconds between two of them (0: at every step). clock: wall_s and core_s of this
-    attempt so far, stored in each manifest on top
-    of what earlier attempts had spent. training: True while a loop runs that looks at `due` after
-    each step.
+    attempt so far, stored in each manifest on top of what earlier attempts had spent. training:
+    True while a loop runs that looks at `due` after each step. check_lock: raises once another
+    process has taken the stage over.
     """
 
     def __init__(
@@ -42,6 +48,7 @@ class Checkpoints:
         clock: Callable[[], dict[str, float]] | None = None,
     ) -> None:
         self.folder, self.every_s, self.keep, self.clock = folder, every_s, keep, clock
+        self.check_lock: Callable[[], None] = nothing_to_check
         self.training, self.stop_asked = False, False
         self._before: dict[str, float] = dict.fromkeys(_SECONDS, 0.0)
         self._last = time.monotonic()
@@ -52,7 +59,8 @@ class Checkpoints:
         """
         newest: Path | None = None
         for path in sorted(self._entries(), key=_step, reverse=True):
-            before = None if newest else self._checked(path)
+            before = None if newest else self._seconds_before(path)
+            self.check_lock()
             if before is None:
                 _remove(path)
             else:
@@ -65,17 +73,34 @@ class Checkpoints:
         Killed anywhere, an intact one remains.
         """
         target = self.folder / f"step-{step}"
-        partial = self.folder / f"step-{step}.partial"
-        for path in (partial, target):
-            _remove(path)
+        partial = self.folder / f"step-{step}.partial-{owner()}"
+        self.check_lock()
+        _remove(partial)
         self.folder.mkdir(parents=True, exist_ok=True)
-        shutil.move(made, partial)  # the folder that is written may lie on another disk
-        seal_folder(partial, target, self._manifest(step), MANIFEST)
-        for path in self._entries():
-            if path != target:
-                _remove(path)
+        try:
+            shutil.move(made, partial)  # the folder that is written may be on another disk
+            if target.exists() and self._seconds_before(target) is None:
+                self.check_lock()
+                _remove(target)
+            seal_folder(partial, target, self._manifest(step), MANIFEST, self.check_lock)
+        except BaseException:
+            self._discard(partial)
+            raise
+        self._remove_before(step)
         self._last = time.monotonic()
         return target
+
+    def _remove_before(self, step: int) -> None:
+        for path in self._entries():
+            if 0 <= _step(path) < step:
+                self.check_lock()
+                _remove(path)
+
+    def _discard(self, partial: Path) -> None:
+        """Remove what this process alone has written, and the folder if nothing else is in it."""
+        _remove(partial)
+        with contextlib.suppress(OSError):
+            self.folder.rmdir()
 
     def due(self) -> bool:
         """Whether a checkpoint is to be made at the end of this step."""
@@ -93,15 +118,15 @@ class Checkpoints:
 
     def keep_weights(self, files: Iterable[Path], step: int) -> None:
         """Copies of a checkpoint's model files, to stay with the artifact."""
-        target, partial = (
-            self.folder / "kept" / name for name in (f"step-{step}", f"step-{step}.partial")
-        )
+        target = self.folder / "kept" / f"step-{step}"
+        partial = target.with_name(f"step-{step}.partial-{owner()}")
+        self.check_lock()
         for path in (partial, target):
             _remove(path)
         partial.mkdir(parents=True)
         for file in files:
             shutil.copy2(file, partial / file.name)
-        seal_folder(partial, target, {"step": step}, MANIFEST)
+        seal_folder(partial, target, {"step": step}, MANIFEST, self.check_lock)
 
     def take_kept(self, steps: Path) -> None:
         """The kept weights, whole ones only, into the artifact that is being finished."""
@@ -115,6 +140,7 @@ class Checkpoints:
 
     def clear(self) -> None:
         """The stage is sealed: nothing continues from here."""
+        self.check_lock()
         _remove(self.folder)
 
     def _entries(self) -> list[Path]:
@@ -124,7 +150,7 @@ class Checkpoints:
             else []
         )
 
-    def _checked(self, path: Path) -> dict[str, float] | None:
+    def _seconds_before(self, path: Path) -> dict[str, float] | None:
         """The seconds spent up to a checkpoint that can be continued; None for one that cannot."""
         try:
             if path.is_symlink():

@@ -8,7 +8,7 @@ A folder is whole if its manifest is there and every file has the hash written i
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, cast
 
@@ -17,10 +17,21 @@ from study.record.provenance import file_hash
 from study.record.store import sync_folder, write_json
 
 
-def seal_folder(partial: Path, target: Path, manifest: dict[str, Any], name: str) -> None:
+def nothing_to_check() -> None:
+    """The check of a folder that no lock protects."""
+
+
+def seal_folder(
+    partial: Path,
+    target: Path,
+    manifest: dict[str, Any],
+    name: str,
+    check: Callable[[], None] = nothing_to_check,
+) -> None:
     """Hash the files of `partial`, write the manifest, fsync, rename to `target`.
 
-    If another process was first, its folder stays.
+    If another process was first, its folder stays. check: called right before the rename; it
+    raises to stop a process that has lost the lock on the task.
     """
     links = [path for path in partial.rglob("*") if path.is_symlink()]
     if links:
@@ -32,6 +43,7 @@ def seal_folder(partial: Path, target: Path, manifest: dict[str, Any], name: str
         partial / name,
         {**manifest, "files": {key: file_hash(path) for key, path in sorted(files.items())}},
     )
+    check()
     try:
         partial.rename(target)
     except OSError:

@@ -7,7 +7,7 @@ results/artifacts/<stage id>/        a stage's files and, written last, stage.js
 results/checkpoints/<stage id>/      step-<n>/: what an unfinished stage continues from
 results/stages/<stage id>/           log.txt, status.json while it runs, failure.json
 results/runs/<run id>/               record.json; log.txt, status.json, failure.json likewise
-results/claims/<task>~<n>            which process makes a task (study/runner/work/locks.py)
+results/locks/<task>~<n>             which process makes a task (study/runner/work/locks.py)
 results/quarantine/                  what was found damaged, moved aside and made again
 results/records/<run id>.json        committed evidence: written by `study publish` alone, never a
                                      reason to skip a run
@@ -15,6 +15,7 @@ results/declared/<hash>/             the claims pages that runs were started und
                                      (study/record/declared.py), committed too
 """
 
+import contextlib
 import json
 import os
 from collections.abc import Iterator
@@ -66,8 +67,8 @@ class Results:
         return self.artifacts_root or self.root / "artifacts"
 
     @property
-    def claims(self) -> Path:
-        return self.root / "claims"
+    def locks(self) -> Path:
+        return self.root / "locks"
 
     @property
     def quarantine(self) -> Path:
@@ -144,6 +145,24 @@ def atomic_write(path: Path, data: bytes) -> None:
     sync_folder(path.parent)
 
 
+def create(path: Path, data: bytes) -> bool:
+    """All of `data` in a new file, or False when `path` is there: what it holds stays."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{owner()}.tmp")
+    try:
+        with temporary.open("wb") as handle:
+            handle.write(data)
+            handle.flush()
+            os.fsync(handle.fileno())
+        os.link(temporary, path)
+    except FileExistsError:
+        return False
+    finally:
+        temporary.unlink(missing_ok=True)
+    sync_folder(path.parent)
+    return True
+
+
 def sync_folder(folder: Path) -> None:
     """fsync of a folder: a rename in it survives a power cut."""
     descriptor = os.open(folder, os.O_RDONLY)
@@ -161,6 +180,23 @@ def write_record(path: Path, record: Record) -> None:
     """Write a sealed record whole. A record without its right seal, or above 12 kB, is refused: it
     is never shortened here.
     """
+    atomic_write(path, _bytes_of(record))
+
+
+def write_record_once(path: Path, record: Record) -> Record:
+    """Write the record of a run; return the one that is there then.
+
+    A sealed one that another process has written stays; a damaged one is replaced.
+    """
+    data = _bytes_of(record)
+    if not create(path, data):
+        with contextlib.suppress(RecordMismatch):
+            return read_record(path)
+        atomic_write(path, data)
+    return record
+
+
+def _bytes_of(record: Record) -> bytes:
     data = record_bytes(record)
     if record.seal != seal_of(record.model_dump(mode="json")):
         raise RecordMismatch(
@@ -172,7 +208,7 @@ def write_record(path: Path, record: Record) -> None:
             f"run {record.run}: the record has {len(data)} bytes; at most {MAX_RECORD_BYTES} are"
             " allowed"
         )
-    atomic_write(path, data)
+    return data
 
 
 def read_record(path: Path) -> Record:

@@ -1,4 +1,4 @@
-"""`study status`: counts, tasks at work, sessions that live and that were killed, claims of other
+"""`study status`: counts, tasks at work, sessions that live and that were killed, locks of other
 hosts; `--watch` ends by itself.
 """
 
@@ -119,10 +119,10 @@ def test_what_another_host_does_is_shown_as_far_as_it_can_be_seen(results: Resul
         folder(results) / f"{ELSEWHERE}.json",
         asdict(Session(ELSEWHERE, "math", "lab", time.time(), ["r-s0"], [])),
     )
-    make(results.claims / "distill-1~3", ELSEWHERE)
-    make(results.claims / "distill-2~1", owner())
+    make(results.locks / "distill-1~3", ELSEWHERE)
+    make(results.locks / "distill-2~1", owner())
     seen = snapshot(results)
-    assert [(claim.task, claim.host) for claim in seen.foreign] == [("distill-1", "0123abcd")]
+    assert [(task.task, task.host) for task in seen.foreign] == [("distill-1", "0123abcd")]
     assert seen.busy
     said = text(results)
     assert "on another host" in said

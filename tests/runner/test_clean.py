@@ -1,4 +1,4 @@
-"""`study clean`: lists what nothing references and removes that alone; evidence, plans, claims and
+"""`study clean`: lists what nothing references and removes that alone; evidence, plans, locks and
 living processes are left in peace.
 """
 
@@ -113,14 +113,14 @@ def test_a_record_of_a_newer_schema_still_holds_its_stages(results: Results, smo
 
 
 @pytest.mark.parametrize("by", [owner(), ELSEWHERE], ids=["here", "elsewhere"])
-def test_what_is_claimed_by_the_living_is_never_listed(
+def test_what_is_locked_by_the_living_is_never_listed(
     results: Results, smoke: Grid, by: str
 ) -> None:
     artifact(results, "distill-00000000")
     make(results.artifacts / f"distill-11111111.partial-{ELSEWHERE}" / "x")
     make(results.run(STRANGE) / "status.json")
     for task in ("distill-00000000", "distill-11111111", STRANGE):
-        make(results.claims / f"{task}~1", by)
+        make(results.locks / f"{task}~1", by)
     assert found(results, [smoke]) == {}
 
 
@@ -130,11 +130,11 @@ def test_leftovers_of_the_dead_are_listed_and_of_the_living_not(
     for name in (DEAD, owner(), ELSEWHERE):
         make(results.artifacts / f"sft-22222222.partial-{name}" / "x")
         make(results.run(smoke.runs()[0].run_id) / f".status.json.{name}.tmp")
-    make(results.claims / "sft-22222222~1", DEAD)
+    make(results.locks / "sft-22222222~1", DEAD)
     make(results.quarantine / "sft-22222222~1" / "model.safetensors")
     assert found(results, [smoke]) == {
         f"artifacts/sft-22222222.partial-{DEAD}": "unfinished",
-        f"artifacts/sft-22222222.partial-{ELSEWHERE}": "unfinished",  # nobody claims its task
+        f"artifacts/sft-22222222.partial-{ELSEWHERE}": "unfinished",  # nobody holds its lock
         f"runs/{smoke.runs()[0].run_id}/.status.json.{DEAD}.tmp": "unfinished",
         "quarantine/sft-22222222~1": "quarantine",
     }
@@ -173,10 +173,10 @@ def test_links_are_removed_and_never_followed(
     assert everything(results) == set()
 
 
-def test_what_is_claimed_between_listing_and_removing_stays(results: Results, smoke: Grid) -> None:
+def test_what_is_locked_between_listing_and_removing_stays(results: Results, smoke: Grid) -> None:
     weights = artifact(results, "distill-00000000")
     items = waste(results, references(results, [smoke]))
-    make(results.claims / "distill-00000000~1", owner())
+    make(results.locks / "distill-00000000~1", owner())
     assert remove(results, items) == 0
     assert weights.is_file()
 

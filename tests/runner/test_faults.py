@@ -18,8 +18,8 @@ from study.record.checkpoints import Checkpoints
 from study.record.owner import host, owner
 from study.record.store import Results, read_record
 from study.runner.graph.stages import stage_graph
-from study.runner.work.artifacts import sweep_partials
-from study.runner.work.locks import Watch, claimed, holder
+from study.runner.work.artifacts import sweep
+from study.runner.work.locks import Watch, holder, locked
 from study.runner.work.worker import Busy, Finished, Payload, perform
 from study.spec.identity import stage_id
 from study.spec.machine.profile import Profile
@@ -60,7 +60,7 @@ def leftovers(results: Path) -> list[Path]:
     patterns = (
         "*.partial*",
         ".*.tmp",
-        "claims/*",
+        "locks/*~*",
         "status.json",
         "failure.json",
         "checkpoints/*",
@@ -138,7 +138,7 @@ def test_a_kill_before_any_change_of_the_disk_loses_nothing(
         assert isinstance(again, Finished), (number, again)
         assert isinstance(do(plan, results), Finished)
         assert contents(results.root) == {plan.run_id: undisturbed[plan.run_id]}, number
-        sweep_partials(results)
+        sweep(results)
         assert not leftovers(results.root), number
         shutil.rmtree(results.root)
         number += 1
@@ -328,12 +328,12 @@ def test_a_host_that_vanishes_is_taken_over(tmp_path: Path, undisturbed: dict[st
     assert not leftovers(results)
 
 
-def test_claims_exclude_each_other_and_end_with_their_block(tmp_path: Path) -> None:
-    with claimed(tmp_path, "a", 60) as first:
+def test_locks_exclude_each_other_and_end_with_their_block(tmp_path: Path) -> None:
+    with locked(tmp_path, "a", 60) as first:
         assert first
-        with claimed(tmp_path, "a", 60) as second:
+        with locked(tmp_path, "a", 60) as second:
             assert not second
-        with claimed(tmp_path, "b", 60) as other:
+        with locked(tmp_path, "b", 60) as other:
             assert other
         found = holder(tmp_path, "a")
         assert found is not None
@@ -341,11 +341,11 @@ def test_claims_exclude_each_other_and_end_with_their_block(tmp_path: Path) -> N
     assert holder(tmp_path, "a") is None
 
 
-def test_a_task_claimed_elsewhere_is_busy(tmp_path: Path) -> None:
+def test_a_task_locked_elsewhere_is_busy(tmp_path: Path) -> None:
     results = Results(tmp_path)
     node = stage_graph(cell(1).model, 0)[0]
-    results.claims.mkdir()
-    (results.claims / f"{node.id}~1").write_text("00000000-1-1")
+    results.locks.mkdir()
+    (results.locks / f"{node.id}~1").write_text("00000000-1-1")
     assert do(node, results) == Busy(node.id)
 
 
@@ -369,9 +369,9 @@ def test_a_dead_process_of_this_host_is_taken_over_at_once(tmp_path: Path) -> No
     (tmp_path / "task~3").write_text(
         f"{host()}-{os.getpid()}-1"
     )  # this pid, started at another time: a reused number
-    with claimed(tmp_path, "task", 60) as ours:
+    with locked(tmp_path, "task", 60) as ours:
         assert ours
-    assert not list(tmp_path.iterdir())
+    assert not list(tmp_path.glob("*~*"))
 
 
 # Cells that misbehave

@@ -66,7 +66,9 @@ def take_signals(checkpoints: Checkpoints) -> None:
     def leave(signum: int, _frame: object) -> None:
         checkpoints.ask_to_stop()
         if not checkpoints.training:
-            raise SystemExit(128 + signum)  # through `finally`: partial folders and claims go
+            raise SystemExit(
+                128 + signum
+            )  # through `finally`: partial folders and locks are removed
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, leave)

@@ -1,7 +1,7 @@
 """Several processes for one stage (accelerate launch, torchrun): the first one leads, the others
 follow it into training and leave.
 
-The leader claims the task, makes the artifact's folder and tells its place in
+The leader locks the task, makes the artifact's folder and writes its place to
 `ranks-<attempt>.json`. A follower builds with the same arguments in a folder of its own inside it,
 whose `trainer/` is the leader's: the parts of a distributed checkpoint come together there, and
 nothing else of a follower is kept. A leader that has nothing to train dismisses the others.

@@ -24,7 +24,7 @@ from study.record.store import Results, write_json
 from study.runner.engines.devices import size
 from study.runner.graph.stages import StageNode
 from study.runner.graph.tasks import Task, graph_of, pending_runs, stages_read_by, tasks_for
-from study.runner.work.artifacts import drop_weights, is_made, sweep_partials
+from study.runner.work.artifacts import drop_weights, is_made, sweep
 from study.runner.work.execute import RunPlan
 from study.runner.work.locks import Watch
 from study.runner.work.worker import (
@@ -131,7 +131,7 @@ class Schedule:
             observe,
             profile,
         )
-        self._watch, self._looked = Watch(results.claims, profile.lease_s), 0.0
+        self._watch, self._looked = Watch(results.locks, profile.lease_s), 0.0
         self._not_kept = _readers_of_unkept(tasks, profile)
         self.failed: dict[str, Failed] = {}
         self.fatal: Failed | None = None
@@ -154,7 +154,7 @@ class Schedule:
                 return not signalled
         finally:
             self._engine.stop()
-            sweep_partials(self._results)
+            sweep(self._results)
 
     def _unfinished(self) -> bool:
         return (
@@ -313,7 +313,7 @@ def run_grid(
     are left alone.
     """
     sweep_servers()
-    sweep_partials(results)
+    sweep(results)
     pending, sealed = pending_runs(runs, results, lambda text: observe(Remark(text)))
     schedule = Schedule(tasks_for(pending, results), results, engine, observe, profile or Profile())
     complete = schedule.run()

@@ -2,7 +2,7 @@
 a Slurm job or a launcher of several processes.
 
 FOLDER holds payload.json; outcome.json is left there: how the task ended, read by whoever submitted
-it. Started by `accelerate launch` or torchrun, the process of rank 0 alone claims, seals and
+it. Started by `accelerate launch` or torchrun, the process of rank 0 alone locks, seals and
 records; the others take part in training (`study.runner.engines.ranks`).
 
 Exit status: 0 finished (or another process makes it), 1 failed with a reason, 143 asked to stop,
@@ -69,7 +69,7 @@ def _carry_out(assignment: Assignment, results: Results) -> Outcome:
     checkpoints = checkpoints_of(payload, results, profile)
     take_signals(checkpoints)
     reporter = Reporter(task_id(payload), task_folder(payload, results) / "status.json")
-    watch, started = Watch(results.claims, profile.lease_s), time.monotonic()
+    watch, started = Watch(results.locks, profile.lease_s), time.monotonic()
     try:
         reporter("starting", 0, 1, {})
         one_thread(assignment.entry)
@@ -84,7 +84,7 @@ def _carry_out(assignment: Assignment, results: Results) -> Outcome:
 
 
 def _outlived(watch: Watch, task: str, deadline: float) -> bool:
-    """Whether the claim on the task turns out to be that of a dead process: a job that is queued
+    """Whether the lock on the task turns out to be that of a dead process: a job that is queued
     again finds its own on another node.
     """
     while watch.held(task):

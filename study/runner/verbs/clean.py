@@ -2,7 +2,7 @@
 or a `study run` that is at work.
 
 known grids: every page of grids/ at every scale, at its own seeds and at every seed that is found
-in the folder, plus pages that are named. A thing that a living process claims, or that a process on
+in the folder, plus pages that are named. What a living process has locked, or what a process on
 another host may be writing, is never listed; nor are results/records, tables and figures. Sealed
 records in runs/ are listed when asked for: then a sealed run that no grid plans is no reference
 either.
@@ -87,13 +87,13 @@ def waste(results: Results, needed: References, *, runs: bool = False) -> list[W
 
 
 def remove(results: Results, items: Iterable[Waste]) -> int:
-    """Remove what is still unclaimed at this moment; returns how many bytes went.
+    """Remove what is still unlocked at this moment; returns how many bytes went.
 
     A link is removed, never what it points to.
     """
     freed = 0
     for item in items:
-        if _claimed(results, _task_of(item.path)):
+        if _locked(results, _task_of(item.path)):
             continue
         if item.path.is_dir() and not item.path.is_symlink():
             shutil.rmtree(item.path, ignore_errors=True)
@@ -105,7 +105,7 @@ def remove(results: Results, items: Iterable[Waste]) -> int:
 
 def _unfinished(results: Results) -> Iterator[Waste]:
     """Partial folders and temporary files of dead processes; those of another host when nobody
-    claims their task.
+    holds the lock on their task.
     """
     places = {results.artifacts, results.scratch or results.artifacts}
     partial = [path for place in sorted(places) for path in place.glob("*.partial-*")]
@@ -119,7 +119,7 @@ def _unfinished(results: Results) -> Iterator[Waste]:
         name = (match["owner"] or match["writer"]) if match else ""
         lives = alive(name) if is_owner(name) else None
         if lives is False or (
-            lives is None and not _claimed(results, _task_of(path)) and path.is_dir()
+            lives is None and not _locked(results, _task_of(path)) and path.is_dir()
         ):
             yield _waste(path, "unfinished", "its process is gone")
 
@@ -134,7 +134,7 @@ def _stages(results: Results, needed: References) -> Iterator[Waste]:
         (results.root / "stages", "logs"),
     ):
         for path in sorted(place.glob("*")):
-            if not path.is_dir() or ".partial-" in path.name or _claimed(results, path.name):
+            if not path.is_dir() or ".partial-" in path.name or _locked(results, path.name):
                 continue
             if path.name not in needed.stages:
                 yield _waste(path, what, "no sealed or planned run uses it", sure=False)
@@ -144,7 +144,7 @@ def _stages(results: Results, needed: References) -> Iterator[Waste]:
 
 def _runs(results: Results, needed: References, sealed_too: bool) -> Iterator[Waste]:
     for path in sorted(results.runs.glob("*")):
-        if not path.is_dir() or path.name in needed.runs or _claimed(results, path.name):
+        if not path.is_dir() or path.name in needed.runs or _locked(results, path.name):
             continue
         if not (path / "record.json").is_file():
             yield _waste(path, "run", "not sealed, and no known grid plans it", sure=False)
@@ -177,9 +177,9 @@ def _task_of(path: Path) -> str:
     return path.name.partition(".partial-")[0]
 
 
-def _claimed(results: Results, task: str) -> bool:
-    """Whether a process that may live holds the claim on the task."""
-    found = holder(results.claims, task)
+def _locked(results: Results, task: str) -> bool:
+    """Whether a process that may live holds the lock on the task."""
+    found = holder(results.locks, task)
     return found is not None and not (is_owner(found.owner) and alive(found.owner) is False)
 
 

@@ -9,17 +9,18 @@ history and manifest; a stage that needs the weights has them made again.
 import contextlib
 import hashlib
 import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from study.data.hub.errors import hub_errors
 from study.errors import PrerequisiteError, RecordMismatch
 from study.record import folders
-from study.record.owner import alive, is_owner, owner
+from study.record.owner import alive, is_owner
 from study.record.provenance import file_hash
 from study.record.store import Results, write_json
 from study.runner.graph.stages import Ready
-from study.runner.work.locks import holder
+from study.runner.work.locks import holder, sweep_locks
 from study.spec.recipe.model import HubModel, LocalModel
 
 MANIFEST = "stage.json"
@@ -47,20 +48,25 @@ class Damaged(RecordMismatch):
         self.stage = stage
 
 
-def seal_artifact(partial: Path, target: Path, manifest: dict[str, Any]) -> None:
+def seal_artifact(
+    partial: Path,
+    target: Path,
+    manifest: dict[str, Any],
+    check: Callable[[], None] = folders.nothing_to_check,
+) -> None:
     """Seal `partial` as `target`. Weights that were dropped there give way; an artifact that
-    another process made first stays.
+    another process made first stays. check: raises once the lock on the stage is lost.
     """
-    if (
-        target.parent != partial.parent
-    ):  # built on a node's own disk: a rename cannot cross file systems
+    # what was built on a node's own disk is copied: a rename cannot cross file systems
+    if target.parent != partial.parent:
         near = target.parent / partial.name
         shutil.copytree(partial, near)
         shutil.rmtree(partial)
         partial = near
     if is_dropped(target):
+        check()
         shutil.rmtree(target)
-    folders.seal_folder(partial, target, manifest, MANIFEST)
+    folders.seal_folder(partial, target, manifest, MANIFEST, check)
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
@@ -176,23 +182,38 @@ def weights_digest(folder: Path) -> str:
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
 
 
-def sweep_partials(results: Results) -> None:
-    """Remove what dead processes left: partial folders, temporary files, claims.
+def sweep(results: Results) -> None:
+    """Remove what dead processes left: partial folders, temporary files, locks, and checkpoints of
+    stages that are made.
 
-    A partial folder of another host goes when nobody claims its task any more: its writer held a
-    claim as long as the folder was its own.
+    What another host has written goes when nobody holds the lock on its task any more: its writer
+    held one as long as the file was its own. What vanishes meanwhile is gone.
     """
-    for path in [*_partials(results), *results.runs.glob("*/evaluation.partial-*")]:
+    for path in [*_partials(results), *_entries(results.runs, "evaluation.partial-*")]:
         task, _, name = path.name.rpartition(".partial-")
         if _abandoned(name, results, path.parent.name if task == "evaluation" else task):
             shutil.rmtree(path, ignore_errors=True)
-    for path in [*results.root.glob("*/*/.*.tmp"), *results.claims.glob(".*.tmp")]:
-        if not _alive(path.name.split(".")[-2]):
+    for path in _temporary(results):
+        if _abandoned(path.name.split(".")[-2], results, path.parent.name):
             path.unlink(missing_ok=True)
-    for path in results.claims.glob("*~*"):
-        with contextlib.suppress(FileNotFoundError):
+    for path in _listed(results.root, "*/.*.tmp"):
+        if alive_or_unknown(path.name.split(".")[-2]) is False:
+            path.unlink(missing_ok=True)
+    sweep_locks(results.locks)
+    _sweep_former_locks(results.root / "claims")
+    for path in _listed(results.root / "checkpoints", "*"):
+        if is_made(results.artifact(path.name)) and holder(results.locks, path.name) is None:
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _sweep_former_locks(folder: Path) -> None:
+    """Remove the folder that locks were in up to version 0.1, once no living process uses it."""
+    for path in _listed(folder, "*"):
+        with contextlib.suppress(OSError):
             if alive_or_unknown(path.read_text().strip()) is False:
                 path.unlink()
+    with contextlib.suppress(OSError):
+        folder.rmdir()
 
 
 def alive_or_unknown(name: str) -> bool | None:
@@ -201,13 +222,29 @@ def alive_or_unknown(name: str) -> bool | None:
 
 def _partials(results: Results) -> list[Path]:
     places = {results.artifacts, results.scratch or results.artifacts}
-    return [path for place in sorted(places) for path in place.glob("*.partial-*")]
+    return [path for place in sorted(places) for path in _listed(place, "*.partial-*")]
+
+
+def _temporary(results: Results) -> Iterator[Path]:
+    """Unfinished files in the folders of tasks."""
+    for folder in _listed(results.root, "*"):
+        yield from _entries(folder, ".*.tmp")
+
+
+def _entries(folder: Path, pattern: str) -> Iterator[Path]:
+    """What fits the pattern in the folders inside `folder`."""
+    for inner in _listed(folder, "*"):
+        yield from _listed(inner, pattern)
+
+
+def _listed(folder: Path, pattern: str) -> list[Path]:
+    """What fits the pattern in a folder; nothing in one that is not there, or vanishes now."""
+    try:
+        return sorted(folder.glob(pattern))
+    except (FileNotFoundError, NotADirectoryError):
+        return []
 
 
 def _abandoned(name: str, results: Results, task: str) -> bool:
     known = alive_or_unknown(name)
-    return known is False or (known is None and holder(results.claims, task) is None)
-
-
-def _alive(name: str) -> bool:
-    return name == owner() or alive_or_unknown(name) is not False
+    return known is False or (known is None and holder(results.locks, task) is None)

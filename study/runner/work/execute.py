@@ -24,11 +24,12 @@ from study.errors import PrerequisiteError, RecordMismatch
 from study.record import provenance
 from study.record.assemble import assemble, rounded_tree, score
 from study.record.checkpoints import Checkpoints
+from study.record.folders import nothing_to_check
 from study.record.machine import this_machine
 from study.record.owner import owner
 from study.record.progress import ReportProgress
 from study.record.schema import Cost, Machine, Provenance, Record
-from study.record.store import Results, read_record, write_record
+from study.record.store import Results, read_record, write_record_once
 from study.runner.graph.stages import Ready, StageNode, run_graph, run_roles
 from study.runner.work.artifacts import (
     Damaged,
@@ -122,19 +123,23 @@ def execute_stage(
     work: Work,
     report: ReportProgress,
     checkpoints: Checkpoints | None = None,
+    check_lock: Callable[[], None] = nothing_to_check,
 ) -> Path:
     """Make the artifact of `node`, or verify the one that is there; a damaged one is moved aside.
 
-    Raises Damaged for a damaged input.
+    check_lock: called before each change that another process could meet; it raises once this one
+    has lost the lock on the stage. Raises Damaged for a damaged input.
     """
     target = results.artifact(node.id)
     checkpoints = checkpoints or Checkpoints(results.checkpoints(node.id))
+    checkpoints.check_lock = check_lock
     if target.exists() and not is_dropped(target):
         try:
             verify_artifact(target)
             checkpoints.clear()  # killed after the seal
             return target
         except Damaged:
+            check_lock()
             quarantine(target, results)
     clock = Clock()
     checkpoints.clock = clock.read
@@ -143,7 +148,7 @@ def execute_stage(
     build: Build = load(work.build)
     try:
         build(node.recipe, node.seed, inputs, partial, report, checkpoints)
-        seal_artifact(partial, target, _manifest(node, clock, checkpoints.spent()))
+        seal_artifact(partial, target, _manifest(node, clock, checkpoints.spent()), check_lock)
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise
@@ -151,9 +156,15 @@ def execute_stage(
     return target
 
 
-def execute_run(run: RunPlan, results: Results, work: Work, report: ReportProgress) -> Record:
+def execute_run(
+    run: RunPlan,
+    results: Results,
+    work: Work,
+    report: ReportProgress,
+    check_lock: Callable[[], None] = nothing_to_check,
+) -> Record:
     """Evaluate the model of a run whose stages are made and write its record; one that another
-    process has just sealed stays.
+    process has just sealed stays. check_lock: as for a stage.
     """
     if results.record(run.run_id).is_file():
         with contextlib.suppress(RecordMismatch):  # a damaged one is written anew
@@ -164,7 +175,7 @@ def execute_run(run: RunPlan, results: Results, work: Work, report: ReportProgre
         for model in models_beside(run.cell)
     }
     clock = Clock()
-    evaluations = _evaluated(run, model_dir, beside, results, work, report)
+    evaluations = _evaluated(run, model_dir, beside, results, work, report, check_lock)
     measure: Measure | None = load(work.measure) if run.cell.probes else None
     probes = (
         {
@@ -175,8 +186,8 @@ def execute_run(run: RunPlan, results: Results, work: Work, report: ReportProgre
         else {}
     )
     record = _assemble(run, results, evaluations, probes, clock)
-    write_record(results.record(run.run_id), record)
-    return record
+    check_lock()
+    return write_record_once(results.record(run.run_id), record)
 
 
 def _evaluated(
@@ -186,6 +197,7 @@ def _evaluated(
     results: Results,
     work: Work,
     report: ReportProgress,
+    check_lock: Callable[[], None],
 ) -> dict[str, dict[str, Any]]:
     """Name of the score -> evaluation.json.
 
@@ -200,6 +212,7 @@ def _evaluated(
             evaluate(spec, model_dir, run.seed, out, report, beside)
             found[spec.score_name] = _read_json(out / "evaluation.json")
         if (partial / "0" / GENERATIONS).is_file():
+            check_lock()
             (partial / "0" / GENERATIONS).replace(results.run(run.run_id) / GENERATIONS)
     finally:
         shutil.rmtree(partial, ignore_errors=True)

@@ -52,7 +52,7 @@ class Count:
 
 @dataclass(frozen=True)
 class Foreign:
-    """A task that another host claims. beat_s: age of its heartbeat by the clock of the file
+    """A task whose lock another host holds. beat_s: age of its heartbeat by the clock of the file
     system.
     """
 
@@ -153,7 +153,7 @@ def _alive(name: str) -> bool | None:
 
 def _foreign(results: Results, now: float) -> list[Foreign]:
     found: list[Foreign] = []
-    for path in sorted(results.claims.glob("*~*")):
+    for path in sorted(results.locks.glob("*~*")):
         with contextlib.suppress(OSError):  # released meanwhile
             name = path.read_text().strip()
             if is_owner(name) and not name.startswith(f"{host()}-"):

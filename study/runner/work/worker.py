@@ -1,4 +1,4 @@
-"""What a worker does with one task: claim it, execute it, tell how it ended.
+"""What a worker does with one task: lock it, execute it, report how it ended.
 
 Only here is the code that trains and evaluates imported.
 
@@ -8,6 +8,7 @@ Only here is the code that trains and evaluates imported.
 
 import contextlib
 import errno
+import json
 import os
 import re
 import time
@@ -25,9 +26,9 @@ from study.record.progress import ReportProgress
 from study.record.secrets import hidden
 from study.record.store import Results, write_json
 from study.runner.graph.stages import StageNode
-from study.runner.work.artifacts import Damaged, is_dropped, quarantine
+from study.runner.work.artifacts import Damaged, is_dropped, quarantine, verify_artifact
 from study.runner.work.execute import RunPlan, Work, execute_run, execute_stage
-from study.runner.work.locks import claimed
+from study.runner.work.locks import Lock, LockLost, locked
 from study.spec.machine.profile import Profile
 
 # Kept from here on: what runs is what was imported, even when files change while a grid runs; and
@@ -75,7 +76,7 @@ class Failed:
 
 @dataclass(frozen=True)
 class Busy:
-    """Another process holds the claim on the task."""
+    """Another process holds the lock on the task, or has taken it over."""
 
     task: str
 
@@ -139,16 +140,44 @@ def _perform(
     checkpoints: Checkpoints,
 ) -> Outcome:
     """The same, its words as they came."""
-    task, started = task_id(payload), time.monotonic()
+    task = task_id(payload)
     try:
-        with claimed(results.claims, task, profile.lease_s) as ours:
-            if not ours:
+        with locked(results.locks, task, profile.lease_s) as lock:
+            if lock is None:
                 return Busy(task)
-            os.environ.update({**profile.environment(task_kind(payload)), "STUDY_TASK": task})
-            if isinstance(payload, StageNode):
-                execute_stage(payload, results, entry, report, checkpoints)
-            else:
-                execute_run(payload, results, entry, report)
+            outcome = _make(payload, results, entry, profile, report, checkpoints, lock)
+            went_wrong = isinstance(outcome, Failed | Spoiled)
+            return Busy(task) if went_wrong and not lock.held() else outcome
+    except OSError as error:  # the lock itself could not be written
+        return _failed(task, error)
+
+
+def _make(
+    payload: Payload,
+    results: Results,
+    entry: Work,
+    profile: Profile,
+    report: ReportProgress,
+    checkpoints: Checkpoints,
+    lock: Lock,
+) -> Outcome:
+    """The task itself, under its lock. Who loses the lock stops as busy: another process makes the
+    task.
+    """
+    task, started = task_id(payload), time.monotonic()
+
+    def report_if_held(phase: str, done: int, total: int, latest: dict[str, float]) -> None:
+        lock.check_now_and_then()
+        report(phase, done, total, latest)
+
+    try:
+        os.environ.update({**profile.environment(task_kind(payload)), "STUDY_TASK": task})
+        if isinstance(payload, StageNode):
+            execute_stage(payload, results, entry, report_if_held, checkpoints, lock.check)
+        else:
+            execute_run(payload, results, entry, report_if_held, lock.check)
+    except LockLost:
+        return Busy(task)
     except Damaged as error:
         return _spoiled(task, error, results)
     except StudyError as error:
@@ -175,8 +204,19 @@ def _spoiled(task: str, error: Damaged, results: Results) -> Outcome:
     folder = results.artifact(error.stage)
     if is_dropped(folder):
         return Spoiled(task, error.stage, "its weights were not kept")
-    place = quarantine(folder, results) if folder.exists() else None
+    place = _moved_aside(folder, results)
     return Spoiled(task, error.stage, error.message + (f"; moved to {place}" if place else ""))
+
+
+def _moved_aside(folder: Path, results: Results) -> Path | None:
+    """The new place of a damaged input; None when it is gone, or was made again meanwhile."""
+    if not folder.exists():
+        return None
+    try:
+        verify_artifact(folder)
+    except Damaged:
+        return quarantine(folder, results)
+    return None
 
 
 def _failed(task: str, error: Exception) -> Failed:
@@ -250,8 +290,11 @@ class Reporter:
         }
 
     def close(self) -> None:
-        with contextlib.suppress(OSError):
-            self._path.unlink(missing_ok=True)
+        """Remove status.json, unless another process has taken the task over and reports there."""
+        with contextlib.suppress(OSError, ValueError):
+            page = json.loads(self._path.read_bytes())
+            if isinstance(page, dict) and page.get("owner") == owner():
+                self._path.unlink(missing_ok=True)
 
 
 def tasks_running(results: Results) -> Sequence[Path]:

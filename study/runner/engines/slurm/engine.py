@@ -310,7 +310,7 @@ class SlurmEngine:
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
         """One submitter at a time, on several hosts too where the file system can lock; elsewhere
-        claims keep work from being doubled.
+        locks on tasks keep work from being doubled.
         """
         place = self._results.root / "jobs" / ".lock"
         place.parent.mkdir(parents=True, exist_ok=True)
