@@ -4,7 +4,7 @@ The graders are in `study.grading.registry`.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple, Self
 
@@ -53,7 +53,7 @@ class Grade:
 
 class Grader(ABC):
     """One version of the rules. A subclass defines `version` and `grade_sample`; one that compares
-    many samples together overrides `grade_many`, one that holds processes `close`.
+    many samples together overrides `grade_stream`, one that holds resources `close`.
     """
 
     version: str
@@ -76,7 +76,14 @@ class Grader(ABC):
 
     def grade_many(self, samples: Iterable[Sample]) -> list[Grade]:
         """Grade samples, in order."""
-        return [self.grade_sample(sample) for sample in samples]
+        return list(self.grade_stream(samples))
+
+    def grade_stream(self, samples: Iterable[Sample]) -> Iterator[Grade]:
+        """Grade samples, in order, and give each grade as soon as it and all before it are known.
+        More samples may be taken than grades were given.
+        """
+        for sample in samples:
+            yield self.grade_sample(sample)
 
     def close(self) -> None:  # noqa: B027 - most graders hold nothing
         """Release what the grader holds. It can be used again."""

@@ -6,22 +6,27 @@ boxed-1 is the lab's rule (`study.grading.boxed`); its relaxed outcome is that o
 formulas.
 """
 
-from collections.abc import Iterable
+from collections import deque
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
 
 from study.grading import boxed, reading
 from study.grading.base import Grade, Grader, Sample, shown
 from study.grading.boxed import Outcome
 from study.grading.math.equivalence import Equality, Tier
-from study.grading.math.symbolic_pool import DEADLINE_S, SymbolicPool
+from study.grading.math.symbolic_pool import DEADLINE_S, Inquiry, shared_pool
 from study.grading.reading import Answers, Pair, Reading
 
 MATH = "math-1"
+AHEAD = 1024  # samples taken while the formulas of the first of them are open
 
 
 class MathGrader(Grader):
-    """math-1. Worker processes start with the first formula; numbers and words start none.
+    """math-1. Worker processes start with the first formula; numbers and words start none. They
+    are shared by all graders of a process and kept until it ends.
 
-    `audit`: also ask the symbolic tier where a cheaper one decided, and note where they differ.
+    deadline_s: processor time for all formulas of one sample together. `audit`: also ask the
+    symbolic tier where a cheaper one decided, and note where they differ.
     """
 
     version = MATH
@@ -29,22 +34,49 @@ class MathGrader(Grader):
     def __init__(
         self, *, workers: int = 1, deadline_s: float = DEADLINE_S, audit: bool = False
     ) -> None:
-        self._pool, self._audit = SymbolicPool(workers, deadline_s=deadline_s), audit
-
-    def close(self) -> None:
-        self._pool.close()
+        self._pool, self._audit = shared_pool(workers, deadline_s=deadline_s), audit
 
     def grade_sample(self, sample: Sample) -> Grade:
         return self.grade_many([sample])[0]
 
-    def grade_many(self, samples: Iterable[Sample]) -> list[Grade]:
-        """In order; the formulas of all samples go to the workers together."""
-        readings = [reading.read(sample) for sample in samples]
-        audited = [_audited(each) if self._audit else None for each in readings]
-        open_pairs = [pair for each in readings for pair in each.pending]
-        pairs = list(dict.fromkeys([*open_pairs, *(pair for pair in audited if pair)]))
-        answers = dict(zip(pairs, self._pool.equal(pairs), strict=True)) if pairs else {}
-        return [_grade(each, answers, pair) for each, pair in zip(readings, audited, strict=True)]
+    def grade_stream(self, samples: Iterable[Sample]) -> Iterator[Grade]:
+        """The fast tiers go on while the workers compare formulas, up to AHEAD samples."""
+        waiting: deque[_Open] = deque()
+        try:
+            for sample in samples:
+                waiting.append(self._opened(sample))
+                if not waiting[0].done:
+                    self._pool.poll()
+                while waiting and (waiting[0].done or len(waiting) > AHEAD):
+                    yield self._closed(waiting.popleft())
+            while waiting:
+                yield self._closed(waiting.popleft())
+        finally:
+            self._pool.cancel([each.inquiry for each in waiting if each.inquiry])
+
+    def _opened(self, sample: Sample) -> "_Open":
+        read = reading.read(sample)
+        audited = _audited(read) if self._audit else None
+        pairs = [*read.pending, *((audited,) if audited else ())]
+        return _Open(read, audited, self._pool.submit(pairs) if pairs else None)
+
+    def _closed(self, sample: "_Open") -> Grade:
+        if sample.inquiry is None:
+            return _grade(sample.read, {}, None)
+        self._pool.wait_all([sample.inquiry])
+        return _grade(sample.read, sample.inquiry.verdicts, sample.audited)
+
+
+class _Open(NamedTuple):
+    """A sample whose formulas are being compared; inquiry: None where it has none."""
+
+    read: Reading
+    audited: Pair | None
+    inquiry: Inquiry | None
+
+    @property
+    def done(self) -> bool:
+        return self.inquiry is None or self.inquiry.done
 
 
 class BoxedGrader(Grader):

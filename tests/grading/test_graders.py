@@ -3,13 +3,10 @@ an outcome within its limits.
 """
 
 import json
-import os
-import pickle
-import signal
 import subprocess
 import sys
-import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,9 +14,7 @@ import pytest
 from study.errors import SpecError
 from study.grading.boxed import GRADER, Outcome
 from study.grading.math.equivalence import Tier
-from study.grading.math.symbolic_pool import SymbolicPool
 from study.grading.registry import MATH, Grade, Grader, Sample, open_grader
-from tests.support.paths import ROOT
 
 pytest.importorskip("math_verify")
 
@@ -185,88 +180,6 @@ def test_towers_of_exponents_time_out_and_the_others_are_graded() -> None:
         assert grader.grade(r"\boxed{a+b}", "b+a").outcome is Outcome.correct  # by a new worker
 
 
-def test_a_worker_that_only_waits_is_killed_and_one_that_died_replaced() -> None:
-    with SymbolicPool(deadline_s=0.2) as pool:
-        assert pool.equal([("x", "x+0")]) == [True]
-        (worker,) = pool._workers
-        os.kill(
-            worker.process.pid, signal.SIGSTOP
-        )  # it uses no processor time: only the wall clock can tell
-        assert pool.equal([("a+b", "b+a")]) == [None]
-        assert worker.process.poll() is not None
-        assert pool.equal([("b+c", "c+b")]) == [True]
-        os.kill(
-            pool._workers[0].process.pid, signal.SIGKILL
-        )  # one that dies by itself is replaced as well
-        assert pool.equal([("a+d", "d+a"), ("a+c", "c+a")])[1] is True
-
-
-def test_a_worker_without_memory_gives_no_verdict_or_a_wrong_one_but_does_not_grow() -> None:
-    with SymbolicPool(deadline_s=2, memory_bytes=600 * 2**20) as pool:
-        assert pool.equal([("10^{9} + 10^{10^{9}}", "7"), ("a+b", "b+a")])[1] is True
-
-
-def test_a_pool_works_in_threads_and_after_pickling() -> None:
-    pool = pickle.loads(pickle.dumps(SymbolicPool(workers=1)))
-    found: list[list[bool | None]] = []
-    threads = [
-        threading.Thread(target=lambda n=n: found.append(pool.equal([(f"{n}+x", f"x+{n}")])))
-        for n in range(3)
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    pool.close()
-    assert found == [[True]] * 3
-
-
-def test_workers_end_with_their_owner_however_it_dies() -> None:
-    code = (
-        "import os, time; from study.grading.math.symbolic_pool import SymbolicPool; p ="
-        " SymbolicPool(); p.equal([('x', 'x+0')]); "
-    )
-    code += "print(p._workers[0].process.pid, flush=True); time.sleep(600)"
-    owner = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
-    assert owner.stdout is not None
-    worker = int(owner.stdout.readline())
-    owner.kill()
-    owner.wait()
-    owner.stdout.close()
-    deadline = time.monotonic() + 30
-    while _alive(worker) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert not _alive(worker)
-
-
-def _alive(pid: int) -> bool:
-    """A zombie that nobody has asked for yet is dead."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
-
-
-def test_the_worker_can_write_no_file_and_start_no_process(tmp_path: Path) -> None:
-    script = ROOT / "study" / "grading" / "math" / "symbolic_worker.py"
-    code = f"import runpy, os; w = runpy.run_path({str(script)!r}); w['_confine'](4 * 2**30)\n"
-    code += "from subprocess import run\n"
-    code += (
-        "for act in (lambda: os.system('true'), lambda: open('made', 'w'), lambda:"
-        " os.remove('kept'), lambda: run(['true'])):\n"
-    )
-    code += (
-        "    try:\n        act()\n        print('done')\n    except PermissionError:\n       "
-        " print('refused')\n"
-    )
-    (tmp_path / "kept").write_text("kept")
-    result = subprocess.run(
-        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True
-    )
-    assert result.stdout.split() == ["refused"] * 4
-    assert [path.name for path in tmp_path.iterdir()] == ["kept"]
-
-
 def test_an_audit_notes_where_the_tiers_differ() -> None:
     with open_grader(audit=True) as grader:
         results = grader.grade_many(
@@ -306,11 +219,48 @@ def test_versions() -> None:
         open_grader("math-9")
 
 
-def test_numbers_start_no_process() -> None:
-    with SymbolicPool() as pool, open_grader() as grader:
-        assert grader.grade(r"\boxed{7}", "7").outcome is Outcome.correct
-        assert pool._workers == []
-        assert grader._pool._workers == []  # type: ignore[attr-defined]
+def test_numbers_start_no_process_and_graders_share_their_workers() -> None:
+    code = """
+from study.grading.math import symbolic_pool, symbolic_server
+from study.grading.registry import open_grader
+
+with open_grader() as grader:
+    assert grader.grade(r"\\boxed{7}", "7").outcome == "correct"
+    assert not symbolic_server._servers and symbolic_pool.shared_pool().worker_pids == []
+    assert grader.grade(r"\\boxed{x+1}", "1+x").outcome == "correct"
+    first = symbolic_pool.shared_pool().worker_pids
+with open_grader() as grader:
+    assert grader.grade(r"\\boxed{x+2}", "2+x").outcome == "correct"
+assert symbolic_pool.shared_pool().worker_pids == first and len(first) == 1
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_stream_gives_each_grade_when_it_and_all_before_it_are_known() -> None:
+    taken: list[int] = []
+
+    def samples() -> Iterator[Sample]:
+        for number in range(6):
+            taken.append(number)
+            yield Sample(rf"\boxed{{{number + 2} + x}}" if number == 3 else r"\boxed{7}", "7")
+
+    with open_grader() as grader:
+        grades = grader.grade_stream(samples())
+        assert [next(grades).outcome for _ in range(3)] == ["correct"] * 3
+        assert taken == [0, 1, 2]
+        assert [grade.outcome for grade in grades] == ["wrong", "correct", "correct"]
+        assert list(grader.grade_stream([])) == []
+
+
+def test_the_formulas_of_one_sample_share_its_deadline() -> None:
+    towers = ", ".join(f"9^{{9^{{9^{{{n}}}}}}}" for n in range(5, 11))
+    names = ", ".join(f"x_{n}" for n in range(5, 11))
+    with open_grader(deadline_s=1) as grader:
+        grader.grade(r"\boxed{x+3}", "3+x")
+        started = time.monotonic()
+        outcome = grader.grade(rf"\boxed{{({towers})}}", f"({names})").outcome
+        assert outcome in (Outcome.timed_out, Outcome.wrong)
+        assert time.monotonic() - started < 1 + 3 * 1 + 1  # six deadlines and their patience: 21
 
 
 def test_a_result_is_json() -> None:

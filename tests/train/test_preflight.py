@@ -21,7 +21,7 @@ from study.grading import boxed as grading
 from study.grading import golden
 from study.grading.boxed import Outcome
 from study.grading.math import extraction
-from study.grading.math.symbolic_pool import SymbolicPool
+from study.grading.math.symbolic_pool import Finding, Inquiry, SymbolicPool
 from study.grading.registry import VERSIONS
 from study.models.lab import LAB_VOCABULARY, build_model, build_tokenizer
 from study.models.loading import load_tokenizer, save
@@ -574,7 +574,11 @@ def test_the_golden_set_of_formulas_finds_a_grader_without_its_symbolic_tier(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     assert contracts_text.grader([], "here", "math-1").passed
-    monkeypatch.setattr(SymbolicPool, "equal", lambda _, pairs: [False for _ in pairs])
+    monkeypatch.setattr(
+        SymbolicPool,
+        "submit",
+        lambda _, pairs: Inquiry("equal", pairs, 0.0, [Finding(False, "", 0.0)] * len(pairs)),
+    )
     assert contracts_text.grader([], "here", "math-1").message.startswith(
         "2 of 26 golden cases are graded wrongly"
     )

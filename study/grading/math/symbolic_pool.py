@@ -2,106 +2,95 @@
 math-verify in processes that can be killed.
 
 The limits hold whatever a formula does. `deadline_s` of processor time is the kernel's to enforce,
-so that a verdict does not depend on how busy the machine is; PATIENCE times as much wall time is
-the pool's own, which then kills the worker (SIGKILL). The next pair gets a new one. math-verify's
-own timeout cannot do that: it needs the main thread and a signal, which a power of large integers
-never lets through.
-    Workers start when the first pair comes, are reused, and end with the pool or with the process
-    that owns it, however that dies.
+so that a verdict does not depend on how busy the machine is. After PATIENCE times as much wall time
+the pool kills a worker that does not run (SIGKILL). The next pair gets a new one. math-verify's own
+timeout cannot do that: it needs the main thread and a signal, which a power of large integers never
+lets through.
+    An inquiry is a list of pairs that share one deadline: those of one completion. Its pairs are
+    compared one after another; what is left when the deadline is spent has no verdict. A pair that
+    several inquiries need is compared once.
+    Workers start in the background with the first pair, are kept, and end with the process that
+    owns them, however that dies (`symbolic_server`).
     A pool may be used from any thread (one at a time) and survives a fork: the child starts workers
     of its own.
-    A worker that dies by itself (out of memory, a crash in C code) gives no verdict on its pair:
-    None.
+    A worker that dies by itself (a crash in C code) gives no verdict on its pair: None.
 """
 
-import contextlib
-import json
-import math
 import os
 import selectors
-import subprocess
-import sys
 import threading
 import time
 import weakref
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Iterable, Sequence
-from importlib.util import find_spec
-from pathlib import Path
+from dataclasses import dataclass, field
+from math import inf
+from typing import NamedTuple
 
 from study.errors import PrerequisiteError
+from study.grading.math.symbolic_server import Worker, fork_server
 
 DEADLINE_S = 5.0
 PATIENCE = 3.0
 MEMORY_BYTES = 2 * 1024**3
 START_S = 120.0  # the import of math-verify on a busy machine
 REMEMBERED = 100_000
+EQUAL, STOCK = "equal", "stock"  # kinds of questions, see `symbolic_worker`
 
 Pair = tuple[str, str]  # candidate, reference
-_SCRIPT = Path(__file__).with_name("symbolic_worker.py")
 
 
-class _Worker:
-    """One process and the pair that it works on."""
+class Finding(NamedTuple):
+    """What became of one pair. seconds: what it took, or what it was given and did not suffice."""
 
-    def __init__(self, deadline_s: float, memory_bytes: int) -> None:
-        command = [
-            sys.executable,
-            "-P",
-            str(_SCRIPT),
-            str(os.getpid()),
-            str(memory_bytes),
-            str(math.ceil(deadline_s)),
-        ]
-        self.process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
-        )
-        self.pair: Pair | None = None
-        self.due = time.monotonic() + START_S
-        self.ready = False
-        self._received = b""
+    verdict: bool | None
+    reading: str
+    seconds: float
 
-    def send(self, pair: Pair, deadline_s: float) -> None:
-        assert self.process.stdin is not None
-        self.pair, self.due = pair, time.monotonic() + PATIENCE * deadline_s
-        with contextlib.suppress(
-            BrokenPipeError
-        ):  # it has just died: its end of the other pipe will say so
-            self.process.stdin.write(json.dumps(pair).encode("ascii") + b"\n")
-            self.process.stdin.flush()
 
-    def receive(self) -> tuple[bool, bool | None]:
-        """(alive, verdict). The first line says that the worker is ready."""
-        line = self._line()
-        if line is None:
-            return False, None
-        if not self.ready:
-            self.ready = True
-            return True, None
-        return True, json.loads(line)
+@dataclass
+class Inquiry:
+    """Pairs that share `left` seconds of processor time; findings of the first of them."""
 
-    def _line(self) -> bytes | None:
-        assert self.process.stdout is not None
-        while b"\n" not in self._received:
-            chunk = os.read(self.process.stdout.fileno(), 4096)
-            if not chunk:
-                return None
-            self._received += chunk
-        line, _, self._received = self._received.partition(b"\n")
-        return line
+    kind: str
+    pairs: Sequence[Pair]
+    left: float
+    findings: list[Finding] = field(default_factory=list)
 
-    def kill(self) -> None:
-        self.process.kill()
-        self.process.wait()
-        for pipe in (self.process.stdin, self.process.stdout):
-            if pipe is not None:
-                with contextlib.suppress(BrokenPipeError):
-                    pipe.close()
+    @property
+    def done(self) -> bool:
+        return len(self.findings) == len(self.pairs)
+
+    @property
+    def verdicts(self) -> dict[Pair, bool | None]:
+        return {
+            pair: finding.verdict for pair, finding in zip(self.pairs, self.findings, strict=True)
+        }
+
+
+@dataclass
+class _Job:
+    """A pair in the queue or at a worker, and who waits for it."""
+
+    kind: str
+    pair: Pair
+    seconds: float
+    waiting: list[Inquiry]
+
+
+@dataclass
+class _Post:
+    """A worker and its job. due: when the pool's patience with it ends."""
+
+    worker: Worker
+    due: float
+    job: _Job | None = None
+    serial: int = 0
 
 
 class SymbolicPool:
-    """`workers` processes; `deadline_s` of processor time (whole seconds) and `memory_bytes` of
-    address space for each pair.
+    """`workers` processes; `deadline_s` of processor time for each inquiry and `memory_bytes` of
+    address space for each worker.
     """
 
     def __init__(
@@ -109,20 +98,23 @@ class SymbolicPool:
     ) -> None:
         if workers < 1 or deadline_s <= 0:
             raise ValueError(f"a pool needs workers and a deadline, not {workers} and {deadline_s}")
-        self._number, self.deadline_s, self._memory = workers, deadline_s, memory_bytes
+        self.workers, self.deadline_s, self._memory = workers, deadline_s, memory_bytes
         self._reset()
 
     def _reset(self) -> None:
-        self._workers: list[_Worker] = []
-        self._known: OrderedDict[Pair, bool | None] = OrderedDict()
-        self._lock, self._pid = threading.Lock(), os.getpid()
-        self._end = weakref.finalize(self, _kill_all, self._workers, self._pid)
+        self._posts: list[_Post] = []
+        self._queue: deque[_Job] = deque()
+        self._jobs: dict[tuple[str, Pair], _Job] = {}
+        self._known: OrderedDict[Pair, Finding] = OrderedDict()
+        self._failed_starts = self._serial = 0
+        self._lock, self._pid = threading.RLock(), os.getpid()
+        self._end = weakref.finalize(self, _kill_all, self._posts, self._pid)
 
     def __getstate__(self) -> tuple[int, float, int]:
-        return self._number, self.deadline_s, self._memory
+        return self.workers, self.deadline_s, self._memory
 
     def __setstate__(self, state: tuple[int, float, int]) -> None:
-        self._number, self.deadline_s, self._memory = state
+        self.workers, self.deadline_s, self._memory = state
         self._reset()
 
     def __enter__(self) -> "SymbolicPool":
@@ -131,91 +123,191 @@ class SymbolicPool:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    @property
+    def worker_pids(self) -> list[int]:
+        """Process ids of the workers that are ready."""
+        return [post.worker.pid for post in self._posts if post.worker.pid is not None]
+
     def close(self) -> None:
         """End the workers. The pool can be used again."""
-        if self._pid == os.getpid():
-            _kill_all(self._workers, self._pid)
+        _kill_all(self._posts, self._pid)
 
     def equal(self, pairs: Iterable[Pair]) -> list[bool | None]:
-        """In the order of `pairs`. The same pair is asked about once."""
+        """In the order of `pairs`, each with a deadline of its own."""
+        wanted = list(pairs)
+        inquiries = {pair: self.submit([pair]) for pair in dict.fromkeys(wanted)}
+        self.wait_all(list(inquiries.values()))
+        return [inquiries[pair].findings[0].verdict for pair in wanted]
+
+    def submit(self, pairs: Sequence[Pair], kind: str = EQUAL) -> Inquiry:
+        """Begin on pairs that share one deadline; returns at once. See `wait_all` and `poll`."""
         if self._pid != os.getpid():
             self._reset()
-        wanted = list(pairs)
+        inquiry = Inquiry(kind, list(dict.fromkeys(pairs)), self.deadline_s)
         with self._lock:
-            self._ask([pair for pair in dict.fromkeys(wanted) if pair not in self._known])
-            verdicts = [self._known[pair] for pair in wanted]
-            while len(self._known) > REMEMBERED:
-                self._known.popitem(last=False)
-        return verdicts
+            self._advance(inquiry)
+            self._assign()
+        return inquiry
 
-    def _ask(self, waiting: Sequence[Pair]) -> None:
-        queue = list(reversed(waiting))
+    def wait_all(self, inquiries: Sequence[Inquiry]) -> None:
+        """Until these inquiries are done. Others go on meanwhile."""
         try:
-            while queue or any(worker.pair for worker in self._workers):
-                self._fill(queue)
-                self._wait()
-        except BaseException:  # an interrupted question must not be answered to the next one
-            _kill_all(self._workers, self._pid)
+            with self._lock:
+                for inquiry in inquiries:
+                    while not inquiry.done:
+                        self._step(inf)
+        except BaseException:  # the caller does not wait any more
+            self.cancel(inquiries)
             raise
 
-    def _fill(self, queue: list[Pair]) -> None:
-        """Work for every idle worker; more workers while there is more work than workers."""
-        for worker in self._workers:
-            if queue and worker.ready and worker.pair is None:
-                worker.send(queue.pop(), self.deadline_s)
-        starting = sum(not worker.ready for worker in self._workers)
-        while len(self._workers) < self._number and starting < len(queue):
-            _require_math_verify()
-            self._workers.append(_Worker(self.deadline_s, self._memory))
+    def poll(self) -> None:
+        """Take in what the workers have found, without waiting."""
+        with self._lock:
+            if self._posts:
+                self._step(0.0)
+
+    def cancel(self, inquiries: Iterable[Inquiry]) -> None:
+        """Nobody waits for these any more: pairs that are still in the queue leave it."""
+        gone = {id(inquiry) for inquiry in inquiries}
+        with self._lock:
+            for job in list(self._queue):
+                job.waiting = [inquiry for inquiry in job.waiting if id(inquiry) not in gone]
+                if not job.waiting:
+                    self._queue.remove(job)
+                    del self._jobs[job.kind, job.pair]
+
+    def _advance(self, inquiry: Inquiry) -> None:
+        """Note what is known of its pairs; the first that is not becomes a job."""
+        while not inquiry.done:
+            pair = inquiry.pairs[len(inquiry.findings)]
+            if inquiry.left <= 0:
+                inquiry.findings.append(Finding(None, "", 0.0))
+                continue
+            known = self._known.get(pair) if inquiry.kind == EQUAL else None
+            if known is not None and (known.verdict is not None or known.seconds >= inquiry.left):
+                self._note(inquiry, known)
+                continue
+            job = self._jobs.get((inquiry.kind, pair))
+            if job is None:
+                job = _Job(inquiry.kind, pair, inquiry.left, [])
+                self._jobs[inquiry.kind, pair] = job
+                self._queue.append(job)
+            job.waiting.append(inquiry)
+            return
+
+    def _note(self, inquiry: Inquiry, finding: Finding) -> None:
+        inquiry.findings.append(finding)
+        inquiry.left = max(inquiry.left - finding.seconds, 0.0)
+
+    def _finish(self, job: _Job, finding: Finding) -> None:
+        del self._jobs[job.kind, job.pair]
+        if job.kind == EQUAL:
+            self._known[job.pair] = finding
+            while len(self._known) > REMEMBERED:
+                self._known.popitem(last=False)
+        for inquiry in job.waiting:
+            if finding.verdict is not None or finding.seconds >= inquiry.left:
+                self._note(inquiry, finding)
+            self._advance(inquiry)
+
+    def _step(self, wait_s: float) -> None:
+        """One look at the workers: until one has something to say or is late, at most `wait_s`."""
+        try:
+            self._assign()
+            self._listen(wait_s)
+            self._assign()
+        except BaseException:  # an answer may be half read: none of these workers is used again
+            self._abandon()
+            raise
+
+    def _assign(self) -> None:
+        """Jobs for idle workers; more workers while there are more jobs than workers."""
+        for post in list(self._posts):
+            if self._queue and post.worker.ready and post.job is None:
+                post.worker.receive()
+                if post.worker.gone:  # it died while it had nothing to do
+                    self._lose(post)
+                else:
+                    self._give(post, self._queue.popleft())
+        starting = sum(not post.worker.ready for post in self._posts)
+        while len(self._posts) < self.workers and starting < len(self._queue):
+            worker = fork_server().fork(self._memory)
+            self._posts.append(_Post(worker, time.monotonic() + START_S))
             starting += 1
 
-    def _wait(self) -> None:
-        """Until one worker has something to say or is late."""
-        busy = [worker for worker in self._workers if worker.pair is not None or not worker.ready]
+    def _give(self, post: _Post, job: _Job) -> None:
+        self._serial += 1
+        post.job, post.serial = job, self._serial
+        post.due = time.monotonic() + PATIENCE * job.seconds + 0.5
+        post.worker.send([self._serial, job.kind, *job.pair, job.seconds])
+
+    def _listen(self, wait_s: float) -> None:
+        busy = [post for post in self._posts if post.job is not None or not post.worker.ready]
+        if not busy:
+            return
         with selectors.DefaultSelector() as selector:
-            for worker in busy:
-                assert worker.process.stdout is not None
-                selector.register(worker.process.stdout, selectors.EVENT_READ, worker)
-            ready = selector.select(max(0.0, min(worker.due for worker in busy) - time.monotonic()))
-        for key, _ in ready:
-            self._hear(key.data)
-        now = time.monotonic()
-        for worker in busy:
-            if worker in self._workers and now > worker.due and (worker.pair or not worker.ready):
-                self._lose(worker)
+            for post in busy:
+                selector.register(post.worker.socket, selectors.EVENT_READ, post)
+            earliest = min(post.due for post in busy)
+            selector.select(max(0.0, min(earliest - time.monotonic(), wait_s)))
+        for post in busy:
+            self._hear(post)
 
-    def _hear(self, worker: _Worker) -> None:
-        was_ready = worker.ready
-        alive, verdict = worker.receive()
-        if not alive:
-            self._lose(worker)
-        elif was_ready and worker.pair is not None:
-            self._known[worker.pair], worker.pair = verdict, None
+    def _hear(self, post: _Post) -> None:
+        for serial, verdict, reading, seconds in post.worker.receive():
+            if post.job is not None and serial == post.serial:
+                job, post.job = post.job, None
+                given = seconds if verdict is not None else max(seconds, job.seconds)
+                self._finish(job, Finding(verdict, reading, given))
+        if post.worker.ready:
+            self._failed_starts = 0
+        if post.worker.gone or self._late(post):
+            self._lose(post)
 
-    def _lose(self, worker: _Worker) -> None:
-        """Killed or dead: no verdict on its pair.
+    def _late(self, post: _Post) -> bool:
+        """Its time is up, and it is not only starved of the processor by other processes."""
+        if (post.job is None and post.worker.ready) or time.monotonic() < post.due:
+            return False
+        if post.job is None or not post.worker.waits_for_a_processor:
+            return True
+        post.due = time.monotonic() + PATIENCE * post.job.seconds
+        return False
 
-        One that never came up means that math-verify cannot be used here.
+    def _lose(self, post: _Post) -> None:
+        """Killed or dead: no verdict on its pair. Twice one that never came up means that
+        math-verify cannot be used here.
         """
-        worker.kill()
-        self._workers.remove(worker)
-        if not worker.ready:
+        post.worker.kill()
+        self._posts.remove(post)
+        if not post.worker.ready:
+            self._failed_starts += 1
+        if self._failed_starts > 1:
             raise PrerequisiteError(
                 "the symbolic grader does not start", hint="try: python -c 'import math_verify'"
             )
-        if worker.pair is not None:
-            self._known[worker.pair] = None
+        if post.job is not None:
+            self._finish(post.job, Finding(None, "", post.job.seconds))
+
+    def _abandon(self) -> None:
+        """Kill the workers; their jobs go back to the queue."""
+        for post in self._posts:
+            if post.job is not None:
+                self._queue.appendleft(post.job)
+        _kill_all(self._posts, self._pid)
 
 
-def _kill_all(workers: list[_Worker], pid: int) -> None:
+_shared: dict[tuple[float, int], SymbolicPool] = {}
+
+
+def shared_pool(workers: int = 1, *, deadline_s: float = DEADLINE_S) -> SymbolicPool:
+    """The pool of this process for a deadline, with at least so many workers; kept until exit."""
+    key = deadline_s, os.getpid()
+    pool = _shared.setdefault(key, SymbolicPool(workers, deadline_s=deadline_s))
+    pool.workers = max(pool.workers, workers)
+    return pool
+
+
+def _kill_all(posts: list[_Post], pid: int) -> None:
     if os.getpid() == pid:  # after a fork the workers are still the parent's
-        while workers:
-            workers.pop().kill()
-
-
-def _require_math_verify() -> None:
-    if find_spec("math_verify") is None:
-        raise PrerequisiteError(
-            "symbolic grading needs math-verify, which is not installed",
-            hint="pip install 'math-verify>=0.9,<0.10'",
-        )
+        while posts:
+            posts.pop().worker.kill()

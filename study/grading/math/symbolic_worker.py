@@ -1,28 +1,46 @@
-"""A process that asks math-verify whether two formulas are equal, one pair at a time, started and
-killed by `study.grading.math.symbolic_pool`.
+"""A fork server with math-verify loaded, and the workers that it forks: a worker compares one pair
+of formulas at a time. `study.grading.math.symbolic_server` starts and commands it.
 
-Run as a script with `python -P`: it needs nothing of this project, so it starts as fast as
-math-verify can be imported.
-    in, out   one JSON value a line: ["candidate",
-    "reference"] -> true, false, or null for "no verdict within the memory"; first out: "ready"
-    argument  the process that owns it, and its memory limit in bytes
+Run as a script with `python -P`. It needs nothing of this project, so it starts as fast as
+math-verify can be imported, and a worker that was killed is replaced by a fork in milliseconds.
+    argument   the process id of the owner
+    stdin      a socket with the owner's commands (COMMAND): fork a worker (its socket comes along
+               as a file descriptor), or kill one
+    a worker   first sends its process id; then it answers every request (one JSON value a line)
+               [serial, kind, left, right, seconds] with [serial, verdict, reading, seconds used]
+    kinds      "equal": are two formulas equal? "stock": does math-verify, with its own extraction,
+               find the gold `right` in the completion `left`?
+    verdict    true, false, or null where the memory did not suffice
 
-It trusts nothing that it reads: its memory is limited; it can write no file, start no process and
-open no connection (an audit hook refuses); and a processor-time limit, set anew for every pair,
-ends it even if its owner has died meanwhile and the work sits inside C code, where neither a signal
-handler nor math-verify's own timeout is ever heard. Units are not math-verify's business here
-(`units=False`): its list of them holds h, t, d, m and would make 2h of 2t.
+Nothing that is read is trusted: the memory of a worker is limited; it can write no file, start no
+process and open no connection (an audit hook refuses); and a timer of processor time, set anew for
+every request, ends it even where the work is inside C code, where neither a signal handler nor
+math-verify's own timeout is ever heard. Units are not compared here (`units=False`): math-verify's
+list of units holds h, t, d and m and would make 2h of 2t.
 """
 
+import gc
 import json
+import logging
 import os
 import resource
 import select
+import signal
+import socket
+import struct
 import sys
+import time
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 from typing import Any
 
-CACHED = 4096  # parsed formulas; a reference is asked about once for every sample
+COMMAND = struct.Struct("!cQQ")  # FORK or KILL, the worker's number, its memory in bytes
+FORK, KILL = b"F", b"K"
+CACHED = 4096  # parsed formulas; a reference is compared with every sample of its problem
+SHOWN = 200  # characters of a reading
+LATE_IMPORTS_S = (
+    0.5  # more for the first request of the first worker: sympy imports some of it late
+)
 _FORBIDDEN = (
     "os.system",
     "os.exec",
@@ -51,38 +69,130 @@ _FORBIDDEN = (
     "urllib.Request",
     "webbrowser.open",
 )
+_SERVER_MAY = ("os.fork", "os.kill")
+Reading = tuple[bool, str]  # the verdict, and what was read in the completion
+Kinds = dict[str, Callable[[str, str], Reading]]
 
 
 def main() -> None:
-    owner, memory, seconds = int(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
-    answers = os.fdopen(os.dup(1), "w", encoding="ascii")
-    os.dup2(
-        os.open(os.devnull, os.O_WRONLY), 1
-    )  # whatever a library prints must not be read as an answer
-    equal = _judge()
-    _confine(memory)
-    print('"ready"', file=answers, flush=True)
-    while (line := _next_line(owner)) is not None:
-        _allow(seconds)
-        candidate, reference = json.loads(line)
-        print(json.dumps(_answer(equal, candidate, reference)), file=answers, flush=True)
+    owner = int(sys.argv[1])
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the owner's to handle
+    for fatal in (signal.SIGPROF, signal.SIGXCPU):
+        signal.signal(fatal, signal.SIG_DFL)
+    control = socket.socket(fileno=os.dup(0))
+    silence = os.open(os.devnull, os.O_RDWR)
+    os.dup2(silence, 0)
+    os.dup2(silence, 1)
+    kinds = _kinds()
+    _forbid_files()
+    sys.addaudithook(_refuse_in_server)
+    gc.freeze()  # forks share these pages: no collection may touch them
+    _serve(owner, control, kinds)
 
 
-def _answer(equal: Any, candidate: str, reference: str) -> bool | None:
-    try:
-        return bool(equal(candidate, reference))
-    except MemoryError:
+def _serve(owner: int, control: socket.socket, kinds: Kinds) -> None:
+    """Fork and kill workers until the owner closes its socket or is gone."""
+    children: dict[int, int] = {}  # a worker's number -> its process id
+    forks = 0
+    while (command := _command(owner, control, children)) is not None:
+        what, number, memory, descriptor = command
+        if what == KILL:
+            _end(children, number)
+            continue
+        if forks == 1:  # a second worker: what sympy imports late is loaded once for all later ones
+            _warm_up(kinds)
+        forks += 1
+        pid = os.fork()
+        if pid == 0:
+            control.close()
+            late = LATE_IMPORTS_S if forks == 1 else 0.0
+            _work(kinds, socket.socket(fileno=descriptor), memory, late)
+        os.close(descriptor)
+        children[number] = pid
+    for number in list(children):
+        _end(children, number)
+
+
+def _command(
+    owner: int, control: socket.socket, children: dict[int, int]
+) -> tuple[bytes, int, int, int] | None:
+    """The next command; None when the owner is gone, even if a fork of it holds the socket open."""
+    while not select.select([control], [], [], 1.0)[0]:
+        if os.getppid() != owner:
+            return None
+        for number, pid in list(children.items()):
+            if os.waitpid(pid, os.WNOHANG)[0]:
+                del children[number]
+    message, descriptors, _, _ = socket.recv_fds(control, COMMAND.size, 1)
+    if len(message) < COMMAND.size:
         return None
+    what, number, memory = COMMAND.unpack(message)
+    return what, number, memory, descriptors[0] if descriptors else -1
+
+
+def _end(children: dict[int, int], number: int) -> None:
+    """Kill a worker. Its process id is its own until the server has waited for it."""
+    pid = children.pop(number, None)
+    if pid is not None:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+
+
+def _work(kinds: Kinds, requests: socket.socket, memory: int, late: float) -> None:
+    """The life of a worker; never returns. late: seconds that the first request is given more."""
+    try:
+        server = os.getppid()
+        _confine(memory)
+        _send(requests, os.getpid())
+        for line in _lines(server, requests):
+            serial, kind, left, right, seconds = json.loads(line)
+            started = time.process_time()
+            _allow(seconds + late)
+            late = 0.0
+            verdict, reading = _answer(kinds[kind], left, right)
+            signal.setitimer(signal.ITIMER_PROF, 0)
+            _send(requests, [serial, verdict, reading, time.process_time() - started])
+    finally:
+        os._exit(0)
+
+
+def _lines(server: int, requests: socket.socket) -> Iterator[bytes]:
+    """Requests, until the owner closes the socket or the server is gone."""
+    received = b""
+    while True:
+        while b"\n" not in received:
+            if not select.select([requests], [], [], 1.0)[0]:
+                if os.getppid() != server:
+                    return
+                continue
+            chunk = requests.recv(1 << 16)
+            if not chunk:
+                return
+            received += chunk
+        line, _, received = received.partition(b"\n")
+        yield line
+
+
+def _send(requests: socket.socket, value: Any) -> None:
+    requests.sendall(json.dumps(value).encode("ascii") + b"\n")
+
+
+def _answer(
+    decide: Callable[[str, str], Reading], left: str, right: str
+) -> tuple[bool | None, str]:
+    try:
+        return decide(left, right)
+    except MemoryError:
+        return None, ""
     except Exception:  # noqa: BLE001 - sympy raises whatever it likes on text that is no formula; then it is not the reference
-        return False
+        return False, ""
 
 
-def _judge() -> Any:
-    """equal(candidate, reference) with everything imported that it will need."""
-    import logging
-
-    from latex2sympy2_extended.latex2sympy2 import NormalizationConfig
+def _kinds() -> Kinds:
+    """The questions that a worker can answer, with the modules loaded that they always need."""
+    from latex2sympy2_extended.latex2sympy2 import NormalizationConfig, normalize_latex
     from math_verify import LatexExtractionConfig, parse, verify
+    from math_verify.parser import parse_latex_cached
     from sympy import Expr, Symbol, simplify
 
     logging.disable(logging.CRITICAL)
@@ -98,16 +208,26 @@ def _judge() -> Any:
 
     @lru_cache(maxsize=CACHED)
     def parsed(text: str) -> Any:
-        found = parse(f"\\boxed{{{text}}}", extraction_config=config, parsing_timeout=None)  # type: ignore[arg-type]
+        """As math-verify reads a box, without its search for one, whose patterns are slow to
+        compile; that search is only made where the whole is no formula.
+        """
+        box = f"\\boxed{{{text}}}"
+        try:
+            whole = parse_latex_cached(normalize_latex(box, config=rules))
+        except Exception:  # noqa: BLE001 - no formula as a whole
+            whole = None
+        if whole is not None:
+            return whole
+        found = parse(box, extraction_config=config, parsing_timeout=None)  # type: ignore[arg-type]
         return found[0] if found and not isinstance(found[0], str) else None
 
-    def equal(candidate: str, reference: str) -> bool:
+    def equal(candidate: str, reference: str) -> Reading:
         ours, theirs = parsed(candidate), parsed(reference)
         if ours is None or theirs is None:
-            return False
-        return verify(theirs, ours, timeout_seconds=None) or _symbol(ours, theirs)
+            return False, ""
+        return bool(verify(theirs, ours, timeout_seconds=None) or symbol(ours, theirs)), ""
 
-    def _symbol(ours: Any, theirs: Any) -> bool:
+    def symbol(ours: Any, theirs: Any) -> bool:
         """x + 0 is x: a symbol on one side alone is something that math-verify compares as text."""
         if isinstance(ours, Symbol) == isinstance(theirs, Symbol) or not (
             isinstance(ours, Expr) and isinstance(theirs, Expr)
@@ -115,16 +235,29 @@ def _judge() -> Any:
             return False
         return bool(simplify(ours - theirs).is_zero)
 
-    equal("x + \\frac{1}{2}", "\\sqrt{2}")  # loads what sympy imports late
-    return equal
+    def stock(completion: str, gold: str) -> Reading:
+        found = parse(completion, parsing_timeout=None)  # type: ignore[arg-type]
+        wanted = parse(f"${gold}$", parsing_timeout=None)  # type: ignore[arg-type]
+        reading = str(found[-1])[:SHOWN] if found else ""
+        return bool(verify(wanted, found, timeout_seconds=None)), reading
+
+    return {"equal": equal, "stock": stock}
+
+
+def _warm_up(kinds: Kinds) -> None:
+    _answer(kinds["equal"], "x + \\frac{1}{2}", "\\sqrt{2}")
 
 
 def _confine(memory: int) -> None:
-    sys.dont_write_bytecode = True
+    _forbid_files()
     resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
+    sys.addaudithook(_refuse)
+
+
+def _forbid_files() -> None:
+    sys.dont_write_bytecode = True
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    sys.addaudithook(_refuse)
 
 
 def _refuse(event: str, arguments: tuple[Any, ...]) -> None:
@@ -137,23 +270,16 @@ def _refuse(event: str, arguments: tuple[Any, ...]) -> None:
         raise PermissionError(f"a formula must not do this: {event}")
 
 
-def _allow(seconds: int) -> None:
-    """So much more processor time, then SIGXCPU."""
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    resource.setrlimit(
-        resource.RLIMIT_CPU,
-        (int(used.ru_utime + used.ru_stime) + seconds + 1, resource.RLIM_INFINITY),
-    )
+def _refuse_in_server(event: str, arguments: tuple[Any, ...]) -> None:
+    if event not in _SERVER_MAY:
+        _refuse(event, arguments)
 
 
-def _next_line(owner: int) -> str | None:
-    """None when the owner has closed the pipe, or is gone and something else still holds it
-    open.
-    """
-    while not select.select([0], [], [], 1.0)[0]:
-        if os.getppid() != owner:
-            return None
-    return sys.stdin.readline() or None
+def _allow(seconds: float) -> None:
+    """So much more processor time, then SIGPROF; the coarser limit holds should that ever fail."""
+    signal.setitimer(signal.ITIMER_PROF, seconds)
+    coarse = int(time.process_time() + seconds) + 2
+    resource.setrlimit(resource.RLIMIT_CPU, (coarse, resource.RLIM_INFINITY))
 
 
 if __name__ == "__main__":
