@@ -19,7 +19,6 @@ Errors name the file, the line and what is missing.
 """
 
 import csv
-import gzip
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -27,6 +26,8 @@ from pathlib import Path
 from typing import Any
 
 from analysis.compare.arms import CHECKED, Arm, Scores, Spent, flat, problems_hash, shown
+from study.data.lines import parse_object, stream_lines
+from study.data.values import id_of, kind
 from study.errors import PrerequisiteError
 
 ID = ("id", "problem_id", "question_id", "unique_id", "doc_id", "task_id", "uid")
@@ -236,7 +237,8 @@ def _take(problems: dict[str, _Problem], row: _Row, where: str) -> None:
             f"{where}: no {what}; there are: {', '.join(row) or 'no columns'}",
             hint=f"{hint}; {ungraded}",
         )
-    problem, found = problems.setdefault(str(row[key]), _Problem()), row[column]
+    problem = problems.setdefault(id_of(row[key], where, key), _Problem())
+    found = row[column]
     rights = [
         _right(each, where, column) for each in (found if isinstance(found, list) else [found])
     ]
@@ -263,21 +265,32 @@ def _forgiven(row: _Row, where: str) -> _Row:
 
 
 def _right(value: Any, where: str, column: str) -> float:
-    """1 for right. Text is an outcome's name or a number, as CSV spells it."""
-    text = str(value).strip().casefold()
-    if column.startswith("outcome"):
-        return float(text == "correct")
+    """1 for right. Text is an outcome's name or a number, as CSV spells it.
+
+    PrerequisiteError for null, NaN, an object or a list: they say nothing of an outcome.
+    """
+    if isinstance(value, bool):
+        return float(value)
+    text = value.strip().casefold() if isinstance(value, str) else ""
     if text in ("true", "false"):
         return float(text == "true")
-    try:
-        number = float(text)
-    except ValueError:
-        number = -1.0
+    if column.startswith("outcome") and text and not _is_number(text):
+        return float(text == "correct")
+    number = float(value) if isinstance(value, int | float) or _is_number(text) else -1.0
     if not 0.0 <= number <= 1.0:
+        shown = value if isinstance(value, str | int | float) else kind(value)
         raise PrerequisiteError(
-            f"{where}: {column} is {value!r}", hint="true, false or a number between 0 and 1"
+            f"{where}: {column} is {shown!r}", hint="true, false or a number between 0 and 1"
         )
     return number
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _lengths(row: _Row, samples: int, where: str) -> list[float]:
@@ -311,32 +324,16 @@ def _first(path: Path) -> tuple[_Row, Iterator[tuple[int, _Row]]]:
 
 def _lines(path: Path) -> Iterator[tuple[int, _Row]]:
     """Rows of JSON Lines (gzip or not) or CSV, with their line numbers."""
+    if path.suffix != ".csv":
+        for number, line, _ in stream_lines(path):
+            yield number, parse_object(line, f"{path}:{number}")
+        return
     try:
-        with (
-            gzip.open(path, "rt", encoding="utf-8")
-            if path.suffix == ".gz"
-            else path.open(encoding="utf-8", newline="")
-        ) as file:
-            if path.suffix == ".csv":
-                yield from (
-                    (number, dict(row)) for number, row in enumerate(csv.DictReader(file), start=2)
-                )
-                return
-            for number, line in enumerate(file, start=1):
-                if line.strip():
-                    yield number, _object(line, f"{path}:{number}")
-    except (OSError, EOFError, UnicodeDecodeError, csv.Error) as error:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            yield from (
+                (number, dict(row)) for number, row in enumerate(csv.DictReader(file), start=2)
+            )
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise PrerequisiteError(
             f"{path}: cannot be read ({error})", hint="JSON Lines or CSV in UTF-8, also gzipped"
         ) from error
-
-
-def _object(line: str, where: str) -> _Row:
-    try:
-        row = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        hint = "one object a line: jq -c '.[]' FILE turns an array into lines"
-        raise PrerequisiteError(f"{where}: not JSON ({error})", hint=hint) from error
-    if not isinstance(row, dict):
-        raise PrerequisiteError(f"{where}: not a JSON object", hint="one object a line")
-    return row

@@ -74,6 +74,14 @@ def init(
         bool,
         typer.Option("--leave-out", help="write the experiment without the rows that have a fault"),
     ] = False,
+    keep_repeats: Annotated[
+        bool,
+        typer.Option("--keep-repeats", help="count a problem as often as the file has it"),
+    ] = False,
+    control_tokens: Annotated[
+        bool,
+        typer.Option("--control-tokens", help="allow tokens such as <|im_end|> in problems"),
+    ] = False,
     force: Annotated[bool, typer.Option("--force", help="overwrite")] = False,
 ) -> None:
     """Ask of your own student, teacher and data whether distillation will help.
@@ -92,7 +100,7 @@ def init(
         prompt_field=prompt_field,
         answer_field=answer_field, solution_field=solution_field, id_field=id_field,
         answer_after=answer_after,
-        prompt_suffix=own.own_scale.SUFFIX,
+        prompt_suffix=own.own_scale.SUFFIX, control_tokens=control_tokens,
     )  # fmt: skip
     files = {
         role: path
@@ -101,8 +109,9 @@ def init(
     }
     size = Size(steps, prompts_per_step, completion_tokens, problems)
     wanted = own.Wanted(
-        folder, name or _name_of(folder), extends, student, teacher, columns, files, grader, size
-    )
+        folder, name or _name_of(folder), extends, student, teacher, columns, files, grader, size,
+        keep_repeats,
+    )  # fmt: skip
     own.require_free(wanted, force=force)
     looked = own.look(wanted, Results(results))
     _show(looked)

@@ -12,6 +12,8 @@ rewrites what stands before `</think>`.
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from jinja2 import TemplateError
+
 from study.data.views import Messages
 
 if TYPE_CHECKING:  # transformers takes seconds to import, and nothing of it is needed here
@@ -21,6 +23,54 @@ if TYPE_CHECKING:  # transformers takes seconds to import, and nothing of it is 
 def asked(thinking: bool | None) -> dict[str, Any]:
     """Arguments for a chat template."""
     return {} if thinking is None else {"enable_thinking": thinking}
+
+
+_DATE = "a-date-of-the-probe"
+_PROBES: tuple[Messages, ...] = (
+    [{"role": "user", "content": "?"}],
+    [{"role": "system", "content": "!"}, {"role": "user", "content": "?"}],
+)
+
+
+def date_dependence(tokenizer: "PreTrainedTokenizerBase") -> str:
+    """Say in words that the chat template writes today's date into a prompt; "" if it does not.
+
+    The template is rendered with a clock of our own (`strftime_now`), and again with a fixed
+    `date_string`, which many templates take in place of the clock.
+    """
+    if not _writes_date(tokenizer, {}):
+        return ""
+    fixed = not _writes_date(tokenizer, {"date_string": "26 Jul 2024"})
+    remedy = (
+        'fix it: the template takes date_string: "26 Jul 2024"'
+        if fixed
+        else "fix it: write a date into chat_template.jinja in the place of strftime_now"
+    )
+    return (
+        "the chat template writes today's date into every prompt, so a run made again on another"
+        f" day differs; {remedy}"
+    )
+
+
+def _writes_date(tokenizer: "PreTrainedTokenizerBase", arguments: Mapping[str, Any]) -> bool:
+    template = tokenizer.chat_template
+    texts = template.values() if isinstance(template, dict) else [template or ""]
+    if not any("strftime_now" in str(text) for text in texts):
+        return False
+    rendered: list[str] = []
+    for messages in _PROBES:
+        try:
+            text = tokenizer.apply_chat_template(
+                messages,
+                add_generation_prompt=True,
+                tokenize=False,
+                strftime_now=lambda _: _DATE,
+                **arguments,
+            )
+        except TemplateError:  # a template without system turns
+            continue
+        rendered.append(str(text))
+    return any(_DATE in text for text in rendered)
 
 
 def prompt_text(

@@ -1,28 +1,39 @@
-"""Completions and gold answers out of any JSON Lines file, gzipped (.gz) or not: one `Row` a line,
-whatever framework wrote it.
+"""Completions and gold answers out of any JSON Lines file, gzipped (.gz) or not: one `Row` per
+line, whatever framework wrote it.
 
 A field is a name or a dotted path (`doc.answer`, `choices.message.content`); a step into a list
 goes into each of its elements.
     completion   a text, a list of texts (samples of one problem), a chat (its last message), or
-                 objects with a text inside
+                 objects with a text inside; null or empty where the completion was cut
     answer       a text or a number; what follows `####`, or the last box, is taken out of a worked
                  solution by the grader
     id           optional; rows with the same id are samples of the same problem
     truncated    optional; true, or a finish reason such as "length", for the row or for each of its
-                 samples
-Fields that are not named are guessed from the first row by the names below, in their order. Errors
-name the file, the line and what to do.
+                 samples (`study.data.cut`)
+    question     optional; the text of the problem, which says for example "percent"
+Fields that are not named are guessed from the first row by the names below, in their order; a
+finish reason is also looked for beside the completion. Errors name the file, the line and what to
+do.
 """
 
-import gzip
-import json
-import zlib
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import Any, cast
 
+from study.data.cut import HINT as CUT_HINT
+from study.data.lines import parse_object, stream_lines
+from study.data.samples import flags_of, texts_of
+from study.data.texts import lost_backslash
+from study.data.values import (
+    MISSING,
+    Gold,
+    chat_turns,
+    gold_of,
+    id_of,
+    message_text,
+    value_at,
+)
 from study.errors import PrerequisiteError, SpecError
 from study.grading.math.extraction import reference
 
@@ -64,35 +75,55 @@ ANSWER = (
     "solution",
 )
 ID = ("id", "problem_id", "question_id", "unique_id", "doc_id", "task_id", "uid")
-TRUNCATED = ("truncated", "finish_reason", "finish_reasons", "choices.finish_reason", "stop_reason")
-_INSIDE = ("text", "content", "completion", "generated_text", "message", "output", "solution")
-_WANTED = "one object with a completion and a gold answer a line"
-_LINES = "one object a line; a JSON array is turned into lines by: jq -c '.[]' FILE"
-_CUT = {"length", "max_tokens", "max_length", "truncated", "true"}
+TRUNCATED = (
+    "truncated",
+    "is_truncated",
+    "finish_reason",
+    "finish_reasons",
+    "finishReason",
+    "stop_reason",
+    "stop_reasons",
+    "done_reason",
+    "meta_info.finish_reason",
+)
+QUESTION = ("question", "problem", "prompt", "query", "doc.question", "doc.problem")
+_WANTED = "one object per line, with a completion and a gold answer"
+_SKIP = "or leave such lines out: --skip-malformed"
 
 
 @dataclass(frozen=True)
 class Fields:
-    """Paths of the four columns; None for one that the file does not have. guessed: which of them
-    nobody named.
+    """Paths of the columns; None for one that the file does not have.
+
+    guessed: those that the user did not name.
     """
 
     completion: str
     answer: str
     id: str | None = None
     truncated: str | None = None
+    question: str | None = None
     guessed: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Row:
-    """One line. id: the line's number where the file has no ids."""
+    """One line.
+
+    id              the number of the line where the file has no ids
+    gold_is_float   the gold answer came as a JSON float, and `answer` is its shortest decimal
+    question        the text of the problem where the row has one, else ""
+    suspect         what looks like the remains of a lost backslash in a completion, in words
+    """
 
     line: int
     id: str
     completions: tuple[str, ...]
     answer: str
     truncated: tuple[bool, ...]
+    gold_is_float: bool = False
+    question: str = ""
+    suspect: str = ""
 
 
 def fields(
@@ -103,7 +134,7 @@ def fields(
     key: str | None = None,
     truncated: str | None = None,
 ) -> Fields:
-    """The named columns (key: of the id), and guesses for the others from the first row.
+    """Return the named columns (key: of the id), and guesses for the others from the first row.
 
     SpecError for a name that is not there.
     """
@@ -113,176 +144,147 @@ def fields(
             f"{path} holds stored generations of this project",
             hint=f"study regrade {path} --grader math-1",
         )
+    named = {"completion": completion, "answer": answer, "id": key, "truncated": truncated}
     found = {
         "completion": completion or _guess(row, COMPLETION),
         "answer": answer or _guess(row, ANSWER, taken=completion),
         "id": key or _guess(row, ID),
-        "truncated": truncated or _guess(row, TRUNCATED),
     }
-    for name, needed in (
-        ("completion", True),
-        ("answer", True),
-        ("id", False),
-        ("truncated", False),
-    ):
-        if found[name] is None and needed:
-            raise SpecError(
-                f"{path}: no column looks like the {name}; there are: {_columns(row)}",
-                hint=f"name it: --{name}-field NAME, or OUTER.NAME for one inside another",
-            )
-        if found[name] is not None and _at(row, str(found[name])) is None:
-            hint = f"--{name}-field takes a name or a dotted path; there are: {_columns(row)}"
-            raise SpecError(f"{path}: the first row has no {name} at {found[name]!r}", hint=hint)
-    named = {"completion": completion, "answer": answer, "id": key, "truncated": truncated}
+    found["truncated"] = truncated or _guess(row, _reasons(found["completion"]))
+    for name, column in found.items():
+        _require_column(path, row, name, column)
     guessed = tuple(name for name in found if named[name] is None and found[name] is not None)
     return Fields(
-        str(found["completion"]), str(found["answer"]), found["id"], found["truncated"], guessed
-    )
+        str(found["completion"]), str(found["answer"]), found["id"], found["truncated"],
+        _guess(row, QUESTION), guessed,
+    )  # fmt: skip
+
+
+def _require_column(path: Path, row: dict[str, Any], name: str, column: str | None) -> None:
+    if column is None and name in ("completion", "answer"):
+        raise SpecError(
+            f"{path}: no column looks like the {name}; there are: {_columns(row)}",
+            hint=f"name it: --{name}-field NAME, or OUTER.NAME for one inside another",
+        )
+    if column is not None and value_at(row, column) is MISSING:
+        raise SpecError(
+            f"{path}: the first row has no {name} at {column!r}",
+            hint=f"--{name}-field takes a name or a dotted path; there are: {_columns(row)}",
+        )
+
+
+def _reasons(completion: str | None) -> list[str]:
+    """Where a finish reason may be: in the row, or beside the completion at any level.
+
+    For `choices.message.content` these are also `choices.message.X` and `choices.X`.
+    """
+    steps = (completion or "").split(".")
+    outer = [".".join(steps[:n]) for n in range(len(steps), 0, -1)] if completion else []
+    return [*TRUNCATED, *(f"{place}.{name}" for place in outer for name in TRUNCATED)]
 
 
 def rows(path: Path, columns: Fields) -> Iterator[tuple[Row | PrerequisiteError, int]]:
-    """(a row, or what is wrong with its line; bytes of the file read so far).
+    """Yield (a row, or what is wrong with its line; bytes of the file read so far).
 
-    Blank lines are nothing.
+    Blank lines are skipped.
     """
-    with _opened(path) as (file, read):
-        for number, line in enumerate(file, start=1):
-            if line.strip():
-                try:
-                    yield (
-                        _row(
-                            _parsed(line, f"{path}:{number}"), columns, f"{path}:{number}", number
-                        ),
-                        read(),
-                    )
-                except PrerequisiteError as error:
-                    yield error, read()
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[tuple[IO[bytes], Callable[[], int]]]:
-    """The file's lines as bytes, and how much of what is on the disk has been read."""
-    try:
-        with path.open("rb") as raw:
-            yield (
-                (cast("IO[bytes]", gzip.GzipFile(fileobj=raw)) if path.suffix == ".gz" else raw),
-                raw.tell,
-            )
-    except (OSError, EOFError, zlib.error) as error:
-        raise PrerequisiteError(
-            f"{path}: cannot be read ({error})", hint=f"give a JSON Lines file: {_WANTED}"
-        ) from error
+    for number, line, read in stream_lines(path):
+        where = f"{path}:{number}"
+        try:
+            yield _row(parse_object(line, where), columns, where, number), read
+        except PrerequisiteError as error:
+            hint = f"{error.hint}; {_SKIP}" if error.hint else _SKIP
+            yield PrerequisiteError(error.message, hint=hint), read
 
 
 def _first_row(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise PrerequisiteError(f"{path} is not a file", hint=f"give a JSON Lines file: {_WANTED}")
-    with _opened(path) as (file, _):
-        for number, line in enumerate(file, start=1):
-            if line.strip():
-                return _parsed(line, f"{path}:{number}")
+    for number, line, _ in stream_lines(path):
+        return parse_object(line, f"{path}:{number}")
     raise PrerequisiteError(f"{path} is empty", hint=f"give a JSON Lines file: {_WANTED}")
 
 
-def _parsed(line: bytes, where: str) -> dict[str, Any]:
-    try:
-        row = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        raise _malformed(where, f"not JSON ({error})", _LINES) from error
-    if not isinstance(row, dict):
-        raise _malformed(where, "not a JSON object", _LINES)
-    return row
-
-
-def _malformed(where: str, what: str, hint: str) -> PrerequisiteError:
-    return PrerequisiteError(
-        f"{where}: {what}", hint=f"{hint}; or leave such lines out: --skip-malformed"
+def _row(row: dict[str, Any], columns: Fields, where: str, number: int) -> Row:
+    texts = texts_of(value_at(row, columns.completion))
+    if not texts:
+        raise PrerequisiteError(
+            f"{where}: no completion at {columns.completion!r}",
+            hint="a completion is a text or a list of texts",
+        )
+    cut = _flags(row, columns, len(texts), where)
+    for text, was in zip(texts, cut, strict=True):
+        if text is None and not was:
+            raise PrerequisiteError(
+                f"{where}: no completion at {columns.completion!r}: it is null, and nothing says"
+                " that it was cut",
+                hint='write "" for an empty reply, or a finish reason: "finish_reason": "length"',
+            )
+    gold = _gold(row, columns, where)
+    key = str(number) if columns.id is None else _id(row, columns.id, where)
+    completions = tuple(text or "" for text in texts)
+    suspect = next(filter(None, map(lost_backslash, completions)), "")
+    return Row(
+        number, key, completions, gold.text, cut, gold.is_float, _question(row, columns), suspect
     )
 
 
-def _row(row: dict[str, Any], columns: Fields, where: str, number: int) -> Row:
-    found = _at(row, columns.completion)
-    if (texts := _texts(found)) is None or not texts:
-        raise _malformed(
-            where,
-            f"no completion at {columns.completion!r}",
-            "it must be a text or a list of texts",
+def _id(row: dict[str, Any], column: str, where: str) -> str:
+    return id_of(value_at(row, column), where, column)
+
+
+def _gold(row: dict[str, Any], columns: Fields, where: str) -> Gold:
+    value = value_at(row, columns.answer)
+    if value is MISSING or value is None:
+        raise PrerequisiteError(
+            f"{where}: no gold answer at {columns.answer!r}",
+            hint=f"fill {columns.answer!r} in with a text or a number",
         )
-    answer = _at(row, columns.answer)
-    while isinstance(answer, list) and len(answer) == 1:
-        answer = answer[0]
-    if isinstance(answer, bool) or not isinstance(answer, str | int | float):
-        raise _malformed(
-            where, f"no gold answer at {columns.answer!r}", "it must be a text or a number"
+    if isinstance(value, str) and not value.strip():
+        raise PrerequisiteError(
+            f"{where}: the reference answer is empty", hint=f"fill {columns.answer!r} in"
         )
+    gold = gold_of(value, f"{where}: no gold answer", columns.answer, unwrap=True)
     try:
-        reference(str(answer))
+        reference(gold.text)
     except ValueError as error:
-        raise _malformed(where, str(error), f"fill {columns.answer!r} in") from error
-    key = _at(row, columns.id) if columns.id else number
-    if key is None or isinstance(key, dict | list):
-        raise _malformed(where, f"no id at {columns.id!r}", "every row needs one")
-    return Row(number, str(key), tuple(texts), str(answer), _flags(row, columns, len(texts), where))
+        raise PrerequisiteError(f"{where}: {error}", hint=f"fill {columns.answer!r} in") from error
+    return gold
+
+
+def _question(row: dict[str, Any], columns: Fields) -> str:
+    """The text of the problem; "" for a value that is no text or chat: it only helps the grader."""
+    value = value_at(row, columns.question) if columns.question else None
+    turns = chat_turns(value)
+    if turns is not None:
+        asked = [message_text(content) for role, content in turns if role == "user"]
+        value = asked[-1] if asked else None
+    return value if isinstance(value, str) else ""
 
 
 def _flags(row: dict[str, Any], columns: Fields, samples: int, where: str) -> tuple[bool, ...]:
-    found = _at(row, columns.truncated) if columns.truncated else None
-    flags = found if isinstance(found, list) else [found] * samples
-    if len(flags) != samples:
-        raise _malformed(
-            where,
-            f"{len(flags)} values at {columns.truncated!r} for {samples} completions",
-            "one for each, or one for the row",
-        )
-    return tuple(str(flag).casefold() in _CUT for flag in flags)
-
-
-def _texts(found: Any) -> list[str] | None:
-    """Every text in what stands at the completion's path; None if there is something else."""
-    if isinstance(found, str):
-        return [found]
-    if isinstance(found, dict):
-        inside = next(
-            (found[name] for name in _INSIDE if isinstance(found.get(name), str | dict)), None
-        )
-        return _texts(inside)
-    if not isinstance(found, list):
-        return None
-    if found and all(isinstance(turn, dict) and "role" in turn for turn in found):
-        return _texts(found[-1])
-    parts = [_texts(each) for each in found]
-    return (
-        None
-        if any(part is None for part in parts)
-        else [text for part in parts if part for text in part]
+    if columns.truncated is not None:
+        return flags_of(value_at(row, columns.truncated), samples, where, columns.truncated)
+    late = _guess(row, _reasons(columns.completion))
+    if late is None or value_at(row, late) is None:
+        return (False,) * samples
+    raise PrerequisiteError(
+        f"{where}: the column {late!r} is not in the first row, and is in this one",
+        hint=f"--truncated-field {late}, and a value in every row; {CUT_HINT}",
     )
-
-
-def _at(value: Any, path: str) -> Any:
-    """The value at a dotted path, None where it leads nowhere.
-
-    A name that itself holds dots is tried first.
-    """
-    if isinstance(value, list) and path:
-        found = [_at(each, path) for each in value]
-        return None if all(each is None for each in found) else found
-    if not isinstance(value, dict):
-        return None
-    if path in value:
-        return value[path]
-    head, _, rest = path.partition(".")
-    return _at(value[head], rest) if rest and head in value else None
 
 
 def _guess(row: dict[str, Any], names: Sequence[str], taken: str | None = None) -> str | None:
-    return next((name for name in names if name != taken and _at(row, name) is not None), None)
+    """The first name that holds a value, else the first that holds null."""
+    there = [name for name in names if name != taken and value_at(row, name) is not MISSING]
+    return next(
+        (name for name in there if value_at(row, name) is not None), next(iter(there), None)
+    )
 
 
 def _columns(row: dict[str, Any]) -> str:
-    return (
-        ", ".join(
-            f"{name}.{{{', '.join(value)}}}" if isinstance(value, dict) else name
-            for name, value in row.items()
-        )
-        or "none"
-    )
+    names: list[str] = []
+    for name, value in row.items():
+        inner = ", ".join(cast("dict[str, Any]", value)) if isinstance(value, dict) else ""
+        names.append(f"{name}.{{{inner}}}" if inner else name)
+    return ", ".join(names) or "none"

@@ -3,15 +3,40 @@ verifiable answer.
 """
 
 import hashlib
-import json
+from collections.abc import Iterable
+from typing import Any
 
+from study.data.lines import parse_object, require_text, split_lines
 from study.data.problems import Problem, Split
+from study.data.texts import control_tokens, normal_form
+from study.data.values import (
+    MISSING,
+    Gold,
+    column_of,
+    gold_of,
+    id_of,
+    prompt_of,
+    solution_of,
+    value_at,
+)
 from study.errors import PrerequisiteError, RecordMismatch
 from study.spec.recipe.data import JsonlData, local_file
 
+_NAME_COLUMNS = (
+    "name the columns: --prompt-field, --answer-field, --solution-field, --id-field; in a scale"
+    " file prompt_field: NAME and so on"
+)
+CONTROL_TOKENS = (
+    "a chat template would end or open a turn there: take it out of the text, or keep it with"
+    " --control-tokens (in a scale file control_tokens: true)"
+)
+_NAME_MARKER = "--answer-after names a text that every answer holds"
+
 
 def problems(data: JsonlData, split: Split) -> tuple[Problem, ...]:
-    """held_out comes from its own file or is a share of the train file; the last `selection_size`
+    """Return the problems of one split, in the order of the file.
+
+    held_out comes from its own file or is a share of the train file; the last `selection_size`
     rows of the rest are the selection.
     """
     if split == "held_out" and data.held_out is not None:
@@ -30,10 +55,16 @@ def problems(data: JsonlData, split: Split) -> tuple[Problem, ...]:
 
 
 def is_held_out(data: JsonlData, problem: Problem) -> bool:
-    """By the text alone: a prompt that stands twice never falls on both sides."""
+    """Whether a hash of the problem's normal form falls into the held-out share.
+
+    Prompts that differ in white space alone are on the same side. The suffix is not part of the
+    problem and stays as it is, so files without stray spaces keep the split that they had.
+    """
     if data.held_out_share is None:
         return False
-    digest = hashlib.sha256(f"{data.split_seed}/{problem.prompt}".encode()).digest()
+    own = problem.prompt.removesuffix(data.prompt_suffix)
+    text = f"{data.split_seed}/{normal_form(own)}{data.prompt_suffix}"
+    digest = hashlib.sha256(text.encode()).digest()
     return int.from_bytes(digest[:8], "big") < data.held_out_share * 2**64
 
 
@@ -50,51 +81,68 @@ def _read(data: JsonlData, name: str, digest: str | None) -> tuple[Problem, ...]
             f"data file {path} changed after the grid was planned",
             hint="run the same command again",
         )
+    require_text(content, path)
     found: dict[str, Problem] = {}
-    for number, line in enumerate(content.decode("utf-8").splitlines(), start=1):
-        if line.strip():
-            problem = problem_of(data, line, f"{name}:{number}", number)
-            if problem.id in found:
-                raise PrerequisiteError(f"{name}:{number}: id {problem.id!r} appears twice")
-            found[problem.id] = problem
+    for number, line in split_lines(content):
+        problem = problem_of(data, line, f"{name}:{number}", number)
+        if problem.id in found:
+            raise PrerequisiteError(f"{name}:{number}: id {problem.id!r} appears twice")
+        found[problem.id] = problem
     return tuple(found.values())
 
 
-def problem_of(data: JsonlData, line: str, where: str, number: int) -> Problem:
-    """One line. PrerequisiteError `where: what is wrong` for a line that is no problem with an
-    answer.
+def problem_of(data: JsonlData, line: bytes, where: str, number: int) -> Problem:
+    """Make a problem of one line; columns are names or dotted paths.
+
+    PrerequisiteError `where: what is wrong` for a line that is no problem with an answer.
     """
-    try:
-        row = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise PrerequisiteError(f"{where}: not a JSON object ({error.msg})") from error
-    if not isinstance(row, dict):
-        raise PrerequisiteError(f"{where}: not a JSON object")
+    row = parse_object(line, where)
     wanted = [
         f for f in (data.prompt_field, data.answer_field, data.solution_field, data.id_field) if f
     ]
-    absent = [f for f in wanted if f not in row]
-    if absent:
-        problem = f"{where}: no column {absent[0]!r}; the columns are {', '.join(row)}"
-        raise PrerequisiteError(problem, hint="map the columns in the scale file")
-    empty = [
-        f
-        for f in (data.prompt_field, data.answer_field)
-        if row[f] is None or not str(row[f]).strip()
-    ]
-    if empty:
-        raise PrerequisiteError(f"{where}: column {empty[0]!r} is empty")
-    answer, solution = (
-        str(row[data.answer_field]),
-        (str(row[data.solution_field]) if data.solution_field else ""),
-    )
-    if data.answer_after:
-        before, mark, after = answer.rpartition(data.answer_after)
-        if not mark:
+    for field in wanted:
+        if value_at(row, field) is MISSING:
             raise PrerequisiteError(
-                f"{where}: the answer holds no {data.answer_after!r} (`answer_after`)"
+                f"{where}: no column {field!r}; the columns are {', '.join(row)}",
+                hint=_NAME_COLUMNS,
             )
-        answer, solution = after.strip(), solution or before.strip()
-    extra = {k: str(v) for k, v in row.items() if k not in wanted}
-    key = str(row[data.id_field]) if data.id_field else str(number)
-    return Problem(key, str(row[data.prompt_field]) + data.prompt_suffix, answer, solution, extra)
+    prompt = prompt_of(value_at(row, data.prompt_field), where, data.prompt_field)
+    gold = gold_of(value_at(row, data.answer_field), where, data.answer_field)
+    solution = ""
+    if data.solution_field:
+        solution = solution_of(value_at(row, data.solution_field), where, data.solution_field)
+    if data.answer_after:
+        gold, before = _after_marker(gold, data.answer_after, where)
+        solution = solution or before
+    if not data.control_tokens:
+        _require_plain(where, (prompt, solution))
+    key = str(number)
+    if data.id_field:
+        key = id_of(value_at(row, data.id_field), where, data.id_field)
+    return Problem(
+        key, prompt + data.prompt_suffix, gold.text, solution, _extra(row, wanted), gold.is_float
+    )
+
+
+def _require_plain(where: str, texts: Iterable[str]) -> None:
+    found = [token for text in texts for token in control_tokens(text)]
+    if found:
+        raise PrerequisiteError(
+            f"{where}: control token {found[0]} in the text", hint=CONTROL_TOKENS
+        )
+
+
+def _after_marker(gold: Gold, marker: str, where: str) -> tuple[Gold, str]:
+    """(the answer after the last marker, the text before it)"""
+    before, mark, after = gold.text.rpartition(marker)
+    if not mark:
+        raise PrerequisiteError(
+            f"{where}: the answer holds no {marker!r} (`answer_after`)", hint=_NAME_MARKER
+        )
+    return Gold(after.strip()), before.strip()
+
+
+def _extra(row: dict[str, Any], wanted: list[str]) -> dict[str, str]:
+    """The other columns that a template can show: texts and numbers, null as an empty text."""
+    found = {name: column_of(value) for name, value in row.items() if name not in wanted}
+    return {name: text for name, text in found.items() if text is not None}

@@ -13,7 +13,8 @@ Split = Literal["train", "selection", "held_out"]
 class Problem:
     """A question with a verifiable answer.
 
-    `columns` holds whatever else a template of privileged information may want.
+    columns         whatever else a template of privileged information may want
+    gold_is_float   the answer came as a JSON float, and `answer` is its shortest decimal
     """
 
     id: str
@@ -21,6 +22,7 @@ class Problem:
     answer: str
     solution: str = ""
     columns: Mapping[str, str] = field(default_factory=dict)
+    gold_is_float: bool = False
 
     def fields(self) -> dict[str, str]:
         """All columns by name, as templates see them."""

@@ -1,5 +1,5 @@
 """A preference over many completions - stored generations, or JSON Lines of any framework: rates
-with intervals, one outcome a reply.
+with intervals, one outcome per reply.
 
     refusal   refusal rate on unsafe prompts and over-refusal rate on clean ones, apart; of all
               prompts where nobody says which is which
@@ -11,7 +11,6 @@ Which prompts are unsafe: the stored gold answer if it is such a label (refuse, 
 JSON Lines file of prompts: id, prompt, and unsafe (true or false) or label.
 """
 
-import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -19,6 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from study.data.completions import COMPLETION
+from study.data.lines import parse_object, stream_lines
+from study.data.samples import texts_of
+from study.data.values import id_of, prompt_of
 from study.errors import PrerequisiteError
 from study.evaluate import generations
 from study.grading import preference
@@ -75,77 +77,68 @@ def items_of(path: Path) -> list[Item]:
             )
             for p in generations.read(path).problems
         ]
-    items = [_item(row, f"{path}:{number}", number) for number, row in _rows(path)]
+    items = [_item(row, where, number) for number, row, where in _rows(path)]
     if not items:
         raise PrerequisiteError(
-            f"{path} is empty", hint="one object with an id and a completion a line"
+            f"{path} is empty", hint="one object per line, with an id and a completion"
         )
     return items
 
 
 def with_prompts(items: Sequence[Item], path: Path) -> list[Item]:
     """The same with prompts and labels by id; every item needs one."""
-    found = {_text(row, ID, f"{path}:{number}", "id"): row for number, row in _rows(path)}
+    found = {_key(row, where): (row, where) for _, row, where in _rows(path)}
     absent = [item.id for item in items if item.id not in found]
     if absent:
         what = f"{path}: no prompt for {len(absent)} of {len(items)} ids, the first: {absent[0]!r}"
         raise PrerequisiteError(what, hint="columns: id, prompt, unsafe")
-    return [
-        replace(
-            item,
-            kind=_kind(found[item.id]) or item.kind,
-            prompt=str(found[item.id].get("prompt", item.prompt)),
-        )
-        for item in items
-    ]
+    return [_labelled(item, *found[item.id]) for item in items]
+
+
+def _labelled(item: Item, row: Mapping[str, Any], where: str) -> Item:
+    return replace(item, kind=_kind(row) or item.kind, prompt=_prompt(row, where) or item.prompt)
 
 
 def _item(row: Mapping[str, Any], where: str, number: int) -> Item:
-    texts = next((row[name] for name in COMPLETION if row.get(name) is not None), None)
-    texts = [texts] if isinstance(texts, str) else texts
-    if not isinstance(texts, list) or not texts or not all(isinstance(text, str) for text in texts):
-        hint = "completion: a text or a list of texts"
+    column = next((name for name in COMPLETION if row.get(name) is not None), None)
+    texts = texts_of(row[column]) if column else None
+    if not texts or None in texts:
         raise PrerequisiteError(
-            f"{where}: no completion; there are: {', '.join(row) or 'no columns'}", hint=hint
+            f"{where}: no completion; there are: {', '.join(row) or 'no columns'}",
+            hint="completion: a text or a list of texts",
         )
-    key = next((row[name] for name in ID if row.get(name) is not None), number)
-    return Item(str(key), tuple(texts), _kind(row), str(row.get("prompt", "")))
+    name = next((name for name in ID if row.get(name) is not None), None)
+    key = id_of(row[name], where, name) if name else str(number)
+    completions = tuple(text for text in texts if text is not None)
+    return Item(key, completions, _kind(row), _prompt(row, where))
+
+
+def _prompt(row: Mapping[str, Any], where: str) -> str:
+    """The prompt: a text, a chat with one user turn, or "" where the row has none."""
+    if row.get("prompt") in (None, ""):
+        return ""
+    return prompt_of(row["prompt"], where, "prompt", published=True)
 
 
 def _kind(row: Mapping[str, Any]) -> Kind | None:
     return next((kind for name in LABEL if name in row and (kind := kind_of(row[name]))), None)
 
 
-def _text(row: Mapping[str, Any], names: Sequence[str], where: str, what: str) -> str:
-    found = next((row[name] for name in names if row.get(name) is not None), None)
-    if found is None:
+def _key(row: Mapping[str, Any], where: str) -> str:
+    name = next((name for name in ID if row.get(name) is not None), None)
+    if name is None:
         raise PrerequisiteError(
-            f"{where}: no {what}; there are: {', '.join(row) or 'no columns'}",
-            hint=f"one of: {', '.join(names)}",
+            f"{where}: no id; there are: {', '.join(row) or 'no columns'}",
+            hint=f"one of: {', '.join(ID)}",
         )
-    return str(found)
+    return id_of(row[name], where, name)
 
 
-def _rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise PrerequisiteError(
-            f"{path}: cannot be read ({error})", hint="JSON Lines in UTF-8"
-        ) from error
-    for number, line in enumerate(lines, start=1):
-        if line.strip():
-            try:
-                row = json.loads(line)
-            except (ValueError, RecursionError) as error:
-                raise PrerequisiteError(
-                    f"{path}:{number}: not JSON ({error})", hint="one object a line"
-                ) from error
-            if not isinstance(row, dict):
-                raise PrerequisiteError(
-                    f"{path}:{number}: not a JSON object", hint="one object a line"
-                )
-            yield number, row
+def _rows(path: Path) -> Iterator[tuple[int, dict[str, Any], str]]:
+    """Yield (number of the line, row, place in messages)."""
+    for number, line, _ in stream_lines(path):
+        where = f"{path}:{number}"
+        yield number, parse_object(line, where), where
 
 
 def refusals(items: Sequence[Item]) -> Judged:

@@ -304,11 +304,11 @@ def test_copies_of_a_problem_count_once_and_two_texts_with_one_id_are_refused(fo
 @pytest.mark.parametrize(
     ("content", "complaint"),
     [
-        ("", "has no problems"), ("{\n", r"math500.jsonl:1: not a JSON object"),
-        ("[]\n", "no column problem; there is list"),
+        ("", "has no problems"), ("{\n", r"math500.jsonl:1: not JSON"),
+        ("[]\n", r"math500.jsonl:1: not a JSON object"),
         ('{"question": "x"}\n', "no column problem; there is question"),
         ('{"problem": "x", "unique_id": "1"}\n', "no column answer"),
-        ('{"problem": "x", "unique_id": "1", "answer": " "}\n', "answer is empty"),
+        ('{"problem": "x", "unique_id": "1", "answer": " "}\n', "column 'answer' is empty"),
     ],
 )  # fmt: skip
 def test_a_wrong_file_is_named_with_its_line(folder: Path, content: str, complaint: str) -> None:

@@ -116,7 +116,7 @@ def test_an_edited_file_is_another_experiment(data: JsonlData, tmp_path: Path) -
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("{not json", r"train.jsonl:1: not a JSON object"),
+        ("{not json", r"train.jsonl:1: not JSON"),
         ('{"question": "q"}', r"no column 'answer'; the columns are question"),
         ('{"question": "q", "answer": "42"}', r"the answer holds no '####'"),
     ],

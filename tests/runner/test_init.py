@@ -177,7 +177,7 @@ FAULTS = [
         "a.jsonl:4",
         "too long: student has 1024 positions, and 6 are for the",
     ),
-    ({}, {38: {**ROWS[0], "key": "x"}}, "b.jsonl:9", "duplicate prompt: it stands in a.jsonl too"),
+    ({}, {38: {**ROWS[0], "key": "x"}}, "b.jsonl:9", "duplicate prompt: it is in a.jsonl too"),
 ]
 
 

@@ -20,12 +20,15 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from string import ascii_uppercase
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 
 from pydantic import Field
 
 from study.data.hub.errors import hub_errors
+from study.data.lines import parse_object, require_text, split_lines
 from study.data.problems import Problem
+from study.data.texts import normal_form
+from study.data.values import MISSING, cell_of, gold_of, id_of, prompt_of, value_at
 from study.data.worlds.load import load_world
 from study.errors import PrerequisiteError
 from study.grading.math.extraction import reference
@@ -116,8 +119,8 @@ def choice_order(key: str, number: int) -> list[int]:
 
 
 def is_held_out(problem: str, share: float) -> bool:
-    """Whether a hash of the problem's text, spaces aside, falls into the held-out share."""
-    digest = hashlib.sha256(" ".join(problem.split()).encode()).digest()
+    """Whether a hash of the problem's normal form falls into the held-out share."""
+    digest = hashlib.sha256(normal_form(problem).encode()).digest()
     return int.from_bytes(digest[:4], "big") < share * _BUCKETS
 
 
@@ -133,12 +136,10 @@ def _file_rows(path: Path) -> Iterator[Any]:
 
         yield from parquet.read_table(path).to_pylist()
         return
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
-        if line.strip():
-            try:
-                yield json.loads(line)
-            except ValueError as error:
-                raise PrerequisiteError(f"{path}:{number}: not a JSON object ({error})") from error
+    content = path.read_bytes()
+    require_text(content, path)
+    for number, line in split_lines(content):
+        yield parse_object(line, f"{path}:{number}")
 
 
 def _hub_rows(task: str, source: Benchmark) -> Iterable[Any]:
@@ -203,49 +204,46 @@ def _problems(task: str, rows: Iterable[Any], source: Benchmark, where: str) -> 
 
 def _problem_text(row: Any, source: Benchmark, where: str) -> str:
     before, after = source.unwrap
-    return str(_first(row, source.prompt, where)).removeprefix(before).removesuffix(after).strip()
+    column, value = _first(row, source.prompt, where)
+    text = prompt_of(value, where, column, published=True)
+    return text.removeprefix(before).removesuffix(after).strip()
 
 
 def _problem(row: Any, text: str, source: Benchmark, where: str) -> Problem:
-    key = (
-        str(_first(row, [source.id], where))
-        if source.id
-        else hashlib.sha256(text.encode()).hexdigest()[:12]
-    )
+    key = hashlib.sha256(text.encode()).hexdigest()[:12]
+    if source.id:
+        column, value = _first(row, [source.id], where)
+        key = id_of(value, where, column)
     if source.choices:
         return _with_choices(row, key, text, source, where)
+    column, value = _first(row, source.answer, where)
     try:
-        return Problem(
-            key, text, reference(str(_first(row, source.answer, where))), _solution(row, source)
-        )
+        gold = gold_of(value, where, column, unwrap=True)
+        answer = reference(gold.text)
     except ValueError as error:
         raise PrerequisiteError(f"{where}: {error}") from error
+    return Problem(key, text, answer, _solution(row, source), gold_is_float=gold.is_float)
 
 
 def _solution(row: Any, source: Benchmark) -> str:
-    """Empty where the row has none: only privileged information asks for it, and refuses an empty
+    """Empty where the row has none: only privileged information needs it, and refuses an empty
     one.
     """
-    found = (column_value(row, column) for column in source.solution)
-    return next((str(value) for value in found if value), "")
+    found = (value_at(row, column) for column in source.solution)
+    return next((value for value in found if isinstance(value, str) and value), "")
 
 
 def _with_choices(row: Any, key: str, text: str, source: Benchmark, where: str) -> Problem:
-    found = [_first(row, [column], where) for column in source.choices]
-    texts = [str(choice).strip() for choice in (found[0] if len(found) == 1 else found)]
+    texts = _choices(row, source, where)
     if source.answer:
-        order, answer = (
-            list(range(len(texts))),
-            str(_first(row, source.answer, where)).strip().upper(),
-        )
+        column, value = _first(row, source.answer, where)
+        answer = gold_of(value, where, column).text.strip().upper()
+        order = list(range(len(texts)))
     else:
         order = choice_order(key, len(texts))
         answer = ascii_uppercase[order.index(0)]
-    if (
-        not 2 <= len(texts) <= len(ascii_uppercase)
-        or answer not in ascii_uppercase[: len(texts)]
-        or len(answer) != 1
-    ):
+    letters = ascii_uppercase[: len(texts)]
+    if not 2 <= len(texts) <= len(ascii_uppercase) or len(answer) != 1 or answer not in letters:
         raise PrerequisiteError(
             f"{where}: {answer!r} is not the letter of one of {len(texts)} choices"
         )
@@ -256,26 +254,23 @@ def _with_choices(row: Any, key: str, text: str, source: Benchmark, where: str) 
     return Problem(key, text, answer, columns={"choices": shown})
 
 
-def _first(row: Any, columns: Sequence[str], where: str) -> Any:
+def _choices(row: Any, source: Benchmark, where: str) -> list[str]:
+    """The texts of the choices: of one column that holds a list, or of one column each."""
+    found = [_first(row, [column], where) for column in source.choices]
+    if len(found) == 1 and isinstance(found[0][1], list):
+        column, values = found[0][0], cast("list[Any]", found[0][1])
+        found = [(f"{column}.{number}", value) for number, value in enumerate(values)]
+    return [cell_of(value, where, column).strip() for column, value in found]
+
+
+def _first(row: Any, columns: Sequence[str], where: str) -> tuple[str, Any]:
+    """(name, value) of the first column that the row has and that is not empty."""
     for column in columns:
-        if (value := column_value(row, column)) is not None and value != "":
-            return value
+        value = value_at(row, column)
+        if value is not MISSING and value is not None and value != "":
+            return column, value
     have = ", ".join(map(str, row)) if isinstance(row, dict) else type(row).__name__
     raise PrerequisiteError(
         f"{where}: no column {' or '.join(columns)}; there is {have}",
         hint="docs/evaluation.md lists each task's columns",
     )
-
-
-def column_value(value: Any, path: str) -> Any:
-    """The value at a dotted path; a name that itself holds dots is tried first."""
-    if isinstance(value, list):
-        head, _, rest = path.partition(".")
-        inside = value[int(head)] if head.isdigit() and int(head) < len(value) else None
-        return column_value(inside, rest) if rest else inside
-    if not isinstance(value, dict):
-        return None
-    if path in value:
-        return value[path]
-    head, _, rest = path.partition(".")
-    return column_value(value[head], rest) if rest and head in value else None

@@ -7,7 +7,6 @@ is a function of the spec and of the rows, of no global state.
 """
 
 import hashlib
-import json
 import random
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
@@ -16,11 +15,14 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from study.data.hub.benchmarks import column_value, is_held_out
+from study.data.hub.benchmarks import is_held_out
 from study.data.hub.contamination import Benchmarks
 from study.data.hub.errors import hub_errors
 from study.data.hub.eval_tasks import as_asked, task_problems
+from study.data.lines import parse_object, split_lines
 from study.data.problems import Problem, Split
+from study.data.texts import normal_form
+from study.data.values import cell_of, value_at
 from study.errors import PrerequisiteError, RecordMismatch
 from study.grading.math.extraction import boxes, reference
 from study.spec.recipe.hub_data import BenchmarkData, HubData
@@ -120,7 +122,7 @@ def _distinct(data: HubData, rows: Iterable[Any], counts: Counter[str]) -> Itera
     for number, row in enumerate(rows, start=1):
         where = f"{data.hub}:{number}"
         counts["rows"] += 1
-        if any(str(column_value(row, name)) != wanted for name, wanted in data.where.items()):
+        if not _wanted(data, row, where):
             counts["not_wanted"] += 1
             continue
         problem = _problem(data, row, where)
@@ -131,6 +133,12 @@ def _distinct(data: HubData, rows: Iterable[Any], counts: Counter[str]) -> Itera
         else:
             seen.add(problem.id)
             yield problem
+
+
+def _wanted(data: HubData, row: Any, where: str) -> bool:
+    return all(
+        cell_of(value_at(row, name), where, name) == wanted for name, wanted in data.where.items()
+    )
 
 
 def _problem(data: HubData, row: Any, where: str) -> Problem | None:
@@ -148,8 +156,8 @@ def _problem(data: HubData, row: Any, where: str) -> Problem | None:
     answer = _answer(data, row, solution, where)
     if not text or answer is None:
         return None
-    extra = {name: str(column_value(row, path) or "") for name, path in data.columns.items()}
-    key = hashlib.sha256(" ".join(text.split()).encode()).hexdigest()[:12]
+    extra = {name: cell_of(value_at(row, path), where, path) for name, path in data.columns.items()}
+    key = hashlib.sha256(normal_form(text).encode()).hexdigest()[:12]
     return Problem(
         key,
         text + data.prompt_suffix,
@@ -174,7 +182,6 @@ def _first(row: Any, columns: list[str], where: str) -> str:
 
     PrerequisiteError where the row has none of them.
     """
-    found = [column_value(row, column) for column in columns]
     if isinstance(row, dict) and not any(column.partition(".")[0] in row for column in columns):
         hint = (
             "map the columns in the scale file; docs/paper-data.md has the schema that is expected"
@@ -183,7 +190,8 @@ def _first(row: Any, columns: list[str], where: str) -> str:
             f"{where}: no column {' or '.join(columns)}; there is {', '.join(map(str, row))}",
             hint=hint,
         )
-    return next((str(value) for value in found if value not in (None, "")), "")
+    found = (cell_of(value_at(row, column), where, column) for column in columns)
+    return next((text for text in found if text), "")
 
 
 def _balanced(data: HubData, found: list[Problem], counts: Counter[str]) -> list[Problem]:
@@ -239,11 +247,8 @@ def _top_columns(data: HubData) -> list[str]:
 
 def _file_rows(path: Path, columns: list[str]) -> Iterator[Any]:
     if path.suffix != ".parquet":
-        yield from (
-            json.loads(line)
-            for line in path.read_text(encoding="utf-8").splitlines()
-            if line.strip()
-        )
+        for number, line in split_lines(path.read_bytes()):
+            yield parse_object(line, f"{path}:{number}")
         return
     from pyarrow import parquet  # comes with datasets; only this format needs it
 

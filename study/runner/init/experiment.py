@@ -1,4 +1,4 @@
-"""`study init`: somebody's own student, teacher and problems as an experiment, looked at before
+"""`study init`: make an experiment of a user's student, teacher and problems, checked before
 anything is spent.
 
     DIR/data/*.jsonl                                      the rows that will be used
@@ -19,8 +19,11 @@ from study.errors import PrerequisiteError, SpecError
 from study.record.store import Results
 from study.runner.init import rows as own_data
 from study.runner.init import scale as own_scale
+from study.runner.init.findings import Finding, Place
 from study.runner.init.models import OwnModel, own_model
-from study.runner.init.rows import Finding, Lengths, Place, Rows
+from study.runner.init.prompts import Lengths, Prompts, read_prompts
+from study.runner.init.repeats import shared_prompts
+from study.runner.init.rows import Rows
 from study.runner.init.scale import GRID, Size
 from study.spec.grid.grid import load_grid
 from study.spec.grid.scale import Scale, load_scale
@@ -37,8 +40,11 @@ FILES = {
 
 @dataclass(frozen=True)
 class Wanted:
-    """What a person asks for. data: how rows are read; its files play no part. files: role -> where
-    the rows lie now.
+    """What the user wants.
+
+    data            how rows are read; its file names are not used
+    files           role -> where the rows are now
+    keep_repeats    a problem that occurs twice counts twice
     """
 
     folder: Path
@@ -50,12 +56,15 @@ class Wanted:
     files: Mapping[str, Path]
     grader: str
     size: Size
+    keep_repeats: bool = False
 
 
 @dataclass(frozen=True)
 class Looked:
-    """What was found. rows: by role. lengths: of the models whose tokenizer is at hand; notes: what
-    could not be looked at.
+    """What was found.
+
+    rows: by role. lengths: of the models whose tokenizer is available. notes: what could not be
+    checked, and what is no fault but should be known.
     """
 
     rows: Mapping[str, Rows]
@@ -79,20 +88,31 @@ def look(wanted: Wanted, results: Results) -> Looked:
         role: own_model(name, results, scale)
         for role, name in (("student", wanted.student), ("teacher", wanted.teacher))
     }
-    rows = {role: own_data.read_rows(path, wanted.data) for role, path in wanted.files.items()}
+    rows = {
+        role: own_data.read_rows(
+            path, wanted.data, label=_label(path, wanted), keep_repeats=wanted.keep_repeats
+        )
+        for role, path in wanted.files.items()
+    }
     findings = [finding for each in rows.values() for finding in each.findings]
-    findings += (
-        own_data.shared_prompts(rows["train"], rows["held_out"]) if "held_out" in rows else []
-    )
-    findings += [
-        finding
-        for each in rows.values()
-        for finding in own_data.unreadable_answers(each, wanted.grader)
-    ]
-    lengths, notes = _lengths(models, list(rows.values()), scale)
-    for each in lengths:
-        findings += each.too_long(_longest_completion(scale, wanted.size))
+    if "held_out" in rows:
+        train = rows["train"]
+        findings += shared_prompts(train.problems, rows["held_out"].problems, train.file)
+    for each in rows.values():
+        findings += own_data.unreadable_answers(each, wanted.grader)
+    prompts, notes = _prompts(models, list(rows.values()), scale, wanted.data)
+    for each in prompts:
+        findings += each.findings
+        findings += each.lengths.too_long(_longest_completion(scale, wanted.size))
+        notes += each.notes
+    lengths = tuple(each.lengths for each in prompts)
     return Looked(rows, models, lengths, tuple(findings), notes, scale)
+
+
+def _label(path: Path, wanted: Wanted) -> str:
+    """The file's name in messages: with its folder where two files have one name."""
+    names = [file.name for file in wanted.files.values()]
+    return path.name if names.count(path.name) == 1 else str(path)
 
 
 def _longest_completion(scale: Scale, size: Size) -> int:
@@ -100,23 +120,23 @@ def _longest_completion(scale: Scale, size: Size) -> int:
     return size.completion_tokens or max(was["tokens"], was["evaluated"])
 
 
-def _lengths(
-    models: Mapping[str, OwnModel], rows: Sequence[Rows], scale: Scale
-) -> tuple[tuple[Lengths, ...], tuple[str, ...]]:
+def _prompts(
+    models: Mapping[str, OwnModel], rows: Sequence[Rows], scale: Scale, data: JsonlData
+) -> tuple[list[Prompts], tuple[str, ...]]:
+    """(what each tokenizer says of the problems, what could not be measured)"""
     here = {role: model.folder for role, model in models.items() if model.folder is not None}
-    absent = [
+    absent = tuple(
         f"{m.name}: its tokenizer is not on this machine, so prompts were not measured"
         for m in models.values()
         if m.folder is None
-    ]
+    )
     if len(here) == len(models):
         _require_same_tokens(*here.values())
     if not any(each.problems for each in rows):
-        return (), tuple(absent)
+        return [], absent
     thinking = own_scale.defaults(scale)["thinking"]
-    return tuple(
-        own_data.prompt_lengths(role, folder, rows, thinking) for role, folder in here.items()
-    ), tuple(absent)
+    found = [read_prompts(role, folder, rows, thinking, data) for role, folder in here.items()]
+    return found, absent
 
 
 def _require_same_tokens(student: Path, teacher: Path) -> None:
@@ -218,7 +238,7 @@ def _scale_text(wanted: Wanted, looked: Looked, train: int) -> str:
             f"the teacher, by the name that the grid has for it: {looked.models['teacher'].name}"
         ),
     }
-    return own_scale.scale_page(wanted.name, wanted.extends, _laid_over(own, size), notes)
+    return own_scale.scale_page(wanted.name, wanted.extends, own_scale.laid_over(own, size), notes)
 
 
 def _grader_entry(grader: str) -> str | dict[str, str]:
@@ -229,18 +249,6 @@ def _grader_entry(grader: str) -> str | dict[str, str]:
         return grader
     file, _, function = grader.rpartition(":")
     return {"python": f"{Path(file).expanduser().resolve()}:{function}"}
-
-
-def _laid_over(
-    own: Mapping[str, Mapping[str, Any]], size: Mapping[str, Any]
-) -> dict[str, dict[str, Any]]:
-    """Sections with the entries of both; an entry of both is one mapping."""
-    found = {section: dict(entries) for section, entries in own.items()}
-    for section, entries in size.items():
-        place = found.setdefault(section, {})
-        for key, value in entries.items():
-            place[key] = {**place[key], **value} if key in place else value
-    return found
 
 
 def _source(data: JsonlData, train: str, held_out: str | None, rows: int) -> dict[str, Any]:

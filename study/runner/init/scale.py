@@ -123,6 +123,18 @@ def _together(parts: list[dict[str, Any]]) -> dict[str, Any]:
     return plain(whole)
 
 
+def laid_over(
+    own: Mapping[str, Mapping[str, Any]], size: Mapping[str, Any]
+) -> dict[str, dict[str, Any]]:
+    """Sections with the entries of both; an entry of both is one mapping."""
+    found = {section: dict(entries) for section, entries in own.items()}
+    for section, entries in size.items():
+        place = found.setdefault(section, {})
+        for key, value in entries.items():
+            place[key] = {**place[key], **value} if key in place else value
+    return found
+
+
 def scale_page(
     name: str, extends: str, sections: Mapping[str, Mapping[str, Any]], notes: Mapping[str, str]
 ) -> str:

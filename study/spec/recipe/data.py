@@ -89,7 +89,8 @@ class JsonlData(Spec):
     before it is the solution. Without it the answer field is the answer and `solution_field`, if
     any, the solution.
     held_out: a file of its own; or none, and the share `held_out_share` of the train file, by a
-    hash of `split_seed` and the prompt.
+    hash of `split_seed` and the normal form of the problem.
+    control_tokens: problems may hold control tokens of chat templates, such as <|im_end|>.
     """
 
     kind: Literal["jsonl"] = "jsonl"
@@ -103,6 +104,7 @@ class JsonlData(Spec):
     id_field: str | None = None
     answer_after: str | None = None
     prompt_suffix: str = ""
+    control_tokens: bool = False
     train_size: int | None = Field(default=None, ge=1)
     selection_size: int = Field(default=64, ge=1)
     held_out_size: int | None = Field(default=None, ge=1)
