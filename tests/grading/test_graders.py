@@ -65,7 +65,9 @@ def test_equal_formulas(grader: Grader, answer: str, gold: str) -> None:
         ("1.41", r"\sqrt{2}"),
         ("nan", "7"),
         (r"\frac{1}{0}", "7"),
+        (r"\frac{1}{2} ((", r"\frac{1}{2}"),  # no formula, so no fraction is taken out of it
         ("import os", "x+1"),
+        (r"\frac{3}{4}\foo(", r"\frac{3}{4}"),
         ("x_1", "x_2"),
     ],
 )

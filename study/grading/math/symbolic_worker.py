@@ -88,6 +88,7 @@ def main() -> None:
     sys.addaudithook(_refuse_in_server)
     gc.freeze()  # forks share these pages: no collection may touch them
     _serve(owner, control, kinds)
+    os._exit(0)  # taking all of sympy down module by module would only cost time
 
 
 def _serve(owner: int, control: socket.socket, kinds: Kinds) -> None:
@@ -191,7 +192,7 @@ def _answer(
 def _kinds() -> Kinds:
     """The questions that a worker can answer, with the modules loaded that they always need."""
     from latex2sympy2_extended.latex2sympy2 import NormalizationConfig, normalize_latex
-    from math_verify import LatexExtractionConfig, parse, verify
+    from math_verify import parse, verify
     from math_verify.parser import parse_latex_cached
     from sympy import Expr, Symbol, simplify
 
@@ -204,22 +205,17 @@ def _kinds() -> Kinds:
         boxed="last",
         equations=False,
     )
-    config = [LatexExtractionConfig(normalization_config=rules, boxed_match_priority=0)]
-
     @lru_cache(maxsize=CACHED)
     def parsed(text: str) -> Any:
-        """As math-verify reads a box, without its search for one, whose patterns are slow to
-        compile; that search is only made where the whole is no formula.
+        """The whole text as math-verify reads a box. Its search for a formula inside a text that
+        is none is left out: it would take `\\frac{1}{2}` out of `\\frac{1}{2} ((`.
         """
-        box = f"\\boxed{{{text}}}"
         try:
-            whole = parse_latex_cached(normalize_latex(box, config=rules))
-        except Exception:  # noqa: BLE001 - no formula as a whole
-            whole = None
-        if whole is not None:
-            return whole
-        found = parse(box, extraction_config=config, parsing_timeout=None)  # type: ignore[arg-type]
-        return found[0] if found and not isinstance(found[0], str) else None
+            return parse_latex_cached(normalize_latex(f"\\boxed{{{text}}}", config=rules))
+        except MemoryError:
+            raise
+        except Exception:  # noqa: BLE001 - sympy raises whatever it likes on text that is no formula
+            return None
 
     def equal(candidate: str, reference: str) -> Reading:
         ours, theirs = parsed(candidate), parsed(reference)
