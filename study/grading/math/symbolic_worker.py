@@ -205,6 +205,7 @@ def _kinds() -> Kinds:
         boxed="last",
         equations=False,
     )
+
     @lru_cache(maxsize=CACHED)
     def parsed(text: str) -> Any:
         """The whole text as math-verify reads a box. Its search for a formula inside a text that
