@@ -63,12 +63,15 @@ def draw(page: FigurePage, evidence: Evidence, rows: Rows) -> Figure:
 
 
 def to_csv(page: FigurePage, rows: Rows) -> str:
-    """The plotted numbers as text, six significant digits; its hash is what a figure is
-    checked by.
-    """
+    """The plotted numbers as text; its hash is what a figure is checked by."""
+    return csv_text(_of(page)[1], rows)
+
+
+def csv_text(point: Any, rows: Rows) -> str:
+    """Named tuples of one type as CSV, numbers with six significant digits."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(_of(page)[1]._fields)
+    writer.writerow(point._fields)
     writer.writerows(
         [
             [

@@ -1,5 +1,5 @@
 """Markdown -> one HTML file that needs nothing beside it: figures inside as data, verdict words
-coloured, a list of contents.
+coloured, a list of contents that opens on demand.
 
 The same pages as Markdown and as HTML: what is written once cannot differ. The file carries the
 hash of the text and of the data of its figures, by which a committed one is checked; its pictures
@@ -17,11 +17,22 @@ from typing import Any
 
 from markdown_it import MarkdownIt
 
+from analysis.claims import scorecard
+
 WORDS = ("REPRODUCED", "CONTRADICTED", "UNDECIDED", "INVALID", "REPORTED")
+SCORED = tuple(scorecard.WORDS.values())  # coloured like the verdicts they come from
 _WORD = re.compile(rf"\b({'|'.join(WORDS)})\b( \(provisional\))?")
 _INTERVAL = re.compile(r"<td>(-?[\d.]+ \[[^\]]*\])</td>")
 _TYPES = {".png": "image/png", ".svg": "image/svg+xml"}
 _MARK = "content sha256 "
+_SCORED = re.compile(rf"<td>((?:{'|'.join(SCORED)})(?: \(provisional\))?)</td>")
+_NAV = """<nav>
+<details>
+<summary>Contents</summary>
+{contents}
+</details>
+</nav>
+"""
 
 
 def page(markdown: str, *, title: str, folder: Path | None = None, digest: str = "") -> str:
@@ -39,6 +50,7 @@ def page(markdown: str, *, title: str, folder: Path | None = None, digest: str =
     body = _WORD.sub(
         r'<span class="word \1">\1\2</span>', parser.renderer.render(tokens, parser.options, {})
     )
+    body = _SCORED.sub(_coloured, body)
     body = _INTERVAL.sub(r'<td class="interval">\1</td>', body)
     body = body.replace("<table>", '<div class="wide"><table>').replace(
         "</table>", "</table></div>"
@@ -50,12 +62,19 @@ def page(markdown: str, *, title: str, folder: Path | None = None, digest: str =
         ' initial-scale=1">\n'
     )
     head += f"<title>{html.escape(title)}</title>\n<style>\n{style}</style>"
-    nav = f"<nav>\n{contents}\n</nav>\n" if contents.count("<li") > 2 else ""
+    nav = _NAV.format(contents=contents) if contents.count("<li") > 2 else ""
     whole = f"{mark}{nav}<main>\n{body}</main>"
     return (
         "<!doctype html>\n<html"
         f' lang="en">\n<head>\n{head}\n</head>\n<body>\n{whole}\n</body>\n</html>\n'
     )
+
+
+def _coloured(cell: re.Match[str]) -> str:
+    """A cell of the scorecard in the colour of the verdict behind its word."""
+    word = cell[1].removesuffix(" (provisional)")
+    verdict = next(name for name, shown in scorecard.WORDS.items() if shown == word)
+    return f'<td class="scored"><span class="word {verdict}">{cell[1]}</span></td>'
 
 
 def _name_headings(tokens: list[Any]) -> str:

@@ -12,6 +12,8 @@ from pathlib import Path
 
 from analysis.claims.decide import Verdict
 from analysis.claims.findings import findings_table
+from analysis.claims.scorecard import Scored, Verdicts, by_claim, scorecard
+from analysis.claims.scorecard_text import to_table
 from analysis.claims.verdicts import changed, facts, p_text
 from analysis.evidence.frames import load
 from analysis.pages.numbered import claims_of, figure_pages, table_pages
@@ -125,8 +127,9 @@ def _row(verdict: Verdict, grid: str) -> tuple[Value, ...]:
 def markdown(made: Sequence[Part]) -> str:
     """The whole report."""
     lines = ["# Report", "", *_opening(made), ""]
+    lines += _scorecard(made)
     if any(part.report.verdicts for part in made):
-        found = findings_table(made)
+        found = findings_table(_verdicts(made), made[0].evidence.scale)
         lines += [to_markdown(found), ""] if found else []
         lines += [to_markdown(claims_table(made)), *_how_to_read()]
     for part in made:
@@ -136,6 +139,28 @@ def markdown(made: Sequence[Part]) -> str:
         lines += _settings_of(part)
     lines += ["## Provenance", "", *_provenance(made)]
     return "\n".join(lines).rstrip() + "\n"
+
+
+def scored(made: Sequence[Part]) -> tuple[Scored, ...]:
+    """The rows of the scorecard; none where no finding has a verdict."""
+    return scorecard(_verdicts(made))
+
+
+def _verdicts(made: Sequence[Part]) -> Verdicts:
+    return {
+        place: verdict
+        for part in made
+        for place, verdict in by_claim(part.evidence.grid, part.report.verdicts).items()
+    }
+
+
+def _scorecard(made: Sequence[Part]) -> list[str]:
+    """The picture, then the same as a table."""
+    rows = scored(made)
+    if not rows:
+        return []
+    table = to_table(rows, made[0].evidence.scale)
+    return [f"![{table.title}](figures/scorecard.png)", "", to_markdown(table), ""]
 
 
 def _opening(made: Sequence[Part]) -> list[str]:

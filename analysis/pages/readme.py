@@ -6,47 +6,53 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from analysis.pages.overview import claims_table
+from analysis.claims.scorecard import tally
+from analysis.pages.overview import claims_table, scored
 from analysis.pages.render import Table, to_markdown
 from analysis.pages.report import Part
 from study.errors import RecordMismatch
 
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
-SHOWN = (
-    20,
-    3,
-    # the figures on the front page: curves of the losses with the RLVR teacher; information of each
-    # problem and a rule
-)
 SCORE_COLUMNS = ("teacher", "objective", "length", "score", "n", "before", "truncated_fraction")
 VERDICT_COLUMNS = ("verdict", "claim", "grid", "effect", "smallest", "n", "declared")
 
 
 def results(made: Sequence[Part]) -> str:
-    """Every primary claim with its verdict and the figures of the front page, as Markdown; of grids
-    without claims the final scores.
+    """The scorecard and where the rest is; the primary claims where no finding has a verdict, the
+    final scores where there are no claims.
     """
-    tables = (
-        [_narrowed(claims_table(made, primary=True), VERDICT_COLUMNS)]
-        if any(part.report.verdicts for part in made)
-        else []
+    rows = scored(made)
+    if rows:
+        picture = "![The paper's findings at this scale](results/figures/scorecard.png)"
+        return f"{picture}\n\n{_sentence(made, tally(rows))}"
+    tables = _claims(made) or _scores(made)
+    return "\n\n".join(to_markdown(table).replace("## ", "### ", 1).rstrip() for table in tables)
+
+
+def _sentence(made: Sequence[Part], counted: str) -> str:
+    runs = len({row["run"] for part in made for row in part.evidence.run_rows})
+    bases = len({seed for part in made for seed in part.evidence.bases})
+    claims = sum(bool(verdict.n) for part in made for verdict in part.report.verdicts)
+    return (
+        f"**{counted}.** From {runs} runs of {len(made)} grids, {bases} base students, scale"
+        f" {made[0].evidence.scale}. [The report](results/report.md) has the same as text and all"
+        f" {claims} claims with their controls."
     )
-    for part in made if not tables else ():
-        tables += [
-            _narrowed(table, SCORE_COLUMNS)
-            for table in part.report.tables.values()
-            if any(c.key == "score" for c in table.columns)
-        ]
-    pages = [to_markdown(page).replace("## ", "### ", 1).rstrip() for page in tables]
-    figures = [
-        figure for part in made for figure in part.report.figures if figure.page.number in SHOWN
+
+
+def _claims(made: Sequence[Part]) -> list[Table]:
+    if not any(part.report.verdicts for part in made):
+        return []
+    return [_narrowed(claims_table(made, primary=True), VERDICT_COLUMNS)]
+
+
+def _scores(made: Sequence[Part]) -> list[Table]:
+    return [
+        _narrowed(table, SCORE_COLUMNS)
+        for part in made
+        for table in part.report.tables.values()
+        if any(column.key == "score" for column in table.columns)
     ]
-    return "\n\n".join(
-        [
-            *pages,
-            *(f"![{figure.page.title}](results/figures/{figure.name}.png)" for figure in figures),
-        ]
-    )
 
 
 def of(results_folder: Path) -> Path | None:

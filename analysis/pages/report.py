@@ -10,6 +10,8 @@ from pathlib import Path
 
 from analysis import figures
 from analysis.claims.decide import Verdict, judge_all
+from analysis.claims.scorecard import Scored, scorecard_of
+from analysis.claims.scorecard_text import to_table
 from analysis.claims.verdicts import to_json, to_markdown
 from analysis.evidence.estimates import estimated_hours
 from analysis.evidence.frames import Evidence
@@ -39,6 +41,7 @@ class Report:
     tables: dict[str, Table]
     figures: tuple[DrawnPage, ...]
     verdicts: tuple[Verdict, ...]
+    scorecard: tuple[Scored, ...]  # the findings that claims of this grid decide
     costs: Table
     texts: dict[str, str]
     made: Table
@@ -66,6 +69,7 @@ def build(evidence: Evidence, root: Path | None = None) -> Report:
     drawn = tuple(draw_page(name, page, evidence) for name, page in pages.items())
     claims = claims_of(evidence.grid, root)
     verdicts = judge_all(claims, evidence) if claims else ()
+    scored = scorecard_of(evidence.grid, verdicts, root)
     texts = {
         f"tables/{name}.{suffix}": text
         for name, table in made.items()
@@ -78,9 +82,12 @@ def build(evidence: Evidence, root: Path | None = None) -> Report:
         f"costs/{evidence.grid}.csv": to_csv(spent),
     }
     if claims:
-        pages = {"md": to_markdown(verdicts, evidence), "json": to_json(verdicts, evidence)}
-        texts |= {f"verdicts/{evidence.grid}.{suffix}": text for suffix, text in pages.items()}
-    return Report(made, drawn, verdicts, spent, texts, provenance(evidence))
+        opening = to_table_markdown(to_table(scored, evidence.scale)) + "\n" if scored else ""
+        texts |= {
+            f"verdicts/{evidence.grid}.md": opening + to_markdown(verdicts, evidence),
+            f"verdicts/{evidence.grid}.json": to_json(verdicts, evidence),
+        }
+    return Report(made, drawn, verdicts, scored, spent, texts, provenance(evidence))
 
 
 def provenance(evidence: Evidence) -> Table:
@@ -166,19 +173,20 @@ def differences(report: Report, out: Path) -> list[str]:
     agree.
     """
     found = [
-        line for name, text in report.texts.items() if (line := _text_difference(out / name, text))
+        line for name, text in report.texts.items() for line in text_difference(out / name, text)
     ]
     found += [
         line
         for figure in report.figures
-        if (line := _figure_difference(out / "figures" / f"{figure.name}.svg", figure.csv))
+        for line in figure_difference(out / "figures" / f"{figure.name}.svg", figure.csv)
     ]
     return found + stale(out)
 
 
 def stale(out: Path, root: Path | None = None) -> list[str]:
-    """Figures that no page of any grid asks for."""
-    asked = {*names("figures", root), *(f"curves-{grid}" for grid in names("grids", root))}
+    """Figures that no config names."""
+    curves = (f"curves-{grid}" for grid in names("grids", root))
+    asked = {"scorecard", *names("figures", root), *curves}
     return [
         f"figures/{path.name}: no page asks for this figure"
         for path in sorted((out / "figures").glob("*.csv"))
@@ -186,24 +194,22 @@ def stale(out: Path, root: Path | None = None) -> list[str]:
     ]
 
 
-def _text_difference(path: Path, text: str) -> str:
+def text_difference(path: Path, text: str) -> list[str]:
+    """No line where the file holds this text."""
     if not path.is_file():
-        return f"{path}: missing"
+        return [f"{path}: missing"]
     if path.read_bytes() == text.encode():
-        return ""
+        return []
     ours, theirs = text.splitlines(), path.read_text(encoding="utf-8").splitlines()
-    line = next(
-        (i for i, (a, b) in enumerate(zip(ours, theirs, strict=False), 1) if a != b),
-        min(len(ours), len(theirs)) + 1,
-    )
-    return f"{path}:{line}: differs from what the records give"
+    shared = min(len(ours), len(theirs))
+    line = next((i for i in range(shared) if ours[i] != theirs[i]), shared) + 1
+    return [f"{path}:{line}: differs from what the records give"]
 
 
-def _figure_difference(svg: Path, csv_text: str) -> str:
+def figure_difference(svg: Path, csv_text: str) -> list[str]:
+    """No line where the figure is there in every format and was drawn from this data."""
     if not all(svg.with_suffix(suffix).is_file() for suffix in (".svg", ".png", ".pdf")):
-        return f"{svg}: the figure is missing"
-    return (
-        ""
-        if style.drawn_from(svg) == style.data_hash(csv_text)
-        else f"{svg}: drawn from other data than the records give"
-    )
+        return [f"{svg}: the figure is missing"]
+    if style.drawn_from(svg) != style.data_hash(csv_text):
+        return [f"{svg}: drawn from other data than the records give"]
+    return []

@@ -12,7 +12,10 @@ from study.cli.options import parse_seeds
 from study.errors import RecordMismatch, SpecError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from analysis.claims.decide import Verdict
+    from analysis.claims.scorecard import Scored
     from analysis.evidence.frames import Evidence
     from analysis.pages.render import Table
     from analysis.pages.report import Report
@@ -162,6 +165,7 @@ def show(report: "Report", evidence: "Evidence") -> None:
     """The grid's tables of scores and its verdicts on the screen."""
     from analysis.claims.verdicts import summary_table
 
+    show_scorecard(report.scorecard)
     for scores in report.tables.values():
         if any(column.key == "score" for column in scores.columns):
             show_table(scores)
@@ -169,6 +173,20 @@ def show(report: "Report", evidence: "Evidence") -> None:
         show_table(summary_table(report.verdicts, evidence))
         _show_next_steps(report.verdicts)
     show_table(report.costs)
+
+
+def show_scorecard(rows: "Sequence[Scored]") -> None:
+    """Findings of the paper with a strip and a word each; nothing where none is decided here."""
+    from analysis.claims.scorecard_text import to_text
+
+    if rows:
+        say()
+        say("The paper's findings at this scale", "bold")
+        paint = {"holds": "good", "does not appear": "bad", "control failed": "bad"}
+        shown = to_text(
+            rows, min(width(), 100), lambda text, word: styled(text, paint.get(word, "warn"))
+        )
+        say(shown)
 
 
 def show_curves(evidence: "Evidence") -> None:

@@ -97,7 +97,7 @@ def test_a_committed_report_is_checked_by_what_it_was_made_from(smoke: Path) -> 
         report(results=smoke, check=True)
     page.write_text(whole, encoding="utf-8")
     (smoke / "report.md").write_text("typed", encoding="utf-8")
-    with pytest.raises(RecordMismatch, match=r"report\.md: differs"):
+    with pytest.raises(RecordMismatch, match=r"report\.md:1: differs"):
         report(results=smoke, check=True)
     report(results=smoke, committed=True)
 

@@ -4,7 +4,7 @@ Each grid expands at each scale with unique ids; each cell that a claim, table o
 its labels is one cell of its grid.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from study.errors import PrerequisiteError, SpecError
@@ -14,7 +14,7 @@ from study.spec.grid.unbound import NotBound
 from study.spec.identity import REVISIONS, is_stage, stage_id
 from study.spec.machine.profile import load_profile
 from study.spec.report.claim import Claim, Claims, all_arms
-from study.spec.report.finding import Findings
+from study.spec.report.finding import Finding, Findings
 from study.spec.report.tables import FigurePage, TablePage
 from study.spec.yaml.load import Located, find, load, names, suggestion
 from study.spec.yaml.validation import validate
@@ -35,7 +35,7 @@ def check_experiments(root: Path | None = None) -> Iterator[Outcome]:
     for name in names("profiles", root):
         yield f"profiles/{name}.yaml", _tried(check_profile, name, root)
     for name in names("findings", root):
-        yield f"findings/{name}.yaml", _tried(_check_findings, name, root)
+        yield f"findings/{name}.yaml", _tried(check_findings, name, root)
     for kind, spec in (("tables", TablePage), ("figures", FigurePage)):
         for name in names(kind, root):
             yield f"{kind}/{name}.yaml", _tried(_check_page, kind, spec, name, root)
@@ -85,21 +85,43 @@ def _check_grid(name: str, scale: str, root: Path | None) -> str:
     return f"{len(grid.cells)} cells, {len(runs)} runs, {len(stages)} models"
 
 
-def _check_findings(name: str, root: Path | None) -> str:
-    """Each claim that a finding names is there."""
-    page = validate(Findings, load(find("findings", name, root)), "")
-    for finding in page.findings:
+def check_findings(name: str, root: Path | None) -> str:
+    """Each claim that a finding names exists, and the one that decides it expects something."""
+    located = load(find("findings", name, root))
+    page = validate(Findings, located, "")
+    places = located.entries["findings"].items
+    for finding, place in zip(page.findings, places, strict=True):
         for grid, wanted in finding.claims.items():
             claims = validate(Claims, load(find("claims", grid, root)), "")
-            known = [claim.id for claim in claims.claims]
-            for claim in wanted:
-                if claim not in known:
-                    raise SpecError(
-                        f"findings/{name}.yaml: {grid} has no claim"
-                        f" {claim!r}{suggestion(claim, known)}",
-                        hint=f"known: {', '.join(known)}",
-                    )
+            _refuse_unknown_claims(wanted, claims, place)
+        _refuse_without_expectation(finding, place, root)
     return f"{len(page.findings)} findings"
+
+
+def _refuse_unknown_claims(wanted: Sequence[str], page: Claims, place: Located) -> None:
+    known = [claim.id for claim in page.claims]
+    for claim in wanted:
+        if claim not in known:
+            raise SpecError(
+                f"{place.origin} claims: {page.grid} has no claim"
+                f" {claim!r}{suggestion(claim, known)}",
+                hint=f"known: {', '.join(known)}",
+            )
+
+
+def _refuse_without_expectation(finding: Finding, place: Located, root: Path | None) -> None:
+    """A claim that is only reported has no word to give."""
+    grid, name = finding.deciding
+    page = validate(Claims, load(find("claims", grid, root)), "")
+    claim = page.claim(name)
+    if claim is not None and claim.expectation == "none":
+        expecting = {each.id for each in page.claims if each.expectation != "none"}
+        given = [each for each in finding.claims[grid] if each in expecting]
+        raise SpecError(
+            f"{place.origin} decided_by: {name} of {grid} declares no expectation, so it has no"
+            " verdict to give",
+            hint=f"claims of this finding with an expectation: {', '.join(given) or 'none'}",
+        )
 
 
 def check_profile(name: str, root: Path | None) -> str:

@@ -1,18 +1,58 @@
-"""A finding: a statement of the paper, and the claims by which it is asked for here
+"""A finding: a statement of the paper, and the claims that test it here
 (`experiments/findings/*.yaml`).
 """
 
-from pydantic import Field
+from typing import Self
+
+from pydantic import Field, model_validator
 
 from study.spec.base import Spec
 
 
 class Finding(Spec):
-    """claims: grid -> ids of its claims (`experiments/claims/<grid>.yaml`)."""
+    """text: what the source reports. sentence: what the scorecard says, the text by default.
+
+    claims: grid -> ids of its claims (`experiments/claims/<grid>.yaml`).
+
+    decided_by: the one of these claims whose verdict gives the finding its word on the scorecard;
+    the others support it. `GRID/CLAIM` where two grids have a claim of that name.
+    """
 
     text: str
+    sentence: str | None = None
     source: str
+    decided_by: str
     claims: dict[str, list[str]] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _decided_by_one_of_its_claims(self) -> Self:
+        if len(self._decisive) != 1:
+            known = [f"{grid}/{claim}" for grid, claims in self.claims.items() for claim in claims]
+            problem = "is none" if not self._decisive else "are several"
+            raise ValueError(
+                f"decided_by: {self.decided_by!r} {problem} of the finding's own claims, name one:"
+                f" {', '.join(known)}"
+            )
+        return self
+
+    @property
+    def _decisive(self) -> list[tuple[str, str]]:
+        return [
+            (grid, claim)
+            for grid, claims in self.claims.items()
+            for claim in claims
+            if self.decided_by in (claim, f"{grid}/{claim}")
+        ]
+
+    @property
+    def deciding(self) -> tuple[str, str]:
+        """Grid and claim that give the word."""
+        return self._decisive[0]
+
+    @property
+    def plain(self) -> str:
+        """The sentence of the scorecard."""
+        return self.sentence or self.text
 
 
 class Findings(Spec):
