@@ -8,7 +8,6 @@ from analysis.claims.outcomes import by_base
 from analysis.evidence.frames import Evidence, arm_text
 from analysis.pages.tables import ends
 from study.spec.report.claim import (
-    Arm,
     Change,
     Claim,
     Contrast,
@@ -18,7 +17,7 @@ from study.spec.report.claim import (
     Start,
     arms,
 )
-from study.spec.report.outcome import outcome
+from study.spec.report.outcome import ArmLabels, outcome
 from study.stats.intervals import Interval, bootstrap_interval
 
 WEIGHTS: dict[str, tuple[float, ...]] = {
@@ -53,7 +52,7 @@ def contrast_by_base(contrast: Contrast, text: str, evidence: Evidence) -> dict[
     }
 
 
-def over_placebo(claim: Claim, placebo: Arm, evidence: Evidence) -> dict[int, float]:
+def over_placebo(claim: Claim, placebo: ArmLabels, evidence: Evidence) -> dict[int, float]:
     """The claim's contrast minus the same contrast with the placebo in place of `arm`, by base."""
     whole = contrast_by_base(claim.contrast, claim.outcome, evidence)
     without = contrast_by_base(

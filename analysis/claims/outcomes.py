@@ -18,7 +18,6 @@ from study.record.schema import Record, Score
 from study.spec.report.outcome import Outcome, outcome
 from study.stats.collapse import fell_at
 
-Arm = Mapping[str, str]
 ACCURACY = "eval/avg@k"
 
 
@@ -29,7 +28,7 @@ class Lasting(NamedTuple):
     collapsed: bool
 
 
-def by_base(evidence: Evidence, arm: Arm, text: str) -> dict[int, float]:
+def by_base(evidence: Evidence, arm: Mapping[str, str], text: str) -> dict[int, float]:
     """The outcome for every base that has it, bases in order."""
     asked = outcome(text)
     if (
@@ -44,7 +43,9 @@ def by_base(evidence: Evidence, arm: Arm, text: str) -> dict[int, float]:
     return _read(evidence, arm, lambda record: value(record, asked, evidence.task_of(arm)))
 
 
-def _read(evidence: Evidence, arm: Arm, get: Callable[[Record], float | None]) -> dict[int, float]:
+def _read(
+    evidence: Evidence, arm: Mapping[str, str], get: Callable[[Record], float | None]
+) -> dict[int, float]:
     found = {record.seed: get(record) for record in evidence.records(arm)}
     return {seed: number for seed, number in found.items() if number is not None}
 
@@ -132,7 +133,7 @@ def lasting(record: Record) -> Lasting | None:
     return Lasting(points[-1][0], False) if fell is None else Lasting(fell, True)
 
 
-def lastings(evidence: Evidence, arm: Arm) -> dict[int, Lasting]:
+def lastings(evidence: Evidence, arm: Mapping[str, str]) -> dict[int, Lasting]:
     """`lasting` by base."""
     return {
         record.seed: lasted

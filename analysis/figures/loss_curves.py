@@ -21,7 +21,8 @@ from analysis.evidence.frames import Evidence, Point, arm_text
 from analysis.figures.parts import GREY, WIDTH, add_heading, add_note, lines_of
 from analysis.pages import style
 from analysis.pages.tables import count, scale_note
-from study.spec.report.tables import Arm, FigurePage, Row
+from study.spec.report.outcome import ArmLabels
+from study.spec.report.tables import FigurePage, Row
 
 PANELS = (
     "eval/avg@k",
@@ -64,7 +65,7 @@ def plotted(page: FigurePage, evidence: Evidence) -> list[CurvePoint]:
     ]
 
 
-def _lines(row: Row, arm: Arm, metric: str, evidence: Evidence) -> list[CurvePoint]:
+def _lines(row: Row, arm: ArmLabels, metric: str, evidence: Evidence) -> list[CurvePoint]:
     points = evidence.series(arm, metric)
     thin = [
         CurvePoint(row.title, arm_text(arm), metric, str(point.seed), point.step, point.value)

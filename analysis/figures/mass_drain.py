@@ -33,7 +33,8 @@ from analysis.figures.parts import (
 )  # fmt: skip
 from analysis.pages import style
 from study.spec.recipe.model import DistilledModel
-from study.spec.report.tables import Arm, FigurePage
+from study.spec.report.outcome import ArmLabels
+from study.spec.report.tables import FigurePage
 
 FIXED_POINT = {
     "biased": 1.0 / math.e,
@@ -66,7 +67,7 @@ def plotted(page: FigurePage, evidence: Evidence) -> list[Point]:
     ]
 
 
-def _of_arm(row: str, name: str, arm: Arm, evidence: Evidence) -> list[Point]:
+def _of_arm(row: str, name: str, arm: ArmLabels, evidence: Evidence) -> list[Point]:
     model = evidence.cell_of(arm).cell.model
     factor = (
         FIXED_POINT.get(objective_family(model.objective))
@@ -83,7 +84,7 @@ def _of_arm(row: str, name: str, arm: Arm, evidence: Evidence) -> list[Point]:
 
 
 def _line(
-    row: str, name: str, line: str, arm: Arm, metric: str, factor: float, evidence: Evidence
+    row: str, name: str, line: str, arm: ArmLabels, metric: str, factor: float, evidence: Evidence
 ) -> list[Point]:
     by_base: dict[str, list[tuple[float, float]]] = {}
     for point in evidence.series(arm, metric):

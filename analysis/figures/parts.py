@@ -21,8 +21,8 @@ from analysis.evidence.gather import objective_family
 from analysis.pages import style
 from analysis.pages.tables import count, scale_note
 from study.spec.recipe.model import DistilledModel
-from study.spec.report.outcome import outcome
-from study.spec.report.tables import Arm, FigurePage, Row
+from study.spec.report.outcome import ArmLabels, outcome
+from study.spec.report.tables import FigurePage, Row
 from study.stats.intervals import Interval, t_interval
 
 WIDTH = 7.0
@@ -54,7 +54,7 @@ def add_note(figure: Figure, notes: Iterable[str]) -> None:
     figure.supxlabel(text, x=0.01, ha="left", fontsize=7, color="#444444")
 
 
-def look_of(evidence: Evidence, arm: Arm) -> style.Look:
+def look_of(evidence: Evidence, arm: ArmLabels) -> style.Look:
     """The appearance of an arm's objective."""
     labelled = evidence.cell_of(arm)
     model = labelled.cell.model

@@ -24,7 +24,8 @@ from analysis.figures.parts import (
 )
 from analysis.pages import style
 from study.spec.recipe.model import DistilledModel
-from study.spec.report.tables import Arm, FigurePage, Row
+from study.spec.report.outcome import ArmLabels
+from study.spec.report.tables import FigurePage, Row
 from study.stats.collapse import kaplan_meier
 
 
@@ -65,7 +66,7 @@ def _of_row(row: Row, evidence: Evidence) -> list[Point]:
     ]
 
 
-def _last_step(arm: Arm, evidence: Evidence) -> int:
+def _last_step(arm: ArmLabels, evidence: Evidence) -> int:
     """Until when an arm is looked at: its declared length, or for a model that is not distilled
     here the longest curve.
     """

@@ -56,6 +56,8 @@ def build(
     Continues from the newest of `checkpoints`; the artifact is then the same, byte for byte on a
     CPU, up to the seconds in cost.json.
     """
+    # One thread: several stages share a machine, and the bytes of a result depend on the count.
+    torch.set_num_threads(1)
     match recipe:
         case PretrainedLab():
             left: dict[str, Any] = {
@@ -228,6 +230,3 @@ def prompt_rows(problems: list[Problem], recipe: DistilledModel) -> Dataset:
 
 def _write(path: Path, content: Any) -> None:
     path.write_text(json.dumps(content, separators=(",", ":")), encoding="utf-8")
-
-
-torch.set_num_threads(1)

@@ -18,6 +18,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+import torch
 from transformers import PreTrainedTokenizerBase
 
 from study.data.load import load
@@ -71,6 +72,7 @@ def measure(
 
     A failure of a stage is raised as it is: a rehearsal that hides one is worth nothing.
     """
+    torch.set_num_threads(1)  # as in a stage
     with tempfile.TemporaryDirectory() as folder:
         bench = Bench(
             Path(folder), steps, vocabulary, hidden or width_that_fits(vocabulary, free_bytes())

@@ -22,7 +22,6 @@ from study.data.worlds.corpus import author
 from study.errors import SpecError
 from study.grading.boxed import Outcome, grade, last_boxed
 from study.models.lab import LAB_VOCABULARY, WORLDS_VOCABULARY, build_tokenizer
-from study.spec.grid import binding
 from study.spec.recipe.data import (
     ArithmeticData,
     Data,
@@ -115,7 +114,7 @@ def test_every_word_is_in_the_vocabulary(data: Data, corpus: WorldCorpus, stretc
 
 def test_the_vocabularies_have_the_sizes_that_specs_count_with() -> None:
     for name, words in (("arithmetic", LAB_VOCABULARY), ("worlds", WORLDS_VOCABULARY)):
-        assert binding.LAB_VOCABULARY[name] == len(words) == len(set(words))
+        assert LabTokenizer(vocabulary=name).vocab_size == len(words) == len(set(words))
         assert len(build_tokenizer(LabTokenizer(vocabulary=name))) == len(words)  # type: ignore[arg-type]
     assert WORLDS_VOCABULARY[: len(LAB_VOCABULARY)] == LAB_VOCABULARY  # a word keeps its id
 

@@ -13,14 +13,9 @@ from typing import Any
 from study.errors import PrerequisiteError
 from study.spec.identity import canonical, parents
 from study.spec.machine.shape import KnownShapes, Shape
-from study.spec.recipe.model import BpeTokenizer, HubModel, LocalModel, Model, PretrainedLab
+from study.spec.recipe.model import HubModel, LocalModel, Model, PretrainedLab
 from study.spec.yaml.load import find, load
 from study.spec.yaml.validation import validate
-
-LAB_WORDS = {
-    "arithmetic": 64,
-    "worlds": 82,
-}  # entries of the lab's tokenizers (study/models/lab.py, which needs torch)
 
 
 @dataclass(frozen=True)
@@ -54,15 +49,12 @@ class Sizes:
     def _read(self, root: Model) -> Sized:
         match root:
             case PretrainedLab():
-                words = (
-                    root.tokenizer.vocab_size
-                    if isinstance(root.tokenizer, BpeTokenizer)
-                    else LAB_WORDS[root.tokenizer.vocabulary]
-                )
                 fields = root.architecture.model_dump(
                     exclude={"max_position_embeddings", "initializer_range"}
                 )
-                return Sized(root.name, Shape(vocab_size=words, **fields), "its recipe")
+                return Sized(
+                    root.name, Shape(vocab_size=root.tokenizer.vocab_size, **fields), "its recipe"
+                )
             case LocalModel():
                 return Sized(
                     Path(root.path).name, read_config(Path(root.path) / "config.json"), root.path

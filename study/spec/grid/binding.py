@@ -20,7 +20,6 @@ from study.spec.recipe.training import DistillTraining
 from study.spec.yaml.load import Located, suggestion
 from study.spec.yaml.validation import located_error, validate
 
-LAB_VOCABULARY = {"arithmetic": 64, "worlds": 82}  # tokens of the lab tokenizers, see LabTokenizer
 Settings = dict[str, Located]  # key of a grid's base -> its value, each with its own line
 
 
@@ -167,11 +166,7 @@ def vocabulary_size(model: Model) -> int | None:
     base = base_of(model)
     if not isinstance(base, PretrainedLab):
         return None
-    return (
-        base.tokenizer.vocab_size
-        if isinstance(base.tokenizer, BpeTokenizer)
-        else LAB_VOCABULARY[base.tokenizer.vocabulary]
-    )
+    return base.tokenizer.vocab_size
 
 
 def _refuse_other_vocabularies(parts: dict[str, Built[Any]], teacher_node: Located) -> None:

@@ -47,6 +47,11 @@ class LabTokenizer(Spec):
     kind: Literal["lab"] = "lab"
     vocabulary: Literal["arithmetic", "worlds"] = "arithmetic"
 
+    @property
+    def vocab_size(self) -> int:
+        """Number of tokens, special ones included."""
+        return {"arithmetic": 64, "worlds": 82}[self.vocabulary]
+
 
 class BpeTokenizer(Spec):
     """A byte-level BPE tokenizer trained on the training split of the stage's data."""

@@ -13,9 +13,7 @@ from pydantic import Field, field_validator, model_validator
 from study.errors import SpecError
 from study.spec.base import Spec
 from study.spec.identity import canonical_value
-from study.spec.report.outcome import is_curve, refuse_unknown
-
-Arm = dict[str, str]  # factor -> level label; must name exactly one cell of the grid
+from study.spec.report.outcome import ArmLabels, is_curve, refuse_unknown
 
 
 class Change(Spec):
@@ -25,29 +23,29 @@ class Change(Spec):
     """
 
     kind: Literal["change"] = "change"
-    arm: Arm
+    arm: ArmLabels
 
 
 class Start(Spec):
     """outcome(arm, step 0): the base student before training. Needs a training curve as outcome."""
 
     kind: Literal["start"] = "start"
-    arm: Arm
+    arm: ArmLabels
 
 
 class Level(Spec):
     """outcome(arm) itself, for a gate on a score, a probe or a rate."""
 
     kind: Literal["level"] = "level"
-    arm: Arm
+    arm: ArmLabels
 
 
 class Difference(Spec):
     """outcome(arm) - outcome(versus), for the same base."""
 
     kind: Literal["difference"] = "difference"
-    arm: Arm
-    versus: Arm
+    arm: ArmLabels
+    versus: ArmLabels
 
 
 class Interaction(Spec):
@@ -56,10 +54,10 @@ class Interaction(Spec):
     """
 
     kind: Literal["interaction"] = "interaction"
-    arm: Arm
-    versus: Arm
-    control_arm: Arm
-    control_versus: Arm
+    arm: ArmLabels
+    versus: ArmLabels
+    control_arm: ArmLabels
+    control_versus: ArmLabels
 
 
 Contrast = Annotated[Change | Start | Level | Difference | Interaction, Field(discriminator="kind")]
@@ -126,7 +124,7 @@ class Claim(Judged):
     smallest_effect: float = Field(ge=0)
     gates: tuple[str, ...] = Field(default=(), strict=False)  # a page holds lists
     primary: bool = False
-    placebos: tuple[Arm, ...] = Field(default=(), strict=False)
+    placebos: tuple[ArmLabels, ...] = Field(default=(), strict=False)
     spread: float | None = Field(default=None, gt=0)
 
     @property
@@ -176,7 +174,7 @@ class Claims(Spec):
         }
 
 
-def arms(contrast: Contrast) -> tuple[Arm, ...]:
+def arms(contrast: Contrast) -> tuple[ArmLabels, ...]:
     """Every arm that a contrast needs."""
     match contrast:
         case Change() | Start() | Level():
@@ -187,6 +185,6 @@ def arms(contrast: Contrast) -> tuple[Arm, ...]:
             return (contrast.arm, contrast.versus, contrast.control_arm, contrast.control_versus)
 
 
-def all_arms(judged: Judged) -> tuple[Arm, ...]:
+def all_arms(judged: Judged) -> tuple[ArmLabels, ...]:
     """The arms of a claim with its placebos, or of a gate."""
     return (*arms(judged.contrast), *(judged.placebos if isinstance(judged, Claim) else ()))

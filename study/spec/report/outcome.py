@@ -29,6 +29,9 @@ from typing import Literal
 from study.errors import SpecError
 from study.spec.yaml.load import suggestion
 
+# An arm by factor -> level label; the labels must name exactly one cell of the grid.
+ArmLabels = dict[str, str]
+
 COLUMNS = (
     "score",
     "parsed_accuracy",

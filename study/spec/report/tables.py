@@ -8,9 +8,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from study.spec.base import Spec
-from study.spec.report.outcome import refuse_unknown
-
-Arm = dict[str, str]  # factor -> level label; must name exactly one cell of the grid
+from study.spec.report.outcome import ArmLabels, refuse_unknown
 
 
 class Setting(Spec):
@@ -31,7 +29,7 @@ class Measured(Spec):
     """
 
     name: str
-    arm: Arm
+    arm: ArmLabels
     outcome: str
     paper: str = "-"
     source: str = "-"
@@ -50,12 +48,12 @@ class TablePage(Spec):
     kind: Literal["final_scores", "settings", "outcomes"]
     answers: str = ""  # which part of the paper's table this page answers
     notes: tuple[str, ...] = Field(default=(), strict=False)
-    cell: Arm = Field(default={})
+    cell: ArmLabels = Field(default={})
     settings: tuple[Setting, ...] = Field(default=(), strict=False)
     measured: tuple[Measured, ...] = Field(default=(), strict=False)
 
     @property
-    def arms(self) -> tuple[Arm, ...]:
+    def arms(self) -> tuple[ArmLabels, ...]:
         """Every arm that the page names."""
         return (*([self.cell] if self.cell else []), *(row.arm for row in self.measured))
 
@@ -66,7 +64,7 @@ class Row(Spec):
     """
 
     title: str
-    arms: tuple[Arm, ...] = Field(min_length=1, strict=False)
+    arms: tuple[ArmLabels, ...] = Field(min_length=1, strict=False)
     names: tuple[str, ...] = Field(default=(), strict=False)
     at: tuple[float, ...] = Field(default=(), strict=False)
 
@@ -82,7 +80,7 @@ class Line(Spec):
     """A reference line: the mean of one more arm, such as a placebo or a prompted teacher."""
 
     name: str
-    arm: Arm
+    arm: ArmLabels
 
 
 class Mark(Spec):
@@ -148,6 +146,6 @@ class FigurePage(Spec):
         return self
 
     @property
-    def arms(self) -> tuple[Arm, ...]:
+    def arms(self) -> tuple[ArmLabels, ...]:
         """Every arm that the page names."""
         return (*(arm for row in self.rows for arm in row.arms), *(line.arm for line in self.lines))

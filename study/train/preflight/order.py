@@ -13,6 +13,7 @@ that two pairs share runs once.
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 
+import torch
 from jinja2 import TemplateError
 
 from study.data.load import load
@@ -52,6 +53,7 @@ def check_grid(
     Nothing is written. A check that cannot run (a missing file, a template with an unknown column)
     counts as failed.
     """
+    torch.set_num_threads(1)  # as in a stage, so that the numbers are those of training
     steps = steps_of(cells, models)
     checks: list[Check] = []
     for number, step in enumerate(steps):
