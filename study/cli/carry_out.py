@@ -16,6 +16,7 @@ from study.runner.engines.schedule import Engine, Notice, Started, Stopped, Summ
 from study.runner.graph.plan import Plan, State, make_plan
 from study.runner.graph.stages import own_stage
 from study.runner.graph.tasks import pending_runs
+from study.runner.work.artifacts import sweep
 from study.runner.work.execute import RunPlan, Work
 from study.runner.work.sessions import present
 from study.runner.work.worker import Failed, Finished
@@ -49,6 +50,7 @@ def carry_out(
     ]
     pending, sealed = pending_runs(plans, results, console.warn)
     if not pending:
+        sweep(results)
         console.say(
             f"nothing to do: all {len(sealed)} runs of {grid} are sealed; next: study analyze"
             f" {named(grid, scale)}"

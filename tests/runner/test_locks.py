@@ -224,6 +224,17 @@ def test_a_sealed_record_is_never_replaced(tmp_path: Path) -> None:
 # Sweeping
 
 
+def test_a_lock_on_a_task_that_is_done_is_swept(tmp_path: Path) -> None:
+    """Left by a process of another host that was killed between its seal and the end."""
+    results = Results(tmp_path)
+    node = stage_graph(plan_of(1).cell.model, 0)[0]
+    assert isinstance(do(node, results), Finished)
+    for task in (node.id, "distill-00000000"):
+        (results.locks / f"{task}~7").write_text(ELSEWHERE)
+    sweep(results)
+    assert [path.name for path in results.locks.glob("*~*")] == ["distill-00000000~7"]
+
+
 def test_a_checkpoint_left_between_seal_and_clear_is_removed(tmp_path: Path) -> None:
     results = Results(tmp_path)
     node = stage_graph(plan_of(1).cell.model, 0)[0]

@@ -70,7 +70,8 @@ def start(
         "PYTHONPATH": str(ROOT),
     }
     program = place / "program.py"
-    program.write_text(PROGRAM)
+    if not program.exists():  # a second process may be reading it
+        program.write_text(PROGRAM)
     command = [sys.executable, str(program), str(results), str(jobs), ",".join(map(str, ks))]
     env = os.environ | marks | environment
     return subprocess.Popen(

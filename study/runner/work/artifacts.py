@@ -199,11 +199,15 @@ def sweep(results: Results) -> None:
     for path in _listed(results.root, "*/.*.tmp"):
         if alive_or_unknown(path.name.split(".")[-2]) is False:
             path.unlink(missing_ok=True)
-    sweep_locks(results.locks)
+    sweep_locks(results.locks, lambda task: _is_done(task, results))
     _sweep_former_locks(results.root / "claims")
     for path in _listed(results.root / "checkpoints", "*"):
         if is_made(results.artifact(path.name)) and holder(results.locks, path.name) is None:
             shutil.rmtree(path, ignore_errors=True)
+
+
+def _is_done(task: str, results: Results) -> bool:
+    return is_made(results.artifact(task)) or results.record(task).is_file()
 
 
 def _sweep_former_locks(folder: Path) -> None:

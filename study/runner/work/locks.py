@@ -116,10 +116,12 @@ def holder(locks: Path, task: str) -> Holder | None:
     return None
 
 
-def sweep_locks(locks: Path) -> None:
-    """Remove the locks of processes of this host that are gone, and unfinished ones.
+def sweep_locks(locks: Path, is_done: Callable[[str], bool]) -> None:
+    """Remove the locks of processes of this host that are gone, those on tasks that are done, and
+    unfinished ones.
 
-    An unfinished one of another host may be in use: its writer then tries again.
+    On a done task nothing is left to protect. An unfinished lock of another host may be in use: its
+    writer then tries again.
     """
     for path in locks.glob(".*~*.tmp"):
         name = path.name.split(".")[-2]
@@ -128,7 +130,7 @@ def sweep_locks(locks: Path) -> None:
     for path in locks.glob("*~*"):
         with contextlib.suppress(FileNotFoundError):
             found = Holder(path, path.read_text().strip(), 0)
-            if _is_dead(found):
+            if _is_dead(found) or is_done(path.name.rpartition("~")[0]):
                 _remove(path, found.owner)
 
 

@@ -11,6 +11,7 @@ import errno
 import json
 import os
 import re
+import sys
 import time
 import traceback
 from collections.abc import Sequence
@@ -177,6 +178,7 @@ def _make(
         else:
             execute_run(payload, results, entry, report_if_held, lock.check)
     except LockLost:
+        sys.stderr.write(f"{owner()} lost the lock on {task}: another process makes it\n")
         return Busy(task)
     except Damaged as error:
         return _spoiled(task, error, results)
