@@ -8,6 +8,7 @@ undisturbed run, and the next grid begins. Prints what was done and what it led 
 """
 
 import argparse
+import contextlib
 import os
 import random
 import re
@@ -27,7 +28,7 @@ from tests.support.harness import ROOT, contents, descendants, make_undisturbed,
 
 HOW = ("worker", "runner", "both", "SIGTERM", "Ctrl-C", "freeze")
 HOSTS = ("one", "two")
-LEASE_S, FREEZE_S = 2.0, (2.5, 4.0)
+LEASE_S, FREEZE_S = 1.5, (3.0, 5.0)
 LAB_PROFILE = f"profile: soak\njobs: 1\ncheckpoint_s: 5\nlease_s: {LEASE_S}\n"
 Start = Callable[[Path, str], subprocess.Popen[str]]
 
@@ -49,7 +50,7 @@ class Soak:
         self.frozen: set[int] = set()
         self.grids, self.records, self.taken_over, self.lost_locks = 0, 0, 0, 0
 
-    def disturb(self, process: subprocess.Popen[str]) -> None:
+    def disturb(self, process: subprocess.Popen[str], results: Path) -> None:
         """Wait for a random moment and kill something; count it only if the grid was still at
         work.
         """
@@ -64,6 +65,8 @@ class Soak:
             if catches_sigterm(process.pid):
                 break
             time.sleep(0.01)
+        if how == "freeze":
+            wait_for_lock(process, results)
         below = sorted(descendants(process.pid) - {process.pid})
         try:
             self._kill(how, process, below)
@@ -105,7 +108,7 @@ class Soak:
             running = [begin(results, host) for host in hosts]
             while not enough() and (alive := [one for one in running if one.poll() is None]):
                 # a killed worker is tried again by the same process
-                self.disturb(self.random.choice(alive))
+                self.disturb(self.random.choice(alive), results)
             ends = [self._end(process) for process in running]
             done = not any(ends)
         self._count_lost(results)
@@ -159,6 +162,19 @@ class Soak:
             f" {self.taken_over} tasks taken over from frozen workers, {self.lost_locks} locks lost"
             f" by others; exit codes {ends}"
         )
+
+
+def wait_for_lock(process: subprocess.Popen[str], results: Path) -> None:
+    """Until a worker of this runner holds a lock, for ten seconds at most: a freeze at any other
+    moment is only a pause.
+    """
+    deadline = time.monotonic() + 10
+    while process.poll() is None and time.monotonic() < deadline:
+        with contextlib.suppress(OSError):
+            owners = [path.read_text() for path in (results / "locks").glob("*~*")]
+            if {int(name.split("-")[1]) for name in owners if name} & descendants(process.pid):
+                return
+        time.sleep(0.01)
 
 
 def catches_sigterm(pid: int) -> bool:

@@ -26,10 +26,14 @@ _PACKAGES = (
 
 @cache
 def code_hash() -> str:
-    """sha256 over the relative names and contents of the package `study`, its task pages and word
+    """The hash of the running package `study`, looked up once per process."""
+    return hash_of_code(Path(__file__).resolve().parents[1])
+
+
+def hash_of_code(root: Path) -> str:
+    """sha256 over the relative names and contents of the package in `root`, its task pages and word
     lists included; first 16 hex digits.
     """
-    root = Path(__file__).resolve().parents[1]
     digest = hashlib.sha256()
     files = (
         path

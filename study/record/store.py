@@ -8,6 +8,8 @@ results/checkpoints/<stage id>/      step-<n>/: what an unfinished stage continu
 results/stages/<stage id>/           log.txt, status.json while it runs, failure.json
 results/runs/<run id>/               record.json; log.txt, status.json, failure.json likewise
 results/locks/<task>~<n>             which process makes a task (study/runner/work/locks.py)
+results/code/<code hash>/             the code that runs started from
+                                     (study/runner/work/code_copy.py)
 results/quarantine/                  what was found damaged, moved aside and made again
 results/records/<run id>.json        committed evidence: written by `study publish` alone, never a
                                      reason to skip a run
@@ -69,6 +71,10 @@ class Results:
     @property
     def locks(self) -> Path:
         return self.root / "locks"
+
+    @property
+    def code(self) -> Path:
+        return self.root / "code"
 
     @property
     def quarantine(self) -> Path:

@@ -313,10 +313,12 @@ def job(folder: Path, **changes: object) -> Job:
         "command": [],
         "folder": folder,
         "log": folder / "log.txt",
+        "checkpoints": folder / "checkpoints",
+        "gpus": 0,
+        "max_requeues": 3,
+        "code": folder,
     }
-    return Job(
-        **fields | {"checkpoints": folder / "checkpoints", "gpus": 0, "max_requeues": 3} | changes
-    )  # pyright: ignore[reportArgumentType]
+    return Job(**fields | changes)  # pyright: ignore[reportArgumentType]
 
 
 def test_a_job_queues_itself_again_while_it_advances(

@@ -23,6 +23,7 @@ from study.record.store import Results
 from study.runner.engines.devices import Slots, require, visible_gpus
 from study.runner.engines.launcher import work_launched
 from study.runner.engines.local_worker import work
+from study.runner.work.code_copy import copy_code, imported_first
 from study.runner.work.execute import Work
 from study.runner.work.worker import (
     Event,
@@ -54,13 +55,13 @@ class LocalEngine:
             ["study.runner.engines.local_worker", *entry.modules, "__main__"]
         )  # __main__: else each fork imports it
         self._results, self._entry, self._profile = results, entry, profile or Profile()
+        self._code = copy_code(results)
         self._slots = Slots(jobs, visible_gpus(self._profile))
         self._workers: dict[Connection, _Worker] = {}
         self._stillborn: list[Event] = []
         resource_tracker.ensure_running()  # first: while it starts it lets signals through
-        with (
-            _signals_held()
-        ):  # Ctrl-C reaches the whole group: it must not end the server in the middle of an import
+        # Ctrl-C reaches the whole group: it must not end the server in the middle of an import
+        with _signals_held(), imported_first(self._code):
             forkserver.ensure_running()
         self._warming = threading.Thread(target=self._warm_up, daemon=True)
         self._warming.start()
@@ -103,7 +104,8 @@ class LocalEngine:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             (folder / "failure.json").unlink(missing_ok=True)
-            process.start()
+            with imported_first(self._code):  # a server that was killed is started anew here
+                process.start()
         except (OSError, EOFError) as error:
             self._slots.free(task)
             self._stillborn.append(

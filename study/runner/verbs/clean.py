@@ -15,9 +15,12 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from study.record.owner import alive, is_owner
 from study.record.store import Results, record_paths
+from study.runner.engines.launcher import read_page
+from study.runner.engines.task_main import has_outcome
 from study.runner.graph.stages import run_graph
 from study.runner.work.artifacts import MANIFEST, is_made
 from study.runner.work.locks import holder
@@ -82,6 +85,7 @@ def waste(results: Results, needed: References, *, runs: bool = False) -> list[W
         *_stages(results, needed),
         *_runs(results, needed, runs),
         *_quarantined(results),
+        *_code(results),
     ]
     return sorted(found, key=lambda item: (-item.size, str(item.path)))
 
@@ -155,6 +159,24 @@ def _runs(results: Results, needed: References, sealed_too: bool) -> Iterator[Wa
 def _quarantined(results: Results) -> Iterator[Waste]:
     for path in sorted(results.quarantine.glob("*")):
         yield _waste(path, "quarantine", "it was damaged, and made again")
+
+
+def _code(results: Results) -> Iterator[Waste]:
+    """Copies of the code that no living session and no job that may still wait starts from."""
+    if any(session.alive is not False for session in sessions(results)):
+        return
+    waiting = {note.get("code") for note in _unfinished_jobs(results)}
+    for path in sorted(results.code.glob("*")):
+        if path.is_dir() and path.name not in waiting:
+            yield _waste(path, "code", "no run that is at work started from it")
+
+
+def _unfinished_jobs(results: Results) -> Iterator[dict[str, Any]]:
+    """What was noted of the Slurm jobs that have not reported how their task ended."""
+    for path in (results.root / "jobs").glob("*.json"):
+        note = read_page(path)
+        if note and not has_outcome(path.with_suffix(""), str(note.get("job"))):
+            yield note
 
 
 def _waste(path: Path, what: str, why: str, *, sure: bool = True) -> Waste:

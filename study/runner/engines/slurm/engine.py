@@ -27,6 +27,7 @@ from study.runner.engines.slurm.queue import JobState, Queue, SlurmQueue, job_lo
 from study.runner.engines.task_main import has_outcome, read_outcome
 from study.runner.work.artifacts import is_made
 from study.runner.work.assignment import Assignment, write_assignment
+from study.runner.work.code_copy import copy_code
 from study.runner.work.execute import RunPlan, Work
 from study.runner.work.worker import (
     Event,
@@ -80,6 +81,7 @@ class SlurmEngine:
             queue or SlurmQueue(profile),
             late_s,
         )
+        self._code = copy_code(self._results)
         self._jobs: dict[str, _Submitted] = {}
         self._prompt: list[Event] = []
         self._looked = self._asked = 0.0
@@ -155,7 +157,7 @@ class SlurmEngine:
         job = Job(
             task, kind, command, folder, task_folder(payload, self._results) / "log.txt",
             self._results.checkpoints(task), resources.gpus,
-            self._profile.slurm.max_requeues,
+            self._profile.slurm.max_requeues, self._code,
         )  # fmt: skip
         name = _name(self._results, task)
         number = self._queue.submit(job, name, resources)
@@ -165,7 +167,13 @@ class SlurmEngine:
         )
         write_json(
             self._note(task),
-            {"job": number, "name": name, "submissions": submissions, "step": submitted.step},
+            {
+                "job": number,
+                "name": name,
+                "submissions": submissions,
+                "step": submitted.step,
+                "code": self._code.name,
+            },
         )
         self._jobs[task] = submitted
 
@@ -180,6 +188,7 @@ class SlurmEngine:
                 "name": _name(self._results, task),
                 "submissions": submissions,
                 "step": step,
+                "code": before.get("code", ""),
             },
         )
 

@@ -18,6 +18,7 @@ from typing import Any
 from submitit.core.utils import DelayedSubmission
 
 from study.runner.engines.task_main import has_outcome, write_outcome
+from study.runner.work.code_copy import environment
 from study.runner.work.logs import tail
 from study.runner.work.worker import Failed
 
@@ -33,6 +34,7 @@ class Job:
 
     folder: holds payload.json. log: takes what the child prints. checkpoints: the stage's; their
     newest step shows whether it advances.
+    code: the copy of the code that the task runs with (`study.runner.work.code_copy`).
     stuck: how many times in a row it was stopped without having advanced; step: the newest when it
     was stopped last.
     """
@@ -45,6 +47,7 @@ class Job:
     checkpoints: Path
     gpus: int
     max_requeues: int
+    code: Path
     stuck: int = 0
     step: int = -1
 
@@ -122,6 +125,7 @@ class Job:
                 "STUDY_JOB": identity,
                 "TOKENIZERS_PARALLELISM": "false",
             }
+            | environment(self.code)
         )
         if self.gpus == 0:
             os.environ["CUDA_VISIBLE_DEVICES"] = ""

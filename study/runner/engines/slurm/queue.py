@@ -16,6 +16,7 @@ from submitit.slurm.slurm import SlurmInfoWatcher
 
 from study.errors import PrerequisiteError, RunFailed, SpecError
 from study.runner.engines.slurm.job import Job
+from study.runner.work.code_copy import environment
 from study.spec.machine.profile import Profile, Resources, Slurm
 
 _OURS = {
@@ -69,7 +70,8 @@ class SlurmQueue:
         executor = submitit.SlurmExecutor(
             folder=job.folder, max_num_timeout=self._slurm.max_requeues
         )
-        executor.update_parameters(**parameters(self._slurm, resources, name))
+        chosen = parameters(self._slurm, resources, name)
+        executor.update_parameters(**chosen | {"setup": _setup(self._slurm, job.code)})
         try:
             return str(executor.submit(job).job_id)
         except (FailedJobError, FailedSubmissionError, OSError) as error:
@@ -160,6 +162,15 @@ def parameters(slurm: Slurm, resources: Resources, name: str) -> dict[str, Any]:
     if translated["mem"] is not None:
         translated["mem"] = f"{int(translated['mem'] * 1024)}M"
     return translated | {"additional_parameters": {"requeue": True} | raw}
+
+
+def _setup(slurm: Slurm, code: Path) -> list[str]:
+    """Lines of the script before the job's own process: it, too, imports the copy of the code."""
+    variables = environment(code, base={})
+    before = "${PYTHONPATH:+:$PYTHONPATH}"
+    path = f"export PYTHONPATH={shlex.quote(variables.pop('PYTHONPATH'))}{before}"
+    others = [f"export {name}={value}" for name, value in variables.items()]
+    return [*(slurm.setup or []), path, *others]
 
 
 def raw_lines(lines: Sequence[str]) -> dict[str, str | bool]:

@@ -1,0 +1,117 @@
+"""A run starts from a copy of the code: <results>/code/<code hash>/study/.
+
+Workers, servers, launchers and Slurm jobs start later than `study run`. In a checkout that is
+edited meanwhile they would import another state of the code than the one that the record names. So
+the files of the package are copied once per code hash, and every process that does the work finds
+the copy first on its path. `study clean` removes copies that no run needs.
+"""
+
+import os
+import shutil
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from study.errors import PrerequisiteError
+from study.record.owner import owner
+from study.record.provenance import code_hash, file_hash, hash_of_code
+from study.record.store import Results
+
+_PACKAGE = Path(__file__).resolve().parents[2]
+_CACHE = "__pycache__"
+
+
+def copy_code(results: Results) -> Path:
+    """The folder with a whole copy of the running code; made unless it is there.
+
+    Errors: PrerequisiteError when the files of the package were changed since this process started.
+    """
+    target = results.code.absolute() / code_hash()
+    if target.is_dir():
+        if _is_whole(target):
+            return target
+        _remove(target)
+    partial = target.with_name(f"{target.name}.partial-{owner()}")
+    shutil.rmtree(partial, ignore_errors=True)
+    try:
+        shutil.copytree(_PACKAGE, partial / _PACKAGE.name, ignore=shutil.ignore_patterns("*.pyc.*"))
+        if hash_of_code(partial / _PACKAGE.name) != code_hash():
+            raise PrerequisiteError(
+                "the code of study/ was changed while this command was starting",
+                hint="type the same command again",
+            )
+        with suppress(OSError):  # another process was first
+            partial.rename(target)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return target
+
+
+def environment(copy: Path, base: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """The variables by which a Python process imports the copy.
+
+    Without PYTHONSAFEPATH `python -m` would look into the working folder first, which may be the
+    checkout. Where this process itself looks there, the others still do, after the copy.
+    """
+    here = str(Path.cwd())
+    before = base.get("PYTHONPATH")
+    places = [str(copy), *([before] if before else [])]
+    if {"", here} & {*sys.path}:
+        places.append(here)
+    return {"PYTHONPATH": os.pathsep.join(places), "PYTHONSAFEPATH": "1"}
+
+
+@contextmanager
+def imported_first(copy: Path) -> Iterator[None]:
+    """Processes that are started in the block import the copy."""
+    chosen = environment(copy)
+    before = {name: os.environ.get(name) for name in chosen}
+    os.environ.update(chosen)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+def _is_whole(copy: Path) -> bool:
+    """Whether a copy holds the files of the package and nothing else that could be imported."""
+    if [path.name for path in copy.iterdir()] != [_PACKAGE.name]:
+        return False
+    package = copy / _PACKAGE.name
+    if _files(package) != _files(_PACKAGE):
+        return False
+    _remove_foreign_bytecode(package)
+    return True
+
+
+def _remove_foreign_bytecode(package: Path) -> None:
+    """Python would run it in place of the sources, and nothing says that it belongs to them."""
+    for compiled in package.rglob("*.pyc"):
+        own = _PACKAGE / compiled.relative_to(package)
+        with suppress(FileNotFoundError):
+            if not own.is_file() or own.read_bytes() != compiled.read_bytes():
+                compiled.unlink()
+
+
+def _files(folder: Path) -> dict[str, str] | None:
+    """Name -> sha256 of every file but compiled ones; None where something is a link."""
+    found: dict[str, str] = {}
+    for path in folder.rglob("*"):
+        if path.is_symlink():
+            return None
+        if path.is_file() and _CACHE not in path.parts and path.suffix != ".pyc":
+            found[path.relative_to(folder).as_posix()] = file_hash(path)
+    return found
+
+
+def _remove(copy: Path) -> None:
+    """Rename first: half a copy must never be found under its name."""
+    aside = copy.with_name(f"{copy.name}.partial-{owner()}")
+    with suppress(FileNotFoundError):
+        copy.rename(aside)
+    shutil.rmtree(aside, ignore_errors=True)
