@@ -137,7 +137,7 @@ def test_a_time_limit_is_survived_as_long_as_checkpoints_advance(
             "resources.distill.memory_gb",
             False,
         ),
-        (("CANCELLED", 0, 0), "somebody cancelled it", "the same command", False),
+        (("CANCELLED", 0, 0), "it was cancelled", "the same command", False),
         (("FAILED", 0, 9), "killed by SIGKILL", "resources.distill.memory_gb", True),
         (("FAILED", 137, 0), "killed by SIGKILL", "resources.distill.memory_gb", True),
         (("FAILED", 9, 0), "killed by SIGKILL", "resources.distill.memory_gb", True),
@@ -161,15 +161,57 @@ def test_what_a_job_died_of(
     assert event.again is again
 
 
-def test_memory_that_only_the_log_tells_of(tmp_path: Path, queue: Scripted) -> None:
-    slurm = engine(tmp_path, queue)
+HOST, DEVICE = "resources.distill.memory_gb", "micro_batch.distill"
+
+
+@pytest.mark.parametrize(("log", "what", "hint"), [
+    ("slurmstepd: error: Job 1 exceeded memory limit (9 > 8), being killed", "more memory", HOST),
+    ("slurmstepd: error: Exceeded step memory limit at some point.", "more memory", HOST),
+    ("slurmstepd: error: Detected 1 oom_kill event in StepId=7.batch.", "more memory", HOST),
+    ("slurmstepd: error: Detected 2 oom-kill event(s) in step 7.0 cgroup.", "more memory", HOST),
+    ("Some of your processes may have been killed by the cgroup out-of-memory handler.",
+     "more memory", HOST),
+    ("[1.2] Out of memory: Killed process 31 (python3) total-vm:9kB", "more memory", HOST),
+    ("[1.2] Memory cgroup out of memory: Killed process 31 (python3)", "more memory", HOST),
+    ("numpy._core._exceptions._ArrayMemoryError: Unable to allocate 9. GiB", "more memory", HOST),
+    ("MemoryError", "more memory", HOST),
+    ("RuntimeError: DefaultCPUAllocator: can't allocate memory", "more memory", HOST),
+    ("OSError: [Errno 12] Cannot allocate memory", "more memory", HOST),
+    ("torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2 GiB", "a GPU ran", DEVICE),
+    ("torch.cuda.OutOfMemoryError: CUDA out of memory.", "a GPU ran", DEVICE),
+    ("RuntimeError: CUDA error: out of memory", "a GPU ran", DEVICE),
+    ("RuntimeError: CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling x", "a GPU ran", DEVICE),
+    ("ValueError: No available memory for the cache blocks. Try increasing", "a GPU ran", DEVICE),
+])  # fmt: skip
+def test_memory_that_only_the_log_tells_of(
+    tmp_path: Path, queue: Scripted, log: str, what: str, hint: str
+) -> None:
+    event = died(tmp_path, queue, log)
+    assert what in event.error
+    assert hint in event.hint
+    assert not event.again
+
+
+@pytest.mark.parametrize("log", [
+    "loading data/classroom.jsonl\nFileNotFoundError: data/classroom.jsonl",
+    "loading bigscience/bloomz-560m\nConnectionError: no route", "from zoom import x",
+    "KeyError: 'oom'", "room.out_of_memory_test.py failed", "RecursionError: MyMemoryErrors",
+    "test_memoryerror failed: exceeded the limit of memories",
+])  # fmt: skip
+def test_words_that_only_look_like_memory(tmp_path: Path, queue: Scripted, log: str) -> None:
+    event = died(tmp_path, queue, log)
+    assert "memory" not in event.hint
+    assert event.again
+
+
+def died(place: Path, queue: Scripted, log: str) -> Failed:
+    """What becomes of a job that ended with exit code 1 and this log."""
+    slurm = engine(place, queue)
     slurm.start(STAGE)
-    (tmp_path / "results" / "jobs" / STAGE.id / "1_0_log.err").write_text(
-        "slurmstepd: error: Job 1 exceeded memory limit, being killed\n"
-    )
-    (event,) = end(slurm, queue, "FAILED", 0, 9)
+    (place / "results" / "jobs" / STAGE.id / "1_0_log.err").write_text(f"loading\n{log}\n")
+    (event,) = end(slurm, queue, "FAILED", 1)
     assert isinstance(event, Failed)
-    assert "more memory than it asked for" in event.error
+    return event
 
 
 @pytest.mark.parametrize(

@@ -331,7 +331,7 @@ def test_a_cancelled_job_fails_with_the_reason(
 ) -> None:
     grid = Grid(tmp_path, slow={"distill": [10, 0.3]}).start()
     slurm("scancel", grid.trains())
-    assert "somebody cancelled it" in grid.finish(code=1)
+    assert "it was cancelled" in grid.finish(code=1)
     grid.start().finish()
     assert continued(grid)
     same_as_alone(grid)

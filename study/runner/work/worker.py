@@ -30,6 +30,7 @@ from study.runner.graph.stages import StageNode
 from study.runner.work.artifacts import Damaged, is_dropped, quarantine, verify_artifact
 from study.runner.work.execute import RunPlan, Work, execute_run, execute_stage
 from study.runner.work.locks import Lock, LockLost, locked
+from study.runner.work.logs import out_of_memory
 from study.spec.machine.profile import Profile
 
 # Kept from here on: what runs is what was imported, even when files change while a grid runs; and
@@ -189,7 +190,9 @@ def _make(
             _failed(task, error), hint="give the stage more memory, or run fewer at once: --jobs 1"
         )
     except Exception as error:  # noqa: BLE001 - a cell may fail in any way; its reason goes to the parent and the grid goes on
-        return _failed(task, error)
+        failed = _failed(task, error)
+        memory = None if failed.hint else out_of_memory(failed.error, task_kind(payload))
+        return replace(failed, hint=memory[1]) if memory else failed
     return Finished(task, time.monotonic() - started)
 
 

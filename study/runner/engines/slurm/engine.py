@@ -21,7 +21,7 @@ from typing import Any
 from study.errors import PrerequisiteError, StudyError
 from study.record.store import Results, write_json
 from study.runner.engines.launcher import job_folder, launched, read_page, task_program
-from study.runner.engines.slurm.failure import LIVE, QUEUED, Again, judge
+from study.runner.engines.slurm.failure import LIVE, QUEUED, Again, classify
 from study.runner.engines.slurm.job import Job, newest_step
 from study.runner.engines.slurm.queue import JobState, Queue, SlurmQueue, job_log, raw_lines
 from study.runner.engines.task_main import has_outcome, read_outcome
@@ -256,21 +256,21 @@ class SlurmEngine:
             submitted.submissions == 1
             or newest_step(self._results.checkpoints(task)) > submitted.step
         )
-        verdict = judge(task, task_kind(submitted.payload), submitted.job, state, logs, advanced)
-        if not isinstance(verdict, Again):
-            return [verdict]
+        ending = classify(task, task_kind(submitted.payload), submitted.job, state, logs, advanced)
+        if not isinstance(ending, Again):
+            return [ending]
         if submitted.submissions > self._profile.slurm.max_requeues:
             what = (
-                f"{verdict.why}; submitted {submitted.submissions} times, more is not allowed by"
+                f"{ending.why}; submitted {submitted.submissions} times, more is not allowed by"
                 " slurm.max_requeues"
             )
-            return [Failed(task, what, verdict.hint)]
+            return [Failed(task, what, ending.hint)]
         try:
             with self._locked():
                 self._submit(submitted.payload, submitted.submissions + 1)
         except (StudyError, OSError) as error:
-            return [Failed(task, f"{verdict.why}; it could not be submitted again: {error}")]
-        return [Progress(task, f"queued again: {verdict.why}", 0, 1)]
+            return [Failed(task, f"{ending.why}; it could not be submitted again: {error}")]
+        return [Progress(task, f"queued again: {ending.why}", 0, 1)]
 
     def _live_job(self, task: str, state: JobState, now: float) -> list[Event]:
         submitted = self._jobs[task]

@@ -1,15 +1,12 @@
-"""What a Slurm job that left no outcome died of, in words that say what to change; or that it
-deserves another try.
-"""
+"""Classify a Slurm job that ended without a result: fail with advice, or submit it again."""
 
-import re
 import signal
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from study.runner.engines.slurm.queue import JobState
-from study.runner.work.logs import tail
+from study.runner.work.logs import out_of_memory, tail
 from study.runner.work.worker import Failed
 
 QUEUED = frozenset(
@@ -55,11 +52,13 @@ class Again:
     hint: str
 
 
-def judge(
+def classify(
     task: str, kind: str, job: str, state: JobState, logs: Sequence[Path], advanced: bool
 ) -> Failed | Again:
-    """advanced: whether the stage has a newer checkpoint than when the job was submitted, or this
-    was its first job.
+    """Failed for a task that must be changed, Again for one that deserves another try.
+
+    advanced: whether the stage has a newer checkpoint than when the job was submitted, or this was
+    its first job.
     """
     if state.state in _LOST:
         return Again(_LOST[state.state], "the same command submits it again")
@@ -85,7 +84,7 @@ def judge(
         case "CANCELLED":
             return Failed(
                 task,
-                f"{said}: somebody cancelled it",
+                f"{said}: it was cancelled",
                 "the same command submits it again",
                 tail(logs),
             )
@@ -103,12 +102,9 @@ def _crashed(task: str, kind: str, said: str, state: JobState, log: str) -> Fail
     """A job that ended without an outcome was killed or never started: it is tried again."""
     code = state.code - 128 if state.code > 128 else state.code
     number = state.signal or (code if code in _KILLED else 0)
-    if "oom" in log.lower() or re.search(
-        r"exceeded .*memory limit|out.of.memory", log, re.IGNORECASE
-    ):
-        return Failed(
-            task, f"{said}: {_MEMORY}", f"raise resources.{kind}.memory_gb in the profile", log
-        )
+    if memory := out_of_memory(log, kind):
+        what, hint = memory
+        return Failed(task, f"{said}: {what}", hint, log)
     if number:
         name = signal.Signals(number).name if number in set(signal.Signals) else f"signal {number}"
         hint = f"if it was the node's memory: raise resources.{kind}.memory_gb in the profile"
