@@ -156,9 +156,10 @@ def _token(url: str, name: Any, vocabulary: int) -> int:
 
 def _logprob(url: str, said: Any) -> float:
     """A finite number of at most 0; 0 for a rounding error above it."""
-    value = said.get("logprob") if isinstance(said, dict) else None
-    if type(value) in (int, float) and math.isfinite(value) and value <= MOST_MASS - 1.0:
-        return min(float(value), 0.0)
+    value: Any = said.get("logprob") if isinstance(said, dict) else None
+    number = float(value) if type(value) in (int, float) else math.nan
+    if math.isfinite(number) and number <= MOST_MASS - 1.0:
+        return min(number, 0.0)
     raise _unusable(url, f"a log-probability that is none: {str(said)[:_SHOWN]}")
 
 
