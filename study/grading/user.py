@@ -9,11 +9,10 @@ completion. A truncated completion is graded as such before the file is asked.
 from typing import Any
 
 from study.errors import SpecError
-from study.grading import user_code
 from study.grading.base import Grade, Grader, Sample
 from study.grading.boxed import Outcome
 from study.grading.math.equivalence import Tier
-from study.spec.recipe.user_code import Code
+from study.spec.recipe.user_code import Code, load_cases, load_function, load_name
 
 OUTCOMES = (Outcome.correct, Outcome.wrong, Outcome.unparsed)
 
@@ -22,7 +21,7 @@ class UserGrader(Grader):
     """Strict and relaxed outcome are one."""
 
     def __init__(self, code: Code) -> None:
-        self.version, self._code, self._function = code.version, code, user_code.function(code)
+        self.version, self._code, self._function = code.version, code, load_function(code)
 
     def grade_sample(self, sample: Sample) -> Grade:
         if not sample.answer.strip():
@@ -59,7 +58,7 @@ def golden(code: Code) -> list[dict[str, str]]:
     SpecError where it could not tell a grader that calls everything right, or everything wrong.
     """
     shape = '(completion, answer, "correct")'
-    given = user_code.constant(code, "GOLDEN", shape)
+    given = load_cases(code, "GOLDEN", shape)
     cases: list[dict[str, str]] = [
         dict(zip(("completion", "answer", "outcome"), case, strict=True)) for case in given
     ]
@@ -74,5 +73,5 @@ def golden(code: Code) -> list[dict[str, str]]:
 
 def reference(code: Code, answer: str) -> str:
     """The shortest right completion for an answer."""
-    own = user_code.optional(code, "reference")
+    own = load_name(code, "reference")
     return f"\\boxed{{{answer}}}" if own is None else str(own(answer))

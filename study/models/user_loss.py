@@ -17,9 +17,9 @@ import torch
 from torch import Tensor
 
 from study.errors import SpecError
-from study.grading import user_code
 from study.objectives import divergences, sampled, topk
 from study.spec.recipe.objective import Objective
+from study.spec.recipe.user_code import load_function
 
 UserLoss = Callable[
     [Tensor, Tensor, Tensor, Tensor], tuple[Tensor, Tensor]
@@ -31,7 +31,7 @@ def bind_user(objective: Objective) -> UserLoss:
     support_size_N).
     """
     assert objective.python is not None
-    name, given = objective.python.function, user_code.function(objective.python)
+    name, given = objective.python.function, load_function(objective.python)
 
     def loss(
         student_NV: Tensor, teacher_NV: Tensor, tokens_N: Tensor, chooser_NV: Tensor

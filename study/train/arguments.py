@@ -12,7 +12,7 @@ from transformers import Trainer, TrainingArguments
 from transformers.trainer_callback import PrinterCallback
 
 from study.errors import PrerequisiteError
-from study.spec.recipe.serving import Rollouts
+from study.spec.machine.serving import Rollouts
 from study.spec.recipe.training import Optimisation
 
 Arguments = TypeVar("Arguments", bound=TrainingArguments)

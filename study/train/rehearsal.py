@@ -33,7 +33,7 @@ from study.spec.identity import canonical, parents
 from study.spec.recipe.data import ArithmeticData, Data, LabData
 from study.spec.recipe.model import Architecture, BpeTokenizer, LocalModel, Model
 from study.spec.recipe.privileged import PrivilegedInformation
-from study.spec.recipe.teacher_update import FrozenTeacher, PeriodicTeacher
+from study.spec.recipe.teacher import FrozenTeacher, PeriodicTeacher
 from study.spec.recipe.training import Sampling, WorldCorpus
 from study.train.build import build
 

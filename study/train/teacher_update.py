@@ -22,7 +22,7 @@ from torch import nn
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from study.errors import PrerequisiteError
-from study.spec.recipe.teacher_update import (
+from study.spec.recipe.teacher import (
     EmaTeacher,
     FrozenTeacher,
     PeriodicTeacher,

@@ -31,9 +31,9 @@ from study.models.loading import load_model
 from study.models.server.client import SERVED, ScoringFailed, scores
 from study.models.server.scores import Returned
 from study.models.server.server import Server, ServerFailed, serve
+from study.spec.machine.serving import TeacherServer
 from study.spec.recipe.model import DistilledModel
-from study.spec.recipe.scoring import ServerScoring
-from study.spec.recipe.serving import TeacherServer
+from study.spec.recipe.teacher import ServerScoring
 
 VLLM = (
     sys.executable,

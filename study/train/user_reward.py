@@ -10,8 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from study.errors import SpecError
-from study.grading import user_code
-from study.spec.recipe.user_code import Code
+from study.spec.recipe.user_code import Code, load_function
 
 
 def bind(code: Code) -> Callable[[str, str], float]:
@@ -20,7 +19,7 @@ def bind(code: Code) -> Callable[[str, str], float]:
     Errors: SpecError from the returned function where a value is not finite or the file's own code
     fails.
     """
-    given = user_code.function(code)
+    given = load_function(code)
 
     def reward(completion: str, answer: str) -> float:
         try:

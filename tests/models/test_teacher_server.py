@@ -25,9 +25,9 @@ from study.models.server.scores import Returned, completed, coverage, cut_mass, 
 from study.models.server.server import SERVER, ServerFailed
 from study.spec.identity import canonical
 from study.spec.machine.profile import Profile
+from study.spec.machine.serving import TeacherServer
 from study.spec.recipe.objective import PRESETS, Objective
-from study.spec.recipe.scoring import ServerScoring, refused
-from study.spec.recipe.serving import TeacherServer
+from study.spec.recipe.teacher import ServerScoring, refused
 from study.train import teachers
 from tests.support.paths import ROOT
 from tests.support.raw_server import Script, answering, dribble, whole

@@ -17,9 +17,9 @@ from trl.trainer import distillation_trainer, grpo_trainer
 
 from study.errors import PrerequisiteError
 from study.spec.machine.profile import Profile
+from study.spec.machine.serving import Rollouts
 from study.spec.recipe.model import GrpoModel
 from study.spec.recipe.objective import Objective
-from study.spec.recipe.serving import Rollouts
 from study.spec.recipe.training import GrpoTraining
 from study.train import rollouts
 from study.train.arguments import rollout_settings

@@ -25,7 +25,7 @@ from study.spec.identity import canonical
 from study.spec.recipe.model import DistilledModel, LabTokenizer, LocalModel
 from study.spec.recipe.objective import Objective
 from study.spec.recipe.privileged import PrivilegedInformation
-from study.spec.recipe.teacher_update import (
+from study.spec.recipe.teacher import (
     EmaTeacher,
     FrozenTeacher,
     PeriodicTeacher,

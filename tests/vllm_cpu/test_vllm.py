@@ -21,11 +21,11 @@ from study.models.loading import load_model, load_tokenizer
 from study.models.server.client import scores
 from study.models.server.server import Server
 from study.record.checkpoints import Checkpoints
+from study.spec.machine.serving import TeacherServer
 from study.spec.recipe.data import ArithmeticData
 from study.spec.recipe.model import Architecture, DistilledModel, LocalModel
 from study.spec.recipe.objective import Objective
-from study.spec.recipe.scoring import ServerScoring
-from study.spec.recipe.serving import TeacherServer
+from study.spec.recipe.teacher import ServerScoring
 from study.spec.recipe.training import Curve, DistillTraining, Optimisation, Sampling
 from study.train import teachers
 from study.train.build import build

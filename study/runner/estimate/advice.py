@@ -12,7 +12,7 @@ from typing import TypeGuard
 from study.runner.estimate.memory import GB, Settings
 from study.runner.graph.stages import Staged
 from study.spec.recipe.model import DistilledModel, PretrainedLab
-from study.spec.recipe.teacher_update import EmaTeacher
+from study.spec.recipe.teacher import EmaTeacher
 from study.spec.recipe.training import Lora, SupervisedTraining
 
 Peak = Callable[[Staged, Settings], float]  # bytes on one device

@@ -23,7 +23,7 @@ from study.spec.identity import stage_id
 from study.spec.machine.hardware import Hardware
 from study.spec.machine.profile import Profile
 from study.spec.recipe.model import DistilledModel, Model, PretrainedLab
-from study.spec.recipe.teacher_update import FrozenTeacher
+from study.spec.recipe.teacher import FrozenTeacher
 
 TEXT_BYTES = 1.5  # of a stored completion's token, compressed
 BESIDE_WEIGHTS = 5e6  # tokenizer, curves and evidence of an artifact

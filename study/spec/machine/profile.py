@@ -13,7 +13,7 @@ from pydantic import Field
 
 from study.spec.base import Spec
 from study.spec.machine.hardware import Hardware
-from study.spec.recipe.serving import Rollouts, TeacherServer
+from study.spec.machine.serving import Rollouts, TeacherServer
 from study.spec.yaml.load import find, load
 from study.spec.yaml.validation import validate
 
@@ -75,7 +75,7 @@ class Profile(Spec):
     report_to: where training reports beside the records (study/runner/work/reporting.py).
     teacher_server: what starts the server of a `distill` stage that asks one for its teacher's
     scores. rollouts: how vLLM samples those of
-    a stage kind (distill, grpo), in place of transformers. Both: study/spec/recipe/serving.py.
+    a stage kind (distill, grpo), in place of transformers. Both: study/spec/machine/serving.py.
     artifacts, scratch: other places for artifacts and for folders that are being written
     (node-local). launch: prefix of a stage's command.
     """

@@ -10,8 +10,7 @@ from study.spec.base import Spec
 from study.spec.recipe.data import Data
 from study.spec.recipe.objective import Objective
 from study.spec.recipe.privileged import PrivilegedInformation
-from study.spec.recipe.scoring import refused
-from study.spec.recipe.teacher_update import FrozenTeacher
+from study.spec.recipe.teacher import FrozenTeacher, refused
 from study.spec.recipe.training import (
     DistillTraining,
     GrpoTraining,

@@ -6,8 +6,7 @@ from pydantic import Discriminator, Field, Tag, model_validator
 
 from study.spec.base import Spec
 from study.spec.recipe.data import Style, Topic
-from study.spec.recipe.scoring import Scoring
-from study.spec.recipe.teacher_update import EmaTeacher, FrozenTeacher, TeacherUpdate
+from study.spec.recipe.teacher import EmaTeacher, FrozenTeacher, Scoring, TeacherUpdate
 from study.spec.recipe.user_code import UserCode
 
 
@@ -91,7 +90,7 @@ class DistillTraining(Spec):
     leave float32 there without lora.
     teacher_update: ema and periodic are for a teacher that is the student itself, and moves with it
     (study/train/teacher_update.py).
-    scoring: where the teacher's scores come from (study/spec/recipe/scoring.py).
+    scoring: where the teacher's scores come from (study/spec/recipe/teacher.py).
     """
 
     steps: int = Field(ge=1)

@@ -1,25 +1,30 @@
-"""Somebody's own function, `{python: file.py:function}`: a loss, a grader or a reward without a
+"""A user-supplied function, `{python: file.py:function}`: a loss, a grader or a reward without a
 change to this package.
 
-When a page is read the file's sha256 is filled in: an edited file is another experiment, a moved
-one is not. The hash covers that one file, so what lies beside it cannot be imported.
-`study.grading.user_code` runs it; preflight checks what it computes (docs/extending.md).
+When a config is read, the file's sha256 is filled in: an edited file is another experiment, a moved
+one is not. The hash covers that one file, so it cannot import files next to it. The file runs only
+when its function is loaded, after its hash was compared with the planned one. Preflight checks what
+it computes (docs/extending.md).
 """
 
 import ast
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import lru_cache
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
+from types import ModuleType
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator
 
+from study.errors import PrerequisiteError, RecordMismatch, SpecError
 from study.spec.base import Spec
 from study.spec.yaml.load import suggestion
 
 
 class Code(Spec):
-    """file: where it lies (no part of identity); sha256: of its bytes."""
+    """file: its path (no part of identity); sha256: of its bytes."""
 
     file: str
     function: str
@@ -27,19 +32,19 @@ class Code(Spec):
 
     @property
     def version(self) -> str:
-        """How scores call it."""
+        """Its name in scores and records."""
         return f"{self.function}-{self.sha256[:8]}"
 
     @property
     def reference(self) -> str:
-        """One text for it; `parsed` reads it back."""
+        """Its whole value as one text, which `parsed` reads back."""
         return f"{self.file}:{self.function}@{self.sha256}"
 
 
 def read(text: str) -> Code:
-    """The code that `file.py:function` names, as it is now.
+    """Return the code that `file.py:function` names, with its hash of now.
 
-    ValueError for a file or a function that is not there.
+    Errors: ValueError for a missing file or function.
     """
     file, colon, function = text.rpartition(":")
     if not colon or not file.endswith(".py") or not function.isidentifier():
@@ -55,7 +60,7 @@ def read(text: str) -> Code:
 
 
 def parsed(text: str) -> Code:
-    """A `reference`, or `file.py:function`."""
+    """Read a `Code.reference`, or `file.py:function`."""
     named, at, digest = text.rpartition("@")
     if not at:
         return read(text)
@@ -106,7 +111,7 @@ CodeField = Annotated[Code, BeforeValidator(_from_page)]
 
 
 class UserCode(Spec):
-    """What stands where otherwise a name would: `grader: {python: rules.py:grade}`."""
+    """A user-supplied function in place of a name: `grader: {python: rules.py:grade}`."""
 
     python: CodeField
 
@@ -120,10 +125,65 @@ class UserCode(Spec):
 
 
 def reference(choice: str | UserCode) -> str:
-    """The text by which `open_grader` and its like find it."""
+    """Return the text by which `open_grader` finds it."""
     return choice.reference if isinstance(choice, UserCode) else choice
 
 
 def version(choice: str | UserCode) -> str:
-    """What a record calls it."""
+    """Return its name in records."""
     return choice.version if isinstance(choice, UserCode) else choice
+
+
+def load_function(code: Code) -> Callable[..., Any]:
+    """Run the file and return its function.
+
+    Errors: PrerequisiteError for a missing file, RecordMismatch for one that changed, SpecError for
+    one that cannot be imported.
+    """
+    return getattr(_load_module(code.file, code.sha256), code.function)
+
+
+def load_cases(code: Code, name: str, shape: str) -> list[tuple[Any, ...]]:
+    """Return the cases in the file, `NAME = [...]`. `shape` describes one of them in the error.
+
+    Errors: SpecError where the file has none, and those of `load_function`.
+    """
+    cases = getattr(_load_module(code.file, code.sha256), name, None)
+    if not isinstance(cases, list) or not cases:
+        raise SpecError(
+            f"{Path(code.file).name} has no cases to be checked on",
+            hint=f"write {name} = [{shape}, ...] in that file",
+        )
+    return [tuple(case) for case in cases]  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
+
+
+def load_name(code: Code, name: str) -> Any:
+    """Return a constant or function of the file; None where it has no such name."""
+    return getattr(_load_module(code.file, code.sha256), name, None)
+
+
+@lru_cache(maxsize=16)
+def _load_module(file: str, digest: str) -> ModuleType:
+    path = Path(file)
+    if not path.is_file():
+        raise PrerequisiteError(
+            f"there is no file {file}",
+            hint="put it back, or correct `python` where the grid or the scale names it",
+        )
+    if hashlib.sha256(path.read_bytes()).hexdigest() != digest:
+        raise RecordMismatch(
+            f"{file} changed after the grid was planned",
+            hint="type the same command again: it is another experiment now",
+        )
+    made = spec_from_file_location(f"user_code_{digest[:8]}", path)
+    assert made is not None, "a .py file has a loader"
+    assert made.loader is not None
+    module = module_from_spec(made)
+    try:
+        made.loader.exec_module(module)
+    except Exception as error:  # user code may raise anything
+        raise SpecError(
+            f"{file} cannot be imported ({type(error).__name__}: {error})",
+            hint="python FILE shows the traceback",
+        ) from error
+    return module

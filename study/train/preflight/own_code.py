@@ -10,11 +10,10 @@ False`.
 import torch
 from torch import Tensor
 
-from study.grading import user_code
 from study.models.loss import bind
 from study.objectives.divergences import UndefinedDivergence
 from study.spec.recipe.objective import Objective
-from study.spec.recipe.user_code import Code
+from study.spec.recipe.user_code import Code, load_cases, load_name
 from study.train import user_reward
 from study.train.preflight.check import Check
 
@@ -41,15 +40,13 @@ def check_loss(objective: Objective) -> list[Check]:
     student_NV, teacher_NV = torch.randn(
         2, TOKENS, VOCABULARY, dtype=torch.float64, generator=drawn
     ).unbind()
-    stops = bool(user_code.optional(code, "STOPS_GRADIENT"))
+    stops = bool(load_name(code, "STOPS_GRADIENT"))
     return [
         _zero(objective, student_NV, subject),
         _finite(objective, student_NV, teacher_NV, subject),
         _flows(objective, student_NV, teacher_NV, subject),
         _differences(objective, student_NV, teacher_NV, subject, stops),
-        _towards(
-            objective, drawn, subject, away=user_code.optional(code, "TOWARDS_TEACHER") is False
-        ),
+        _towards(objective, drawn, subject, away=load_name(code, "TOWARDS_TEACHER") is False),
     ]
 
 
@@ -195,7 +192,7 @@ def check_reward(code: Code) -> Check:
     completion has a finite value.
     """
     reward = user_reward.bind(code)
-    pairs = user_code.constant(code, "BETTER", "(better, worse, answer)")
+    pairs = load_cases(code, "BETTER", "(better, worse, answer)")
     wrong = [
         (better, worse, answer)
         for better, worse, answer in pairs

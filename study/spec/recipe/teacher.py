@@ -1,10 +1,11 @@
-"""How a distillation's teacher is scored: in the trainer's own process, or by a server that returns
-its likeliest tokens alone.
+"""The teacher of a distillation beside its weights: how it is scored, and whether it follows the
+student.
 
-local: the teacher's whole distribution at every position. server: log-probabilities of its `top_k`
-likeliest tokens and of the token that was written, at temperature 1. What a server did not return
-is treated by the objective's missing-token policy (`study/spec/recipe/objective.py`), so a loss
-that would need it is refused here: it would be another loss, silently.
+Scoring local: the teacher's whole distribution at every position, in the trainer's own process.
+Scoring by a server: log-probabilities of its `top_k` likeliest tokens and of the token that was
+written, at temperature 1. What a server did not return is treated by the objective's missing-token
+policy (`study/spec/recipe/objective.py`). An objective that would need it is refused here: it would
+silently be another loss.
 """
 
 from typing import Annotated, Any, Literal
@@ -16,11 +17,11 @@ from study.spec.recipe.objective import Objective
 
 
 class ServerScoring(Spec):
-    """top_k: how many tokens a position the server returns; `all` = the whole vocabulary, for
-    checks and small vocabularies.
+    """The teacher is scored by a vLLM server.
 
-    different_temperatures: lets an objective divide the student's logits by its temperature while
-    the teacher's stay at 1.
+    top_k: tokens per position that the server returns; `all` = the whole vocabulary, for checks and
+    small vocabularies. different_temperatures: lets an objective divide the student's logits by its
+    temperature while the teacher's stay at 1.
     """
 
     kind: Literal["server"] = "server"
@@ -39,7 +40,7 @@ Scoring = Annotated[
 
 
 def refused(objective: Objective, scoring: "Literal['local'] | ServerScoring") -> str | None:
-    """Why this objective cannot be computed from such scores, or None."""
+    """Return why this objective cannot be computed from such scores, or None."""
     if isinstance(scoring, str) or scoring.top_k == "all":
         return None
     if objective.support == "full":
@@ -69,3 +70,26 @@ def refused(objective: Objective, scoring: "Literal['local'] | ServerScoring") -
             " error unless asked for (different_temperatures: true)"
         )
     return None
+
+
+class FrozenTeacher(Spec):
+    """The teacher stays as its recipe made it."""
+
+    kind: Literal["frozen"] = "frozen"
+
+
+class EmaTeacher(Spec):
+    """After every optimiser step: teacher = decay * teacher + (1 - decay) * student."""
+
+    kind: Literal["ema"] = "ema"
+    decay: float = Field(gt=0, lt=1)
+
+
+class PeriodicTeacher(Spec):
+    """After every `every`-th optimiser step the teacher becomes a copy of the student."""
+
+    kind: Literal["periodic"] = "periodic"
+    every: int = Field(ge=1)
+
+
+TeacherUpdate = Annotated[FrozenTeacher | EmaTeacher | PeriodicTeacher, Field(discriminator="kind")]
