@@ -94,11 +94,14 @@ class Soak:
         everything = [process.pid, *below]
         chosen = [self.random.choice(below)] if below and self.random.random() < 0.3 else everything
         self.frozen |= {*chosen}
-        for pid in chosen:
-            os.kill(pid, signal.SIGSTOP)
-        time.sleep(self.random.uniform(*FREEZE_S))
-        for pid in chosen:
-            os.kill(pid, signal.SIGCONT)
+        for number, pause_s in (
+            (signal.SIGSTOP, self.random.uniform(*FREEZE_S)),
+            (signal.SIGCONT, 0.0),
+        ):
+            for pid in chosen:
+                with contextlib.suppress(ProcessLookupError):  # it ended meanwhile
+                    os.kill(pid, number)
+            time.sleep(pause_s)
 
     def grid(self, results: Path, begin: Start, enough: Callable[[], bool]) -> None:
         """One grid to its end: disturbed until there were enough kills, then left in peace."""

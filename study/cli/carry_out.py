@@ -14,11 +14,12 @@ from study.runner.engines.devices import cores
 from study.runner.engines.local import LocalEngine
 from study.runner.engines.schedule import Engine, Notice, Started, Stopped, Summary, run_grid
 from study.runner.graph.plan import Plan, State, make_plan
+from study.runner.graph.restarts import restart_lines
 from study.runner.graph.stages import own_stage
 from study.runner.graph.tasks import pending_runs
-from study.runner.work.artifacts import sweep
 from study.runner.work.execute import RunPlan, Work
 from study.runner.work.sessions import present
+from study.runner.work.sweep import sweep
 from study.runner.work.worker import Failed, Finished
 from study.spec.grid.grid import LabelledRun, named
 from study.spec.machine.profile import Profile
@@ -65,6 +66,8 @@ def carry_out(
         console.warn(f"the claims in force could not be kept: {error.strerror}")
     plan = make_plan(runs, results, expected_seconds)
     console.say(f"{grid} ({scale}): {_to_do(plan, jobs)}")
+    for line in restart_lines(plan.restarts):
+        console.warn(line)
     own = own_stages(runs, {run.run_id: own_stage(run.cell, run.seed) for run in runs})
     board = Board(plan, own, jobs)
     engine = engine_for(results, work, jobs, profile)

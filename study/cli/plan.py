@@ -11,6 +11,7 @@ from study.cli.console import duration, say, table
 from study.cli.options import GridOption, ResultsOption, ScaleOption, parse_seeds
 from study.record.store import Results
 from study.runner.graph.plan import Plan, PlannedRun, make_plan
+from study.runner.graph.restarts import restart_lines
 from study.spec.grid.grid import Grid, load_grid
 
 
@@ -60,6 +61,8 @@ def show_plan(grid: Grid, plan: Plan, jobs: int) -> None:
             " a plan",
             "dim",
         )
+    for line in restart_lines(plan.restarts):
+        say(line, "yellow")
     if plan.core_seconds:
         needed, wall = duration(plan.core_seconds), duration(plan.seconds(jobs))
         say(

@@ -58,7 +58,7 @@ class Checkpoints:
         of another state of the code.
         """
         newest: Path | None = None
-        for path in sorted(self._entries(), key=_step, reverse=True):
+        for path in sorted(self._entries(), key=step_of, reverse=True):
             before = None if newest else self._seconds_before(path)
             self.check_lock()
             if before is None:
@@ -92,7 +92,7 @@ class Checkpoints:
 
     def _remove_before(self, step: int) -> None:
         for path in self._entries():
-            if 0 <= _step(path) < step:
+            if 0 <= step_of(path) < step:
                 self.check_lock()
                 _remove(path)
 
@@ -130,10 +130,10 @@ class Checkpoints:
 
     def take_kept(self, steps: Path) -> None:
         """The kept weights, whole ones only, into the artifact that is being finished."""
-        for folder in sorted((self.folder / "kept").glob("step-*"), key=_step):
+        for folder in sorted((self.folder / "kept").glob("step-*"), key=step_of):
             with contextlib.suppress(RecordMismatch):
                 verify_folder(folder, MANIFEST)
-                if _step(folder) >= 0:
+                if step_of(folder) >= 0:
                     shutil.copytree(
                         folder, steps / folder.name, ignore=shutil.ignore_patterns(MANIFEST)
                     )
@@ -161,7 +161,7 @@ class Checkpoints:
             } - {MANIFEST}
             if found != set(manifest["files"]):
                 raise refused(path, "it holds files that its manifest does not name")
-            if manifest.get("step") != _step(path) or manifest.get("written_by") != _writer():
+            if manifest.get("step") != step_of(path) or manifest.get("written_by") != writer():
                 raise refused(path, "it was written by another state of the code")
             return {name: float(manifest["spent"][name]) for name in _SECONDS}
         except (RecordMismatch, OSError, KeyError, TypeError, ValueError):
@@ -170,10 +170,11 @@ class Checkpoints:
     def _manifest(self, step: int) -> dict[str, Any]:
         now = self.clock() if self.clock else {}
         spent = {name: round(self._before[name] + now.get(name, 0.0), 3) for name in _SECONDS}
-        return {"step": step, "spent": spent, "written_by": _writer()}
+        return {"step": step, "spent": spent, "written_by": writer()}
 
 
-def _writer() -> dict[str, Any]:
+def writer() -> dict[str, Any]:
+    """What a checkpoint must have been written by to be continued here."""
     return {
         "code": provenance.code_hash(),
         "packages": provenance.packages(),
@@ -181,7 +182,7 @@ def _writer() -> dict[str, Any]:
     }
 
 
-def _step(path: Path) -> int:
+def step_of(path: Path) -> int:
     """step-12 -> 12; -1 for anything that is no checkpoint's name."""
     prefix, _, digits = path.name.partition("-")
     return int(digits) if prefix == "step" and digits.isdecimal() else -1

@@ -18,8 +18,8 @@ from study.record.checkpoints import Checkpoints
 from study.record.owner import host, owner
 from study.record.store import Results, read_record
 from study.runner.graph.stages import stage_graph
-from study.runner.work.artifacts import sweep
 from study.runner.work.locks import Watch, holder, locked
+from study.runner.work.sweep import sweep
 from study.runner.work.worker import Busy, Finished, Payload, perform
 from study.spec.identity import stage_id
 from study.spec.machine.profile import Profile

@@ -2,6 +2,7 @@
 lease and wakes when another process makes its task.
 """
 
+import json
 import os
 import shutil
 import threading
@@ -15,8 +16,8 @@ from study.record.schema import content
 from study.record.store import Results, read_record, write_record_once
 from study.runner.graph.stages import stage_graph
 from study.runner.work import locks as module
-from study.runner.work.artifacts import sweep
 from study.runner.work.locks import LockLost, Watch, holder, locked
+from study.runner.work.sweep import sweep
 from study.runner.work.worker import Busy, Finished, perform
 from study.spec.machine.profile import Profile
 from tests.support import fake_work
@@ -246,6 +247,29 @@ def test_a_checkpoint_left_between_seal_and_clear_is_removed(tmp_path: Path) -> 
     sweep(results)
     assert not left.parent.exists()
     assert unfinished.is_dir()
+
+
+def test_what_another_host_left_goes_once_its_task_is_not_locked(tmp_path: Path) -> None:
+    results = Results(tmp_path)
+    status = json.dumps({"owner": ELSEWHERE})
+    for name in ("a-00000000", "b-00000000"):
+        for path in (
+            results.stage(name) / "status.json",
+            results.stage(name) / f".x.{ELSEWHERE}.tmp",
+        ):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(status)
+    for name in ("half", "whole"):
+        (results.code / f"{name}.partial-{ELSEWHERE}").mkdir(parents=True)
+    (results.code / "whole").mkdir()
+    results.locks.mkdir()
+    (results.locks / "b-00000000~1").write_text(ELSEWHERE)
+    sweep(results)
+    assert not list(results.stage("a-00000000").iterdir())
+    assert len(list(results.stage("b-00000000").iterdir())) == 2
+    assert [path.name for path in results.code.iterdir() if "partial" in path.name] == [
+        f"half.partial-{ELSEWHERE}"
+    ]
 
 
 def test_a_sweep_meets_folders_that_vanish(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

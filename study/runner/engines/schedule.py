@@ -24,9 +24,10 @@ from study.record.store import Results, write_json
 from study.runner.engines.devices import size
 from study.runner.graph.stages import StageNode
 from study.runner.graph.tasks import Task, graph_of, pending_runs, stages_read_by, tasks_for
-from study.runner.work.artifacts import drop_weights, is_made, sweep
+from study.runner.work.artifacts import drop_weights, is_made
 from study.runner.work.execute import RunPlan
 from study.runner.work.locks import Watch
+from study.runner.work.sweep import sweep
 from study.runner.work.worker import (
     Busy,
     Event,

@@ -21,6 +21,7 @@ from study.record.schema import seal_matches
 from study.record.store import Results
 from study.record.upgrade import upgraded
 from study.runner.graph.durations import Durations, measured_durations
+from study.runner.graph.restarts import Restart, restarts
 from study.runner.graph.stages import StageNode, read_by_run, run_graph
 from study.runner.work.artifacts import MANIFEST, is_made
 from study.spec.grid.cell import Cell
@@ -73,6 +74,7 @@ class Plan:
     published: (
         int  # of these runs, records among the committed evidence (they never satisfy a plan)
     )
+    restarts: tuple[Restart, ...] = ()  # stages whose checkpoint another state of the code wrote
 
     @cached_property
     def counts(self) -> Counter[State]:
@@ -133,7 +135,8 @@ def make_plan(
         for run in runs
     )
     published = sum((results.records / f"{run.run_id}.json").is_file() for run in runs)
-    return Plan(planned, tuple(stages.values()), published)
+    anew = restarts([stage.node for stage in stages.values()], results)
+    return Plan(planned, tuple(stages.values()), published, anew)
 
 
 def _needed(

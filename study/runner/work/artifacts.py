@@ -9,18 +9,16 @@ history and manifest; a stage that needs the weights has them made again.
 import contextlib
 import hashlib
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from study.data.hub.errors import hub_errors
 from study.errors import PrerequisiteError, RecordMismatch
 from study.record import folders
-from study.record.owner import alive, is_owner
 from study.record.provenance import file_hash
 from study.record.store import Results, write_json
 from study.runner.graph.stages import Ready
-from study.runner.work.locks import holder, sweep_locks
 from study.spec.recipe.model import HubModel, LocalModel
 
 MANIFEST = "stage.json"
@@ -180,75 +178,3 @@ def weights_digest(folder: Path) -> str:
     """
     lines = [f"{path.name} {file_hash(path)}" for path in sorted(folder.glob("*.safetensors"))]
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
-
-
-def sweep(results: Results) -> None:
-    """Remove what dead processes left: partial folders, temporary files, locks, and checkpoints of
-    stages that are made.
-
-    What another host has written goes when nobody holds the lock on its task any more: its writer
-    held one as long as the file was its own. What vanishes meanwhile is gone.
-    """
-    for path in [*_partials(results), *_entries(results.runs, "evaluation.partial-*")]:
-        task, _, name = path.name.rpartition(".partial-")
-        if _abandoned(name, results, path.parent.name if task == "evaluation" else task):
-            shutil.rmtree(path, ignore_errors=True)
-    for path in _temporary(results):
-        if _abandoned(path.name.split(".")[-2], results, path.parent.name):
-            path.unlink(missing_ok=True)
-    for path in _listed(results.root, "*/.*.tmp"):
-        if alive_or_unknown(path.name.split(".")[-2]) is False:
-            path.unlink(missing_ok=True)
-    sweep_locks(results.locks, lambda task: _is_done(task, results))
-    _sweep_former_locks(results.root / "claims")
-    for path in _listed(results.root / "checkpoints", "*"):
-        if is_made(results.artifact(path.name)) and holder(results.locks, path.name) is None:
-            shutil.rmtree(path, ignore_errors=True)
-
-
-def _is_done(task: str, results: Results) -> bool:
-    return is_made(results.artifact(task)) or results.record(task).is_file()
-
-
-def _sweep_former_locks(folder: Path) -> None:
-    """Remove the folder that locks were in up to version 0.1, once no living process uses it."""
-    for path in _listed(folder, "*"):
-        with contextlib.suppress(OSError):
-            if alive_or_unknown(path.read_text().strip()) is False:
-                path.unlink()
-    with contextlib.suppress(OSError):
-        folder.rmdir()
-
-
-def alive_or_unknown(name: str) -> bool | None:
-    return alive(name) if is_owner(name) else None
-
-
-def _partials(results: Results) -> list[Path]:
-    places = {results.artifacts, results.scratch or results.artifacts}
-    return [path for place in sorted(places) for path in _listed(place, "*.partial-*")]
-
-
-def _temporary(results: Results) -> Iterator[Path]:
-    """Unfinished files in the folders of tasks."""
-    for folder in _listed(results.root, "*"):
-        yield from _entries(folder, ".*.tmp")
-
-
-def _entries(folder: Path, pattern: str) -> Iterator[Path]:
-    """What fits the pattern in the folders inside `folder`."""
-    for inner in _listed(folder, "*"):
-        yield from _listed(inner, pattern)
-
-
-def _listed(folder: Path, pattern: str) -> list[Path]:
-    """What fits the pattern in a folder; nothing in one that is not there, or vanishes now."""
-    try:
-        return sorted(folder.glob(pattern))
-    except (FileNotFoundError, NotADirectoryError):
-        return []
-
-
-def _abandoned(name: str, results: Results, task: str) -> bool:
-    known = alive_or_unknown(name)
-    return known is False or (known is None and holder(results.locks, task) is None)
