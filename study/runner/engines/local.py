@@ -104,7 +104,8 @@ class LocalEngine:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             (folder / "failure.json").unlink(missing_ok=True)
-            with imported_first(self._code):  # a server that was killed is started anew here
+            # a server that was killed is started anew here
+            with _signals_held(), imported_first(self._code):
                 process.start()
         except (OSError, EOFError) as error:
             self._slots.free(task)
