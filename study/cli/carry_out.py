@@ -13,6 +13,7 @@ from study.record.store import Results, atomic_write
 from study.runner.engines.devices import cores
 from study.runner.engines.local import LocalEngine
 from study.runner.engines.schedule import Engine, Notice, Started, Stopped, Summary, run_grid
+from study.runner.engines.slurm.engine import SlurmEngine
 from study.runner.graph.plan import Plan, State, make_plan
 from study.runner.graph.restarts import restart_lines
 from study.runner.graph.stages import own_stage
@@ -109,8 +110,6 @@ def engine_for(results: Results, work: Work, jobs: int, profile: Profile) -> Eng
                     "Slurm needs the package submitit",
                     hint="install the extra: pip install 'opd-study[slurm]'",
                 )
-            from study.runner.engines.slurm.engine import SlurmEngine
-
             return SlurmEngine(results, work, profile)
 
 

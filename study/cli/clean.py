@@ -4,16 +4,18 @@ so.
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from study.cli import console
-from study.errors import PrerequisiteError
-
-if TYPE_CHECKING:
-    from study.errors import StudyError
-    from study.runner.verbs.clean import Waste
+from study.errors import PrerequisiteError, StudyError
+from study.record.store import Results
+from study.runner.graph.lookup import known_grids
+from study.runner.verbs.clean import Waste, references, remove, waste
+from study.spec.grid.grid import load_grid
+from study.spec.machine.profile import load_profile
+from study.spec.yaml.load import names
 
 _UNITS = ("B", "kB", "MB", "GB")
 
@@ -47,13 +49,6 @@ def clean(
     """Show what no sealed run, known grid or running process needs (artifacts, checkpoints, logs,
     leftovers); --apply removes it.
     """
-    from study.record.store import Results
-    from study.runner.graph.lookup import known_grids
-    from study.runner.verbs.clean import references, remove, waste
-    from study.spec.grid.grid import load_grid
-    from study.spec.machine.profile import load_profile
-    from study.spec.yaml.load import names
-
     folder, scales = Results.from_afar(results, load_profile(profile)), scale or names("scales")
     left_out: list[StudyError] = []
     named = [load_grid(page, one) for page in grid or [] for one in scale or ["lab"]]
@@ -76,7 +71,7 @@ def clean(
         )
 
 
-def _refuse_unsure(found: "Sequence[Waste]", left_out: "Sequence[StudyError]") -> None:
+def _refuse_unsure(found: Sequence[Waste], left_out: Sequence[StudyError]) -> None:
     """What a grid that cannot be read may still need is not removed unless its scale is left out by
     name.
     """
@@ -87,7 +82,7 @@ def _refuse_unsure(found: "Sequence[Waste]", left_out: "Sequence[StudyError]") -
         raise PrerequisiteError(what, hint=hint)
 
 
-def _show(found: "Sequence[Waste]", results: Path) -> None:
+def _show(found: Sequence[Waste], results: Path) -> None:
     if not found:
         return
     places = [

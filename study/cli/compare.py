@@ -6,16 +6,20 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import typer
 
+from analysis.compare.arms import labelled
+from analysis.compare.compare import Row, Sighted, compared, differing
+from analysis.compare.curve_files import compare_curves, curves_of, is_metrics
+from analysis.compare.pairing import matched
+from analysis.compare.selectors import Place, arms_of
+from analysis.compare.sentences import as_data, costs, gathered, points, ratio, sentence, summary
 from study.cli import console
-
-if TYPE_CHECKING:
-    from analysis.compare.compare import Row, Sighted
-    from analysis.compare.selectors import Place
-    from study.stats.intervals import Interval
+from study.errors import SpecError
+from study.record.store import atomic_write
+from study.stats.intervals import Interval
 
 _T = TypeVar("_T")
 LISTED = 40  # differing settings shown; the JSON file has all
@@ -75,9 +79,6 @@ def compare(
     """A minus B: paired by problem and by base, with intervals, what it could have missed, costs,
     and every setting that differs.
     """
-    from analysis.compare.curve_files import is_metrics
-    from analysis.compare.selectors import Place
-
     place = Place(grid, scale, results, _seeds(seeds), relaxed)
     names = (label_a or a, label_b or b)
     if is_metrics(a) or is_metrics(b):
@@ -85,8 +86,6 @@ def compare(
     else:
         page = _compare_arms((a, b), (label_a, label_b), place, task, allow_differences)
     if output is not None:
-        from study.record.store import atomic_write
-
         atomic_write(
             output,
             (json.dumps(page, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode(),
@@ -95,8 +94,6 @@ def compare(
 
 
 def _seeds(text: str | None) -> tuple[int, ...] | None:
-    from study.errors import SpecError
-
     if text is None:
         return None
     parts = [part.strip() for part in text.split(",") if part.strip()]
@@ -108,16 +105,10 @@ def _seeds(text: str | None) -> tuple[int, ...] | None:
 def _compare_arms(
     sides: tuple[str, str],
     labels: tuple[str | None, str | None],
-    place: "Place",
+    place: Place,
     task: str | None,
     allow: bool,
 ) -> dict[str, Any]:
-    from analysis.compare.arms import labelled
-    from analysis.compare.compare import compared
-    from analysis.compare.pairing import matched
-    from analysis.compare.selectors import arms_of
-    from analysis.compare.sentences import as_data
-
     arms = [
         labelled(arms_of(side, place), label) for side, label in zip(sides, labels, strict=True)
     ]
@@ -131,9 +122,7 @@ def _compare_arms(
     return {"rows": [as_data(row) for row in rows], "not_compared": alone}
 
 
-def _show(rows: "Sequence[Row]", labels: tuple[str | None, str | None]) -> None:
-    from analysis.compare.sentences import sentence, summary
-
+def _show(rows: Sequence[Row], labels: tuple[str | None, str | None]) -> None:
     if len(rows) == 1 or len({row.a.key for row in rows}) == 1:
         for side, arm, label in (("A", rows[0].a, labels[0]), ("B", rows[0].b, labels[1])):
             labels_text = f"  ({arm.labels})" if arm.labels else ""
@@ -160,9 +149,7 @@ def _show(rows: "Sequence[Row]", labels: tuple[str | None, str | None]) -> None:
     _show_settings(rows)
 
 
-def _line(row: "Row") -> tuple[str, ...]:
-    from analysis.compare.sentences import points
-
+def _line(row: Row) -> tuple[str, ...]:
     seen = row.headline
     return (
         row.a.name if row.a.name == row.b.name else "A / B", row.task, f"{100 * row.mean_a:.1f}",
@@ -172,11 +159,11 @@ def _line(row: "Row") -> tuple[str, ...]:
     )  # fmt: skip
 
 
-def _missed(seen: "Sighted") -> str:
+def _missed(seen: Sighted) -> str:
     return "-" if seen.detectable is None else f"{100 * seen.detectable:.1f}"
 
 
-def _k(row: "Row") -> str:
+def _k(row: Row) -> str:
     sizes = [
         ",".join(dict.fromkeys("mixed" if s.k is None else str(s.k) for s in arm.bases))
         for arm in (row.a, row.b)
@@ -184,10 +171,8 @@ def _k(row: "Row") -> str:
     return sizes[0] if sizes[0] == sizes[1] else " / ".join(sizes)
 
 
-def _details(row: "Row") -> None:
+def _details(row: Row) -> None:
     """The other interval, bases one by one, lengths and costs."""
-    from analysis.compare.sentences import costs, points, ratio
-
     seen = row.over_problems
     if row.bases is not None:
         console.say(f"over problems: {points(seen.interval)}, detectable {_missed(seen)}")
@@ -220,11 +205,8 @@ def _shown(value: float | None) -> str:
     return "not known" if value is None else f"{value:,.0f}" if value >= 1000 else f"{value:.1f}"
 
 
-def _show_settings(rows: "Sequence[Row]") -> None:
+def _show_settings(rows: Sequence[Row]) -> None:
     """Of several rows what holds for all of them; the JSON file has each."""
-    from analysis.compare.compare import differing
-    from analysis.compare.sentences import gathered
-
     lines = [
         [f"compared in spite of it: {name} {one} / {other}" for name, one, other in row.allowed]
         for row in rows
@@ -251,7 +233,7 @@ def _show_settings(rows: "Sequence[Row]") -> None:
         )
 
 
-def _show_recipes(found: "Sequence[Sequence[tuple[str, str, str]]]") -> None:
+def _show_recipes(found: Sequence[Sequence[tuple[str, str, str]]]) -> None:
     shared = _shared(found)
     console.say()
     if shared:
@@ -275,12 +257,10 @@ def _shared(lists: Sequence[Sequence[_T]]) -> list[_T]:
 def _compare_curves(
     sides: tuple[str, str],
     names: tuple[str, str],
-    place: "Place",
+    place: Place,
     metric: Sequence[str],
     step: str | None,
 ) -> dict[str, Any]:
-    from analysis.compare.curve_files import compare_curves, curves_of
-
     a, b = (curves_of(side, place, step) for side in sides)
     rows = compare_curves(a, b, metric)
     for side, name in zip("AB", names, strict=True):
@@ -320,7 +300,7 @@ def _compare_curves(
     return {"a": names[0], "b": names[1], "curves": [asdict(row) for row in rows]}
 
 
-def _plain(interval: "Interval") -> str:
+def _plain(interval: Interval) -> str:
     limits = (
         ""
         if interval.low is None or interval.high is None

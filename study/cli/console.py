@@ -9,6 +9,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TextIO
 
+from rich.console import Console
+from rich.live import Live
+from rich.text import Text
+
 _STYLES = {"good": "32", "bad": "31", "warn": "33", "dim": "2", "bold": "1"}
 _status_shown = False
 
@@ -99,10 +103,6 @@ def redrawn() -> Iterator[Callable[[Sequence[str]], None]]:
         shown: list[list[str]] = []
         yield lambda lines: _say_once(list(lines), shown)
         return
-    from rich.console import Console
-    from rich.live import Live
-    from rich.text import Text
-
     with Live(console=Console(), transient=True, auto_refresh=False) as live:
         yield lambda lines: live.update(Text("\n".join(lines)), refresh=True)
 

@@ -7,19 +7,16 @@ import json
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from study.cli import console
 from study.errors import PrerequisiteError
 from study.record.provenance import code_hash
 from study.record.store import Results
-from study.spec.grid.grid import named
-
-if TYPE_CHECKING:
-    from study.spec.grid.grid import Grid
+from study.spec.grid.grid import Grid, named
 
 
-def require_contracts(grid: "Grid", reference: str, results: Results) -> None:
+def require_contracts(grid: Grid, reference: str, results: Results) -> None:
     """Raises PrerequisiteError that names the broken contracts.
 
     What held before, on these cells and this code, is not checked again.
@@ -85,6 +82,6 @@ def _checks(path: Path) -> list[dict[str, Any]]:
         ]
 
 
-def _key(grid: "Grid") -> str:
+def _key(grid: Grid) -> str:
     text = "\n".join([code_hash(), *(cell.cell_id for cell in grid.cells)])
     return hashlib.sha256(text.encode()).hexdigest()[:12]

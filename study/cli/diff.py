@@ -4,16 +4,17 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from study.cli import console
-
-if TYPE_CHECKING:
-    from study.record.schema import Record
-    from study.spec.grid.cell import Cell
-    from study.spec.grid.grid import Grid
+from study.record.schema import Record
+from study.record.store import read_record, record_paths
+from study.runner.verbs.verify import cell_of, provenance_differences
+from study.spec.grid.cell import Cell
+from study.spec.grid.grid import Grid, load_grid
+from study.spec.yaml.origin import origined_values
 
 _ABSENT = "-"  # one side has no such value
 
@@ -25,8 +26,8 @@ class Side:
     """
 
     name: str
-    cell: "Cell"
-    records: "tuple[Record, ...]"
+    cell: Cell
+    records: tuple[Record, ...]
     run: bool
 
 
@@ -46,8 +47,6 @@ def diff(
     results: Annotated[Path, typer.Option(help="the results folder, for scores")] = Path("results"),
 ) -> None:
     """Show only what differs between two cells, and the scores that are recorded of each."""
-    from study.spec.grid.grid import load_grid
-
     page = load_grid(grid, scale)
     sides = (_side(a, page, results), _side(b, page, results))
     rows = differences(sides[0].cell, sides[1].cell)
@@ -61,7 +60,7 @@ def diff(
     _show_records(sides[0], sides[1])
 
 
-def differences(a: "Cell", b: "Cell") -> list[tuple[str, str, str, str]]:
+def differences(a: Cell, b: Cell) -> list[tuple[str, str, str, str]]:
     """(dotted path, A, B, whether it is identity), in the order of the fields; a dash where one
     side has no such field.
     """
@@ -79,9 +78,7 @@ def differences(a: "Cell", b: "Cell") -> list[tuple[str, str, str, str]]:
     ]
 
 
-def _values(cell: "Cell") -> dict[str, tuple[Any, bool]]:
-    from study.spec.yaml.origin import origined_values
-
+def _values(cell: Cell) -> dict[str, tuple[Any, bool]]:
     return {value.path: (value.value, value.identity) for value in origined_values(cell, None)}
 
 
@@ -91,12 +88,10 @@ def _shown(values: dict[str, tuple[Any, bool]], path: str) -> str:
     return "none" if values[path][0] is None else str(values[path][0])
 
 
-def _side(name: str, grid: "Grid", results: Path) -> Side:
+def _side(name: str, grid: Grid, results: Path) -> Side:
     """A recorded run when the name says a seed, else a cell of the grid with what is recorded of
     it.
     """
-    from study.record.store import read_record
-
     paths = {_run_of(path): path for path in _record_files(results)}
     if re.search(r"s[0-9]+$", name):
         fitting = [run_id for run_id in paths if run_id == name or run_id.endswith(f"-{name}")]
@@ -112,14 +107,10 @@ def _side(name: str, grid: "Grid", results: Path) -> Side:
 
 def _record_files(results: Path) -> list[Path]:
     """Committed records first: a run made here replaces them."""
-    from study.record.store import record_paths
-
     return [*record_paths(results / "records"), *record_paths(results / "runs")]
 
 
-def _cell(record: "Record", grid: "Grid") -> "Cell":
-    from study.runner.verbs.verify import cell_of
-
+def _cell(record: Record, grid: Grid) -> Cell:
     return next(
         (found.cell for found in grid.cells if found.cell_id == record.cell), None
     ) or cell_of(record)
@@ -148,9 +139,7 @@ def _score(side: Side, task: str) -> str:
     )
 
 
-def _show_circumstances(a: "Record", b: "Record") -> None:
-    from study.runner.verbs.verify import provenance_differences
-
+def _show_circumstances(a: Record, b: Record) -> None:
     kinds = sorted(a.revisions.keys() | b.revisions.keys())
     lines = [
         f"{kind} revision {a.revisions.get(kind)} -> {b.revisions.get(kind)}"

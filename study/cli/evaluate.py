@@ -2,16 +2,20 @@
 
 import re
 import time
+from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
 from study.cli import console
 from study.errors import PrerequisiteError, SpecError
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
+from study.evaluate.request import Request
+from study.evaluate.standalone import evaluate_all, prepare
+from study.record.store import Results
+from study.runner.verbs.model_folder import find_model_folder
+from study.runner.work.execute import LAB_PACKAGES
 
 LOG_EVERY_S = 60.0
 
@@ -81,11 +85,6 @@ def evaluate(
     """Evaluate any model: k samples a problem, graded; avg@k, pass@k and maj@k with intervals;
     completions stored.
     """
-    from study.evaluate.request import Request
-    from study.evaluate.standalone import evaluate_all, prepare
-    from study.record.store import Results
-    from study.runner.verbs.model_folder import find_model_folder
-
     settings = {
         "k": k,
         "temperature": temperature,
@@ -111,10 +110,6 @@ def evaluate(
 
 
 def _require_packages(backend: str) -> None:
-    from importlib.util import find_spec
-
-    from study.runner.work.execute import LAB_PACKAGES
-
     wanted = [
         *(name for name in LAB_PACKAGES if name != "trl"),
         *(["vllm"] if backend == "vllm" else []),
@@ -169,7 +164,7 @@ class _Screen:
             self._said = now
 
 
-def show(evaluations: "Sequence[dict[str, Any]]") -> None:
+def show(evaluations: Sequence[dict[str, Any]]) -> None:
     """Scores with their intervals, then what stands behind them."""
     console.say()
     rows = [

@@ -7,9 +7,13 @@ from typing import Annotated
 
 import typer
 
-from study.cli.analyze import RecordsOption, ResultsOption
+from analysis.pages.html import page
+from analysis.pages.story import story
 from study.cli.console import say
+from study.cli.evidence import RecordsOption
+from study.cli.options import ResultsOption
 from study.errors import IncompleteResults, SpecError
+from study.record.store import read_record, record_paths
 
 
 def explain(
@@ -24,9 +28,6 @@ def explain(
     ] = None,
 ) -> None:
     """Tell the story of one run from its record."""
-    from analysis.pages.story import story
-    from study.record.store import read_record
-
     record = read_record(
         _path_of(run, [records] if records else [results / "runs", results / "records"])
     )
@@ -40,8 +41,6 @@ def explain(
             hint=f"study explain {run} --output {output.stem}.html",
         )
     if output.suffix == ".html":
-        from analysis.pages.html import page
-
         text = page(text, title=record.run)
     output.parent.mkdir(parents=True, exist_ok=True)
     output.write_text(text, encoding="utf-8", newline="\n")
@@ -50,8 +49,6 @@ def explain(
 
 def _path_of(run: str, folders: list[Path]) -> Path:
     """The record of a run, by its id or the end of it; runs of today come before committed ones."""
-    from study.record.store import record_paths
-
     for folder in folders:
         found = {
             path.parent.name if path.name == "record.json" else path.stem: path

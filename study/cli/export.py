@@ -6,6 +6,11 @@ from typing import Annotated
 import typer
 
 from study.cli import console
+from study.record.store import Results
+from study.runner.verbs.export import export as write
+from study.runner.verbs.export import find
+from study.runner.work.artifacts import weights_digest
+from study.spec.machine.profile import load_profile
 
 
 def export(
@@ -25,12 +30,6 @@ def export(
     """Write weights, tokenizer, chat template, generation settings and a model card of a finished
     run.
     """
-    from study.record.store import Results
-    from study.runner.verbs.export import export as write
-    from study.runner.verbs.export import find
-    from study.runner.work.artifacts import weights_digest
-    from study.spec.machine.profile import load_profile
-
     source = find(run, Results.from_afar(results, load_profile(profile)), step)
     write(source, folder)
     console.say(

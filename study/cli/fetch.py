@@ -6,9 +6,13 @@ import os
 from pathlib import Path
 from typing import Annotated
 
+import httpx
 import typer
 
 from study.cli import console
+from study.runner.verbs.fetch import fetch as fetch_item
+from study.runner.verbs.fetch import name_of, needed, refuse
+from study.spec.grid.scale import load_scale
 
 
 def fetch(
@@ -36,10 +40,6 @@ def fetch(
             "the hub cannot be reached from here: only what the cache and STUDY_DATA hold is"
             " looked at"
         )
-    from study.runner.verbs.fetch import fetch as fetch_item
-    from study.runner.verbs.fetch import name_of, needed, refuse
-    from study.spec.grid.scale import load_scale
-
     items = needed(load_scale(scale))
     done = []
     for item in items:
@@ -61,8 +61,6 @@ def _reachable() -> bool:
     """
     if os.environ.get("HF_HUB_OFFLINE", "").lower() in ("1", "true", "yes", "on"):
         return False
-    import httpx  # comes with huggingface_hub
-
     try:
         httpx.head(
             os.environ.get("HF_ENDPOINT", "https://huggingface.co"),

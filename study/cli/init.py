@@ -4,14 +4,17 @@ fault told before anything is spent.
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from study.cli.console import say, table
-
-if TYPE_CHECKING:
-    from study.runner.init.experiment import Looked, Wanted
+from study.errors import PrerequisiteError
+from study.record.store import Results
+from study.runner.init import experiment as own
+from study.runner.init.experiment import Looked, Wanted
+from study.runner.init.scale import GRID, Size
+from study.spec.recipe.data import JsonlData
 
 NEXT = {
     "plan": "what will be made",
@@ -88,12 +91,6 @@ def init(
 
     Writes a short scale and the grid will-it-help.
     """
-    from study.errors import PrerequisiteError
-    from study.record.store import Results
-    from study.runner.init import experiment as own
-    from study.runner.init.scale import Size
-    from study.spec.recipe.data import JsonlData
-
     share = None if held_out else held_out_share
     columns = JsonlData(
         train="", held_out="" if held_out else None, held_out_share=share, split_seed=split_seed,
@@ -128,7 +125,7 @@ def _name_of(folder: Path) -> str:
     return re.sub(r"[^a-z0-9]+", "-", folder.resolve().name.lower()).strip("-") or "mine"
 
 
-def _show(looked: "Looked") -> None:
+def _show(looked: Looked) -> None:
     for role, model in looked.models.items():
         revision = model.entry.get("revision") or f"weights {model.entry['digest']}"
         say(f"{role}: {model.name} ({model.entry['kind']}, {revision[:24]})")
@@ -155,7 +152,7 @@ def _show(looked: "Looked") -> None:
         say()
 
 
-def _mended(looked: "Looked") -> str:
+def _mended(looked: Looked) -> str:
     """What mends the faults; leaving rows out is offered where rows are left."""
     hints = list(dict.fromkeys(finding.hint for finding in looked.findings if finding.hint))
     bad = {place for finding in looked.findings for place in finding.places}
@@ -164,9 +161,7 @@ def _mended(looked: "Looked") -> str:
     return "; ".join(hints) or "correct them"
 
 
-def _show_next(wanted: "Wanted", told: str) -> None:
-    from study.runner.init.scale import GRID
-
+def _show_next(wanted: Wanted, told: str) -> None:
     say(
         f"written: {wanted.folder}/experiments/scales/{wanted.name}.yaml (read it: it is short) and"
         f" the grid {GRID}: {told}",

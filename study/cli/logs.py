@@ -4,16 +4,15 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from study.cli import console
 from study.errors import SpecError
-
-if TYPE_CHECKING:
-    from study.record.store import Results
-    from study.runner.graph.lookup import Task
+from study.record.store import Results
+from study.runner.graph.lookup import Task, failure, find_run, tasks_of
+from study.runner.work.status import snapshot
 
 _LOOK_EVERY_S = 0.5
 
@@ -45,9 +44,6 @@ def logs(
     results: Annotated[Path, typer.Option(help="the results folder")] = Path("results"),
 ) -> None:
     """Show the logs of a run and of the stages behind it; the reason of a failure comes first."""
-    from study.record.store import Results
-    from study.runner.graph.lookup import find_run, tasks_of
-
     folder = Results(results)
     run_id = find_run(run, folder, grid, scale)
     tasks = _of_role(tasks_of(run_id, folder, grid, scale), stage)
@@ -58,7 +54,7 @@ def logs(
         _follow(tasks, ends, folder, run_id)
 
 
-def _of_role(tasks: "Sequence[Task]", role: str | None) -> "list[Task]":
+def _of_role(tasks: Sequence[Task], role: str | None) -> list[Task]:
     kept = [task for task in tasks if role is None or role in (task.role, task.id)]
     if not kept:
         raise SpecError(
@@ -68,10 +64,8 @@ def _of_role(tasks: "Sequence[Task]", role: str | None) -> "list[Task]":
     return kept
 
 
-def _show_failure(tasks: "Sequence[Task]") -> None:
+def _show_failure(tasks: Sequence[Task]) -> None:
     """Each reason once: a run that failed with its stage repeats the stage's."""
-    from study.runner.graph.lookup import failure
-
     told: set[str] = set()
     for task in tasks:
         found = failure(task.folder)
@@ -85,7 +79,7 @@ def _show_failure(tasks: "Sequence[Task]") -> None:
                 console.say(f"  -> {found['hint']}")
 
 
-def _show_log(task: "Task", lines: int) -> int:
+def _show_log(task: Task, lines: int) -> int:
     """The last lines; returns how far the file was read."""
     path = task.folder / "log.txt"
     console.say()
@@ -103,7 +97,7 @@ def _show_log(task: "Task", lines: int) -> int:
     return end
 
 
-def _follow(tasks: "Sequence[Task]", ends: dict[str, int], results: "Results", run_id: str) -> None:
+def _follow(tasks: Sequence[Task], ends: dict[str, int], results: Results, run_id: str) -> None:
     """New lines as they come, marked with their role. Ctrl-C is how one stops: no error."""
     try:
         while _at_work(tasks, results, run_id):
@@ -116,7 +110,7 @@ def _follow(tasks: "Sequence[Task]", ends: dict[str, int], results: "Results", r
     _show_failure(tasks)
 
 
-def _show_new(task: "Task", start: int) -> int:
+def _show_new(task: Task, start: int) -> int:
     path = task.folder / "log.txt"
     if not path.is_file():
         return start
@@ -127,10 +121,8 @@ def _show_new(task: "Task", start: int) -> int:
         return handle.tell()
 
 
-def _at_work(tasks: "Sequence[Task]", results: "Results", run_id: str) -> bool:
+def _at_work(tasks: Sequence[Task], results: Results, run_id: str) -> bool:
     """Something of it runs, or a living `study run` will come to it."""
-    from study.runner.work.status import snapshot
-
     seen, ids = snapshot(results), {task.id for task in tasks}
     if any(task.task in ids and task.alive is not False for task in seen.tasks):
         return True

@@ -5,17 +5,19 @@ would cost.
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
+from analysis.compare.designs import Measured, from_arms, minutes
+from analysis.compare.selectors import Place, arms_of
 from study.cli import console
-
-if TYPE_CHECKING:
-    from analysis.compare.designs import Measured
-    from study.stats.power import Design, Over, Sight, Spread
+from study.errors import SpecError
+from study.record.store import atomic_write
+from study.stats import power as stats
+from study.stats.power import Design, Over, Sight, Spread, fewest, power_of, sight
 
 SIZES = {
     "math500": 500,
@@ -37,7 +39,7 @@ LEGEND = (
         " bases on these problems"
     ),
 )
-_OVER: "tuple[Over, ...]" = ("problems", "bases")
+_OVER: tuple[Over, ...] = ("problems", "bases")
 
 
 @dataclass(frozen=True)
@@ -114,8 +116,6 @@ def power(
     """What a comparison can see (two-sided 5 %, power 80 %), paired and unpaired, and what it
     costs.
     """
-    from study.stats import power as stats
-
     _check_effect(effect)
     found = _measured(grid, scale, pair, results)
     if found is None:
@@ -155,8 +155,6 @@ def power(
 
 
 def _check_effect(effect: float | None) -> None:
-    from study.errors import SpecError
-
     if effect is not None and not 0.1 <= effect <= 100.0:
         hint = f"5 is 5 %; for the fraction {effect:g}: --effect {100 * effect:g}"
         raise SpecError(f"--effect {effect:g} points of accuracy cannot be meant", hint=hint)
@@ -164,20 +162,15 @@ def _check_effect(effect: float | None) -> None:
 
 def _measured(
     grid: str | None, scale: str, pair: tuple[str, str] | None, results: Path
-) -> "Measured | None":
+) -> Measured | None:
     if grid is None and pair is None:
         return None
-    from analysis.compare.designs import from_arms
-    from analysis.compare.selectors import Place, arms_of
-
     place = Place(grid or "math", scale, results)
     return from_arms([arm for name in pair or (place.grid,) for arm in arms_of(name, place)])
 
 
-def _tasks(text: str | None, found: "Measured | None") -> list[tuple[str, int]]:
+def _tasks(text: str | None, found: Measured | None) -> list[tuple[str, int]]:
     """(name, problems) of every task asked for."""
-    from study.errors import SpecError
-
     if text is None:
         if found is None:
             raise SpecError(
@@ -190,8 +183,6 @@ def _tasks(text: str | None, found: "Measured | None") -> list[tuple[str, int]]:
 
 
 def _task(text: str) -> tuple[str, int]:
-    from study.errors import SpecError
-
     name, _, size = text.rpartition("=")
     if text.lower() in SIZES:
         return text.lower(), SIZES[text.lower()]
@@ -205,14 +196,12 @@ def _task(text: str) -> tuple[str, int]:
 
 def _page(
     name: str,
-    design: "Design",
-    spread: "Spread",
+    design: Design,
+    spread: Spread,
     effect: float | None,
-    found: "Measured | None",
+    found: Measured | None,
     tokens: float | None,
 ) -> dict[str, Any]:
-    from analysis.compare.designs import minutes
-
     length = tokens or (found.tokens if found else None)
     spent = minutes(design, found) if found else {}
     return {
@@ -224,11 +213,7 @@ def _page(
     }  # fmt: skip
 
 
-def _over(design: "Design", spread: "Spread", over: "Over", effect: float | None) -> dict[str, Any]:
-    from dataclasses import replace
-
-    from study.stats.power import power_of, sight
-
+def _over(design: Design, spread: Spread, over: Over, effect: float | None) -> dict[str, Any]:
     def one(paired: bool) -> dict[str, Any] | None:
         chosen = replace(design, paired=paired)
         seen: Sight | None = sight(spread, chosen, over)
@@ -241,7 +226,7 @@ def _over(design: "Design", spread: "Spread", over: "Over", effect: float | None
 
 
 def _show(
-    pages: Sequence[dict[str, Any]], origin: str, spread: "Spread", effect: float | None
+    pages: Sequence[dict[str, Any]], origin: str, spread: Spread, effect: float | None
 ) -> None:
     console.say(origin)
     parts = spread.difference
@@ -319,10 +304,8 @@ def _cost(page: dict[str, Any]) -> tuple[str, str, str, str]:
     )
 
 
-def _show_needed(name: str, design: "Design", spread: "Spread", effect: float) -> None:
+def _show_needed(name: str, design: Design, spread: Spread, effect: float) -> None:
     """One knob at a time, the others as they are."""
-    from study.stats.power import fewest
-
     problems, k = (
         fewest(effect / 100.0, spread, design, "problems", knob) for knob in ("problems", "k")
     )
@@ -341,8 +324,6 @@ def _needed(number: int | None, what: str) -> str:
 
 
 def _write(output: Path, page: dict[str, Any]) -> None:
-    from study.record.store import atomic_write
-
     atomic_write(
         output, (json.dumps(page, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode()
     )

@@ -5,15 +5,17 @@ seconds.
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from study.cli.console import say, status, styled, table
 from study.cli.options import GridOption, ResultsOption, ScaleOption
-
-if TYPE_CHECKING:
-    from study.train.preflight.check import Check
+from study.record.store import Results
+from study.runner.verbs.preflight import preflight as checks_of
+from study.runner.work.execute import Work
+from study.spec.grid.grid import load_grid
+from study.train.preflight.check import Check
 
 _STYLES = {"ok": "good", "note": "warn", "FAIL": "bad"}
 _COVERAGE = ("k", "teacher_in_student_topk", "teacher_in_its_topk", "tokens")
@@ -29,11 +31,6 @@ def preflight(
     ] = None,
 ) -> None:
     """Check the contracts of a grid before it spends anything; exit code 1 if one does not hold."""
-    from study.record.store import Results
-    from study.runner.verbs.preflight import preflight as checks_of
-    from study.runner.work.execute import Work
-    from study.spec.grid.grid import load_grid
-
     loaded = load_grid(grid, scale)
     Work().require_packages()
 
@@ -50,7 +47,7 @@ def preflight(
         raise typer.Exit(1)
 
 
-def show(checks: "Sequence[Check]", grid: str) -> None:
+def show(checks: Sequence[Check], grid: str) -> None:
     """Contracts with their state, what a reader should know in whole sentences, then the
     numbers.
     """
@@ -67,7 +64,7 @@ def show(checks: "Sequence[Check]", grid: str) -> None:
     )
 
 
-def _groups(checks: "Sequence[Check]") -> "list[list[Check]]":
+def _groups(checks: Sequence[Check]) -> list[list[Check]]:
     """Contracts with one finding in one state are one line; failures first."""
     groups: dict[tuple[str, str, str], list[Check]] = {}
     for check in checks:
@@ -75,14 +72,14 @@ def _groups(checks: "Sequence[Check]") -> "list[list[Check]]":
     return sorted(groups.values(), key=lambda group: group[0].state != "FAIL")
 
 
-def _row(group: "list[Check]") -> list[str]:
+def _row(group: list[Check]) -> list[str]:
     first = group[0]
     subjects = [check.subject for check in group]
     on = "; ".join(subjects) if len(subjects) <= _MANY else f"{len(subjects)} combinations"
     return [styled(first.state, _STYLES[first.state]), first.name, on, first.message]
 
 
-def _show_hints(checks: "Sequence[Check]") -> None:
+def _show_hints(checks: Sequence[Check]) -> None:
     hints = dict.fromkeys(
         (check.name, check.hint) for check in checks if check.hint and check.state != "ok"
     )
@@ -92,7 +89,7 @@ def _show_hints(checks: "Sequence[Check]") -> None:
         say(f"{name} -> {hint}", "dim")
 
 
-def _show_numbers(checks: "Sequence[Check]") -> None:
+def _show_numbers(checks: Sequence[Check]) -> None:
     """Coverage in full, of every other number its range over the combinations."""
     rows = [
         [c.subject, *(f"{c.measured[name]:.4g}" for name in _COVERAGE)]
@@ -125,7 +122,7 @@ def _show_numbers(checks: "Sequence[Check]") -> None:
         )
 
 
-def _range(values: "Sequence[float]") -> str:
+def _range(values: Sequence[float]) -> str:
     low, high = (
         str(value) if isinstance(value, int) else f"{value:.3g}"
         for value in (min(values), max(values))

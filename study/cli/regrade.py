@@ -5,16 +5,21 @@ is generated.
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
 from study.cli import console
-
-if TYPE_CHECKING:
-    from study.evaluate.regrade import Change, Regraded
-    from study.evaluate.replies import Item, Judged
-    from study.grading.judge import Judge
+from study.errors import PrerequisiteError, SpecError
+from study.evaluate import regrade as again
+from study.evaluate import replies
+from study.evaluate.generations import NAME, read
+from study.evaluate.regrade import Change, Regraded, write
+from study.evaluate.replies import Item, Judged, lengths
+from study.grading.judge import Judge
+from study.grading.preference import style_rule
+from study.grading.registry import open_grader
+from study.runner.verbs.verify import one_of
 
 SHOWN = 12  # changed completions on the screen; the file has all
 Preference = Literal["refusal", "style", "length", "judge"]
@@ -70,8 +75,6 @@ def regrade(
     """Score stored generations again; both scores are kept, with their versions, beside the
     record.
     """
-    from study.errors import SpecError
-
     if (grader is None) == (preference is None):
         raise SpecError(
             "name what is asked: --grader or --preference, one of them",
@@ -101,9 +104,6 @@ def _cores() -> int:
 
 def _sources(run: str, results: Path, lines: bool) -> list[Path]:
     """The generations that are meant. lines: any JSON Lines file will do."""
-    from study.errors import PrerequisiteError
-    from study.evaluate.generations import NAME
-
     path = Path(run).expanduser()
     if path.is_file() and not lines and path.suffix != ".gz":
         hint = f"grade it: study grade {path}; regraded are stored generations, {NAME}"
@@ -125,9 +125,6 @@ def _sources(run: str, results: Path, lines: bool) -> list[Path]:
 
 def _run(name: str, results: Path) -> str:
     """A run made here by its id; committed records have no generations."""
-    from study.errors import PrerequisiteError, SpecError
-    from study.runner.verbs.verify import one_of
-
     made = sorted(path.parent.name for path in (results / "runs").glob("*/record.json"))
     committed = sorted(path.stem for path in (results / "records").glob("*.json"))
     kept = [each for each in committed if each.startswith(name) or each.endswith(name)]
@@ -141,10 +138,6 @@ def _run(name: str, results: Path) -> str:
 
 
 def _regrade(source: Path, grader: str, workers: int, deadline: float, output: Path | None) -> None:
-    from study.evaluate import regrade as again
-    from study.evaluate.generations import read
-    from study.grading.registry import open_grader
-
     with open_grader(grader, workers=workers, deadline_s=deadline) as judge:
         done = again.regrade(read(source), judge, _progress)
     place = output or source.with_name(f"regraded-{done.grader}.json")
@@ -157,7 +150,7 @@ def _progress(done: int, total: int) -> None:
     console.status(f"{done} of {total}")
 
 
-def _show(source: Path, done: "Regraded") -> None:
+def _show(source: Path, done: Regraded) -> None:
     head, scores = done.generations.header, done.scores()
     console.say(f"{source}: {head.task}, {len(done.after)} problems, k = {head.k}")
     if head.cut:
@@ -192,7 +185,7 @@ def _show(source: Path, done: "Regraded") -> None:
     _show_changes(done.changes, done.transitions)
 
 
-def _show_changes(changes: "Sequence[Change]", transitions: Sequence[tuple[str, str, int]]) -> None:
+def _show_changes(changes: Sequence[Change], transitions: Sequence[tuple[str, str, int]]) -> None:
     if not changes:
         console.say("no outcome changed")
         return
@@ -221,10 +214,7 @@ def percent(interval: Any) -> str:
 
 def _judge(
     url: str | None, model: str, rules: Path | None, key: str, timeout: float, workers: int | None
-) -> "Judge":
-    from study.errors import PrerequisiteError, SpecError
-    from study.grading.judge import Judge
-
+) -> Judge:
     if url is None:
         hint = "--judge-url http://127.0.0.1:8000/v1 --judge-model NAME"
         raise SpecError("--preference judge asks a language model and needs its address", hint=hint)
@@ -242,13 +232,9 @@ def _prefer(
     preference: str | None,
     prompts: Path | None,
     style: Path | None,
-    judge: "Judge | None",
+    judge: Judge | None,
     output: Path | None,
 ) -> None:
-    from study.evaluate import replies
-    from study.evaluate.regrade import write
-    from study.grading.preference import style_rule
-
     items = replies.items_of(source)
     items = replies.with_prompts(items, prompts) if prompts else items
     if preference == "length":
@@ -272,7 +258,7 @@ def _file_name(version: str) -> str:
     return "".join(c if c.isalnum() or c in "._-" else "-" for c in version)
 
 
-def _show_rates(source: Path, items: "Sequence[Item]", found: "Judged") -> None:
+def _show_rates(source: Path, items: Sequence[Item], found: Judged) -> None:
     console.say(
         f"{source}: {len(items)} prompts, {sum(len(item.completions) for item in items)} replies,"
         f" {found.version}"
@@ -291,9 +277,7 @@ def _show_rates(source: Path, items: "Sequence[Item]", found: "Judged") -> None:
         )
 
 
-def _show_lengths(source: Path, items: "Sequence[Item]") -> None:
-    from study.evaluate.replies import lengths
-
+def _show_lengths(source: Path, items: Sequence[Item]) -> None:
     console.say(str(source))
     console.say()
     rows = [

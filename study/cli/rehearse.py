@@ -11,11 +11,18 @@ import typer
 from study.cli.console import duration, say, table
 from study.cli.options import GridOption, ScaleOption, parse_seeds
 from study.errors import PrerequisiteError
+from study.record.store import Results, read_record
+from study.runner.estimate.check import Ratio, ratios
+from study.runner.estimate.grid import Estimated, Rehearsal
+from study.runner.estimate.grid import rehearse as estimate
+from study.runner.estimate.sizes import Sizes
+from study.runner.estimate.workload import Lengths
+from study.runner.work.execute import Work
+from study.spec.grid.cell import Cell
+from study.spec.grid.grid import load_grid
+from study.spec.machine.profile import load_profile
 
 if TYPE_CHECKING:
-    from study.runner.estimate.check import Ratio
-    from study.runner.estimate.grid import Estimated, Rehearsal
-    from study.spec.grid.cell import Cell
     from study.train.rehearsal import Measured
 
 GB = 1e9
@@ -65,12 +72,6 @@ def rehearse(
     """Estimate time, GPU memory, disk and cost of a grid; measure a few steps of every stage kind;
     refuse what will not fit.
     """
-    from study.runner.estimate.grid import rehearse as estimate
-    from study.runner.estimate.sizes import Sizes
-    from study.runner.estimate.workload import Lengths
-    from study.spec.grid.grid import load_grid
-    from study.spec.machine.profile import load_profile
-
     loaded = load_grid(grid, scale)
     runs = loaded.runs(seeds=parse_seeds(seeds), core=core, only=only)
     page, lengths = load_profile(profile), Lengths(prompt, solution, filled)
@@ -89,7 +90,7 @@ def rehearse(
     _refuse(found)
 
 
-def show(found: "Rehearsal", longest: "Rehearsal") -> None:
+def show(found: Rehearsal, longest: Rehearsal) -> None:
     hardware, lengths = found.hardware, found.lengths
     inputs = (
         f"{hardware.memory_gb:g} GB, {hardware.bandwidth_gb_s:g} GB/s, {hardware.matrix_tflops:g}"
@@ -126,7 +127,7 @@ def show(found: "Rehearsal", longest: "Rehearsal") -> None:
     )
 
 
-def _groups(stages: "Sequence[Estimated]") -> "list[list[Estimated]]":
+def _groups(stages: Sequence[Estimated]) -> list[list[Estimated]]:
     """Stages of one kind, model, size and duration are one line."""
     groups: dict[tuple[str, str, int, int], list[Estimated]] = {}
     for one in stages:
@@ -136,7 +137,7 @@ def _groups(stages: "Sequence[Estimated]") -> "list[list[Estimated]]":
     return list(groups.values())
 
 
-def _show_work(stages: "Sequence[Estimated]") -> None:
+def _show_work(stages: Sequence[Estimated]) -> None:
     rows: list[list[object]] = []
     for group in _groups(stages):
         one, hours = group[0], sum(each.device_s for each in group) / 3600
@@ -168,7 +169,7 @@ def _show_work(stages: "Sequence[Estimated]") -> None:
     table(headers, rows, right=range(2, len(headers)))
 
 
-def _show_memory(found: "Rehearsal") -> None:
+def _show_memory(found: Rehearsal) -> None:
     used = [name for name in PARTS if any(one.memory.parts.get(name) for one in found.stages)]
     rows: list[list[object]] = []
     seen: set[tuple[object, ...]] = set()
@@ -198,10 +199,6 @@ def _show_memory(found: "Rehearsal") -> None:
 
 def show_check() -> None:
     """The formulas against committed lab records, where there are any."""
-    from study.record.store import Results, read_record
-    from study.runner.estimate.check import ratios
-    from study.spec.machine.profile import load_profile
-
     files = sorted(Results(Path("results")).records.glob("*.json"))
     hardware = load_profile(CHECKED_WITH).hardware
     found = ratios((read_record(file) for file in files), hardware) if hardware else []
@@ -220,14 +217,13 @@ def show_check() -> None:
     )
 
 
-def _ratio(one: "Ratio") -> str:
+def _ratio(one: Ratio) -> str:
     return f"{one.kind} {one.median:.2f} ({one.low:.2f} to {one.high:.2f})"
 
 
-def _measured(cells: "Sequence[Cell]", steps: int) -> "list[Measured]":
-    from study.runner.work.execute import Work
-
+def _measured(cells: Sequence[Cell], steps: int) -> "list[Measured]":
     Work().require_packages()
+    # the training stack takes 14 CPU seconds to import; `--help` and `--steps 0` do without it
     from study.train.rehearsal import measure
 
     return measure(cells, steps)
@@ -259,7 +255,7 @@ def show_measured(found: "Sequence[Measured]") -> None:
     )
 
 
-def _refuse(found: "Rehearsal") -> None:
+def _refuse(found: Rehearsal) -> None:
     """Raises PrerequisiteError with everything that will not fit and the knobs that change it."""
     lines = list(
         dict.fromkeys(

@@ -1,18 +1,23 @@
-"""`study report`: everything over all grids that have records - their pages, the report as Markdown
-and as one HTML file, the README.
-"""
+"""`study report`: write the report on all grids that have records, as Markdown and HTML."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from study.cli.analyze import OutOption, RecordsOption, ResultsOption, ScaleOption, folders
+from analysis.pages import readme
+from analysis.pages.all_grids import differences, write
+from analysis.pages.overview import parts, scored
+from analysis.pages.report import Part
 from study.cli.console import say
-from study.errors import RecordMismatch
-
-if TYPE_CHECKING:
-    from analysis.pages.report import Part
+from study.cli.evidence import (
+    OutOption,
+    RecordsOption,
+    folders,
+    refuse_differences,
+    show_scorecard,
+)
+from study.cli.options import ResultsOption, ScaleOption
 
 
 def report(
@@ -32,17 +37,13 @@ def report(
     ] = False,
 ) -> None:
     """Write the report on all grids: claims first, then settings, then provenance."""
-    from analysis.pages import readme
-    from analysis.pages.all_grids import differences, write
-    from analysis.pages.overview import parts
-
     source, target = folders(results, records, out, committed or check)
     made = parts(source, scale)
     front = readme.of(target) if committed or check else None
     if check:
         found = differences(made, target)
         found += readme.differences(front, made) if front else []
-        _refuse(found, source, target)
+        refuse_differences(found, source, target, "report")
         return
     write(made, target)
     if front:
@@ -50,20 +51,7 @@ def report(
     _say(made, target)
 
 
-def _refuse(lines: list[str], source: Path, target: Path) -> None:
-    if lines:
-        hint = f"rebuild them: study report --committed  (records: {source})"
-        raise RecordMismatch(
-            "\n".join([f"{len(lines)} committed pages are not what the records give:", *lines]),
-            hint=hint,
-        )
-    say(f"every page below {target} is what the records in {source} give", "good")
-
-
-def _say(made: "list[Part]", target: Path) -> None:
-    from analysis.pages.overview import scored
-    from study.cli.analyze import show_scorecard
-
+def _say(made: list[Part], target: Path) -> None:
     show_scorecard(scored(made))
     for part in made:
         missing = (

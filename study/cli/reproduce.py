@@ -2,20 +2,23 @@
 beside committed, run by run.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import typer
 
+from analysis.pages.numbered import figure_page, table_page
+from analysis.pages.report import draw_page, write_figure
 from study.cli import console
+from study.cli.carry_out import carry_out, processes
+from study.cli.evidence import load_evidence
 from study.cli.options import parse_seeds
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from study.record.schema import Record
-    from study.record.store import Results
-    from study.spec.grid.grid import LabelledRun
+from study.cli.progress import run_name
+from study.record.schema import Record, same_content
+from study.record.store import Results, read_record
+from study.runner.work.execute import Work
+from study.spec.grid.grid import LabelledRun, load_grid
 
 
 def reproduce(
@@ -40,12 +43,6 @@ def reproduce(
     ] = False,
 ) -> None:
     """Rerun what a page needs and compare it with the committed records."""
-    from analysis.pages.numbered import figure_page, table_page
-    from study.cli.carry_out import carry_out, processes
-    from study.record.store import Results
-    from study.runner.work.execute import Work
-    from study.spec.grid.grid import load_grid
-
     page = table_page(number) if kind == "table" else figure_page(number)
     grid = load_grid(page.grid, page.scale)
     runs = grid.runs(seeds=parse_seeds(seeds), core=core, only=only)
@@ -65,13 +62,10 @@ def reproduce(
         _draw(number, folder)
 
 
-def compare(runs: "Sequence[LabelledRun]", results: "Results") -> None:
+def compare(runs: Sequence[LabelledRun], results: Results) -> None:
     """One line a run: the committed score, ours now, and whether the two records agree byte for
     byte (times and machine aside), which they do on the same kind of processor alone.
     """
-    from study.cli.progress import run_name
-    from study.record.store import read_record
-
     rows: list[tuple[str, ...]] = []
     for run in runs:
         committed, now = results.records / f"{run.run_id}.json", results.record(run.run_id)
@@ -80,7 +74,7 @@ def compare(runs: "Sequence[LabelledRun]", results: "Results") -> None:
     console.table(("run", "committed", "now", "records"), rows)
 
 
-def _scores(record: "Record | None") -> str:
+def _scores(record: Record | None) -> str:
     if record is None:
         return "not run"
     return ", ".join(
@@ -88,9 +82,7 @@ def _scores(record: "Record | None") -> str:
     )
 
 
-def _agreement(committed: "Record | None", now: "Record | None") -> str:
-    from study.record.schema import same_content
-
+def _agreement(committed: Record | None, now: Record | None) -> str:
     if committed is None or now is None:
         return "nothing to compare"
     if same_content(committed, now):
@@ -104,11 +96,7 @@ def _agreement(committed: "Record | None", now: "Record | None") -> str:
     return "different" + (f"; other {', '.join(other)}" if other else "")
 
 
-def _draw(number: str, results: "Results") -> None:
-    from analysis.pages.numbered import figure_page
-    from analysis.pages.report import draw_page, write_figure
-    from study.cli.analyze import load_evidence
-
+def _draw(number: str, results: Results) -> None:
     page = figure_page(number)
     evidence = load_evidence(results.runs, page.grid, page.scale, partial=True)
     for path in write_figure(

@@ -7,8 +7,16 @@ from typing import Annotated
 
 import typer
 
+from study.cli.carry_out import all_sealed, carry_out, processes, require_writable
+from study.cli.contracts import require_contracts
 from study.cli.options import MlflowUri, parse_seeds
 from study.cli.plan import show_plan
+from study.record.store import Results
+from study.runner.graph.plan import make_plan
+from study.runner.work.execute import Work
+from study.runner.work.reporting import with_reports
+from study.spec.grid.grid import load_grid
+from study.spec.machine.profile import load_profile
 
 
 def run(
@@ -45,15 +53,6 @@ def run(
     mlflow_uri: MlflowUri = None,
 ) -> None:
     """Train, evaluate and record the runs of a grid that are not recorded yet."""
-    from study.cli.carry_out import all_sealed, carry_out, processes, require_writable
-    from study.cli.contracts import require_contracts
-    from study.record.store import Results
-    from study.runner.graph.plan import make_plan
-    from study.runner.work.execute import Work
-    from study.runner.work.reporting import with_reports
-    from study.spec.grid.grid import load_grid
-    from study.spec.machine.profile import load_profile
-
     page, machine = load_grid(grid, scale), load_profile(profile)
     runs = page.runs(seeds=parse_seeds(seeds), core=core, only=only)
     folder, at_once = Results.from_afar(results, machine), processes(jobs or machine.jobs)

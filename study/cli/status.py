@@ -2,16 +2,15 @@
 
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from study.cli import console
-
-if TYPE_CHECKING:
-    from study.record.store import Results
-    from study.runner.work.sessions import Session
-    from study.runner.work.status import AtWork, Count, Snapshot
+from study.cli.progress import headline
+from study.record.store import Results
+from study.runner.work.sessions import Session
+from study.runner.work.status import AtWork, Count, Snapshot, snapshot
 
 
 def status(
@@ -29,9 +28,6 @@ def status(
     """What is done, running, failed and waiting below a results folder: step, time left, accuracy
     and KL of every task at work.
     """
-    from study.record.store import Results
-    from study.runner.work.status import snapshot
-
     if watch:
         follow(Results(results), every)
         return
@@ -39,13 +35,11 @@ def status(
         console.say(line)
 
 
-def follow(results: "Results", every: float) -> None:
+def follow(results: Results, every: float) -> None:
     """In place on a terminal, a block of plain lines a look elsewhere.
 
     Ctrl-C is how one stops watching: no error.
     """
-    from study.runner.work.status import snapshot
-
     try:
         with console.redrawn() as draw:
             seen = snapshot(results)
@@ -59,7 +53,7 @@ def follow(results: "Results", every: float) -> None:
         console.say(line)
 
 
-def report(seen: "Snapshot") -> list[str]:
+def report(seen: Snapshot) -> list[str]:
     """The lines of one look."""
     lines = [line for session in seen.sessions for line in _session(seen, session)]
     if seen.tasks:
@@ -75,7 +69,7 @@ def report(seen: "Snapshot") -> list[str]:
     return lines
 
 
-def _left_behind(seen: "Snapshot") -> str:
+def _left_behind(seen: Snapshot) -> str:
     """What lies there when nothing runs."""
     sealed, failed = (
         len(list(seen.results.runs.glob(f"*/{name}.json"))) for name in ("record", "failure")
@@ -83,7 +77,7 @@ def _left_behind(seen: "Snapshot") -> str:
     return f"; {sealed} runs sealed, {failed} failed" if sealed or failed else ""
 
 
-def _session(seen: "Snapshot", session: "Session") -> list[str]:
+def _session(seen: Snapshot, session: Session) -> list[str]:
     since = console.duration(max(0.0, seen.now - session.started))
     where = {True: "for", False: "killed; it started", None: "on another host, started"}[
         session.alive
@@ -105,7 +99,7 @@ def _session(seen: "Snapshot", session: "Session") -> list[str]:
     return lines
 
 
-def _counts(what: str, count: "Count", done: str) -> str:
+def _counts(what: str, count: Count, done: str) -> str:
     """72 runs: 12 sealed, 2 running, 58 waiting"""
     parts = {
         done: count.done,
@@ -119,9 +113,7 @@ def _counts(what: str, count: "Count", done: str) -> str:
     )
 
 
-def _row(task: "AtWork") -> tuple[str, ...]:
-    from study.cli.progress import headline
-
+def _row(task: AtWork) -> tuple[str, ...]:
     phase = "dead (its process is gone)" if task.alive is False else task.phase
     left = "" if task.eta_s is None else console.duration(task.eta_s)
     silent = "" if task.silent_s < 5 else console.duration(task.silent_s)

@@ -24,9 +24,9 @@ class Verb:
     examples: tuple[str, ...]
 
 
-def _verb(panel: str, name: str, text: str, *examples: str, module: str = "") -> Verb:
+def _verb(panel: str, name: str, text: str, *examples: str) -> Verb:
     function = name.replace("-", "_")
-    return Verb(f"study.cli.{module or function}", function, panel, text, examples)
+    return Verb(f"study.cli.{function}", function, panel, text, examples)
 
 
 VERBS: dict[str, Verb] = {
@@ -140,14 +140,12 @@ VERBS: dict[str, Verb] = {
         "table",
         "Show a numbered table from the committed records",
         "study table 2",
-        module="analyze",
     ),
     "figure": _verb(
         "Report",
         "figure",
         "Draw a numbered figure from the committed records",
         "study figure 3",
-        module="analyze",
     ),
     "reproduce": _verb(
         "Report",

@@ -1,21 +1,34 @@
 """`study verify`: make recorded runs again, from nothing, and say whether the records hold."""
 
+import secrets
+import shutil
+import tempfile
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from study.cli import console
-
-if TYPE_CHECKING:
-    from study.record.schema import Machine, Record
-    from study.record.store import Results
-    from study.runner.verbs.verify import Check
-    from study.runner.work.execute import Work
-    from study.spec.grid.grid import LabelledRun
-    from study.spec.machine.profile import Profile
+from study.cli.carry_out import engine_for, processes
+from study.cli.progress import Board, display_for, own_stages
+from study.record.machine import this_machine
+from study.record.provenance import packages
+from study.record.schema import Machine, Record
+from study.record.store import Results, read_record
+from study.runner.engines.schedule import Stopped, run_grid
+from study.runner.graph.plan import make_plan
+from study.runner.graph.stages import own_stage
+from study.runner.verbs.equality import expectation
+from study.runner.verbs.verify import Check, Outcome, choose, judge, read, runs_of
+from study.runner.work.execute import RunPlan, Work
+from study.spec.grid.grid import LabelledRun, load_grid
+from study.spec.grid.scale import load_scale
+from study.spec.machine.profile import Profile, load_profile
+from study.spec.yaml.load import names
 
 _STYLES = {
     "bitwise equal": "good",
@@ -60,14 +73,6 @@ def verify(
     """Make randomly chosen committed runs again, shared stages included, in a temporary folder, and
     compare; 1 when one is different.
     """
-    import secrets
-
-    from study.cli.carry_out import processes
-    from study.runner.verbs.verify import choose, read
-    from study.runner.work.execute import Work
-    from study.spec.grid.grid import load_grid
-    from study.spec.machine.profile import load_profile
-
     machine, drawn = load_profile(profile), secrets.randbelow(10**6) if seed is None else seed
     of_grid = {run.run_id: run for run in load_grid(grid, scale).runs()} if grid else {}
     chosen = choose(
@@ -84,13 +89,8 @@ def verify(
         raise typer.Exit(1)
 
 
-def foretell(records: "Sequence[Record]", profile: "Profile") -> None:
+def foretell(records: Sequence[Record], profile: Profile) -> None:
     """Say, before anything is made, whether equal bytes can be expected."""
-    from collections import Counter
-
-    from study.record.provenance import packages
-    from study.runner.verbs.equality import expectation
-
     named = any(record.provenance.machine is not None for record in records)
     here = _workers_machine(profile) if named else None
     answers = Counter(str(expectation(one.provenance, here, packages())) for one in records)
@@ -98,30 +98,23 @@ def foretell(records: "Sequence[Record]", profile: "Profile") -> None:
         console.say(f"{answer}  ({number} of {len(records)} runs)", "dim")
 
 
-def _workers_machine(profile: "Profile") -> "Machine | None":
+def _workers_machine(profile: Profile) -> Machine | None:
     """The machine as a local worker sees it, with one torch thread; None where Slurm chooses."""
     if profile.engine != "local":
         return None
-    from importlib import import_module
-
-    from study.record.machine import this_machine
-
     import_module("torch")  # takes seconds; only it knows its build
     return this_machine().model_copy(update={"threads": 1})
 
 
 def check(
-    records: "Sequence[Record]",
-    of_grid: "dict[str, LabelledRun]",
+    records: Sequence[Record],
+    of_grid: dict[str, LabelledRun],
     folder: Path,
-    work: "Work",
+    work: Work,
     jobs: int,
-    profile: "Profile",
-) -> "list[Check]":
+    profile: Profile,
+) -> list[Check]:
     """Execute these records' runs below `folder` and judge each, in the order of `records`."""
-    from study.record.store import Results, read_record
-    from study.runner.verbs.verify import Check, Outcome, judge, runs_of
-
     results, (runs, older) = Results(folder), runs_of(records, of_grid)
     failed = _execute(runs, results, work, jobs, profile) if runs else {}
     checks = {one.run_id: one for one in older}
@@ -134,19 +127,12 @@ def check(
 
 
 def _execute(
-    runs: "Sequence[LabelledRun]", results: "Results", work: "Work", jobs: int, profile: "Profile"
+    runs: Sequence[LabelledRun], results: Results, work: Work, jobs: int, profile: Profile
 ) -> dict[str, str]:
     """As `study run` does it, with its progress but without a mirror.
 
     Returns run id -> reason for those that failed.
     """
-    from study.cli.carry_out import engine_for
-    from study.cli.progress import Board, display_for, own_stages
-    from study.runner.engines.schedule import Stopped, run_grid
-    from study.runner.graph.plan import make_plan
-    from study.runner.graph.stages import own_stage
-    from study.runner.work.execute import RunPlan
-
     work.require_packages()
     plan = make_plan(runs, results, _expected({run.cell.scale for run in runs}))
     console.say(f"{len(runs)} runs and {len(plan.stages)} stages to make again, in {results.root}")
@@ -173,14 +159,11 @@ def _execute(
 
 def _expected(scales: set[str]) -> dict[str, float]:
     """The scales' own guesses of how long a stage takes; nothing for a scale that is gone."""
-    from study.spec.grid.scale import load_scale
-    from study.spec.yaml.load import names
-
     known = [load_scale(scale).expected_seconds for scale in sorted(scales & set(names("scales")))]
     return {kind: seconds for guesses in known for kind, seconds in guesses.items()}
 
 
-def show(checks: "Sequence[Check]") -> None:
+def show(checks: Sequence[Check]) -> None:
     """One line a run, what differs between the two executions, and the count of each outcome."""
     console.say()
     for one in checks:
@@ -202,9 +185,6 @@ def show(checks: "Sequence[Check]") -> None:
 @contextmanager
 def _folder(keep: bool) -> Iterator[Path]:
     """A results folder of its own below TMPDIR, removed at the end unless it is to be kept."""
-    import shutil
-    import tempfile
-
     folder = Path(tempfile.mkdtemp(prefix="study-verify-"))
     try:
         yield folder

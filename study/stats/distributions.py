@@ -3,39 +3,44 @@ checked strictly.
 """
 
 from collections.abc import Callable
+from functools import cache
 from importlib import import_module
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-_stats: Any = import_module("scipy.stats")
-_optimize: Any = import_module("scipy.optimize")
 _AT_ONCE = 50_000_000  # resampled values of a bootstrap held at a time
+
+
+@cache
+def _scipy(part: str) -> Any:
+    """Import a part of scipy at its first use: scipy.stats takes over a second to import."""
+    return import_module(f"scipy.{part}")
 
 
 def t_quantile(probability: float, degrees: int) -> float:
     """The value that Student's t with `degrees` degrees of freedom stays below with this
     probability.
     """
-    return float(_stats.t.ppf(probability, degrees))
+    return float(_scipy("stats").t.ppf(probability, degrees))
 
 
 def t_upper_tail(value: float, degrees: int) -> float:
     """P(T > value)."""
-    return float(_stats.t.sf(value, degrees))
+    return float(_scipy("stats").t.sf(value, degrees))
 
 
 def noncentral_t_upper_tail(value: float, degrees: int, shift: float) -> float:
     """P(T > value) for a noncentral t with noncentrality `shift`."""
-    return float(_stats.nct.sf(value, degrees, shift))
+    return float(_scipy("stats").nct.sf(value, degrees, shift))
 
 
 def binomial_limits(successes: int, trials: int, confidence: float = 0.95) -> tuple[float, float]:
     """Exact (Clopper-Pearson) limits of a probability of which `successes` of `trials` independent
     trials are known.
     """
-    found = _stats.binomtest(successes, trials).proportion_ci(confidence, method="exact")
+    found = _scipy("stats").binomtest(successes, trials).proportion_ci(confidence, method="exact")
     return float(found.low), float(found.high)
 
 
@@ -43,14 +48,14 @@ def binomial_p(successes: int, trials: int) -> float:
     """Exact two-sided p of `successes` of `trials` against a fair coin (McNemar's test of
     discordant pairs); 1 without a trial.
     """
-    return float(_stats.binomtest(successes, trials, 0.5).pvalue) if trials else 1.0
+    return float(_scipy("stats").binomtest(successes, trials, 0.5).pvalue) if trials else 1.0
 
 
 def sign_flip_p(values: NDArray[np.float64], generator: np.random.Generator) -> float:
     """Two-sided p of the mean under random signs (scipy.stats.permutation_test): exact up to 13
     values, else 10,000 draws.
     """
-    found = _stats.permutation_test(
+    found = _scipy("stats").permutation_test(
         (values,),
         np.mean,
         permutation_type="samples",
@@ -68,8 +73,8 @@ def survival(
     """Kaplan-Meier (scipy.stats.ecdf of censored data): times and the share that has not ended by
     them. ended = False: censored.
     """
-    data = _stats.CensoredData(uncensored=times[ended], right=times[~ended])
-    curve = _stats.ecdf(data).sf
+    data = _scipy("stats").CensoredData(uncensored=times[ended], right=times[~ended])
+    curve = _scipy("stats").ecdf(data).sf
     return [float(time) for time in curve.quantiles], [
         float(share) for share in curve.probabilities
     ]
@@ -77,7 +82,7 @@ def survival(
 
 def root(function: Callable[[float], float], low: float, high: float) -> float:
     """Where a function that changes its sign between low and high is zero (Brent)."""
-    return float(_optimize.brentq(function, low, high))
+    return float(_scipy("optimize").brentq(function, low, high))
 
 
 def bootstrap_mean(
@@ -87,7 +92,7 @@ def bootstrap_mean(
     many at a time as fit into 400 MB.
     """
     batch = None if values.size * resamples <= _AT_ONCE else max(1, _AT_ONCE // values.size)
-    result = _stats.bootstrap(
+    result = _scipy("stats").bootstrap(
         (values,),
         np.mean,
         confidence_level=confidence,

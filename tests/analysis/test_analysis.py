@@ -26,9 +26,9 @@ from analysis.pages.render import Column, Table, to_csv, to_latex, to_markdown
 from analysis.pages.report import build, differences, draw_page, write, write_figure
 from analysis.pages.tables import build as build_table
 from study.cli.analyze import analyze
-from study.cli.analyze import figure as figure_verb
-from study.cli.analyze import table as table_verb
+from study.cli.figure import figure as figure_verb
 from study.cli.report import report as report_verb
+from study.cli.table import table as table_verb
 from study.errors import IncompleteResults, RecordMismatch, SpecError
 from study.record.store import write_record
 from study.spec.grid.grid import load_grid
@@ -338,7 +338,7 @@ def test_the_analysis_never_loads_torch(tmp_path: Path) -> None:
 
 def test_the_command_line_is_light_before_a_verb_runs() -> None:
     code = (
-        "import sys; import study.cli.analyze; heavy = {'pandas', 'matplotlib', 'numpy', 'scipy',"
+        "import sys; import study.cli.main; heavy = {'pandas', 'matplotlib', 'numpy', 'scipy',"
         " 'plotext'} & set(sys.modules);assert not heavy, heavy"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)

@@ -188,7 +188,7 @@ def only_lab(monkeypatch: pytest.MonkeyPatch, smoke: Grid) -> None:
             left_out.append(PrerequisiteError("math at gsm8k: no data file", hint="set STUDY_DATA"))
         yield smoke
 
-    monkeypatch.setattr("study.runner.graph.lookup.known_grids", known)
+    monkeypatch.setattr("study.cli.clean.known_grids", known)
 
 
 @pytest.mark.usefixtures("only_lab")

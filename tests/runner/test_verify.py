@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 import typer
 
-from study.cli import carry_out
 from study.cli import verify as verb
 from study.errors import IncompleteResults, SpecError
 from study.record.checkpoints import Checkpoints
@@ -73,7 +72,7 @@ class InlineEngine:
 
 @pytest.fixture(autouse=True)
 def _inline(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(carry_out, "engine_for", InlineEngine)
+    monkeypatch.setattr(verb, "engine_for", InlineEngine)
 
 
 @pytest.fixture(scope="module")
@@ -238,7 +237,7 @@ def test_the_verb_leaves_results_alone_and_removes_its_folder(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr("study.runner.work.execute.Work", lambda: WORK)
+    monkeypatch.setattr(verb, "Work", lambda: WORK)
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
     (tmp_path / "temporary").mkdir()
     results = Results(tmp_path / "results")

@@ -1,0 +1,97 @@
+"""Load evidence and show its tables: shared by the verbs that report."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from analysis.claims.scorecard import Scored
+from analysis.claims.scorecard_text import to_text as scorecard_text
+from analysis.evidence.frames import Evidence, load, require_complete
+from analysis.pages.render import Table, to_text
+from study.cli.console import say, styled, width
+from study.cli.options import parse_seeds
+from study.errors import RecordMismatch
+
+RecordsOption = Annotated[
+    Path | None,
+    typer.Option("--records", help="A folder of records instead of those in RESULTS."),
+]
+OutOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--out", help="Output folder; results/analysis, or results for committed records."
+    ),
+]
+NumberArgument = Annotated[
+    str, typer.Argument(metavar="N", help="Below 20: the paper's number; from 20 on: our own.")
+]
+_COLOURS = {
+    "REPRODUCED": "good",
+    "CONTRADICTED": "bad",
+    "UNDECIDED": "warn",
+    "INVALID": "bad",
+    "REPORTED": "dim",
+}
+
+
+def folders(
+    results: Path, records: Path | None, out: Path | None, committed: bool
+) -> tuple[Path, Path]:
+    """Where records are read and pages are written."""
+    if committed:
+        return records or results / "records", out or results
+    return records or results / "runs", out or results / "analysis"
+
+
+def load_evidence(
+    source: Path,
+    grid: str,
+    scale: str,
+    *,
+    seeds: str | None = None,
+    core: bool = False,
+    partial: bool = False,
+    needs_records: bool = True,
+) -> Evidence:
+    evidence = load(source, grid=grid, scale=scale, seeds=parse_seeds(seeds), core=core)
+    if needs_records and not (partial and len(evidence.runs)):
+        require_complete(evidence, source)
+    return evidence
+
+
+def show_scorecard(rows: Sequence[Scored]) -> None:
+    """Print the paper's findings with a strip and a word each; nothing where none is decided."""
+    if not rows:
+        return
+    paint = {"holds": "good", "does not appear": "bad", "control failed": "bad"}
+    say()
+    say("The paper's findings at this scale", "bold")
+    columns = min(width(), 100)
+    say(scorecard_text(rows, columns, lambda text, word: styled(text, paint.get(word, "warn"))))
+
+
+def show_table(page: Table) -> None:
+    say()
+    say(page.heading, "bold")
+    say(_coloured(to_text(page)))
+    for note in page.notes:
+        say(f"  {note}", "dim")
+
+
+def _coloured(text: str) -> str:
+    for word, style in _COLOURS.items():
+        text = text.replace(word, styled(word, style))
+    return text
+
+
+def refuse_differences(lines: list[str], source: Path, target: Path, verb: str) -> None:
+    """Raise RecordMismatch that names each committed file that the records do not give."""
+    if lines:
+        hint = f"rebuild them: study {verb} --committed  (records: {source})"
+        raise RecordMismatch(
+            "\n".join([f"{len(lines)} committed pages are not what the records give:", *lines]),
+            hint=hint,
+        )
+    say(f"every page below {target} is what the records in {source} give", "good")

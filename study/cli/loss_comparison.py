@@ -1,0 +1,108 @@
+"""The screen of `study losses`: each loss against the full reverse KL, on given states."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from study.cli.console import say, table
+from study.errors import SpecError
+from study.models.loss_table import Report, Row, pair_states, report
+from study.objectives.landscape import Shape, States, random_states
+from study.spec.grid.scale import load_scale
+from study.spec.yaml.load import Located
+
+HEADERS = ("loss", "K", "value", "cosine", "error", "bias", "mass", "KL", "entropy")
+LEGEND = (
+    "value    mean loss, nats",
+    "cosine   of the gradient in the logits to that of the full-vocabulary reverse KL",
+    (
+        "error    norm of their difference, relative to the full gradient; 1 is as wrong as no"
+        " gradient"
+    ),
+    (
+        "bias     norm of the gradient of the TopK mass that is part of the loss's gradient,"
+        " relative to the full gradient"
+    ),
+    "mass     where descent on the distributions ends: probability on {support}",
+    "         (for a loss without K: of the first K asked for)",
+    "KL       there: exact reverse KL to the teacher; entropy: there, nats",
+    (
+        "One draw has no fixed point. In expectation the plain sampled loss has no gradient: every"
+        " point is a fixed point."
+    ),
+)
+OWN_SUPPORT = "the student's K likeliest tokens, chosen anew at each step as in training"
+HELD_SUPPORT = "the K tokens that were likeliest at the start, held as in the closed forms"
+
+
+@dataclass(frozen=True)
+class Source:
+    """Which states to compare on: those of a student and a teacher, else random ones."""
+
+    number: int
+    vocabulary: int
+    seed: int
+    student: Path | None
+    teacher: Path | None
+    data: str
+    scale: str
+
+
+def show_losses(source: Source, ks: tuple[int, ...], *, fixed_support: bool) -> None:
+    """Print the comparison of every loss; one thread, so that equal seeds give equal digits."""
+    torch.set_num_threads(1)
+    result = report(_states(source), ks, fixed_support=fixed_support)
+    origin = f"random states, seed {source.seed}"
+    if source.student:
+        origin = f"the states of {source.student} on its own completions, teacher {source.teacher}"
+    say(
+        f"{result.num_states} states over {result.vocabulary} tokens: {origin}; fixed points on"
+        f" {result.descent_states} of them",
+        "bold",
+    )
+    table(HEADERS, _cells(result), right=range(1, len(HEADERS)))
+    say()
+    for line in LEGEND:
+        say(line.format(support=HELD_SUPPORT if fixed_support else OWN_SUPPORT), "dim")
+
+
+def _states(source: Source) -> States:
+    if (source.student is None) != (source.teacher is None):
+        raise SpecError(
+            "--student and --teacher belong together",
+            hint="study losses --student DIR --teacher DIR",
+        )
+    if source.student is None or source.teacher is None:
+        return random_states(source.number, source.vocabulary, source.seed)
+    data = load_scale(source.scale).data(Located(source.data, "--data"), "data").spec
+    return pair_states(
+        source.student, source.teacher, data, num_states=source.number, seed=source.seed
+    )
+
+
+def _cells(result: Report) -> list[tuple[str, ...]]:
+    rows = [_row(row) for row in result.rows]
+    for k, start in result.student.items():
+        rows.append(("student at the start", str(k), "", "", "", "", *_shape(start)))
+        rows.append(("teacher", str(k), "", "", "", "", *_shape(result.teacher[k])))
+    return rows
+
+
+def _row(row: Row) -> tuple[str, ...]:
+    measured = (row.comparison.value, row.comparison.cosine, row.comparison.error, row.bias)
+    return (
+        row.preset,
+        str(row.k or ""),
+        *(_number(value) for value in measured),
+        *_shape(row.fixed_point),
+    )
+
+
+def _shape(shape: Shape | None) -> tuple[str, ...]:
+    return tuple(_number(value) for value in (shape if shape is not None else (None, None, None)))
+
+
+def _number(value: float | None) -> str:
+    """Three decimals; a dash where there is nothing to measure; no minus zero."""
+    return "-" if value is None else f"{value + 0.0:.3f}".replace("-0.000", "0.000")
