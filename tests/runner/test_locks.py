@@ -262,9 +262,14 @@ def test_what_another_host_left_goes_once_its_task_is_not_locked(tmp_path: Path)
     for name in ("half", "whole"):
         (results.code / f"{name}.partial-{ELSEWHERE}").mkdir(parents=True)
     (results.code / "whole").mkdir()
+    for place in ("present", "jobs"):
+        (results.root / place).mkdir()
+        (results.root / place / f".x.json.{ELSEWHERE}.tmp").touch()
     results.locks.mkdir()
     (results.locks / "b-00000000~1").write_text(ELSEWHERE)
     sweep(results)
+    assert not list((results.root / "present").iterdir())
+    assert list((results.root / "jobs").iterdir()), "its writer counts on it"
     assert not list(results.stage("a-00000000").iterdir())
     assert len(list(results.stage("b-00000000").iterdir())) == 2
     assert [path.name for path in results.code.iterdir() if "partial" in path.name] == [

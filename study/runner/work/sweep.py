@@ -30,6 +30,12 @@ def sweep(results: Results) -> None:
     for path in _temporary(results):
         if _abandoned(path.name.split(".")[-2], results, path.parent.name):
             path.unlink(missing_ok=True)
+    for place in _listed(results.root, "*"):
+        for path in _listed(place, ".*.tmp"):
+            known = _alive_or_unknown(path.name.split(".")[-2])
+            # a session that cannot write its file goes on without
+            if known is False or (known is None and place.name == "present"):
+                path.unlink(missing_ok=True)
     for path in _statuses(results):
         if _abandoned(_owner_in(path), results, path.parent.name):
             path.unlink(missing_ok=True)
