@@ -1,29 +1,32 @@
-"""Write the files of `study grade`: outcomes as JSON Lines or CSV, the summary as JSON."""
+"""Write the files of `study grade`: the columns of the outcomes, and the summary as JSON."""
 
-import csv
-import io
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from study.cli import console
-from study.data.completions import Fields, Row
+from study.cli.grade_outcomes import unfinished
+from study.cli.grade_rows import Graded, Survey
+from study.cli.grade_screen import disagreements, opinion_counts
+from study.data.completions import Fields
 from study.errors import SpecError
 from study.evaluate.scores import Summary
 from study.grading.math.extraction import reference
-from study.grading.registry import Grade
+from study.grading.second_opinion import MATH_VERIFY, Opinion
 from study.record.store import atomic_write
 
 FORMAT = "grades-1"
-# a row without its texts, the index of the sample in it, the result
-Graded = list[tuple[Row, int, Grade]]
 
 
 def check(
     target: Path | None, suffixes: tuple[str, ...], option: str, source: Path, force: bool
 ) -> None:
-    """Refuse, before any work, an unknown suffix or a file that would be overwritten."""
+    """Refuse, before any work, an unknown suffix or a file that would be overwritten.
+
+    An unfinished outcome file is not overwritten: the run goes on with it.
+    """
     if target is None:
         return
     if target.suffix not in suffixes:
@@ -31,33 +34,51 @@ def check(
         raise SpecError(what, hint=f"{option} {target.with_suffix(suffixes[0])}")
     if target.resolve() == source.resolve():
         raise SpecError(f"{target} is the file that is graded", hint=f"{option} another file")
-    if target.is_dir() or (target.exists() and not force):
+    if target.is_dir() or (target.exists() and not force and not unfinished(target).exists()):
         raise SpecError(
             f"{target} exists", hint=f"replace it with --force, or {option} another file"
         )
 
 
-def write_outcomes(output: Path, graded: Graded, version: str) -> None:
-    rows = [_line(row, number, result, version) for row, number, result in graded]
-    text = io.StringIO()
-    if output.suffix == ".csv":
-        writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-    else:
-        text.writelines(json.dumps(row) + "\n" for row in rows)
-    _write(output, text.getvalue())
-    console.say(f"{len(rows)} outcomes in {output}")
+def outcome_line(graded: Graded, version: str) -> dict[str, Any]:
+    """One row of the outcome file; the columns of the second opinion only where there is one."""
+    row, grade = graded.row, graded.grade
+    line = {
+        "id": row.id,
+        "sample": graded.number,
+        "outcome": str(grade.outcome),
+        "relaxed": str(grade.relaxed),
+        "tier": None if grade.tier is None else str(grade.tier),
+        "extracted": grade.extracted,
+        "extracted_relaxed": grade.extracted_relaxed,
+        "reference": reference(row.answer),
+        "disagreement": grade.disagreement,
+        "percent_only": grade.percent_only,
+        "grader": version,
+        "line": row.line,
+    }
+    return line if graded.opinion is None else line | _opinion(graded.opinion)
+
+
+def _opinion(opinion: Opinion) -> dict[str, str]:
+    words = {True: "correct", False: "wrong", None: "no verdict"}
+    return {"second_opinion": words[opinion.equal], "second_reading": opinion.reading}
 
 
 def write_summary(
-    target: Path, totals: Summary, version: str, source: Path, columns: Fields, skipped: int
+    target: Path,
+    totals: Summary,
+    version: str,
+    source: Path,
+    columns: Fields,
+    found: Survey,
+    graded: Sequence[Graded],
 ) -> None:
     """Write the summary in fractions, not points.
 
     Intervals: 95% bootstrap over problems; null for a single problem.
     """
-    content = {
+    content: dict[str, Any] = {
         "format": FORMAT,
         "file": source.name,
         "grader": version,
@@ -65,7 +86,7 @@ def write_summary(
         "problems": totals.problems,
         "samples": totals.samples,
         "k": totals.k,
-        "malformed_lines": skipped,
+        "malformed_lines": len(found.skipped),
         "measures": {
             m.name: {"strict": asdict(m.strict), "relaxed": asdict(m.relaxed)}
             for m in totals.measures
@@ -76,22 +97,16 @@ def write_summary(
         },
         "decided_by": dict(sorted(totals.tiers.items())),
         "correct_relaxedly_alone": totals.band,
+        "percent_sign_alone": totals.percent_only,
+        "gold_answers_as_floats": found.floats,
         "disagreements": totals.disagreements,
     }
-    _write(target, json.dumps(content, indent=1, allow_nan=False) + "\n")
-    console.say(f"summary in {target}")
-
-
-def _write(target: Path, text: str) -> None:
+    if any(each.opinion for each in graded):
+        content["second_opinion"] = {
+            "by": MATH_VERIFY,
+            "counts": opinion_counts(graded),
+            "disagreements": [outcome_line(each, version) for each in disagreements(graded)],
+        }
+    text = json.dumps(content, indent=1, allow_nan=False) + "\n"
     atomic_write(target, text.encode("utf-8", "backslashreplace"))
-
-
-def _line(row: Row, number: int, result: Grade, version: str) -> dict[str, Any]:
-    return {
-        "id": row.id, "sample": number, "outcome": str(result.outcome),
-        "relaxed": str(result.relaxed),
-        "tier": None if result.tier is None else str(result.tier), "extracted": result.extracted,
-        "extracted_relaxed": result.extracted_relaxed, "reference": reference(row.answer),
-        "disagreement": result.disagreement,
-        "grader": version, "line": row.line,
-    }  # fmt: skip
+    console.say(f"summary in {target}")

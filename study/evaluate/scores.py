@@ -44,7 +44,8 @@ class Measure:
 @dataclass(frozen=True)
 class Summary:
     """counts: every outcome, strict and relaxed. tiers: which decided the strict outcome. band:
-    samples correct relaxedly alone.
+    samples correct relaxedly alone. percent_only: samples that are strictly wrong only because the
+    gold answer has a percent sign and theirs has not.
     """
 
     problems: int
@@ -56,6 +57,7 @@ class Summary:
     tiers: Mapping[str, int]
     band: int
     disagreements: int
+    percent_only: int
 
     @property
     def k(self) -> str:
@@ -77,6 +79,7 @@ def summarise(problems: Mapping[str, Sequence[Grade]]) -> Summary:
         dict(Counter(str(result.tier) for result in flat if result.tier)),
         counts[Outcome.correct][1] - counts[Outcome.correct][0],
         sum(bool(result.disagreement) for result in flat),
+        sum(result.percent_only for result in flat),
     )  # fmt: skip
 
 

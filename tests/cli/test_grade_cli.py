@@ -39,6 +39,7 @@ def grade(file: Path, **options: Any) -> None:
             "output",
             "summary",
             "workers",
+            "second_opinion",
         )
     )
     defaults |= {
@@ -198,7 +199,8 @@ def test_what_it_shows_and_writes(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert rows[6] | {"tier": None} == {
         "id": "b", "sample": 2, "outcome": "correct", "relaxed": "correct", "tier": None,
         "extracted": "2", "extracted_relaxed": "2",
-        "reference": "2", "disagreement": "", "grader": "math-1", "line": 2,
+        "reference": "2", "disagreement": "", "percent_only": False,
+        "grader": "math-1", "line": 2,
     }  # fmt: skip
     with (tmp_path / "out.csv").open(newline="") as file:
         assert [row["outcome"] for row in csv.DictReader(file)] == [row["outcome"] for row in rows]
@@ -279,7 +281,7 @@ def test_letters_of_choices(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     assert json.loads((tmp_path / "s.json").read_text())["outcomes"]["correct"]["strict"] == 2
     with pytest.raises(
         PrerequisiteError,
-        match=r"lines 1 to 1: choice-1 cannot take a gold answer: .* is not a letter",
+        match=r"y.jsonl:1: choice-1 cannot take the gold answer: .* is not a letter",
     ):
         grade(write(tmp_path / "y.jsonl", [{"completion": "x", "answer": "12"}]), grader="choice-1")
 

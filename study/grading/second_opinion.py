@@ -1,0 +1,58 @@
+"""What math-verify, as its own documentation uses it, says of a completion: a second opinion.
+
+math-verify searches the whole completion itself; nothing of our extraction or comparison is used
+but the gold answer. It works in the processes of `study.grading.math.symbolic_pool`, under the same
+limits.
+"""
+
+from enum import StrEnum
+from typing import NamedTuple
+
+from study.grading.base import Grade, Sample
+from study.grading.boxed import Outcome
+from study.grading.math.extraction import reference
+from study.grading.math.symbolic_pool import DEADLINE_S, STOCK, Inquiry, shared_pool
+
+MATH_VERIFY = "math-verify"
+
+
+class Opinion(NamedTuple):
+    """equal: None where math-verify did not end within its limits; reading: what it read."""
+
+    equal: bool | None
+    reading: str
+
+
+class Agreement(StrEnum):
+    agree = "agree"
+    disagree = "disagree"
+    no_verdict = "no verdict"  # one of the two did not end within its limits
+    not_compared = "not compared"  # a cut completion: math-verify does not know of cuts
+
+
+class MathVerify:
+    """Asks math-verify about samples; many may be open at a time."""
+
+    def __init__(self, *, workers: int = 1, deadline_s: float = DEADLINE_S) -> None:
+        self._pool = shared_pool(workers, deadline_s=deadline_s)
+
+    def ask(self, sample: Sample) -> Inquiry:
+        """Begin; `answer` waits for the end."""
+        return self._pool.submit([(sample.completion, reference(sample.answer))], STOCK)
+
+    def answer(self, inquiry: Inquiry) -> Opinion:
+        self._pool.wait_all([inquiry])
+        (finding,) = inquiry.findings
+        return Opinion(finding.verdict, finding.reading)
+
+
+def agreement(grade: Grade, opinion: Opinion) -> Agreement:
+    """Compare the strict outcome with math-verify's; the relaxed one for a completion without a
+    box, where math-verify looks for an answer too.
+    """
+    if grade.outcome is Outcome.truncated:
+        return Agreement.not_compared
+    ours = grade.relaxed if grade.outcome is Outcome.unparsed else grade.outcome
+    if opinion.equal is None or ours is Outcome.timed_out:
+        return Agreement.no_verdict
+    return Agreement.agree if (ours is Outcome.correct) == opinion.equal else Agreement.disagree
