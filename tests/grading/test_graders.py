@@ -42,6 +42,7 @@ def grader():
         (r"\begin{pmatrix} 1+1 \\ 3 \end{pmatrix}", r"\begin{bmatrix} 2 \\ 3 \end{bmatrix}"),
         ("1.414214", r"\sqrt{2}"),
         ("x + 0", "x"), ("x", r"\frac{2x}{2}"),
+        (r"\frac{\sqrt{5}+1}{2}", r"\frac{2}{\sqrt{5}-1}"), (r"\frac{300!}{299!}", r"\sqrt{90000}"),
     ],
 )  # fmt: skip
 def test_equal_formulas(grader: Grader, answer: str, gold: str) -> None:
@@ -68,6 +69,10 @@ def test_equal_formulas(grader: Grader, answer: str, gold: str) -> None:
         (r"\frac{1}{2} ((", r"\frac{1}{2}"),  # no formula, so no fraction is taken out of it
         ("import os", "x+1"),
         (r"\frac{3}{4}\foo(", r"\frac{3}{4}"),
+        (r"\frac{1}{301!}", r"\frac{1}{300!}"),
+        ("3^{-91}", "3^{-90}"),
+        (r"\sqrt{2} + \frac{1}{7^{40}}", r"\sqrt{2}"),
+        (r"\{5^{-50}, 1\}", r"\{5^{-51}, 1\}"),
         ("x_1", "x_2"),
     ],
 )
