@@ -173,7 +173,8 @@ def test_a_defect_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_seeds_are_numbers_and_ranges() -> None:
     assert parse_seeds(None) is None
     assert parse_seeds("0,2-4,2") == (0, 2, 3, 4)
-    for wrong in ("", "a", "1-", "-1", "1.5"):
+    far = ("0-99999999999", "2147483648", "4-2", "0-20000", "\u00b2", "9" * 5000)
+    for wrong in ("", "a", "1-", "-1", "1.5", *far):
         with pytest.raises(SpecError):
             parse_seeds(wrong)
 

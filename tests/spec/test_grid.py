@@ -171,6 +171,10 @@ def test_runs_are_selected_by_seed_and_glob() -> None:
         ("factors: {length: []}", r"factors\.length: expected named levels"),
         ("seeds: [0, 1.5]", r"grids/trial\.yaml:10 seeds\.1: .*integer, found 1\.5"),
         ("seeds: []", r"seeds: .*at least 1 item"),
+        ("seeds: [0, 1, 0]", r":10 seeds: seed 0 is named twice"),
+        ("seeds: [0, -1]", r":10 seeds\.1: .*greater than or equal to 0, found -1"),
+        ("seeds: [2147483648]", r":10 seeds\.0: .*less than 2147483648"),
+        (f"seeds: {list(range(10_001))}", r":10 seeds: .*at most 10000 items"),
     ],
 )
 def test_bad_grids_answer_with_line_path_and_a_suggestion(text: str, message: str) -> None:
@@ -377,3 +381,8 @@ def test_bad_bundles_are_refused_where_they_stand(old: str, new: str, message: s
 def test_commands_name_the_scale_unless_it_is_the_one_they_take_by_default() -> None:
     assert named("math", "lab") == "--grid math"
     assert named("will-it-help", "mine") == "--grid will-it-help --scale mine"
+
+
+def test_a_grid_has_a_name_that_a_file_can_have() -> None:
+    with pytest.raises(SpecError, match=r"trial\.yaml:1 name: .*at most 100 characters"):
+        Grid(parse(BASE.replace("trial", "g" * 300), "trial.yaml"), load_scale("lab"))

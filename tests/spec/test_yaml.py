@@ -2,6 +2,9 @@
 page names.
 """
 
+import re
+import time
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -176,3 +179,58 @@ def test_a_page_that_is_not_text_is_a_user_error(tmp_path: Path) -> None:
     path.write_bytes(b"\xff\xfe\x00")
     with pytest.raises(SpecError, match="cannot read"):
         load(path)
+
+
+def bomb() -> str:
+    lines = ["a: &a [1, 2, 3, 4, 5, 6, 7, 8, 9]"]
+    lines += [f"{b}: &{b} [{', '.join([f'*{a}'] * 9)}]" for a, b in pairwise("abcdefghijkl")]
+    return "\n".join(lines)
+
+
+HOSTILE = {
+    "alias bomb": (bomb(), 1, "anchors and aliases"),
+    "a value that holds itself": ("x: 1\na: &a [*a]", 2, "anchors and aliases"),
+    "a mapping that holds itself": ("x: 1\na: &a\n  b: *a", 2, "anchors and aliases"),
+    "an alias of nothing": ("x: 1\na: *b", 2, "anchors and aliases"),
+    "deep lists": ("x: 1\ny: " + "[" * 100_000, 2, "nested deeper than 64"),
+    "deep mappings": ("x: 1\ny: " + "{a: " * 50_000, 2, "nested deeper than 64"),
+    "deep blocks": ("\n".join(" " * i + "a:" for i in range(500)), 65, "nested deeper than 64"),
+    "deep block lists": ("x:\n" + "- " * 5_000 + "1", 2, "nested deeper than 64"),
+    "5,000 digits": ("x: 1\ny: " + "9" * 5_000, 2, "a number of 5000 digits"),
+    "20 digits": ("x: 1\ny: " + "9" * 20, 2, "a number of 20 digits"),
+    "a float that is infinite": ("x: 1\ny: 1e999", 2, "not a finite number"),
+    "a long float": ("x: 1\ny: 1." + "9" * 5_000 + "e9999", 2, "not a finite number"),
+    "a name of 300 letters": ("x: 1\n" + "k" * 300 + ": 1", 2, "a name of 300 characters"),
+    "an unknown escape": ('x: 1\ny: "\\q"', 2, "unknown escape"),
+    "an escape of no character": ('x: 1\ny: "\\U99999999"', 2, "not valid YAML"),
+    "half a character": ('x: 1\ny: "\\ud800"', 2, "surrogate"),
+    "a control character": ("x: 1\ny: \x07", 2, "is not allowed"),
+    "a tag": ("x: 1\ny: !!python/object:os.system 1", 2, "tags are not supported"),
+    "an open quote": ('x: 1\ny: "a', 2, "end of stream"),
+    "a tab": ("x: 1\n\ty: 1", 2, "cannot start any token"),
+    "a mebibyte": ("x: " + "a" * 2**20, 0, "characters; at most"),
+}
+
+
+@pytest.mark.parametrize("case", HOSTILE)
+def test_a_hostile_file_is_one_error_with_its_line(case: str) -> None:
+    text, line, said = HOSTILE[case]
+    start = time.process_time()
+    with pytest.raises(SpecError, match=re.escape(said)) as error:
+        parse(text, "p.yaml")
+    assert time.process_time() - start < 5  # without the limits: minutes, or no end
+    message = error.value.message
+    assert message.startswith(f"p.yaml:{line}:" if line else "p.yaml:"), message[:200]
+    assert len(message) < 300
+    assert "\n" not in message
+
+
+def test_stars_and_brackets_in_text_are_text() -> None:
+    text = "x: 'a * b & c'\ny: 2*3\nz: [" + ", ".join(["[1]"] * 100) + "]  # &a *b\n"
+    node = parse(text, "p.yaml")
+    assert plain(node) == {"x": "a * b & c", "y": "2*3", "z": [[1]] * 100}
+
+
+def test_a_name_that_no_file_can_have_is_told() -> None:
+    with pytest.raises(SpecError, match="too long"):
+        find("grids", "g" * 300)

@@ -33,6 +33,7 @@ SERVED = "teacher"  # the name under which the stage's server knows its model
 AT_ONCE = 200_000  # returned tokens in one request: about 15 MB of JSON
 ANSWER_S = 600.0  # for a whole answer
 MOST_MASS = 1.0 + 1e-3  # of one position: rounded logarithms may add up to slightly more than 1
+_LOWEST = -1e30  # vLLM writes -9999 for minus infinity
 _BYTES_EACH = 400  # of one returned token in JSON, its decoded text included
 _SHOWN = 300
 
@@ -157,9 +158,8 @@ def _token(url: str, name: Any, vocabulary: int) -> int:
 def _logprob(url: str, said: Any) -> float:
     """A finite number of at most 0; 0 for a rounding error above it."""
     value: Any = said.get("logprob") if isinstance(said, dict) else None
-    number = float(value) if type(value) in (int, float) else math.nan
-    if math.isfinite(number) and number <= MOST_MASS - 1.0:
-        return min(number, 0.0)
+    if type(value) in (int, float) and _LOWEST < value <= MOST_MASS - 1.0:  # false for NaN
+        return min(float(value), 0.0)
     raise _unusable(url, f"a log-probability that is none: {str(said)[:_SHOWN]}")
 
 

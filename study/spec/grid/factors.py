@@ -1,14 +1,32 @@
 """The parts of a grid's file: what its base may set, its factors and their named levels."""
 
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from study.spec.base import Spec
-from study.spec.yaml.load import Located, suggestion
+from study.spec.yaml.load import MAX_NAME, Located, suggestion
 from study.spec.yaml.validation import located_error
 
 Labels = dict[str, str]  # factor -> level
+MAX_SEEDS = 10_000  # of one grid
+SEED_LIMIT = 2**31  # what every random generator below takes
+
+
+def _distinct(seeds: list[int]) -> list[int]:
+    seen: set[int] = set()
+    for seed in seeds:
+        if seed in seen:
+            raise ValueError(f"seed {seed} is named twice")
+        seen.add(seed)
+    return seeds
+
+
+Seeds = Annotated[
+    list[Annotated[int, Field(ge=0, lt=SEED_LIMIT)]],
+    Field(min_length=1, max_length=MAX_SEEDS),
+    AfterValidator(_distinct),
+]
 
 
 class BasePage(Spec):
@@ -29,7 +47,7 @@ class BasePage(Spec):
 
 class CorePage(Spec):
     select: list[dict[str, Any]]
-    seeds: list[int] = Field(default=[0], min_length=1)
+    seeds: Seeds = Field(default=[0])
 
 
 class Member(Spec):
@@ -40,7 +58,7 @@ class Member(Spec):
 
 
 class GridPage(Spec):
-    name: str
+    name: str = Field(min_length=1, max_length=MAX_NAME)
     question: str
     base: BasePage = BasePage()
     compose: list[Member] = Field(default=[])
@@ -48,7 +66,7 @@ class GridPage(Spec):
     exclude: list[dict[str, Any]] = Field(default=[])
     include: list[dict[str, Any]] = Field(default=[])
     scales: list[str] = Field(default=[])
-    seeds: list[int] = Field(default=[0, 1, 2], min_length=1)
+    seeds: Seeds = Field(default=[0, 1, 2])
     core: CorePage | None = None
 
 

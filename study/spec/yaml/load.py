@@ -14,19 +14,22 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
-from ruamel.yaml import YAML
-from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.nodes import MappingNode, ScalarNode, SequenceNode
 
 from study.errors import SpecError
+from study.spec.yaml.syntax import ALIASES, compose
 
 _INTEGER = re.compile(r"[-+]?(0|[1-9][0-9]*)")
 _LEADING_ZERO = re.compile(r"[-+]?0[0-9_]+")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
 _NOT_FINITE = re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
+_HALF_CHARACTER = re.compile(r"[\ud800-\udfff]")
+MAX_DIGITS = 19  # of an integer with its sign
+MAX_NAME = 100  # characters of a key or of the name of a file
 _WORDS: dict[str, bool | None] = {
     **dict.fromkeys(("", "~", "null", "Null", "NULL")),
     **dict.fromkeys(("true", "True", "TRUE"), True),
@@ -91,6 +94,8 @@ def extended(base: Located, page: Located) -> Located:
 
 def suggestion(name: str, known: "Mapping[str, Any] | list[str] | tuple[str, ...]") -> str:
     """`; did you mean 'k'?`, or nothing when no known name is near."""
+    if len(name) > MAX_NAME:  # the comparison takes quadratic time
+        return ""
     close = get_close_matches(name, list(known), n=1, cutoff=0.5)
     return f"; did you mean {close[0]!r}?" if close else ""
 
@@ -113,17 +118,8 @@ def label(path: Path) -> str:
 
 
 def parse(text: str, name: str) -> Located:
-    try:
-        reader: Any = YAML(typ="safe", pure=True)
-        root = reader.compose(text)
-    except MarkedYAMLError as error:
-        told: Any = error
-        line = f":{told.problem_mark.line + 1}" if told.problem_mark else ""
-        raise SpecError(
-            f"{name}{line}: {told.problem or told.context or 'not valid YAML'}"
-        ) from error
-    except YAMLError as error:
-        raise SpecError(f"{name}: {error}") from error
+    """The tree of a text. name: what messages call it. Errors: `SpecError` with the line."""
+    root = compose(text, name)
     if root is None:
         raise SpecError(f"{name}: the page is empty")
     return _Reader(name, text.splitlines(), root).located(root)
@@ -162,6 +158,8 @@ class _Reader:
             return self._mapping(node)
         if _is(node, SequenceNode):
             return [self.located(child) for child in node.value]
+        if _HALF_CHARACTER.search(node.value):
+            raise self._error(node, "half of a surrogate pair is no character")
         return node.value if node.style else self._plain_scalar(node)
 
     def _mapping(self, node: Any) -> dict[str, Located]:
@@ -172,6 +170,9 @@ class _Reader:
                 raise self._error(
                     key_node, "a key must be plain text; merge keys are not supported"
                 )
+            if len(key) > MAX_NAME:
+                what = f"a name of {len(key)} characters; at most {MAX_NAME} are allowed"
+                raise self._error(key_node, what)
             if key in entries:
                 raise self._error(
                     key_node, f"duplicate key {key!r}; it is already set at {entries[key].origin}"
@@ -184,6 +185,8 @@ class _Reader:
         if text in _WORDS:
             return _WORDS[text]
         if _INTEGER.fullmatch(text):
+            if len(text) > MAX_DIGITS:
+                raise self._error(node, f"a number of {len(text)} digits; write it in quotes")
             return int(text)
         if _LEADING_ZERO.fullmatch(text):
             raise self._error(
@@ -191,17 +194,15 @@ class _Reader:
                 f"{text!r} starts with a zero, which older YAML reads as octal; write it without,"
                 " or quote it",
             )
-        if _FLOAT.fullmatch(text):
-            return float(text)
-        if _NOT_FINITE.fullmatch(text):
-            raise self._error(node, f"{text!r} is not a finite number")
+        if _FLOAT.fullmatch(text) and isfinite(number := float(text)):
+            return number
+        if _FLOAT.fullmatch(text) or _NOT_FINITE.fullmatch(text):
+            raise self._error(node, f"{text[:40]!r} is not a finite number")
         return text
 
     def _refuse_cleverness(self, node: Any) -> None:
         if node.anchor:
-            raise self._error(
-                node, "anchors and aliases are not supported; a value stands where it is written"
-            )
+            raise self._error(node, ALIASES)
         line: str = self.lines[int(node.start_mark.line)] if self.lines else ""
         start = line[int(node.start_mark.column) :]
         if start.startswith("!"):
@@ -252,6 +253,9 @@ def find(kind: str, name: str, root: Path | None = None) -> Path:
     """A page by path, by path inside an experiments folder (`grids/math.yaml`) or by bare name
     (`math`).
     """
+    if len(Path(name).name) > MAX_NAME:
+        shown = f"{Path(name).name[:20]}..."
+        raise SpecError(f"the name {shown!r} is too long; at most {MAX_NAME} characters")
     file = name if name.endswith((".yaml", ".yml")) else f"{name}.yaml"
     here = (root or Path.cwd()) / name
     inside = [folder / part / file for folder in experiment_folders(root) for part in ("", kind)]

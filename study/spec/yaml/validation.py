@@ -15,6 +15,7 @@ from study.spec.base import Spec
 from study.spec.yaml.load import Located, plain, suggestion
 
 S = TypeVar("S", bound=Spec)
+_MOST_SHOWN = 80  # characters of a value that a message repeats
 _OLD_BOOLEANS = ("yes", "no", "on", "off", "y", "n")
 
 
@@ -25,7 +26,7 @@ def validate(
     looked up).
     """
     if not isinstance(node.value, dict):
-        raise located_error(node, path, f"expected a mapping of fields, found {node.value!r}")
+        raise located_error(node, path, f"expected a mapping of fields, found {_shown(node)}")
     try:
         return spec.model_validate(plain(node) | dict(built or {}))
     except ValidationError as error:
@@ -100,8 +101,8 @@ def _problem(spec: type[Spec], node: Located, detail: ErrorDetails, names: list[
 
 def _shown(node: Located) -> str:
     kind = node.get("kind")
-    shown = kind.value if kind else plain(node)
-    return repr(shown)
+    shown = repr(kind.value if kind else plain(node))
+    return shown if len(shown) <= _MOST_SHOWN else f"{shown[:_MOST_SHOWN]}..."
 
 
 def _fields_at(spec: type[Spec], loc: tuple[int | str, ...]) -> list[str]:

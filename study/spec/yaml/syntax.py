@@ -1,0 +1,94 @@
+"""YAML text -> a graph of nodes, within limits: whatever a file holds, one error names its line.
+
+at most MAX_CHARACTERS of text, MAX_DEPTH levels, no anchors and aliases (an alias bomb or a
+value that holds itself is refused at its first line, before anything is expanded)
+"""
+
+from typing import Any
+
+from ruamel.yaml import YAML
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.events import AliasEvent, CollectionEndEvent, CollectionStartEvent, NodeEvent
+from ruamel.yaml.reader import ReaderError
+
+from study.errors import SpecError
+
+MAX_CHARACTERS = 2**20
+MAX_DEPTH = 64
+ALIASES = "anchors and aliases are not supported; a value is written where it is used"
+
+
+def compose(text: str, name: str) -> Any:
+    """The root node of a text; None for an empty one. Errors: SpecError with the line."""
+    if len(text) > MAX_CHARACTERS:
+        raise SpecError(f"{name}: {len(text):,} characters; at most {MAX_CHARACTERS:,} are read")
+    if _needs_a_look(text):
+        _refuse_deep_or_shared(text, name)
+    try:
+        return _reader().compose(text)
+    except YAMLError as error:
+        raise _told(error, text, name) from error
+    except (ValueError, OverflowError, RecursionError) as error:  # of an escape such as \U99999999
+        raise SpecError(f"{name}:{_last_line(text)}: not valid YAML ({error})") from error
+
+
+def _reader() -> Any:
+    return YAML(typ="safe", pure=True)
+
+
+def _needs_a_look(text: str) -> bool:
+    """Whether anchors or deep nesting are possible at all; most files need no second pass."""
+    if "&" in text or "*" in text:
+        return True
+    openers = text.count("[") + text.count("{")
+    indented = max((_indicators(line) for line in text.split("\n")), default=0)
+    return openers > MAX_DEPTH or indented > MAX_DEPTH
+
+
+def _indicators(line: str) -> int:
+    """Upper limit on the levels that one line opens in block style."""
+    leading = len(line) - len(line.lstrip())
+    return leading + line.count("- ") + line.count("? ") + line.count(": ")
+
+
+def _refuse_deep_or_shared(text: str, name: str) -> None:
+    """One pass over the events, which are made one by one: nothing is expanded."""
+    depth = 0
+    try:
+        for event in _reader().parse(text):
+            line = event.start_mark.line + 1
+            shared = isinstance(event, NodeEvent) and event.anchor is not None
+            if shared or isinstance(event, AliasEvent):
+                raise SpecError(f"{name}:{line}: {ALIASES}")
+            depth += isinstance(event, CollectionStartEvent)
+            depth -= isinstance(event, CollectionEndEvent)
+            if depth > MAX_DEPTH:
+                raise SpecError(f"{name}:{line}: nested deeper than {MAX_DEPTH} levels")
+    except (YAMLError, ValueError, OverflowError, RecursionError):
+        return  # composing meets the same fault and says it
+
+
+def _told(error: YAMLError, text: str, name: str) -> SpecError:
+    if isinstance(error, MarkedYAMLError):
+        marked: Any = error
+        mark = marked.problem_mark or marked.context_mark
+        line = f":{mark.line + 1}" if mark else ""
+        return SpecError(f"{name}{line}: {marked.problem or marked.context or 'not valid YAML'}")
+    if isinstance(error, ReaderError):
+        unreadable: Any = error
+        position = int(unreadable.position)
+        line = text.count("\n", 0, position) + 1
+        character = text[position : position + 1]
+        return SpecError(f"{name}:{line}: the character {character!a} is not allowed in YAML")
+    return SpecError(f"{name}: {error}")
+
+
+def _last_line(text: str) -> int:
+    """The line up to which a text can be read."""
+    line = 0
+    try:
+        for event in _reader().parse(text):
+            line = event.end_mark.line
+    except (YAMLError, ValueError, OverflowError, RecursionError):
+        pass
+    return line + 1
