@@ -89,7 +89,7 @@ CASES: tuple[tuple[str, str, bool], ...] = (
     ("7x", "7y", False),
     (r"3 \frac12", "3.5", True),
     (r"5 \text{ or } 6", "5", False),
-    ("6,5", "5,6,6", False),
+    ("6,5", "5,6,6", True),
     ("(2,-1)", r"\begin{pmatrix}2\\-1\end{pmatrix}", True),
     (r"\langle 2,-1\rangle", "(2,-1)", True),
     (r"\frac{\sqrt{3}}{3}", r"\frac{1}{\sqrt{3}}", True),

@@ -13,6 +13,7 @@ from study.grading.base import SHOWN, Grade, Grader, Sample
 from study.grading.boxed import Outcome
 from study.grading.math import extraction
 from study.grading.math.equivalence import Tier
+from study.grading.math.statements import stated
 
 CHOICE = "choice-1"
 
@@ -34,7 +35,7 @@ class ChoiceGrader(Grader):
         if boxed is not None:
             readings = [boxed]
         else:
-            readings = [] if sample.truncated else extraction.stated(sample.completion)
+            readings = [] if sample.truncated else stated(sample.completion)
         strict = Outcome.truncated if sample.truncated else _outcome(boxed, wanted)
         relaxed = next((text for text in readings if letter(text)), None)
         loose = _outcome(relaxed, wanted) if relaxed is not None else strict

@@ -108,6 +108,7 @@ def _grade(read: Reading, answers: Answers, audited: Pair | None) -> Grade:
         shown(read.strict_text),
         shown(first),
         _disagreement(read.strict, audited, answers),
+        read.percent_only and outcome is Outcome.wrong,
     )
 
 

@@ -6,6 +6,7 @@ reading find, the comparisons of that, and the outcome once the symbolic tier ha
 a limit came first.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -13,6 +14,11 @@ from study.grading.base import Sample
 from study.grading.boxed import Outcome
 from study.grading.math import extraction
 from study.grading.math.equivalence import Equality, compare
+from study.grading.math.latex import plain
+from study.grading.math.quantities import quantity
+from study.grading.math.statements import stated
+
+_PERCENT = re.compile(r"\bper\s?cent|\bpct\b|what \\?%", re.IGNORECASE)
 
 Pair = tuple[str, str]  # candidate, reference
 Answers = Mapping[Pair, bool | None]
@@ -20,7 +26,9 @@ Answers = Mapping[Pair, bool | None]
 
 @dataclass(frozen=True)
 class Reading:
-    """relaxed: one comparison for each of `relaxed_texts`; the first that is equal decides."""
+    """relaxed: one comparison for each of `relaxed_texts`; the first that is equal decides.
+    percent_only: the answer lacks only the percent sign of the gold.
+    """
 
     sample: Sample
     reference: str
@@ -28,6 +36,7 @@ class Reading:
     strict: Equality | None
     relaxed_texts: tuple[str, ...] = ()
     relaxed: tuple[Equality, ...] = ()
+    percent_only: bool = False
 
     @property
     def pending(self) -> list[Pair]:
@@ -38,21 +47,57 @@ class Reading:
 def read(sample: Sample) -> Reading:
     """ValueError on an empty gold answer."""
     reference = extraction.reference(sample.answer)
-    text = extraction.boxed(sample.completion)
-    strict = None if sample.truncated or text is None else compare(text, reference)
+    text = extraction.answer(sample.completion)
+    strict = None
+    if text is not None and not sample.truncated:
+        strict = _as_asked(text, reference, sample)
     if strict is not None and strict.equal:
         return Reading(sample, reference, text, strict)
     texts = _relaxed_texts(sample, text, reference)
-    relaxed = tuple(compare(each, reference, relaxed=True) for each in texts)
-    return Reading(sample, reference, text, strict, tuple(texts), relaxed)
+    relaxed = tuple(
+        compare(each, reference, relaxed=True, float_gold=sample.gold_is_float) for each in texts
+    )
+    percent_only = strict is not None and text is not None and _lacks_percent(text, reference)
+    return Reading(sample, reference, text, strict, tuple(texts), relaxed, percent_only)
+
+
+def _as_asked(text: str, reference: str, sample: Sample) -> Equality:
+    """The strict comparison. Where the question asks for a percentage, or a percent sign follows a
+    box, a number without a percent sign is one.
+    """
+    strict = compare(text, reference, float_gold=sample.gold_is_float)
+    if strict.equal is False and _in_percent(sample):
+        number, gold = quantity(plain(text)), quantity(plain(reference))
+        if number and gold and number.percent != gold.percent:
+            signs = ("" if number.percent else "%", "" if gold.percent else "%")
+            return compare(text + signs[0], reference + signs[1])
+    return strict
+
+
+def _in_percent(sample: Sample) -> bool:
+    outside_box = any(map(extraction.percent_follows, (sample.completion, sample.answer)))
+    return outside_box or _PERCENT.search(sample.question) is not None
+
+
+def _lacks_percent(text: str, reference: str) -> bool:
+    """Is the percent sign of the gold all that an answer lacks?"""
+    number, gold = quantity(plain(text)), quantity(plain(reference))
+    if number is None or gold is None or number.percent or not gold.percent:
+        return False
+    return compare(text + "%", reference).equal is True and number.value != gold.value
 
 
 def _relaxed_texts(sample: Sample, text: str | None, reference: str) -> list[str]:
+    """What the relaxed way reads, best first."""
     if text is None:
-        return [] if sample.truncated else extraction.stated(sample.completion)
+        filled = extraction.filled_box(sample.completion)
+        if filled is not None:
+            return [filled]
+        return [] if sample.truncated else stated(sample.completion)
     parts = reference.count(",") + 1
-    together = extraction.boxes(sample.completion, parts) if parts > 1 else []
-    return [text, ", ".join(together)] if len(together) > 1 else [text]
+    together = ", ".join(extraction.boxes(sample.completion, parts)) if parts > 1 else text
+    last = extraction.boxed(sample.completion) or text
+    return list(dict.fromkeys([text, last, together]))
 
 
 def outcome(reading: Reading, answers: Answers) -> Outcome:

@@ -9,10 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from study.grading.math.equivalence import Tier, compare, vote
-from study.grading.math.extraction import boxed, boxes, reference, stated
+from study.grading.math.equivalence import Equality, Tier, compare, vote
+from study.grading.math.extraction import boxed, boxes, reference
 from study.grading.math.latex import MAX_LENGTH, closing, plain, split
 from study.grading.math.quantities import quantity
+from study.grading.math.statements import stated
 
 SAME = [
     (r"\dfrac{14}{3}", r"\frac{14}{3}"), ("14/3", r"\frac{14}{3}"), (r"\frac 59", "5/9"),
@@ -114,12 +115,21 @@ def test_what_the_relaxed_rules_refuse_too(pair: tuple[str, str]) -> None:
 
 def test_a_formula_is_left_open_and_only_the_part_that_is_one() -> None:
     assert compare("-q + p", "p - q").pending == (("-q+p", "p-q"),)
-    assert compare(r"(3, \pi/2)", r"(3, \frac{\pi}{2})").pending == ((r"\pi/2", r"\frac{\pi}{2}"),)
-    assert compare(r"(4, \pi/2)", r"(3, \frac{\pi}{2})").equal is False  # one part decides
+    assert compare(r"(3, x/2)", r"(3, \frac{x}{2})").pending == ((r"x/2", r"\frac{x}{2}"),)
+    assert compare(r"(4, x/2)", r"(3, \frac{x}{2})").equal is False  # one part decides
     assert compare(r"y = x+x", "y = 2x").pending == (("x+x", "2x"),)
-    assert compare(r"2\sqrt{3}\text{ cm}", r"\sqrt{12}").pending == (
-        (r"2\sqrt{3}", r"\sqrt{12}"),
+    assert compare(r"2\sqrt{3}x\text{ cm}", r"\sqrt{12}x").pending == (
+        (r"2\sqrt{3}x", r"\sqrt{12}x"),
     )  # no unit reaches the symbolic tier
+
+
+def test_formulas_without_variables_are_compared_by_value() -> None:
+    for answer, gold in (
+        (r"(3, \pi/2)", r"(3, \frac{\pi}{2})"),
+        (r"2\sqrt{3}\text{ cm}", r"\sqrt{12}"),
+    ):
+        assert compare(answer, gold) == Equality(True, Tier.numeric)
+    assert compare(r"(4, \pi/2)", r"(3, \frac{\pi}{2})").equal is False
 
 
 def test_votes_are_names_that_spellings_share() -> None:

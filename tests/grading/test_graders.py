@@ -33,16 +33,17 @@ def grader():
 @pytest.mark.parametrize(
     ("answer", "gold"),
     [
-        ("-q + p", "p - q"), ("10^2", "100"), ("5!", "120"), (r"\sqrt{117}", r"3\sqrt{13}"),
-        (r"\frac{1}{\sqrt{2}}", r"\frac{\sqrt{2}}{2}"),
-        (r"(b+2)(a+5)", "ab + 2b*0 + 2a + 5b + 10"), ("-5i + 6", "6-5i"),
-        (r"(3, \pi/2)", r"\left( 3, \frac{\pi}{2} \right)"),
-        ("x+x", "y = 2x"),
-        (r"\{\sqrt{4}, 1\}", r"\{1, 2\}"),
-        (r"\begin{pmatrix} 1+1 \\ 3 \end{pmatrix}", r"\begin{bmatrix} 2 \\ 3 \end{bmatrix}"),
-        ("1.414214", r"\sqrt{2}"),
-        ("x + 0", "x"), ("x", r"\frac{2x}{2}"),
-        (r"\frac{\sqrt{5}+1}{2}", r"\frac{2}{\sqrt{5}-1}"), (r"\frac{300!}{299!}", r"\sqrt{90000}"),
+        ("-q + p", "p - q"), (r"(b+2)(a+5)", "ab + 2b*0 + 2a + 5b + 10"), ("-5i + 6", "6-5i"),
+        (r"(3, x/2)", r"\left( 3, \frac{x}{2} \right)"), ("x+x", "y = 2x"),
+        (r"\{\sqrt{4}x, 1\}", r"\{1, 2x\}"), ("x + 0", "x"), ("x", r"\frac{2x}{2}"),
+        (
+            r"\begin{pmatrix} 1 & 2 \end{pmatrix} + \begin{pmatrix} 3 & 4 \end{pmatrix}",
+            r"\begin{pmatrix} 4 & 6 \end{pmatrix}",
+        ),
+        (
+            r"\begin{pmatrix} 1 & 2 \\ 0 & 1 \end{pmatrix} \begin{pmatrix} 3 \\ 4 \end{pmatrix}",
+            r"\begin{pmatrix} 11 \\ 4 \end{pmatrix}",
+        ),
     ],
 )  # fmt: skip
 def test_equal_formulas(grader: Grader, answer: str, gold: str) -> None:
@@ -51,6 +52,26 @@ def test_equal_formulas(grader: Grader, answer: str, gold: str) -> None:
         Outcome.correct,
         Outcome.correct,
         Tier.symbolic,
+    )
+
+
+@pytest.mark.parametrize(
+    ("answer", "gold"),
+    [
+        ("10^2", "100"), ("5!", "120"), (r"\sqrt{117}", r"3\sqrt{13}"),
+        (r"\frac{1}{\sqrt{2}}", r"\frac{\sqrt{2}}{2}"),
+        (r"(3, \pi/2)", r"\left( 3, \frac{\pi}{2} \right)"), (r"\{\sqrt{4}, 1\}", r"\{1, 2\}"),
+        (r"\begin{pmatrix} 1+1 \\ 3 \end{pmatrix}", r"\begin{bmatrix} 2 \\ 3 \end{bmatrix}"),
+        ("1.414214", r"\sqrt{2}"),
+        (r"\frac{\sqrt{5}+1}{2}", r"\frac{2}{\sqrt{5}-1}"), (r"\frac{300!}{299!}", r"\sqrt{90000}"),
+    ],
+)  # fmt: skip
+def test_equal_numbers_however_they_are_written(grader: Grader, answer: str, gold: str) -> None:
+    result = grader.grade(rf"so $\boxed{{{answer}}}$", gold)
+    assert (result.outcome, result.relaxed, result.tier) == (
+        Outcome.correct,
+        Outcome.correct,
+        Tier.numeric,
     )
 
 
@@ -104,8 +125,14 @@ def test_outcomes_and_the_band(
     assert (result.outcome, result.relaxed) == (strict, relaxed)
 
 
-def test_boxes_of_a_list_are_read_together_only_relaxedly(grader: Grader) -> None:
-    result = grader.grade(r"\boxed{3}, \boxed{5} and \boxed{7}", "3, 5, 7")
+def test_boxes_that_are_listed_are_one_answer(grader: Grader) -> None:
+    listed = r"\boxed{3}, \boxed{5} and \boxed{7}"
+    result = grader.grade(listed, "3, 5, 7")
+    assert (result.outcome, result.relaxed) == (Outcome.correct, Outcome.correct)
+    result = grader.grade(listed, "7")  # three guesses are no answer
+    assert (result.outcome, result.relaxed) == (Outcome.wrong, Outcome.correct)
+    apart = r"\boxed{3} is the first root. The others are \boxed{5} and \boxed{7}"
+    result = grader.grade(apart, "3, 5, 7")
     assert (result.outcome, result.relaxed) == (Outcome.wrong, Outcome.correct)
 
 

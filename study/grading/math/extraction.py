@@ -1,40 +1,71 @@
-r"""Where in a completion the answer stands: `boxed` (strict) and `stated` (relaxed).
+r"""Where in a completion the answer is: `answer` (strict) and `statements.stated` (relaxed).
 
-    strict   the content of the last `\boxed{...}`, braces matched; nothing else counts as an answer
-    relaxed  that box too; else what follows the last "final answer is", "Answer:", "####" or the
-             like; else the last formula or number.
+    strict   the content of the last `\boxed{...}`, braces matched. Boxes that are listed one after
+             the other (`\boxed{1}, \boxed{2} and \boxed{3}`, `x=\boxed{1}, y=\boxed{2}`) are one
+             answer; a box that holds nothing or dots is an instruction and no answer
+    relaxed  that too; else the last box that holds something; else what is stated without a box.
              Where the reference is a list of n parts, also the last n boxes together
-What the relaxed way finds is a superset by construction, so strict and relaxed accuracies are the
-two ends of a band.
 
-`reference(text)` reads the answer out of a column of gold answers: the last box, what follows
-`####` (GSM8K), or all of it. All of it is linear in the text: markers are looked for in the last
-TAIL characters only.
+`reference(text)` reads the answer out of a column of gold answers: all of its boxes, what follows
+`####` (GSM8K), or all of it. All of it is linear in the text.
 """
 
 import re
-from collections import deque
 
-TAIL = 20_000  # characters from the end in which a relaxed answer is looked for
-MAX_STATED = 300  # characters of a stated answer: more is not an answer but prose
+from study.grading.math.equivalence import vote
+
+MAX_LISTED = 60  # boxes that are read together
+LONG = 25  # words in a reference: more is a solution and no answer
 
 _BOX = "\\boxed"
 _BRACE_OR_ESCAPE = re.compile(r"\\.|[{}]", re.DOTALL)  # an escaped brace is text, not structure
-_MARKERS = (
-    re.compile(r"####[ \t]*"),
-    re.compile(r"\bfinal answer(?: is)?\b[ \t*:=]*(?:is\b)?[ \t*:]*", re.IGNORECASE),
-    re.compile(r"(?:^|\n)[ \t*#]*(?:answer|ans|A)[ \t*]*[:=][ \t*]*", re.IGNORECASE),
-    re.compile(r"\banswer[ \t*]*(?::|=|is\b|equals\b)[ \t*:]*", re.IGNORECASE),
+_DOTS = re.compile(r"(?:\\[cl]?dots|\.|…|_|\s)*")
+_BARE_BOX = re.compile(r"\\boxed(?![A-Za-z{])\s*([^\s${}]+)")
+_PERCENT_AFTER = re.compile(
+    r"[\s$~]*(?:\\\)|\\[,; ])?\s*(?:\\?%|(?:\\text\{\s*)?(?:percent|per cent|pct)\b)", re.IGNORECASE
 )
-_CLAUSE_END = re.compile(r"\n|(?<!\\)[.!?](?=\s|$)|,? (?:because|since|so|which|as|where) ")
-_DECIMAL = r"(?:\d{1,3}(?:,\d{3})+(?!\d)(?:\.\d+)?|\d+(?:\.\d+)?|\.\d+)"
-_NUMBERS = re.compile(
-    rf"(?<![\w.,/^])[-+\u2212]?[ ]?\$?[ ]?(?:\d+ \d+/\d+|{_DECIMAL}(?:[ ]?/[ ]?\d+)?)(?:[ ]?\\?%|["
-    r" ]percent)?(?![\w^*/+=])"
+_MARKUP = re.compile(
+    r"\\\(|\\\)|\\\[|\\\]|\$|\*\*|\\[,;:! ]|\\(?:quad|qquad)(?![A-Za-z])|&|\\text\s*\{|[{}~]"
 )
-_MATH = re.compile(
-    r"(?<!\\)\$([^$\n]{1,300})(?<!\\)\$|\\\(([^\n]{1,300}?)\\\)|\\\[([^\n]{1,300}?)\\\]"
+_LIST_WORD = r"(?:,|;|\band\b|\bor\b)"
+_BETWEEN = re.compile(
+    rf"[ \t]*(?:(?:[a-z()]+[ \t]+){{0,4}}(?=and\b|or\b))?{_LIST_WORD}?[ \t\n]*(?:and|or)?[ \t\n]*"
+    r"(?:[A-Za-z]\w*(?:\([a-z]\))?[ \t]*=)?[ \t]*"
 )
+
+
+def answer(text: str) -> str | None:
+    r"""What the last box, or the last boxes that are listed together, hold; None where there is no
+    box, or the last one is empty, dots, or never closes.
+    """
+    found, end = list[str](), len(text)
+    while len(found) < MAX_LISTED and (box := _box_before(text, end)) is not None:
+        start, content = box
+        if content is None or not _holds_something(content):
+            break
+        if found and not _listed(text[_end_of(text, box) : end]):
+            break
+        found.append(content.strip())
+        end = start
+    if len(found) < 2:
+        return found[0] if found else None
+    return ", ".join(_distinct(found[::-1]))
+
+
+def _listed(between: str) -> bool:
+    r"""`, `, ` and `, ` papers and `, `$ and $y = `: what stands between the boxes of one list. A
+    new line alone separates a repeated box.
+    """
+    if len(between) > 80:
+        return False
+    plain = _MARKUP.sub(" ", between)
+    return _BETWEEN.fullmatch(plain) is not None and (bool(plain.strip()) or "\n" not in between)
+
+
+def percent_follows(text: str) -> bool:
+    r"""Does a percent sign or word follow the last box: `\boxed{28}\%`?"""
+    box = _box_before(text, len(text))
+    return box is not None and _PERCENT_AFTER.match(text, _end_of(text, box)) is not None
 
 
 def boxed(text: str) -> str | None:
@@ -43,6 +74,19 @@ def boxed(text: str) -> str | None:
     """
     found = _box_before(text, len(text))
     return (found[1] or "").strip() or None if found else None
+
+
+def filled_box(text: str) -> str | None:
+    """The content of the last closed box that holds something."""
+    end = len(text)
+    for _ in range(MAX_LISTED):
+        box = _box_before(text, end)
+        if box is None:
+            return None
+        if box[1] is not None and _holds_something(box[1]):
+            return box[1].strip()
+        end = box[0]
+    return None
 
 
 def boxes(text: str, number: int) -> list[str]:
@@ -57,18 +101,38 @@ def boxes(text: str, number: int) -> list[str]:
     return found[::-1]
 
 
+def _holds_something(content: str) -> bool:
+    return _DOTS.fullmatch(content) is None
+
+
+def _distinct(answers: list[str]) -> list[str]:
+    """Without those that repeat an earlier one."""
+    return list({vote(each): each for each in reversed(answers)}.values())[::-1]
+
+
 def _box_before(text: str, end: int) -> tuple[int, str | None] | None:
     r"""(where it starts, its content or None if it never closes) of the last `\boxed {` before
     `end`; space may stand before the brace.
     """
     while (start := text.rfind(_BOX, 0, end)) != -1:
-        brace = start + len(_BOX)
-        while brace < end and text[brace].isspace():
-            brace += 1
-        if brace < end and text[brace] == "{":
+        brace = _brace_after(text, start, end)
+        if brace is not None:
             return start, _braced(text, brace + 1, end)
         end = start
     return None
+
+
+def _brace_after(text: str, start: int, end: int) -> int | None:
+    brace = start + len(_BOX)
+    while brace < end and text[brace].isspace():
+        brace += 1
+    return brace if brace < end and text[brace] == "{" else None
+
+
+def _end_of(text: str, box: tuple[int, str | None]) -> int:
+    """Index after the closing brace of a closed box."""
+    brace = _brace_after(text, box[0], len(text))
+    return 0 if brace is None else brace + 2 + len(box[1] or "")
 
 
 def _braced(text: str, start: int, end: int) -> str | None:
@@ -80,60 +144,40 @@ def _braced(text: str, start: int, end: int) -> str | None:
     return None
 
 
-def stated(text: str) -> list[str]:
-    """What a reader would take for the answer of a text without a box, best first; empty where
-    there is neither a marker nor a number.
-    """
-    tail = text[-TAIL:]
-    for marker in _MARKERS:
-        if (clause := _after_last(marker, tail)) is not None:
-            return _readings(clause)
-    return _last_said(tail)
-
-
-def _after_last(marker: re.Pattern[str], text: str) -> str | None:
-    """The clause after the last hit that has one."""
-    for match in reversed(list(marker.finditer(text))):
-        rest = text[match.end() : match.end() + MAX_STATED]
-        end = _CLAUSE_END.search(rest)
-        if clause := (rest[: end.start()] if end else rest).strip(" \t*"):
-            return clause
-    return None
-
-
-def _readings(clause: str) -> list[str]:
-    """The whole clause; the formula in it, or else its first number."""
-    if formula := _MATH.search(clause):
-        return list(dict.fromkeys([clause, *(group for group in formula.groups() if group)]))
-    number = None if "\\" in clause else _NUMBERS.search(clause)
-    return [clause, number.group().strip()] if number and number.group() != clause else [clause]
-
-
-def _last(pattern: re.Pattern[str], text: str) -> re.Match[str] | None:
-    return next(iter(deque(pattern.finditer(text), maxlen=1)), None)
-
-
-def _last_said(text: str) -> list[str]:
-    """The last formula or the last number, whichever ends later."""
-    number, formula = _last(_NUMBERS, text), _last(_MATH, text)
-    if formula and (number is None or formula.end() >= number.end()):
-        return [group.strip() for group in formula.groups() if group]
-    return [number.group().strip()] if number else []
-
-
 def reference(text: str) -> str:
     """The answer in a gold column; ValueError when there is none: a completion could never be
-    right.
+    right. A text with several different boxes has several answers, all of which are wanted.
     """
-    last = text.rstrip().rpartition("\n")[2]
-    marked = (
-        re.match(r"[ \t*]*(?:A|Answer)[ \t]*:[ \t]*(.+)", last, re.IGNORECASE)
-        if "\n" in text.strip()
-        else None
-    )
-    answer = boxed(text) or (
-        text.rpartition("####")[2] if "####" in text else marked[1] if marked else text
-    )
+    answer = _boxed_reference(text) or _marked_reference(text)
     if not answer.strip():
         raise ValueError("the reference answer is empty")
     return answer.strip()
+
+
+def _boxed_reference(text: str) -> str:
+    if _BOX not in text:
+        return ""
+    found = [each for each in boxes(text, MAX_LISTED) if _holds_something(each)]
+    if found:
+        return ", ".join(_distinct(found))
+    if bare := _BARE_BOX.findall(text):  # \boxed 2
+        return str(bare[-1]).rstrip(".,;")
+    unclosed = text.rpartition(_BOX)[2].lstrip()
+    return unclosed.removeprefix("{") if unclosed.startswith("{") else ""
+
+
+def _marked_reference(text: str) -> str:
+    if "####" in text:
+        return text.rpartition("####")[2]
+    if "\n" not in text.strip():
+        return text
+    last = text.rstrip().rpartition("\n")[2]
+    marked = re.match(r"[ \t*]*(?:A|Answer)[ \t]*:[ \t]*(.+)", last, re.IGNORECASE)
+    return marked[1] if marked else text
+
+
+def is_long(reference_answer: str) -> bool:
+    """Is a reference longer than a sentence? Then the gold column holds solutions and hardly any
+    completion can be right.
+    """
+    return len(reference_answer.split()) > LONG

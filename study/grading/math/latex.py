@@ -1,11 +1,13 @@
 r"""plain(text): one spelling for answers that differ in typography alone: `\dfrac12`,
 `\tfrac{1}{2}` and `\frac 1 2` are `\frac{1}{2}`.
 
-Removed: math delimiters, sizes (`\left`, `\big`), fonts, spaces that carry no meaning, invisible
-Unicode marks, a final full stop. Rewritten: Unicode mathematics as LaTeX, `\leq` as `\le`, `\$` and
-`\%` as `$` and `%`, `\mbox`, `\textbf`, ... as `\text`. Kept: a space between two digits (`1 2` is
-not `12`) or two letters, everything inside `\text{...}`, and all structure. Nothing is evaluated.
-Time grows at most with the square of the length; callers cut off at `MAX_LENGTH`.
+Removed: math delimiters, sizes (`\left`, `\big`), fonts, spaces that carry no meaning, a full stop,
+comma or backslash at the end. Rewritten: Unicode and ASCII mathematics as LaTeX
+(`study.grading.math.notation`), `\leq` as `\le`, `\$` and `\%` as `$` and `%`, `\mbox`, `\textbf`,
+... as `\text`, subscripts `_{\text{max}}` and `_{\max}` as `_{max}`. Kept: a space between two
+digits (`1 2` is not `12`), two letters, or a comma and three digits (`1, 234` is not `1,234`);
+everything inside `\text{...}`, and all structure. Nothing is evaluated. Time grows at most with the
+square of the length; callers cut off at `MAX_LENGTH`.
 
 Also here: what every reader of such text needs - brackets that match, splitting outside brackets.
 """
@@ -13,24 +15,12 @@ Also here: what every reader of such text needs - brackets that match, splitting
 import re
 from collections.abc import Iterator
 
+from study.grading.math.notation import latex_notation
+
 MAX_LENGTH = 2000  # characters of one answer; a longer one is compared as text only
 
-_INVISIBLE = re.compile("[\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff\u00ad]")
-_UNICODE = str.maketrans(
-    {
-        "\u2212": "-", "\u2013": "-", "\u2010": "-", "\u2011": "-", "×": "\\times ", "·": "\\cdot ",
-        "÷": "/", "π": "\\pi ",
-        "∞": "\\infty ",
-        "°": "^\\circ ", "≤": "\\le ", "≥": "\\ge ", "≠": "\\ne ", "±": "\\pm ", "∪": "\\cup ",
-        "∩": "\\cap ", "∈": "\\in ",
-        "∅": "\\emptyset ",
-        "²": "^2", "³": "^3", "½": "\\frac{1}{2}", "¼": "\\frac{1}{4}", "¾": "\\frac{3}{4}",
-        "⟨": "(", "⟩": ")",
-        "\u00a0": " ", "\u2009": " ", "\u202f": " ", "\u2061": "", "’": "'", "θ": "\\theta ",
-    }
-)  # fmt: skip
 _DELIMITER = re.compile(
-    r"(?<!\\)\$|(?<!\\)\\[()\[\]]|\\displaystyle(?![A-Za-z])|\\textstyle(?![A-Za-z])|\\limits(?![A-Za-z])|\\!|\*\*"
+    r"(?<!\\)\$|(?<!\\)\\[()\[\]]|\\!|\\(?:displaystyle|textstyle|limits|rm|bf|underline)(?![A-Za-z])"
 )
 _SIZE = re.compile(r"\\(?:left|right|[Bb]igg?[lrm]?)(?![A-Za-z])\.?")
 _SPACING = re.compile(
@@ -44,14 +34,27 @@ _SYNONYM = {
     "leq": "le", "geq": "ge", "leqslant": "le", "geqslant": "ge", "neq": "ne", "lbrace": "{",
     "rbrace": "}", "langle": "(", "rangle": ")",
     "lbrack": "[", "rbrack": "]", "degree": "circ", "varnothing": "emptyset", "vert": "|",
-    "lvert": "|", "rvert": "|", "lt": "<", "gt": ">",
+    "lvert": "|", "rvert": "|", "lt": "<", "gt": ">", "colon": ":", "dots": "ldots",
+    "cdots": "ldots", "pounds": "£", "euro": "€", "yen": "¥",
 }  # fmt: skip
 _SYNONYMS = re.compile(rf"\\({'|'.join(_SYNONYM)})(?![A-Za-z])")
-_LITERAL = {"(", ")", "[", "]", "|", "<", ">"}
+_LITERAL = {"(", ")", "[", "]", "|", "<", ">", ":", "£", "€", "¥"}
 _DIGIT_ARGUMENTS = re.compile(r"\\frac\s*(?:\{([^{}]*)\}|(\d))\s*(?:\{([^{}]*)\}|(\d))")
 _BARE_ROOT = re.compile(r"\\sqrt\s*(\d|[A-Za-z](?![A-Za-z]))")
 _BARE_CIRCLE = re.compile(r"\^\s*\{\s*\\circ\s*\}")
 _ONE_DIGIT_SCRIPT = re.compile(r"([\^_])\s*\{\s*(\w)\s*\}")
+_UPRIGHT_LETTER = re.compile(r"\\mathrm\s*\{\s*([eid])\s*\}")
+_SUBSCRIPT_WORD = re.compile(
+    r"_\s*(?:\{\s*)?\\(?:text\s*\{\s*(\w+)\s*\}|(max|min|sup|inf))(?:\s*\})?"
+)
+_THOUSANDS_COMMA = re.compile(r",\\!\s*|\{\s*,\s*\}")
+_LISTED_THOUSAND = re.compile(r"(?<=[0-9]), +(?=[0-9]{3}(?![0-9]))")
+_COMMAND_NAMES = (
+    "left|right|[dtc]?frac|sqrt|text|mathrm|pi|cdot|times|infty|le|leq|ge|geq|ne|in|cup|pm|circ|sin"
+    "|cos|tan|log|ln|binom|theta|alpha|begin|end|boxed|overline|mathbb"
+)
+_DOUBLED = re.compile(rf"(?<!\\)\\\\(?=(?:{_COMMAND_NAMES})(?![A-Za-z])|[{{}}%$])")
+_TRAILING = " .,;:\\"
 _LEADING = re.compile(r"(?:=|\\approx(?![A-Za-z])|\\therefore(?![A-Za-z])) *")
 _EMPTY_TEXT = re.compile(r"\\text\s*\{\s*\}")
 _TEXT = re.compile(r"\\text\s*\{([^{}]*)\}")
@@ -68,18 +71,29 @@ def plain(text: str) -> str:
     """
     if len(text) > MAX_LENGTH:
         return text.strip()
-    text = _INVISIBLE.sub("", text).translate(_UNICODE)
+    text = latex_notation(_once_escaped(text))
+    text = _THOUSANDS_COMMA.sub(",", text)
     text = _SPACING.sub(" ", _SIZE.sub("", _DELIMITER.sub("", text)))
-    text = _FRACTION.sub(r"\\frac", _FONT.sub(r"\\text", text))
-    text = (
-        _SYNONYMS.sub(_canonical, text).replace("\\$", "$").replace("\\%", "%").replace("{,}", ",")
-    )
+    text = _FONT.sub(r"\\text", _UPRIGHT_LETTER.sub(r"\1", text))
+    text = _SYNONYMS.sub(_canonical, _FRACTION.sub(r"\\frac", text))
+    text = text.replace("\\$", "$").replace("\\%", "%")
     text = _EMPTY_TEXT.sub("", _BARE_CIRCLE.sub(r"^\\circ", text))
-    text = _ONE_DIGIT_SCRIPT.sub(
-        r"\1\2", _BARE_ROOT.sub(r"\\sqrt{\1}", _DIGIT_ARGUMENTS.sub(_fraction, text))
-    )
-    text = _without_idle_spaces(text).rstrip(" .") if not text.rstrip().endswith("\\.") else text
+    text = _BARE_ROOT.sub(r"\\sqrt{\1}", _DIGIT_ARGUMENTS.sub(_fraction, text))
+    text = _SUBSCRIPT_WORD.sub(lambda match: f"_{{{match[1] or match[2]}}}", text)
+    text = _ONE_DIGIT_SCRIPT.sub(r"\1\2", text)
+    text = _without_idle_spaces(text).rstrip(_TRAILING)
     return _unwrapped(_LEADING.sub("", text, count=1) if _LEADING.match(text) else text)
+
+
+def _once_escaped(text: str) -> str:
+    r"""Backslashes that were doubled on the way: \\frac is \frac. In a matrix two backslashes end a
+    row, so there all or none are doubled.
+    """
+    if "\\\\" not in text:
+        return text
+    if "\\\\begin" in text:
+        return text.replace("\\\\", "\\")
+    return text if "\\begin" in text else _DOUBLED.sub(r"\\", text)
 
 
 def _canonical(match: re.Match[str]) -> str:
@@ -96,16 +110,21 @@ def _fraction(match: re.Match[str]) -> str:
 
 
 def _without_idle_spaces(text: str) -> str:
-    """Spaces go, except inside \\text{...}, where they are folded to one."""
-    parts, end = [], 0
+    r"""Spaces go, except inside \text{...}, where they are folded to one."""
+    parts, end = list[str](), 0
     for match in _TEXT.finditer(text):
-        parts += [
-            _IDLE_SPACE.sub("", re.sub(r"\s+", " ", text[end : match.start()])),
-            rf"\text{{{' '.join(match[1].split())}}}",
-        ]
+        words = " ".join(match[1].split())
+        parts += [_tight(text[end : match.start()]), rf"\text{{{words}}}"]
         end = match.end()
-    parts.append(_IDLE_SPACE.sub("", re.sub(r"\s+", " ", text[end:])))
+    parts.append(_tight(text[end:]))
     return "".join(parts).strip()
+
+
+def _tight(text: str) -> str:
+    """`1, 234` keeps its space: it is a list, and 1,234 is a number."""
+    folded = re.sub(r"\s+", " ", text)
+    between = [_IDLE_SPACE.sub("", piece) for piece in _LISTED_THOUSAND.split(folded)]
+    return ", ".join(between)
 
 
 def _unwrapped(text: str) -> str:

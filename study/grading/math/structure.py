@@ -1,32 +1,47 @@
-r"""Structure of answers in plain spelling (`study.grading.math.latex`): the parts of tuples, sets,
-lists, unions and matrices; names; intervals.
+r"""Structure of answers in plain spelling (`study.grading.math.latex`).
 
-    parts(text)      (1,2]  \{1,2\}  1,2  1\text{ or }2  a\pm b  A\cup B
-                     \begin{pmatrix}...\end{pmatrix}   -> Parts; None for one thing
-    named(text)      x=...  f(x)=...  (x,y)=...  x\in...
-                     -> (name, sign, rest)
-    interval(text)   a<x\le b  x>a  a<x  \mathbb{R}
-                     -> (a,b]  (a,\infty)  ...
-Nothing is compared here and nothing evaluated.
+parts(text)   (1,2]  \{1,2\}  1,2  1\text{ or }2  a\pm b  A\cup B
+              \begin{pmatrix}...\end{pmatrix}   -> Parts; None for one thing
+as_structure(left, right, comparison)   tuples and intervals in order, sets and lists in any
+              order, unions, matrices, assignments by their names, solutions as tuples
 """
 
 import re
 from dataclasses import dataclass
+from fractions import Fraction
 
+from study.grading.math.equality import (
+    OTHER,
+    Comparison,
+    Equality,
+    Tier,
+    as_sets,
+    every,
+    in_order,
+)
 from study.grading.math.latex import closing, split
+from study.grading.math.names import (
+    Assignments,
+    are_labels,
+    assignments,
+    positions,
+    solutions,
+)
 from study.grading.math.quantities import quantity
 
 MAX_PARTS = 60
+_COMMAND = re.compile(r"\\[a-z]+|\\\{")
+_LISTS = {  # what may be several things without looking like a list
+    "\\cup",
+    "\\begin",
+    "\\pm",
+    "\\{",
+    "\\setminus",
+    "\\in",
+}
 
-_AND = re.compile(r"\\text\{,?\s*(?:and|or)\s*\}|,?(?<![A-Za-z\\])(?:and|or)(?![A-Za-z])")
+_AND = re.compile(r"\\text\{,?\s*(?:and|or)\s*\}|,?(?<![A-Za-z\\])(?:and|or)(?![a-z])")
 _MATRIX = re.compile(r"\\begin\{([pbvBV]?matrix|array)\}(?:\{[lcr|]*\})?(.*)\\end\{\1\}", re.DOTALL)
-_NAME = r"[A-Za-z](?:_\w|_\{\w+\})?|[A-Za-z]\([A-Za-z]\)|\\[a-z]+|\([A-Za-z](?:,[A-Za-z])*\)"
-_NAMED = re.compile(rf"({_NAME})(=|\\in(?![A-Za-z])) ?(.*)", re.DOTALL)
-_RELATION = re.compile(r"[=<>]|\\(?:le|ge|in|ne)(?![A-Za-z])")
-_CHAIN = re.compile(r"(.+?)(<|\\le) ?([A-Za-z])(<|\\le) ?(.+)")
-_ONE_SIDED = re.compile(r"([A-Za-z])(<|>|\\le|\\ge) ?(.+)")
-_REVERSED = re.compile(r"(.+?)(<|>|\\le|\\ge) ?([A-Za-z])")
-_MIRRORED = {"<": ">", ">": "<", "\\le": "\\ge", "\\ge": "\\le"}
 
 
 @dataclass(frozen=True)
@@ -46,22 +61,20 @@ class Parts:
 
 def parts(text: str) -> Parts | None:
     """None also for more than MAX_PARTS parts."""
-    if match := _MATRIX.fullmatch(text):
+    match = _MATRIX.fullmatch(text)
+    if match and "\\begin" not in match[2]:  # a sum of two matrices is no matrix
         rows = [row.split("&") for row in match[2].removesuffix("\\\\").split("\\\\")]
         cells = tuple(cell.strip() for row in rows for cell in row)
         determinant = "|" if match[1] in ("vmatrix", "Vmatrix") else ""
-        return (
-            Parts("matrix", cells, f"{determinant}{[len(row) for row in rows]}")
-            if len(cells) <= MAX_PARTS
-            else None
-        )
+        shape = [len(row) for row in rows]
+        return Parts("matrix", cells, f"{determinant}{shape}") if len(cells) <= MAX_PARTS else None
     if len(members := text.split("\\cup")) > 1:
         return (
             Parts("union", tuple(members))
             if all(closing(m, 0) == len(m) - 1 or m.startswith("\\{") for m in members)
             else None
         )
-    if text.startswith("\\{") and text.endswith("\\}"):
+    if text.startswith("\\{") and closing(text, 1) == len(text) - 1:
         return _listed("set", text[2:-2], "")
     if text[0] in "([" and closing(text, 0) == len(text) - 1:
         found = _listed("tuple", text[1:-1], text[0] + text[-1])
@@ -72,9 +85,12 @@ def parts(text: str) -> Parts | None:
 
 def _listed(kind: str, inner: str, marks: str) -> Parts | None:
     separated = _AND.sub(",", inner) if kind != "tuple" else inner
+    separator = ",;"
+    if kind != "tuple" and len(split(separated, ";")) > 1 and len(split(separated, ",")) > 1:
+        separator = ";"  # 1,2;3,4 are two pairs
     found = [
         one
-        for part in split(separated, ",;")
+        for part in split(separated, separator)
         if part
         for one in (_both_signs(part) if kind != "tuple" else [part])
     ]
@@ -103,31 +119,109 @@ def comparable(ours: Parts, theirs: Parts, *, relaxed: bool) -> bool:
     return len(kinds) == 1 or (relaxed and kinds in ({"matrix", "tuple"}, {"set", "tuple"}))
 
 
-def named(text: str) -> tuple[str, str, str] | None:
-    match = _NAMED.fullmatch(text)
-    return (match[1], match[2], match[3]) if match else None
+def as_structure(left: str, right: str, comparison: Comparison) -> Equality | None:
+    if (equality := _as_solutions(left, right, comparison)) is not None:
+        return equality
+    ours, theirs = parts(left), parts(right)
+    if ours is None and theirs is None:
+        return None
+    if ours is None or theirs is None:
+        return _one_sided(left, right, ours, theirs, comparison)
+    if not comparable(ours, theirs, relaxed=comparison.relaxed):
+        return OTHER
+    if _nested(ours) != _nested(theirs):
+        return OTHER
+    if ours.ordered or theirs.ordered:
+        return in_order(ours.parts, theirs.parts, comparison)
+    return as_sets(ours.parts, theirs.parts, (left, right), comparison)
 
 
-def has_relation(text: str) -> bool:
-    return _RELATION.search(text) is not None
+def _nested(found: Parts) -> int:
+    """Members that are sets: {{1}, 2} is not {1, 2}."""
+    return sum(part.strip().startswith("\\{") for part in found.parts)
 
 
-def interval(text: str) -> str | None:
-    """None for what is no inequality with one letter in the right place."""
-    if text == "\\mathbb{R}":
-        return "(-\\infty,\\infty)"
-    if match := _CHAIN.fullmatch(text):
-        left = "(" if match[2] == "<" else "["
-        right = ")" if match[4] == "<" else "]"
-        return f"{left}{match[1]},{match[5]}{right}"
-    if (match := _ONE_SIDED.fullmatch(text)) and not has_relation(match[3]):
-        return _ray(match[2], match[3])
-    if (match := _REVERSED.fullmatch(text)) and not has_relation(match[1]):
-        return _ray(_MIRRORED[match[2]], match[1])
-    return None
+def _as_solutions(left: str, right: str, comparison: Comparison) -> Equality | None:
+    """`x=1,y=2` and `p=5,q=2;p=7,q=2` against each other, a tuple, or a list of tuples."""
+    if "=" not in left + right:
+        return None
+    several = solutions(left), solutions(right)
+    if several != (None, None):
+        tuples = [
+            text if found is None else ",".join(f"({','.join(positions(one))})" for one in found)
+            for text, found in zip((left, right), several, strict=True)
+        ]
+        same_names = None in several or _names(several[0]) == _names(several[1])
+        return comparison.parts(*tuples) if same_names else OTHER
+    ours, theirs = assignments(left), assignments(right)
+    if ours and theirs:
+        if ours.keys() != theirs.keys():
+            return None if are_labels(ours) and are_labels(theirs) else OTHER
+        return every([comparison.parts(ours[name], theirs[name]) for name in ours])
+    if ours:
+        return _assigned(ours, right, comparison, swapped=False)
+    return _assigned(theirs, left, comparison, swapped=True) if theirs else None
 
 
-def _ray(sign: str, bound: str) -> str:
-    if sign in ("<", "\\le"):
-        return f"(-\\infty,{bound}{')' if sign == '<' else ']'}"
-    return f"{'(' if sign == '>' else '['}{bound},\\infty)"
+def _names(found: list[Assignments] | None) -> set[str]:
+    return set(found[0]) if found else set()
+
+
+def _assigned(
+    found: Assignments, other: str, comparison: Comparison, *, swapped: bool
+) -> Equality | None:
+    """Named values against a tuple or a list without names: in order, unless the names only number
+    the values.
+    """
+    listed = parts(other)
+    if listed is None or listed.kind not in ("tuple", "list") or are_labels(found):
+        return None
+    if "=" in other or (listed.kind == "tuple" and listed.marks != "()"):
+        return None
+    values = positions(found) if listed.kind == "tuple" else list(found.values())
+    sides = (listed.parts, values) if swapped else (values, listed.parts)
+    return in_order(*sides, comparison)
+
+
+def _one_sided(
+    left: str, right: str, ours: Parts | None, theirs: Parts | None, comparison: Comparison
+) -> Equality | None:
+    """A list whose commas look like thousands separators or a decimal comma; a set of one element;
+    otherwise something else.
+    """
+    if theirs and theirs.kind in ("list", "set", "tuple") and quantity(left) is not None:
+        if theirs.kind == "list" and (comma := _decimal_comma(right, left, comparison)) is not None:
+            return comma
+        listed = tuple(left.split(","))
+        compact = theirs.kind != "list" or ", " not in right or comparison.relaxed
+        if len(listed) == len(theirs.parts) > 1 and compact:
+            return as_sets(listed, theirs.parts, (left, right), comparison)
+        return OTHER
+    if ours and ours.kind == "list" and (comma := _decimal_comma(left, right, comparison)):
+        return comma
+    for some, other, swapped in ((ours, right, False), (theirs, left, True)):
+        if some and some.kind == "set" and len(some.parts) == 1:
+            one = some.parts[0]
+            return comparison.parts(other, one) if swapped else comparison.parts(one, other)
+    union = any(each and each.kind == "union" for each in (ours, theirs))
+    return None if union else _unlike(left, right)
+
+
+def _decimal_comma(listed: str, other: str, comparison: Comparison) -> Equality | None:
+    """0,25 is 0.25 to half of the world, where the other side is a decimal and not a list.
+    Relaxed: 2,5 is 2.5 as well, though it may be a list.
+    """
+    number, match = quantity(other), re.fullmatch(r"([+-]?)([0-9]+),([0-9]+)", listed)
+    if match is None or number is None or not number.decimals:
+        return None
+    if match[2] != "0" and not comparison.relaxed:
+        return None
+    same = Fraction(f"{match[1]}{match[2]}.{match[3]}") == number.value
+    return Equality(True, Tier.numeric) if same else None
+
+
+def _unlike(left: str, right: str) -> Equality | None:
+    """A tuple or list against a number, or against a formula without any list in it, is something
+    else.
+    """
+    return None if _LISTS & set(_COMMAND.findall(left + right)) else OTHER

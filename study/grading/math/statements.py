@@ -1,0 +1,184 @@
+r"""stated(text): what a reader would take for the answer of a text without a box, best first.
+
+What follows the last marker: a closed `<answer>`, "####", "final answer is", "Answer:", "the answer
+is"; else the last formula or number. A formula is read as a whole: of `\frac{1+\sqrt5}{2}` without
+dollar signs neither 2 nor 5 is the answer, of `3+5=8` the last side is. In "The largest $n$ is 34"
+the value follows the verb.
+
+All of it is linear in the text: only the last TAIL characters are read.
+"""
+
+import re
+from collections.abc import Iterator
+
+TAIL = 20_000  # characters from the end in which an answer is looked for
+MAX_STATED = 300  # characters of a stated answer: more is not an answer but prose
+
+_TAG = re.compile(r"<answer>((?:(?!<answer>).){1,300}?)</answer>", re.IGNORECASE | re.DOTALL)
+_MARKERS = (
+    re.compile(r"####[ \t]*"),
+    re.compile(r"\bfinal answer(?: is)?\b[ \t*:=]*(?:is\b)?[ \t*:]*", re.IGNORECASE),
+    re.compile(r"(?:^|\n)[ \t*#]*(?:answer|ans|A)[ \t*]*[:=][ \t*]*", re.IGNORECASE),
+    re.compile(r"\banswer[ \t*]*(?::|=|is\b|equals\b)[ \t*:]*", re.IGNORECASE),
+    re.compile(
+        r"(?:答案|réponse|respuesta|antwort)[ \t*]*(?:[:：是为]|est\b)[ \t*]*", re.IGNORECASE
+    ),
+)
+_CLAUSE_END = re.compile(r"\n|(?<!\\)[.!?](?=\s|$)|。|,? (?:because|since|so|which|as|where) ")
+_VERB = re.compile(r"\b(?:is|are|was|be|equals|equal to)\b[ \t:]*|[=:：是为] *")
+_MATH = re.compile(
+    r"(?<!\\)\$((?:[^$\n\\]|\\.){1,300})(?<!\\)\$|\\\(([^\n]{1,300}?)\\\)|\\\[([^\n]{1,300}?)\\\]"
+)
+_PROSE = re.compile(r"(?<![\\A-Za-z{])[A-Za-z]{2,} [A-Za-z]{2,}(?![^{]*\})|[?!;]\s")
+_THOUSANDS = re.compile(r"(?<=[0-9])(?:\{,\}|\\[,! ]|,\\!)\s*(?=[0-9]{3}(?![0-9]))")
+
+_NUMBER = (
+    r"[0-9]+ [0-9]+/[0-9]+|[0-9]{1,3}(?:,[0-9]{3})+(?![0-9])(?:\.[0-9]+)?"
+    r"|[0-9]{1,3}(?: [0-9]{3})+(?![0-9])|[0-9]+(?:,[0-9]+)+"
+    r"|(?:[0-9]+(?:\.[0-9]+)?|\.[0-9]+)(?:[eE][-+]?[0-9]+)?"
+)
+_PIECE = re.compile(
+    rf"(?P<number>{_NUMBER})|\\[A-Za-z]+|\\[{{}}|$%]"
+    r"|(?P<letter>(?<![A-Za-z\\])[A-Za-zπ](?![A-Za-z]))|(?P<word>(?<=[0-9])[A-Za-z]{2,})"
+    r"|[-+*/^_=<>|!(){}\[\]×·⋅÷±√°%$€£¥\u2212⁰¹²³⁴⁵⁶⁷⁸⁹½⅓⅔¼¾≈≤≥]"
+)
+_PERCENT_WORD = re.compile(r" ?(?:percent|per cent|pct)\b", re.IGNORECASE)
+_MONEY = "$€£¥%"
+_PAIRS = {")": "(", "]": "[", "}": "{"}
+_STRAY_BEFORE, _STRAY_AFTER = "*=<>/^_|!)}]≈≤≥× ", "*=<>/^_|([{-+≈≤≥× "
+
+
+def stated(text: str) -> list[str]:
+    """Empty where there is neither a marker nor a number."""
+    tail = _THOUSANDS.sub(",", text[-TAIL:])
+    tags = [tag for tag in _TAG.findall(tail) if tag.strip()]
+    if tags:
+        return _readings(tags[-1].strip())
+    for marker in _MARKERS:
+        if (clause := _after_last(marker, tail)) is not None:
+            return _readings(clause)
+    return _last_said(tail)
+
+
+def _after_last(marker: re.Pattern[str], text: str) -> str | None:
+    """The clause after the last hit that has one."""
+    for match in reversed(list(marker.finditer(text))):
+        rest = text[match.end() : match.end() + MAX_STATED]
+        end = _CLAUSE_END.search(rest)
+        if clause := (rest[: end.start()] if end else rest).strip(" \t*"):
+            return clause
+    return None
+
+
+def _readings(clause: str) -> list[str]:
+    """The whole clause; the value that it starts with, or that follows its verb, or the only one
+    in it.
+    """
+    found = [clause]
+    starts = [0, *(match.end() for match in _VERB.finditer(clause))]
+    for start in starts:
+        if (read := _value_at(clause[start:])) is not None:
+            return list(dict.fromkeys([*found, *read]))
+    formulas = [match for match in _MATH.finditer(clause) if not _is_prose(match)]
+    values = [_inside(match) for match in formulas] or [run for run, _ in _runs(clause)]
+    return list(dict.fromkeys([*found, *values])) if len(values) == 1 else found
+
+
+def _value_at(text: str) -> list[str] | None:
+    """The formula or number with which a text starts."""
+    match = _MATH.match(text.lstrip(" *"))
+    if match is not None and not _is_prose(match):
+        return _sides(_inside(match))
+    run, start = next(_runs(text), ("", 0))
+    return [run] if run and not text[:start].strip(" *$(") else None
+
+
+def _sides(formula: str) -> list[str]:
+    """A formula, and the last side of an equation."""
+    last = formula.rpartition("=")[2].strip()
+    return [formula, last] if "=" in formula and last else [formula]
+
+
+def _is_prose(match: re.Match[str]) -> bool:
+    """Two dollar signs of prose: "how many $? just about 1$"."""
+    return _PROSE.search(_inside(match)) is not None
+
+
+def _inside(match: re.Match[str]) -> str:
+    return next(group for group in match.groups() if group).strip()
+
+
+def _last_said(text: str) -> list[str]:
+    """The last formula or the last number, whichever ends later."""
+    formula = None
+    for match in _MATH.finditer(text):
+        formula = match if not _is_prose(match) else formula
+    run, start = "", 0
+    for run, start in _runs(text):  # noqa: B007 - the last one
+        pass
+    if formula is not None and (not run or formula.end() >= start + len(run)):
+        return _sides(_inside(formula))
+    return [run] if run else []
+
+
+def _runs(text: str) -> Iterator[tuple[str, int]]:
+    """(formula or number without dollar signs, where it starts), in order; those with a digit."""
+    pieces = list[re.Match[str]]()
+    for match in _PIECE.finditer(text):
+        if pieces and not _goes_on(text, pieces, match):
+            yield from _run(text, pieces)
+            pieces = []
+        pieces.append(match)
+    if pieces:
+        yield from _run(text, pieces)
+
+
+def _goes_on(text: str, pieces: list[re.Match[str]], match: re.Match[str]) -> bool:
+    """Does the next piece belong to the same formula? Two numbers, or a number and a letter, with
+    a space between them do not.
+    """
+    last = pieces[-1]
+    gap = text[last.end() : match.start()]
+    if not gap:
+        return True
+    if gap.isspace() and "\n" not in gap:
+        if last[0] in _MONEY and match["letter"]:  # 2.74 $ a month
+            return False
+        separate = [each["number"] or each["letter"] or each["word"] for each in (last, match)]
+        return not all(separate)
+    return gap.strip() in (",", ";") and _depth(pieces) > 0
+
+
+def _depth(pieces: list[re.Match[str]]) -> int:
+    opened = sum(piece[0] in ("(", "[", "{") for piece in pieces[-40:])
+    return opened - sum(piece[0] in (")", "]", "}") for piece in pieces[-40:])
+
+
+def _run(text: str, pieces: list[re.Match[str]]) -> Iterator[tuple[str, int]]:
+    start, end = pieces[0].start(), pieces[-1].end()
+    if start > 0 and text[start - 1].isascii() and text[start - 1].isalnum():  # the 2 of AZYUK2A
+        return
+    run = text[start:end]
+    if percent := _PERCENT_WORD.match(text, end):
+        run += percent[0]
+    last_side = re.split(r"=|≈|\\approx(?![A-Za-z])", run)[-1]
+    start += len(run) - len(last_side)
+    run = last_side.lstrip(_STRAY_BEFORE)
+    start += len(last_side) - len(run)
+    run = _balanced(run.rstrip(_STRAY_AFTER))
+    if any(letter.isdigit() for letter in run):
+        yield run, start
+
+
+def _balanced(run: str) -> str:
+    """Without a bracket of the prose at either end: `(5` and `5)`."""
+    while run and run[0] in "([{" and not _closes(run):
+        run = run[1:].lstrip()
+    while run and run[-1] in ")]}" and run.count(run[-1]) > run.count(_PAIRS[run[-1]]):
+        run = run[:-1].rstrip()
+    return run.rstrip("$") if run.count("$") == 1 and run.endswith("$") else run
+
+
+def _closes(run: str) -> bool:
+    closer = {"(": ")", "[": "]", "{": "}"}[run[0]]
+    return run.count(run[0]) <= run.count(closer)

@@ -1,0 +1,60 @@
+r"""Answers that are stated without a box: a formula is read as a whole, a marker and a verb lead to
+the value, and no number comes out of the middle of anything.
+"""
+
+import time
+
+import pytest
+
+from study.grading.math.equivalence import compare
+from study.grading.math.statements import stated
+
+READ = [
+    ("So the volume is $12{,}750.", "12750"), (r"We get 25\,000 in all", "25000"),
+    ("so 2.5e3 grains", "2500"), ("about 2,74 in all", "2.74"),
+    (r"<answer>\dfrac{3}{7}</answer>", "3/7"), ("<answer>31</answer>\n<score>9</score>", "31"),
+    ("<answer>30</answer> no, <answer>31</answer>", "31"), ("<answer>31</answer> <answer>", "31"),
+    (r"\frac{6}{21}", "2/7"), (r"\frac{1+\sqrt{7}}{3}", r"\frac{1+\sqrt{7}}{3}"), ("x+5", "x+5"),
+    ("Final Answer: The area of $ABCD$ is 72.", "72"), ("Answer: the smallest $n$ is 41", "41"),
+    ("Final Answer: The number of zeros of $f(x)$ is 6.", "6"), ("the answer is 8, not 9", "8"),
+    ("Answer: the sum $a+b$ equals $11$", "11"), ("所以一共有21只鸟。", "21"),
+    ("因此是**6页**。", "6"),
+    ("所以共有3 + 8 = 11只", "11"), ("答案：每份是 (\\frac{2}{7}) 吨。", "2/7"),
+    ("the answer 79 * 2 - 66 هو **92**.", "92"), ("how many $? just about 4$", "4"),
+    ("a rise of 15 percent", r"15\%"), ("it takes 2 1/2 hours", "2.5"), ("(5 apples)", "5"),
+    ("so the area is 1,200.75m²", "1200.75"), ("Answer $ \\frac{1}{2} \\$ = \\frac{9}{7} $", "9/7"),
+]  # fmt: skip
+
+NOT_READ = [
+    (r"\frac{1+\sqrt{7}}{3}", "3"), (r"\frac{1+\sqrt{7}}{3}", "7"), (r"2\sqrt{5}", "5"),
+    ("x^2+5", "5"), ("3x", "3"), ("f(4)", "4"), ("2^{10}", "10"), (r"\sqrt{x+9}", "9"),
+    ("a_7", "7"),
+    ("(3, 4)", "4"), ("[3, 4)", "3"), ("5/8", "8"), ("2 1/2", "1/2"), ("12,750", "750"),
+    (r"12{,}750", "750"), ("so 2.5e3", "3"), ("1,5", "5"), ("AZYUK2A", "2"),
+    (r"<answer>1/2</answer>", "2"),
+    (r"\binom{5}{2}", "2"), ("100!", "100"), ("the answer is $x+3$", "3"), ("7:30", "7:30:00"),
+]  # fmt: skip
+
+
+def read_as(text: str, gold: str) -> bool:
+    return any(compare(each, gold, relaxed=True).equal for each in stated(text))
+
+
+@pytest.mark.parametrize(("text", "gold"), READ)
+def test_what_a_reader_would_take_for_the_answer(text: str, gold: str) -> None:
+    assert read_as(text, gold)
+
+
+@pytest.mark.parametrize(("text", "gold"), NOT_READ)
+def test_no_number_out_of_the_middle(text: str, gold: str) -> None:
+    assert not read_as(text, gold)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["<answer>" * 5000, "1 " * 20_000, "$1$" * 8000, "((" * 10_000, "=1" * 10_000, "a1 " * 9000],
+)
+def test_long_texts_are_read_in_linear_time(text: str) -> None:
+    started = time.process_time()
+    stated(text)
+    assert time.process_time() - started < 2.0
