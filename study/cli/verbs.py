@@ -244,10 +244,11 @@ def with_verbs(text: str) -> str:
     return f"{before}{BEGIN}\n{markdown()}\n{END}{after}"
 
 
-def _write(path: Path) -> None:
-    path.write_text(with_verbs(path.read_text(encoding="utf-8")), encoding="utf-8")
-
-
 if __name__ == "__main__":
     for argument in sys.argv[1:]:
-        _write(Path(argument))
+        path = Path(argument)
+        try:
+            new = with_verbs(path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            sys.exit(f"{path}: {error}")
+        path.write_text(new, encoding="utf-8")
