@@ -1,6 +1,4 @@
-"""The one place that prints. Plain lines when the output is not a terminal; colour and a live
-status line when it is.
-"""
+"""Everything that the command line prints: rich on a terminal, plain whole lines in a pipe."""
 
 import os
 import shutil
@@ -11,9 +9,11 @@ from typing import TextIO
 
 from rich.console import Console
 from rich.live import Live
+from rich.style import Style
+from rich.table import Table
 from rich.text import Text
 
-_STYLES = {"good": "32", "bad": "31", "warn": "33", "dim": "2", "bold": "1"}
+_STYLES = {"good": "green", "bad": "red", "warn": "yellow", "dim": "dim", "bold": "bold"}
 _status_shown = False
 
 
@@ -22,33 +22,36 @@ def is_terminal() -> bool:
 
 
 def width() -> int:
-    """Columns to fill: the terminal's, else wide enough that piped tables are never cut."""
+    """Columns to fill: those of the terminal; in a pipe wide enough that nothing is cut."""
     return shutil.get_terminal_size().columns if is_terminal() else 400
 
 
+def screen() -> Console:
+    """Return rich's view of standard output as it is now: rich asks for a terminal only once."""
+    return Console(highlight=False, markup=False, emoji=False)
+
+
 def styled(text: str, style: str) -> str:
-    """style: good, bad, warn, dim or bold. Unchanged when nobody would see it."""
+    """Colour a text for a terminal; style: good, bad, warn, dim or bold. Plain elsewhere."""
     if not is_terminal() or "NO_COLOR" in os.environ:
         return text
-    return f"\x1b[{_STYLES[style]}m{text}\x1b[0m"
+    return Style.parse(_STYLES[style]).render(text)
 
 
 def say(text: str = "", style: str | None = None) -> None:
-    """One or more finished lines on standard output."""
+    """Print one or more finished lines on standard output."""
     _clear_status()
     _emit(f"{styled(text, style) if style else text}\n")
 
 
 def warn(text: str) -> None:
-    """A message on standard error, beside the output proper."""
+    """Print a message on standard error, apart from the results."""
     _clear_status()
     _emit(f"{text}\n", sys.stderr)
 
 
 def status(text: str) -> None:
-    """A line that the next one replaces. Off a terminal it is not shown: logs hold finished lines
-    only.
-    """
+    """Show a line that the next one replaces. Logs hold finished lines only: not shown there."""
     global _status_shown
     if is_terminal():
         _clear_status()
@@ -70,32 +73,53 @@ def _clear_status() -> None:
 def table(
     headers: Sequence[str], rows: Iterable[Sequence[object]], right: Sequence[int] = ()
 ) -> None:
-    """Aligned columns, two spaces apart. right: indices of right-aligned columns; the last column
-    is cut at the terminal's edge.
-    """
-    for number, line in enumerate(aligned(headers, rows, right)):
-        say(line, "bold" if number == 0 else None)
+    """Print a table. right: indices of the right-aligned columns."""
+    say("\n".join(aligned(headers, rows, right)))
 
 
 def aligned(
     headers: Sequence[str], rows: Iterable[Sequence[object]], right: Sequence[int] = ()
 ) -> list[str]:
-    """The lines of a table, its headers first."""
-    cells = [list(headers), *[[str(value) for value in row] for row in rows]]
-    widths = [max(len(row[i]) for row in cells) for i in range(len(headers))]
-    lines = [
-        "  ".join(
-            v.rjust(w) if i in right else v.ljust(w)
-            for i, (v, w) in enumerate(zip(row, widths, strict=True))
-        )
-        for row in cells
-    ]
-    return [_fitted(line.rstrip()) for line in lines]
+    """Return the lines of a table, its headers first.
+
+    On a terminal rich folds long cells into its width; in a pipe every row is one whole line.
+    """
+    cells = [[str(value) for value in row] for row in rows]
+    if is_terminal():
+        return _folded(headers, cells, right)
+    return _plain([list(headers), *cells], right)
+
+
+def _folded(headers: Sequence[str], cells: list[list[str]], right: Sequence[int]) -> list[str]:
+    grid = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    for number, header in enumerate(headers):
+        if number in right:
+            grid.add_column(header, justify="right")
+        else:
+            grid.add_column(header, overflow="fold")
+    for row in cells:
+        grid.add_row(*map(Text.from_ansi, row))
+    rich = screen()
+    with rich.capture() as captured:
+        rich.print(grid)
+    return [line.rstrip() for line in captured.get().splitlines()]
+
+
+def _plain(cells: list[list[str]], right: Sequence[int]) -> list[str]:
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    lines: list[str] = []
+    for row in cells:
+        padded = [
+            value.rjust(size) if number in right else value.ljust(size)
+            for number, (value, size) in enumerate(zip(row, widths, strict=True))
+        ]
+        lines.append("  ".join(padded).rstrip())
+    return lines
 
 
 @contextmanager
 def redrawn() -> Iterator[Callable[[Sequence[str]], None]]:
-    """A block of lines that the next one replaces, gone at the end.
+    """Show a block of lines that the next one replaces, gone at the end.
 
     Off a terminal every block that is new is printed below the last.
     """
@@ -103,18 +127,14 @@ def redrawn() -> Iterator[Callable[[Sequence[str]], None]]:
         shown: list[list[str]] = []
         yield lambda lines: _say_once(list(lines), shown)
         return
-    with Live(console=Console(), transient=True, auto_refresh=False) as live:
-        yield lambda lines: live.update(Text("\n".join(lines)), refresh=True)
+    with Live(console=screen(), transient=True, auto_refresh=False) as live:
+        yield lambda lines: live.update(Text.from_ansi("\n".join(lines)), refresh=True)
 
 
 def _say_once(lines: list[str], shown: list[list[str]]) -> None:
     if shown[-1:] != [lines]:
         shown[:] = [lines]
         say("\n".join(lines))
-
-
-def _fitted(line: str) -> str:
-    return line if len(line) <= width() else line[: width() - 1] + "…"
 
 
 def duration(seconds: float) -> str:

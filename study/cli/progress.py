@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 from study.cli import console
@@ -209,7 +208,9 @@ class TerminalDisplay:
             BarColumn(bar_width=24),
             TextColumn("{task.fields[note]}"),
         )
-        self._progress = Progress(*columns, console=Console(), refresh_per_second=4, transient=True)
+        self._progress = Progress(
+            *columns, console=console.screen(), refresh_per_second=4, transient=True
+        )
         self._bars: dict[str, TaskID] = {}
         self._grid = self._progress.add_task(
             "grid", total=board.total_runs, completed=board.sealed_runs, note=""

@@ -186,6 +186,19 @@ def test_tables_off_a_terminal_are_plain_whole_lines(capsys: pytest.CaptureFixtu
     assert capsys.readouterr().out == "name     n\na        1\nlonger  20\ndone\n"
 
 
+@pytest.mark.parametrize("columns", [40, 80, 200])
+def test_tables_on_a_terminal_fold_into_its_width_and_lose_no_letter(
+    columns: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(console, "is_terminal", lambda: True)
+    monkeypatch.setenv("COLUMNS", str(columns))
+    cell, why = "distill-topk_biased-k5-from_grpo-0092bbfd", "no record yet [3 stages missing]"
+    console.table(["cell", "why", "n"], [[cell, why, 5]], right=[2])
+    lines = capsys.readouterr().out.splitlines()
+    assert all(len(line) <= columns for line in lines)
+    assert sorted("".join(lines[1:]).replace(" ", "")) == sorted(f"{cell}{why}5".replace(" ", ""))
+
+
 @pytest.mark.parametrize(
     ("seconds", "text"),
     [(3.4, "3 s"), (89, "89 s"), (90, "2 min"), (3600, "60 min"), (7200, "2.0 h")],
