@@ -142,6 +142,44 @@ def test_a_malformed_line_is_named_or_left_out(
     assert "1 problems" in shown.out
 
 
+def test_lines_that_are_left_out_cannot_raise_the_score_in_silence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    right = {"completion": r"\boxed{1}", "answer": "1", "finish_reason": "stop"}
+    file = write(tmp_path / "x.jsonl", [right, {**right, "finish_reason": "odd"}])
+    grade(file, skip_malformed=True)
+    shown = " ".join(capsys.readouterr().err.split())
+    assert "avg@1 leaves them out: 100.0% strict would be 50.0%" in shown
+
+
+def test_null_content_that_was_cut_counts_as_truncated(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    replies = [(r"\boxed{1}", "stop"), (None, "length")]
+    rows = [
+        {"choices": [{"message": {"content": text}, "finish_reason": end}], "answer": "1"}
+        for text, end in replies
+    ]
+    grade(write(tmp_path / "x.jsonl", rows), summary=tmp_path / "s.json")
+    assert "50.0%" in capsys.readouterr().out
+    assert json.loads((tmp_path / "s.json").read_text())["outcomes"]["truncated"]["strict"] == 1
+
+
+def test_damaged_rows_are_told_on_the_screen(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [
+        {"completion": "\boxed{1}", "answer": 0.5},
+        {"completion": r"\boxed{1}", "answer": "It is one. " * 20},
+    ]
+    grade(write(tmp_path / "x.jsonl", rows))
+    shown = capsys.readouterr()
+    assert "1 rows have control characters" in shown.err
+    assert "a backspace before" in shown.err
+    assert "1 gold answers are longer than a sentence" in shown.err
+    assert "1 gold answers are JSON floats" in shown.out
+
+
 def test_columns_that_are_not_there(tmp_path: Path) -> None:
     with pytest.raises(SpecError, match="no column looks like the completion; there are: a"):
         grade(write(tmp_path / "a.jsonl", [{"a": 1}]))
