@@ -28,7 +28,8 @@ from study.record.mlflow.client import Mirror
 from study.record.store import Results
 from study.runner.engines.local import LocalEngine
 from study.runner.engines.schedule import run_grid
-from study.runner.work.execute import RunPlan, Work
+from study.runner.graph.stages import RunPlan
+from study.runner.work.execute import Work
 from study.spec.identity import cell_id
 from study.spec.machine.profile import Profile
 from tests.support.fake_work import cell

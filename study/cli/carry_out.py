@@ -12,13 +12,13 @@ from study.record.mlflow.client import Mirror
 from study.record.store import Results, atomic_write
 from study.runner.engines.devices import cores
 from study.runner.engines.local import LocalEngine
-from study.runner.engines.schedule import Engine, Notice, Started, Stopped, Summary, run_grid
-from study.runner.engines.slurm.engine import SlurmEngine
+from study.runner.engines.notices import Engine, Notice, Started, Stopped, Summary
+from study.runner.engines.schedule import run_grid
 from study.runner.graph.plan import Plan, State, make_plan
 from study.runner.graph.restarts import restart_lines
-from study.runner.graph.stages import own_stage
+from study.runner.graph.stages import RunPlan, own_stage
 from study.runner.graph.tasks import pending_runs
-from study.runner.work.execute import RunPlan, Work
+from study.runner.work.execute import Work
 from study.runner.work.sessions import present
 from study.runner.work.sweep import sweep
 from study.runner.work.worker import Failed, Finished
@@ -110,6 +110,9 @@ def engine_for(results: Results, work: Work, jobs: int, profile: Profile) -> Eng
                     "Slurm needs the package submitit",
                     hint="install the extra: pip install 'opd-study[slurm]'",
                 )
+            # an extra that is not installed on most machines
+            from study.runner.engines.slurm.engine import SlurmEngine
+
             return SlurmEngine(results, work, profile)
 
 

@@ -11,7 +11,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from study.cli import console
 from study.errors import RecordMismatch
 from study.record.store import Results, read_record
-from study.runner.engines.schedule import Left, Notice, Remark, Started, Tick
+from study.runner.engines.notices import Left, Notice, Remark, Started, Tick
 from study.runner.graph.plan import Plan, State
 from study.runner.graph.stages import StageNode
 from study.runner.work.worker import Failed, Finished, task_id

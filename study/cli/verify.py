@@ -19,12 +19,13 @@ from study.record.machine import this_machine
 from study.record.provenance import packages
 from study.record.schema import Machine, Record
 from study.record.store import Results, read_record
-from study.runner.engines.schedule import Stopped, run_grid
+from study.runner.engines.notices import Stopped
+from study.runner.engines.schedule import run_grid
 from study.runner.graph.plan import make_plan
-from study.runner.graph.stages import own_stage
+from study.runner.graph.stages import RunPlan, own_stage
 from study.runner.verbs.equality import expectation
 from study.runner.verbs.verify import Check, Outcome, choose, judge, read, runs_of
-from study.runner.work.execute import RunPlan, Work
+from study.runner.work.execute import Work
 from study.spec.grid.grid import LabelledRun, load_grid
 from study.spec.grid.scale import load_scale
 from study.spec.machine.profile import Profile, load_profile

@@ -12,10 +12,10 @@ from study.cli import progress
 from study.cli.progress import Board, LogDisplay, own_stages
 from study.cli.reproduce import compare
 from study.record.store import Results, write_record
-from study.runner.engines.schedule import Started, Tick
+from study.runner.engines.notices import Started, Tick
 from study.runner.graph.plan import make_plan
-from study.runner.graph.stages import StageNode, stage_graph
-from study.runner.work.execute import RunPlan, execute_run, execute_stage
+from study.runner.graph.stages import RunPlan, StageNode, stage_graph
+from study.runner.work.execute import execute_run, execute_stage
 from study.runner.work.worker import Failed, Finished, Progress
 from study.spec.grid.grid import LabelledRun
 from study.spec.identity import cell_id, stage_id

@@ -23,11 +23,12 @@ from study.record.checkpoints import Checkpoints
 from study.record.schema import Record, seal_of
 from study.record.secrets import hidden, secrets
 from study.record.store import Results, one_name, read_record, write_record
-from study.runner.graph.stages import stage_graph
+from study.runner.graph.stages import RunPlan, stage_graph
 from study.runner.verbs.publish import publish
 from study.runner.work.artifacts import MANIFEST, seal_artifact, verify_artifact
-from study.runner.work.execute import RunPlan, Work, execute_run, execute_stage
-from study.runner.work.worker import Failed, Reporter, perform
+from study.runner.work.execute import Work, execute_run, execute_stage
+from study.runner.work.reporter import Reporter
+from study.runner.work.worker import Failed, perform
 from study.spec.grid.grid import load_grid
 from study.spec.identity import cell_id
 from study.spec.machine.profile import Profile

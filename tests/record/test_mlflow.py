@@ -30,8 +30,8 @@ from study.record.mlflow.fields import dotted, parameters
 from study.record.mlflow.writer import writer_for
 from study.record.schema import Record
 from study.record.store import Results, read_record, write_record
-from study.runner.graph.stages import stage_graph
-from study.runner.work.execute import RunPlan, execute_run, execute_stage
+from study.runner.graph.stages import RunPlan, stage_graph
+from study.runner.work.execute import execute_run, execute_stage
 from study.spec.grid.grid import load_grid
 from study.spec.identity import cell_id
 from tests.support.fake_work import WORK, cell

@@ -17,10 +17,10 @@ from study.errors import IncompleteResults, PrerequisiteError, RecordMismatch, S
 from study.record.checkpoints import Checkpoints
 from study.record.schema import Record
 from study.record.store import Results
-from study.runner.graph.stages import stage_graph
+from study.runner.graph.stages import RunPlan, stage_graph
 from study.runner.verbs.card import count_parameters
 from study.runner.work.artifacts import drop_weights, resolve_model, weights_digest
-from study.runner.work.execute import RunPlan, Work, execute_run, execute_stage
+from study.runner.work.execute import Work, execute_run, execute_stage
 from study.spec.grid.cell import Cell
 from study.spec.identity import cell_id
 from study.spec.recipe.evaluation import Evaluation

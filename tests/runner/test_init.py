@@ -12,10 +12,10 @@ from study.cli.init import init
 from study.data.load import load
 from study.errors import PrerequisiteError, SpecError
 from study.record.store import Results
-from study.runner.graph.stages import run_graph
+from study.runner.graph.stages import RunPlan, run_graph
 from study.runner.init.rows import read_rows
 from study.runner.init.scale import GRID, flow
-from study.runner.work.execute import RunPlan, Work, execute_run, execute_stage
+from study.runner.work.execute import Work, execute_run, execute_stage
 from study.spec.grid.grid import Grid, load_grid
 from study.spec.grid.scale import load_scale
 from study.spec.recipe.data import JsonlData

@@ -11,10 +11,10 @@ import pytest
 
 from study.errors import RecordMismatch
 from study.record.store import Results, read_records
-from study.runner.graph.stages import StageNode, stage_graph, stages_by_role
+from study.runner.graph.stages import RunPlan, StageNode, stage_graph, stages_by_role
 from study.runner.graph.tasks import tasks_for
 from study.runner.work.artifacts import verify_artifact
-from study.runner.work.execute import RunPlan, execute_stage
+from study.runner.work.execute import execute_stage
 from study.spec.identity import stage_id
 from tests.support.fake_work import WORK, cell
 from tests.support.harness import (

@@ -22,9 +22,9 @@ from study.runner.engines.slurm.engine import SlurmEngine
 from study.runner.engines.slurm.job import Job, newest_step
 from study.runner.engines.slurm.queue import JobState
 from study.runner.engines.task_main import write_outcome
-from study.runner.graph.stages import stage_graph
+from study.runner.graph.stages import RunPlan, stage_graph
 from study.runner.work.assignment import Assignment, read_assignment, write_assignment
-from study.runner.work.execute import RunPlan, execute_stage
+from study.runner.work.execute import execute_stage
 from study.runner.work.worker import Busy, Failed, Finished, Progress, Spoiled
 from study.spec.identity import cell_id
 from study.spec.machine.profile import Profile, Resources

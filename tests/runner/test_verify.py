@@ -16,7 +16,7 @@ from study.errors import IncompleteResults, SpecError
 from study.record.checkpoints import Checkpoints
 from study.record.schema import Record, Score, sealed
 from study.record.store import Results, read_record, write_record
-from study.runner.graph.stages import stage_graph
+from study.runner.graph.stages import RunPlan, stage_graph
 from study.runner.verbs.verify import (
     Outcome,
     choose,
@@ -25,7 +25,7 @@ from study.runner.verbs.verify import (
     paired_interval,
     provenance_differences,
 )
-from study.runner.work.execute import RunPlan, Work, execute_run, execute_stage
+from study.runner.work.execute import Work, execute_run, execute_stage
 from study.runner.work.worker import Event, Payload, perform
 from study.spec import identity
 from study.spec.machine.profile import Profile

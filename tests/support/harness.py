@@ -10,8 +10,8 @@ from pathlib import Path
 
 from study.record.schema import content
 from study.record.store import Results, read_records
-from study.runner.graph.stages import stage_graph
-from study.runner.work.execute import RunPlan, execute_run, execute_stage
+from study.runner.graph.stages import RunPlan, stage_graph
+from study.runner.work.execute import execute_run, execute_stage
 from study.spec.identity import cell_id
 from tests.support.fake_work import WORK, cell
 from tests.support.paths import ROOT

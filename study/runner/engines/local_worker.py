@@ -15,10 +15,10 @@ from pathlib import Path
 from study.record.checkpoints import Checkpoints
 from study.record.store import Results
 from study.runner.work.execute import Work, load
+from study.runner.work.reporter import Reporter
 from study.runner.work.worker import (
     Failed,
     Payload,
-    Reporter,
     checkpoints_of,
     perform,
     task_folder,

@@ -11,21 +11,20 @@ import contextlib
 import signal
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from types import FrameType
-from typing import Protocol, assert_never
+from typing import assert_never
 
-from study.errors import StudyError
 from study.models.server.server import sweep_servers
 from study.record.provenance import utc_now
 from study.record.store import Results, write_json
 from study.runner.engines.devices import size
-from study.runner.graph.stages import StageNode
+from study.runner.engines.notices import Engine, Left, Observe, Remark, Started, Summary, Tick
+from study.runner.graph.stages import RunPlan, StageNode
 from study.runner.graph.tasks import Task, graph_of, pending_runs, stages_read_by, tasks_for
 from study.runner.work.artifacts import drop_weights, is_made
-from study.runner.work.execute import RunPlan
 from study.runner.work.locks import Watch
 from study.runner.work.sweep import sweep
 from study.runner.work.worker import (
@@ -33,7 +32,6 @@ from study.runner.work.worker import (
     Event,
     Failed,
     Finished,
-    Payload,
     Progress,
     Spoiled,
     task_kind,
@@ -41,67 +39,6 @@ from study.runner.work.worker import (
 from study.spec.machine.profile import Profile
 
 _POLL_S, _LOOK_AROUND_S = 0.25, 1.0
-
-
-class Engine(Protocol):
-    def require(self, kinds: set[str]) -> None: ...
-    def fits(self, payload: Payload) -> bool: ...
-    def adopts(self, payload: Payload) -> bool: ...
-    def start(self, payload: Payload) -> None: ...
-    def events(self, timeout: float) -> list[Event]: ...
-    def stop(self) -> None: ...
-    def parting(self) -> str: ...
-
-
-@dataclass(frozen=True)
-class Started:
-    task: str
-
-
-@dataclass(frozen=True)
-class Left:
-    """A started task left the engine without an outcome: it is tried again, waits for a stage, or
-    another process makes it.
-    """
-
-    task: str
-    why: str
-
-
-@dataclass(frozen=True)
-class Remark:
-    """Something a person should know although the grid goes on."""
-
-    text: str
-
-
-@dataclass(frozen=True)
-class Tick:
-    """The loop went round: time to show that it is alive."""
-
-
-@dataclass
-class Summary:
-    """How a grid ended. failed: run id -> reason; fatal: why nothing more was tried.
-
-    A run that was not reached is in neither list.
-    """
-
-    sealed_before: list[str] = field(default_factory=list[str])
-    sealed_now: list[str] = field(default_factory=list[str])
-    failed: dict[str, str] = field(default_factory=dict[str, str])
-    stopped: bool = False
-    fatal: Failed | None = None
-
-
-class Stopped(StudyError):
-    """Ended by Ctrl-C or SIGTERM: nothing half-written, everything finished is kept."""
-
-    exit_code = 130
-
-
-Notice = Started | Left | Remark | Tick | Progress | Finished | Failed
-Observe = Callable[[Notice], None]
 
 
 class Schedule:

@@ -25,13 +25,13 @@ from study.runner.engines import ranks
 from study.runner.engines.local_worker import one_thread, take_signals
 from study.runner.work.assignment import Assignment, read_assignment
 from study.runner.work.locks import Watch
+from study.runner.work.reporter import Reporter
 from study.runner.work.worker import (
     Busy,
     Event,
     Failed,
     Finished,
     Outcome,
-    Reporter,
     Spoiled,
     checkpoints_of,
     perform,

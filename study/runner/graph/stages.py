@@ -39,6 +39,19 @@ class StageNode:
         return self.recipe.training.steps
 
 
+@dataclass(frozen=True)
+class RunPlan:
+    """A run as the executor needs it. `claims`: hash of the claims file that was in force when the
+    run was planned.
+    """
+
+    run_id: str
+    cell_id: str
+    cell: Cell
+    seed: int
+    claims: str | None = None
+
+
 def stage_graph(model: Model, seed: int) -> tuple[StageNode, ...]:
     """Every stage behind `model`, each once, inputs first and the model's own stage last; empty for
     a local or hub model.

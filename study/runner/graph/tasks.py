@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from study.errors import RecordMismatch
 from study.record.store import Results, read_record
 from study.record.upgrade import NewerSchema
-from study.runner.graph.stages import StageNode, read_by_run, run_graph, stage_graph
+from study.runner.graph.stages import RunPlan, StageNode, read_by_run, run_graph, stage_graph
 from study.runner.work.artifacts import is_made, quarantine
-from study.runner.work.execute import RunPlan
 from study.runner.work.worker import Payload, task_id
 
 

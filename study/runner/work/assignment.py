@@ -14,8 +14,8 @@ from pydantic import TypeAdapter, ValidationError
 
 from study.errors import RecordMismatch
 from study.record.store import write_json
-from study.runner.graph.stages import Staged, stage_graph
-from study.runner.work.execute import RunPlan, Work
+from study.runner.graph.stages import RunPlan, Staged, stage_graph
+from study.runner.work.execute import Work
 from study.runner.work.worker import Payload
 from study.spec.grid.cell import Cell
 from study.spec.machine.profile import Profile

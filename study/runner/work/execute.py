@@ -9,10 +9,7 @@ execution continues and finds nothing half-written that counts as done.
 """
 
 import contextlib
-import json
-import resource
 import shutil
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
@@ -21,27 +18,24 @@ from pathlib import Path
 from typing import Any
 
 from study.errors import PrerequisiteError, RecordMismatch
-from study.record import provenance
-from study.record.assemble import assemble, rounded_tree, score
 from study.record.checkpoints import Checkpoints
 from study.record.folders import nothing_to_check
-from study.record.machine import this_machine
 from study.record.owner import owner
 from study.record.progress import ReportProgress
-from study.record.schema import Cost, Machine, Provenance, Record
+from study.record.schema import Record
 from study.record.store import Results, read_record, write_record_once
-from study.runner.graph.stages import Ready, StageNode, run_graph, run_roles
+from study.runner.graph.stages import Ready, RunPlan, StageNode
 from study.runner.work.artifacts import (
     Damaged,
     is_dropped,
     quarantine,
-    read_manifest,
     resolve_model,
     seal_artifact,
     verify_artifact,
 )
-from study.spec.grid.cell import Cell, models_beside
-from study.spec.identity import REVISIONS, canonical, stage_id
+from study.runner.work.recording import Clock, manifest_of, read_json, record_of
+from study.spec.grid.cell import models_beside
+from study.spec.identity import canonical, stage_id
 from study.spec.recipe.evaluation import Evaluation
 from study.spec.recipe.model import Model
 from study.spec.recipe.probe import Probe
@@ -92,19 +86,6 @@ class Work:
             )
 
 
-@dataclass(frozen=True)
-class RunPlan:
-    """A run as the executor needs it. `claims`: hash of the claims file that was in force when the
-    run was planned.
-    """
-
-    run_id: str
-    cell_id: str
-    cell: Cell
-    seed: int
-    claims: str | None = None
-
-
 def load(entry: str) -> Any:
     """The object behind "module:name". A missing package is a missing extra, not a traceback."""
     module, _, name = entry.partition(":")
@@ -148,7 +129,7 @@ def execute_stage(
     build: Build = load(work.build)
     try:
         build(node.recipe, node.seed, inputs, partial, report, checkpoints)
-        seal_artifact(partial, target, _manifest(node, clock, checkpoints.spent()), check_lock)
+        seal_artifact(partial, target, manifest_of(node, clock, checkpoints.spent()), check_lock)
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise
@@ -185,7 +166,7 @@ def execute_run(
         if measure
         else {}
     )
-    record = _assemble(run, results, evaluations, probes, clock)
+    record = record_of(run, results, evaluations, probes, clock)
     check_lock()
     return write_record_once(results.record(run.run_id), record)
 
@@ -210,32 +191,13 @@ def _evaluated(
         for i, spec in enumerate(run.cell.evaluations):
             out = _fresh(partial / str(i))
             evaluate(spec, model_dir, run.seed, out, report, beside)
-            found[spec.score_name] = _read_json(out / "evaluation.json")
+            found[spec.score_name] = read_json(out / "evaluation.json")
         if (partial / "0" / GENERATIONS).is_file():
             check_lock()
             (partial / "0" / GENERATIONS).replace(results.run(run.run_id) / GENERATIONS)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return found
-
-
-class Clock:
-    """Wall and core seconds of this process since it was made, and when that was (UTC)."""
-
-    def __init__(self) -> None:
-        self.started = provenance.utc_now()
-        self._wall, self._core = time.monotonic(), _core_seconds()
-
-    def read(self) -> dict[str, float]:
-        return {
-            "wall_s": round(time.monotonic() - self._wall, 3),
-            "core_s": round(_core_seconds() - self._core, 3),
-        }
-
-
-def _core_seconds() -> float:
-    usages = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    return sum(usage.ru_utime + usage.ru_stime for usage in usages)
 
 
 def _input_folders(node: StageNode, results: Results) -> dict[str, Path]:
@@ -253,130 +215,8 @@ def _model_folder(model: Model, seed: int, results: Results) -> Path:
     return folder
 
 
-def _manifest(node: StageNode, clock: Clock, before: Mapping[str, float]) -> dict[str, Any]:
-    """Seconds are those of every attempt up to the checkpoint that the next one continued from, and
-    of the last one.
-    """
-    return {
-        "id": node.id,
-        "kind": node.kind,
-        "recipe": json.loads(canonical(node.recipe)),
-        "seed": node.seed,
-        "revision": REVISIONS[node.kind],
-        "inputs": dict(node.inputs),
-        "steps": node.steps,
-        **{name: round(value + before.get(name, 0.0), 3) for name, value in clock.read().items()},
-        "started": clock.started,
-        "code": provenance.code_hash(),
-        "packages": provenance.packages(),
-        "machine": this_machine().model_dump(),
-    }
-
-
-def _assemble(
-    run: RunPlan,
-    results: Results,
-    evaluations: dict[str, dict[str, Any]],
-    probes: dict[str, dict[str, float]],
-    clock: Clock,
-) -> Record:
-    folders = [results.artifact(node.id) for node in run_graph(run.cell, run.seed)]
-    manifests = [read_manifest(folder) for folder in folders]
-    left = ("history.json", "evidence.json", "guard.json")
-    own = (
-        None
-        if isinstance(run.cell.model, Ready)
-        else results.artifact(stage_id(run.cell.model, run.seed))
-    )
-    history, evidence, guard = (_read_json(own / name, {}) if own else {} for name in left)
-    stopped_at = guard.get("stopped_at")
-    fields: dict[str, Any] = {
-        "run": run.run_id,
-        "cell": run.cell_id,
-        "seed": run.seed,
-        "scale": run.cell.scale,
-        "status": "completed" if stopped_at is None else "collapsed",
-        "collapsed_at": stopped_at,
-        "spec": json.loads(canonical(run.cell)),
-        "stages": run_roles(run.cell, run.seed),
-        "revisions": (
-            {manifest["kind"]: manifest["revision"] for manifest in manifests}
-            | {"evaluate": REVISIONS["evaluate"]}
-        ),
-        "provenance": _provenance(
-            run, manifests, read_manifest(own)["started"] if own else clock.started
-        ),
-        "scores": {name: score(evaluation) for name, evaluation in evaluations.items()},
-        "probes": rounded_tree(probes),
-        "guard": (
-            {key: guard[key] for key in ("policy", "alarms", "stopped_at", "fell_at")}
-            if guard
-            else None
-        ),
-        "cost": _costs(
-            folders,
-            manifests,
-            clock,
-            sum(int(one.get("tokens_sampled", 0)) for one in evaluations.values()),
-        ),
-    }
-    return assemble(fields, history.get("columns", {}), evidence)
-
-
-def _provenance(run: RunPlan, manifests: list[dict[str, Any]], started: str) -> Provenance:
-    code, machine = provenance.code_hash(), this_machine()
-    machines = {manifest["id"]: _machine_of(manifest) for manifest in manifests}
-    return Provenance(
-        code=code,
-        stage_code={
-            manifest["id"]: manifest["code"] for manifest in manifests if manifest["code"] != code
-        },
-        machine=machine,
-        stage_machines={stage: made for stage, made in machines.items() if made != machine},
-        packages=provenance.packages(),
-        python=provenance.python_version(),
-        platform=provenance.platform_name(),
-        claims=run.claims,
-        started=started,
-        finished=provenance.utc_now(),
-    )
-
-
-def _machine_of(manifest: dict[str, Any]) -> Machine | None:
-    """None for a stage that was made before manifests named the machine."""
-    return Machine.model_validate(manifest["machine"]) if "machine" in manifest else None
-
-
-def _costs(
-    folders: list[Path], manifests: list[dict[str, Any]], clock: Clock, tokens_evaluated: int
-) -> dict[str, Cost]:
-    """Sums by stage kind: a run with two pretrained models has one entry `pretrain` for both."""
-    seconds = clock.read()
-    costs = {
-        "evaluate": Cost(
-            wall_s=seconds["wall_s"], core_s=seconds["core_s"], tokens_sampled=tokens_evaluated
-        )
-    }
-    for folder, manifest in zip(folders, manifests, strict=True):
-        tokens = _read_json(folder / "cost.json", {})
-        before = costs.get(manifest["kind"], Cost(wall_s=0.0, core_s=0.0))
-        costs[manifest["kind"]] = Cost(
-            wall_s=round(before.wall_s + manifest["wall_s"], 3),
-            core_s=round(before.core_s + manifest["core_s"], 3),
-            tokens_sampled=before.tokens_sampled + int(tokens.get("tokens_sampled", 0)),
-            tokens_scored=before.tokens_scored + int(tokens.get("tokens_scored", 0)),
-        )
-    return costs
-
-
 def _fresh(folder: Path) -> Path:
     if folder.exists():  # a dead process of the same id
         shutil.rmtree(folder)
     folder.mkdir(parents=True)
     return folder
-
-
-def _read_json(path: Path, default: Any = None) -> Any:
-    if default is not None and not path.is_file():
-        return default
-    return json.loads(path.read_bytes())

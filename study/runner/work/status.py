@@ -18,8 +18,8 @@ from typing import Any
 from study.record.owner import alive, host, is_owner
 from study.record.store import Results
 from study.runner.work.artifacts import MANIFEST
+from study.runner.work.reporter import tasks_running
 from study.runner.work.sessions import Session, sessions
-from study.runner.work.worker import tasks_running
 
 
 @dataclass(frozen=True)

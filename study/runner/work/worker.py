@@ -6,17 +6,13 @@ Only here is the code that trains and evaluates imported.
 (`study.runner.engines.slurm.engine`) both call it.
 """
 
-import contextlib
 import errno
-import json
 import os
 import re
 import sys
 import time
 import traceback
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from multiprocessing.connection import Connection
 from pathlib import Path
 
 from study.errors import StudyError
@@ -25,10 +21,10 @@ from study.record.checkpoints import Checkpoints
 from study.record.owner import owner
 from study.record.progress import ReportProgress
 from study.record.secrets import hidden
-from study.record.store import Results, write_json
-from study.runner.graph.stages import StageNode
+from study.record.store import Results
+from study.runner.graph.stages import RunPlan, StageNode
 from study.runner.work.artifacts import Damaged, is_dropped, quarantine, verify_artifact
-from study.runner.work.execute import RunPlan, Work, execute_run, execute_stage
+from study.runner.work.execute import Work, execute_run, execute_stage
 from study.runner.work.locks import Lock, LockLost, locked
 from study.runner.work.logs import out_of_memory
 from study.spec.machine.profile import Profile
@@ -39,7 +35,6 @@ provenance.code_hash()
 provenance.packages()
 
 Payload = StageNode | RunPlan
-_STATUS_EVERY_S, _MESSAGE_EVERY_S = 1.0, 0.2
 _NO_ROOM = {
     errno.ENOSPC: "no space left",
     errno.EDQUOT: "the quota is used up",
@@ -245,63 +240,3 @@ def _no_room(error: Exception) -> str:
     if number is None and "No space left on device" in str(error):
         number = errno.ENOSPC
     return _NO_ROOM.get(number or 0, "")
-
-
-class Reporter:
-    """Progress of one task, to the parent at once and to status.json about once a second, so that a
-    second shell can read it.
-    """
-
-    def __init__(self, task: str, path: Path, channel: Connection | None = None) -> None:
-        self._task, self._path, self._channel = task, path, channel
-        self._started = time.time()
-        self._phase, self._phase_started, self._phase_from, self._written, self._sent = (
-            "",
-            self._started,
-            0,
-            0.0,
-            0.0,
-        )
-        self._latest: dict[str, float] = {}
-
-    def __call__(self, phase: str, done: int, total: int, latest: dict[str, float]) -> None:
-        now = time.time()
-        if phase != self._phase:
-            self._phase, self._phase_started, self._phase_from = phase, now, done
-        self._latest |= latest
-        last = done >= total
-        if self._channel is not None and (last or now - self._sent > _MESSAGE_EVERY_S):
-            self._sent = now
-            self._channel.send(Progress(self._task, phase, done, total, dict(self._latest)))
-        if last or now - self._written > _STATUS_EVERY_S:
-            self._written = now
-            with contextlib.suppress(OSError):  # a progress line must never cost a run
-                write_json(self._path, self._status(now, done, total))
-
-    def _status(self, now: float, done: int, total: int) -> dict[str, object]:
-        new = done - self._phase_from  # a continued stage begins in the middle
-        eta = (now - self._phase_started) / new * (total - done) if new > 0 else None
-        return {
-            "task": self._task,
-            "pid": os.getpid(),
-            "owner": owner(),
-            "started": self._started,
-            "updated": now,
-            "phase": self._phase,
-            "done": done,
-            "total": total,
-            "eta_s": None if eta is None else round(eta, 1),
-            "latest": self._latest,
-        }
-
-    def close(self) -> None:
-        """Remove status.json, unless another process has taken the task over and reports there."""
-        with contextlib.suppress(OSError, ValueError):
-            page = json.loads(self._path.read_bytes())
-            if isinstance(page, dict) and page.get("owner") == owner():
-                self._path.unlink(missing_ok=True)
-
-
-def tasks_running(results: Results) -> Sequence[Path]:
-    """The status files of tasks at work below a results folder."""
-    return sorted([*results.root.glob("stages/*/status.json"), *results.runs.glob("*/status.json")])

@@ -25,10 +25,11 @@ from study.runner.engines.slurm.failure import LIVE, QUEUED, Again, classify
 from study.runner.engines.slurm.job import Job, newest_step
 from study.runner.engines.slurm.queue import JobState, Queue, SlurmQueue, job_log, raw_lines
 from study.runner.engines.task_main import has_outcome, read_outcome
+from study.runner.graph.stages import RunPlan
 from study.runner.work.artifacts import is_made
 from study.runner.work.assignment import Assignment, write_assignment
 from study.runner.work.code_copy import copy_code
-from study.runner.work.execute import RunPlan, Work
+from study.runner.work.execute import Work
 from study.runner.work.worker import (
     Event,
     Failed,

@@ -1,0 +1,160 @@
+"""What a finished stage and a finished run write down: the manifest of an artifact; the record with
+its provenance and its costs.
+"""
+
+import json
+import resource
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from study.record import provenance
+from study.record.assemble import assemble, rounded_tree, score
+from study.record.machine import this_machine
+from study.record.schema import Cost, Machine, Provenance, Record
+from study.record.store import Results
+from study.runner.graph.stages import Ready, RunPlan, StageNode, run_graph, run_roles
+from study.runner.work.artifacts import read_manifest
+from study.spec.identity import REVISIONS, canonical, stage_id
+
+
+class Clock:
+    """Wall and core seconds of this process since it was made, and when that was (UTC)."""
+
+    def __init__(self) -> None:
+        self.started = provenance.utc_now()
+        self._wall, self._core = time.monotonic(), _core_seconds()
+
+    def read(self) -> dict[str, float]:
+        return {
+            "wall_s": round(time.monotonic() - self._wall, 3),
+            "core_s": round(_core_seconds() - self._core, 3),
+        }
+
+
+def _core_seconds() -> float:
+    usages = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(usage.ru_utime + usage.ru_stime for usage in usages)
+
+
+def manifest_of(node: StageNode, clock: Clock, before: Mapping[str, float]) -> dict[str, Any]:
+    """Seconds are those of every attempt up to the checkpoint that the next one continued from, and
+    of the last one.
+    """
+    return {
+        "id": node.id,
+        "kind": node.kind,
+        "recipe": json.loads(canonical(node.recipe)),
+        "seed": node.seed,
+        "revision": REVISIONS[node.kind],
+        "inputs": dict(node.inputs),
+        "steps": node.steps,
+        **{name: round(value + before.get(name, 0.0), 3) for name, value in clock.read().items()},
+        "started": clock.started,
+        "code": provenance.code_hash(),
+        "packages": provenance.packages(),
+        "machine": this_machine().model_dump(),
+    }
+
+
+def record_of(
+    run: RunPlan,
+    results: Results,
+    evaluations: dict[str, dict[str, Any]],
+    probes: dict[str, dict[str, float]],
+    clock: Clock,
+) -> Record:
+    folders = [results.artifact(node.id) for node in run_graph(run.cell, run.seed)]
+    manifests = [read_manifest(folder) for folder in folders]
+    left = ("history.json", "evidence.json", "guard.json")
+    own = (
+        None
+        if isinstance(run.cell.model, Ready)
+        else results.artifact(stage_id(run.cell.model, run.seed))
+    )
+    history, evidence, guard = (read_json(own / name, {}) if own else {} for name in left)
+    stopped_at = guard.get("stopped_at")
+    fields: dict[str, Any] = {
+        "run": run.run_id,
+        "cell": run.cell_id,
+        "seed": run.seed,
+        "scale": run.cell.scale,
+        "status": "completed" if stopped_at is None else "collapsed",
+        "collapsed_at": stopped_at,
+        "spec": json.loads(canonical(run.cell)),
+        "stages": run_roles(run.cell, run.seed),
+        "revisions": (
+            {manifest["kind"]: manifest["revision"] for manifest in manifests}
+            | {"evaluate": REVISIONS["evaluate"]}
+        ),
+        "provenance": _provenance(
+            run, manifests, read_manifest(own)["started"] if own else clock.started
+        ),
+        "scores": {name: score(evaluation) for name, evaluation in evaluations.items()},
+        "probes": rounded_tree(probes),
+        "guard": (
+            {key: guard[key] for key in ("policy", "alarms", "stopped_at", "fell_at")}
+            if guard
+            else None
+        ),
+        "cost": _costs(
+            folders,
+            manifests,
+            clock,
+            sum(int(one.get("tokens_sampled", 0)) for one in evaluations.values()),
+        ),
+    }
+    return assemble(fields, history.get("columns", {}), evidence)
+
+
+def _provenance(run: RunPlan, manifests: list[dict[str, Any]], started: str) -> Provenance:
+    code, machine = provenance.code_hash(), this_machine()
+    machines = {manifest["id"]: _machine_of(manifest) for manifest in manifests}
+    return Provenance(
+        code=code,
+        stage_code={
+            manifest["id"]: manifest["code"] for manifest in manifests if manifest["code"] != code
+        },
+        machine=machine,
+        stage_machines={stage: made for stage, made in machines.items() if made != machine},
+        packages=provenance.packages(),
+        python=provenance.python_version(),
+        platform=provenance.platform_name(),
+        claims=run.claims,
+        started=started,
+        finished=provenance.utc_now(),
+    )
+
+
+def _machine_of(manifest: dict[str, Any]) -> Machine | None:
+    """None for a stage that was made before manifests named the machine."""
+    return Machine.model_validate(manifest["machine"]) if "machine" in manifest else None
+
+
+def _costs(
+    folders: list[Path], manifests: list[dict[str, Any]], clock: Clock, tokens_evaluated: int
+) -> dict[str, Cost]:
+    """Sums by stage kind: a run with two pretrained models has one entry `pretrain` for both."""
+    seconds = clock.read()
+    costs = {
+        "evaluate": Cost(
+            wall_s=seconds["wall_s"], core_s=seconds["core_s"], tokens_sampled=tokens_evaluated
+        )
+    }
+    for folder, manifest in zip(folders, manifests, strict=True):
+        tokens = read_json(folder / "cost.json", {})
+        before = costs.get(manifest["kind"], Cost(wall_s=0.0, core_s=0.0))
+        costs[manifest["kind"]] = Cost(
+            wall_s=round(before.wall_s + manifest["wall_s"], 3),
+            core_s=round(before.core_s + manifest["core_s"], 3),
+            tokens_sampled=before.tokens_sampled + int(tokens.get("tokens_sampled", 0)),
+            tokens_scored=before.tokens_scored + int(tokens.get("tokens_scored", 0)),
+        )
+    return costs
+
+
+def read_json(path: Path, default: Any = None) -> Any:
+    if default is not None and not path.is_file():
+        return default
+    return json.loads(path.read_bytes())
