@@ -1,6 +1,7 @@
 """Regrading: both scores are kept, what changed is named, the sealed record stays as it is."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -94,14 +95,11 @@ def test_without_generations_it_is_one_message(tmp_path: Path) -> None:
     write_record(tmp_path / "runs" / one.run_id / "record.json", record(one, 0.3, 0.5))
     with pytest.raises(PrerequisiteError, match="was not stored"):
         run(one.run_id, "--grader", "math-1", "--results", tmp_path)
+    committed = next((ROOT / "results" / "records").glob("*.json"))
+    (tmp_path / "records").mkdir()
+    shutil.copy(committed, tmp_path / "records")
     with pytest.raises(PrerequisiteError, match="committed record"):
-        run(
-            "7705ee10-s0",
-            "--grader",
-            "math-1",
-            "--results",
-            ROOT / "results",
-        )
+        run(committed.stem, "--grader", "math-1", "--results", tmp_path)
     with pytest.raises(SpecError, match="neither a file or folder nor a run"):
         run("nothing", "--grader", "math-1", "--results", tmp_path / "empty")
 
