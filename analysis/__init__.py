@@ -11,7 +11,7 @@ __all__ = ["Evidence", "load"]
 
 
 def __getattr__(name: str) -> Any:
-    """`frames` holds pandas and is loaded when it is asked for: `analysis.compare.compare` does
+    """`frames` holds pandas and is loaded on first use: `analysis.compare.compare` does
     without.
     """
     if name not in __all__:

@@ -1,4 +1,4 @@
-"""A claim's contrast as numbers by base student, and in words."""
+"""Compute a claim's contrast for each base student, and write it in words."""
 
 from collections.abc import Mapping
 
@@ -68,10 +68,10 @@ def over_problems(contrast: Contrast, text: str, evidence: Evidence) -> Interval
     It speaks for other problems of the kind and these very bases, where the verdict speaks for
     other bases.
     """
-    asked = outcome(text)
-    if asked.kind != "score" or asked.column != "score" or isinstance(contrast, Change | Start):
+    wanted = outcome(text)
+    if wanted.kind != "score" or wanted.column != "score" or isinstance(contrast, Change | Start):
         return None
-    sides = [_shares(evidence, arm, asked.task or evidence.task_of(arm)) for arm in arms(contrast)]
+    sides = [_shares(evidence, arm, wanted.task or evidence.task_of(arm)) for arm in arms(contrast)]
     shared = sorted(set.intersection(*(set(side) for side in sides)))
     rows = [[side[base] for base in shared] for side in sides]
     if (

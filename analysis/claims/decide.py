@@ -3,9 +3,9 @@
 d_r = the claim's contrast for base r; the interval is the paired t-interval over bases. With s =
 the smallest effect and the expectation `negative` (mirrored for `positive`):
 
-    REPRODUCED    the whole interval lies below -s, and every placebo is beaten: the interval of
+    REPRODUCED    the whole interval is below -s, and every placebo is beaten: the interval of
                   (contrast - placebo's contrast) is below 0
-    CONTRADICTED  the whole interval lies above -s; or an excess of s over a placebo is excluded: a
+    CONTRADICTED  the whole interval is above -s; or an excess of s over a placebo is excluded: a
                   gain below its placebo is not a gain
     UNDECIDED     the interval holds -s, or that over a placebo holds 0, or there are fewer than
                   three bases; says what would decide it
@@ -122,8 +122,8 @@ class Verdict:
         return f"{self.word} (provisional)" if self.provisional else self.word
 
 
-def judge_all(page: Claims, evidence: Evidence) -> tuple[Verdict, ...]:
-    """Every claim's verdict, in the order of the page."""
+def decide_all(page: Claims, evidence: Evidence) -> tuple[Verdict, ...]:
+    """Every claim's verdict, in the order of the file."""
     measured = [measure(page, claim, evidence) for claim in page.claims]
     p_values = {v.claim.id: v.p for v in measured if v.claim.in_family and v.p is not None}
     factors = holm_factors(p_values, page.family)
@@ -131,7 +131,7 @@ def judge_all(page: Claims, evidence: Evidence) -> tuple[Verdict, ...]:
         replace(v, factor=factors.get(v.claim.id, float(page.family) if v.claim.in_family else 1.0))
         for v in measured
     ]
-    return tuple(judge(verdict, page.gates_of(verdict.claim), evidence) for verdict in with_levels)
+    return tuple(decide(verdict, page.gates_of(verdict.claim), evidence) for verdict in with_levels)
 
 
 def measure(page: Claims, claim: Claim, evidence: Evidence) -> Verdict:
@@ -160,7 +160,7 @@ def measure(page: Claims, claim: Claim, evidence: Evidence) -> Verdict:
     )
 
 
-def judge(verdict: Verdict, gates: tuple[Gate, ...], evidence: Evidence) -> Verdict:
+def decide(verdict: Verdict, gates: tuple[Gate, ...], evidence: Evidence) -> Verdict:
     """The word of a measured claim."""
     checked = [gate_state(gate, evidence) for gate in gates]
     verdict = replace(verdict, gates=tuple(text for _, text in checked))
@@ -208,7 +208,7 @@ def _ruled(verdict: Verdict, evidence: Evidence) -> Verdict:
     near, far = _directed(interval, verdict.sign)
     shown, bar = _level_text(verdict, interval), number(verdict.threshold, 3)
     if near > claim.smallest_effect:
-        found = replace(verdict, word="REPRODUCED", reason=f"the whole {shown} lies beyond {bar}")
+        found = replace(verdict, word="REPRODUCED", reason=f"the whole {shown} is beyond {bar}")
         return _against_placebos(found, evidence)
     if far < claim.smallest_effect:
         reason = f"the whole {shown} falls short of {bar}: an effect of that size is excluded"
@@ -226,13 +226,13 @@ def _ruled_equal(verdict: Verdict, interval: Interval) -> Verdict:
         return replace(
             verdict,
             word="REPRODUCED",
-            reason=f"the whole {shown} lies within {limit} of no difference",
+            reason=f"the whole {shown} is within {limit} of no difference",
         )
     if low > bar or high < -bar:
         return replace(
             verdict,
             word="CONTRADICTED",
-            reason=f"the whole {shown} lies further than {limit} from no difference",
+            reason=f"the whole {shown} is further than {limit} from no difference",
         )
     return replace(
         verdict,
@@ -256,8 +256,8 @@ def _level_text(verdict: Verdict, interval: Interval) -> str:
 
 
 def _against_placebos(verdict: Verdict, evidence: Evidence) -> Verdict:
-    """A claim that was reproduced, after each of its placebos had its say; the worst word
-    stands.
+    """A claim that was reproduced, after each of its placebos is checked; the worst word
+    counts.
     """
     for placebo in verdict.claim.placebos:
         verdict = _against(
@@ -284,7 +284,7 @@ def _against(verdict: Verdict, name: str, excess: dict[int, float]) -> Verdict:
         said = {
             "REPRODUCED": "beaten",
             "CONTRADICTED": "not beaten: a gain below its placebo is not a gain",
-        }.get(worse, "not told apart yet")
+        }.get(worse, "not separated yet")
         text = (
             f"placebo [{name}]: {said}, the claim's contrast minus the placebo's is"
             f" {interval_text(interval, 3)}"
@@ -332,16 +332,16 @@ def gate_state(gate: Gate, evidence: Evidence) -> tuple[bool, str]:
         return False, f"{gate.text} - not measured"
     mean = sum(by_base.values()) / len(by_base)
     limits = [("at least", gate.at_least, 1.0), ("at most", gate.at_most, -1.0)]
-    asked = [
+    checked_limits = [
         (words, limit, sign * mean >= sign * limit)
         for words, limit, sign in limits
         if limit is not None
     ]
     said = [
         f"{words if holds else ('below' if words == 'at least' else 'above')} {number(limit, 3)}"
-        for words, limit, holds in asked
+        for words, limit, holds in checked_limits
     ]
     return (
-        all(holds for _, _, holds in asked),
+        all(holds for _, _, holds in checked_limits),
         f"{gate.text}: mean {number(mean, 3)} over {len(by_base)} bases, {', '.join(said)}",
     )

@@ -1,10 +1,10 @@
-"""Whether a claim stood before its data, from the records alone: each names the state of the claims
-pages that it was started under.
+"""Whether a claim was declared before its data, from the records alone: each names the state of the
+claims files that it was started under.
 
-    declared before data    the claim, with its gates, stands word for word in the state of every
+    declared before data    the claim, with its gates, is there word for word in the state of every
                             record that it uses
-    changed after data      a claim of this name stood there, but with another text: both are shown
-    declared after data     some record that it uses was started when no claim of this name stood,
+    changed after data      a claim of this name was there, but with another text: both are shown
+    declared after data     some record that it uses was started when no claim of this name existed,
                             or its state is not known
     no data yet             no record is used
 Values equal to a default are left out of the text, so a field that is new in the software changes
@@ -77,7 +77,7 @@ def _hashes(page: Claims, claim: Claim, evidence: Evidence) -> list[str | None]:
 
 
 def _text(folder: Path | None, name: str | None, grid: str, claim: str) -> Text | None:
-    """A claim's text in a state; None if it did not stand there."""
+    """A claim's text in a state; None if it was not there."""
     page = None if folder is None or name is None else _state(folder.resolve(), name, grid)
     found = page.claim(claim) if page else None
     return page.declaration(found) if page and found else None
@@ -85,7 +85,7 @@ def _text(folder: Path | None, name: str | None, grid: str, claim: str) -> Text 
 
 @lru_cache(maxsize=256)
 def _state(folder: Path, name: str, grid: str) -> Claims | None:
-    """A grid's claims page in a state; the state's pages are checked against its hash."""
+    """A grid's claims file in a state; the state's files are checked against its hash."""
     file = f"{grid}.yaml"
     if file not in stored(folder, name):
         return None

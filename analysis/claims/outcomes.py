@@ -30,17 +30,17 @@ class Lasting(NamedTuple):
 
 def by_base(evidence: Evidence, arm: Mapping[str, str], text: str) -> dict[int, float]:
     """The outcome for every base that has it, bases in order."""
-    asked = outcome(text)
+    wanted = outcome(text)
     if (
-        asked.kind == "score"
-        and asked.task is None
-        and asked.column in ("score", "truncated_fraction", "unparsed_fraction", "mean_tokens")
+        wanted.kind == "score"
+        and wanted.task is None
+        and wanted.column in ("score", "truncated_fraction", "unparsed_fraction", "mean_tokens")
     ):
-        return evidence.by_base(arm, asked.column)
-    if asked.kind == "last":
-        ends = evidence.ends(arm, canonical_metric(asked.column))
+        return evidence.by_base(arm, wanted.column)
+    if wanted.kind == "last":
+        ends = evidence.ends(arm, canonical_metric(wanted.column))
         return {seed: curve.last for seed, curve in ends.items() if curve.last is not None}
-    return _read(evidence, arm, lambda record: value(record, asked, evidence.task_of(arm)))
+    return _read(evidence, arm, lambda record: value(record, wanted, evidence.task_of(arm)))
 
 
 def _read(
@@ -50,20 +50,20 @@ def _read(
     return {seed: number for seed, number in found.items() if number is not None}
 
 
-def value(record: Record, asked: Outcome, task: str) -> float | None:
+def value(record: Record, wanted: Outcome, task: str) -> float | None:
     """One record's outcome; None where it was not measured. task: the cell's own."""
-    match asked.kind:
+    match wanted.kind:
         case "score":
-            score = record.scores.get(asked.task or task)
-            return None if score is None else of_score(score, asked.column)
+            score = record.scores.get(wanted.task or task)
+            return None if score is None else of_score(score, wanted.column)
         case "probe":
-            return _of_probe(record, asked)
+            return _of_probe(record, wanted)
         case "signal_gap":
             return _signal_gap(record)
         case "collapse":
             return None if (lasted := lasting(record)) is None else float(lasted.step)
         case _:
-            return _of_curve(series_of(record).get(canonical_metric(asked.column), []), asked)
+            return _of_curve(series_of(record).get(canonical_metric(wanted.column), []), wanted)
 
 
 def of_score(score: Score, column: str) -> float | None:
@@ -80,8 +80,8 @@ def of_score(score: Score, column: str) -> float | None:
             return getattr(score, column)
 
 
-def _of_probe(record: Record, asked: Outcome) -> float | None:
-    found = record.probes.get(asked.probe, {}).get(asked.column)
+def _of_probe(record: Record, wanted: Outcome) -> float | None:
+    found = record.probes.get(wanted.probe, {}).get(wanted.column)
     return None if found is None else float(found)
 
 
@@ -101,13 +101,13 @@ def _pooled(values: Sequence[float | None], tokens: Sequence[int]) -> float | No
     return sum(abs(value) * n for value, n in held) / sum(n for _, n in held) if held else None
 
 
-def _of_curve(points: list[tuple[int, float]], asked: Outcome) -> float | None:
+def _of_curve(points: list[tuple[int, float]], wanted: Outcome) -> float | None:
     if not points:
         return None
     steps, values = [step for step, _ in points], [number for _, number in points]
-    match asked.kind:
+    match wanted.kind:
         case "step":
-            return dict(points).get(asked.step or 0)
+            return dict(points).get(wanted.step or 0)
         case "auc":
             return (
                 float(np.trapezoid(values, steps)) / (steps[-1] - steps[0])

@@ -1,4 +1,4 @@
-"""Verdicts as a page and as data."""
+"""Verdicts as Markdown and as data."""
 
 import json
 from typing import Any
@@ -45,7 +45,7 @@ def summary_table(verdicts: tuple[Verdict, ...], evidence: Evidence) -> Table:
             " Detectable: the true distance from the smallest effect that this spread and level"
             " find in 8 of 10 studies."
         ),
-        "Declared: derived from the claims pages that each record was started under.",
+        "Declared: derived from the claims files that each record was started under.",
     )
     return Table("Verdicts on declared claims", COLUMNS, rows, notes)
 
@@ -116,7 +116,7 @@ def facts(verdict: Verdict) -> list[str]:
 
 
 def _descriptive(verdict: Verdict) -> str:
-    """Numbers that no verdict hangs on.
+    """Numbers that no verdict depends on.
 
     With n bases the smallest two-sided sign-flip p is 2 / 2^n.
     """
@@ -154,8 +154,8 @@ def _spelled(value: Any) -> str:
 
 
 def to_json(verdicts: tuple[Verdict, ...], evidence: Evidence) -> str:
-    """The same as data; numbers rounded to six decimals so that the bytes do not hang on the last
-    bit of a sum.
+    """The same as data; numbers rounded to six decimals so that the bytes do not depend on the
+    last bit of a sum.
     """
     page = {
         "grid": evidence.grid,

@@ -1,4 +1,4 @@
-"""An arm: what one side of a comparison brings, whatever it was read from - records, evaluations,
+"""An arm: one side of a comparison, whatever it was read from - records, evaluations,
 graded completions.
 
 Scores = one base's counts on one task. Arm = its bases. Whatever the source does not know is
@@ -106,7 +106,7 @@ class Arm:
 
 
 def problems_hash(ids: Iterable[str]) -> str:
-    """As in records: the first 16 hex digits of sha256 of the ids, one a line."""
+    """As in records: the first 16 hex digits of sha256 of the ids, one per line."""
     return hashlib.sha256("\n".join(ids).encode()).hexdigest()[:16]
 
 

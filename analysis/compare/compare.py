@@ -3,14 +3,16 @@ everything in which the arms differ.
 
 d_bp = share of correct samples of problem p on base b, A minus B; problems aligned by id (by
 position where records share the hash of their ids), bases by seed.
+
     over bases       t over the bases' means, from two bases on: the base student is the unit of
                      replication
     over problems    percentile bootstrap over problems of the mean over bases: these bases, other
                      problems of the kind
+
 The headline is the interval over bases where there is one. Both carry the smallest true difference
 that this comparison would have found with a power of 80 %, from the spread that it saw. Refused
-unless asked: another grader, other decoding, another task, other problems, other bases. Nothing is
-dropped silently.
+unless allowed: another grader, other decoding, another task, other problems, other bases. Nothing
+is dropped silently.
 """
 
 from collections.abc import Mapping, Sequence
@@ -127,9 +129,9 @@ def compared(a: Arm, b: Arm, *, allow: bool = False, confidence: float = 0.95) -
 
 
 def _warnings(pairs: Sequence[Pair]) -> list[str]:
-    """What a reader must know beside the numbers."""
+    """What a reader must know next to the numbers."""
     if not any(any(one.correct_P) for pair in pairs for one in (pair.a, pair.b)):
-        return ["nothing is correct on either side; if answers stand without a box: --relaxed"]
+        return ["nothing is correct on either side; if answers have no box: --relaxed"]
     sides = [
         (pair.name, side, one.collapsed_at)
         for pair in pairs
@@ -152,7 +154,7 @@ def over_bases(values: Sequence[float], confidence: float = 0.95) -> Sighted | N
 
 def over_problems(values: Sequence[float], confidence: float = 0.95) -> Sighted:
     """Differences that are all alike have no interval: one of no width would be a certainty that
-    nobody has.
+    no one has.
     """
     if len(set(values)) == 1:
         return Sighted("problems", Interval(values[0], None, None, len(values), confidence), None)

@@ -1,4 +1,4 @@
-"""Training curves of another framework beside ours: a metrics CSV (a step column, a column per
+"""Training curves of another framework next to ours: a metrics CSV (a step column, a column per
 metric) against another, or against records.
 
 At the last step that both measured, and as the mean over all steps that both measured: A minus B,

@@ -1,4 +1,4 @@
-"""What a design would cost and how noisy it would be, from the records of a grid."""
+"""Estimate the cost and the noise of a design from the records of a grid."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

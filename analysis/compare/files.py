@@ -1,12 +1,12 @@
-"""Arms out of files: evaluations and stored generations made here, graded completions from
+"""Read arms from files: evaluations and stored generations made here, graded completions from
 anywhere.
 
     evaluation.json          of `study evaluate` or of a stage: counts per problem, with everything
                              that it knows of its settings
-    generations.jsonl(.gz)   a head and one line a problem, with outcomes and lengths
+    generations.jsonl(.gz)   a head and one line per problem, with outcomes and lengths
     regraded-<grader>.json   of `study regrade`: the outcomes after; preference-<rule>.json: whether
                              each reply is what was wanted
-    FILE.jsonl, FILE.csv     one outcome or one problem a row, of `study grade --output` or any
+    FILE.jsonl, FILE.csv     one outcome or one problem per row, of `study grade --output` or any
                              framework:
         id        id, problem_id, question_id, unique_id, doc_id, task_id or uid; rows with one id
                   are samples of one problem
@@ -133,7 +133,7 @@ def _is_result(key: str, item: Any) -> bool:
 
 
 def _checked(values: Mapping[str, str]) -> dict[str, str]:
-    """The settings that decide, wherever they stand (`decoding.temperature`)."""
+    """The settings that decide, wherever they are (`decoding.temperature`)."""
     return {
         key.rpartition(".")[2]: text
         for key, text in values.items()
@@ -317,7 +317,7 @@ def _first(path: Path) -> tuple[_Row, Iterator[tuple[int, _Row]]]:
         _, first = next(lines)
     except StopIteration:
         raise PrerequisiteError(
-            f"{path} is empty", hint="one outcome a row, with the id of its problem"
+            f"{path} is empty", hint="one outcome per row, with the id of its problem"
         ) from None
     return first, lines
 

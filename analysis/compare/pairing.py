@@ -1,4 +1,4 @@
-"""Which arm stands against which, base against base, problem against problem.
+"""Pair the arms of two sides: base against base, problem against problem.
 
 Arms: one a side is a pair whatever it is called; several are matched by cell id, else by labels.
 Bases: by seed; where a side does not know its seeds, in the order given. Problems: by id; a record
@@ -35,7 +35,7 @@ class Aligned:
 def matched(
     a: Sequence[Arm], b: Sequence[Arm], task: str | None = None
 ) -> tuple[list[tuple[Arm, Arm]], list[str]]:
-    """(pairs, what stands on one side only). Errors: SpecError where nothing has a counterpart."""
+    """(pairs, what is on one side only). Errors: SpecError where nothing has a counterpart."""
     left, right = _of_task(a, task, "A"), _of_task(b, task, "B")
     if len({arm.key for arm in left}) == len({arm.key for arm in right}) == 1:
         return _by_task(left, right), []
@@ -111,8 +111,7 @@ def paired(a: Arm, b: Arm) -> tuple[list[Pair], list[str]]:
         )
     if len(a.bases) != len(b.bases):
         counts = (
-            f"A has {len(a.bases)} bases, B has {len(b.bases)}, and they cannot be told apart by"
-            " seed"
+            f"A has {len(a.bases)} bases, B has {len(b.bases)}, and nothing matches them up by seed"
         )
         raise SpecError(
             counts,

@@ -1,4 +1,4 @@
-"""From what a person types to the arms that are meant.
+"""Resolve command-line selectors to arms.
 
 a grid's name               every cell of it with a record, matched with the other side by cell id,
                             else by labels
@@ -27,7 +27,7 @@ from study.spec.yaml.load import names
 
 @dataclass(frozen=True)
 class Place:
-    """Where names are looked up."""
+    """Where selectors are resolved."""
 
     grid: str = "math"
     scale: str = "lab"
@@ -119,7 +119,7 @@ def _folder(folder: Path, place: Place) -> list[Arm]:
 
 
 def _with_lengths(path: Path, name: str, relaxed: bool) -> Arm:
-    """An evaluation, with the lengths of its correct completions where its generations lie beside
+    """An evaluation, with the lengths of its correct completions where its generations are next to
     it.
     """
     arm, generations = of_file(path, name, relaxed=relaxed), path.with_name("generations.jsonl.gz")
@@ -139,7 +139,7 @@ def _records(folder: Path) -> list[Record]:
 
 
 def _plain(folder: Path) -> list[Path]:
-    """Records that lie in the folder itself; a folder of evaluations holds JSON of its own."""
+    """Records in the folder itself; a folder of evaluations holds JSON of its own."""
     return [
         path
         for path in [*record_paths(folder), *folder.glob("record.json")]

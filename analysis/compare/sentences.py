@@ -1,4 +1,4 @@
-"""What a comparison says, in words and as data: points of accuracy, costs beside each other, a
+"""Write a comparison in words and as data: points of accuracy, costs next to each other, a
 sentence for a person who reads one line.
 """
 

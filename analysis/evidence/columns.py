@@ -50,8 +50,8 @@ RUN_COLUMNS: tuple[Column, ...] = (
     Column(
         "claims",
         "string",
-        "hash of the claims pages that stood when the run started (results/declared); absent where"
-        " none stood",
+        "hash of the claims files when the run started (results/declared); absent where"
+        " there were none",
     ),
     Column(
         "shared_minutes",

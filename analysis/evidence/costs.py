@@ -1,4 +1,4 @@
-"""What more evidence would cost, from the costs that records hold."""
+"""Estimate the cost of more evidence from the costs in records."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass

@@ -1,9 +1,9 @@
 """Training curves of many runs in little memory: the ends of every curve are held, whole curves are
-read again when a page draws them.
+read again when a figure draws them.
 
 A table or a claim needs a metric at step 0 and at its last measured step: two numbers a run and
 metric, however long the history is. A figure needs whole curves, but of the few arms that it names.
-So nothing that grows with the length of a history is held between pages.
+So nothing that grows with the length of a history is held between figures.
 """
 
 from array import array
@@ -17,7 +17,7 @@ from study.record.schema import Measured, Record
 Series = dict[
     str, list[tuple[int, float]]
 ]  # metric -> (step, value) in the order of steps, what was not measured left out
-_KEPT_RUNS = 64  # whole curves of so many runs stay: a page asks for an arm once for every panel
+_KEPT_RUNS = 64  # whole curves of so many runs stay: a figure reads an arm once for every panel
 
 
 class Ends(NamedTuple):
@@ -47,7 +47,7 @@ def series_of(record: Record) -> Series:
 def ends_of(record: Record) -> dict[str, Ends]:
     """The ends of every curve of a record.
 
-    Most records have their steps in order and one column a metric: then no curve is built.
+    Most records have their steps in order and one column per metric: then no curve is built.
     """
     steps = record.history.get("step", [])
     columns = {
@@ -109,7 +109,7 @@ class Curves:
         return self.whole(run).get(metric, [])
 
     def record(self, run: str) -> Record:
-        """A run's record, read again; the last ones asked for stay."""
+        """A run's record, read again; the last ones used stay."""
         if run not in self._records:
             if len(self._records) >= _KEPT_RUNS:
                 self._records.clear()

@@ -236,8 +236,8 @@ DEFINITIONS: tuple[Definition, ...] = (
         "Student mass returned",
         "probability",
         "mean over tokens of sum of p_v over v in top_K(p) that the server returned",
-        "The student's probability on those tokens; beside train/student_topk_mass it says how much"
-        " of the support had no score.",
+        "The student's probability on those tokens; next to train/student_topk_mass it says how"
+        " much of the support had no score.",
         bounds=SHARE,
     ),
     Definition(
@@ -284,19 +284,19 @@ def canonical_metric(column: str) -> str:
 
 def outcome_words(text: str) -> tuple[str, str]:
     """Title and unit of an outcome (study/spec/report/outcome.py), for an axis."""
-    asked = outcome(text)
-    task = f", {asked.task}" if asked.task else ""
-    match asked.kind:
+    wanted = outcome(text)
+    task = f", {wanted.task}" if wanted.task else ""
+    match wanted.kind:
         case "probe":
-            return f"{asked.probe} {asked.column}", "probe"
+            return f"{wanted.probe} {wanted.column}", "probe"
         case "collapse":
             found = BY_NAME["collapse_step"]
         case "score":
-            found = BY_NAME["score" if asked.column == "score" else f"score/{asked.column}"]
+            found = BY_NAME["score" if wanted.column == "score" else f"score/{wanted.column}"]
         case _:
-            found = BY_NAME[canonical_metric(asked.column)]
-    how = {"step": f", step {asked.step}", "auc": ", mean over steps", "best": ", best step"}.get(
-        asked.kind, ""
+            found = BY_NAME[canonical_metric(wanted.column)]
+    how = {"step": f", step {wanted.step}", "auc": ", mean over steps", "best": ", best step"}.get(
+        wanted.kind, ""
     )
     return f"{found.title}{task}{how}", found.unit
 

@@ -1,5 +1,5 @@
 """What the stages behind the recorded runs were expected to take before anything was measured, from
-the scale's page alone.
+the scale's config alone.
 
 expected(stage) = seconds per training step of its kind x its steps; expected(evaluation) = seconds
 per evaluation; each stage once.
@@ -15,7 +15,7 @@ EVALUATE = "evaluate"
 
 
 def estimated_hours(evidence: Evidence) -> dict[str, float]:
-    """Core hours by stage kind for the runs that are recorded; a kind that the scale's page does
+    """Core hours by stage kind for the runs that are recorded; a kind that the scale's config does
     not guess is absent.
     """
     guess = evidence.expected_seconds

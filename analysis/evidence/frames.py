@@ -1,10 +1,10 @@
-"""Records -> evidence: tidy frames for a notebook, and by-base numbers for pages.
+"""Records -> evidence: tidy frames for a notebook, and by-base numbers for tables and figures.
 
 `analysis.load(path)` gives an Evidence with the frames `runs`, `history`, `completions`,
-`repeated_tokens` and `problems`; what their columns mean stands in `analysis/evidence/columns.py`.
+`repeated_tokens` and `problems`; what their columns mean: `analysis/evidence/columns.py`.
 What was not measured has no row; a value that diverged stays in it as nan or inf: missing and
-broken are different things. Records are read one at a time, and every frame but `runs` is made when
-it is asked for: what tables and claims need does not grow with the length of the histories.
+broken are different things. Records are read one at a time, and every frame but `runs` is made on
+first use: what tables and claims need does not grow with the length of the histories.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -48,7 +48,9 @@ class Point(NamedTuple):
 
 @dataclass(frozen=True, repr=False)
 class Evidence:
-    """Everything that pages are made of: a grid's cells and the records there are for its seeds."""
+    """Everything that tables and figures are made of: a grid's cells and the records there are for
+    its seeds.
+    """
 
     grid: str
     scale: str
@@ -65,7 +67,7 @@ class Evidence:
     )  # missing run -> how it is recorded under an older revision
     ledger: Ledger = field(default_factory=Ledger)  # what all of it cost
     core: bool = False
-    reference: str = ""  # the grid as the reader named it: commands on a page must find it again
+    reference: str = ""  # the grid as the reader named it: commands in a report must find it again
     made: Mapping[Made, int] = field(
         default_factory=dict[Made, int]
     )  # what runs were made with -> their number
@@ -87,7 +89,7 @@ class Evidence:
 
     @property
     def named(self) -> str:
-        """The grid and its scale as commands on a page name them."""
+        """The grid and its scale as commands in a report name them."""
         return named(self.reference, self.scale)
 
     def cell_of(self, arm: Mapping[str, str]) -> LabelledCell:
@@ -149,7 +151,7 @@ class Evidence:
 
     @cached_property
     def history(self) -> pd.DataFrame:
-        """Every measured point of every run, for a notebook; no page needs it."""
+        """Every measured point of every run, for a notebook; no table or figure needs it."""
         return frame(HISTORY_COLUMNS, history_rows(self.run_rows, self.curves))
 
     @cached_property
@@ -221,9 +223,9 @@ def load(
 
 
 def _reading(folder: Path, places: dict[str, Path]) -> Iterator[Record]:
-    """The records below a folder, one at a time; `places`: run id -> where it lies.
+    """The records below a folder, one at a time; `places`: run id -> its file.
 
-    One that lies under another name would count twice.
+    One under another name would count twice.
     """
     for path in record_paths(folder):
         record = read_record(path)

@@ -1,5 +1,5 @@
 """One pass over records: of each its row, the ends of its curves and its revisions are kept, the
-rest is let go before the next is read.
+rest is dropped before the next is read.
 """
 
 from collections import Counter

@@ -1,4 +1,4 @@
-"""What the evidence cost, by stage kind: every stage counted once however many runs share it.
+"""Sum what the evidence cost, by stage kind: every stage counted once however many runs share it.
 
 A record holds sums: what all stages of one kind behind its run took. The cost of one stage follows
 from the sums of different runs (student and teacher together, the student alone); where they do not

@@ -1,6 +1,4 @@
-"""Records of other stage revisions than today's: never on a page, and never left out without a
-word.
-"""
+"""Records of older stage revisions: never in a table, and never left out silently."""
 
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -11,7 +9,7 @@ from study.spec.grid.grid import LabelledRun, named
 
 
 def refuse_mixed(records: Sequence[Kept], grid: str, scale: str) -> None:
-    """Numbers of two revisions of one stage kind never stand on one page."""
+    """Numbers of two revisions of one stage kind never share a table."""
     found = mixed((record.run, record.revisions) for record in records)
     if not found:
         return

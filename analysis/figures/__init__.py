@@ -1,5 +1,5 @@
 """One figure per file: `plotted(page, evidence)` gives the numbers, `draw(page, evidence, points)`
-the figure; a page names the kind.
+the figure; a figure config names the kind.
 
 A file's numbers are named tuples of one type, its last class: `Point`, `CurvePoint` or `Mark`.
 Their fields are the columns of the CSV.
@@ -54,7 +54,7 @@ def _of(page: FigurePage) -> tuple[ModuleType, Any]:
 
 
 def plotted(page: FigurePage, evidence: Evidence) -> Rows:
-    """Exactly the numbers that the figure of a page shows."""
+    """Return exactly the numbers that a figure shows."""
     return _of(page)[0].plotted(page, evidence)
 
 

@@ -1,9 +1,9 @@
 """Outcomes of named arms: a bar to the mean, a dot and a thin line per base student, its
 t-interval, reference lines across.
 
-A row of the page is a block of arms, a panel an outcome (`score` by default). A thin line joins the
-arms of one base: arms are compared within a base. `lines` of the page are drawn across every panel,
-for a placebo or a prompted teacher.
+A row of the config is a block of arms, a panel an outcome (`score` by default). A thin line joins
+the arms of one base: arms are compared within a base. `lines` of the config are drawn across every
+panel, for a placebo or a prompted teacher.
 """
 
 import math
@@ -199,7 +199,7 @@ def _join(ax: Axes, names: list[str], points: list[Point]) -> None:
 
 
 def _name_lines(ax: Axes, lines: list[Point]) -> None:
-    """The names of the reference lines stand on top of the first block, each on its line."""
+    """Write the names of the reference lines above the first block, each on its line."""
     for level, line in enumerate(sorted(lines, key=lambda point: point.value)):
         place = (line.value, 1.0)
         ax.annotate(

@@ -1,5 +1,5 @@
 """Final scores: a dot per base student, the mean and its t-interval per cell, and where the bases
-stood before distillation.
+were before distillation.
 """
 
 from statistics import fmean

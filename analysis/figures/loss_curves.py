@@ -35,9 +35,9 @@ TICKS = [1, 2, 2.5, 5, 10]
 Lines = dict[
     tuple[str, str, str], dict[str, tuple[list[int], list[float]]]
 ]  # (row, arm, metric) -> seed -> (steps, values)
-COLUMNS = 3  # panels beside each other on a page of one row
+COLUMNS = 3  # panels next to each other in a figure of one row
 LEGEND = 92  # letters of the names in one row of a legend
-MEAN = "mean"  # stands for the seed of the bold line
+MEAN = "mean"  # in place of the seed, for the bold line
 
 
 class CurvePoint(NamedTuple):
@@ -91,8 +91,8 @@ def mean_line(points: list[Point]) -> list[tuple[int, float]]:
 
 
 def draw(page: FigurePage, evidence: Evidence, points: list[CurvePoint]) -> Figure:
-    """A page of one row wraps its panels; of several, each row is a strip with its own legend, and
-    metrics share their scale.
+    """A figure of one row wraps its panels; of several, each row is a strip with its own legend,
+    and metrics share their scale.
     """
     panels, lines = page.panels or PANELS, _lines_of(points)
     rows = [row for row in page.rows if any(line[0] == row.title for line in lines)] or list(
@@ -135,7 +135,7 @@ def _strip(
     *,
     titles: bool,
 ) -> list[Axes]:
-    """The panels of one row and its legend, which stands beside them and can cover nothing."""
+    """The panels of one row and its legend, next to them so that it covers nothing."""
     deep = -(-len(panels) // columns)
     axes: list[Axes] = list(strip.subplots(deep, columns, squeeze=False).flat)
     for metric, ax in zip(panels, axes, strict=False):
@@ -160,7 +160,7 @@ def _strip(
 
 
 def _columns(names: Sequence[str]) -> int:
-    """Columns of a legend whose longest row stays within the figure: about LEGEND letters beside
+    """Columns of a legend whose longest row stays within the figure: about LEGEND letters next to
     the handles.
     """
     fits = (
@@ -186,7 +186,7 @@ def _reading_note(page: FigurePage, evidence: Evidence) -> str:
 
 
 def shown_note(page: FigurePage, evidence: Evidence, points: list[CurvePoint]) -> str:
-    """Scale, and how many bases stand behind the lines; rows of the page without any run
+    """Scale, and how many bases are behind the lines; rows of the figure without any run
     are named.
     """
     seeds: dict[str, set[str]] = {}
@@ -244,14 +244,14 @@ def _panel(ax: Axes, row: Row, metric: str, evidence: Evidence, lines: Lines) ->
 
 
 def _stroke(look: style.Look, bold: bool, place: int) -> dict[str, Any]:
-    """Lines named first on a page lie on top: the reference, named last, hides nobody."""
+    """Lines named first are drawn on top: the reference, named last, hides no other."""
     if bold:
         return {"linestyle": look.line, "linewidth": 2.0, "zorder": 3 - 0.01 * place}
     return {"linewidth": 0.7, "alpha": 0.4, "zorder": 2}
 
 
 def _lines_of(points: list[CurvePoint]) -> Lines:
-    """The points by line, in one pass: a page over many bases has a million of them."""
+    """The points by line, in one pass: a figure over many bases has a million of them."""
     lines: Lines = {}
     for point in points:
         steps, values = lines.setdefault((point.row, point.arm, point.metric), {}).setdefault(

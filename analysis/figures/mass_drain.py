@@ -1,5 +1,5 @@
-"""Theory of the loss beside measurement: the student's TopK mass P_S over steps and the fixed point
-that its loss predicts for it.
+"""Theory of the loss next to measurement: the student's TopK mass P_S over steps and the fixed
+point that its loss predicts for it.
 
 With Q_S = the teacher's mass on the same tokens (docs/metrics.md), for a fixed support:
     biased TopK                        p_v = q_v / e on S, so P_S = Q_S / e

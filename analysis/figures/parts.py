@@ -27,7 +27,7 @@ from study.stats.intervals import Interval, t_interval
 
 WIDTH = 7.0
 GREY = "#5A5A5A"
-MEAN = "mean"  # stands for the seed of the bold line
+MEAN = "mean"  # in place of the seed, for the bold line
 BASE_LINE: dict[str, Any] = {"linewidth": 0.7, "alpha": 0.45}
 MEAN_LINE: dict[str, Any] = {"linewidth": 2.0}
 
@@ -66,7 +66,7 @@ def look_of(evidence: Evidence, arm: ArmLabels) -> style.Look:
 
 
 def names_of(row: Row, evidence: Evidence) -> list[str]:
-    """What the page calls its arms, else the levels in which they differ."""
+    """The names that the config gives its arms, else the levels in which they differ."""
     if row.names:
         return list(row.names)
     labels = [evidence.cell_of(arm).labels for arm in row.arms]
@@ -86,7 +86,7 @@ def looks_of(row: Row, evidence: Evidence) -> list[style.Look]:
 
 
 def lines_of(row: Row, evidence: Evidence) -> list[style.Look]:
-    """The same for curves: where the page gives no names, an objective's own."""
+    """The same for curves: where the config gives no names, an objective's own."""
     looks = _coloured(row, evidence, len(row.arms))
     return [
         replace(look, name=name)
@@ -132,7 +132,7 @@ def mean_line(lines: Mapping[str, Sequence[tuple[float, float]]]) -> list[tuple[
 
 def label_ends(ax: Axes, ends: Sequence[tuple[float, str, str]], *, x: float) -> None:
     """Direct labels to the right of line ends, (height, text, colour) each, moved apart where they
-    would lie on each other.
+    would overlap.
     """
     low, high = ax.get_ylim()
     gap = 0.14 * (high - low) / max(0.5, _inches(ax) * ax.get_position().height)  # a line of print
@@ -173,11 +173,11 @@ def axis_label(text: str, width: int = 26) -> str:
 
 def bounds_of(text: str) -> tuple[float | None, float | None]:
     """The values that an outcome cannot leave."""
-    asked = outcome(text)
+    wanted = outcome(text)
     name = (
-        f"score/{asked.column}"
-        if asked.kind == "score" and asked.column != "score"
-        else canonical_metric(asked.column)
+        f"score/{wanted.column}"
+        if wanted.kind == "score" and wanted.column != "score"
+        else canonical_metric(wanted.column)
     )
     return BY_NAME[name].bounds if name in BY_NAME else (None, None)
 

@@ -1,7 +1,7 @@
 """Accuracy of a model that continues a given prefix, against how much of it is given: its own
 prefix, the student's, raw and parseable.
 
-A row of the page is one source of prefixes: its arms stand at the fractions `at`. Rows come in
+A row of the config is one source of prefixes: its arms are at the fractions `at`. Rows come in
 pairs, a control (the model's own prefix) and what is compared with it. McNemar's counts compare
 them at equal fractions, problem by problem: a problem counts as right if more than half of its
 samples are.

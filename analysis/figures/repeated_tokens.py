@@ -31,7 +31,7 @@ WHEN = ("start", "middle", "end")
 
 class Point(NamedTuple):
     """positions: those with this token in the window that begins at `step`; seed `mean`: over the
-    bases, a token nobody lists is zero.
+    bases, a token that no base lists is zero.
     """
 
     row: str

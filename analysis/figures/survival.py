@@ -2,8 +2,8 @@
 (Kaplan-Meier), with the restricted mean by name.
 
 A run that did not collapse is censored at its last step (a tick). The restricted mean is the area
-under the curve up to the end of the shortest training in the row. Descriptive: no verdict hangs on
-it.
+under the curve up to the end of the shortest training in the row. Descriptive: no verdict depends
+on it.
 """
 
 from typing import Any, NamedTuple
@@ -127,7 +127,7 @@ def _panel(ax: Axes, row: Row, evidence: Evidence, points: list[Point]) -> None:
     looks = looks_of(row, evidence)
     for place, look in enumerate(looks):
         mine = [point for point in points if point.arm == look.name]
-        shift = 0.012 * (place - (len(looks) - 1) / 2)  # lines that lie on each other stay visible
+        shift = 0.012 * (place - (len(looks) - 1) / 2)  # lines that coincide stay visible
         corners = [(point.step, point.value + shift) for point in mine if point.seed == "share"]
         if not corners:
             continue

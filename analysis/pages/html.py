@@ -1,7 +1,7 @@
-"""Markdown -> one HTML file that needs nothing beside it: figures inside as data, verdict words
+"""Markdown -> one self-contained HTML file: figures inside as data, verdict words
 coloured, a list of contents that opens on demand.
 
-The same pages as Markdown and as HTML: what is written once cannot differ. The file carries the
+The HTML is made from the Markdown, so the two cannot differ. The file carries the
 hash of the text and of the data of its figures, by which a committed one is checked; its pictures
 depend on the fonts and libraries of the machine that drew them.
 """
@@ -36,9 +36,9 @@ _NAV = """<nav>
 
 
 def page(markdown: str, *, title: str, folder: Path | None = None, digest: str = "") -> str:
-    """folder: where the pictures that the text names lie.
+    """folder: where the pictures are that the text names.
 
-    Pictures that are not there keep their name as text.
+    Missing pictures keep their name as text.
     """
     parser = MarkdownIt("commonmark", {"html": False}).enable("table")
     tokens = parser.parse(markdown)
@@ -108,6 +108,6 @@ def digest_of(markdown: str, data: dict[str, str]) -> str:
 
 
 def made_from(path: Path) -> str | None:
-    """The hash that a written page carries."""
+    """Return the hash that a written file carries."""
     head, mark, tail = path.read_text(encoding="utf-8").partition(_MARK)
     return tail[:64] if mark and head else None

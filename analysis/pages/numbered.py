@@ -1,6 +1,4 @@
-"""The numbered pages of `experiments/`: which tables and figures there are, and what each one
-shows.
-"""
+"""The numbered tables and figures of `experiments/`, and what each one shows."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -25,17 +23,17 @@ def figure_page(number: str, root: Path | None = None) -> FigurePage:
 
 
 def table_pages(grid: str, root: Path | None = None) -> list[TablePage]:
-    """Every numbered table of a grid, by number."""
+    """Return every numbered table of a grid, by number."""
     return _of_grid(table_page, "tables", grid, root)
 
 
 def figure_pages(grid: str, root: Path | None = None) -> list[FigurePage]:
-    """Every numbered figure of a grid, by number."""
+    """Return every numbered figure of a grid, by number."""
     return _of_grid(figure_page, "figures", grid, root)
 
 
 def claims_of(grid: str, root: Path | None = None) -> Claims | None:
-    """The claims that are declared for a grid (`experiments/claims/<grid>.yaml`), if any."""
+    """Return the claims declared for a grid (`experiments/claims/<grid>.yaml`), if any."""
     if grid not in names("claims", root):
         return None
     page = validate(Claims, load(find("claims", grid, root)), "")

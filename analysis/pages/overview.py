@@ -1,8 +1,8 @@
-"""`study report`: one page over all grids that have records - claims first, then settings, then
-provenance.
+"""`study report`: one report on all grids that have records - scorecard and claims first, then
+settings, then provenance.
 
-The page is Markdown (results/report.md); the HTML is that page with the figures inside
-(analysis/pages/html.py). Everything is a function of the records and of the pages under
+It is Markdown (results/report.md); the HTML is the same text with the figures inside
+(analysis/pages/html.py). Everything is a function of the records and of the configs under
 `experiments/`.
 """
 
@@ -50,7 +50,7 @@ def grids_with_records(folder: Path, scale: str, root: Path | None = None) -> li
     """Grids of this scale of which at least half of the runs are recorded: fewer may be there only
     because another grid shares them.
 
-    Those with pages or claims of their own, or all of them if none has any. Errors:
+    Those with tables, figures or claims, or all of them if none has any. Errors:
     IncompleteResults without any.
     """
     there = {
@@ -89,7 +89,9 @@ def _share(name: str, scale: str, there: set[str], root: Path | None) -> float:
 
 
 def parts(folder: Path, scale: str, root: Path | None = None) -> list[Part]:
-    """Every grid's pages. Errors: IncompleteResults where too little is recorded."""
+    """Build tables, figures and verdicts of every grid. Errors: IncompleteResults where too little
+    is recorded.
+    """
     found = grids_with_records(folder, scale, root)
     loaded = [load(folder, grid=name, scale=scale) for name in found]
     return [
@@ -98,8 +100,8 @@ def parts(folder: Path, scale: str, root: Path | None = None) -> list[Part]:
 
 
 def claims_table(made: Sequence[Part], primary: bool = False) -> Table:
-    """Every claim of every grid, a row each. primary: those alone that Holm's adjustment runs over
-    and that have a measurement.
+    """One row per claim of every grid. primary: only those that Holm's adjustment runs over and
+    that have a measurement.
     """
     every = [(verdict, part) for part in made for verdict in part.report.verdicts]
     chosen = [
@@ -125,7 +127,7 @@ def _row(verdict: Verdict, grid: str) -> tuple[Value, ...]:
 
 
 def markdown(made: Sequence[Part]) -> str:
-    """The whole report."""
+    """Write the whole report."""
     lines = ["# Report", "", *_opening(made), ""]
     lines += _scorecard(made)
     if any(part.report.verdicts for part in made):
@@ -182,7 +184,7 @@ def _opening(made: Sequence[Part]) -> list[str]:
 def _how_to_read() -> list[str]:
     return [
         (
-            "A verdict is drawn over base students. REPRODUCED: the whole interval lies beyond the"
+            "A verdict is drawn over base students. REPRODUCED: the whole interval is beyond the"
             " smallest effect that counts, every control holds and every placebo is beaten."
             " CONTRADICTED: an effect of that size is excluded. UNDECIDED: neither. INVALID: a"
             " control failed. Primary claims are decided at Holm's level, by an interval wider than"
@@ -282,14 +284,14 @@ def _provenance(made: Sequence[Part]) -> list[str]:
     for part in made:
         rows = part.evidence.run_rows
         states = Counter(row["claims"][:16] for row in rows if isinstance(row["claims"], str))
-        stood = (
+        states_text = (
             ", ".join(f"`{name}` ({count} runs)" for name, count in sorted(states.items()))
             or "none"
         )
         lines += [
             f"### Records of the grid {part.evidence.grid}",
             "",
-            f"Claims pages that stood when the runs started: {stood}.",
+            f"Claims files when the runs started: {states_text}.",
             "",
         ]
         lines += [

@@ -2,6 +2,7 @@
 number there is typed by hand.
 """
 
+import textwrap
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +14,7 @@ from analysis.pages.report import Part
 from study.errors import RecordMismatch
 
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
+WIDTH = 100  # of a line of the README
 SCORE_COLUMNS = ("teacher", "objective", "length", "score", "n", "before", "truncated_fraction")
 VERDICT_COLUMNS = ("verdict", "claim", "grid", "effect", "smallest", "n", "declared")
 
@@ -33,11 +35,12 @@ def _sentence(made: Sequence[Part], counted: str) -> str:
     runs = len({row["run"] for part in made for row in part.evidence.run_rows})
     bases = len({seed for part in made for seed in part.evidence.bases})
     claims = sum(bool(verdict.n) for part in made for verdict in part.report.verdicts)
-    return (
+    said = (
         f"**{counted}.** From {runs} runs of {len(made)} grids, {bases} base students, scale"
         f" {made[0].evidence.scale}. [The report](results/report.md) has the same as text and all"
         f" {claims} claims with their controls."
     )
+    return textwrap.fill(said, WIDTH, break_long_words=False, break_on_hyphens=False)
 
 
 def _claims(made: Sequence[Part]) -> list[Table]:
@@ -56,7 +59,7 @@ def _scores(made: Sequence[Part]) -> list[Table]:
 
 
 def of(results_folder: Path) -> Path | None:
-    """The README beside a results folder, if it asks for this part."""
+    """The README next to a results folder, if it asks for this part."""
     page = results_folder.resolve().parent / "README.md"
     return page if page.is_file() and BEGIN in page.read_text(encoding="utf-8") else None
 

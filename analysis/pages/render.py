@@ -1,8 +1,8 @@
-"""One table, three spellings: CSV for machines, Markdown for the page, booktabs LaTeX for the
+"""One table in three formats: CSV for machines, Markdown for people, booktabs LaTeX for the
 paper. The same table is the same bytes.
 
-An interval is `mean [low, high]`; CSV gives it four columns (mean, low, high, n). What is not there
-is said in words, never as a number.
+An interval is `mean [low, high]`; CSV gives it four columns (mean, low, high, n). What is missing
+is a word, never a number.
 """
 
 import csv
@@ -28,8 +28,8 @@ class Column:
 
 @dataclass(frozen=True)
 class Table:
-    """number: of the page, None for a table without one. notes: scale, n and definitions; printed
-    under the table in every spelling.
+    """number: None for a table without one. notes: scale, n and definitions; printed under the
+    table in every format.
     """
 
     title: str
@@ -44,7 +44,7 @@ class Table:
 
 
 def spelled(value: Value, decimals: int) -> str:
-    """How a value reads on a page."""
+    """Format a value for people."""
     if value is None:
         return NOT_RUN
     if isinstance(value, Interval):

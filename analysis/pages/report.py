@@ -1,15 +1,15 @@
-"""Everything that `study analyze` leaves: tables, figures and verdicts of one grid, and the check
-of committed ones.
+"""Build what `study analyze` writes - tables, figures and verdicts of one grid - and check
+committed files.
 
 Texts (CSV, Markdown, LaTeX, JSON) are compared byte for byte. A figure is compared by the data it
-was drawn from: the CSV beside it, and the hash of that CSV inside its SVG.
+was drawn from: the CSV next to it, and the hash of that CSV inside its SVG.
 """
 
 from dataclasses import dataclass
 from pathlib import Path
 
 from analysis import figures
-from analysis.claims.decide import Verdict, judge_all
+from analysis.claims.decide import Verdict, decide_all
 from analysis.claims.scorecard import Scored, scorecard_of
 from analysis.claims.scorecard_text import to_table
 from analysis.claims.verdicts import to_json, to_markdown
@@ -57,8 +57,8 @@ class Part:
 
 
 def build(evidence: Evidence, root: Path | None = None) -> Report:
-    """All pages of the evidence's grid; a grid without numbered pages gets scores-GRID and, if it
-    is not too large, curves-GRID.
+    """Build tables, figures and verdicts of a grid; one without numbered tables and figures gets
+    scores-GRID and, if it is not too large, curves-GRID.
     """
     made = {
         str(page.number): tables.build(page, evidence) for page in table_pages(evidence.grid, root)
@@ -68,7 +68,7 @@ def build(evidence: Evidence, root: Path | None = None) -> Report:
     } or _default_pages(evidence)
     drawn = tuple(draw_page(name, page, evidence) for name, page in pages.items())
     claims = claims_of(evidence.grid, root)
-    verdicts = judge_all(claims, evidence) if claims else ()
+    verdicts = decide_all(claims, evidence) if claims else ()
     scored = scorecard_of(evidence.grid, verdicts, root)
     texts = {
         f"tables/{name}.{suffix}": text
@@ -115,14 +115,14 @@ def provenance(evidence: Evidence) -> Table:
 
 
 def draw_page(name: str, page: FigurePage, evidence: Evidence) -> DrawnPage:
-    """A page with the numbers it plots."""
+    """A figure with the numbers it plots."""
     rows = figures.plotted(page, evidence)
     return DrawnPage(name, page, rows, figures.to_csv(page, rows))
 
 
 def _default_pages(evidence: Evidence) -> dict[str, FigurePage]:
-    """The curves of all cells, unless they are so many that nobody could tell the lines apart: then
-    a page has to choose some.
+    """The curves of all cells, unless they are too many to tell the lines apart: then a figure
+    config has to choose some.
     """
     return (
         {f"curves-{evidence.grid}": default_curves(evidence)}
@@ -151,7 +151,7 @@ def default_curves(evidence: Evidence) -> FigurePage:
 
 
 def write(report: Report, evidence: Evidence, out: Path) -> list[Path]:
-    """Write every page below `out`; returns the files in order."""
+    """Write every file below `out`; return them in order."""
     written = [path for figure in report.figures for path in write_figure(figure, evidence, out)]
     for name, text in report.texts.items():
         path = out / name
@@ -169,7 +169,7 @@ def write_figure(figure: DrawnPage, evidence: Evidence, out: Path) -> list[Path]
 
 
 def differences(report: Report, out: Path) -> list[str]:
-    """What of the committed pages is not what the records give: one line per file, empty when all
+    """List the committed files that differ from what the records give: one line each, none when all
     agree.
     """
     found = [
@@ -188,7 +188,7 @@ def stale(out: Path, root: Path | None = None) -> list[str]:
     curves = (f"curves-{grid}" for grid in names("grids", root))
     asked = {"scorecard", *names("figures", root), *curves}
     return [
-        f"figures/{path.name}: no page asks for this figure"
+        f"figures/{path.name}: no figure config names it"
         for path in sorted((out / "figures").glob("*.csv"))
         if path.stem not in asked
     ]

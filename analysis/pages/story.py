@@ -1,5 +1,5 @@
-"""`study explain`: the story of one run from its record - what it was, what happened, when and why
-it collapsed, what it wrote.
+"""`study explain`: describe one run from its record - its settings, what happened, when and why it
+collapsed, samples of what it wrote.
 """
 
 from collections.abc import Iterator, Sequence
@@ -35,7 +35,7 @@ SHOWN = 3  # completions at each point in time
 
 
 def story(record: Record) -> str:
-    """One page of Markdown."""
+    """Write the description as Markdown."""
     curves = series_of(record)
     lines = [
         f"# {record.run}",

@@ -101,7 +101,7 @@ def data_hash(csv_text: str) -> str:
 
 def save(figure: Figure, stem: Path, csv_text: str) -> list[Path]:
     """PNG, SVG and PDF, each carrying the hash of the data it was drawn from, and that data as CSV
-    beside them. No dates.
+    next to them. No dates.
     """
     stem.parent.mkdir(parents=True, exist_ok=True)
     description = f"data sha256 {data_hash(csv_text)}"

@@ -1,4 +1,4 @@
-"""Tables from evidence: final scores per cell, and settings beside the paper's."""
+"""Tables from evidence: final scores per cell, and settings next to the paper's."""
 
 from collections.abc import Mapping
 from statistics import fmean
@@ -28,7 +28,7 @@ MEASURES: tuple[Column, ...] = (
 
 
 def build(page: TablePage | None, evidence: Evidence) -> Table:
-    """The table that a page asks for; without a page, the final scores of the grid."""
+    """Build the table of a config; without one, the final scores of the grid."""
     if page is None:
         return final_scores(evidence, f"Final scores of grid {evidence.grid}", None, ())
     if page.kind == "settings":
@@ -99,7 +99,7 @@ def _page_notes(page: TablePage) -> tuple[str, ...]:
 
 
 def scope_note(evidence: Evidence) -> str:
-    """Scale, grid and bases: the sentence that stands on every page."""
+    """Scale, grid and bases: the sentence under every table."""
     bases = count(len(evidence.bases), "base student")
     if from_given_weights(evidence):
         bases = (
@@ -165,7 +165,7 @@ def _score_notes(evidence: Evidence) -> tuple[str, ...]:
 
 
 def outcomes(page: TablePage, evidence: Evidence) -> Table:
-    """Each measured outcome: mean over base students with its t-interval, beside the paper's value
+    """Each measured outcome: mean over base students with its t-interval, next to the paper's value
     and its source.
     """
     columns = (
@@ -189,7 +189,7 @@ def outcomes(page: TablePage, evidence: Evidence) -> Table:
 
 
 def settings(page: TablePage, evidence: Evidence) -> Table:
-    """The paper's settings with the tag of their source, beside ours as resolved in the page's
+    """The paper's settings with the tag of their source, next to ours as resolved in the config's
     cell.
     """
     cell = evidence.cell_of(page.cell).cell.model_dump(mode="json")

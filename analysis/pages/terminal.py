@@ -22,7 +22,7 @@ def curves(
     colour: bool = True,
     metrics: tuple[str, ...] = PANELS,
 ) -> str:
-    """For each combination of the factors beside the objective: the legend, then one chart per
+    """For each combination of the factors other than the objective: the legend, then one chart per
     metric.
 
     `colour` off for anything that is not a terminal: there each line has a letter of its own.

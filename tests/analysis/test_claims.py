@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from analysis.claims.decide import Verdict, judge_all
+from analysis.claims.decide import Verdict, decide_all
 from analysis.claims.declared import Declared
 from analysis.claims.declared import declared as declared_state
 from analysis.claims.verdicts import changed
@@ -48,7 +48,7 @@ def evidence(
 
 
 def verdicts(ends: Ends = plausible, seeds: tuple[int, ...] = (0, 1, 2)) -> dict[str, Verdict]:
-    return {verdict.claim.id: verdict for verdict in judge_all(declared(), evidence(ends, seeds))}
+    return {verdict.claim.id: verdict for verdict in decide_all(declared(), evidence(ends, seeds))}
 
 
 def with_final(
@@ -100,7 +100,7 @@ def test_fewer_than_three_bases_decide_nothing_and_name_command_and_minutes(
 
 def test_no_record_at_all_has_no_cost_to_estimate_from() -> None:
     empty = evidence_from([], grid(), scale="lab")
-    assert "cost unknown" in judge_all(declared(), empty)[0].next_step
+    assert "cost unknown" in decide_all(declared(), empty)[0].next_step
 
 
 def test_contradicted_when_an_effect_of_that_size_is_excluded() -> None:
@@ -189,7 +189,7 @@ def test_a_diverged_outcome_is_invalid_not_missing() -> None:
         )
         for r in diverging
     ]
-    every = judge_all(declared(), evidence_from(broken, grid(), scale="lab"))
+    every = decide_all(declared(), evidence_from(broken, grid(), scale="lab"))
     assert every[0].word == "INVALID"
     assert "not a finite number" in every[0].reason
 
@@ -200,7 +200,7 @@ def test_an_unknown_gate_is_named() -> None:
         update={"claims": (page.claims[0].model_copy(update={"gates": ("rlvr_teach",)}),)}
     )
     with pytest.raises(SpecError, match="rlvr_teach"):
-        judge_all(wrong, evidence())
+        decide_all(wrong, evidence())
 
 
 PLAIN = {"objective": "biased_k1", "teacher": "rlvr", "length": "standard"}
@@ -219,7 +219,7 @@ def page_of(*claims: dict[str, object], gates: tuple[dict[str, object], ...] = (
 
 
 def judged(page: Claims, ends: Ends = plausible) -> Verdict:
-    return judge_all(page, evidence(ends, (0, 1, 2, 3, 4)))[0]
+    return decide_all(page, evidence(ends, (0, 1, 2, 3, 4)))[0]
 
 
 def test_a_gain_below_its_placebo_is_not_a_gain() -> None:
