@@ -16,13 +16,14 @@ import argparse
 import json
 import os
 import random
-import resource
 import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+
+import psutil
 
 from benchmarks.grader_pairs import golds, pairs
 from study.grading.math.equivalence import compare
@@ -79,18 +80,10 @@ def measure(samples: list[Sample], workers: int) -> dict[str, float]:
     if workers == 0:
         return _timed(lambda: stock(samples), lambda: stock(WARM_UP))
     with open_grader(workers=workers) as grader:
-        before = _children()
-        spent = _timed(
-            lambda: grader.grade_many(samples), lambda: grader.grade_many(WARM_UP * workers)
-        )
-    with open_grader(workers=workers) as idle:
-        between = _children()
-        idle.grade_many(WARM_UP * workers)
-    started = _children() - between  # what workers cost before any sample
-    return {
-        "wall_s": spent["wall_s"],
-        "cpu_s": spent["cpu_s"] + max(0.0, between - before - started),
-    }
+        grader.grade_many(WARM_UP * workers)
+        before = children_s()
+        spent = _timed(lambda: grader.grade_many(samples), lambda: None)
+        return {"wall_s": spent["wall_s"], "cpu_s": spent["cpu_s"] + children_s() - before}
 
 
 def _timed(work: Callable[[], object], warm_up: Callable[[], object]) -> dict[str, float]:
@@ -100,9 +93,10 @@ def _timed(work: Callable[[], object], warm_up: Callable[[], object]) -> dict[st
     return {"wall_s": time.perf_counter() - wall, "cpu_s": time.process_time() - core}
 
 
-def _children() -> float:
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
+def children_s() -> float:
+    """Processor seconds of the processes below this one, and of those that ended under them."""
+    times = [child.cpu_times() for child in psutil.Process().children(recursive=True)]
+    return sum(t.user + t.system + t.children_user + t.children_system for t in times)
 
 
 def main() -> None:

@@ -21,6 +21,7 @@ from typing import NamedTuple
 
 from benchmarks.grader_cases import CASES
 from benchmarks.grader_pairs import FILES, RELAXED_WRAPPINGS, STRICT_WRAPPINGS, Pair, golds, pairs
+from benchmarks.grader_spellings import KINDS, STATED
 from study.grading.boxed import Outcome
 from study.grading.math.extraction import boxed, reference
 from study.grading.registry import Grade, Grader, Sample, open_grader
@@ -119,6 +120,23 @@ def made_pairs(folder: Path, grader: Grader) -> list[Case]:
         for pair, result in zip(made, results, strict=True):
             said = stock(f"$\\boxed{{{pair.answer}}}$", pair.gold)
             cases.append(Case(name, pair, result, result.outcome is Outcome.correct, said))
+    return cases
+
+
+def spellings(grader: Grader) -> list[Case]:
+    """Pairs of benchmarks/grader_spellings.py, in a box, or as they are where none is there."""
+    cases: list[Case] = []
+    for kinds, wrapping in ((KINDS, "$\\boxed{%s}$"), (STATED, "%s")):
+        for kind, some in kinds.items():
+            made = [Pair("spelling", kind, *case) for case in some]
+            texts = [wrapping.replace("%s", pair.answer) for pair in made]
+            samples = [Sample(text, pair.gold) for text, pair in zip(texts, made, strict=True)]
+            results = grader.grade_many(samples)
+            for pair, text, result in zip(made, texts, results, strict=True):
+                ours = result.relaxed if kinds is STATED else result.outcome
+                right = ours is Outcome.correct
+                said = stock(text, pair.gold)
+                cases.append(Case("benchmarks/grader_spellings.py", pair, result, right, said))
     return cases
 
 
@@ -228,7 +246,11 @@ def main() -> None:
     logging.getLogger("math_verify").setLevel(logging.ERROR)
     with open_grader(workers=asked.workers) as grader:
         lines = ["## Golds against themselves", "", *itself(asked.folder, grader), ""]
-        cases = [*made_pairs(asked.folder, grader), *completions(asked.folder, grader)]
+        cases = [
+            *made_pairs(asked.folder, grader),
+            *spellings(grader),
+            *completions(asked.folder, grader),
+        ]
     lines += [
         "## Labelled pairs and completions",
         "",

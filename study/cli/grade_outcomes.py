@@ -142,14 +142,13 @@ def _mark(output: Path) -> dict[str, Any] | None:
         return None
     try:
         mark = json.loads(path.read_bytes())
-        right = mark["format"] == FORMAT and isinstance(mark["bytes"], int) and mark["run"]
+        if mark["format"] == FORMAT and isinstance(mark["bytes"], int) and mark["run"]:
+            return mark
     except (ValueError, KeyError, TypeError):
-        right = False
-    if not right:
-        raise PrerequisiteError(
-            f"{path} cannot be read", hint=f"remove it and {output}, or choose another --output"
-        )
-    return mark
+        pass
+    raise PrerequisiteError(
+        f"{path} cannot be read", hint=f"remove it and {output}, or choose another --output"
+    )
 
 
 def _difference(before: Identity, now: Identity) -> str:

@@ -12,9 +12,9 @@ from study.data import completions
 from study.data.completions import Fields, Row
 from study.errors import PrerequisiteError
 from study.grading.math.extraction import reference
-from study.grading.math.symbolic_pool import Inquiry
 from study.grading.registry import Grade, Grader, Sample
 from study.grading.second_opinion import MathVerify, Opinion
+from study.grading.symbolic.inquiry import Inquiry
 
 OPEN = 64  # second opinions that are waited for at a time
 SENTENCE = 12  # words of a reference that is more than an answer

@@ -14,8 +14,9 @@ from study.grading import boxed, reading
 from study.grading.base import Grade, Grader, Sample, shown
 from study.grading.boxed import Outcome
 from study.grading.math.equivalence import Equality, Tier
-from study.grading.math.symbolic_pool import DEADLINE_S, Inquiry, shared_pool
 from study.grading.reading import Answers, Pair, Reading
+from study.grading.symbolic.inquiry import Inquiry
+from study.grading.symbolic.pool import DEADLINE_S, shared_pool
 
 MATH = "math-1"
 AHEAD = 1024  # samples taken while the formulas of the first of them are open

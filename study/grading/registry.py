@@ -21,10 +21,10 @@ from study.errors import SpecError
 from study.grading.base import Grade, Grader, Sample
 from study.grading.boxed import GRADER
 from study.grading.choice import CHOICE, ChoiceGrader
-from study.grading.math.symbolic_pool import DEADLINE_S
 from study.grading.math1 import MATH, BoxedGrader, MathGrader
 from study.grading.polite import POLITE, PoliteGrader
 from study.grading.refusal import REFUSAL, RefusalGrader
+from study.grading.symbolic.pool import DEADLINE_S
 from study.grading.user import UserGrader
 from study.spec.recipe.user_code import Code, is_code, parsed
 

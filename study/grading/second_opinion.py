@@ -1,7 +1,7 @@
 """What math-verify, as its own documentation uses it, says of a completion: a second opinion.
 
 math-verify searches the whole completion itself; nothing of our extraction or comparison is used
-but the gold answer. It works in the processes of `study.grading.math.symbolic_pool`, under the same
+but the gold answer. It works in the processes of `study.grading.symbolic.pool`, under the same
 limits.
 """
 
@@ -11,7 +11,8 @@ from typing import NamedTuple
 from study.grading.base import Grade, Sample
 from study.grading.boxed import Outcome
 from study.grading.math.extraction import reference
-from study.grading.math.symbolic_pool import DEADLINE_S, STOCK, Inquiry, shared_pool
+from study.grading.symbolic.inquiry import STOCK, Inquiry
+from study.grading.symbolic.pool import DEADLINE_S, shared_pool
 
 MATH_VERIFY = "math-verify"
 

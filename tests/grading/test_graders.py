@@ -255,17 +255,17 @@ def test_versions() -> None:
 
 def test_numbers_start_no_process_and_graders_share_their_workers() -> None:
     code = """
-from study.grading.math import symbolic_pool, symbolic_server
+from study.grading.symbolic import pool, server
 from study.grading.registry import open_grader
 
 with open_grader() as grader:
     assert grader.grade(r"\\boxed{7}", "7").outcome == "correct"
-    assert not symbolic_server._servers and symbolic_pool.shared_pool().worker_pids == []
+    assert not server._servers and pool.shared_pool().worker_pids == []
     assert grader.grade(r"\\boxed{x+1}", "1+x").outcome == "correct"
-    first = symbolic_pool.shared_pool().worker_pids
+    first = pool.shared_pool().worker_pids
 with open_grader() as grader:
     assert grader.grade(r"\\boxed{x+2}", "2+x").outcome == "correct"
-assert symbolic_pool.shared_pool().worker_pids == first and len(first) == 1
+assert pool.shared_pool().worker_pids == first and len(first) == 1
 """
     subprocess.run([sys.executable, "-c", code], check=True)
 

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from study.grading.math.symbolic_pool import SymbolicPool
-from study.grading.math.symbolic_server import fork_server
+from study.grading.symbolic.pool import SymbolicPool
+from study.grading.symbolic.server import fork_server
 from tests.support.paths import ROOT
 
 pytest.importorskip("math_verify")
@@ -55,8 +55,8 @@ def test_a_pool_works_in_threads_and_after_pickling() -> None:
 def test_workers_end_with_their_owner_however_it_dies() -> None:
     code = """
 import time
-from study.grading.math.symbolic_pool import SymbolicPool
-from study.grading.math.symbolic_server import fork_server
+from study.grading.symbolic.pool import SymbolicPool
+from study.grading.symbolic.server import fork_server
 
 pool = SymbolicPool()
 pool.equal([("x", "x+0")])
@@ -89,7 +89,7 @@ def _alive(pid: int) -> bool:
 
 
 def test_the_worker_can_write_no_file_and_start_no_process(tmp_path: Path) -> None:
-    script = ROOT / "study" / "grading" / "math" / "symbolic_worker.py"
+    script = ROOT / "study" / "grading" / "symbolic" / "worker.py"
     code = f"import runpy, os; w = runpy.run_path({str(script)!r}); w['_confine'](4 * 2**30)\n"
     code += "from subprocess import run\n"
     code += (
@@ -159,7 +159,7 @@ def test_nobody_waits_for_a_cancelled_inquiry() -> None:
 def test_a_forked_process_starts_workers_of_its_own() -> None:
     code = """
 import os
-from study.grading.math.symbolic_pool import SymbolicPool
+from study.grading.symbolic.pool import SymbolicPool
 pool = SymbolicPool()
 assert pool.equal([("x", "x+0")]) == [True]
 before = pool.worker_pids
@@ -174,7 +174,7 @@ assert pool.equal([("z", "z+0")]) == [True] and pool.worker_pids == before
 
 
 def test_the_server_may_fork_and_kill_but_write_no_file(tmp_path: Path) -> None:
-    script = ROOT / "study" / "grading" / "math" / "symbolic_worker.py"
+    script = ROOT / "study" / "grading" / "symbolic" / "worker.py"
     code = f"""
 import os, runpy, signal, sys
 worker = runpy.run_path({str(script)!r})

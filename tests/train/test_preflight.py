@@ -21,8 +21,9 @@ from study.grading import boxed as grading
 from study.grading import golden
 from study.grading.boxed import Outcome
 from study.grading.math import extraction
-from study.grading.math.symbolic_pool import Finding, Inquiry, SymbolicPool
 from study.grading.registry import VERSIONS
+from study.grading.symbolic.inquiry import Finding, Inquiry
+from study.grading.symbolic.pool import SymbolicPool
 from study.models.lab import LAB_VOCABULARY, build_model, build_tokenizer
 from study.models.loading import load_tokenizer, save
 from study.objectives import divergences, sampled

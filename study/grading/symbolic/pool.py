@@ -10,7 +10,7 @@ lets through.
     compared one after another; what is left when the deadline is spent has no verdict. A pair that
     several inquiries need is compared once.
     Workers start in the background with the first pair, are kept, and end with the process that
-    owns them, however that dies (`symbolic_server`).
+    owns them, however that dies (`study.grading.symbolic.server`).
     A pool may be used from any thread (one at a time) and survives a fork: the child starts workers
     of its own.
     A worker that dies by itself (a crash in C code) gives no verdict on its pair: None.
@@ -23,49 +23,18 @@ import time
 import weakref
 from collections import OrderedDict, deque
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from math import inf
-from typing import NamedTuple
 
 from study.errors import PrerequisiteError
-from study.grading.math.symbolic_server import Worker, fork_server
+from study.grading.symbolic.inquiry import EQUAL, Finding, Inquiry, Pair
+from study.grading.symbolic.server import Worker, fork_server
 
 DEADLINE_S = 5.0
 PATIENCE = 3.0
 MEMORY_BYTES = 2 * 1024**3
 START_S = 120.0  # the import of math-verify on a busy machine
 REMEMBERED = 100_000
-EQUAL, STOCK = "equal", "stock"  # kinds of questions, see `symbolic_worker`
-
-Pair = tuple[str, str]  # candidate, reference
-
-
-class Finding(NamedTuple):
-    """What became of one pair. seconds: what it took, or what it was given and did not suffice."""
-
-    verdict: bool | None
-    reading: str
-    seconds: float
-
-
-@dataclass
-class Inquiry:
-    """Pairs that share `left` seconds of processor time; findings of the first of them."""
-
-    kind: str
-    pairs: Sequence[Pair]
-    left: float
-    findings: list[Finding] = field(default_factory=list)
-
-    @property
-    def done(self) -> bool:
-        return len(self.findings) == len(self.pairs)
-
-    @property
-    def verdicts(self) -> dict[Pair, bool | None]:
-        return {
-            pair: finding.verdict for pair, finding in zip(self.pairs, self.findings, strict=True)
-        }
 
 
 @dataclass

@@ -3,7 +3,7 @@ that has math-verify loaded.
 
 There is one server for each process that needs one. It starts in the background, ends with its
 owner, however that dies, and is started again if it was killed. A process that was forked from the
-owner starts a server of its own. The other side is `study.grading.math.symbolic_worker`.
+owner starts a server of its own. The other side is `study.grading.symbolic.worker`.
 """
 
 import atexit
@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import Any
 
 from study.errors import PrerequisiteError
-from study.grading.math.symbolic_worker import COMMAND, FORK, KILL
+from study.grading.symbolic.worker import COMMAND, FORK, KILL
 
 SEND_S = 10.0  # a worker that takes no request for so long is lost
-_SCRIPT = Path(__file__).with_name("symbolic_worker.py")
+_SCRIPT = Path(__file__).with_name("worker.py")
 
 
 class ForkServer:

@@ -1,5 +1,5 @@
 """A fork server with math-verify loaded, and the workers that it forks: a worker compares one pair
-of formulas at a time. `study.grading.math.symbolic_server` starts and commands it.
+of formulas at a time. `study.grading.symbolic.server` starts and commands it.
 
 Run as a script with `python -P`. It needs nothing of this project, so it starts as fast as
 math-verify can be imported, and a worker that was killed is replaced by a fork in milliseconds.
@@ -220,7 +220,7 @@ def _kinds() -> Kinds:
             size = max(abs(left.evalf(DIGITS)), abs(right.evalf(DIGITS)))
             return bool(abs(difference.evalf(DIGITS)) > size * 10**-NEAR)
         if isinstance(left, MatrixBase) and isinstance(right, MatrixBase):
-            return left.shape == right.shape and any(map(differ, left, right))
+            return left.shape == right.shape and any(map(differ, left.flat(), right.flat()))
         if isinstance(left, (Tuple, Interval)) and isinstance(right, type(left)):
             return any(map(differ, left.args, right.args))
         if isinstance(left, FiniteSet) and isinstance(right, FiniteSet):
