@@ -28,10 +28,11 @@ from lm_eval.tasks import TaskManager
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from study.data.chat import prompt_text
+from study.data.hub.eval_tasks import document_rows, lm_eval_name
 from study.data.problems import Problem
 from study.errors import PrerequisiteError
 from study.evaluate.engines import Drawn, Engine, TransformersEngine
-from study.evaluate.task_page import TASKS, Decoding, known_tasks, read_page
+from study.evaluate.task_page import TASKS, Decoding, known_tasks
 from study.grading.boxed import GRADER, Outcome
 from study.grading.registry import Grade
 from study.spec.recipe.training import Sampling
@@ -270,19 +271,13 @@ def evaluate_task(
 
 
 def _load(task: str, problems: Sequence[Problem], grader: str) -> Any:
-    read_page(task)
-    rows = [
-        {
-            "id": p.id,
-            "prompt": p.prompt,
-            "answer": p.answer,
-            "choices": p.columns.get("choices", ""),
-        }
-        for p in problems
-    ]
-    metadata: Any = {"rows": rows, "grader": grader}
+    """The page as an lm-eval task on these problems, under the study's own name."""
+    name = lm_eval_name(task)
+    metadata: Any = {"rows": document_rows(problems), "grader": grader}
     manager = TaskManager(include_path=str(TASKS), include_defaults=False, metadata=metadata)
-    return manager.load(task)["tasks"][task]
+    configured: Any = manager.load(name)["tasks"][name]
+    configured.set_config(key="task", value=task)
+    return configured
 
 
 def _require_room(

@@ -3,6 +3,8 @@ come from; the letters of choices.
 """
 
 import json
+import re
+import runpy
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,6 +12,7 @@ import pytest
 from lm_eval.tasks import TaskManager
 
 from study.data.hub.benchmarks import Benchmark, choice_order, is_held_out, read
+from study.data.hub.eval_tasks import lm_eval_name, page_values
 from study.errors import PrerequisiteError, SpecError
 from study.evaluate.engines import Drawn
 from study.evaluate.harness import Chat, evaluate_task
@@ -153,7 +156,8 @@ def test_every_page_loads_in_plain_lm_eval_and_declares_what_we_read(
     task: str, folder: Path
 ) -> None:
     page = read_page(task)
-    found = TaskManager(include_path=str(TASKS), include_defaults=False).load(task)["tasks"][task]
+    name = lm_eval_name(task)
+    found = TaskManager(include_path=str(TASKS), include_defaults=False).load(name)["tasks"][name]
     config = found.config
     assert config.metadata["version"] == float(page.version) == 1.0
     assert config.repeats == page.k
@@ -166,6 +170,34 @@ def test_every_page_loads_in_plain_lm_eval_and_declares_what_we_read(
     assert found.doc_to_target(documents[0]) == documents[0]["answer"]
     assert found.doc_to_text(documents[0]).startswith(documents[0]["prompt"])
     assert "\\boxed{}." in found.doc_to_text(documents[0])
+
+
+def test_no_page_has_the_name_of_a_published_task() -> None:
+    import lm_eval
+
+    published = Path(lm_eval.__file__).with_name("tasks")
+    named = re.compile(r"""^\s*-?\s*(?:task|group|tag)?:?\s*["']?([\w-]+)["']?\s*$""", re.MULTILINE)
+    names = {
+        name
+        for page in published.rglob("*.yaml")
+        for name in named.findall(page.read_text(encoding="utf-8", errors="replace"))
+    }
+    assert {"aime24", "gsm8k", "mmlu_pro"} <= names, "the pattern finds published names"
+    ours = {task: lm_eval_name(task) for task in known_tasks()}
+    assert not names & set(ours.values())
+    assert {task: name for task, name in ours.items() if task != name} == {
+        task: f"opd_{task}" for task in ("aime24", "aime25", "gsm8k", "mmlu_pro")
+    }
+
+
+def test_a_page_without_a_source_is_told_what_to_do() -> None:
+    documents = runpy.run_path(str(TASKS / "boxed.py"))["documents"]
+    assert "source" not in page_values("boxed_math")["metadata"]
+    with pytest.raises(SpecError, match="has no problems of its own") as told:
+        documents()
+    assert "--metadata" in told.value.hint
+    with pytest.raises(SpecError, match=r"its source is wrong: benchmark\.prompt: Field required"):
+        documents(source={"kind": "benchmark", "files": ["x.jsonl"], "answer": ["answer"]})
 
 
 @pytest.mark.parametrize("task", benchmark_tasks())

@@ -39,7 +39,7 @@ _BUCKETS = 2**32
 
 
 class Benchmark(Spec):
-    """files: names in $STUDY_DATA, the first that exists.
+    """files: names in $STUDY_DATA, the first that exists. hub: "" for problems that are not there.
 
     Columns are dotted paths (`prompt.0.content`), the first that a row has.
 
@@ -52,9 +52,9 @@ class Benchmark(Spec):
 
     kind: Literal["benchmark"] = "benchmark"
     files: list[str]
-    hub: str
+    hub: str = ""
     config: str | None = None
-    split: str
+    split: str = ""
     revision: str | None = None
     gated: bool = False
     prompt: list[str]
@@ -159,6 +159,8 @@ def _hub_rows(task: str, source: Benchmark) -> Iterable[Any]:
         f"put {source.files[0]} (columns {columns}) into a folder and name it: STUDY_DATA=FOLDER;"
         " or run where the hub can be reached"
     )
+    if not source.hub:
+        raise PrerequisiteError(f"task {task}: {looked}", hint=hint)
     if source.gated:
         hint += f". {source.hub} is gated: accept its terms on its page, then: hf auth login"
     if source.revision is None:

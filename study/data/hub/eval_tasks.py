@@ -6,11 +6,11 @@ declared twice. They are read here so that training can keep their problems out,
 curve on the very prompts of the final evaluation.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 from ruamel.yaml import YAML
 from ruamel.yaml.nodes import ScalarNode
 
@@ -20,6 +20,10 @@ from study.errors import SpecError
 from study.spec.recipe.data import LabData
 
 TASKS = Path(__file__).with_name("tasks")
+_OWN_FILE = (
+    'STUDY_DATA=FOLDER and --metadata \'{"source": {"kind": "benchmark", "files": ["mine.jsonl"],'
+    ' "prompt": ["question"], "answer": ["answer"]}}\''
+)
 
 
 def known_tasks() -> list[str]:
@@ -36,23 +40,58 @@ def page_values(task: str) -> dict[str, Any]:
     return _load(TASKS / f"{task}.yaml")
 
 
+def lm_eval_name(task: str) -> str:
+    """The name under which plain lm-eval knows a page: `opd_gsm8k` for our gsm8k.
+
+    It differs where lm-eval publishes a task of our name; with `--include_path` ours would take its
+    place without a word. The study's own names are part of identity and stay.
+    """
+    return str(page_values(task)["task"])
+
+
+def document_rows(problems: Iterable[Problem]) -> list[dict[str, Any]]:
+    """Problems as the rows that a page's templates and graders read."""
+    return [
+        {
+            "id": p.id,
+            "prompt": p.prompt,
+            "answer": p.answer,
+            "choices": p.columns.get("choices", ""),
+            "gold_is_float": p.gold_is_float,
+        }
+        for p in problems
+    ]
+
+
+def parse_source(task: str, value: Any) -> Benchmark | LabData:
+    """A page's `source`. SpecError for a page without one, or with one that is wrong."""
+    if value is None:
+        raise SpecError(
+            f"task {task} has no problems of its own",
+            hint=f"name a benchmark, such as math500; in plain lm-eval give it a file: {_OWN_FILE}",
+        )
+    try:
+        return TypeAdapter[Any](Source).validate_python(value)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"])) or "source"
+        raise SpecError(
+            f"task {task}: its source is wrong: {place}: {first['msg']}", hint=_OWN_FILE
+        ) from error
+
+
 def task_source(values: Mapping[str, Any]) -> Benchmark | LabData | None:
     """None where problems only ever come from a grid."""
     source = values["metadata"].get("source")
-    return None if source is None else TypeAdapter[Any](Source).validate_python(source)
+    return None if source is None else parse_source(str(values["task"]), source)
 
 
 def task_problems(task: str) -> Problems:
     """The problems of a task as they stand in its data.
 
-    PrerequisiteError when they cannot be had.
+    PrerequisiteError where they are not available, SpecError for a task without problems.
     """
-    source = task_source(page_values(task))
-    if source is None:
-        raise SpecError(
-            f"task {task} has no problems of its own", hint="name a benchmark, such as math500"
-        )
-    return read(task, source)
+    return read(task, parse_source(task, page_values(task)["metadata"].get("source")))
 
 
 def as_asked(task: str, problems: tuple[Problem, ...]) -> tuple[Problem, ...]:

@@ -6,6 +6,8 @@
     data: {name: source}            models: {name: recipe, or the name of another model}
     pi: {name: template, or null}   lengths: {name: steps, or settings of the distillation}
     distill: training without steps evaluations: {name: evaluation}   probes: {name: probe}
+    An entry of data, models, evaluations or probes may start from another one of its section:
+    {like: NAME, ...} (`study/spec/grid/like.py`).
     sft, grpo: training that a recipe of this kind starts from, its own settings laid over it
     expected_seconds: {stage kind: seconds per training step; evaluate: seconds per evaluation}
         (for the first estimate of a plan only)
@@ -22,6 +24,7 @@ from pydantic import Field
 
 from study.errors import PrerequisiteError
 from study.spec.base import Spec
+from study.spec.grid.like import spelled_out
 from study.spec.recipe.data import (
     ArithmeticData,
     BenchmarkData,
@@ -95,6 +98,7 @@ class Scale:
     """above: the names of the scales that this one extends, the nearest first."""
 
     def __init__(self, page: Located, above: tuple[str, ...] = ()) -> None:
+        page = spelled_out(page)
         self.page, self.above = page, above
         self.shape = validate(ScalePage, page, "")
         self.name = self.shape.scale
@@ -305,13 +309,13 @@ def _extended(
             page, "extends", f"this page extends itself: {' -> '.join([*seen, file])}"
         )
     if base is None or base.value is None:
-        return page, ()
+        return spelled_out(page), ()
     if page.get("scale") is None:
         raise located_error(
             page, "scale", "a page that extends another needs a name of its own: `scale: NAME`"
         )
     below, above = _extended(load(find("scales", str(base.value), root)), root, (*seen, file))
-    return extended(below, page), (str(base.value), *above)
+    return extended(below, spelled_out(page, below)), (str(base.value), *above)
 
 
 def bound_names(scale: Scale) -> dict[str, list[str]]:

@@ -145,24 +145,29 @@ class _Reader:
             for part in child if _is(child, tuple) else (child,):
                 self._measure(part)
 
-    def located(self, node: Any, at: Any = None) -> Located:
-        """`at`: the key of this value; a mapping's line is the line of its key, not of its first
-        entry.
+    def located(self, node: Any, at: Any = None, around: str = "") -> Located:
+        """Turn one node into a value with its place.
+
+        at: the key of this value; a mapping's line is the line of its key, not of its first entry.
+        around: the comment of the flow collection ({...} or [...]) around it. It holds for every
+        line of the collection that has none of its own.
         """
         self._refuse_cleverness(node)
         line = (at or node).start_mark.line
-        return Located(self._value(node), f"{self.name}:{line + 1}", self._comment(line))
+        comment = self._comment(line) or around
+        inside = comment if getattr(node, "flow_style", False) else ""
+        return Located(self._value(node, inside), f"{self.name}:{line + 1}", comment)
 
-    def _value(self, node: Any) -> Any:
+    def _value(self, node: Any, around: str) -> Any:
         if _is(node, MappingNode):
-            return self._mapping(node)
+            return self._mapping(node, around)
         if _is(node, SequenceNode):
-            return [self.located(child) for child in node.value]
+            return [self.located(child, around=around) for child in node.value]
         if _HALF_CHARACTER.search(node.value):
             raise self._error(node, "half of a surrogate pair is no character")
         return node.value if node.style else self._plain_scalar(node)
 
-    def _mapping(self, node: Any) -> dict[str, Located]:
+    def _mapping(self, node: Any, around: str) -> dict[str, Located]:
         entries: dict[str, Located] = {}
         for key_node, value_node in node.value:
             key = key_node.value
@@ -177,7 +182,7 @@ class _Reader:
                 raise self._error(
                     key_node, f"duplicate key {key!r}; it is already set at {entries[key].origin}"
                 )
-            entries[key] = self.located(value_node, key_node)
+            entries[key] = self.located(value_node, key_node, around)
         return entries
 
     def _plain_scalar(self, node: Any) -> Any:

@@ -9,15 +9,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from datasets import Dataset
-from pydantic import TypeAdapter
 
-from study.data.hub.benchmarks import Source, read
+from study.data.hub.benchmarks import read
+from study.data.hub.eval_tasks import document_rows, parse_source
 from study.grading.boxed import GRADER, Outcome
 from study.grading.registry import Grade, Sample, open_grader
 
 
 def documents(
-    rows: Sequence[Mapping[str, str]] | None = None,
+    rows: Sequence[Mapping[str, Any]] | None = None,
     source: Mapping[str, Any] | None = None,
     grader: str = GRADER,
     **_: Any,
@@ -26,21 +26,12 @@ def documents(
     page's source has.
     """
     if rows is None:
-        problems = read("of this page", TypeAdapter[Any](Source).validate_python(source)).problems
-        rows = [
-            {
-                "id": p.id,
-                "prompt": p.prompt,
-                "answer": p.answer,
-                "choices": p.columns.get("choices", ""),
-            }
-            for p in problems
-        ]
+        rows = document_rows(read("of this page", parse_source("of this page", source)).problems)
     return {"test": Dataset.from_list([{**row, "grader": grader} for row in rows])}
 
 
 def graded(
-    responses: Iterable[Sequence[str]], docs: Sequence[Mapping[str, str]]
+    responses: Iterable[Sequence[str]], docs: Sequence[Mapping[str, Any]]
 ) -> list[list[Grade]]:
     """[P][k] texts -> [P][k] results.
 
@@ -48,9 +39,16 @@ def graded(
     """
     texts = [list(row) for row in responses]
     samples = [
-        Sample(text, doc["answer"], getattr(text, "truncated", False)) for row,
-        doc in zip(texts, docs, strict=True) for text in row
-    ]  # fmt: skip
+        Sample(
+            text,
+            doc["answer"],
+            getattr(text, "truncated", False),
+            doc["prompt"],
+            doc.get("gold_is_float", False),
+        )
+        for row, doc in zip(texts, docs, strict=True)
+        for text in row
+    ]
     with open_grader(docs[0]["grader"]) as judge:
         results = iter(judge.grade_many(samples))
     return [[next(results) for _ in row] for row in texts]

@@ -1,0 +1,58 @@
+"""Entries of a scale that start from another: `weak: {like: student, ...}`, only what differs.
+
+    mappings        merge, key by key
+    anything else   is replaced; so is a mapping that names its own `kind`, as a whole
+Every value keeps the file and line where it is written, which is often that of the other entry.
+"""
+
+from dataclasses import replace
+
+from study.spec.yaml.load import Located, extended, suggestion
+from study.spec.yaml.validation import located_error
+
+SECTIONS = ("data", "models", "evaluations", "probes")
+KEY = "like"
+
+
+def spelled_out(page: Located, below: Located | None = None) -> Located:
+    """The page with every `like` replaced by the entry that it names.
+
+    below: the page that this one extends, already spelled out; its entries can be named too.
+    SpecError, with file and line, for a name that is no entry and for an entry like itself.
+    """
+    sections = dict(page.entries)
+    for name in SECTIONS:
+        if name in sections:
+            sections[name] = _section(name, sections[name], below)
+    return replace(page, value=sections)
+
+
+def _section(name: str, section: Located, below: Located | None) -> Located:
+    under = (below.get(name) if below else None) or Located({}, section.origin)
+    entries = {
+        key: _entry(key, section, under, name, ()) if KEY in entry.entries else entry
+        for key, entry in section.entries.items()
+    }
+    return replace(section, value=entries) if section.entries else section
+
+
+def _entry(key: str, section: Located, under: Located, name: str, seen: tuple[str, ...]) -> Located:
+    """One entry in full. seen: the entries that lead here."""
+    own, base = section.get(key), under.get(key)
+    if own is None or KEY not in own.entries:
+        return extended(base, own) if own and base else own or base or Located(None, "")
+    wanted, path = own.entries[KEY], f"{name}.{key}.{KEY}"
+    other = str(wanted.value)
+    known = section.entries | under.entries
+    if other not in known:
+        raise located_error(
+            wanted, path, f"no entry {other!r} under {name}{suggestion(other, known)}"
+        )
+    if other in (key, *seen):
+        chain = " -> ".join([*seen, key, other])
+        raise located_error(wanted, path, f"the entry {other!r} is like itself: {chain}")
+    start = _entry(other, section, under, name, (*seen, key))
+    if not start.entries:
+        raise located_error(wanted, path, f"{other!r} is a name, and not an entry written out")
+    rest = {field: value for field, value in own.entries.items() if field != KEY}
+    return extended(start, replace(own, value=rest))
