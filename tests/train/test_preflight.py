@@ -18,9 +18,8 @@ from study.data.load import load
 from study.data.problems import Problem
 from study.errors import PrerequisiteError, RecordMismatch
 from study.grading import boxed as grading
-from study.grading import golden
+from study.grading import golden, reading
 from study.grading.boxed import Outcome
-from study.grading.math import extraction
 from study.grading.registry import VERSIONS
 from study.grading.symbolic.inquiry import Finding, Inquiry
 from study.grading.symbolic.pool import SymbolicPool
@@ -581,11 +580,11 @@ def test_the_golden_set_of_formulas_finds_a_grader_without_its_symbolic_tier(
         lambda _, pairs: Inquiry("equal", pairs, 0.0, [Finding(False, "", 0.0)] * len(pairs)),
     )
     assert contracts_text.grader([], "here", "math-1").message.startswith(
-        "2 of 26 golden cases are graded wrongly"
+        "2 of 34 golden cases are graded wrongly"
     )
-    monkeypatch.setattr(extraction, "stated", lambda _: [])
+    monkeypatch.setattr(reading, "stated", lambda _: [])
     assert contracts_text.grader([], "here", "math-1").message.startswith(
-        "4 of 26 golden cases are graded wrongly"
+        "6 of 34 golden cases are graded wrongly"
     )
 
 
