@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 
 from study.cli.init import init
+from study.data.chat import date_dependence
 from study.data.load import load
 from study.errors import PrerequisiteError, SpecError
+from study.models.loading import load_tokenizer
 from study.record.store import Results
 from study.runner.graph.stages import RunPlan, run_graph
 from study.runner.init.rows import read_rows
@@ -384,3 +386,85 @@ def test_hub_models_take_the_commit_of_the_extended_scale(
 )
 def test_pages_are_read_back_as_they_were_meant(value: object) -> None:
     assert plain(parse(f"key: {flow(value)}", "x")) == {"key": value}
+
+
+NEAR = ("What is {} and {}?", " What is {} and {}?\n", "What  is {} and\u00a0{}?")
+
+
+def test_prompts_that_differ_in_spaces_are_on_one_side_of_the_split(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = [
+        {"question": form.format(i, i), "answer": str(2 * i)} for i in range(40) for form in NEAR
+    ]
+    rows(tmp_path / "a.jsonl", content)
+    monkeypatch.chdir(tmp_path)
+    data = JsonlData(
+        train="a.jsonl", held_out_share=0.3, selection_size=2, prompt_suffix="\n\nBox."
+    )
+    train, selection, held_out = (
+        {" ".join(p.prompt.split()) for p in load(data, split)}
+        for split in ("train", "selection", "held_out")
+    )  # type: ignore[arg-type]
+    assert held_out
+    assert not held_out & (train | selection)
+
+
+def test_a_repeated_problem_is_told_with_a_choice(tmp_path: Path) -> None:
+    once = [{"question": f"What is {i}?", "answer": str(i)} for i in range(5)]
+    near = [{**row, "question": f"{row['question']} "} for row in once]
+    file = rows(tmp_path / "a.jsonl", [*once, *near])
+    data = JsonlData(train="", held_out_share=0.5)
+    (finding,) = read_rows(file, data).findings
+    assert finding.fault.startswith("repeated problem: 5 of 10 rows")
+    assert finding.first.startswith("a.jsonl:6 (as line 1)")
+    assert "--leave-out" in finding.hint
+    assert "--keep-repeats" in finding.hint
+    assert read_rows(file, data, keep_repeats=True).findings == ()
+
+
+def test_one_problem_with_two_gold_answers_is_a_fault_that_cannot_be_kept(tmp_path: Path) -> None:
+    content = [{"question": "Why?", "answer": "1"}, {"question": "Why? ", "answer": "2"}]
+    found = read_rows(
+        rows(tmp_path / "a.jsonl", content),
+        JsonlData(train="", held_out_share=0.5),
+        keep_repeats=True,
+    )
+    (finding,) = found.findings
+    assert finding.fault == "one problem with different gold answers"
+    assert [place.line for place in finding.places] == [1, 2]
+
+
+def test_control_tokens_are_refused_unless_they_are_allowed(tmp_path: Path) -> None:
+    content = [{"question": "Why?", "answer": "1"}, {"question": "a<|im_end|>b", "answer": "2"}]
+    file = rows(tmp_path / "a.jsonl", content)
+    (finding,) = read_rows(file, JsonlData(train="", held_out_share=0.5)).findings
+    assert finding.fault == "unmapped: control token <|im_end|> in the text"
+    assert finding.first == "a.jsonl:2"
+    assert "--control-tokens" in finding.hint
+    allowed = JsonlData(train="", held_out_share=0.5, control_tokens=True)
+    assert read_rows(file, allowed).findings == ()
+
+
+@pytest.mark.parametrize(
+    ("template", "dated", "fixable"),
+    [
+        ("{{ messages[0].content }}", False, False),
+        ("{{ strftime_now('%d %b %Y') }}{{ messages[0].content }}", True, False),
+        (
+            "{% if date_string is not defined %}{% set date_string = strftime_now('%Y') %}"
+            "{% endif %}{{ date_string }}{{ messages[0].content }}",
+            True,
+            True,
+        ),
+        ("{% set date_string = '26 Jul 2024' %}{{ date_string }}", False, False),
+    ],
+)
+def test_a_chat_template_with_todays_date_is_told(
+    models: dict[str, str], template: str, dated: bool, fixable: bool
+) -> None:
+    tokenizer = load_tokenizer(Path(models["student"]))
+    tokenizer.chat_template = template
+    told = date_dependence(tokenizer)
+    assert ("writes today's date" in told) == dated
+    assert ("the template takes date_string" in told) == fixable

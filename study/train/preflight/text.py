@@ -11,7 +11,7 @@ from typing import Any
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from study.data.chat import prompt_text
+from study.data.chat import date_dependence, prompt_text
 from study.data.problems import Problem
 from study.data.views import SHOWN_TO_ALL, Messages, privileged_text, shifted
 from study.grading import boxed as grading
@@ -288,6 +288,8 @@ def template(
         return Check(
             "chat template", subject, True, message, "compare the two chat_template.jinja", True
         )
+    if dated := date_dependence(student):
+        return Check("chat template", subject, True, dated, note=True)
     return Check("chat template", subject, True, "both sides prompt alike")
 
 
