@@ -9,6 +9,8 @@ from study.cli.progress import Board, Display, display_for, own_stages, run_name
 from study.errors import PrerequisiteError, RunFailed
 from study.record.declared import in_force, keep, state_hash
 from study.record.mlflow.client import Mirror
+from study.record.mlflow.fields import cell_parameters
+from study.record.mlflow.live import LivePoints
 from study.record.store import Results, atomic_write
 from study.runner.engines.devices import cores
 from study.runner.engines.local import LocalEngine
@@ -21,7 +23,7 @@ from study.runner.graph.tasks import pending_runs
 from study.runner.work.execute import Work
 from study.runner.work.sessions import present
 from study.runner.work.sweep import sweep
-from study.runner.work.worker import Failed, Finished
+from study.runner.work.worker import Failed, Finished, Progress
 from study.spec.grid.grid import LabelledRun, named
 from study.spec.machine.profile import Profile
 
@@ -38,8 +40,9 @@ def carry_out(
     profile: Profile | None = None,
     mlflow: bool = True,
     mlflow_uri: str | None = None,
+    note: str = "",
 ) -> Summary:
-    """Run what is missing.
+    """Run what is missing. note: describes the grid in MLflow.
 
     Raises RunFailed after the last run if some failed, Stopped (exit code 130) on Ctrl-C or
     SIGTERM.
@@ -72,7 +75,7 @@ def carry_out(
     own = own_stages(runs, {run.run_id: own_stage(run.cell, run.seed) for run in runs})
     board = Board(plan, own, jobs)
     engine = engine_for(results, work, jobs, profile)
-    mirror = _begun_mirror(results, grid, scale, mlflow_uri) if mlflow else None
+    mirror = _begun_mirror(results, grid, scale, mlflow_uri, note) if mlflow else None
     display = display_for(board, results)
     observer = _Observer(display, mirror, results, runs, own)
     started = time.monotonic()
@@ -158,6 +161,7 @@ class _Observer:
         self._display, self._mirror, self._results = display, mirror, results
         self._runs = {run.run_id: run for run in runs}
         self._own = own
+        self._live = LivePoints()
 
     def __call__(self, notice: Notice) -> None:
         self._display(notice)
@@ -166,7 +170,13 @@ class _Observer:
         match notice:
             case Started(task):
                 for run in [self._runs[task]] if task in self._runs else self._own.get(task, []):
-                    self._mirror.started(run.run_id, run.labels, run.seed)
+                    settings = cell_parameters(run.cell, run.seed)
+                    self._mirror.started(run.run_id, run.labels, run.seed, settings)
+            case Progress(task) if task in self._own and self._live.is_due(task, notice.done):
+                points = self._live.changed(task, notice.done, notice.latest)
+                phase = f"{notice.phase} {notice.done}/{notice.total}"
+                for run in self._own[task]:
+                    self._mirror.progress(run.run_id, notice.done, points, phase)
             case Finished(task) if task in self._runs:
                 self._mirror.sealed(self._results.record(task), self._runs[task].labels)
             case Failed(task) if task in self._runs:
@@ -177,11 +187,12 @@ class _Observer:
                 return
 
 
-def _begun_mirror(results: Results, grid: str, scale: str, uri: str | None) -> Mirror:
+def _begun_mirror(results: Results, grid: str, scale: str, uri: str | None, note: str) -> Mirror:
     mirror = Mirror(results, uri)
     if mirror.warning:
         console.warn(mirror.warning)
     mirror.begin(grid, scale)
+    mirror.describe(note)
     return mirror
 
 

@@ -11,6 +11,7 @@ from study.cli.carry_out import all_sealed, carry_out, processes, require_writab
 from study.cli.contracts import require_contracts
 from study.cli.options import MlflowUri, parse_seeds
 from study.cli.plan import show_plan
+from study.record.mlflow.note import grid_note
 from study.record.store import Results
 from study.runner.graph.plan import make_plan
 from study.runner.work.execute import Work
@@ -76,4 +77,5 @@ def run(
         profile=machine,
         mlflow=mirrored,
         mlflow_uri=mlflow_uri,
+        note=grid_note(page.name, page.scale.name, page.question, len(page.runs())),
     )

@@ -14,6 +14,7 @@ import typer
 
 from study.cli import console
 from study.cli.carry_out import engine_for, processes
+from study.cli.demo import show_remade, verify_demo
 from study.cli.progress import Board, display_for, own_stages
 from study.record.machine import this_machine
 from study.record.provenance import packages
@@ -70,10 +71,17 @@ def verify(
     keep: Annotated[
         bool, typer.Option("--keep", help="Leave the temporary results folder and name it.")
     ] = False,
+    demo: Annotated[
+        bool, typer.Option("--demo", help="Make the shipped stages of `make demo` again instead.")
+    ] = False,
 ) -> None:
     """Make randomly chosen committed runs again, shared stages included, in a temporary folder, and
     compare; 1 when one is different.
     """
+    if demo:
+        with _folder(keep) as folder:
+            show_remade(verify_demo(folder))
+        return
     machine, drawn = load_profile(profile), secrets.randbelow(10**6) if seed is None else seed
     of_grid = {run.run_id: run for run in load_grid(grid, scale).runs()} if grid else {}
     chosen = choose(

@@ -28,6 +28,7 @@ from study.record.mlflow.address import address
 from study.record.mlflow.client import Mirror
 from study.record.mlflow.fields import dotted, parameters
 from study.record.mlflow.writer import writer_for
+from study.record.owner import host, owner
 from study.record.schema import Record
 from study.record.store import Results, read_record, write_record
 from study.runner.graph.stages import RunPlan, stage_graph
@@ -81,7 +82,8 @@ def mirrored(tmp_path_factory: pytest.TempPathFactory) -> tuple[Results, list[Re
         mirror.sealed(path, {"objective": f"biased_k{k}"})
     mirror.failed("broken-s0", {"objective": "broken"}, 0, "ValueError: it broke")
     mirror.started("open-s0", {"objective": "open"}, 0)
-    mirror.figures([results.root / "analysis" / "figures" / "20.png"])
+    mirror.describe("## What is asked\n\nDoes it work?")
+    mirror.artifacts("figures", [results.root / "analysis" / "figures" / "20.png"])
     mirror.end("FAILED")
     assert mirror.close(60) == "", (results.root / "mlflow.log").read_text()
     return results, [read_record(path) for path in paths]
@@ -146,23 +148,131 @@ def test_a_record_is_there_whole(mirrored: tuple[Results, list[Record]], client:
     assert run.data.tags["study.seal"] == record.seal
 
 
-def test_artifacts_are_addressed_relative_to_the_server(
-    mirrored: tuple[Results, list[Record]], client: Any
+def test_artifacts_are_listed_and_read_without_a_server(
+    mirrored: tuple[Results, list[Record]], client: Any, tmp_path: Path
 ) -> None:
     (parent,) = all_runs(client, "tags.`study.kind` = 'grid'")
-    scheme, _, path = parent.info.artifact_uri.partition(":/")
-    assert scheme == "mlflow-artifacts"
-    assert (
-        mirrored[0].root / "mlartifacts" / path / "figures" / "20.png"
-    ).read_bytes() == b"picture"
-    with sqlite3.connect(mirrored[0].database) as database:
-        locations = [
-            row[0]
-            for row in database.execute(
-                "select artifact_location from experiments where name = 'fake-lab'"
-            )
-        ]
-    assert locations == ["mlflow-artifacts:/fake-lab"]
+    folder = (mirrored[0].root / "mlartifacts" / "fake-lab").resolve()
+    assert client.get_experiment_by_name("fake-lab").artifact_location == folder.as_uri()
+    listed = client.list_artifacts(parent.info.run_id, "figures")
+    assert [item.path for item in listed] == ["figures/20.png"]
+    read = client.download_artifacts(parent.info.run_id, "figures/20.png", str(tmp_path))
+    assert Path(read).read_bytes() == b"picture"
+
+
+def test_the_experiment_opens_as_model_training_and_says_what_it_is(
+    mirrored: tuple[Results, list[Record]], client: Any
+) -> None:
+    experiment = client.get_experiment_by_name("fake-lab")
+    assert experiment.tags["mlflow.experimentKind"] == "custom_model_development"
+    (parent,) = all_runs(client, "tags.`study.kind` = 'grid'")
+    for tags in (experiment.tags, parent.data.tags):
+        assert tags["mlflow.note.content"].startswith("## What is asked")
+
+
+def test_an_experiment_of_an_earlier_version_becomes_one_of_training(tmp_path: Path) -> None:
+    client = client_of(Results(tmp_path))
+    root = tmp_path.resolve() / "mlartifacts" / "fake-lab"
+    client.create_experiment("fake-lab", artifact_location=root.as_uri())
+    assert write(Results(tmp_path), GRID, END) == (0, "")
+    tags = client.get_experiment_by_name("fake-lab").tags
+    assert tags["mlflow.experimentKind"] == "custom_model_development"
+
+
+@pytest.mark.parametrize("location", ["mlflow-artifacts:/fake-lab", "file:///elsewhere/fake-lab"])
+def test_an_experiment_of_a_moved_folder_is_set_aside_and_made_anew(
+    location: str, tmp_path: Path
+) -> None:
+    results = Results(tmp_path)
+    client = client_of(results)
+    old = client.create_experiment("fake-lab", artifact_location=location)
+    picture = tmp_path / "20.png"
+    picture.write_bytes(b"picture")
+    shown = {"op": "artifacts", "folder": "", "paths": [str(picture)]}
+    assert write(results, GRID, shown, END) == (0, "")
+    assert client.get_experiment(old).lifecycle_stage == "deleted"
+    (parent,) = all_runs(client)
+    assert [item.path for item in client.list_artifacts(parent.info.run_id)] == ["20.png"]
+
+
+def test_artifacts_never_leave_the_results_folder(tmp_path: Path) -> None:
+    results = Results(tmp_path / "results")
+    results.root.mkdir()
+    assert write(results, GRID, END) == (0, "")
+    with closing(sqlite3.connect(results.database)) as database:
+        database.execute("update runs set artifact_uri = ?", ((tmp_path / "outside").as_uri(),))
+        database.commit()
+    (tmp_path / "20.png").write_bytes(b"picture")
+    shown = {"op": "artifacts", "folder": "", "paths": [str(tmp_path / "20.png")]}
+    code, told = write(results, GRID, shown, END)
+    assert code == 1
+    assert "places artifacts outside" in told
+    assert not (tmp_path / "outside").exists()
+
+
+def started(run: str, **parameters: Any) -> dict[str, Any]:
+    return {"op": "started", "run": run, "labels": {}, "seed": 0, "parameters": parameters}
+
+
+def progress(run: str, step: int, **metrics: float) -> dict[str, Any]:
+    named = {name.replace("_", "/", 1): value for name, value in metrics.items()}
+    return {"op": "progress", "run": run, "step": step, "metrics": named, "phase": "distill 2/4"}
+
+
+def test_a_run_under_way_shows_parameters_and_curves_until_its_record_replaces_them(
+    mirrored: tuple[Results, list[Record]], tmp_path: Path
+) -> None:
+    results = Results(tmp_path)
+    shutil.copyfile(mirrored[0].database, results.database)  # a new one takes seconds
+    client = client_of(results)
+    record = mirrored[1][0]
+    seen: list[Any] = []
+
+    def feed() -> Iterator[str]:
+        begun = started(record.run, seed=0)
+        yield from map(json.dumps, (GRID, begun, progress(record.run, 1, train_loss=0.5)))
+        # the same run is named again when its evaluation begins
+        yield from map(json.dumps, (begun, progress(record.run, 2, train_loss=0.25)))
+        seen.extend(all_runs(client, f"tags.`study.run` = '{record.run}'"))
+        points = client.get_metric_history(seen[0].info.run_id, "train/loss")
+        seen.append([(point.step, point.value) for point in points])
+        path = str(mirrored[0].record(record.run))
+        yield from map(json.dumps, ({**sealed(Path(path))}, END))
+
+    told: list[str] = []
+    assert writer_for(results, address(results), told.append).follow(feed()) == 0, told
+    (provisional, points) = seen
+    assert (provisional.info.status, provisional.data.params) == ("RUNNING", {"seed": "0"})
+    assert provisional.data.tags["study.progress"] == "distill 2/4"
+    assert points == [(1, 0.5), (2, 0.25)]
+    (final,) = all_runs(client, f"tags.`study.run` = '{record.run}'")
+    assert final.info.status == "FINISHED"
+    assert final.info.run_id != provisional.info.run_id
+    curve = client.get_metric_history(final.info.run_id, "train/loss")
+    assert len(curve) == len(record.series("train/loss")[0])
+
+
+def test_what_a_dead_writer_left_is_begun_anew_and_what_a_living_one_writes_is_kept(
+    mirrored: tuple[Results, list[Record]], client: Any
+) -> None:
+    experiment = client.get_experiment_by_name("fake-lab").experiment_id
+    owners = {"dead-s0": f"{host()}-999999-1", "alive-s0": owner()}
+    for run, name in owners.items():
+        tags = {"study.kind": "run", "study.run": run, "study.writer": name}
+        made = client.create_run(experiment, tags=tags).info.run_id
+        client.log_param(made, "old", "1")
+    write(mirrored[0], GRID, *(started(run, new=2) for run in owners), END)
+    here = [run for run in all_runs(client) if run.data.tags.get("study.run") in owners]
+    for run in here:
+        client.delete_run(run.info.run_id)
+    left = {run.data.tags["study.run"]: run.data.params for run in here}
+    assert left == {"dead-s0": {"new": "2"}, "alive-s0": {"old": "1"}}
+
+
+def test_points_of_a_run_that_this_writer_did_not_begin_are_no_fault(
+    mirrored: tuple[Results, list[Record]],
+) -> None:
+    assert write(mirrored[0], GRID, progress("unknown-s0", 1, train_loss=1.0), END) == (0, "")
 
 
 def test_mirroring_again_changes_nothing_and_a_gap_is_filled(
@@ -230,7 +340,9 @@ def test_bad_characters_and_long_values_are_no_reason_to_lose_a_run(
     for run in runs:
         assert run.data.tags["label.objective"].startswith("a@b (c); d\n�é?/../xxx")
         assert run.data.tags["label.odd _at____"] == "y"
-    assert experiment.artifact_location == "mlflow-artifacts:/odd______..____-lab"
+    assert experiment.artifact_location.endswith("/mlartifacts/odd_______________lab") or (
+        Path(experiment.artifact_location).name.startswith("odd_")
+    )
 
 
 def test_duplicates_and_the_killed_are_settled(
@@ -416,6 +528,7 @@ def test_a_tracking_server_is_made_whole_by_sync_mlflow(
         assert [item.path for item in client.list_artifacts(parent.info.run_id, "figures")] == [
             "figures/curves-smoke.png"
         ]
+        assert "collapse" in parent.data.tags["mlflow.note.content"]
         assert {
             run.data.tags["study.run"]: run.info.status
             for run in first

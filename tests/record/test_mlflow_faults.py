@@ -23,6 +23,7 @@ from study.cli.sync_mlflow import set_damaged_aside
 from study.record.mlflow.address import address
 from study.record.mlflow.client import Mirror
 from study.record.mlflow.fields import MAX_NAME, metric_name, spelled, text
+from study.record.mlflow.live import LivePoints
 from study.record.mlflow.writer import Hiding, Writer, turn
 from study.record.secrets import hidden
 from study.record.store import Results
@@ -53,7 +54,16 @@ class FakeMlflow:
         if not self.up:
             raise ConnectionError("nobody there")
 
-    def started(self, run_id: str, labels: dict[str, str], seed: int) -> str:
+    def progress(self, run_id: str, step: int, metrics: dict[str, float], phase: str) -> None:
+        self.started(run_id, {}, 0)
+
+    def started(
+        self,
+        run_id: str,
+        labels: dict[str, str],
+        seed: int,
+        parameters: dict[str, Any] | None = None,
+    ) -> str:
         self.ping()
         if run_id == self.poison:
             raise ValueError(f"{run_id} cannot be written")
@@ -128,6 +138,43 @@ def test_a_message_that_cannot_be_written_costs_itself_alone(
     assert made.follow(lines(GRID, started("a"), started("b"), started("c"), END)) == 1
     assert mlflow.taken == ["a", "c", "FINISHED"]
     assert "b cannot be written" in told[0]
+
+
+def test_points_of_a_run_under_way_never_wait_and_are_never_missed(
+    mlflow: FakeMlflow, tmp_path: Path
+) -> None:
+    clock = Clock()
+    made, told = writer(mlflow, tmp_path, clock)
+    point = {"op": "progress", "step": 1, "metrics": {}, "phase": "distill 1/2"}
+
+    def feed() -> Iterator[str]:
+        mlflow.poison = "bad"
+        yield from lines(GRID, point | {"run": "bad"}, started("a"))
+        mlflow.up = False
+        yield from lines(started("b"), *(point | {"run": f"p{step}"} for step in range(50)))
+        mlflow.up, clock.now = True, clock.now + 60
+        yield from lines(END)
+
+    assert made.follow(feed()) == 0
+    assert mlflow.taken == ["a", "b", "FINISHED"]
+    assert len(told) == 3  # twice the bad point, once the server that is down
+
+
+def test_points_are_sent_every_few_seconds_and_only_what_changed() -> None:
+    clock = Clock()
+    live = LivePoints(clock)
+    assert live.is_due("distill-1", 0)
+    assert live.changed("distill-1", 0, {"loss": 1.0, "eval": 0.5}) == {"loss": 1.0, "eval": 0.5}
+    assert not live.is_due("distill-1", 1)
+    assert live.is_due("distill-2", 1)
+    clock.now += 3.0
+    assert not live.is_due("distill-1", 0)
+    assert live.is_due("distill-1", 1)
+    assert live.changed("distill-1", 1, {"loss": 0.9, "eval": 0.5}) == {"loss": 0.9}
+    for number in range(100):
+        live.changed(f"other-{number}", 1, {})
+    clock.now += 5.0
+    assert not live.is_due("distill-1", 2)  # a hundred stages share one writer
 
 
 def test_a_grid_whose_end_never_came_was_killed(mlflow: FakeMlflow, tmp_path: Path) -> None:

@@ -1,5 +1,5 @@
-"""The parent's handle on the MLflow mirror: messages go to one writer process
-(`study.record.mlflow.writer`), nothing is waited for.
+"""The runner's side of the MLflow mirror: messages go to one writer process
+(`study.record.mlflow.writer`), and nothing waits for it.
 
 A process of its own, because importing mlflow takes seconds and a database or server can hang. The
 mirror is never the source: whatever goes wrong in it costs a warning, and `study sync-mlflow` makes
@@ -56,9 +56,7 @@ class Mirror:
         if not self.warning:
             try:
                 self._start(results, self.address)
-            except (
-                OSError
-            ) as error:  # a full disk, a folder that cannot be written, no process to be had
+            except OSError as error:  # a full disk, a read-only folder, no more processes
                 self.warning = (
                     "no MLflow mirror: its writer could not be started"
                     f" ({error.strerror or error}); later: study sync-mlflow"
@@ -98,8 +96,21 @@ class Mirror:
     def begin(self, grid: str, scale: str) -> None:
         self._messages.put({"op": "grid", "grid": grid, "scale": scale})
 
-    def started(self, run_id: str, labels: Mapping[str, str], seed: int) -> None:
-        self._messages.put({"op": "started", "run": run_id, "labels": dict(labels), "seed": seed})
+    def started(
+        self,
+        run_id: str,
+        labels: Mapping[str, str],
+        seed: int,
+        parameters: Mapping[str, Any] | None = None,
+    ) -> None:
+        """A run has begun. parameters: its settings (`fields.cell_parameters`)."""
+        message = {"op": "started", "run": run_id, "labels": dict(labels), "seed": seed}
+        self._messages.put(message | {"parameters": dict(parameters or {})})
+
+    def progress(self, run_id: str, step: int, metrics: Mapping[str, float], phase: str) -> None:
+        """Points of a run that is under way; phase: what it does now, in words."""
+        message = {"op": "progress", "run": run_id, "step": step, "phase": phase}
+        self._messages.put(message | {"metrics": dict(metrics)})
 
     def sealed(self, path: Path, labels: Mapping[str, str]) -> None:
         self._messages.put({"op": "sealed", "record": str(path.resolve()), "labels": dict(labels)})
@@ -109,12 +120,17 @@ class Mirror:
             {"op": "failed", "run": run_id, "labels": dict(labels), "seed": seed, "reason": reason}
         )
 
-    def figures(self, paths: Sequence[Path]) -> None:
-        """Pictures as artifacts of the grid's run."""
-        self._messages.put({"op": "figures", "paths": [str(path) for path in paths]})
+    def describe(self, note: str) -> None:
+        """The description of the grid's run, in Markdown."""
+        self._messages.put({"op": "describe", "note": note})
+
+    def artifacts(self, folder: str, paths: Sequence[Path]) -> None:
+        """Files as artifacts of the grid's run, below `folder` ("" = at the top)."""
+        whole = [str(path.resolve()) for path in paths]
+        self._messages.put({"op": "artifacts", "folder": folder, "paths": whole})
 
     def settle(self, *, at_work: bool) -> None:
-        """Remove duplicates. at_work: some `study run` is at work on the folder; without one, what
+        """Remove duplicates. at_work: a `study run` is running on the folder; without one, what
         still reads RUNNING was killed.
         """
         self._messages.put({"op": "settle", "at_work": at_work})

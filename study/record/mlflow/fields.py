@@ -1,11 +1,12 @@
-"""What of a record stands in MLflow, spelled as MLflow takes it: names from its alphabet, values
-within its limits, no two alike.
+"""What MLflow shows of a record, spelled as MLflow takes it: names from its alphabet, values within
+its limits, no two alike.
 """
 
 import json
 import posixpath
 import re
 from collections.abc import Iterable, Mapping
+from itertools import chain
 from typing import Any, cast
 
 from pydantic import ValidationError
@@ -48,7 +49,8 @@ def spelled(names: Iterable[str]) -> dict[str, str]:
     for name in names:
         first = metric_name(name)
         numbered = (f"{first[: MAX_NAME - 4]}_{number}" for number in range(2, 1000))
-        taken[next(candidate for candidate in (first, *numbered) if candidate not in taken)] = name
+        candidates = chain([first], numbered)
+        taken[next(candidate for candidate in candidates if candidate not in taken)] = name
     return {name: spelling for spelling, name in taken.items()}
 
 
@@ -72,10 +74,17 @@ def parameters(record: Record) -> dict[str, Any]:
         spec = Cell.model_validate_json(json.dumps(record.spec)).model_dump(mode="json")
     except ValidationError:  # a record of another version of the spec is shown as it was written
         spec = record.spec
+    return _parameters_of(spec, record.seed)
+
+
+def cell_parameters(cell: Cell, seed: int) -> dict[str, Any]:
+    """The same of a run that has no record yet."""
+    return _parameters_of(cell.model_dump(mode="json"), seed)
+
+
+def _parameters_of(spec: Mapping[str, Any], seed: int) -> dict[str, Any]:
     leaves = {path.removeprefix("model."): value for path, value in dotted(spec).items()}
-    return {path: value for path, value in leaves.items() if value is not None} | {
-        "seed": record.seed
-    }
+    return {path: value for path, value in leaves.items() if value is not None} | {"seed": seed}
 
 
 def final_metrics(record: Record) -> dict[str, float]:

@@ -1,25 +1,28 @@
 """The MLflow mirror of one grid at one scale: an experiment, in it a run for the grid and nested in
-that a run per run.
+that a run per run of the grid.
 
 A record becomes: parameters (the resolved spec, spelled as dotted YAML paths), step curves
 (history), scores as eval/<task>/avg_at_<k>, cost, tags (labels, ids, seal) and the run's true final
 status. `study.seal` is written last: a run without it is made anew. Every operation can be
 repeated, and finds what an earlier attempt or another writer left before it writes.
 
-In the results folder artifacts are addressed relative to the server (mlflow-artifacts:/...) and lie
-in <results>/mlartifacts, so that the folder can be moved: mlflow ui --backend-store-uri
-sqlite:///results/mlflow.db --artifacts-destination results/mlartifacts
+While a run is under way its MLflow run holds the parameters and the points that the worker has
+reported. MLflow cannot take points back, so the record of the finished run goes to a new MLflow run
+and the provisional one is deleted.
 """
 
-import re
 import shutil
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 from study.record.mlflow import fields as mirrored
 from study.record.mlflow.address import Address
+from study.record.mlflow.experiment import artifact_folder, found_experiment
+from study.record.owner import alive, is_owner, owner
 from study.record.schema import Record
 from study.record.store import Results
 
@@ -36,35 +39,14 @@ class GridMirror:
     ) -> None:
         from mlflow.tracking import MlflowClient  # seconds to import: only in the writer
 
-        self._results, self._local, self._open = results, place.local, open_runs
+        self._local, self._open = place.local, open_runs
+        self._artifacts = (results.root / "mlartifacts").resolve()
         self._client: Any = MlflowClient(place.uri)
         self._grid, self._scale = mirrored.text(grid), mirrored.text(scale)
         self._name = mirrored.text(f"{grid}-{scale}", mirrored.MAX_EXPERIMENT)
-        self._experiment = self._find_experiment()
+        folder = artifact_folder(self._artifacts, self._name) if place.local else None
+        self._experiment = found_experiment(self._client, self._name, folder)
         self._parent = self._find_parent()
-
-    def _find_experiment(self) -> str:
-        found = self._client.get_experiment_by_name(self._name)
-        if found is None:
-            return self._create_experiment()
-        if found.lifecycle_stage == "deleted":
-            self._client.restore_experiment(found.experiment_id)
-        return found.experiment_id
-
-    def _create_experiment(self) -> str:
-        """A server places artifacts as it was told to; our own database has them beside it."""
-        location = (
-            f"mlflow-artifacts:/{re.sub(r'[^A-Za-z0-9_.-]', '_', self._name)}"
-            if self._local
-            else None
-        )
-        try:
-            return self._client.create_experiment(self._name, artifact_location=location)
-        except Exception:
-            found = self._client.get_experiment_by_name(self._name)  # another writer was first
-            if found is None:
-                raise
-            return found.experiment_id
 
     def ping(self) -> None:
         """Raises what a database or server that cannot be reached raises."""
@@ -99,9 +81,44 @@ class GridMirror:
         return list(self._search("tags.`study.run` = '{}'".format(run_id.replace("'", ""))))
 
     def started(
+        self,
+        run_id: str,
+        labels: Mapping[str, str],
+        seed: int,
+        parameters: Mapping[str, Any] | None = None,
+    ) -> str:
+        """A RUNNING child with the parameters of a run that has begun.
+
+        A child on which this writer or another living one works is kept; what an earlier,
+        unfinished attempt left is replaced.
+        """
+        running = [run for run in self._found(run_id) if run.info.status == "RUNNING"]
+        ours = [run for run in running if run.info.run_id == self._open.get(run_id)]
+        kept = ours or [run for run in running if _being_written(run)]
+        if not kept:
+            child = self._fresh(run_id, labels, seed)
+            self._log_parameters(child, parameters or {})
+            return child
+        self._open[run_id] = kept[0].info.run_id
+        return self._open[run_id]
+
+    def progress(self, run_id: str, step: int, metrics: Mapping[str, float], phase: str) -> None:
+        """Points of a run that is under way; nothing for one that this writer did not start."""
+        from mlflow.entities import Metric, RunTag
+
+        child = self._open.get(run_id)
+        if child is None:
+            return
+        names = mirrored.spelled(metrics)
+        now = int(time.time() * 1000)
+        points = [Metric(names[name], value, now, step) for name, value in metrics.items()]
+        told = RunTag("study.progress", mirrored.text(phase))
+        self._client.log_batch(child, metrics=points, tags=[told])
+
+    def _fresh(
         self, run_id: str, labels: Mapping[str, str], seed: int, start_ms: int | None = None
     ) -> str:
-        """A RUNNING child; what an earlier, unfinished attempt left is replaced."""
+        """An empty RUNNING child; all others of this run are deleted."""
         found = self._found(run_id)
         empty = [
             run.info.run_id
@@ -122,6 +139,7 @@ class GridMirror:
             "study.kind": "run",
             "study.run": run_id.replace("'", ""),
             "study.grid": self._grid,
+            "study.writer": owner(),
         }
         tags |= mirrored.label_tags(labels)
         name = mirrored.run_name(run_id, labels, seed)
@@ -142,16 +160,16 @@ class GridMirror:
         start, end = (
             _milliseconds(when) for when in (record.provenance.started, record.provenance.finished)
         )
-        child = self.started(record.run, labels, record.seed, start)
+        child = self._fresh(record.run, labels, record.seed, start)
+        self._log_parameters(child, mirrored.parameters(record))
         self._log(child, record, end)
         self._client.set_terminated(child, "FINISHED", end)
         self._client.set_tag(child, "study.seal", record.seal)
         del self._open[record.run]
 
-    def _log(self, child: str, record: Record, when: int) -> None:
-        from mlflow.entities import Metric, Param
+    def _log_parameters(self, child: str, values: Mapping[str, Any]) -> None:
+        from mlflow.entities import Param
 
-        values = mirrored.parameters(record)
         names = mirrored.spelled(values)
         found: list[Any] = [
             Param(names[name], mirrored.text(value, mirrored.MAX_PARAMETER))
@@ -159,13 +177,18 @@ class GridMirror:
         ]
         for some in _pieces(found, _MAX_PARAMETERS):
             self._client.log_batch(child, params=some)
+
+    def _log(self, child: str, record: Record, when: int) -> None:
+        """The points and tags of a record, in as few requests as MLflow allows."""
+        from mlflow.entities import Metric, RunTag
+
         metrics: list[Any] = [
             Metric(name, value, when, step) for name, value, step in mirrored.points(record)
         ]
         for some in _pieces(metrics, _MAX_METRICS):
             self._client.log_batch(child, metrics=some)
-        for key, value in mirrored.tags(record).items():
-            self._client.set_tag(child, key, value)
+        tags = [RunTag(key, value) for key, value in mirrored.tags(record).items()]
+        self._client.log_batch(child, tags=tags)
 
     def failed(self, run_id: str, labels: Mapping[str, str], seed: int, reason: str) -> None:
         """A run that reads FAILED for this reason already is left alone."""
@@ -215,24 +238,27 @@ class GridMirror:
             if spare.info.run_id != self._parent:
                 self._client.delete_run(spare.info.run_id)
 
-    def figures(self, paths: Iterable[Path]) -> None:
-        """Pictures of the grid's run: uploaded to a server, or copied to where the server of this
-        folder looks for them.
+    def describe(self, note: str) -> None:
+        """A description in Markdown of the grid's run and of its experiment."""
+        told = mirrored.text(note)
+        self._client.set_tag(self._parent, "mlflow.note.content", told)
+        self._client.set_experiment_tag(self._experiment, "mlflow.note.content", told)
+
+    def artifacts(self, folder: str, paths: Iterable[Path]) -> None:
+        """Files of the grid's run below `folder` ("" = the top): uploaded to a server, or copied
+        below the results folder. Raises ValueError where the database names a place outside.
         """
         if not self._local:
             for path in paths:
-                self._client.log_artifact(self._parent, str(path), "figures")
+                self._client.log_artifact(self._parent, str(path), folder or None)
             return
-        root = (self._results.root / "mlartifacts").resolve()
-        location = self._client.get_run(self._parent).info.artifact_uri.removeprefix(
-            "mlflow-artifacts:/"
-        )
-        folder = (root / location / "figures").resolve()
-        if not folder.is_relative_to(root):
-            raise ValueError(f"the database places artifacts outside {root}: {location}")
-        folder.mkdir(parents=True, exist_ok=True)
+        place = self._client.get_run(self._parent).info.artifact_uri
+        target = (Path(unquote(urlsplit(place).path)) / folder).resolve()
+        if not target.is_relative_to(self._artifacts):
+            raise ValueError(f"the database places artifacts outside {self._artifacts}: {place}")
+        target.mkdir(parents=True, exist_ok=True)
         for path in paths:
-            shutil.copyfile(path, folder / path.name)
+            shutil.copyfile(path, target / path.name)
 
     def end(self, status: str) -> None:
         """Whatever this writer left open was killed; the grid's run gets `status` (RUNNING: a
@@ -246,6 +272,12 @@ class GridMirror:
             del self._open[run_id]
         if status != "RUNNING":
             self._client.set_terminated(self._parent, status)
+
+
+def _being_written(run: Any) -> bool:
+    """Whether the process that started an MLflow run lives, or may live on another host."""
+    name = run.data.tags.get("study.writer", "")
+    return is_owner(name) and alive(name) is not False
 
 
 def _milliseconds(when: str) -> int:

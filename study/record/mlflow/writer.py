@@ -1,12 +1,13 @@
 """The process that writes the MLflow mirror: `python -m study.record.mlflow.writer RESULTS` takes
 the messages of `study.record.mlflow.client` until its input ends. Exit code 0 says that everything
-it was told is in MLflow.
+it received is in MLflow.
 
-Whatever fails is told in the log and costs as little as can be: a database that is locked or a
-server that is down is tried again with later messages, in their order, after a pause; a message
-that cannot be written although MLflow answers is left out. Writers of one results folder take turns
-by a lock on <results>/mlflow.lock, which dies with its holder. It saves duplicates, but no one
-waits long for it.
+Failures go to the log and cost as little as possible: when a database is locked or a server is
+down, the messages wait and are tried again, in their order, after a pause; a message that cannot be
+written although MLflow answers is left out. Points of runs that are under way (`progress`) never
+wait and never count: the record brings them all. Writers of one results folder take turns by a lock
+on <results>/mlflow.lock, which dies with its holder. The lock avoids duplicates; after a minute a
+writer goes on without it.
 """
 
 import contextlib
@@ -32,13 +33,21 @@ Message = dict[str, Any]
 
 
 class Grid(Protocol):
-    """What a writer asks of `study.record.mlflow.mirror.GridMirror`."""
+    """What a writer needs of `study.record.mlflow.mirror.GridMirror`."""
 
     def ping(self) -> None: ...
-    def started(self, run_id: str, labels: dict[str, str], seed: int) -> str: ...
+    def started(
+        self,
+        run_id: str,
+        labels: dict[str, str],
+        seed: int,
+        parameters: dict[str, Any] | None = None,
+    ) -> str: ...
+    def progress(self, run_id: str, step: int, metrics: dict[str, float], phase: str) -> None: ...
     def sealed(self, record: Any, labels: dict[str, str]) -> None: ...
     def failed(self, run_id: str, labels: dict[str, str], seed: int, reason: str) -> None: ...
-    def figures(self, paths: Iterable[Path]) -> None: ...
+    def describe(self, note: str) -> None: ...
+    def artifacts(self, folder: str, paths: Iterable[Path]) -> None: ...
     def settle(self, *, at_work: bool) -> None: ...
     def end(self, status: str) -> None: ...
 
@@ -73,9 +82,12 @@ class Writer:
         ended = True
         for line in lines:
             message: Message = json.loads(line)
+            pausing = self._now() < self._quiet_until
+            if pausing and message["op"] == "progress":
+                continue
             ended = message["op"] == "end"
             self._waiting.append(message)
-            if self._now() >= self._quiet_until:
+            if not pausing:
                 self._write()
         if not ended:
             self._waiting.append({"op": "end", "status": "KILLED"})
@@ -101,7 +113,7 @@ class Writer:
                 self._tries += 1
                 if self._tries < _TRIES:
                     continue
-                self.missed += 1
+                self.missed += self._waiting[0]["op"] != "progress"
             self._tries = 0
             self._waiting.popleft()
 
@@ -132,13 +144,17 @@ class Writer:
             case {"op": "grid"}:
                 return
             case {"op": "started", "run": run, "labels": labels, "seed": seed}:
-                self._grid.started(run, labels, seed)
+                self._grid.started(run, labels, seed, message.get("parameters"))
+            case {"op": "progress", "run": run, "step": step, "metrics": metrics, "phase": phase}:
+                self._grid.progress(run, step, metrics, phase)
             case {"op": "failed", "run": run, "labels": labels, "seed": seed, "reason": reason}:
                 self._grid.failed(run, labels, seed, reason)
             case {"op": "sealed", "record": path, "labels": labels}:
                 self._grid.sealed(read_record(Path(path)), labels)
-            case {"op": "figures", "paths": paths}:
-                self._grid.figures(map(Path, paths))
+            case {"op": "describe", "note": note}:
+                self._grid.describe(note)
+            case {"op": "artifacts", "folder": folder, "paths": paths}:
+                self._grid.artifacts(folder, map(Path, paths))
             case {"op": "settle", "at_work": at_work}:
                 self._grid.settle(at_work=at_work)
             case {"op": "end", "status": status}:
