@@ -110,8 +110,12 @@ reproduce-table-%: $(LAB_STAMP)
 reproduce-figure-%: $(LAB_STAMP)
 	@$(STUDY) reproduce figure $*
 
+# MLflow 3 opens its GenAI view unless the address names the other one.
 ui: $(LAB_STAMP)
 	$(STUDY) sync-mlflow --committed
+	@echo
+	@echo "open  http://127.0.0.1:$(PORT)/#/experiments?workflowType=machine_learning"
+	@echo
 	$(BIN)/mlflow ui --host 127.0.0.1 --port $(PORT) --backend-store-uri sqlite:///results/mlflow.db \
 	  --artifacts-destination results/mlartifacts
 

@@ -22,9 +22,8 @@ def grid_note(
         else "the runs of this results folder"
     )
     parts = [
-        f"## {grid} at scale {scale}",
         question.strip(),
-        f"{runs} runs are planned. Shown here: {origin}.",
+        f"Grid {grid} at scale {scale}: {runs} runs are planned. Shown here: {origin}.",
         state,
         _HOW_TO_READ,
         f"Settings of every run: `study plan --grid {grid}`; tables, figures and verdicts:"
