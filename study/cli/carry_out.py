@@ -41,8 +41,10 @@ def carry_out(
     mlflow: bool = True,
     mlflow_uri: str | None = None,
     note: str = "",
+    say_next: bool = True,
 ) -> Summary:
-    """Run what is missing. note: describes the grid in MLflow.
+    """Run what is missing. note: describes the grid in MLflow. say_next: end with what to type
+    next.
 
     Raises RunFailed after the last run if some failed, Stopped (exit code 130) on Ctrl-C or
     SIGTERM.
@@ -56,10 +58,8 @@ def carry_out(
     pending, sealed = pending_runs(plans, results, console.warn)
     if not pending:
         sweep(results)
-        console.say(
-            f"nothing to do: all {len(sealed)} runs of {grid} are sealed; next: study analyze"
-            f" {named(grid, scale)}"
-        )
+        done = f"nothing to do: all {len(sealed)} runs of {grid} are sealed"
+        console.say(f"{done}; next: study analyze {named(grid, scale)}" if say_next else done)
         return Summary(sealed_before=sealed)
     work.require_packages()
     try:
@@ -93,7 +93,10 @@ def carry_out(
     if engine.parting():
         console.say(engine.parting())
     _close_mirror(mirror, summary)
-    return _conclude(summary, runs, named(grid, scale), time.monotonic() - started)
+    _conclude(summary, runs, named(grid, scale), time.monotonic() - started)
+    if say_next:
+        console.say(f"next: study analyze {named(grid, scale)}")
+    return summary
 
 
 def all_sealed(runs: Sequence[LabelledRun], results: Results) -> bool:
@@ -207,10 +210,8 @@ def _close_mirror(mirror: Mirror | None, summary: Summary) -> None:
         console.warn(warning)
 
 
-def _conclude(summary: Summary, runs: Sequence[LabelledRun], grid: str, seconds: float) -> Summary:
-    """The last words of a grid: what is sealed, what failed and why, what to type next. grid: as
-    commands name it.
-    """
+def _conclude(summary: Summary, runs: Sequence[LabelledRun], grid: str, seconds: float) -> None:
+    """Say what is sealed; raise where something failed or was stopped. grid: as in commands."""
     sealed = len(summary.sealed_before) + len(summary.sealed_now)
     console.say(
         f"{sealed} of {len(runs)} runs sealed ({len(summary.sealed_now)} now, in"
@@ -238,8 +239,6 @@ def _conclude(summary: Summary, runs: Sequence[LabelledRun], grid: str, seconds:
                 " runs/ and stages/"
             ),
         )
-    console.say(f"next: study analyze {grid}")
-    return summary
 
 
 def processes(jobs: int | None) -> int:

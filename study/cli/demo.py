@@ -15,6 +15,7 @@ from study.cli.carry_out import carry_out, processes, require_writable
 from study.errors import IncompleteResults, RunFailed, StudyError
 from study.record.checkpoints import Checkpoints
 from study.record.store import Results, read_record
+from study.runner.engines.schedule import Stopped
 from study.runner.graph.stages import StageNode
 from study.runner.verbs.demo import GRID, Remade, compare_stage, copy_stages, shipped_stages
 from study.runner.work.execute import Work, execute_stage
@@ -45,16 +46,20 @@ def demo(results: Path = RESULTS, shipped: Path = SHIPPED, work: Work | None = N
     copy_stages(nodes, shipped, folder)
     console.say(_BEFORE)
     _say_origin(nodes, shipped)
-    carry_out(
-        runs,
-        folder,
-        work,
-        grid.name,
-        grid.scale.name,
-        processes(None),
-        grid.scale.expected_seconds,
-        mlflow=False,
-    )
+    try:
+        carry_out(
+            runs,
+            folder,
+            work,
+            grid.name,
+            grid.scale.name,
+            processes(None),
+            grid.scale.expected_seconds,
+            mlflow=False,
+            say_next=False,
+        )
+    except Stopped as error:
+        raise Stopped(error.message, hint="continue: make demo") from error
     show_curves(load_evidence(folder.runs, grid.name, grid.scale.name))
     _say_what_happened(runs, folder)
     console.say(f"took {console.duration(time.monotonic() - started)}", "dim")
