@@ -21,12 +21,12 @@ from typing import Any
 
 import pytest
 
-from study.cli.sync_mlflow import sync_mlflow
-from study.errors import SpecError
+from study.cli.sync_mlflow import grid_pages, sync_mlflow
+from study.errors import IncompleteResults, SpecError
 from study.record.mlflow import mirror as tracking
 from study.record.mlflow.address import address
 from study.record.mlflow.client import Mirror
-from study.record.mlflow.fields import dotted, parameters
+from study.record.mlflow.fields import cell_parameters, dotted, parameters
 from study.record.mlflow.writer import writer_for
 from study.record.owner import host, owner
 from study.record.schema import Record
@@ -85,7 +85,7 @@ def mirrored(tmp_path_factory: pytest.TempPathFactory) -> tuple[Results, list[Re
     mirror.describe("## What is asked\n\nDoes it work?")
     mirror.artifacts("figures", [results.root / "analysis" / "figures" / "20.png"])
     mirror.end("FAILED")
-    assert mirror.close(60) == "", (results.root / "mlflow.log").read_text()
+    assert mirror.close(300) == "", (results.root / "mlflow.log").read_text()
     return results, [read_record(path) for path in paths]
 
 
@@ -544,9 +544,64 @@ def test_a_tracking_server_is_made_whole_by_sync_mlflow(
     assert not results.database.exists()
 
 
+def test_committed_records_are_shown_next_to_local_runs(
+    mirrored: tuple[Results, list[Record]], tmp_path: Path
+) -> None:
+    results = Results(tmp_path / "results")
+    first, second = load_grid("smoke").runs()
+    for run in (first, second):
+        write_record(results.records / f"{run.run_id}.json", record(run, 0.3, 0.8))
+    write_record(results.record(first.run_id), record(first, 0.3, 0.1))
+    (results.root / "report.md").write_text("# Report")
+    shutil.copyfile(mirrored[0].database, results.database)  # a new one takes seconds
+    sync_mlflow(results=results.root, committed=True)
+    client = client_of(results)
+    shown = {
+        name: client.search_runs([client.get_experiment_by_name(name).experiment_id])
+        for name in ("smoke-lab", "smoke-lab-committed")
+    }
+    children = {
+        name: {run.data.tags.get("study.run") for run in runs} - {None}
+        for name, runs in shown.items()
+    }
+    assert children == {
+        "smoke-lab": {first.run_id},
+        "smoke-lab-committed": {first.run_id, second.run_id},
+    }
+    (parent,) = [
+        run for run in shown["smoke-lab-committed"] if run.data.tags["study.kind"] == "grid"
+    ]
+    assert [item.path for item in client.list_artifacts(parent.info.run_id)] == ["report.md"]
+    assert client.get_experiment_by_name("core-lab-committed") is None  # composed of others
+
+
+def test_a_folder_without_local_runs_names_the_option_that_shows_the_committed(
+    tmp_path: Path,
+) -> None:
+    with pytest.raises(IncompleteResults, match="no records in") as caught:
+        sync_mlflow(results=tmp_path)
+    assert "study sync-mlflow --committed" in caught.value.hint
+    with pytest.raises(IncompleteResults, match=r"runs or .*records"):
+        sync_mlflow(results=tmp_path, committed=True)
+
+
+def test_the_pages_of_a_grid_are_its_tables_figures_verdicts_and_report(tmp_path: Path) -> None:
+    for name in ("report.md", "tables/1.md", "tables/1.csv", "figures/11.png", "verdicts/math.md"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    found = grid_pages(tmp_path, load_grid("math"))
+    assert {place: [path.name for path in files] for place, files in found.items()} == {
+        "": ["report.md"],
+        "figures": ["11.png"],
+        "tables": ["1.md", "1.csv"],
+        "verdicts": ["math.md"],
+    }
+
+
 def test_parameters_are_dotted_paths(mirrored: tuple[Results, list[Record]]) -> None:
     assert dotted({"a": {"b": 1, "c": [1, 2]}, "d": None}) == {"a.b": 1, "a.c": [1, 2], "d": None}
     found = parameters(mirrored[1][0])
     assert found["teacher.base.name"] == "strong"
     assert found["seed"] == 0
+    assert cell_parameters(cell(1), 0) == found
     assert "objective.beta" not in found

@@ -252,7 +252,7 @@ class GridMirror:
             for path in paths:
                 self._client.log_artifact(self._parent, str(path), folder or None)
             return
-        place = self._client.get_run(self._parent).info.artifact_uri
+        place = str(self._client.get_run(self._parent).info.artifact_uri)
         target = (Path(unquote(urlsplit(place).path)) / folder).resolve()
         if not target.is_relative_to(self._artifacts):
             raise ValueError(f"the database places artifacts outside {self._artifacts}: {place}")
