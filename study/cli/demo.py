@@ -15,7 +15,7 @@ from study.cli.carry_out import carry_out, processes, require_writable
 from study.errors import IncompleteResults, RunFailed, StudyError
 from study.record.checkpoints import Checkpoints
 from study.record.store import Results, read_record
-from study.runner.engines.schedule import Stopped
+from study.runner.engines.notices import Stopped
 from study.runner.graph.stages import StageNode
 from study.runner.verbs.demo import GRID, Remade, compare_stage, copy_stages, shipped_stages
 from study.runner.work.execute import Work, execute_stage

@@ -192,7 +192,7 @@ def grid_pages(folder: Path, grid: Grid) -> dict[str, list[Path]]:
     numbers = [str(page.number) for page in figure_pages(grid.name)]
     tables = [str(page.number) for page in table_pages(grid.name)]
     wanted = {
-        "": ["report.md", "scorecard.md", "scorecard.png"],
+        "": ["report.md", "figures/scorecard.png", "figures/scorecard.csv"],
         "figures": [f"figures/{name}.png" for name in (*numbers, f"curves-{grid.name}")],
         "tables": [f"tables/{name}{end}" for name in tables for end in (".md", ".csv")],
         "verdicts": [f"verdicts/{grid.name}.md"],

@@ -586,12 +586,13 @@ def test_a_folder_without_local_runs_names_the_option_that_shows_the_committed(
 
 
 def test_the_pages_of_a_grid_are_its_tables_figures_verdicts_and_report(tmp_path: Path) -> None:
-    for name in ("report.md", "tables/1.md", "tables/1.csv", "figures/11.png", "verdicts/math.md"):
+    tables, figures = ("tables/1.md", "tables/1.csv"), ("figures/scorecard.png", "figures/11.png")
+    for name in ("report.md", *tables, *figures, "verdicts/math.md"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
     found = grid_pages(tmp_path, load_grid("math"))
     assert {place: [path.name for path in files] for place, files in found.items()} == {
-        "": ["report.md"],
+        "": ["report.md", "scorecard.png"],
         "figures": ["11.png"],
         "tables": ["1.md", "1.csv"],
         "verdicts": ["math.md"],
