@@ -218,5 +218,5 @@ def _heading(figure: Figure, height: float, summary: str) -> None:
 
 
 def _small_print(figure: Figure, note: str) -> None:
-    text = "\n".join(textwrap.wrap(f"{READING} {note}", 118))
+    text = "\n".join(textwrap.wrap(f"{READING} {note}", 134))
     figure.text(MARGIN, 0.008, text, va="bottom", fontsize=7, color="#444444")
