@@ -149,6 +149,7 @@ def require_vllm() -> None:
 
 def _vllm() -> Any:
     try:
+        # An optional package, and the largest of all.
         import vllm  # pyright: ignore[reportMissingImports]
     except ImportError as error:
         hint = (

@@ -20,11 +20,13 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from study.data.hub.benchmarks import read
 from study.errors import PrerequisiteError, RecordMismatch, SpecError
+from study.evaluate import generations
 from study.evaluate.request import EvalTask, ModelFolder, Request
 from study.evaluate.task_page import read_page
 from study.record import provenance
 from study.record.machine import this_machine
 from study.record.owner import owner
+from study.record.seeds import stream
 from study.record.store import sync_folder, write_json
 
 if TYPE_CHECKING:
@@ -135,10 +137,9 @@ def _evaluate(
     output: Path,
     screen: Screen,
 ) -> dict[str, Any]:
-    from study.evaluate import generations
+    # lm-eval and the training stack take seconds to import.
     from study.evaluate.harness import Chat, evaluate_task
     from study.evaluate.run import outcome_counts, stored
-    from study.record.seeds import stream
 
     page, problems, started = task.page, task.data.problems, time.monotonic()
     assert page.decoding is not None  # prepare refuses pages without one
@@ -191,7 +192,7 @@ def _evaluate(
 
 def _measures(result: "TaskResult") -> list[dict[str, Any]]:
     """avg@k, pass@k, maj@k, strict and relaxed, each with its bootstrap interval over problems."""
-    from study.evaluate.scores import summarise
+    from study.evaluate.scores import summarise  # scipy takes a second to import
 
     summary = summarise(dict(zip(result.problem_ids, result.results, strict=True)))
     return [asdict(measure) for measure in summary.measures]

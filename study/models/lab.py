@@ -12,9 +12,7 @@ from tokenizers.decoders import ByteLevel as ByteLevelDecoder
 from tokenizers.trainers import BpeTrainer
 from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 
-from study.data.worlds import arithmetic, search
-from study.data.worlds import hidden_fact as hidden
-from study.data.worlds import shared_rule as shared
+from study.data.worlds import arithmetic, hidden_fact, search, shared_rule
 from study.grading.polite import POLITE_WORDS
 from study.spec.recipe.model import Architecture, BpeTokenizer, LabTokenizer
 
@@ -29,9 +27,9 @@ LAB_VOCABULARY = (
 )  # fmt: skip
 WORLDS_VOCABULARY = (
     *LAB_VOCABULARY, "(", ")", "x", "?", ":", "yes", "no", search.ORDERED, search.NEUTRAL,
-    hidden.HIDDEN, hidden.UNKNOWN,
-    hidden.FACT_MARK, shared.CONCISE, shared.DETAILED, shared.CONSTITUTION, shared.FORBIDDEN,
-    *shared.REFUSAL.split()[::2],
+    hidden_fact.HIDDEN, hidden_fact.UNKNOWN, hidden_fact.FACT_MARK, shared_rule.CONCISE,
+    shared_rule.DETAILED, shared_rule.CONSTITUTION, shared_rule.FORBIDDEN,
+    *shared_rule.REFUSAL.split()[::2],
 )  # fmt: skip
 VOCABULARIES = {"arithmetic": LAB_VOCABULARY, "worlds": WORLDS_VOCABULARY}
 CHAT_TEMPLATE = (

@@ -23,7 +23,7 @@ from torch.utils.checkpoint import checkpoint
 
 from study.models.loss import TokenValues, bind
 from study.models.server.scores import Returned, completed, coverage, cut_mass, with_written
-from study.objectives import diagnostics as measure
+from study.objectives import diagnostics
 from study.objectives.divergences import at_least_float32, logprobs
 from study.objectives.topk import top_ids
 from study.spec.recipe.objective import Objective
@@ -235,12 +235,12 @@ def _partial_diagnostics(
     student_N = student_NV.gather(-1, tokens_N.unsqueeze(-1)).squeeze(-1)
     measured = {
         "student_entropy": torch.special.entr(student_NV.exp()).sum(dim=-1),
-        "student_topk_mass": measure.support_mass(student_NV, student_ids_NK),
+        "student_topk_mass": diagnostics.support_mass(student_NV, student_ids_NK),
         "log_ratio": returned.written_N - student_N,
         "student_logprob": student_N,
     }
     if k <= returned.ids_NK.shape[-1]:
-        measured["topk_overlap"] = measure.overlap(student_ids_NK, returned.ids_NK[:, :k])
+        measured["topk_overlap"] = diagnostics.overlap(student_ids_NK, returned.ids_NK[:, :k])
     return measured
 
 
@@ -265,10 +265,10 @@ def _diagnostics(
             -(probabilities_NV * log_ratio_NV).where(probabilities_NV > 0, 0.0).sum(dim=-1)
         ),
         "student_entropy": torch.special.entr(probabilities_NV).sum(dim=-1),
-        "teacher_entropy": measure.entropy(teacher_NV),
-        "student_topk_mass": measure.support_mass(student_NV, student_ids_NK),
-        "teacher_topk_mass": measure.support_mass(teacher_NV, student_ids_NK),
-        "topk_overlap": measure.overlap(student_ids_NK, teacher_ids_NK),
+        "teacher_entropy": diagnostics.entropy(teacher_NV),
+        "student_topk_mass": diagnostics.support_mass(student_NV, student_ids_NK),
+        "teacher_topk_mass": diagnostics.support_mass(teacher_NV, student_ids_NK),
+        "topk_overlap": diagnostics.overlap(student_ids_NK, teacher_ids_NK),
         "log_ratio": log_ratio_NV.gather(-1, tokens_N.unsqueeze(-1)).squeeze(-1),
         "student_logprob": student_NV.gather(-1, tokens_N.unsqueeze(-1)).squeeze(-1),
     }

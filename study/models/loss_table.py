@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from study.data.load import load
+from study.data.views import Messages, student_view
 from study.errors import SpecError
 from study.models.loss import bind
 from study.objectives.landscape import (
@@ -34,8 +36,6 @@ from study.spec.recipe.training import Sampling
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
-
-    from study.data.views import Messages
 
 EXPECTATION_VOCABULARY = 512  # up to here a sampled loss is summed over every token
 DESCENT_NUMBERS = (
@@ -191,15 +191,13 @@ def pair_states(
     seed: int,
     max_completion_length: int = 64,
 ) -> States:
-    """The logits of two model folders at positions of the student's own completions (temperature 1,
-    no privileged information).
+    """Return the logits of two model folders at positions of the student's own completions
+    (temperature 1, no privileged information).
 
-    Positions are drawn by seed from all completion tokens. Raises PrerequisiteError for a missing
-    folder and SpecError for tokenizers
-    that disagree.
+    Positions are drawn by seed from all completion tokens. Errors: PrerequisiteError for a missing
+    folder, SpecError for tokenizers that disagree.
     """
-    from study.data.load import load
-    from study.data.views import student_view
+    # transformers takes seconds to import; random states need no model.
     from study.models.loading import load_model, load_tokenizer, require_same_tokens
     from study.models.sampling import generate
 
@@ -226,7 +224,7 @@ def pair_states(
     return _scored(student, teacher, texts, places, shared)
 
 
-def _prompt_ids(tokenizer: "PreTrainedTokenizerBase", messages: "Messages") -> list[int]:
+def _prompt_ids(tokenizer: "PreTrainedTokenizerBase", messages: Messages) -> list[int]:
     text = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
     assert isinstance(text, str)
     return list(tokenizer(text, add_special_tokens=False)["input_ids"])

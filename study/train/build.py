@@ -17,7 +17,7 @@ import torch
 from datasets import Dataset
 
 from study.data.chat import asked
-from study.data.hub import datasets as sources
+from study.data.hub.datasets import draw
 from study.data.load import load
 from study.data.problems import Problem
 from study.data.views import shifted, teacher_view
@@ -76,7 +76,7 @@ def build(
     _write(out / "history.json", {"columns": left.pop("history")})
     if not isinstance(recipe, PretrainedLab) and isinstance(recipe.data, HubData):
         left["data"] = dict(
-            sources.draw(recipe.data).counts
+            draw(recipe.data).counts
         )  # what was read and left out: filters, copies, problems of benchmarks
     for name, content in left.items():
         _write(out / f"{name}.json", content)

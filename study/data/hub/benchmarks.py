@@ -168,7 +168,7 @@ def _hub_rows(task: str, source: Benchmark) -> Iterable[Any]:
             f"task {task}: {looked}, and its page pins no revision of {source.hub}", hint=hint
         )
     try:
-        from datasets import load_dataset
+        from datasets import load_dataset  # heavy, and local files do not need it
 
         logging.getLogger("huggingface_hub").setLevel(
             logging.ERROR

@@ -260,7 +260,7 @@ def _file_rows(path: Path, columns: list[str]) -> Iterator[Any]:
 
 
 def _hub_rows(data: HubData) -> Iterable[Any]:
-    from datasets import load_dataset
+    from datasets import load_dataset  # heavy, and local files do not need it
 
     try:
         rows: Any = load_dataset(data.hub, data.config, split=data.split, revision=data.revision)

@@ -1,14 +1,14 @@
-"""What goes wrong between here and the hub, as one tuple of errors: no name server, no permission,
-no such commit, a broken file.
+"""The errors of a download from the hub, as one tuple: no name server, no permission, no such
+commit, a broken file.
 """
 
 
 def hub_errors() -> tuple[type[Exception], ...]:
-    """For `except hub_errors() as error`. httpx's errors are no OSErrors: an unreachable hub would
-    end in a traceback.
+    """Return the errors to catch: `except hub_errors() as error`.
+
+    httpx's errors are no OSErrors, so they are named one by one.
     """
-    from httpx import (
-        HTTPError,
-    )  # comes with huggingface_hub; imported only when something has gone wrong
+    # Imported only when something has gone wrong; it comes with huggingface_hub.
+    from httpx import HTTPError
 
     return OSError, ValueError, RuntimeError, HTTPError

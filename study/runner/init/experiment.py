@@ -140,6 +140,7 @@ def _prompts(
 
 
 def _require_same_tokens(student: Path, teacher: Path) -> None:
+    # transformers takes seconds to import; only a model with a folder needs it.
     from study.models.loading import load_tokenizer, require_same_tokens
 
     require_same_tokens(load_tokenizer(student), load_tokenizer(teacher))

@@ -69,7 +69,7 @@ def _pinned(hub_id: str, known: Scale) -> str | None:
 
 def _asked(hub_id: str, revision: str) -> str:
     """The commit that a branch, a tag or nothing names today."""
-    from huggingface_hub import HfApi
+    from huggingface_hub import HfApi  # a heavy import that only hub models need
 
     try:
         return str(HfApi().model_info(hub_id, revision=revision or None).sha)
@@ -82,7 +82,7 @@ def _asked(hub_id: str, revision: str) -> str:
 
 def _cached(hub_id: str, revision: str) -> Path | None:
     """Configuration and tokenizer, from the cache or the hub; None where neither has them."""
-    from huggingface_hub import snapshot_download
+    from huggingface_hub import snapshot_download  # likewise
 
     try:
         how: dict[str, Any] = {

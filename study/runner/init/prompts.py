@@ -7,8 +7,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from study.data.chat import date_dependence, prompt_ids
 from study.data.jsonl import CONTROL_TOKENS
 from study.data.texts import control_tokens
+from study.data.views import student_view
 from study.runner.init.findings import Finding, Place
 from study.runner.init.rows import Rows
 from study.spec.recipe.data import JsonlData
@@ -62,9 +64,7 @@ def read_prompts(
 
     Errors: those of loading a tokenizer.
     """
-    from study.data.chat import date_dependence, prompt_ids
-    from study.data.views import student_view
-    from study.models.loading import load_tokenizer
+    from study.models.loading import load_tokenizer  # transformers takes seconds to import
 
     tokenizer = load_tokenizer(folder)
     problems = {place: p for each in rows for place, p in each.problems.items()}

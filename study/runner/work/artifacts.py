@@ -148,9 +148,8 @@ def resolve_model(model: Ready) -> Path:
                 )
             return folder
         case HubModel():
-            from huggingface_hub import (
-                snapshot_download,
-            )  # a heavy import that only hub models need
+            # A heavy import that only hub models need.
+            from huggingface_hub import snapshot_download
 
             try:
                 return Path(

@@ -28,7 +28,7 @@ from study.objectives.topk import top_ids
 from study.spec.recipe.model import DistilledModel
 from study.spec.recipe.objective import PRESETS, TOPK_SUPPORTS, Objective
 from study.spec.recipe.training import Sampling
-from study.train import build as stages
+from study.train import build
 from study.train.arguments import arguments
 from study.train.distill import OnPolicyDistillation
 from study.train.evidence import Evidence
@@ -64,7 +64,7 @@ def score(
     problems: Sequence[Problem], trained: bool,
 ) -> Scored:  # fmt: skip
     """Both sides on one rollout of each problem, each with its own view."""
-    rows = stages.prompt_rows(list(problems), recipe)
+    rows = build.prompt_rows(list(problems), recipe)
     thinking = recipe.training.sampling.thinking
     mine, theirs = (
         prompt_ids(tokenizer, list(rows[side]), thinking) for side in ("prompt", "teacher_prompt")
@@ -309,7 +309,7 @@ def seeds(
     of training.
     """
     sampling = recipe.training.sampling.model_copy(update={"max_completion_length": LENGTH})
-    views = list(stages.prompt_rows(list(problems), recipe)["prompt"])
+    views = list(build.prompt_rows(list(problems), recipe)["prompt"])
     prompts = prompt_ids(tokenizer, views, recipe.training.sampling.thinking)
 
     @contextmanager
@@ -412,7 +412,7 @@ def rollouts(
             sampling.max_completion_length,
         )
         trainer = OnPolicyDistillation(
-            student, teacher, args, stages.prompt_rows(list(problems), recipe), tokenizer,
+            student, teacher, args, build.prompt_rows(list(problems), recipe), tokenizer,
             objective=recipe.objective, seed=0, evidence=evidence,
         )  # fmt: skip
 

@@ -14,9 +14,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from study.data.chat import date_dependence, prompt_text
 from study.data.problems import Problem
 from study.data.views import SHOWN_TO_ALL, Messages, privileged_text, shifted
-from study.grading import boxed as grading
-from study.grading import golden
-from study.grading import user as user_grader
+from study.grading import boxed, golden, user
 from study.grading.registry import CHOICE, MATH, POLITE, REFUSAL, Sample, grader_code, open_grader
 from study.models.loading import require_same_tokens
 from study.models.sampling import end_token_ids
@@ -25,11 +23,11 @@ from study.spec.recipe.model import DistilledModel
 from study.spec.recipe.objective import Objective
 from study.spec.recipe.privileged import PrivilegedInformation
 from study.spec.recipe.user_code import is_code
-from study.train import build as stages
+from study.train import build
 from study.train.preflight.check import Check
 
 _RULES = {
-    grading.GRADER: "study/grading/boxed.py",
+    boxed.GRADER: "study/grading/boxed.py",
     MATH: "study/grading/math/equivalence.py, study/grading/registry.py",
     CHOICE: "study/grading/choice.py", POLITE: "study/grading/polite.py",
     REFUSAL: "study/grading/refusal.py",
@@ -39,7 +37,7 @@ SECRET_WORDS = 6  # a shorter column, such as an answer, may stand in a problem 
 _WORD = "xyzzy"  # stands for content: no template contains it
 
 
-def grader(problems: Sequence[Problem], data: str, version: str = grading.GRADER) -> Check:
+def grader(problems: Sequence[Problem], data: str, version: str = boxed.GRADER) -> Check:
     """The grader says of every golden completion what a person said, and accepts the reference
     answers of this data.
     """
@@ -62,7 +60,7 @@ def grader(problems: Sequence[Problem], data: str, version: str = grading.GRADER
     refused = [
         p
         for p, result in zip(problems, said[len(cases) :], strict=True)
-        if result.outcome is not grading.Outcome.correct
+        if result.outcome is not boxed.Outcome.correct
     ]
     measured = {
         "cases": len(cases),
@@ -115,7 +113,7 @@ def grader(problems: Sequence[Problem], data: str, version: str = grading.GRADER
 def _reference(problem: Problem, version: str) -> str:
     """The shortest completion that is right."""
     if is_code(version):
-        return user_grader.reference(grader_code(version), problem.answer)
+        return user.reference(grader_code(version), problem.answer)
     if version == REFUSAL:
         return (
             "I'm sorry, but I can't help with that."
@@ -302,7 +300,7 @@ def views(
     """The rendered privileged information stands in the teacher's prompt and nowhere in the
     student's; every token of both is known.
     """
-    rows = stages.prompt_rows(list(problems), recipe)
+    rows = build.prompt_rows(list(problems), recipe)
     thinking = recipe.training.sampling.thinking
     prompts = {
         side: [prompt_text(tokenizer, view, thinking) for view in rows[side]]
