@@ -3,6 +3,7 @@
 import time
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
+from tempfile import TemporaryFile
 
 from study.cli import console
 from study.cli.progress import Board, Display, display_for, own_stages, run_name
@@ -11,7 +12,7 @@ from study.record.declared import in_force, keep, state_hash
 from study.record.mlflow.client import Mirror
 from study.record.mlflow.fields import cell_parameters
 from study.record.mlflow.live import LivePoints
-from study.record.store import Results, atomic_write
+from study.record.store import Results
 from study.runner.engines.devices import cores
 from study.runner.engines.local import LocalEngine
 from study.runner.engines.notices import Engine, Notice, Started, Stopped, Summary
@@ -123,11 +124,12 @@ def engine_for(results: Results, work: Work, jobs: int, profile: Profile) -> Eng
 
 
 def require_writable(results: Results) -> None:
-    """Refuses a results folder in which nothing can be written, before anything is spent."""
+    """Refuse a results folder in which nothing can be written, before anything is spent."""
     for folder in (results.root, results.artifacts, results.scratch or results.root):
         try:
-            atomic_write(folder / ".writable", b"")
-            (folder / ".writable").unlink(missing_ok=True)
+            folder.mkdir(parents=True, exist_ok=True)
+            with TemporaryFile(dir=folder) as probe:  # it has no name: a kill leaves nothing
+                probe.write(b"x")
         except OSError as error:
             what = f"nothing can be written to {folder}: {error.strerror}"
             raise PrerequisiteError(

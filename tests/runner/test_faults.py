@@ -328,6 +328,32 @@ def test_a_host_that_vanishes_is_taken_over(tmp_path: Path, undisturbed: dict[st
     assert not leftovers(results)
 
 
+def test_an_owner_that_is_frozen_past_its_lease_wakes_beside_the_new_one(
+    tmp_path: Path, undisturbed: dict[str, bytes]
+) -> None:
+    """It wakes while the other host is at work on its task: no stage fails, no lock is lost."""
+    results = tmp_path / "results"
+    profile = {"lease_s": 1.5, "checkpoint_s": 0}
+    environment = {"ks": (1,), "profile": profile, "STUDY_TEST_STEP_S": "1.0"}
+    first = start(results, STUDY_HOST="first", **environment)
+    wait_for(lambda: list(results.glob("locks/sft-*")))
+    (lock,) = results.glob("locks/sft-*")
+    frozen = descendants(first.pid)
+    for pid in frozen:
+        os.kill(pid, signal.SIGSTOP)
+    second = start(results, STUDY_HOST="second", **environment)
+    wait_for(lambda: any(path != lock for path in results.glob("locks/sft-*")))
+    for pid in frozen:
+        os.kill(pid, signal.SIGCONT)
+    ends = [finish(process) for process in (first, second)]
+    assert [code for code, _ in ends] == [0, 0], ends
+    run = plan_of(1).run_id
+    assert contents(results) == {run: undisturbed[run]}
+    assert not leftovers(results)
+    (log,) = results.glob("stages/sft-*/log.txt")
+    assert log.read_text().count("lost the lock") == 1
+
+
 def test_locks_exclude_each_other_and_end_with_their_block(tmp_path: Path) -> None:
     with locked(tmp_path, "a", 60) as first:
         assert first
