@@ -109,6 +109,17 @@ def test_code_that_changed_since_the_start_is_refused(
     assert not list((tmp_path / "after" / "code").iterdir())
 
 
+def test_no_room_for_the_copy_is_one_message(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise shutil.Error([("a", "b", "[Errno 28] No space left on device")])
+
+    monkeypatch.setattr(shutil, "copytree", full)
+    with pytest.raises(PrerequisiteError, match="No space left on device"):
+        copy_code(Results(tmp_path))
+
+
 def test_the_environment_comes_back(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PYTHONPATH", "/one")
     monkeypatch.delenv("PYTHONSAFEPATH", raising=False)

@@ -18,6 +18,7 @@ from study.record.checkpoints import Checkpoints
 from study.record.owner import host, owner
 from study.record.store import Results, read_record
 from study.runner.graph.stages import stage_graph
+from study.runner.work.code_copy import copy_code
 from study.runner.work.locks import Watch, holder, locked
 from study.runner.work.sweep import sweep
 from study.runner.work.worker import Busy, Finished, Payload, perform
@@ -202,7 +203,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     folder = tmp_path / "disk"
     folder.mkdir()
     if subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=48k", "tmpfs", str(folder)],
+        ["mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", str(folder)],
         capture_output=True,
         check=False,
     ).returncode:
@@ -211,13 +212,23 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
+def fill(ballast: Path, but: int) -> None:
+    """Use up a disk but for some bytes."""
+    free = shutil.disk_usage(ballast.parent).free
+    ballast.write_bytes(b"x" * (free - but))
+
+
 def test_a_disk_that_really_fills_up(small_disk: Path, undisturbed: dict[str, bytes]) -> None:
+    """The copy of the code is there; 48 kB are left for the stages."""
     results = small_disk / "results"
-    code, output = finish(start(results))
+    copy_code(Results(results))
+    fill(small_disk / "ballast", 48 * 1024)
+    code, output = finish(start(results, place=small_disk.parent))
     assert code == 1, output
     assert "no space left" in output.lower()
     assert "Traceback" not in output
-    subprocess.run(["mount", "-o", "remount,size=8m", str(small_disk)], check=True)
+    assert list(results.glob("stages/*")), "a stage met it"
+    (small_disk / "ballast").unlink()
     completes(results, undisturbed)
 
 
@@ -225,12 +236,12 @@ def test_a_read_only_disk_is_refused_before_anything_is_spent(
     small_disk: Path, undisturbed: dict[str, bytes]
 ) -> None:
     results = small_disk / "results"
-    subprocess.run(["mount", "-o", "remount,ro,size=8m", str(small_disk)], check=True)
+    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
     code, output = finish(start(results, place=small_disk.parent))
     assert code == 1
     assert f"nothing can be written to {results}: Read-only file system" in output
     assert "--results DIR" in output
-    subprocess.run(["mount", "-o", "remount,rw,size=8m", str(small_disk)], check=True)
+    subprocess.run(["mount", "-o", "remount,rw", str(small_disk)], check=True)
     completes(results, undisturbed)
 
 

@@ -25,7 +25,8 @@ _CACHE = "__pycache__"
 def copy_code(results: Results) -> Path:
     """The folder with a whole copy of the running code; made unless it is there.
 
-    Errors: PrerequisiteError when the files of the package were changed since this process started.
+    Errors: PrerequisiteError when the files of the package were changed since this process started,
+    or when there is no room for the copy.
     """
     target = results.code.absolute() / code_hash()
     if target.is_dir():
@@ -43,9 +44,21 @@ def copy_code(results: Results) -> Path:
             )
         with suppress(OSError):  # another process was first
             partial.rename(target)
+    except OSError as error:
+        raise PrerequisiteError(
+            f"the code could not be copied to {results.code}: {_reason(error)}",
+            hint="free some space (study clean shows what is not needed): a copy takes about 5 MB",
+        ) from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return target
+
+
+def _reason(error: OSError) -> str:
+    """copytree collects the errors of all files; the first one says enough."""
+    if isinstance(error, shutil.Error):
+        return str(error.args[0][0][2])
+    return error.strerror or str(error)
 
 
 def environment(copy: Path, base: Mapping[str, str] = os.environ) -> dict[str, str]:
