@@ -37,14 +37,18 @@ def copy_code(results: Results) -> Path:
     shutil.rmtree(partial, ignore_errors=True)
     try:
         shutil.copytree(_PACKAGE, partial / _PACKAGE.name, ignore=shutil.ignore_patterns("*.pyc.*"))
-        if hash_of_code(partial / _PACKAGE.name) != code_hash():
+        same = hash_of_code(partial / _PACKAGE.name) == code_hash()
+        if not same and not target.is_dir():
             raise PrerequisiteError(
                 "the code of study/ was changed while this command was starting",
                 hint="type the same command again",
             )
-        with suppress(OSError):  # another process was first
-            partial.rename(target)
+        if same:
+            with suppress(OSError):  # another process was first
+                partial.rename(target)
     except OSError as error:
+        if target.is_dir():  # another process was first, and has swept this unfinished copy
+            return target
         raise PrerequisiteError(
             f"the code could not be copied to {results.code}: {_reason(error)}",
             hint="free some space (study clean shows what is not needed): a copy takes about 5 MB",
