@@ -124,7 +124,7 @@ def engine_for(results: Results, work: Work, jobs: int, profile: Profile) -> Eng
 
 
 def require_writable(results: Results) -> None:
-    """Refuse a results folder in which nothing can be written, before anything is spent."""
+    """Refuse a results folder that cannot be written, before any work is done."""
     for folder in (results.root, results.artifacts, results.scratch or results.root):
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -145,7 +145,7 @@ def _to_do(plan: Plan, jobs: int) -> str:
     shared = sum(stage.used_by > 1 for stage in plan.stages)
     stages = f"{len(plan.stages)} stages to make ({shared} shared)"
     seconds = plan.seconds(jobs)
-    time = f"about {console.duration(seconds)}" if seconds else "a time that nothing here tells yet"
+    time = f"about {console.duration(seconds)}" if seconds else "no time estimate yet"
     return (
         f"{pending} of {len(plan.runs)} runs to do, {stages}, {time} on {jobs}"
         f" {'process' if jobs == 1 else 'processes'}"
@@ -153,7 +153,7 @@ def _to_do(plan: Plan, jobs: int) -> str:
 
 
 class _Observer:
-    """Hands every notice to the display and what matters of it to the mirror."""
+    """Pass every notice to the display, and starts and ends of runs to the mirror."""
 
     def __init__(
         self,

@@ -1,6 +1,4 @@
-"""`study clean`: what lies below a results folder that nobody needs; shown first, removed when told
-so.
-"""
+"""`study clean`: list the files of a results folder that no run needs; remove them with --apply."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -46,8 +44,9 @@ def clean(
         Path, typer.Option(help="The results folder; its committed records are never touched.")
     ] = Path("results"),
 ) -> None:
-    """Show what no sealed run, known grid or running process needs (artifacts, checkpoints, logs,
-    leftovers); --apply removes it.
+    """List files that no sealed run, known grid or running process needs; --apply removes them.
+
+    These are artifacts, checkpoints, logs and leftovers of killed processes.
     """
     folder, scales = Results.from_afar(results, load_profile(profile)), scale or names("scales")
     left_out: list[StudyError] = []

@@ -42,9 +42,7 @@ def compare(
             metavar="B", help="The other one. Several files of one arm are joined by commas."
         ),
     ],
-    grid: Annotated[
-        str, typer.Option("--grid", "-g", help="The grid whose cells are meant.")
-    ] = "math",
+    grid: Annotated[str, typer.Option("--grid", "-g", help="The grid of the cells.")] = "math",
     scale: Annotated[str, typer.Option(help="The scale of the grid.")] = "lab",
     results: Annotated[Path, typer.Option(help="The results folder, for cells and runs.")] = Path(
         "results"
@@ -76,8 +74,10 @@ def compare(
         Path | None, typer.Option("--json", help="Write everything to this file.")
     ] = None,
 ) -> None:
-    """A minus B: paired by problem and by base, with intervals, what it could have missed, costs,
-    and every setting that differs.
+    """Compare arm A with arm B, paired by problem and by base.
+
+    Shows A minus B with its interval, the smallest detectable difference, costs, and every
+    setting that differs.
     """
     place = Place(grid, scale, results, _seeds(seeds), relaxed)
     names = (label_a or a, label_b or b)

@@ -39,14 +39,14 @@ def diff(
             help="cell id, its last 8 characters, globs over levels, or a recorded run's id",
         ),
     ],
-    b: Annotated[str, typer.Argument(metavar="B", help="the other one")],
-    grid: Annotated[
-        str, typer.Option("--grid", "-g", help="the grid whose cells are meant")
-    ] = "math",
-    scale: Annotated[str, typer.Option(help="the scale of the grid")] = "lab",
-    results: Annotated[Path, typer.Option(help="the results folder, for scores")] = Path("results"),
+    b: Annotated[str, typer.Argument(metavar="B", help="The other one.")],
+    grid: Annotated[str, typer.Option("--grid", "-g", help="The grid of the cells.")] = "math",
+    scale: Annotated[str, typer.Option(help="The scale of the grid.")] = "lab",
+    results: Annotated[Path, typer.Option(help="The results folder, for scores.")] = Path(
+        "results"
+    ),
 ) -> None:
-    """Show only what differs between two cells, and the scores that are recorded of each."""
+    """Show the settings that differ between two cells or runs, and their recorded scores."""
     page = load_grid(grid, scale)
     sides = (_side(a, page, results), _side(b, page, results))
     rows = differences(sides[0].cell, sides[1].cell)

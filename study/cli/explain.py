@@ -1,6 +1,4 @@
-"""`study explain RUN`: one page that tells what a run was, what happened to it, when and why it
-collapsed, and what it wrote.
-"""
+"""`study explain RUN`: describe one run from its record: what happened, and why it collapsed."""
 
 from pathlib import Path
 from typing import Annotated
@@ -27,7 +25,7 @@ def explain(
         typer.Option("--output", "-o", help="write the page there: FILE.md or FILE.html"),
     ] = None,
 ) -> None:
-    """Tell the story of one run from its record."""
+    """Describe one run from its record: what happened, when and why it collapsed."""
     record = read_record(
         _path_of(run, [records] if records else [results / "runs", results / "records"])
     )
@@ -48,7 +46,7 @@ def explain(
 
 
 def _path_of(run: str, folders: list[Path]) -> Path:
-    """The record of a run, by its id or the end of it; runs of today come before committed ones."""
+    """Find the record of a run by its id or the end of it; new runs before committed ones."""
     for folder in folders:
         found = {
             path.parent.name if path.name == "record.json" else path.stem: path

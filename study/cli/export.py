@@ -27,8 +27,9 @@ def export(
         str | None, typer.Option(help="The profile that says where artifacts lie.")
     ] = None,
 ) -> None:
-    """Write weights, tokenizer, chat template, generation settings and a model card of a finished
-    run.
+    """Write the model of a finished run as a folder that transformers loads.
+
+    It holds weights, tokenizer, chat template, generation settings and a model card.
     """
     source = find(run, Results.from_afar(results, load_profile(profile)), step)
     write(source, folder)

@@ -22,11 +22,12 @@ def fetch(
         typer.Option(help="Use this folder as HF_HOME, to be copied to another machine."),
     ] = None,
     show: Annotated[
-        bool, typer.Option("--list", help="Say what would be fetched, and fetch nothing.")
+        bool, typer.Option("--list", help="List what would be fetched, and fetch nothing.")
     ] = False,
 ) -> None:
-    """Download the models, data sets and benchmarks of a scale at their pinned commits, and check
-    that they can be read.
+    """Download the models, data sets and benchmarks of a scale at their pinned commits.
+
+    Each is opened once, to check that it can be read.
     """
     if into is not None:
         os.environ["HF_HOME"] = str(

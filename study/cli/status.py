@@ -17,16 +17,15 @@ def status(
     results: Annotated[Path, typer.Option(help="The results folder.")] = Path("results"),
     watch: Annotated[
         bool,
-        typer.Option(
-            "--watch", "-w", help="Show it again and again until nothing runs, or Ctrl-C."
-        ),
+        typer.Option("--watch", "-w", help="Refresh until nothing runs, or Ctrl-C."),
     ] = False,
     every: Annotated[
-        float, typer.Option(min=0.1, help="Seconds between two looks of --watch.")
+        float, typer.Option(min=0.1, help="Seconds between two refreshes of --watch.")
     ] = 2.0,
 ) -> None:
-    """What is done, running, failed and waiting below a results folder: step, time left, accuracy
-    and KL of every task at work.
+    """Show what is done, running, failed and waiting in a results folder.
+
+    Each running task has its step, time left, accuracy and KL.
     """
     if watch:
         follow(Results(results), every)
@@ -54,7 +53,7 @@ def follow(results: Results, every: float) -> None:
 
 
 def report(seen: Snapshot) -> list[str]:
-    """The lines of one look."""
+    """Format one snapshot as lines."""
     lines = [line for session in seen.sessions for line in _session(seen, session)]
     if seen.tasks:
         rows = [_row(task) for task in seen.tasks]

@@ -75,8 +75,9 @@ def verify(
         bool, typer.Option("--demo", help="Make the shipped stages of `make demo` again instead.")
     ] = False,
 ) -> None:
-    """Make randomly chosen committed runs again, shared stages included, in a temporary folder, and
-    compare; 1 when one is different.
+    """Make randomly chosen committed runs again in a temporary folder and compare the records.
+
+    Shared stages are made again too. The exit code is 1 when a run differs.
     """
     if demo:
         with _folder(keep) as folder:
