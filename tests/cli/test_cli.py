@@ -207,40 +207,27 @@ def test_durations(seconds: float, text: str) -> None:
     assert console.duration(seconds) == text
 
 
-def test_check_finds_every_shipped_page_right(tmp_path: Path) -> None:
-    done = study("check", cwd=tmp_path)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "grids/math.yaml at lab: 24 cells, 120 runs" in done.stdout
-
-
-def test_check_does_not_need_data_from_outside(tmp_path: Path) -> None:
-    """Data files of other scales are not part of a clone; planning such a scale names the missing
-    file.
-    """
-    done = study("check", cwd=tmp_path)
-    assert "ok  scales/gsm8k.yaml: not looked at further: scales/gsm8k.yaml:" in done.stdout
-    planned = study("plan", "--grid", "smoke", "--scale", "gsm8k", cwd=tmp_path)
-    assert planned.returncode == 1
-    assert (
-        "gsm8k-train.jsonl does not exist\n  -> set STUDY_DATA to the folder that holds it"
-        in planned.stderr
-    )
-
-
-def test_check_names_what_is_wrong(tmp_path: Path) -> None:
+def test_check_finds_every_shipped_file_right_and_names_a_wrong_one(tmp_path: Path) -> None:
+    """Data files of other scales are not part of a clone, which is no fault of a grid."""
     page = tmp_path / "experiments" / "figures" / "99.yaml"
     page.parent.mkdir(parents=True)
-    text = (
-        "number: 99\ntitle: t\ngrid: math\nscale: lab\nkind: curves\nrows:\n  - {title: a, arms:"
-        " [{objective: full}]}\n"
-    )
-    page.write_text(text, encoding="utf-8")
+    head = "number: 99\ntitle: t\ngrid: math\nscale: lab\nkind: curves\n"
+    rows = "rows:\n  - {title: a, arms: [{objective: full}]}\n"
+    page.write_text(head + rows, encoding="utf-8")
     done = study("check", cwd=tmp_path)
     assert done.returncode == 2
-    assert (
-        "BAD  figures/99.yaml: figures/99.yaml: objective=full names 2 cells of grid math, not one"
-        in done.stdout
-    )
+    assert "grids/math.yaml at lab: 24 cells, 120 runs" in done.stdout
+    assert "ok  scales/gsm8k.yaml: not looked at further: scales/gsm8k.yaml:" in done.stdout
+    bad = [line for line in done.stdout.splitlines() if line.startswith("BAD")]
+    problem = "objective=full names 2 cells of grid math, not one"
+    assert bad == [f"BAD  figures/99.yaml: figures/99.yaml: {problem}"]
+
+
+def test_planning_a_scale_without_its_data_names_the_missing_file(tmp_path: Path) -> None:
+    planned = study("plan", "--grid", "smoke", "--scale", "gsm8k", cwd=tmp_path)
+    assert planned.returncode == 1
+    missing = "gsm8k-train.jsonl does not exist\n  -> set STUDY_DATA to the folder that holds it"
+    assert missing in planned.stderr
 
 
 def test_show_prints_value_origin_identity_and_the_papers_value(tmp_path: Path) -> None:

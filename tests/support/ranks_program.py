@@ -1,10 +1,13 @@
-"""One process of a distillation, as a launcher starts it (RANK, WORLD_SIZE, ...): FOLDER OUT.
+"""The processes of a distillation, as a launcher sets them up (RANK, WORLD_SIZE, ...): FOLDER OUT.
+
+The training stack is imported once; every rank but the first is a fork.
 
 FOLDER holds student/ and teacher/. Completions are a function of their prompt, so that every way of
 sharing a batch trains on the same ones. Rank 0 leaves OUT/REDUCTION.safetensors: the loss of step 1
 and its gradients, before any clipping, for each reduction.
 """
 
+import multiprocessing
 import os
 import sys
 from pathlib import Path
@@ -100,9 +103,23 @@ def trained(folder: Path, reduction: str, work: Path) -> dict[str, torch.Tensor]
     return watch.found
 
 
-if __name__ == "__main__":
-    folder, out, rank = Path(sys.argv[1]), Path(sys.argv[2]), os.environ.get("RANK", "0")
+def main(folder: Path, out: Path, rank: int) -> None:
+    os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank)}
     for reduction in REDUCTIONS:
         found = trained(folder, reduction, out / f"work-{reduction}-{rank}")
-        if rank == "0":
+        if rank == 0:
             save_file(found, out / f"{reduction}.safetensors")
+
+
+if __name__ == "__main__":
+    folder, out = Path(sys.argv[1]), Path(sys.argv[2])
+    others = [
+        multiprocessing.get_context("fork").Process(target=main, args=(folder, out, rank))
+        for rank in range(1, int(os.environ["WORLD_SIZE"]))
+    ]
+    for other in others:
+        other.start()
+    main(folder, out, 0)
+    for other in others:
+        other.join()
+    sys.exit(max((other.exitcode or 0 for other in others), default=0))
