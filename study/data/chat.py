@@ -6,7 +6,7 @@ With thinking off it closes an empty one, "<think>\\n\\n</think>\\n\\n". A view 
 assistant's message brings its own beginning of the turn: the template opens the turn, is told
 nothing (it would write the empty block before a hint that is reasoning), and the text follows as it
 stands. The template's rendering of a finished assistant's turn is not used for this: Qwen3's
-rewrites what stands before `</think>`.
+rewrites what comes before `</think>`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,7 +20,7 @@ if TYPE_CHECKING:  # transformers takes seconds to import, and nothing of it is 
     from transformers import PreTrainedTokenizerBase
 
 
-def asked(thinking: bool | None) -> dict[str, Any]:
+def template_arguments(thinking: bool | None) -> dict[str, Any]:
     """Arguments for a chat template."""
     return {} if thinking is None else {"enable_thinking": thinking}
 
@@ -83,11 +83,13 @@ def prompt_text(
     template.
     """
     begun = view[-1]["content"] if view[-1]["role"] == "assistant" else None
-    messages, told = (
-        (view, {**asked(thinking), **(template or {})}) if begun is None else (view[:-1], {})
-    )
+    messages, arguments = view, {**template_arguments(thinking), **(template or {})}
+    if begun is not None:  # the view opens the turn itself, so the template is told nothing
+        messages, arguments = view[:-1], {}
     return str(
-        tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False, **told)
+        tokenizer.apply_chat_template(
+            messages, add_generation_prompt=True, tokenize=False, **arguments
+        )
     ) + (begun or "")
 
 

@@ -46,7 +46,7 @@ def sample(
     template: Mapping[str, Any] | None = None,
 ) -> list[list[Graded]]:  # fmt: skip
     """k graded completions of each problem, [P][k]."""
-    arguments = {**chat.asked(sampling.thinking), **(template or {})}
+    arguments = {**chat.template_arguments(sampling.thinking), **(template or {})}
     drawn = generate(
         model,
         tokenizer,

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from study.data import chat
-from study.data.hub.eval_tasks import as_asked
+from study.data.hub.eval_tasks import render_prompts
 from study.data.load import load
 from study.data.problems import Problem
 from study.data.views import shifted, teacher_view
@@ -46,7 +46,7 @@ def evaluate(
         p.prompt: teacher_view(p, spec.privileged, other)
         for p, other in zip(problems, shifted(problems), strict=True)
     }
-    asked = as_asked(spec.task, problems)  # as the task asks, where it adds words of its own
+    asked = render_prompts(spec.task, problems)  # as the task asks, where it adds words of its own
     begun = (
         prefixes(spec.prefix, beside[canonical(spec.prefix.source)], asked, spec.sampling, seed)
         if spec.prefix
@@ -55,7 +55,7 @@ def evaluate(
     plain, told = (
         spec.privileged is None and not begun,
         {
-            **chat.asked(spec.sampling.thinking),
+            **chat.template_arguments(spec.sampling.thinking),
             **(template or {}),
         },
     )

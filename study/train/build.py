@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from datasets import Dataset
 
-from study.data.chat import asked
+from study.data.chat import template_arguments
 from study.data.hub.datasets import draw
 from study.data.load import load
 from study.data.problems import Problem
@@ -178,7 +178,7 @@ def _distill(
         seed=stream(seed, "distill"), max_completion_length=sampling.max_completion_length,
         temperature=sampling.temperature,
         top_p=sampling.top_p, top_k=0, shuffle_dataset=False,
-        chat_template_kwargs=asked(sampling.thinking),
+        chat_template_kwargs=template_arguments(sampling.thinking),
         **rollout_settings(),
     )  # fmt: skip
     with teacher_of(recipe, inputs["teacher"]) as teacher:

@@ -12,7 +12,7 @@ from peft import PeftModel
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from trl import GRPOConfig, GRPOTrainer
 
-from study.data.chat import asked
+from study.data.chat import template_arguments
 from study.data.problems import Problem
 from study.data.views import teacher_view
 from study.errors import SpecError
@@ -140,7 +140,7 @@ def grpo_trainer(
         beta=training.kl_coefficient,
         epsilon=training.clip_low, epsilon_high=training.clip_high, loss_type="grpo",
         shuffle_dataset=False,
-        chat_template_kwargs=asked(training.sampling.thinking), **rollout_settings(),
+        chat_template_kwargs=template_arguments(training.sampling.thinking), **rollout_settings(),
     )  # fmt: skip
     rows = Dataset.from_list(
         [

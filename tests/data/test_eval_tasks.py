@@ -362,7 +362,7 @@ def test_without_folder_and_hub_there_is_one_message_with_both_ways(
     message = str(caught.value)
     assert "no file gpqa_diamond.jsonl in STUDY_DATA" in message
     assert (
-        "Idavidrein/gpqa at 633f5ee89ab8 cannot be had (ConnectionError: Couldn't reach the hub)"
+        "Idavidrein/gpqa at 633f5ee89ab8 is not available (ConnectionError: Couldn't reach the hub)"
         in message
     )
     assert "STUDY_DATA=FOLDER" in message

@@ -284,7 +284,7 @@ def test_without_files_the_hub_is_asked_at_the_pinned_commit(
         raise ConnectionError("Couldn't reach the Hub")
 
     monkeypatch.setattr(datasets, "load_dataset", away)
-    with pytest.raises(PrerequisiteError, match="bd093c3994fd cannot be had") as told:
+    with pytest.raises(PrerequisiteError, match="bd093c3994fd is not available") as told:
         load(data.model_copy(update={"selection_size": 2}), "train")
     assert "study fetch" in told.value.hint
     assert "openthoughts-114k/metadata/train-*.parquet" in told.value.hint

@@ -176,7 +176,7 @@ def _hub_rows(task: str, source: Benchmark) -> Iterable[Any]:
         return load_dataset(source.hub, source.config, split=source.split, revision=source.revision)  # type: ignore[return-value]
     except hub_errors() as error:
         what = (
-            f"{source.hub} at {source.revision[:12]} cannot be had ({type(error).__name__}:"
+            f"{source.hub} at {source.revision[:12]} is not available ({type(error).__name__}:"
             f" {str(error).splitlines()[0][:120]})"
         )
         raise PrerequisiteError(f"task {task}: {looked}, and {what}", hint=hint) from error

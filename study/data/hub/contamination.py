@@ -45,7 +45,7 @@ class Benchmarks:
             self._sizes.append((benchmark, len(grams)))
 
     def holding(self, text: str) -> str | None:
-        """The benchmark in which this problem stands, or None."""
+        """The benchmark that holds this problem, or None."""
         found = words(text)
         if (benchmark := self._texts.get(hash(tuple(found)))) is not None:
             return benchmark

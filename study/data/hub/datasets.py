@@ -18,7 +18,7 @@ from typing import Any
 from study.data.hub.benchmarks import is_held_out
 from study.data.hub.contamination import Benchmarks
 from study.data.hub.errors import hub_errors
-from study.data.hub.eval_tasks import as_asked, task_problems
+from study.data.hub.eval_tasks import render_prompts, task_problems
 from study.data.lines import parse_object, split_lines
 from study.data.problems import Problem, Split
 from study.data.texts import normal_form
@@ -113,7 +113,7 @@ def told(counts: Mapping[str, int]) -> str:
 
 
 def _judged(task: str) -> tuple[Problem, ...]:
-    return as_asked(task, task_problems(task).problems)
+    return render_prompts(task, task_problems(task).problems)
 
 
 def _distinct(data: HubData, rows: Iterable[Any], counts: Counter[str]) -> Iterator[Problem]:
@@ -284,5 +284,5 @@ def _hub_rows(data: HubData) -> Iterable[Any]:
         )
         hint = f"where the hub can be reached: study fetch --scale NAME; or {name}{terms}"
         raise PrerequisiteError(
-            f"{data.hub} at {data.revision[:12]} cannot be had ({reason})", hint=hint
+            f"{data.hub} at {data.revision[:12]} is not available ({reason})", hint=hint
         ) from error

@@ -94,7 +94,7 @@ def task_problems(task: str) -> Problems:
     return read(task, parse_source(task, page_values(task)["metadata"].get("source")))
 
 
-def as_asked(task: str, problems: tuple[Problem, ...]) -> tuple[Problem, ...]:
+def render_prompts(task: str, problems: tuple[Problem, ...]) -> tuple[Problem, ...]:
     """The problems with the prompt that the task's page makes of them: its `doc_to_text`."""
     from jinja2 import Environment, StrictUndefined  # what lm-eval renders its pages with
 

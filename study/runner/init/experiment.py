@@ -80,8 +80,9 @@ class Looked:
 
 
 def look(wanted: Wanted, results: Results) -> Looked:
-    """Reads rows and tokenizers; writes nothing. Errors: a file or a model that cannot be had, two
-    models without common tokens.
+    """Read rows and tokenizers; write nothing.
+
+    Errors: a file or a model that is not available, two models without common tokens.
     """
     scale = load_scale(wanted.extends)
     models = {

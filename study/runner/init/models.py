@@ -1,4 +1,4 @@
-"""Somebody's own models as entries of a scale: a hub id at a commit, a model folder, or a run or
+"""A user's models as entries of a scale: a hub id at a commit, a model folder, or a run or
 stage of a results folder.
 """
 
@@ -54,7 +54,7 @@ def own_model(name: str, results: Results, known: Scale) -> OwnModel:
         if not revision
         else None
     )
-    entry = {"kind": "hub", "id": hub_id, "revision": commit or _asked(hub_id, revision)}
+    entry = {"kind": "hub", "id": hub_id, "revision": commit or _commit_today(hub_id, revision)}
     return OwnModel(hub_id, entry, _cached(hub_id, entry["revision"]))
 
 
@@ -67,7 +67,7 @@ def _pinned(hub_id: str, known: Scale) -> str | None:
     return next((str(entry["revision"]) for entry in same), None)  # pyright: ignore[reportUnknownArgumentType]
 
 
-def _asked(hub_id: str, revision: str) -> str:
+def _commit_today(hub_id: str, revision: str) -> str:
     """The commit that a branch, a tag or nothing names today."""
     from huggingface_hub import HfApi  # a heavy import that only hub models need
 
@@ -76,7 +76,7 @@ def _asked(hub_id: str, revision: str) -> str:
     except hub_errors() as error:
         hint = f"write the commit: {hub_id}@<40 hex digits>, as its page on the hub shows it"
         raise PrerequisiteError(
-            f"which commit {hub_id} is at cannot be asked ({type(error).__name__})", hint=hint
+            f"could not look up the commit of {hub_id} ({type(error).__name__})", hint=hint
         ) from error
 
 

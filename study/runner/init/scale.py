@@ -142,7 +142,7 @@ def scale_page(
     head = [
         (
             f"# Written by `study init`: what differs from the scale `{extends}`; everything else"
-            " is as it stands there."
+            " is taken from there."
         ),
         f"scale: {name}",
     ]
