@@ -76,11 +76,11 @@ check: $(DEV_STAMP)
 	$(STUDY) check
 
 test: check
-	$(BIN)/python -m pytest -q -n $(JOBS) --dist worksteal
+	$(BIN)/python -m pytest -q -n $(JOBS) --dist loadfile
 
 # Without the tests marked slow and without those that need a package index.
 test-fast: $(DEV_STAMP)
-	$(BIN)/python -m pytest -q -n $(JOBS) --dist worksteal -m "not slow and not network"
+	$(BIN)/python -m pytest -q -n $(JOBS) --dist loadfile -m "not slow and not network"
 
 # At least 100 random kills, then 10 on a real lab cell (about 20 minutes); the records must be those of undisturbed runs.
 soak: $(DEV_STAMP)

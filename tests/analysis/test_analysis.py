@@ -215,6 +215,7 @@ def test_a_curve_figure_plots_each_base_and_their_mean() -> None:
     assert at_end["mean"] == pytest.approx(sum(at_end[seed] for seed in "01234") / 5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", ["11", "22"])
 def test_a_figure_carries_the_hash_of_its_data_and_is_the_same_bytes_twice(
     number: str, tmp_path: Path
@@ -233,6 +234,7 @@ def test_every_page_says_scale_and_what_of_the_paper_it_answers() -> None:
         assert (f"paper's Fig. {page.number} " in page.answers) == (page.number < 20)
 
 
+@pytest.mark.slow
 def test_check_accepts_what_was_written_and_names_what_was_changed(tmp_path: Path) -> None:
     report = build(evidence())
     smoke = saved(tmp_path, grid="smoke")
@@ -247,6 +249,7 @@ def test_check_accepts_what_was_written_and_names_what_was_changed(tmp_path: Pat
     assert len(differences(report, tmp_path / "nothing")) == len(report.texts) + len(report.figures)
 
 
+@pytest.mark.slow
 def test_the_readme_shows_what_the_committed_records_give(tmp_path: Path) -> None:
     saved(tmp_path / "results", grid="smoke")
     page = tmp_path / "README.md"
@@ -310,6 +313,7 @@ def test_curves_on_the_terminal(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert "\x1b" not in shown
 
 
+@pytest.mark.slow
 def test_table_and_figure_verbs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = saved(tmp_path)
     table_verb("20", results=folder)
@@ -325,6 +329,7 @@ def test_table_and_figure_verbs(tmp_path: Path, capsys: pytest.CaptureFixture[st
         table_verb("20", results=tmp_path / "empty")
 
 
+@pytest.mark.slow
 def test_the_analysis_never_loads_torch(tmp_path: Path) -> None:
     folder = saved(tmp_path, grid="smoke", layout="runs")
     code = (

@@ -202,6 +202,7 @@ def test_a_collapsed_base_is_named() -> None:
     assert compared(a, b).notes == ("collapsed: base 0 of A at step 40",)
 
 
+@pytest.mark.slow
 def test_importing_it_loads_no_pandas() -> None:
     import subprocess
     import sys

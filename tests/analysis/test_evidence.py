@@ -2,6 +2,8 @@
 results included, rebuilt from them.
 """
 
+import pytest
+
 from study.cli.report import report
 from study.record.schema import MAX_RECORD_BYTES
 from study.record.store import read_record
@@ -44,5 +46,6 @@ def test_the_claims_in_force_are_kept_for_every_record() -> None:
     assert {str(digest)[:16] for digest in hashes} <= kept
 
 
+@pytest.mark.slow
 def test_every_committed_page_is_what_the_records_give() -> None:
     report(results=RESULTS, check=True)

@@ -74,6 +74,7 @@ def test_what_would_change_a_verdict_is_a_distance() -> None:
     assert f"move the mean by {distance:.3f}" in what_would_change(verdict)
 
 
+@pytest.mark.slow
 def test_only_grids_with_records_are_reported(smoke: Path, tmp_path: Path) -> None:
     assert grids_with_records(smoke / "records", "lab") == ["smoke"]
     with pytest.raises(IncompleteResults, match="no grid has half of its runs recorded"):
@@ -88,6 +89,7 @@ def test_the_html_needs_nothing_beside_it(smoke: Path) -> None:
     assert "<script" not in page
 
 
+@pytest.mark.slow
 def test_a_committed_report_is_checked_by_what_it_was_made_from(smoke: Path) -> None:
     report(results=smoke, check=True)
     page = smoke / "report.html"

@@ -356,6 +356,7 @@ def test_stored_generations_are_sent_to_regrade(tmp_path: Path) -> None:
     assert caught.value.hint.startswith("study regrade")
 
 
+@pytest.mark.slow
 def test_it_works_in_an_empty_folder_and_says_a_mistake_in_two_lines(tmp_path: Path) -> None:
     file = samples(tmp_path)
     study = [sys.executable, "-m", "study.cli.main", "grade"]

@@ -54,6 +54,7 @@ def shown(
     return capsys.readouterr().out.splitlines()
 
 
+@pytest.mark.slow
 def test_a_run_is_found_by_id_unique_end_or_levels_also_before_it_left_anything(
     results: Results, runs: tuple[LabelledRun, ...]
 ) -> None:
@@ -97,6 +98,7 @@ def test_the_reason_of_a_failure_comes_first_and_once(
     assert f"run  {run.run_id}: no log yet" in said
 
 
+@pytest.mark.slow
 def test_one_stage_can_be_asked_for(
     results: Results, runs: tuple[LabelledRun, ...], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -165,6 +167,7 @@ def test_following_shows_what_is_new_until_nothing_is_at_work(
     assert said[-2].startswith("FAILED")
 
 
+@pytest.mark.slow
 def test_following_waits_for_a_living_study_run_to_come_to_the_run(
     results: Results, runs: tuple[LabelledRun, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:

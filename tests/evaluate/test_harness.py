@@ -141,6 +141,7 @@ def test_arguments_of_the_chat_template_reach_curve_and_final_evaluation(
     assert [text + "<answer>" for text in ran[0]] == list(ran[1])
 
 
+@pytest.mark.slow
 def test_the_curve_and_the_reward_can_be_judged_by_the_grader_of_the_evaluation(
     model, tokenizer, problems
 ) -> None:

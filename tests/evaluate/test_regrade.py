@@ -52,6 +52,7 @@ def run(*arguments: object) -> str:
     return " ".join(done.output.split())
 
 
+@pytest.mark.slow
 def test_both_scores_are_kept_and_changes_are_named(tmp_path: Path) -> None:
     source = stored(tmp_path / "lab_math")
     shown = run(tmp_path, "--grader", "math-1", "--workers", "1")
@@ -130,6 +131,7 @@ def test_what_was_cut_is_said(tmp_path: Path) -> None:
     assert "cut for storage" in run(source, "--grader", "boxed-1")
 
 
+@pytest.mark.slow
 def test_a_regraded_file_can_be_compared_with_one_of_the_same_grader(tmp_path: Path) -> None:
     source = stored(tmp_path)
     run(source, "--grader", "math-1", "--workers", "1")

@@ -303,6 +303,7 @@ def test_a_long_answer_is_compared_as_text() -> None:
     assert compare(long, "1").equal is False
 
 
+@pytest.mark.slow
 def test_nothing_heavy_is_imported() -> None:
     code = (
         "import sys, study.grading.math.equivalence, study.grading.math.extraction,"

@@ -194,6 +194,7 @@ def test_a_hostile_gold_has_an_outcome_too(grader: Grader) -> None:
         assert grader.grade(r"\boxed{7}", gold).outcome in (Outcome.wrong, Outcome.timed_out)
 
 
+@pytest.mark.slow
 def test_towers_of_exponents_time_out_and_the_others_are_graded() -> None:
     samples = [Sample(rf"\boxed{{{tower}}}", "7") for tower in TOWERS] + [
         Sample(r"\boxed{1 + x}", "x + 1"),
@@ -214,6 +215,7 @@ def test_towers_of_exponents_time_out_and_the_others_are_graded() -> None:
         assert grader.grade(r"\boxed{a+b}", "b+a").outcome is Outcome.correct  # by a new worker
 
 
+@pytest.mark.slow
 def test_an_audit_notes_where_the_tiers_differ() -> None:
     with open_grader(audit=True) as grader:
         results = grader.grade_many(
@@ -297,6 +299,7 @@ def test_the_formulas_of_one_sample_share_its_deadline() -> None:
         assert time.monotonic() - started < 1 + 3 * 1 + 1  # six deadlines and their patience: 21
 
 
+@pytest.mark.slow
 def test_a_result_is_json() -> None:
     result = Grade(Outcome.correct, Outcome.correct, Tier.exact, "7", "7")
     assert json.loads(json.dumps({**vars(result)}))["outcome"] == "correct"

@@ -21,6 +21,7 @@ from tests.support.paths import ROOT
 pytest.importorskip("math_verify")
 
 
+@pytest.mark.slow
 def test_a_worker_that_only_waits_is_killed_and_one_that_died_replaced() -> None:
     with SymbolicPool(deadline_s=0.2) as pool:
         assert pool.equal([("x", "x+0")]) == [True]
@@ -33,11 +34,13 @@ def test_a_worker_that_only_waits_is_killed_and_one_that_died_replaced() -> None
         assert pool.equal([("a+d", "d+a"), ("a+c", "c+a")])[1] is True
 
 
+@pytest.mark.slow
 def test_a_worker_without_memory_gives_no_verdict_or_a_wrong_one_but_does_not_grow() -> None:
     with SymbolicPool(deadline_s=2, memory_bytes=600 * 2**20) as pool:
         assert pool.equal([("10^{9} + 10^{10^{9}}", "7"), ("a+b", "b+a")])[1] is True
 
 
+@pytest.mark.slow
 def test_a_pool_works_in_threads_and_after_pickling() -> None:
     pool = pickle.loads(pickle.dumps(SymbolicPool(workers=1)))
     found: list[list[bool | None]] = []

@@ -98,6 +98,7 @@ def test_micro_batches_change_neither_loss_nor_gradient(
     _same(trained(root, reduction, tmp_path / "work"), expected)
 
 
+@pytest.mark.slow
 def test_two_processes_have_the_gradient_of_one(
     folders: dict[str, Path], tmp_path: Path, alone: pytest.MonkeyPatch
 ) -> None:
@@ -145,6 +146,7 @@ def test_parts_of_a_batch_add_up_to_the_whole(reduce: Any) -> None:
         assert float(torch.stack(local).mean()) != pytest.approx(float(whole), abs=1e-4)
 
 
+@pytest.mark.slow
 def test_supervised_and_reinforced_stages_do_not_see_micro_batches(
     folders: dict[str, Path], tmp_path: Path, alone: pytest.MonkeyPatch
 ) -> None:
@@ -295,6 +297,7 @@ def test_the_same_seed_leaves_the_same_bytes(
     ]
 
 
+@pytest.mark.slow
 def test_adapters_train_little_start_at_the_model_and_leave_a_plain_folder(
     folders: dict[str, Path], tmp_path: Path, alone: pytest.MonkeyPatch
 ) -> None:

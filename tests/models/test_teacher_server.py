@@ -358,6 +358,7 @@ def threaded(folder: Path, _dtype: str) -> Iterator[Any]:
         yield server
 
 
+@pytest.mark.slow
 def test_a_stage_whose_server_returns_everything_is_the_stage_with_a_local_teacher(
     folders: dict[str, Path],  # noqa: F811
     tmp_path: Path,

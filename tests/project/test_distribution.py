@@ -115,6 +115,7 @@ def elsewhere(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
             "pip",
             "install",
             "--quiet",
+            "--no-compile",
             "--constraint",
             str(ROOT / "constraints.txt"),
             str(wheel),
@@ -134,7 +135,7 @@ def run(command: list[str], folder: Path, *, expect: int = 0) -> str:
         if not name.startswith(("PYTHON", "VIRTUAL_ENV"))
     }
     done = subprocess.run(
-        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300
+        command, cwd=folder, env=environment, capture_output=True, text=True, check=False
     )
     assert done.returncode == expect, (
         f"{command} ended with {done.returncode}\n{done.stdout}\n{done.stderr}"
@@ -142,6 +143,7 @@ def run(command: list[str], folder: Path, *, expect: int = 0) -> str:
     return done.stdout + done.stderr
 
 
+@pytest.mark.network
 def test_the_wheel_installs_cleanly_without_the_training_stack(
     elsewhere: Path, tmp_path: Path
 ) -> None:
@@ -153,6 +155,7 @@ def test_the_wheel_installs_cleanly_without_the_training_stack(
     assert f"opd_study=={version('opd-study')}" in installed.replace("-", "_")
 
 
+@pytest.mark.network
 def test_the_wheel_works_in_any_folder(elsewhere: Path, tmp_path: Path) -> None:
     study = str(elsewhere / "study")
     assert "plan" in run([study, "--help"], tmp_path)
@@ -162,6 +165,7 @@ def test_the_wheel_works_in_any_folder(elsewhere: Path, tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir()), "looking at a plan leaves nothing behind"
 
 
+@pytest.mark.network
 def test_the_wheel_ships_every_experiment_page(elsewhere: Path, tmp_path: Path) -> None:
     code = "import study, pathlib; print(pathlib.Path(study.__file__).parent / '_experiments')"
     shipped = Path(run([str(elsewhere / "python"), "-c", code], tmp_path).strip())
@@ -170,6 +174,7 @@ def test_the_wheel_ships_every_experiment_page(elsewhere: Path, tmp_path: Path) 
         assert (shipped / page.relative_to(ROOT / "experiments")).read_bytes() == page.read_bytes()
 
 
+@pytest.mark.network
 def test_a_grid_in_the_working_folder_comes_first(elsewhere: Path, tmp_path: Path) -> None:
     grids = tmp_path / "experiments" / "grids"
     grids.mkdir(parents=True)
@@ -179,6 +184,7 @@ def test_a_grid_in_the_working_folder_comes_first(elsewhere: Path, tmp_path: Pat
     assert "mine_k1" in run([str(elsewhere / "study"), "plan", "--grid", "smoke"], tmp_path)
 
 
+@pytest.mark.network
 def test_running_without_the_lab_extra_says_what_to_install(
     elsewhere: Path, tmp_path: Path
 ) -> None:

@@ -113,6 +113,7 @@ def children(client: Any) -> list[tuple[str, str, bool]]:
     )
 
 
+@pytest.mark.slow
 def test_children_are_nested_below_the_grid_with_their_true_status(
     mirrored: tuple[Results, list[Record]], client: Any
 ) -> None:
@@ -431,6 +432,7 @@ def one_of_eight(root: Path, paths: list[Path], number: int) -> None:
     )
 
 
+@pytest.mark.slow
 def test_eight_writers_at_once_lose_nothing_and_make_nothing_twice(tmp_path: Path) -> None:
     import mlflow.tracking  # noqa: F401 - once, before the forks
 
@@ -507,6 +509,7 @@ def server(folder: Path, database: Path) -> Iterator[str]:
         process.wait()
 
 
+@pytest.mark.slow
 def test_a_tracking_server_is_made_whole_by_sync_mlflow(
     mirrored: tuple[Results, list[Record]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

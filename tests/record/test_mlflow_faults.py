@@ -241,6 +241,7 @@ def test_what_libraries_print_passes_without_secrets(tmp_path: Path) -> None:
     assert (tmp_path / "log").read_text() == "401 for ***\n"
 
 
+@pytest.mark.slow
 def test_a_server_that_is_down_costs_a_warning_and_no_password(tmp_path: Path) -> None:
     with closing(socket.socket()) as free:
         free.bind(("127.0.0.1", 0))
@@ -257,6 +258,7 @@ def test_a_server_that_is_down_costs_a_warning_and_no_password(tmp_path: Path) -
     assert "someone" not in log
 
 
+@pytest.mark.slow
 def test_a_grid_is_sealed_though_its_server_is_down(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -121,6 +121,7 @@ def counting(change: Callable[..., object], left: list[int]) -> Callable[..., ob
     return counted
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", ["stage", "run"])
 def test_a_kill_before_any_change_of_the_disk_loses_nothing(
     tmp_path: Path, undisturbed: dict[str, bytes], what: str

@@ -249,6 +249,7 @@ HINTS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("changed", "hint"), HINTS)
 def test_what_mends_a_fault_is_said(
     tmp_path: Path, models: dict[str, str], changed: dict[str, Any], hint: str

@@ -270,6 +270,7 @@ def test_the_screen_refuses_and_says_what_it_is(
     assert "no price in the profile" in shown
 
 
+@pytest.mark.slow
 def test_the_measured_part_runs_the_real_stage_on_random_models() -> None:
     cells = [
         next(

@@ -441,6 +441,7 @@ def local(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Local]:
             started.cancel()
 
 
+@pytest.mark.slow
 def test_a_grid_through_jobs_with_one_that_is_preempted(
     tmp_path: Path, local: Local, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -255,6 +255,7 @@ def test_the_verb_leaves_results_alone_and_removes_its_folder(
     assert {path for path in results.root.rglob("*") if path.is_file()} == before.keys()
 
 
+@pytest.mark.slow
 def test_it_works_with_the_engine_of_study_run(made: dict[int, Record], tmp_path: Path) -> None:
     write_record(tmp_path / "records" / f"{made[1].run}.json", made[1])
     script = """

@@ -90,6 +90,7 @@ def watching(folders: dict[str, Path], tmp_path_factory: pytest.TempPathFactory)
     return run(distilled(), folders, tmp_path_factory.mktemp("watching") / "d")
 
 
+@pytest.mark.slow
 def test_observe_is_bitwise_the_run_without_a_guard(
     folders: dict[str, Path], watching: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -119,6 +120,7 @@ def test_the_trace_agrees_with_the_curve(watching: Path) -> None:
         assert np.mean(trace[name]) == pytest.approx(columns[name][-1], rel=1e-4, abs=1e-9)
 
 
+@pytest.mark.slow
 def test_stop_seals_what_there_is_with_forensics(folders: dict[str, Path], tmp_path: Path) -> None:
     """A teacher equal to its student gives no gradient: the first window without one ends the run.
 
@@ -178,6 +180,7 @@ def test_stop_without_an_alarm_is_bitwise_observe(
     assert read(stopping)["trace"] == read(watching)["trace"]
 
 
+@pytest.mark.slow
 def test_a_gradient_that_is_not_finite_stops_before_it_reaches_the_weights(
     folders: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -70,6 +70,7 @@ def change(before: Path, after: Path) -> dict[str, torch.Tensor]:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_stage_with_adapters_leaves_a_plain_model_and_resumes_to_the_same_bytes(
     kind: str, inputs: dict[str, Path], tmp_path: Path
@@ -97,6 +98,7 @@ def test_a_stage_with_adapters_leaves_a_plain_model_and_resumes_to_the_same_byte
     ) == content(through)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_kept_steps_are_plain_models_too_and_can_be_exported(
     kind: str, inputs: dict[str, Path], tmp_path: Path

@@ -570,6 +570,7 @@ def test_the_golden_sets_hold_every_outcome_that_needs_no_clock(version: str) ->
     }
 
 
+@pytest.mark.slow
 def test_the_golden_set_of_formulas_finds_a_grader_without_its_symbolic_tier(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -616,6 +617,7 @@ def test_the_graders_of_rewards_and_curves_are_tried_too() -> None:
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("version", VERSIONS)
 def test_every_grader_has_a_golden_set_that_it_passes(version: str) -> None:
     problem = Problem("p", "which?", {"choice-1": "C", "refusal-1": "unsafe"}.get(version, "7"))

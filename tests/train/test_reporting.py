@@ -100,6 +100,7 @@ def trained(folder: Path, out: Path) -> dict[str, bytes]:
     return content(out)
 
 
+@pytest.mark.slow
 def test_a_stage_reports_under_its_own_id_and_its_bytes_stay_the_same(
     folder: Path, tmp_path: Path, wandb: Stub, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -181,6 +181,7 @@ def shaken() -> None:
     torch.rand(5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "step"),
     [
@@ -219,6 +220,7 @@ def test_a_stage_told_to_stop_continues_to_the_same_bytes(
     assert content(out) == undisturbed(kind)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["distill", "grpo"])
 def test_killed_again_and_again_a_stage_ends_with_the_same_bytes(
     kind: str,
@@ -269,6 +271,7 @@ def one_life(
     attempt(kind, inputs, out, Checkpoints(folder, every_s=0), report)
 
 
+@pytest.mark.slow
 def test_kept_steps_are_models_and_change_nothing_else(
     inputs: dict[str, Path], undisturbed: Callable[[str], dict[str, bytes]], tmp_path: Path
 ) -> None:
@@ -303,6 +306,7 @@ def told_to_fail() -> None:
     raise RuntimeError("told to fail")
 
 
+@pytest.mark.slow
 def test_nothing_continues_beyond_the_step_where_the_guard_stopped(
     inputs: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -102,6 +102,7 @@ def seeds(calls: list[Call]) -> list[list[int]]:
     return [[seed for _, seed in call] for call in calls]
 
 
+@pytest.mark.slow
 def test_two_run_seeds_differ_and_one_repeats_in_what_the_sampler_is_handed(
     folders: dict[str, Path],  # noqa: F811
     tmp_path: Path,
@@ -130,6 +131,7 @@ def test_what_was_sampled_is_what_is_trained_on(
     assert cost["tokens_sampled"] == cost["tokens_scored"] == 12
 
 
+@pytest.mark.slow
 def test_the_copies_of_a_prompt_have_seeds_of_their_own_in_grpo(
     folders: dict[str, Path],  # noqa: F811
     tmp_path: Path,

@@ -208,6 +208,7 @@ def test_in_training_the_teacher_is_the_average_of_the_students_so_far(
     assert any(not torch.allclose(first[name], last[name], atol=1e-4) for name in first)
 
 
+@pytest.mark.slow
 def test_the_loss_is_that_of_the_teacher_that_moves(
     inputs: dict[str, Path], tmp_path: Path
 ) -> None:
@@ -228,6 +229,7 @@ def test_the_loss_is_that_of_the_teacher_that_moves(
     assert len(set(weights.values())) == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("update", [EMA, PERIODIC], ids=["ema", "periodic"])
 @pytest.mark.parametrize("step", [1, 3, 5])
 def test_stopped_and_continued_it_leaves_the_same_bytes(
@@ -247,6 +249,7 @@ def test_stopped_and_continued_it_leaves_the_same_bytes(
     assert not list(out.rglob(FILE)), "kept weights are the student's alone"
 
 
+@pytest.mark.slow
 def test_a_teacher_that_was_not_read_back_would_be_seen(
     inputs: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -325,6 +328,7 @@ def test_sharded_weights_are_refused_and_a_frozen_teacher_asks_for_nothing() -> 
     assert followed(trainer, torch.nn.Linear(1, 1), FrozenTeacher()) == {}
 
 
+@pytest.mark.slow
 def test_it_is_rehearsed_with_one_model_in_both_roles(tmp_path: Path) -> None:
     bench = Bench(tmp_path, steps=2, vocabulary=512, hidden=64)
     for update in (EMA, PeriodicTeacher(every=50)):

@@ -158,6 +158,7 @@ def test_the_trainers_loss_is_equation_1(
     assert history(out)["train/loss"][-1] == pytest.approx(sum(seen) / 2, rel=1e-4)
 
 
+@pytest.mark.slow
 def test_a_run_is_a_function_of_its_seed_alone(folders: dict[str, Path], tmp_path: Path) -> None:
     recipe = distilled(Objective(), steps=3)
     first = weights(run(recipe, folders, tmp_path / "a"))
@@ -167,6 +168,7 @@ def test_a_run_is_a_function_of_its_seed_alone(folders: dict[str, Path], tmp_pat
     assert not torch.equal(first, weights(run(recipe, folders, tmp_path / "c", seed=1)))
 
 
+@pytest.mark.slow
 def test_cells_of_one_seed_see_the_same_prompts(folders: dict[str, Path], tmp_path: Path) -> None:
     prompts = []
     for name in ("full_reverse_kl", "sampled_plain_loss"):
