@@ -1,9 +1,9 @@
-"""Low-rank adapters as an option of any stage: put on before training, merged into the weights
-after it.
+"""Train low-rank adapters in any stage: add them before training, merge them into the weights after
+it.
 
 W' = W + (alpha / rank) B A with A drawn from the run seed and B = 0, so that step 0 is the model
-itself. The adapters lie on every linear layer of the blocks and are held in float32 whatever the
-dtype of W. What a stage leaves behind is a plain model folder.
+itself. Every linear layer of the blocks gets an adapter, held in float32 whatever the dtype of W. A
+stage leaves a plain model folder.
 """
 
 from collections.abc import Iterator
@@ -19,7 +19,9 @@ from study.spec.recipe.training import Lora
 
 
 def adapted(model: PreTrainedModel, lora: Lora | None, seed: int) -> PreTrainedModel:
-    """The model with adapters, a function of the seed alone; the model as it is for None."""
+    """Return the model with adapters, which depend on the seed alone; for None the model
+    unchanged.
+    """
     if lora is None:
         return model
     config = LoraConfig(
@@ -35,8 +37,8 @@ def adapted(model: PreTrainedModel, lora: Lora | None, seed: int) -> PreTrainedM
 
 
 def merged(model: PreTrainedModel) -> PreTrainedModel:
-    """The plain model with the adapters added to its weights; a model without adapters is handed
-    back.
+    """Return the plain model with the adapters added to its weights; a model without adapters
+    unchanged.
     """
     if not isinstance(model, PeftModel):
         return model
@@ -45,8 +47,8 @@ def merged(model: PreTrainedModel) -> PreTrainedModel:
 
 
 def plain_weights(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
-    """The weights of the model by the names that they have without adapters, one at a time;
-    adapters are added to copies of them.
+    """Yield the weights under the names that they have without adapters, one at a time; adapters
+    are added to copies of them.
     """
     if not isinstance(model, PeftModel):
         yield from model.named_parameters()
@@ -67,8 +69,8 @@ def plain_weights(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
 
 @torch.no_grad()
 def save_as_plain(model: PeftModel, folder: Path) -> None:
-    """The model folder (without tokenizer) that merging would leave now; the adapters stay as they
-    are, for training to go on.
+    """Save the model folder (without tokenizer) that merging would give now; the adapters stay
+    separate, so that training can go on.
     """
     inner: Any = model.get_base_model()
     inner.save_pretrained(

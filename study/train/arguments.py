@@ -1,5 +1,5 @@
-"""How a stage's settings become TRL arguments, in one place: what TRL defaults differently from the
-study is set here.
+"""Turn a stage's settings into TRL arguments, and set here what TRL defaults differently from the
+study.
 """
 
 import os
@@ -28,17 +28,16 @@ def arguments(
     seed: int,
     **extra: Any,
 ) -> Arguments:
-    """Arguments of a TRL trainer: no reporting but what the profile asks for, no checkpoints inside
-    the artifact, full precision on a CPU.
+    """Return the arguments of a TRL trainer: reports only where the profile wants them, no
+    checkpoints inside the artifact, full precision on a CPU.
 
-    `batch` is that of an optimiser step: several processes (WORLD_SIZE) share it, and each takes
-    its share in micro-batches of
-    STUDY_MICRO_BATCH rows (all at once without it). PrerequisiteError if it cannot be shared
-    evenly.
+    `batch` is the batch of an optimiser step: several processes (WORLD_SIZE) share it, and each
+    takes its share in micro-batches of STUDY_MICRO_BATCH rows (without it, all at once).
+    PrerequisiteError if it cannot be shared evenly.
     """
     cuda, micro_batch = torch.cuda.is_available(), _micro_batch(batch)
     processes = int(os.environ.get("WORLD_SIZE", "1"))
-    seed %= 2**32  # numpy's limit, met in transformers.set_seed
+    seed %= 2**32  # the largest seed of numpy, used in transformers.set_seed
     settings: dict[str, Any] = {
         "output_dir": str(out / "trainer"), "max_steps": steps,
         "per_device_train_batch_size": micro_batch, "seed": seed,
@@ -50,18 +49,17 @@ def arguments(
         **optimisation.model_dump(),
     }  # fmt: skip
     made = kind(**(settings | extra))
-    made._n_gpu = min(
-        made.n_gpu, 1
-    )  # a process trains on one GPU: the Trainer would enlarge the batch by those it sees beside it
+    # one process trains on one GPU: the Trainer would multiply the batch by all GPUs it sees
+    made._n_gpu = min(made.n_gpu, 1)
     return made
 
 
 def _reports() -> dict[str, Any]:
-    """STUDY_REPORT_TO and STUDY_TASK (study/runner/work/reporting.py): a stage is one run of W&B
-    under its id.
+    """Return the reporting arguments from STUDY_REPORT_TO and STUDY_TASK
+    (study/runner/work/reporting.py): a stage is one W&B run under its id.
     """
     target, task = os.environ.get("STUDY_REPORT_TO", ""), os.environ.get("STUDY_TASK", "")
-    if not (target and task):  # a rehearsal and a preflight are no task, and report to nobody
+    if not (target and task):  # a rehearsal or a preflight has no task, and reports nothing
         return {"report_to": []}
     os.environ.setdefault("WANDB_PROJECT", "opd-study")
     os.environ.setdefault("WANDB_RUN_GROUP", task)
@@ -69,8 +67,8 @@ def _reports() -> dict[str, Any]:
 
 
 def close_reports() -> None:
-    """A worker process ends without the hooks at exit that W&B waits for; and the next training is
-    another run.
+    """Close the W&B run: a worker process ends without the exit hooks that W&B needs, and the next
+    training is another run.
     """
     wandb: Any = sys.modules.get("wandb")
     if os.environ.get("STUDY_REPORT_TO") and os.environ.get("STUDY_TASK") and wandb is not None:
@@ -78,7 +76,7 @@ def close_reports() -> None:
 
 
 def rollout_settings() -> dict[str, Any]:
-    """TRL's arguments for the profile's `rollouts` (STUDY_ROLLOUTS); none where transformers
+    """Return TRL's arguments for the profile's `rollouts` (STUDY_ROLLOUTS); none where transformers
     samples.
     """
     said = os.environ.get("STUDY_ROLLOUTS")
@@ -101,7 +99,9 @@ def rollout_settings() -> dict[str, Any]:
 
 
 def _micro_batch(batch: int) -> int:
-    """Rows that one process takes through forward and backward at once. Errors: as `arguments`."""
+    """Return the rows that one process takes forward and backward at once. Errors: as
+    `arguments`.
+    """
     processes, asked = (
         int(os.environ.get("WORLD_SIZE", "1")),
         int(os.environ.get("STUDY_MICRO_BATCH") or 0),
@@ -121,6 +121,6 @@ def _micro_batch(batch: int) -> int:
 
 
 def silent(trainer: Trainer) -> Trainer:
-    """The same trainer without its own prints; progress is told through callbacks."""
+    """Return the same trainer without its own prints; callbacks report progress."""
     trainer.remove_callback(PrinterCallback)
     return trainer

@@ -1,10 +1,9 @@
-"""From a recipe to an artifact: trains the top stage of a model and writes a transformers folder
-with its history beside it.
+"""Train the top stage of a recipe and write a transformers folder with its history next to it.
 
 history.json {"columns": {...}}; cost.json {tokens and seconds}; data.json {what was read of a hub
 data set and left out}; guard.json {alarms, trace} of grpo and distill; a distillation also leaves
 evidence.json, and forensics.json where its guard stopped it. Raises TypeError for a recipe that is
-no stage (a local or hub model).
+not a stage (a local or hub model).
 """
 
 import json
@@ -53,10 +52,11 @@ def build(
     """Train the top stage of `recipe` from the folders in `inputs` (roles base, student, teacher)
     into `out`.
 
-    Continues from the newest of `checkpoints`; the artifact is then the same, byte for byte on a
-    CPU, up to the seconds in cost.json.
+    Continues from the newest of `checkpoints`; on a CPU the artifact then has the same bytes,
+    except for the seconds in cost.json.
     """
-    # One thread: several stages share a machine, and the bytes of a result depend on the count.
+    # One thread: several stages share a machine, and the bytes of a result depend on the number of
+    # threads.
     torch.set_num_threads(1)
     match recipe:
         case PretrainedLab():
@@ -75,16 +75,15 @@ def build(
             raise TypeError(f"{recipe.kind} is not a stage")
     _write(out / "history.json", {"columns": left.pop("history")})
     if not isinstance(recipe, PretrainedLab) and isinstance(recipe.data, HubData):
-        left["data"] = dict(
-            draw(recipe.data).counts
-        )  # what was read and left out: filters, copies, problems of benchmarks
+        # what was read and left out: filters, copies, problems of benchmarks
+        left["data"] = dict(draw(recipe.data).counts)
     for name, content in left.items():
         _write(out / f"{name}.json", content)
 
 
 def draw_problems(problems: tuple[Problem, ...], n: int, seed: int) -> list[Problem]:
-    """n training problems in random order, each as often as any other up to one: a function of the
-    seed alone, so cells are paired.
+    """Return n training problems in random order, each used equally often up to one: they depend on
+    the seed alone, so cells are paired.
     """
     rng = np.random.default_rng(seed)
     order = np.concatenate([rng.permutation(len(problems)) for _ in range(-(-n // len(problems)))])[
@@ -107,8 +106,8 @@ def _grpo(
         training.lora,
         stream(seed, "grpo", "adapters"),
     )
-    # The same prompt order for every stage of one seed would pair a teacher's data with its
-    # student's; the stream is the stage's own.
+    # The stream is the stage's own: one prompt order for every stage of a seed would pair a
+    # teacher's data with its student's.
     drawn = draw_problems(
         load(recipe.data, "train"),
         training.steps * training.prompts_per_step,

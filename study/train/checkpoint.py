@@ -1,7 +1,7 @@
-"""Training that continues where it was killed: the Trainer's own checkpoints, with what it does not
-know of added to each.
+"""Continue a training where it was killed: the Trainer's own checkpoints, completed with the state
+that it does not save.
 
-The Trainer writes weights, optimiser, schedule and random states. Beside them goes one
+The Trainer writes weights, optimiser, schedule and random states. Next to them goes one
 state-<process>.json: the state of every stateful part of a stage (curve, evidence, counters, guard)
 and what the Trainer leaves out of its checkpoints (the loss summed since it last logged, TRL's
 count of micro-steps). JSON keeps every float exactly. The folder is then sealed
@@ -57,8 +57,8 @@ class Stateful(Protocol):
 
 @runtime_checkable
 class Heavy(Protocol):
-    """A stateful part with weights of its own, the same in every process: a file of a checkpoint
-    instead of JSON.
+    """A stateful part with weights of its own, the same in every process: saved as a file of a
+    checkpoint instead of JSON.
     """
 
     def write(self, folder: Path) -> None: ...
@@ -69,10 +69,10 @@ class Heavy(Protocol):
 def train(trainer: Trainer, checkpoints: Checkpoints, parts: Mapping[str, Stateful]) -> None:
     """Train to the end, from the newest checkpoint where there is one.
 
-    Raises SystemExit(143) after a checkpoint that a stop asked for.
+    Raises SystemExit(143) after the checkpoint that a stop signal requested.
 
-    PrerequisiteError for adapters on weights that are spread over processes (FSDP): what would be
-    gathered are the adapters alone.
+    PrerequisiteError for adapters on weights that are spread over processes (FSDP): gathering would
+    give the adapters alone.
     """
     if isinstance(trainer.model, PeftModel) and trainer.is_fsdp_enabled:
         hint = (
@@ -104,10 +104,11 @@ def train(trainer: Trainer, checkpoints: Checkpoints, parts: Mapping[str, Statef
 def save_trained(
     trainer: Trainer, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, out: Path
 ) -> None:
-    """The trained model as a folder, its adapters merged.
+    """Save the trained model as a folder, its adapters merged.
 
-    Weights that are spread over processes (FSDP) are gathered by all; the first
-    process writes them."""
+    All processes gather weights that are spread over them (FSDP); the first process writes the
+    weights.
+    """
     if not trainer.is_fsdp_enabled:
         save(merged(model), tokenizer, out)
         return
@@ -116,8 +117,8 @@ def save_trained(
 
 
 class CheckpointCallback(TrainerCallback):
-    """The last callback of a trainer: asks for a checkpoint at the end of a step, completes and
-    seals what the Trainer wrote.
+    """Request a checkpoint at the end of a step, then complete and seal what the Trainer wrote; the
+    last callback of a trainer.
     """
 
     def __init__(
@@ -144,9 +145,8 @@ class CheckpointCallback(TrainerCallback):
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
-        last = (
-            state.global_step >= state.max_steps
-        )  # what follows is short; then only a stop needs a checkpoint
+        # the rest of training is short: only a stop needs a checkpoint now
+        last = state.global_step >= state.max_steps
         wanted = self.checkpoints.stop_asked if last else self.checkpoints.due()
         control.should_save = _same_everywhere(wanted and between_generations(self.trainer))
         self.checkpoints.training = not last
@@ -156,7 +156,7 @@ class CheckpointCallback(TrainerCallback):
     ) -> None:
         made = Path(str(args.output_dir)) / f"checkpoint-{state.global_step}"
         if control.should_training_stop and state.global_step < state.max_steps:
-            self._drop(made)  # the guard ends training here: nothing may continue beyond
+            self._drop(made)  # the guard ends training here: no run may continue past it
             return
         (made / f"state-{args.process_index}.json").write_text(
             json.dumps(self._state(args.world_size)), encoding="utf-8"
@@ -180,14 +180,14 @@ class CheckpointCallback(TrainerCallback):
             shutil.rmtree(made, ignore_errors=True)
 
     def _seal(self, made: Path, step: int) -> None:
-        (made / "training_args.bin").unlink(missing_ok=True)  # a pickle that nothing reads
+        (made / "training_args.bin").unlink(missing_ok=True)  # a pickle that is never read
         if self.checkpoints.keep == "all":
             self._keep(made, step)
         self.checkpoints.seal(made, step)
 
     def _keep(self, made: Path, step: int) -> None:
-        """The weights of this step as a plain model folder; of adapters a checkpoint holds the
-        adapters alone.
+        """Save the weights of this step as a plain model folder; the checkpoint of a model with
+        adapters holds the adapters alone.
         """
         files = [
             file
@@ -204,7 +204,7 @@ class CheckpointCallback(TrainerCallback):
 
 
 def _hidden(trainer: Any) -> dict[str, Any]:
-    """What belongs to the next step and is in no checkpoint of the Trainer or TRL."""
+    """Return the state of the next step that no checkpoint of the Trainer or TRL holds."""
     return {
         "loss_since_log": float(trainer._tr_loss), "logged_at": trainer._globalstep_last_logged,
         "total_loss": trainer._total_loss_scalar,
@@ -213,7 +213,7 @@ def _hidden(trainer: Any) -> dict[str, Any]:
 
 
 def _set_hidden(trainer: Any, values: Mapping[str, Any]) -> None:
-    """The reverse.
+    """Restore what `_hidden` returned.
 
     The Trainer has just set these to their values at the beginning of a training.
     """
@@ -227,8 +227,8 @@ def _set_hidden(trainer: Any, values: Mapping[str, Any]) -> None:
 
 
 def between_generations(trainer: Any) -> bool:
-    """TRL may sample once for several optimiser steps; what waits in its buffer is in no
-    checkpoint, so there is none before it is used.
+    """Whether every sampled rollout has been used: TRL may sample once for several optimiser steps,
+    and a checkpoint does not hold its buffer, so none is taken before the buffer is used.
     """
     every = getattr(trainer.args, "steps_per_generation", 1) * getattr(trainer, "num_iterations", 1)
     return getattr(trainer, "_step", 0) % every == 0
@@ -237,7 +237,7 @@ def between_generations(trainer: Any) -> bool:
 def _read_state(
     place: Path | None, trainer: Trainer, parts: Mapping[str, Stateful]
 ) -> dict[str, Any]:
-    """This process's own state; empty where there is none, and where the checkpoint is that of
+    """Read this process's own state; empty where there is none, and where the checkpoint has
     another number of processes.
     """
     path = place / f"state-{trainer.args.process_index}.json" if place else None
@@ -249,5 +249,5 @@ def _read_state(
 
 
 def _same_everywhere(value: Any) -> Any:
-    """The first process's value in all of them; with one process, the value."""
+    """Return the first process's value in all of them; with one process, the value."""
     return broadcast_object_list([value])[0]

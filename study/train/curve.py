@@ -1,5 +1,5 @@
-"""The training curve: at fixed steps, an evaluation on held-out problems beside the means of what
-was measured since the last point.
+"""Record the training curve: at fixed steps, an evaluation on held-out problems and the means of
+what was measured since the last point.
 """
 
 from collections import defaultdict
@@ -52,8 +52,8 @@ class Window:
 
 
 class CurveCallback(TrainerCallback):
-    """Evaluates at step 0, every `curve.every` steps and at the last step; the problems are the
-    held-out ones and choose nothing.
+    """Evaluate at step 0, every `curve.every` steps and at the last step; the problems are held out
+    and no choice depends on them.
     """
 
     def __init__(
@@ -96,7 +96,8 @@ class CurveCallback(TrainerCallback):
         model: Any = None,
         **_: Any,
     ) -> None:
-        if state.global_step == 0:  # else the stage is continued, and point 0 was taken long ago
+        # otherwise the stage is continued, and its point 0 exists already
+        if state.global_step == 0:
             self._point(model, 0)
 
     def on_log(

@@ -1,5 +1,5 @@
-"""Stage `distill`: TRL's DistillationTrainer with its generation kept; the teacher's view, the
-objective and the reduction are ours.
+"""Train stage `distill`: TRL's DistillationTrainer generates; the teacher's view, the objective and
+the reduction are ours.
 
 The stock trainer scores the student's own prompt with the teacher, knows generalised JSD only, and
 reduces by token mean. Here the teacher may see another prompt (privileged information), the loss is
@@ -30,8 +30,8 @@ from study.train.guard.callback import Scored
 from study.train.rollouts import seeded
 from study.train.teachers import ServerTeacher
 
-DEFAULT_K = 5  # of the TopK diagnostics where the objective has no K (ours)
-# nats: a token whose loss is smaller tells the student nothing; above the rounding of float32
+DEFAULT_K = 5  # K of the TopK diagnostics where the objective has none (our choice)
+# nats per token: a token with a smaller loss has no signal for the student; above float32 rounding
 INFORMATIVE = 1e-6
 MEASURED = (
     "reverse_kl", "student_entropy", "teacher_entropy", "student_topk_mass", "teacher_topk_mass",
@@ -41,8 +41,8 @@ MEASURED = (
 
 
 class OnPolicyDistillation(DistillationTrainer):
-    """Columns of the data set: `prompt` and `teacher_prompt` (messages), `problem` (its row in
-    `evidence.problems`).
+    """Train on a data set with columns `prompt` and `teacher_prompt` (messages) and `problem` (its
+    row in `evidence.problems`).
 
     seconds: where the time went (generation, teacher, student = the rest of a step); tokens:
     sampled and scored.
@@ -85,8 +85,8 @@ class OnPolicyDistillation(DistillationTrainer):
     def _generate_single_turn(
         self, prompt_ids: list[list[int]], *args: Any, **kwargs: Any
     ) -> list[list[int]]:
-        """TRL's generation under a random state that is a function of (run seed, step) alone, in
-        parts where a GPU has no room for all.
+        """Generate with TRL under a random state that depends on (run seed, step) alone, in parts
+        where a GPU has no room for all.
         """
         started = time.perf_counter()
         longest = int(self.max_completion_length or 0)
@@ -116,7 +116,7 @@ class OnPolicyDistillation(DistillationTrainer):
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
         batch = super()._generate_and_score_completions(inputs)
         # A teacher's turn may have begun already (`placement: prefill`), which TRL's own
-        # tokenisation of prompts does not know.
+        # tokenisation of prompts does not support.
         arguments: Any = self.chat_template_kwargs
         views, thinking = [x["teacher_prompt"] for x in inputs], arguments.get("enable_thinking")
         ids = [torch.tensor(row) for row in prompt_ids(self._tokenizer, views, thinking)]
@@ -137,7 +137,7 @@ class OnPolicyDistillation(DistillationTrainer):
     def _compute_loss(
         self, unwrapped_student: Any, inputs: dict[str, Any], num_items_in_batch: Any
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Returns (loss of this micro-batch in units of the optimiser step, sum of student
+        """Return (loss of this micro-batch in units of the optimiser step, sum of student
         entropies, number of valid tokens).
         """
         mask_BT = inputs["completion_mask"].bool()
@@ -163,8 +163,8 @@ class OnPolicyDistillation(DistillationTrainer):
     def _scored_by_teacher(
         self, inputs: dict[str, Any], mask_BT: Tensor
     ) -> tuple[Tensor | Returned, Any]:
-        """(its hidden states at the valid places, its head), or (what a server returned there,
-        nothing).
+        """Return (the teacher's hidden states at the valid places, its head), or (a server's scores
+        there, None).
         """
         if self.server is not None:
             return self.server(inputs), None
@@ -183,7 +183,7 @@ class OnPolicyDistillation(DistillationTrainer):
         return self._get_last_hidden_state(model, ids, mask, inputs["completion_ids"].size(1))
 
     def _reduce(self, values_BT: Tensor, mask_BT: Tensor, num_items_in_batch: Any) -> Tensor:
-        """The objective's reduction with global denominators: TRL scales nothing afterwards
+        """Apply the objective's reduction with global denominators: TRL scales nothing afterwards
         (`loss_is_scaled_for_ga`).
         """
         if self.objective.reduction == "token_mean":
@@ -199,9 +199,8 @@ class OnPolicyDistillation(DistillationTrainer):
         num_tokens = int(mask_BT.sum())
         self.tokens["scored"] += num_tokens
         for name in MEASURED:
-            if (
-                name not in losses.diagnostics
-            ):  # absent, never zero: a server does not return what it would take
+            # absent, never zero: a server does not return what it needs
+            if name not in losses.diagnostics:
                 continue
             self.evidence.add(f"train/{name}", float(losses.diagnostics[name].sum()), num_tokens)
         loss_N = losses.loss_N.detach()

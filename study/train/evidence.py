@@ -1,4 +1,4 @@
-"""What a distillation leaves for pages that are drawn later without a model: completions, repeated
+"""Collect what figures need from a distillation later, without a model: completions, repeated
 tokens, log-ratios, rollout metrics.
 
 Three short windows of steps (start, middle, end) are kept; everything else is only summed for the
@@ -24,7 +24,7 @@ COMPLETIONS, REPEATED_TOKENS = 8, 12
 
 
 class Evidence:
-    """Sees every rollout and every log-ratio of a run.
+    """Collect every rollout and every log-ratio of a run.
 
     `window` collects means between two points of the curve, `step` those of one step.
 
@@ -65,7 +65,7 @@ class Evidence:
     def rollouts(
         self, step: int, rows: Sequence[int], completions: Sequence[Sequence[int]]
     ) -> list[bool]:
-        """Grades the rollouts of one step; returns which are correct."""
+        """Grade the rollouts of one step; return which are correct."""
         graded = [
             judge(
                 self.tokenizer,
@@ -98,8 +98,8 @@ class Evidence:
         return [g.outcome is Outcome.correct for g in graded]
 
     def scores(self, step: int, log_ratio_N: Tensor, mask_BT: Tensor, correct_B: Tensor) -> None:
-        """Adds the teacher-student log-ratio of every token, by position and by whether its
-        response is correct.
+        """Add the teacher-student log-ratio of every token, by position and by whether its response
+        is correct.
         """
         for index, span in enumerate(self.spans):
             if step in span:
@@ -116,8 +116,8 @@ class Evidence:
                 self.log_ratio_count[index].view(-1).index_add_(0, cell_N, torch.ones_like(cell_N))
 
     def state_dict(self) -> dict[str, Any]:
-        """What the next steps add to. `window` is the curve's to keep; `step` is empty after a
-        step, the last rollouts are made anew.
+        """Return the state that the next steps add to. The curve saves `window`; `step` is empty
+        after a step, and the next step makes new last rollouts.
         """
         return {
             "completions": self.completions,
@@ -135,8 +135,8 @@ class Evidence:
         self.log_ratio_count = torch.tensor(state["log_ratio_count"], dtype=torch.int64)
 
     def as_dict(self) -> dict[str, Any]:
-        """completions; repeated_tokens {first step: [[token, count], ...]}; log_ratio {edges,
-        points: [{steps, correct, wrong, ...}]}.
+        """Return completions; repeated_tokens {first step: [[token, count], ...]}; log_ratio
+        {edges, points: [{steps, correct, wrong, ...}]}.
         """
         points = []
         for span, sums, counts in zip(
@@ -153,7 +153,7 @@ class Evidence:
                     "wrong_tokens": counts[1],
                 }
             )
-        # Ties are broken by the token itself, so that the same counts always read the same.
+        # Ties are broken by the token itself, so that the same counts always give the same order.
         top = [
             sorted(counter.items(), key=lambda item: (-item[1], item[0]))[:REPEATED_TOKENS]
             for counter in self.repeated

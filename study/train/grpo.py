@@ -1,4 +1,4 @@
-"""Stage `grpo`: TRL's GRPOTrainer with the grader as verifiable reward (RLVR).
+"""Train stage `grpo`: TRL's GRPOTrainer with the grader as verifiable reward (RLVR).
 
 It makes teachers that stay close to the student.
 """
@@ -29,11 +29,11 @@ from study.train.rollouts import seeded
 
 
 class Correctness:
-    """1 for a correct completion, else 0 (a truncated one is never correct), minus length_penalty *
-    tokens / max_length.
+    """Reward 1 for a correct completion, else 0 (a truncated one is never correct), minus
+    length_penalty * tokens / max_length.
 
     The grader is that of the stage's settings: the same object that evaluations use. A declared
-    `reward` stands in its place.
+    `reward` replaces it.
     """
 
     __name__ = "correctness"
@@ -86,11 +86,10 @@ class Correctness:
 
 
 class InParts(GRPOTrainer):
-    """TRL's trainer that samples the rollouts of a step in parts where a GPU has no room for all of
-    them at once.
+    """Sample the rollouts of a step in parts where a GPU has no room for all of them at once.
 
-    run_seed: what rollouts of vLLM are drawn from; those of transformers follow the trainer's own
-    random state.
+    run_seed: the seed of vLLM rollouts; transformers rollouts follow the trainer's own random
+    state.
     """
 
     run_seed = 0
@@ -112,9 +111,8 @@ class InParts(GRPOTrainer):
             super(InParts, self)._generate_single_turn(prompt_ids[i : i + size], *args, **kwargs)
             for i in range(0, len(prompt_ids), size)
         ]
-        return [
-            row for ids, _ in parts for row in ids
-        ], None  # log-probabilities: those of vLLM alone
+        # log-probabilities: only vLLM gives them
+        return [row for ids, _ in parts for row in ids], None
 
 
 def grpo_trainer(
@@ -158,12 +156,12 @@ def grpo_trainer(
 
 
 def _drop_reference(trainer: GRPOTrainer) -> None:
-    """With adapters and a KL term TRL keeps a copy of them as reference, `ref`.
+    """Remove the adapter `ref`: with adapters and a KL term TRL keeps a copy of them as reference.
 
-    Ours start at zero, so the model without adapters is the
-    same reference, and TRL takes it where there is no `ref`. The copy does harm: transformers 5.17,
-    which finds it in a folder of a
-    checkpoint, then reads that folder alone, and training would continue with adapters of step 0.
+    Our adapters start at zero, so the model without adapters is the same reference, and TRL takes
+    it where there is no `ref`. The copy does harm: transformers 5.17, which finds it in the folder
+    of a checkpoint, then reads that folder alone, and training would continue with adapters of step
+    0.
     """
     model = trainer.model
     if isinstance(model, PeftModel) and "ref" in model.peft_config:

@@ -1,5 +1,5 @@
-"""What a trainer tells the outside while it runs: progress, and a columnar history of what was
-measured.
+"""Report the progress of a trainer while it runs, and keep a columnar history of its
+measurements.
 """
 
 import math
@@ -14,7 +14,7 @@ Metrics = dict[str, float]
 
 
 def finite(metrics: Metrics) -> Metrics:
-    """What a progress line can show."""
+    """Return the finite values, which a progress line can show."""
     return {name: value for name, value in metrics.items() if math.isfinite(value)}
 
 
@@ -35,7 +35,7 @@ class History:
 
 
 class ProgressCallback(TrainerCallback):
-    """Reports every `every` steps and keeps the trainer's logged loss and gradient norm."""
+    """Report every `every` steps and keep the trainer's logged loss and gradient norm."""
 
     def __init__(self, phase: str, total: int, report: ReportProgress, every: int) -> None:
         self.phase, self.total, self.report, self.every = phase, total, report, every
@@ -57,9 +57,8 @@ class ProgressCallback(TrainerCallback):
     ) -> None:
         logs = logs or {}
         wanted = {"loss": "train/loss", "grad_norm": "train/grad_norm"}
-        row = {
-            name: float(logs[key]) for key, name in wanted.items() if key in logs
-        }  # a loss that is not finite is an outcome
+        # a loss that is not finite is an outcome
+        row = {name: float(logs[key]) for key, name in wanted.items() if key in logs}
         if "loss" in logs:
             self.history.add(state.global_step, row)
             self.report(self.phase, state.global_step, self.total, finite(row))

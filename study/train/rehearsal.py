@@ -1,10 +1,10 @@
-"""The measured part of `study rehearse`: the real stages of a grid, a few steps each, on small
+"""Run the measured part of `study rehearse`: the real stages of a grid, a few steps each, on small
 random models of the true vocabulary.
 
-What is real: the stage's code, its objective, its privileged information, its optimiser, the width
-of the head. What is not: the weights (random), the number of layers, the length of completions, the
+Real are the stage's code, its objective, its privileged information, its optimiser and the width of
+the head. Replaced are the weights (random), the number of layers, the length of completions, the
 number of prompts, a server that scores for a teacher (its weights are in the process instead), and
-- where the data cannot be had here - the problems.
+the problems where the data is missing on this machine.
 """
 
 import json
@@ -41,19 +41,20 @@ VOCABULARY = 151_936
 PROMPTS, TOKENS, PROBLEMS = 4, 16, 2
 SMALL = {"train_size": 64, "selection_size": 8, "held_out_size": 8}
 WORLD = ArithmeticData.model_validate(SMALL)
-HIDDEN = (1024, 512, 256, 128, 64)  # widths that are tried, the widest that memory takes first
-# one id of so many ends a turn of the stand-in teacher: random weights would never write the one
-# real end of 151,936
+HIDDEN = (1024, 512, 256, 128, 64)  # widths that are tried, from the widest; memory decides
+# one in so many ids ends a turn of the stand-in teacher: random weights would never write the one
+# real end token of 151,936
 ENDING = 8
-COPIES = (
-    12  # of 4 bytes a weight: student and teacher, gradients, Adam, and what a step holds besides
-)
+# 4-byte values per weight: student and teacher, gradients, Adam, and what else a step holds
+COPIES = 12
 LARGEST = 300_000_000
 
 
 @dataclass(frozen=True)
 class Measured:
-    """seconds: of the whole stage after its models were made; peak_mb: of this process so far."""
+    """Measured cost. seconds: of the whole stage after its models were made; peak_mb: of this
+    process so far.
+    """
 
     kind: str
     what: str
@@ -67,10 +68,10 @@ class Measured:
 def measure(
     cells: Sequence[Cell], steps: int, vocabulary: int = VOCABULARY, hidden: int | None = None
 ) -> list[Measured]:
-    """Every stage kind of these cells once (of a distillation each support), an evaluation and each
-    probe kind.
+    """Measure every stage kind of these cells once (distillation once per support), an evaluation
+    and each probe kind.
 
-    A failure of a stage is raised as it is: a rehearsal that hides one is worth nothing.
+    A failure of a stage is raised unchanged: a rehearsal that hides one is worth nothing.
     """
     torch.set_num_threads(1)  # as in a stage
     with tempfile.TemporaryDirectory() as folder:
@@ -84,8 +85,8 @@ def measure(
 
 
 def distinct(cells: Sequence[Cell]) -> list[Model]:
-    """Recipes that differ in code: kind, corpus, support and divergence of the objective, whether
-    privileged information is seen.
+    """Return the recipes that differ in code: kind, corpus, support and divergence of the
+    objective, whether privileged information is seen.
     """
     found: dict[tuple[object, ...], Model] = {}
     for cell in cells:
@@ -116,8 +117,8 @@ def _recipes(model: Model) -> Iterator[Model]:
 
 
 def width_that_fits(vocabulary: int, free: float) -> int:
-    """The widest of `HIDDEN` whose models, at most 0.3e9 weights each, are trained in half of the
-    free memory.
+    """Return the widest of `HIDDEN` whose models, at most 0.3e9 weights each, fit for training in
+    half of the free memory.
     """
     for hidden in HIDDEN:
         weights = weights_of(vocabulary, hidden)
@@ -127,12 +128,16 @@ def width_that_fits(vocabulary: int, free: float) -> int:
 
 
 def weights_of(vocabulary: int, hidden: int) -> int:
-    """Tied head, two blocks with a feed-forward width of three times the hidden one."""
+    """Count the weights of a tied head and two blocks with a feed-forward width of three times the
+    hidden one.
+    """
     return vocabulary * hidden + 2 * (12 * hidden * hidden)
 
 
 def free_bytes() -> float:
-    """Memory of this machine that is free, by the kernel's count; 4 GB where it gives none."""
+    """Return the free memory of this machine in bytes, by the kernel's count; 4 GB where it gives
+    none.
+    """
     page = Path("/proc/meminfo")
     lines = page.read_text(encoding="utf-8").splitlines() if page.is_file() else []
     return next(
@@ -142,7 +147,7 @@ def free_bytes() -> float:
 
 @dataclass
 class Bench:
-    """A folder with two random models of one tokenizer, and what runs on them."""
+    """A folder with two random models of one tokenizer, and the stages that run on them."""
 
     folder: Path
     steps: int
@@ -159,9 +164,8 @@ class Bench:
         for seed, name in enumerate(("first", "second")):
             model = build_model(architecture, self.vocabulary, seed)
             self.parameters = sum(p.numel() for p in model.parameters())
-            if (
-                name == "second" and model.generation_config
-            ):  # whose completions are documents only where they end
+            # whose completions are documents only where they end
+            if name == "second" and model.generation_config:
                 model.generation_config.eos_token_id = list(range(0, self.vocabulary, ENDING))
             save(model, tokenizer, self.folder / name)
 
@@ -228,8 +232,8 @@ class Bench:
         return Measured(kind, what, self.parameters, self.steps, seconds, tokens, peak)
 
     def _small(self, recipe: Model) -> Model:
-        """The same recipe on the random models: few steps, few prompts, short completions, problems
-        of the lab's world.
+        """Return the same recipe on the random models: few steps, few prompts, short completions,
+        problems of the lab's world.
         """
         here = LocalModel(path=str(self.folder / "first"), digest="0" * 16)
         changes: dict[str, Any] = dict.fromkeys(parents(recipe), here)
@@ -239,16 +243,15 @@ class Bench:
             changes["corpus"] = corpus.model_copy(
                 update={"sampling": _short(corpus.sampling), "correct_only": False}
             )
-        if not isinstance(
-            corpus, WorldCorpus
-        ):  # a world's documents are written from its own problems
+        # a world's documents are written from its own problems
+        if not isinstance(corpus, WorldCorpus):
             changes["data"] = _stand_in(recipe.data)  # pyright: ignore[reportAttributeAccessIssue]
         if privileged := getattr(recipe, "privileged", None):
             changes["privileged"] = _answered(privileged, changes["data"])
         return recipe.model_copy(update={**changes, "training": self._few(training)})
 
     def _few(self, training: Any) -> Spec:
-        """Counts that the stage's settings have, made small."""
+        """Reduce the counts that the stage's settings have."""
         changes: dict[str, Any] = {"steps": self.steps}
         for name, value in (
             ("prompts_per_step", PROMPTS),
@@ -272,14 +275,14 @@ class Bench:
 
 
 def _stand_in(data: Data) -> LabData:
-    """A few problems of the world that is asked for; of arithmetic where the data is no world,
-    since it may not be here.
+    """Return a few problems of the same world; of arithmetic where the data is not a world, since
+    it may be missing on this machine.
     """
     return data.model_copy(update=SMALL) if isinstance(data, LabData) else WORLD
 
 
 def _answered(privileged: PrivilegedInformation, data: LabData) -> PrivilegedInformation:
-    """The same with `solution` in the place of columns that the stand-in's problems lack."""
+    """Return the same with `solution` in the place of columns that the stand-in's problems lack."""
     known = {"id", "prompt", "answer", "solution", *load(data, "train")[0].columns}
     template = re.sub(
         r"\{(\w+)\}",
@@ -290,7 +293,7 @@ def _answered(privileged: PrivilegedInformation, data: LabData) -> PrivilegedInf
 
 
 class _Told:
-    """A report that nobody reads."""
+    """A progress report that is never read."""
 
     def __call__(self, _phase: str, _done: int, _total: int, _latest: dict[str, float]) -> None: ...
 
@@ -307,8 +310,8 @@ def _tokens(out: Path) -> int:
 
 
 def stand_in_tokenizer() -> PreTrainedTokenizerBase:
-    """A small byte-level tokenizer behind the chat template that TRL ships for Qwen3: the hub's own
-    cannot be had everywhere.
+    """Make a small byte-level tokenizer with the chat template that TRL ships for Qwen3: a hub
+    tokenizer is not available everywhere.
     """
     tokenizer = build_tokenizer(
         BpeTokenizer(vocab_size=300), ["What is 1 + 1? Put your answer in the box."] * 4

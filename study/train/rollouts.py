@@ -1,8 +1,8 @@
-"""Rollouts from vLLM through TRL's trainers, with a seed that reaches the sampler.
+"""Draw rollouts from vLLM through TRL's trainers, with a seed that reaches the sampler.
 
-TRL makes a colocated engine with its process index as seed and hands sampling settings without one:
-the trainer's seed changes nothing (TRL issue 7040). One seed in its `generation_kwargs` would be
-worse: every prompt of a batch would be continued with the same random numbers, and the copies of
+TRL makes a colocated engine with its process index as seed and passes sampling settings without
+one: the trainer's seed changes nothing (TRL issue 7040). One seed in its `generation_kwargs` would
+be worse: every prompt of a batch would be continued with the same random numbers, and the copies of
 one prompt (GRPO) would be identical. So each prompt of a call gets a seed of its own here,
 
     seed_i = stream(run seed, "rollout", step, group, "vllm", i) mod 2^31
@@ -10,7 +10,7 @@ one prompt (GRPO) would be identical. So each prompt of a call gets a seed of it
 group: processes that hold one engine together draw the same. In mode `server` each prompt is a
 request of its own.
 
-Not run here: TRL gives an engine the trained weights on a GPU alone. Tests hand a stand-in to TRL's
+Not run here: TRL gives an engine the trained weights on a GPU alone. Tests pass a stand-in to TRL's
 own generation code. Source: trl/generation/vllm_generation.py and vllm_client.py of TRL 1.16.
 """
 
@@ -21,13 +21,13 @@ from typing import Any
 
 from study.record.seeds import stream
 
-_REQUESTS = 64  # at once; TRL's own number for requests of one prompt each
+_REQUESTS = 64  # concurrent requests; TRL's own number for requests of one prompt each
 
 
 @contextlib.contextmanager
 def seeded(trainer: Any, run_seed: int) -> Iterator[None]:
-    """The trainer's vLLM draws from seeds of this run and step while the block lasts; nothing
-    happens where transformers samples.
+    """Draw the trainer's vLLM rollouts from seeds of this run and step inside the block;
+    transformers rollouts are unchanged.
     """
     if not getattr(trainer, "use_vllm", False):
         yield
@@ -46,7 +46,7 @@ def seeded(trainer: Any, run_seed: int) -> Iterator[None]:
         if generation.mode == "colocate"
         else getattr(generation, "vllm_client", None)
     )
-    if engine is None:  # in mode server the first process asks for all
+    if engine is None:  # in mode server the first process sends the requests of all
         yield
         return
     original, own = engine.generate, "generate" in vars(engine)
@@ -63,12 +63,12 @@ def seeded(trainer: Any, run_seed: int) -> Iterator[None]:
 
 
 def seed_of(seed: int, index: int) -> int:
-    """What prompt `index` of a call is drawn with."""
+    """Return the seed of prompt `index` of a call."""
     return stream(seed, index) % 2**31
 
 
 def _colocated(generate: Any, seed: int) -> Any:
-    """`LLM.generate` with one copy of the settings for each prompt."""
+    """Call `LLM.generate` with one copy of the settings for each prompt."""
 
     def drawn(prompts: Sequence[Any], *, sampling_params: Any, **more: Any) -> Any:
         each = [sampling_params.clone() for _ in prompts]
@@ -80,8 +80,8 @@ def _colocated(generate: Any, seed: int) -> Any:
 
 
 def _served(generate: Any, seed: int) -> Any:
-    """TRL's `VLLMClient.generate`, one request a prompt; the n completions of one have seeds of
-    their own in vLLM (seed + index).
+    """Call TRL's `VLLMClient.generate`, one request per prompt; vLLM gives the n completions of one
+    request seeds of their own (seed + index).
     """
 
     def drawn(

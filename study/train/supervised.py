@@ -1,5 +1,5 @@
-"""Stages `pretrain` and `sft`: TRL's SFTTrainer on documents, loss on the assistant's
-tokens alone.
+"""Train stages `pretrain` and `sft`: TRL's SFTTrainer on documents, loss on the assistant's tokens
+alone.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -39,8 +39,8 @@ MAX_PASSES = 20  # over the training problems, while a teacher's completions are
 def pretrain(
     recipe: PretrainedLab, seed: int, out: Path, report: ReportProgress, checkpoints: Checkpoints
 ) -> History:
-    """A base model from random weights; `recipe.name` separates the random streams of two bases of
-    one seed.
+    """Train a base model from random weights; `recipe.name` separates the random streams of two
+    bases of one seed.
     """
     documents = write_documents(recipe, stream(seed, "pretrain", recipe.name, "documents"))
     tokenizer = build_tokenizer(recipe.tokenizer, tokenizer_texts(recipe))
@@ -67,9 +67,7 @@ def sft(
     report: ReportProgress,
     checkpoints: Checkpoints,
 ) -> History:
-    """Supervised fine-tuning of the model folder `base`, on a corpus or on what the folder
-    `teacher` answers.
-    """
+    """Fine-tune the model folder `base` on a corpus or on the answers of the folder `teacher`."""
     base = inputs["base"]
     if isinstance(recipe.corpus, TeacherSamples):
         documents = teacher_documents(
@@ -96,7 +94,7 @@ def sft(
 
 
 def write_documents(recipe: PretrainedLab | SftModel, seed: int) -> Documents:
-    """As many documents as the stage will read; every one is of the train split."""
+    """Write as many documents as the stage will read, all of the train split."""
     wanted = max(1, recipe.training.steps * recipe.training.documents_per_step)
     rng = np.random.default_rng(seed)
     if not isinstance(recipe.corpus, SolutionCorpus | TeacherSamples):
@@ -111,12 +109,11 @@ def write_documents(recipe: PretrainedLab | SftModel, seed: int) -> Documents:
 def teacher_documents(
     recipe: SftModel, corpus: TeacherSamples, teacher: Path, seed: int
 ) -> Documents:
-    """One completion of the teacher for each document that the stage will read, over the training
-    problems in random order.
+    """Return one completion of the teacher for each document that the stage will read, over the
+    training problems in random order.
 
-    A truncated completion is no document: it would teach to write the end token in the middle.
-    Raises PrerequisiteError where
-    rejection leaves fewer documents than the stage reads.
+    A truncated completion is not used as a document: it would teach to write the end token in the
+    middle. Raises PrerequisiteError where rejection leaves fewer documents than the stage reads.
     """
     wanted = max(1, recipe.training.steps * recipe.training.documents_per_step)
     problems, model, tokenizer = (
@@ -153,7 +150,7 @@ def teacher_documents(
 
 
 def reference(problem: Problem) -> str:
-    """The worked solution, with the answer in a box where the grader looks for it."""
+    """Return the worked solution, with the answer in a box where the grader looks for it."""
     return (
         problem.solution
         if "\\boxed" in problem.solution
@@ -162,8 +159,8 @@ def reference(problem: Problem) -> str:
 
 
 def tokenizer_texts(recipe: PretrainedLab) -> Iterable[str]:
-    """What a BPE tokenizer learns from: the train split, so that all models of one data source
-    share one tokenizer.
+    """Return the texts for a BPE tokenizer to learn from: the train split, so that all models of
+    one data source share one tokenizer.
     """
     if isinstance(recipe.tokenizer, BpeTokenizer):
         for problem in load(recipe.data, "train"):
@@ -176,7 +173,7 @@ def encode(
     max_length: int,
     thinking: bool | None = None,
 ) -> Dataset:
-    """input_ids and labels; prompt tokens carry label -100.
+    """Return input_ids and labels; prompt tokens carry label -100.
 
     A document longer than `max_length` is cut at its end.
     """

@@ -1,14 +1,15 @@
-"""A teacher that follows its student (`teacher_update`): by moving average or by copies.
+"""Update a teacher that follows its student (`teacher_update`): by moving average or by copies.
 
     ema        after every optimiser step        teacher = decay * teacher + (1 - decay) * student
     periodic   after every `every`-th one        teacher = student
+
 The teacher starts as the student (the recipes are equal, `study/spec/recipe/model.py`). With
 adapters it follows the weights that they make, W + (alpha / rank) B A: an average of the models.
 TRL has both halves, and neither fits: `SyncRefModelCallback` refuses adapters, and SDFT's
 `PEFTAdapterEMACallback` averages A and B, whose product is another model.
 `tests/train/test_teacher_update.py` compares with the first.
 
-The teacher's weights are the one state of training that no Trainer keeps, so a checkpoint holds
+The teacher's weights are the one state of training that no Trainer saves, so a checkpoint holds
 them as teacher.safetensors.
 """
 
@@ -34,7 +35,7 @@ FILE = "teacher.safetensors"
 
 
 class Follow(TrainerCallback):
-    """Moves the teacher at the end of each optimiser step.
+    """Move the teacher at the end of each optimiser step.
 
     Every process moves its own copy, in the same way.
     """
@@ -73,8 +74,8 @@ class Follow(TrainerCallback):
 
 
 def followed(trainer: Trainer, teacher: nn.Module, update: TeacherUpdate) -> dict[str, Follow]:
-    """The part of a training that moves the teacher, added to the trainer; empty for one that
-    stays.
+    """Add to the trainer the callback that moves the teacher, and return it as a stateful part;
+    empty for a fixed teacher.
 
     PrerequisiteError for weights that are spread over processes (FSDP): the student's shards are
     not the teacher's.
@@ -95,8 +96,8 @@ def followed(trainer: Trainer, teacher: nn.Module, update: TeacherUpdate) -> dic
 
 
 def decay_at(update: EmaTeacher | PeriodicTeacher, step: int) -> float | None:
-    """The teacher's share of its own past at the end of this optimiser step (from 1); None: it
-    stays as it is.
+    """Return the weight of the teacher's own past at the end of this optimiser step (from 1); None:
+    no update.
     """
     match update:
         case EmaTeacher():
@@ -109,7 +110,7 @@ def decay_at(update: EmaTeacher | PeriodicTeacher, step: int) -> float | None:
 
 @torch.no_grad()
 def follow(teacher: nn.Module, student: nn.Module, decay: float) -> None:
-    """teacher = decay * teacher + (1 - decay) * student, in the teacher's own dtype; a copy for
+    """Set teacher = decay * teacher + (1 - decay) * student, in the teacher's own dtype; a copy for
     decay 0. The models have one shape.
     """
     own = dict(teacher.named_parameters())

@@ -1,15 +1,15 @@
-"""Who scores the rollouts of a distillation: the teacher's weights in this process, or a vLLM
-server that the stage starts and ends.
+"""Provide the scores of a distillation's teacher: its weights in this process, or a vLLM server
+that the stage starts and ends.
 
-    with teacher_of(recipe, folder) as teacher: ...      # a model, or a `ServerTeacher`: inputs of
-        a micro-batch -> Returned
+    # a model, or a `ServerTeacher`: inputs of a micro-batch -> Returned
+    with teacher_of(recipe, folder) as teacher: ...
 
-The server is `study.models.server.server`' (loopback, leash, health check) with the command of the
-profile; it knows no privileged text beyond the token ids that it is sent. With several processes
-the first one starts it and tells the others where it is, on one machine. Axes: B responses, T
-completion tokens, N the valid ones of them.
+The server is that of `study.models.server.server` (loopback, leash, health check) with the command
+of the profile; it gets no privileged text beyond the token ids that it is sent. With several
+processes the first one starts it and sends its address to the others, on one machine. Axes: B
+responses, T completion tokens, N the valid ones of them.
 
-Errors: `ServerFailed` where it does not come up or dies, `ScoringFailed` where it refuses,
+Errors: `ServerFailed` where it does not start or dies, `ScoringFailed` where it refuses,
 `PrerequisiteError` on more than one machine.
 """
 
@@ -39,12 +39,12 @@ VLLM = (
     sys.executable,
     "-m",
     "vllm.entrypoints.openai.api_server",
-)  # `vllm serve` wants metadata that not every build has
+)  # `vllm serve` needs metadata that some builds lack
 FLAGS = ("--logprobs-mode", "processed_logprobs", "--max-logprobs", "-1")
 
 
 class ServerTeacher:
-    """Scores of a server for the rows of a micro-batch. check: raises the better message when the
+    """Score the rows of a micro-batch with a server. check: raises the better message when the
     server is dead.
     """
 
@@ -54,8 +54,8 @@ class ServerTeacher:
         self.url, self.scoring, self.rows, self.check = url, scoring, rows, check
 
     def __call__(self, inputs: Mapping[str, Any]) -> Returned:
-        """One position for every valid place of `completion_mask`, in its order; the teacher's
-        prompt stands before each completion.
+        """Return one position for every valid place of `completion_mask`, in its order; the
+        teacher's prompt precedes each completion.
         """
         prompts, completions = (
             _rows(inputs[f"{part}_ids"], inputs[f"{part}_mask"])
@@ -86,9 +86,9 @@ class ServerTeacher:
 
 @contextlib.contextmanager
 def teacher_of(recipe: DistilledModel, folder: Path) -> Iterator[PreTrainedModel | ServerTeacher]:
-    """The teacher of a stage for as long as the block lasts.
+    """Yield the teacher of a stage for as long as the block lasts.
 
-    After the trainer's arguments are made: they join the processes.
+    Call it after the trainer's arguments are made: they join the processes.
     """
     training = recipe.training
     if isinstance(training.scoring, str):
@@ -101,7 +101,7 @@ def teacher_of(recipe: DistilledModel, folder: Path) -> Iterator[PreTrainedModel
 
 @contextlib.contextmanager
 def _started(folder: Path, dtype: str) -> Iterator[tuple[str, Callable[[], None]]]:
-    """(address, check) in every process; the first one has the server."""
+    """Yield (address, check) in every process; the first one has the server."""
     processes = int(os.environ.get("WORLD_SIZE", "1"))
     if processes != int(os.environ.get("LOCAL_WORLD_SIZE", str(processes))):
         hint = (
@@ -126,7 +126,7 @@ def _started(folder: Path, dtype: str) -> Iterator[tuple[str, Callable[[], None]
 
 
 def _told(url: str | None) -> str:
-    """The first process's address in all of them."""
+    """Return the first process's address in all of them."""
     found = broadcast_object_list([url])[0]
     if not found and url is None:
         raise ServerFailed(
@@ -138,9 +138,7 @@ def _told(url: str | None) -> str:
 
 @contextlib.contextmanager
 def _serving(folder: Path, dtype: str) -> Iterator[Server]:
-    """What the server says goes to this process's own output, the stage's log, when it has
-    ended.
-    """
+    """Run the server; at its end copy its output to this process's own output, the stage's log."""
     settings = TeacherServer.model_validate_json(os.environ.get("STUDY_TEACHER_SERVER") or "{}")
     with tempfile.TemporaryDirectory() as place:
         log = Path(place) / "teacher-server.log"
@@ -158,15 +156,15 @@ def _serving(folder: Path, dtype: str) -> Iterator[Server]:
 
 
 def command(folder: Path, dtype: str, settings: TeacherServer) -> list[str]:
-    """The server's command line; {host} and {port} are filled in where it is started."""
+    """Return the server's command line; {host} and {port} are filled in where it is started."""
     where = ["--host", "{host}", "--port", "{port}"]
     model = ["--model", str(folder), "--served-model-name", SERVED, "--dtype", dtype]
     return [*(settings.command or VLLM), *model, *where, *FLAGS, *settings.options]
 
 
 def _gpus(wanted: list[int] | None) -> list[str] | None:
-    """Places among the GPUs that this stage sees, as the names that CUDA_VISIBLE_DEVICES knows them
-    by.
+    """Return the names in CUDA_VISIBLE_DEVICES of GPUs given by their places among those that this
+    stage sees.
     """
     if wanted is None:
         return None

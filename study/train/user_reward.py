@@ -1,5 +1,5 @@
-"""A user-supplied reward: `def reward(completion: str, answer: str) -> float`, larger for a better
-completion.
+"""Load a user-supplied reward: `def reward(completion: str, answer: str) -> float`, larger for a
+better completion.
 
 The file also lists ordered pairs, `BETTER = [(better, worse, answer), ...]`, by which preflight
 checks it (`study.train.preflight.own_code`).

@@ -1,25 +1,24 @@
-"""Calibration of the guard: what became of a run, which thresholds are silent on healthy ones, and
-what an alarm is worth on others.
+"""Calibrate the guard: classify how a run ended, find thresholds that are silent on healthy runs,
+and count what an alarm is worth on others.
 
-    m(t) = mean accuracy of the rollouts of steps t - span + 1 .. t      best(t) = the largest m(s),
-        s <= t
-    fell from the start: first confirmed t with m(t) < m(span) - 0.10    (`guard.fell_at`, what
-        guard.json holds)
+    m(t) = mean accuracy of the rollouts of steps t - span + 1 .. t
+    best(t) = the largest m(s), s <= t
+    fell from the start: first confirmed t with m(t) < m(span) - 0.10
+                         (`guard.fell_at`, recorded in guard.json)
     fell from the best:  first confirmed t with m(t) < best(t) - 0.15    (`fell_from_best`)
-    fell = the earlier of the two. A run may dip, come back and collapse later: of a collapsed one
-    only falls after the last `span` + 1
-    steps in a row without the inequality count, and one that the end of the run leaves unconfirmed
-    where there is no other
 
-    collapsed  the final score and m of the last step both lie more than 0.15 below the best m of
-               the run
+fell = the earlier of the two. A run may dip, come back and collapse later: for a collapsed run only
+falls after the last `span` + 1 steps in a row without the inequality count; a fall that the end of
+the run leaves unconfirmed counts where there is no other.
+
+    collapsed  the final score and m of the last step are both more than 0.15 below the best m
     dipped     not collapsed, but it fell and came back
     cut short  neither, but a longer run of the same recipe and base is known to end so low: an
                alarm here may be right or early
     healthy    none of these
 
 The best is the largest of many noisy means, so its margin is wider: with 320 rollouts at accuracy
-0.7 a mean has a standard error of 0.026 and the largest of 25 independent ones lies about two of
+0.7 a mean has a standard error of 0.026, and the largest of 25 independent means is about two of
 them too high. Accuracy needs answers; no detector looks at it.
 
 lead = fell - alarm in optimiser steps: positive where the alarm came first. Both look at trailing
@@ -39,12 +38,11 @@ from study.train.guard.detectors import Column, Thresholds, fell_at, first_alarm
 Outcome = Literal["healthy", "cut short", "dipped", "collapsed"]
 ENDS_WELL: tuple[Outcome, ...] = ("healthy", "dipped")
 ANY = "any"
-SPAN, DROP, MARGIN = 5, 0.1, 0.15  # steps; accuracy below the start, below the best
+SPAN, DROP, MARGIN = 5, 0.1, 0.15  # steps; accuracy below the start; accuracy below the best
 ACCURACY = "rollout/accuracy"
 
-# detector -> (its thresholds, their levels from the most sensitive to the deafest). Windows are not
-# chosen, nor are the limits of what no
-# healthy run does at all (not_finite, zero_signal).
+# detector -> (its thresholds, their levels from the most to the least sensitive). Neither windows
+# nor the limits of what no healthy run does at all (not_finite, zero_signal) are chosen.
 LADDERS: dict[str, tuple[tuple[str, ...], tuple[tuple[float, ...], ...]]] = {
     "topk_drain": (
         ("leak_ratio", "leak_floor"),
@@ -108,7 +106,7 @@ class Watched:
 
     score: accuracy of the final evaluation, on problems that it was not trained on.
 
-    longer_ends_low: whether a longer run of the same recipe and base is known that does.
+    longer_ends_low: whether a longer run of the same recipe and base is known to end low.
     """
 
     cell: str
@@ -119,7 +117,7 @@ class Watched:
 
     @cached_property
     def means(self) -> list[float]:
-        """m(t) of every step from `span` on."""
+        """Return m(t) of every step from `span` on."""
         values = self.trace[ACCURACY]
         windows = (mean(values[i - SPAN + 1 : i + 1]) for i in range(SPAN - 1, len(values)))
         return [value for value in windows if value is not None]
@@ -157,13 +155,13 @@ class Watched:
         return "cut short" if self.longer_ends_low else "healthy"
 
     def accuracy_at(self, step: int) -> float:
-        """m of that step; of the first one that has it where the step is earlier."""
+        """Return m of that step; for an earlier step, m of the first step that has it."""
         return self.means[max(0, list(self.trace["step"]).index(step) - SPAN + 1)]
 
 
 def last_entered(below: Sequence[bool]) -> int:
-    """Where the last fall begins: after the last `span` + 1 False in a row the first `span` + 1
-    True, or else the Trues at the end.
+    """Return where the last fall begins: the first `span` + 1 True in a row after the last `span` +
+    1 False in a row, else the Trues at the end.
     """
     well = [i for i in range(SPAN, len(below)) if not any(below[i - SPAN : i + 1])]
     start = well[-1] + 1 if well else 0
@@ -172,8 +170,8 @@ def last_entered(below: Sequence[bool]) -> int:
 
 
 def ends_low(accuracies: Sequence[float], score: float) -> bool:
-    """Whether the last of them and the final score are both more than the margin below their best:
-    m(t), or the points of a curve.
+    """Whether the last value and the final score are both more than the margin below the best: of
+    m(t), or of the points of a curve.
     """
     return max(score, accuracies[-1]) < max(accuracies) - MARGIN
 
@@ -181,8 +179,8 @@ def ends_low(accuracies: Sequence[float], score: float) -> bool:
 def fell_from_best(
     steps: Sequence[float | None], accuracy: Column | Sequence[float | None], margin: float = MARGIN
 ) -> int | None:
-    """The first step t with m(t), ..., m(t + span) all more than `margin` below the largest m up to
-    t; None if there is none.
+    """Return the first step t with m(t), ..., m(t + span) all more than `margin` below the largest
+    m up to t; None if there is none.
     """
     means = [
         mean(accuracy[i - SPAN + 1 : i + 1]) if i >= SPAN - 1 else None
@@ -202,10 +200,10 @@ def fell_from_best(
 def choose(
     runs: Iterable[Watched], quiet_on: Collection[Outcome] = ENDS_WELL, margin: int = 1
 ) -> Thresholds:
-    """For each detector the most sensitive level that is silent on every run given of these
-    outcomes, and `margin` levels deafer than that.
+    """Choose for each detector the most sensitive level that is silent on every given run with
+    these outcomes, and go `margin` levels less sensitive than that.
 
-    Where no level is silent, and where the next one would be past the end, it is the deafest.
+    Where no level is silent, or the next one would be past the end, take the least sensitive.
     """
     chosen, quiet = Thresholds(), [run for run in runs if run.outcome in quiet_on]
     for detector, (names, levels) in LADDERS.items():
@@ -223,9 +221,9 @@ def _heard(runs: Iterable[Watched], detector: str, thresholds: Thresholds) -> bo
 
 @dataclass(frozen=True)
 class Share:
-    """k of n with the exact (Clopper-Pearson) 95 % limits; None over nothing.
+    """k of n with the exact (Clopper-Pearson) 95 % limits; None for n = 0.
 
-    The limits take runs for independent.
+    The limits assume independent runs.
     """
 
     k: int
@@ -245,11 +243,12 @@ class Share:
 
 @dataclass(frozen=True)
 class Worth:
-    """What one detector's alarms are worth.
+    """Count what one detector's alarms are worth.
 
-    leads: steps, one for each collapse that it saw, in order.
+    leads: steps, one for each collapse with an alarm, in order.
 
-    seen: collapses with an alarm at any step; before: with one at an earlier step than the fall.
+    seen: collapses with an alarm at any step; before: collapses with an alarm at an earlier step
+    than the fall.
     """
 
     detector: str
@@ -265,7 +264,9 @@ Alarms = Mapping[str, int]
 
 
 def worth(detector: str, runs: Sequence[tuple[Watched, Alarms]]) -> Worth:
-    """detector: a name, or `any` for the first alarm of all."""
+    """Count what a detector's alarms are worth. detector: a name, or `any` for the first alarm of
+    all.
+    """
     fired = [(run, _alarm(detector, alarms)) for run, alarms in runs]
 
     def share(outcome: Outcome) -> Share:
@@ -297,7 +298,7 @@ def _alarm(detector: str, alarms: Alarms) -> int | None:
 
 @dataclass(frozen=True)
 class Stopped:
-    """What policy stop would have done to a run that raised an alarm. steps: not taken; gained:
+    """What policy stop would have done to a run that raised an alarm. steps: steps saved; gained:
     accuracy at the stop - final score.
     """
 
@@ -308,8 +309,8 @@ class Stopped:
 
 
 def stopped(runs: Iterable[tuple[Watched, Alarms]]) -> list[Stopped]:
-    """Accuracy at the stop is m of that step (own rollouts), the final score is of other problems:
-    the difference is a rough one.
+    """Estimate the effect of policy stop. Accuracy at the stop is m of that step (own rollouts),
+    the final score is on other problems: the difference is a rough one.
     """
     found: list[Stopped] = []
     for run, alarms in runs:

@@ -1,5 +1,5 @@
-"""Feeds a `Guard` from a trainer, one row a step, and carries out policy stop; and what a stopped
-run leaves to look at.
+"""Feed a `Guard` from a trainer, one row per step, carry out policy stop, and write the forensics
+of a stopped run.
 
 Axes: B responses, T completion tokens, N valid tokens.
 """
@@ -33,10 +33,11 @@ GRPO_LOG = DISTILL_LOG | {
 
 
 class GuardCallback(TrainerCallback):
-    """take: the means of the step just done, beside what TRL logs under the keys of `logged`.
+    """Feed the guard after each step. take: the means of the step just done, added to what TRL logs
+    under the keys of `logged`.
 
-    Under policy stop a step whose gradient is not finite changes no weight, so that what is sealed
-    can still be sampled from.
+    Under policy stop a step whose gradient is not finite changes no weight, so that the sealed
+    model can still be sampled from.
     """
 
     def __init__(
@@ -78,8 +79,8 @@ class GuardCallback(TrainerCallback):
 
 
 def _norm(model: nn.Module, gradients: bool = False) -> float:
-    """The global 2-norm of the weights or of their gradients; not finite as soon as one of them is
-    not.
+    """Return the global 2-norm of the weights or of their gradients; not finite as soon as one of
+    them is not.
     """
     tensors = [
         p.grad if gradients else p.detach()
@@ -87,9 +88,8 @@ def _norm(model: nn.Module, gradients: bool = False) -> float:
         if not gradients or p.grad is not None
     ]
     norm: Any = nn.utils.get_total_norm([tensor for tensor in tensors if tensor is not None])
-    return float(
-        norm.full_tensor() if hasattr(norm, "full_tensor") else norm
-    )  # sharded weights give a sharded norm
+    # sharded weights give a sharded norm
+    return float(norm.full_tensor() if hasattr(norm, "full_tensor") else norm)
 
 
 def _anywhere(here: bool, args: TrainingArguments) -> bool:
@@ -120,8 +120,8 @@ def forensics(
     scored: Sequence[Scored],
     tokenizer: PreTrainedTokenizerBase,
 ) -> dict[str, Any]:
-    """The content of forensics.json: the worst completions of the last step, its most repeated
-    tokens, and the last rows of the trace.
+    """Return the content of forensics.json: the worst completions of the last step, its most
+    repeated tokens, and the last rows of the trace.
     """
     wrong = [g for g in rollouts if g.outcome in (Outcome.wrong, Outcome.unparsed)]
     longest = sorted(rollouts, key=lambda g: -len(g.completion.ids))
@@ -145,8 +145,8 @@ def _shown(graded: Graded) -> dict[str, Any]:
 def token_table(
     scored: Sequence[Scored], tokenizer: PreTrainedTokenizerBase
 ) -> list[dict[str, Any]]:
-    """The tokens that most often end a repeated 3-gram: how often, and the mean log-probability
-    that each side gave them there.
+    """Return the tokens that most often end a repeated 3-gram: how often, and the mean
+    log-probability that each side gave them there.
     """
     found: defaultdict[int, list[tuple[float, float]]] = defaultdict(list)
     for batch in scored:

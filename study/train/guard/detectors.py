@@ -1,15 +1,15 @@
-"""Guard: online detectors of a collapsing training run, each a comparison of a trailing mean with
-the run's own start and a fixed limit.
+"""Detect a collapsing training run while it trains: each detector compares a trailing mean with the
+run's own start and a fixed limit.
 
-    now    = mean over the last `window` steps          start = mean over the first `reference`
-           steps
+    now    = mean over the last `window` steps
+    start  = mean over the first `reference` steps
     lowest = the smallest `now` so far
 
 A detector fires once, at the first step after `reference` where its rule holds; only `not_finite`
 looks at one step alone. A metric that a trainer does not measure leaves its detector silent. Policy
-observe writes alarms down and changes nothing; stop ends the run at the first alarm. Nothing here
-draws random numbers or needs torch; all state is the measured rows, so a resumed or replayed run
-gives the same alarms.
+observe records alarms and changes nothing; stop ends the run at the first alarm. Nothing here draws
+random numbers or needs torch; all state is the measured rows, so a resumed or replayed run gives
+the same alarms.
 """
 
 import math
@@ -35,43 +35,38 @@ DIGITS = 5  # significant digits of a written trace
 
 @dataclass(frozen=True)
 class Thresholds:
-    """When a detector fires.
+    """The limits at which each detector fires.
 
     All values are ours, chosen on base 0 of the lab alone (docs/guard.md); no paper gives any.
 
     window, reference: optimiser steps. *_ratio: now / start. The floors keep a ratio from firing
-    where the start is next to nothing.
-    A level is one step of its ladder (`study/train/guard/calibration.py`) above the first that no
-    run of base 0 that ends well would hear.
+    where the start is near zero. A level is one step of its ladder
+    (`study/train/guard/calibration.py`) above the first level that is silent on every run of base 0
+    that ends well.
     """
 
     window: int = 5  # steps; 320 rollouts at the lab. Not chosen by data
     reference: int = 5  # steps; the learning rate still warms up. Not chosen by data
-    leak_ratio: float = (
-        1.3  # probability outside the student's TopK; strong_c dips are heard at 1.1 and 0.03
-    )
+    # probability outside the student's TopK; strong_c dips fire up to 1.1 and 0.03
+    leak_ratio: float = 1.3
     leak_floor: float = 0.05  # probability
-    entropy_ratio: float = (
-        2.0  # of the student's next-token distribution; strong_c dips are heard up to 1.5 and 0.45
-    )
+    # of the student's next-token distribution; strong_c dips fire up to 1.5 and 0.45
+    entropy_ratio: float = 2.0
     entropy_floor: float = 0.6  # nats
-    length_ratio: float = 1.5  # mean tokens of a completion; a strong_c dip is heard up to 1.3
-    truncated_rise: float = (
-        0.2  # fraction of completions, above the start; a strong_c dip is heard up to 0.1
-    )
-    # fraction of positions whose 3-gram occurred before; no run that ends well is heard at any
-    # level
+    length_ratio: float = 1.5  # mean tokens per completion; a strong_c dip fires up to 1.3
+    # fraction of completions, above the start; a strong_c dip fires up to 0.1
+    truncated_rise: float = 0.2
+    # fraction of positions whose 3-gram occurred before; no run that ends well fires at any level
     repetition_ratio: float = 1.5
     repetition_floor: float = 0.06  # fraction
-    # |TopK of the student and of the teacher| / K, below the start; no run that ends well is heard
+    # |TopK of the student and of the teacher| / K, below the start; no run that ends well fires
     overlap_ratio: float = 0.95
-    # KL(student || teacher) against its lowest so far; after a strong_c dip it is heard up to 1.2
-    # and 0.1
+    # KL(student || teacher) against its lowest so far; after a strong_c dip it fires up to 1.2 and
+    # 0.1
     divergence_ratio: float = 1.5
-    divergence_floor: float = 0.2  # nats a token
-    zero_gradient: float = (
-        1e-6  # gradient norm before clipping; healthy lab runs stay above 1e-2. Not chosen by data
-    )
+    divergence_floor: float = 0.2  # nats per token
+    # gradient norm before clipping; healthy lab runs stay above 1e-2. Not chosen by data
+    zero_gradient: float = 1e-6
 
 
 @dataclass(frozen=True)
@@ -100,20 +95,20 @@ class Seen:
 
 
 def mean(values: Sequence[float | None]) -> float | None:
-    """None over nothing and where any value is missing."""
+    """Return the mean; None over nothing and where any value is missing."""
     known = [value for value in values if value is not None]
     return sum(known) / len(known) if known and len(known) == len(values) else None
 
 
 def not_finite(seen: Seen) -> bool:
-    """Loss, gradient norm or weights are not a number or infinite at this step."""
+    """Fire where loss, gradient norm or weights are not a number or infinite at this step."""
     last = [seen.columns[name][-1] for name in MUST_BE_FINITE if name in seen.columns]
     return any(value is not None and not math.isfinite(value) for value in last)
 
 
 def topk_drain(seen: Seen) -> bool:
-    """The student's probability leaves its own TopK: the biased TopK loss descends on that mass
-    (grad = stop-gradient + grad of mass).
+    """Fire where the student's probability leaves its own TopK: the biased TopK loss descends on
+    that mass (grad = stop-gradient + grad of mass).
     """
     limits = seen.limits
     return seen.moved(
@@ -123,7 +118,7 @@ def topk_drain(seen: Seen) -> bool:
 
 
 def entropy(seen: Seen) -> bool:
-    """The student's next-token distribution becomes flat."""
+    """Fire where the student's next-token distribution becomes flat."""
     limits = seen.limits
     return seen.moved(
         "train/student_entropy",
@@ -132,21 +127,21 @@ def entropy(seen: Seen) -> bool:
 
 
 def length(seen: Seen) -> bool:
-    """Completions become long."""
+    """Fire where completions become long."""
     return seen.moved(
         "rollout/mean_tokens", lambda now, start: now >= seen.limits.length_ratio * start
     )
 
 
 def truncation(seen: Seen) -> bool:
-    """Completions no longer end."""
+    """Fire where completions no longer end."""
     return seen.moved(
         "rollout/truncated_fraction", lambda now, start: now >= start + seen.limits.truncated_rise
     )
 
 
 def repetition(seen: Seen) -> bool:
-    """Completions go in circles."""
+    """Fire where completions repeat themselves."""
     limits = seen.limits
     return seen.moved(
         "rollout/repetition_3gram",
@@ -155,14 +150,14 @@ def repetition(seen: Seen) -> bool:
 
 
 def overlap(seen: Seen) -> bool:
-    """The likeliest tokens of student and teacher come apart."""
+    """Fire where the likeliest tokens of student and teacher come apart."""
     return seen.moved(
         "train/topk_overlap", lambda now, start: now <= seen.limits.overlap_ratio * start
     )
 
 
 def divergence(seen: Seen) -> bool:
-    """The student moves away from its teacher, which is what the loss should prevent."""
+    """Fire where the student moves away from its teacher, which the loss should prevent."""
     now, lowest, limits = seen.now(DIVERGENCE), seen.lowest_divergence, seen.limits
     return (
         now is not None
@@ -172,8 +167,8 @@ def divergence(seen: Seen) -> bool:
 
 
 def zero_signal(seen: Seen) -> bool:
-    """For a whole window the gradient is zero up to rounding or no token has a loss (a teacher
-    equal to its student).
+    """Fire where for a whole window the gradient is zero up to rounding or no token has a loss (a
+    teacher equal to its student).
     """
     limits, full = seen.limits, seen.limits.window
 
@@ -195,7 +190,7 @@ DETECTORS: dict[str, Callable[[Seen], bool]] = {
 
 
 class Guard:
-    """Collects one row a step. alarms: detector -> the step at which it fired first; stopped_at:
+    """Collect one row per step. alarms: detector -> the step at which it fired first; stopped_at:
     where policy stop ended the run.
     """
 
@@ -214,9 +209,9 @@ class Guard:
         self.lowest_divergence: float | None = None
 
     def observe(self, step: int, metrics: Mapping[str, float]) -> list[str]:
-        """Takes the means of one step; returns the detectors that fired now.
+        """Take the means of one step; return the detectors that fired now.
 
-        Metrics that are no signal are left out.
+        Metrics that no detector uses are left out.
         """
         self._append(step, {name: metrics[name] for name in SIGNALS if name in metrics})
         seen = Seen(self.columns, self.thresholds, self.lowest_divergence)
@@ -247,7 +242,7 @@ class Guard:
                 column.append(row.get(name))
 
     def last(self, n: int) -> list[dict[str, float | None]]:
-        """The last n rows as mappings, rounded."""
+        """Return the last n rows as mappings, rounded."""
         start = max(0, len(self.columns["step"]) - n)
         return [
             {name: shortened(column[i]) for name, column in self.columns.items()}
@@ -255,7 +250,7 @@ class Guard:
         ]
 
     def as_dict(self) -> dict[str, Any]:
-        """The content of guard.json."""
+        """Return the content of guard.json."""
         fell = fell_at(self.columns["step"], self.columns.get("rollout/accuracy", []))
         trace = {
             name: [shortened(value) for value in column] for name, column in self.columns.items()
@@ -269,7 +264,7 @@ class Guard:
         }
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that the next step needs, as JSON values at full precision."""
+        """Return everything that the next step needs, as JSON values at full precision."""
         columns = {name: list(column) for name, column in self.columns.items()}
         own = {
             "alarms": dict(self.alarms),
@@ -292,10 +287,10 @@ def replay(
     thresholds: Thresholds | None = None,
     detectors: Iterable[str] | None = None,
 ) -> dict[str, int]:
-    """The alarms that these thresholds give on a written trace (rounded to 5 digits: an alarm on
-    the very edge may move by a step).
+    """Return the alarms that these thresholds give on a written trace (rounded to 5 digits: an
+    alarm on the very edge may move by a step).
 
-    detectors: the names of those to ask, all where it is None.
+    detectors: the names of the detectors to use, all where it is None.
     """
     guard = Guard(thresholds=thresholds, detectors=detectors)
     for i, step in enumerate(trace["step"]):
@@ -311,14 +306,12 @@ def fell_at(
     span: int = 5,
     drop: float = 0.1,
 ) -> int | None:
-    """The first step t at which sampled accuracy has fallen, None if it never has.
+    """Return the first step t at which sampled accuracy has fallen, None if it never has.
 
     With m(t) = mean accuracy of steps t - span + 1 .. t (320 rollouts at the lab) and m0 = mean of
-    the first `span` steps, the first t for
-    which m(t), m(t + 1), ..., m(t + span) are all below m0 - drop. The last `span` steps of a run
-    therefore cannot be such a t: they are
-    not confirmed. A fall from a later height that does not pass below the start is no fall in this
-    sense.
+    the first `span` steps, the first t for which m(t), m(t + 1), ..., m(t + span) are all below m0
+    - drop. The last `span` steps of a run therefore cannot be such a t: they are not confirmed. A
+    fall from a later height that does not pass below the start is no fall in this sense.
     """
     means = [mean(accuracy[max(0, i - span + 1) : i + 1]) for i in range(len(accuracy))]
     start = mean(accuracy[:span])
@@ -331,7 +324,7 @@ def fell_at(
 
 
 def shortened(value: float | None) -> float | None:
-    """5 significant digits; what is not finite stays visible."""
+    """Round to 5 significant digits; what is not finite stays visible."""
     return (
         value
         if value is None or not math.isfinite(value) or isinstance(value, int)
@@ -340,7 +333,7 @@ def shortened(value: float | None) -> float | None:
 
 
 def first_alarm(alarms: Mapping[str, int], names: Iterable[str] | None = None) -> int | None:
-    """The earliest step among all detectors, or among those named."""
+    """Return the earliest step among all detectors, or among the named ones."""
     return min(
         (step for name, step in alarms.items() if names is None or name in names), default=None
     )

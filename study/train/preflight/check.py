@@ -19,7 +19,7 @@ Models = Callable[[Model], Path | None]  # the folder of a model, None if no sta
 class Check:
     """The result of one contract on one subject.
 
-    note: the contract holds, and there is something to know before the grid is run.
+    note: the contract holds, and the user should know something before the grid is run.
     """
 
     name: str

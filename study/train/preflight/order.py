@@ -1,8 +1,8 @@
 """Run the preflight checks of a grid in order; a check that errors counts as failed.
 
 Each distinct combination of a student, a teacher, privileged information and an objective is
-checked once, on a few prompts. An untrained model of the same architecture and tokenizer stands in
-for a model that no stage has made yet.
+checked once, on a few prompts. An untrained model of the same architecture and tokenizer replaces a
+model that no stage has made yet.
 
 The order: the grader on every source of problems, user-supplied losses and rewards, then pair by
 pair models, tokens, end of turn, chat template, views, temperatures, scores, seeds. The models of a
@@ -40,7 +40,7 @@ from study.train.preflight.pairs import (
     sources_of,
 )
 
-REFERENCES = 64  # reference answers of a source that the grader is tried on
+REFERENCES = 64  # reference answers of a source on which the grader is tried
 
 Step = Callable[[], list[Check]]
 
@@ -86,7 +86,7 @@ def steps_of(cells: Sequence[LabelledCell], models: Models) -> list[Step]:
 
 
 def _guarded(name: str, subject: str, ask: Callable[[], Iterable[Check]]) -> list[Check]:
-    """The checks that `ask` makes; one that does not hold if it cannot make them."""
+    """Return the checks that `ask` makes, or one failed check if it raises an error."""
     try:
         return list(ask())
     except StudyError as error:
@@ -171,14 +171,13 @@ def _template(pair: Pair, student: Side, teacher: Side) -> list[Check]:
 
 
 def _temperatures(pair: Pair) -> Iterator[Check]:
-    """Objectives that score at one temperature are one combination."""
+    """Check temperatures; objectives that score at one temperature are one combination."""
     asked_last = sorted(
         pair.objectives.values(),
         key=lambda objective: "temperature" not in objective.model_fields_set,
     )
-    scored = {
-        objective.temperature: objective for objective in asked_last
-    }  # one that does not say its temperature stands for all
+    # an objective with default temperature represents all of them
+    scored = {objective.temperature: objective for objective in asked_last}
     for temperature, objective in scored.items():
         subject = pair.name if len(scored) == 1 else f"{pair.name}, objectives at T={temperature:g}"
         for evaluation in pair.evaluations.values():
@@ -224,8 +223,8 @@ def _seeds(pair: Pair, student: Side, teacher: Side, known: set[tuple[str, ...]]
 
 
 def _alone(model: Model, models: Models, known: set[tuple[str, ...]]) -> list[Check]:
-    """A model that is evaluated as it is has no teacher: what can be asked of it is where its turns
-    end.
+    """Check where the turns of a model end that is evaluated without training, and so has no
+    teacher.
     """
     if not _first(known, "end of turn", canonical(model)):
         return []
@@ -238,7 +237,7 @@ def _alone(model: Model, models: Models, known: set[tuple[str, ...]]) -> list[Ch
 
 
 def _first(known: set[tuple[str, ...]], *what: str) -> bool:
-    """Whether this is asked for the first time."""
+    """Whether this check has not run before."""
     seen = what in known
     known.add(what)
     return not seen

@@ -18,8 +18,8 @@ from study.train import user_reward
 from study.train.preflight.check import Check
 
 TOKENS, VOCABULARY = 3, 7
-# tokens over which the direction of a loss is averaged: single ones of a truncated or sampled loss
-# may point anywhere
+# tokens over which the direction of a loss is averaged: single tokens of a truncated or sampled
+# loss may point anywhere
 MANY = 256
 ZERO = 1e-9  # nats, in float64
 STEEP = 60.0  # logits this far apart: probabilities of 1e-26, which a trained model reaches
@@ -51,7 +51,7 @@ def check_loss(objective: Objective) -> list[Check]:
 
 
 def _value(objective: Objective, student_NV: Tensor, teacher_NV: Tensor) -> Tensor:
-    """loss_N at the tokens 0, 1, 2; the student's own logits choose the support and are not
+    """Return loss_N at the tokens 0, 1, 2; the student's own logits choose the support and are not
     differentiated there.
     """
     return bind(objective)(student_NV, teacher_NV, torch.arange(TOKENS)).loss_N
@@ -76,7 +76,9 @@ def _zero(objective: Objective, student_NV: Tensor, subject: str) -> Check:
 
 
 def _finite(objective: Objective, student_NV: Tensor, teacher_NV: Tensor, subject: str) -> Check:
-    """Value and gradient, also where both sides are nearly certain of different tokens."""
+    """Check that value and gradient are finite, also where both sides are nearly certain of
+    different tokens.
+    """
     leaf_NV = (student_NV * STEEP).float().requires_grad_()
     try:
         value = _value(objective, leaf_NV, (teacher_NV * STEEP).float()).sum()
@@ -115,12 +117,12 @@ def _flows(objective: Objective, student_NV: Tensor, teacher_NV: Tensor, subject
 
 
 def _towards(objective: Objective, drawn: torch.Generator, subject: str, *, away: bool) -> Check:
-    """cos = <g, h> / (|g| |h|), g the gradient of the loss and h that of the full KL(student ||
-    teacher), over many tokens of the student.
+    """Check the direction: cos = <g, h> / (|g| |h|), g the gradient of the loss and h that of the
+    full KL(student || teacher), over many tokens of the student.
 
-    A wrong sign gives -1 and passes every other property. Of this study's losses the least has .06
-    (the teacher's TopK, renormalised),
-    a log-ratio as a plain loss, which knows no teacher, about 0.
+    A wrong sign gives -1 and passes every other property. The smallest of this study's losses is
+    .06 (the teacher's TopK, renormalised); a log-ratio as a plain loss, which ignores the teacher,
+    gives about 0.
     """
     student_NV, teacher_NV = torch.randn(
         2, MANY, VOCABULARY, dtype=torch.float64, generator=drawn
@@ -152,7 +154,9 @@ def _towards(objective: Objective, drawn: torch.Generator, subject: str, *, away
 def _gradient(
     objective: Objective, student_NV: Tensor, teacher_NV: Tensor, tokens_N: Tensor
 ) -> Tensor:
-    """Of the sum over all tokens, flat; zeros where nothing reaches the student."""
+    """Return the gradient of the sum over all tokens, flat; zeros where nothing reaches the
+    student.
+    """
     leaf_NV = student_NV.clone().requires_grad_()
     value = bind(objective)(leaf_NV, teacher_NV, tokens_N).loss_N.sum()
     found = (
@@ -164,7 +168,7 @@ def _gradient(
 def _differences(
     objective: Objective, student_NV: Tensor, teacher_NV: Tensor, subject: str, stops: bool
 ) -> Check:
-    """Autograd's gradient against central finite differences of the value."""
+    """Compare autograd's gradient with central finite differences of the value."""
     if stops:
         message = (
             "STOPS_GRADIENT is declared: the gradient is not that of the value, and was not"
@@ -174,7 +178,7 @@ def _differences(
     leaf_NV = student_NV.clone().requires_grad_()
     try:
         torch.autograd.gradcheck(lambda logits: _value(objective, logits, teacher_NV), (leaf_NV,))  # pyright: ignore[reportArgumentType]
-    except RuntimeError as error:  # how gradcheck tells a difference
+    except RuntimeError as error:  # gradcheck reports a difference in this way
         first = str(error).strip().splitlines()[0][:160]
         hint = "is something detached? Then say STOPS_GRADIENT = True in the file"
         return Check(

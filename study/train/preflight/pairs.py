@@ -1,7 +1,7 @@
-"""What a grid brings together, each once: pairs of a student and a teacher with their views and
+"""Collect what a grid combines, each once: pairs of a student and a teacher with their views and
 objectives, and models to check them on.
 
-A model that no stage has made yet is stood in for: by the made model that it starts from, else by
+A model that no stage has made yet is replaced: by the trained model that it starts from, else by
 untrained weights of the same architecture and tokenizer, drawn for its recipe.
 """
 
@@ -34,7 +34,7 @@ MADE = "made"
 
 @dataclass(frozen=True)
 class Side:
-    """A model ready to be asked. origin: MADE, or in words what stands in for it."""
+    """A loaded model. origin: MADE, or a description of the model that replaces it."""
 
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
@@ -42,14 +42,14 @@ class Side:
 
     @property
     def rows(self) -> int:
-        """Rows of the head: one for each token id."""
+        """Rows of the head: one per token id."""
         head: Any = self.model.get_output_embeddings()
         return int(head.weight.shape[0])
 
 
 @dataclass
 class Pair:
-    """One student, one teacher and what decides what both see.
+    """One student, one teacher and the settings that decide what both see.
 
     Objectives and evaluation settings by their canonical text.
     """
@@ -90,7 +90,9 @@ def pairs_of(cells: Sequence[LabelledCell]) -> list[Pair]:
 
 
 def models_without_teacher(cells: Sequence[LabelledCell]) -> dict[str, Model]:
-    """Other models that cells evaluate (a base, a trained teacher), by canonical text."""
+    """Return the other models that cells evaluate (a base, a trained teacher), by canonical
+    text.
+    """
     return {
         canonical(cell.cell.model): cell.cell.model
         for cell in cells
@@ -99,7 +101,7 @@ def models_without_teacher(cells: Sequence[LabelledCell]) -> dict[str, Model]:
 
 
 def sources_of(cells: Sequence[LabelledCell]) -> list[tuple[Data, str]]:
-    """Each source of problems with each grader that judges answers to it: of evaluations, training
+    """Return each source of problems with each grader of answers to it: in evaluations, training
     curves and rewards.
     """
     sources: list[tuple[Data, str]] = [
@@ -112,7 +114,7 @@ def sources_of(cells: Sequence[LabelledCell]) -> list[tuple[Data, str]]:
 
 
 def own_objectives(cells: Sequence[LabelledCell]) -> list[Objective]:
-    """Each loss of somebody's own that a recipe names, once."""
+    """Return each user-supplied loss that a recipe names, once."""
     found = [
         model.objective
         for cell in cells
@@ -127,7 +129,7 @@ def own_objectives(cells: Sequence[LabelledCell]) -> list[Objective]:
 
 
 def own_rewards(cells: Sequence[LabelledCell]) -> list[Code]:
-    """Each reward of somebody's own, once."""
+    """Return each user-supplied reward, once."""
     found = [
         model.training.reward
         for cell in cells
@@ -142,7 +144,7 @@ def own_rewards(cells: Sequence[LabelledCell]) -> list[Code]:
 
 
 def _recipes(model: Model) -> Iterator[Model]:
-    """A recipe and everything that it starts from."""
+    """Yield a recipe and everything that it starts from."""
     yield model
     for parent in parents(model).values():
         yield from _recipes(parent)
@@ -171,8 +173,8 @@ def objective_label(objective: Objective) -> str:
 
 
 def load_side(model: Model, models: Models) -> Side:
-    """The model itself where it is made, else what stands in for it. Errors: those of loading, and
-    of a model that cannot be had.
+    """Load the model itself where it is made, else its replacement. Errors: those of loading, and
+    of a missing model.
     """
     folder = models(model)
     if folder is not None:
@@ -185,7 +187,7 @@ def load_side(model: Model, models: Models) -> Side:
 
 
 def _bases(model: Model) -> list[Model]:
-    """What a recipe starts from, the nearest first."""
+    """Yield the recipes that a recipe starts from, the nearest first."""
     own = parents(model)
     base = own.get("base", own.get("student"))
     return [] if base is None else [base, *_bases(base)]

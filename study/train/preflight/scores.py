@@ -1,4 +1,4 @@
-"""Contracts on scores and samples: zero at the teacher, the teacher's part in the gradient, TopK
+"""Check scores and samples: zero loss at the teacher, the teacher's part in the gradient, TopK
 coverage, seeds.
 
 Axes: N completion tokens of a few rollouts, H hidden size, K tokens of a support. Losses go through
@@ -34,12 +34,13 @@ from study.train.distill import OnPolicyDistillation
 from study.train.evidence import Evidence
 from study.train.preflight.check import Check
 
-ZERO = 1e-5  # nats a token; float32 rounding of a sum over a vocabulary stays below
+ZERO = 1e-5  # nats per token; float32 rounding of a sum over a vocabulary stays below
 SAME = 1e-3  # two gradients closer than this, relative to the larger, are one
-# below this share of the teacher's probability a TopK loss is told to see little of the teacher
+# below this share of the teacher's probability a note says that a TopK loss sees little of the
+# teacher
 COVERAGE = 0.9
-DRAWS, LENGTH = 2, 24  # completions a prompt and their tokens: enough for two seeds to differ
-HOT = 4.0  # a temperature at which a student that is certain at its own still varies
+DRAWS, LENGTH = 2, 24  # completions per prompt and their tokens: enough for two seeds to differ
+HOT = 4.0  # a temperature at which a student that is certain at its own temperature still varies
 Draw = Callable[[int], list[list[int]]]  # seed -> completions
 
 
@@ -50,7 +51,7 @@ class Scored:
     """
 
     student_NH: Tensor
-    again_NH: Tensor  # the student's once more, as a teacher's: its own prompt, no dropout
+    again_NH: Tensor  # the student's states scored like a teacher's: its own prompt, no dropout
     teacher_NH: Tensor
     tokens_N: Tensor
     student_head: nn.Module
@@ -63,7 +64,7 @@ def score(
     recipe: DistilledModel,
     problems: Sequence[Problem], trained: bool,
 ) -> Scored:  # fmt: skip
-    """Both sides on one rollout of each problem, each with its own view."""
+    """Score both sides on one rollout of each problem, each with its own view."""
     rows = build.prompt_rows(list(problems), recipe)
     thinking = recipe.training.sampling.thinking
     mine, theirs = (
@@ -72,7 +73,7 @@ def score(
     length = min(LENGTH, recipe.training.sampling.max_completion_length)
     sampling = recipe.training.sampling.model_copy(update={"max_completion_length": length})
     written = [row[0].ids for row in generate(student, tokenizer, mine, sampling, k=1, seed=0)]
-    # as in training: dropout would make a teacher equal to the student score differently
+    # as in training: with dropout a teacher equal to the student would score differently
     student.train()
     student_NH = _hidden(student, mine, written)
     student.eval()
@@ -87,8 +88,8 @@ def score(
 def _hidden(
     model: PreTrainedModel, prompts: Sequence[Sequence[int]], written: Sequence[Sequence[int]]
 ) -> Tensor:
-    """Last hidden states at the positions that predict the written tokens, [N, H]; one sequence at
-    a time, so there is no padding.
+    """Return the last hidden states at the positions that predict the written tokens, [N, H]; one
+    sequence at a time, so there is no padding.
     """
     parts: list[Tensor] = []
     for prompt, completion in zip(prompts, written, strict=True):
@@ -114,8 +115,8 @@ def _loss_and_gradient(
 
 
 def zero(scored: Scored, objective: Objective, subject: str) -> Check:
-    """A teacher that is the student: no loss at any token, and no gradient where the form promises
-    none.
+    """Check that a teacher equal to the student gives no loss at any token, and no gradient where
+    the form promises none.
     """
     loss_N, gradient_NH = _loss_and_gradient(
         scored, scored.again_NH, scored.student_head, objective
@@ -161,9 +162,8 @@ def zero(scored: Scored, objective: Objective, subject: str) -> Check:
 
 
 def _known_gradient(objective: Objective) -> str:
-    """Why a gradient at equality belongs to the form: the TopK mass is part of it (paper Eqs.
-
-    6-9).
+    """Explain a gradient at equality that belongs to the form: the TopK mass is part of it (paper
+    Eqs. 6-9).
     """
     free = (
         objective.python is None
@@ -177,8 +177,8 @@ def _known_gradient(objective: Objective) -> str:
 
 
 def teacher_matters(scored: Scored, objective: Objective, subject: str) -> Check:
-    """The teacher's rows moved to other positions: the gradient must change, or the loss learns
-    nothing from its teacher.
+    """Check that the gradient changes when the teacher's rows move to other positions; otherwise
+    the loss learns nothing from its teacher.
     """
     _, aligned_NH = _loss_and_gradient(scored, scored.teacher_NH, scored.teacher_head, objective)
     _, shuffled_NH = _loss_and_gradient(
@@ -231,8 +231,8 @@ def teacher_matters(scored: Scored, objective: Objective, subject: str) -> Check
 
 
 def negative_control(objective: Objective) -> bool:
-    """Whether the form is that of a preset that is declared one; temperature and reduction do not
-    make it another.
+    """Whether the form is that of a preset declared as a negative control; temperature and
+    reduction do not change the form.
     """
     if objective.python is not None:
         return False
@@ -249,8 +249,8 @@ def negative_control(objective: Objective) -> bool:
 
 
 def coverage(scored: Scored, k: int, subject: str) -> Check:
-    """How much of the teacher's probability a TopK loss sees: on the student's K likeliest tokens,
-    and on the teacher's own.
+    """Check how much of the teacher's probability a TopK loss sees: on the student's K likeliest
+    tokens, and on the teacher's own.
     """
     with torch.no_grad():
         student_NV, teacher_NV = (
@@ -305,8 +305,8 @@ def seeds(
     recipe: DistilledModel,
     problems: Sequence[Problem], subject: str,
 ) -> list[Check]:  # fmt: skip
-    """One seed gives one set of completions, two seeds give two: in evaluation, and in the rollouts
-    of training.
+    """Check that one seed gives one set of completions and two seeds give two: in evaluation, and
+    in the rollouts of training.
     """
     sampling = recipe.training.sampling.model_copy(update={"max_completion_length": LENGTH})
     views = list(build.prompt_rows(list(problems), recipe)["prompt"])
@@ -334,8 +334,8 @@ def seeds(
 def _seeds(
     drawing: Callable[[Sampling], AbstractContextManager[Draw]], sampling: Sampling, subject: str
 ) -> Check:
-    """A student that is certain of its tokens writes the same under every seed; at `HOT` it must
-    not.
+    """Check seeds. A student that is certain of its tokens writes the same under every seed, so it
+    is tried again at `HOT`.
     """
     with drawing(sampling) as draw:
         size, within, between = _compared(draw)
@@ -372,9 +372,10 @@ def _seeds(
 
 
 def _compared(draw: Draw) -> tuple[int, int, int]:
-    """Completions; how many differ within a seed, and between two.
+    """Return the number of completions; how many differ within a seed, and how many between two
+    seeds.
 
-    The global state must play no part.
+    The global state must have no effect.
     """
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         torch.manual_seed(1)
@@ -394,8 +395,8 @@ def rollouts(
     recipe: DistilledModel,
     problems: Sequence[Problem], sampling: Sampling,
 ) -> Iterator[Callable[[int, list[list[int]]], list[list[int]]]]:  # fmt: skip
-    """(run seed, prompts) -> completions, by the trainer that training uses, without a step of
-    training.
+    """Yield (run seed, prompts) -> completions, by the trainer that training uses, without a step
+    of training.
     """
     with tempfile.TemporaryDirectory() as folder:
         args = arguments(
@@ -424,11 +425,11 @@ def rollouts(
 
 
 def _shuffled(rows_NH: Tensor) -> Tensor:
-    """Every row at another position: half-way round."""
+    """Move every row to another position: half-way round."""
     return rows_NH.roll(max(1, len(rows_NH) // 2), dims=0)
 
 
 def _relative(difference: Tensor, *references: Tensor) -> float:
-    """||difference|| / the largest ||reference||; 0 when there is neither."""
+    """Return ||difference|| / the largest ||reference||; 0 when both are zero."""
     scale = max(float(reference.norm()) for reference in references)
     return float(difference.norm()) / scale if scale > 0 else float(difference.norm())

@@ -1,7 +1,7 @@
-"""Contracts on text and settings: the grader, token ids, where a turn ends, who sees privileged
+"""Check text and settings: the grader, token ids, where a turn ends, who sees privileged
 information, temperatures.
 
-Each function gives one `Check`; `StudyError` from below means that the contract does not hold
+Each function gives one `Check`; a `StudyError` raised below means that the contract does not hold
 (`study.train.preflight.pairs` makes it a check).
 """
 
@@ -33,13 +33,13 @@ _RULES = {
     REFUSAL: "study/grading/refusal.py",
 }  # fmt: skip
 _SPECIAL = ("eos", "pad", "bos", "unk")
-SECRET_WORDS = 6  # a shorter column, such as an answer, may stand in a problem by chance
-_WORD = "xyzzy"  # stands for content: no template contains it
+SECRET_WORDS = 6  # a shorter column, such as an answer, may occur in a prompt by chance
+_WORD = "xyzzy"  # a placeholder for content: no template contains it
 
 
 def grader(problems: Sequence[Problem], data: str, version: str = boxed.GRADER) -> Check:
-    """The grader says of every golden completion what a person said, and accepts the reference
-    answers of this data.
+    """Check that the grader agrees with the human label of every golden completion and accepts the
+    reference answers of this data.
     """
     cases = golden.cases(version)
     asked = golden.samples(cases)
@@ -48,7 +48,7 @@ def grader(problems: Sequence[Problem], data: str, version: str = boxed.GRADER) 
         with open_grader(version) as judge:
             said = judge.grade_many([*asked, *references])
             again = judge.grade_many([*asked, *references]) if is_code(version) else said
-    except ValueError as error:  # a reference answer that this grader cannot take
+    except ValueError as error:  # a reference answer that this grader cannot read
         return Check(
             "grader",
             data,
@@ -111,7 +111,7 @@ def grader(problems: Sequence[Problem], data: str, version: str = boxed.GRADER) 
 
 
 def _reference(problem: Problem, version: str) -> str:
-    """The shortest completion that is right."""
+    """Return the shortest completion that is right."""
     if is_code(version):
         return user.reference(grader_code(version), problem.answer)
     if version == REFUSAL:
@@ -129,7 +129,7 @@ def tokens(
     heads: tuple[int, int],
     subject: str,
 ) -> Check:
-    """One token-to-id map, the same special and added tokens, and heads with a row for
+    """Check for one token-to-id map, the same special and added tokens, and heads with a row for
     every token.
     """
     shared = require_same_tokens(student, teacher)
@@ -188,8 +188,8 @@ def _added(tokenizer: PreTrainedTokenizerBase) -> dict[str, tuple[int, bool]]:
 
 
 def turn_end(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, subject: str) -> Check:
-    """The token with which the chat template ends an assistant's turn is one at which generation
-    stops.
+    """Check that generation stops at the token with which the chat template ends an assistant's
+    turn.
     """
     ends, closing = end_token_ids(model, tokenizer), _closing_ids(tokenizer)
     declared: Any = model.generation_config.eos_token_id if model.generation_config else None
@@ -242,7 +242,9 @@ def turn_end(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, subject
 
 
 def _closing_ids(tokenizer: PreTrainedTokenizerBase) -> list[int]:
-    """Special tokens that the template writes behind the content of an assistant's message."""
+    """Return the special tokens that the template writes after the content of an assistant's
+    message.
+    """
     spoken = _text(
         tokenizer,
         [{"role": "user", "content": _WORD}, {"role": "assistant", "content": _WORD}],
@@ -265,8 +267,8 @@ def template(
     problem: Problem,
     subject: str,
 ) -> Check:
-    """Both sides are prompted with the student's template: a teacher with another one is scored out
-    of its format.
+    """Check that both sides have the student's template, which prompts both: a teacher with another
+    one is scored out of its format.
     """
     view: Messages = [{"role": "user", "content": problem.prompt}]
     if _text(student, view) == _text(student, view, prompt=False):
@@ -297,8 +299,8 @@ def views(
     tokenizer: PreTrainedTokenizerBase,
     subject: str,
 ) -> Check:
-    """The rendered privileged information stands in the teacher's prompt and nowhere in the
-    student's; every token of both is known.
+    """Check that the rendered privileged information is in the teacher's prompt and nowhere in the
+    student's, and that every token of both is known.
     """
     rows = build.prompt_rows(list(problems), recipe)
     thinking = recipe.training.sampling.thinking
@@ -403,10 +405,10 @@ def _views_hold(
 
 
 def _shown(privileged: PrivilegedInformation | None, problems: Sequence[Problem]) -> list[str]:
-    """The text that each teacher's view should hold and that the student's should not."""
+    """Return the text that each teacher's view should hold and the student's should not."""
     if privileged is None:
         return []
-    others = shifted(problems)  # as training pairs them; templates trim what stands at the ends
+    others = shifted(problems)  # as training pairs them; templates strip whitespace at the ends
     return [
         privileged_text(p, privileged, other).strip()
         for p, other in zip(problems, others, strict=True)
@@ -414,8 +416,8 @@ def _shown(privileged: PrivilegedInformation | None, problems: Sequence[Problem]
 
 
 def _secrets(privileged: PrivilegedInformation | None, problem: Problem) -> list[str]:
-    """Columns that the template shows the teacher and that are too long to stand in a prompt by
-    chance.
+    """Return the columns that the template shows the teacher and that are too long to occur in a
+    prompt by chance.
     """
     if privileged is None:
         return []
@@ -437,7 +439,9 @@ def _text(tokenizer: PreTrainedTokenizerBase, messages: Messages, *, prompt: boo
 
 
 def _unknown(tokenizer: PreTrainedTokenizerBase, text: str) -> int:
-    """Words without an id of their own. The lab's tokenizer writes its padding token for them."""
+    """Count words without an id of their own. The lab's tokenizer writes its padding token for
+    them.
+    """
     stand_ins = [
         i
         for i in (_special(tokenizer, "unk"), _special(tokenizer, "pad"))
@@ -449,13 +453,13 @@ def _unknown(tokenizer: PreTrainedTokenizerBase, text: str) -> int:
 def temperatures(
     recipe: DistilledModel, objective: Objective, evaluation: Evaluation, subject: str
 ) -> Check:
-    """What each part samples or scores at.
+    """Check the temperature at which each part samples or scores.
 
     Student and teacher are scored at one temperature, the objective's, by construction.
 
-    Rollouts at another temperature than the loss are refused, unless the objective itself says its
-    temperature: then, as with a top-p, a
-    note. (The authors' code sampled and scored a student at 0.6 beside a teacher at 1.)
+    Rollouts at another temperature than the loss are refused, unless the objective itself names its
+    temperature: then, as with a top-p, the check has a note. (The authors' code sampled and scored
+    a student at 0.6 with a teacher at 1.)
     """
     rollouts, judged = recipe.training.sampling, evaluation.sampling
     measured = {
