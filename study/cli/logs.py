@@ -11,7 +11,7 @@ import typer
 from study.cli import console
 from study.errors import SpecError
 from study.record.store import Results
-from study.runner.graph.lookup import Task, failure, find_run, tasks_of
+from study.runner.graph.lookup import LogTarget, failure, find_run, tasks_of
 from study.runner.work.status import snapshot
 
 _LOOK_EVERY_S = 0.5
@@ -54,7 +54,7 @@ def logs(
         _follow(tasks, ends, folder, run_id)
 
 
-def _of_role(tasks: Sequence[Task], role: str | None) -> list[Task]:
+def _of_role(tasks: Sequence[LogTarget], role: str | None) -> list[LogTarget]:
     kept = [task for task in tasks if role is None or role in (task.role, task.id)]
     if not kept:
         raise SpecError(
@@ -64,7 +64,7 @@ def _of_role(tasks: Sequence[Task], role: str | None) -> list[Task]:
     return kept
 
 
-def _show_failure(tasks: Sequence[Task]) -> None:
+def _show_failure(tasks: Sequence[LogTarget]) -> None:
     """Each reason once: a run that failed with its stage repeats the stage's."""
     told: set[str] = set()
     for task in tasks:
@@ -79,7 +79,7 @@ def _show_failure(tasks: Sequence[Task]) -> None:
                 console.say(f"  -> {found['hint']}")
 
 
-def _show_log(task: Task, lines: int) -> int:
+def _show_log(task: LogTarget, lines: int) -> int:
     """The last lines; returns how far the file was read."""
     path = task.folder / "log.txt"
     console.say()
@@ -97,7 +97,9 @@ def _show_log(task: Task, lines: int) -> int:
     return end
 
 
-def _follow(tasks: Sequence[Task], ends: dict[str, int], results: Results, run_id: str) -> None:
+def _follow(
+    tasks: Sequence[LogTarget], ends: dict[str, int], results: Results, run_id: str
+) -> None:
     """New lines as they come, marked with their role. Ctrl-C is how one stops: no error."""
     try:
         while _at_work(tasks, results, run_id):
@@ -110,7 +112,7 @@ def _follow(tasks: Sequence[Task], ends: dict[str, int], results: Results, run_i
     _show_failure(tasks)
 
 
-def _show_new(task: Task, start: int) -> int:
+def _show_new(task: LogTarget, start: int) -> int:
     path = task.folder / "log.txt"
     if not path.is_file():
         return start
@@ -121,7 +123,7 @@ def _show_new(task: Task, start: int) -> int:
         return handle.tell()
 
 
-def _at_work(tasks: Sequence[Task], results: Results, run_id: str) -> bool:
+def _at_work(tasks: Sequence[LogTarget], results: Results, run_id: str) -> bool:
     """Something of it runs, or a living `study run` will come to it."""
     seen, ids = snapshot(results), {task.id for task in tasks}
     if any(task.task in ids and task.alive is not False for task in seen.tasks):

@@ -25,7 +25,7 @@ from study.runner.engines.schedule import run_grid
 from study.runner.graph.plan import make_plan
 from study.runner.graph.stages import RunPlan, own_stage
 from study.runner.verbs.equality import expectation
-from study.runner.verbs.verify import Check, Outcome, choose, judge, read, runs_of
+from study.runner.verbs.verify import Check, RerunResult, choose, compare_records, read, runs_of
 from study.runner.work.execute import Work
 from study.spec.grid.grid import LabelledRun, load_grid
 from study.spec.grid.scale import load_scale
@@ -130,9 +130,9 @@ def check(
     checks = {one.run_id: one for one in older}
     for record in records:
         if record.run in failed:
-            checks[record.run] = Check(record.run, Outcome.FAILED, failed[record.run])
+            checks[record.run] = Check(record.run, RerunResult.FAILED, failed[record.run])
         elif record.run not in checks:
-            checks[record.run] = judge(record, read_record(results.record(record.run)))
+            checks[record.run] = compare_records(record, read_record(results.record(record.run)))
     return [checks[record.run] for record in records]
 
 

@@ -56,11 +56,16 @@ def sample(
         seed=seed,
         greedy=greedy,
     )
-    rows = [[judge(tokenizer, p, c) for c in cs] for p, cs in zip(problems, drawn, strict=True)]
+    rows = [
+        [grade_completion(tokenizer, p, c) for c in cs]
+        for p, cs in zip(problems, drawn, strict=True)
+    ]
     return rows if grader == GRADER else _judged_by(grader, rows)
 
 
-def judge(tokenizer: PreTrainedTokenizerBase, problem: Problem, completion: Completion) -> Graded:
+def grade_completion(
+    tokenizer: PreTrainedTokenizerBase, problem: Problem, completion: Completion
+) -> Graded:
     """By the lab's grader, strictly: what a training step can afford."""
     text = str(tokenizer.decode(list(completion.ids), skip_special_tokens=True))
     return Graded(

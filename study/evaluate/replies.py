@@ -24,13 +24,14 @@ from study.data.values import id_of, prompt_of
 from study.errors import PrerequisiteError
 from study.evaluate import generations
 from study.grading import preference
-from study.grading.judge import Case, Judge, Verdict
+from study.grading.judge import Case, Judge, JudgeAnswer
 from study.grading.preference import Kind, Reply, StyleRule, kind_of
 from study.stats.rates import Rate, rate
 
 FORMAT = "preference-1"
 ID = ("id", "problem_id", "prompt_id", "question_id", "uid")
 LABEL = ("unsafe", "harmful", "is_harmful", "label", "kind", "prompt_harm_label")
+_DECIDED = (JudgeAnswer.passed, JudgeAnswer.failed)
 
 
 @dataclass(frozen=True)
@@ -194,17 +195,17 @@ def judged(
     cases = [Case(item.prompt, text) for item in items for text in item.completions]
     verdicts = iter(judge.judge_many(cases, report))
     found = [[next(verdicts) for _ in item.completions] for item in items]
-    clear = [
-        [v is Verdict.passed for v in row if v in (Verdict.passed, Verdict.failed)] for row in found
-    ]
+    clear = [[v is JudgeAnswer.passed for v in row if v in _DECIDED] for row in found]
     rates = {"pass rate, of replies with a verdict": rate([row for row in clear if row])}
-    rates["no verdict: unparsed"] = rate([[v is Verdict.unparsed for v in row] for row in found])
-    rates["no verdict: unavailable"] = rate(
-        [[v is Verdict.unavailable for v in row] for row in found]
+    rates["no verdict: unparsed"] = rate(
+        [[v is JudgeAnswer.unparsed for v in row] for row in found]
     )
-    whole = [all(v in (Verdict.passed, Verdict.failed) for v in row) for row in found]
+    rates["no verdict: unavailable"] = rate(
+        [[v is JudgeAnswer.unavailable for v in row] for row in found]
+    )
+    whole = [all(v in _DECIDED for v in row) for row in found]
     right = tuple(
-        tuple(v is Verdict.passed for v in row) if complete else None
+        tuple(v is JudgeAnswer.passed for v in row) if complete else None
         for row, complete in zip(found, whole, strict=True)
     )
     outcomes = tuple(tuple(map(str, row)) for row in found)

@@ -39,7 +39,7 @@ _VERDICT = re.compile(r"\s*\**\s*VERDICT:\s*(PASS|FAIL)\s*\**\.?\s*", re.IGNOREC
 _AGAIN = (408, 409, 425, 429, 500, 502, 503, 504)
 
 
-class Verdict(StrEnum):
+class JudgeAnswer(StrEnum):
     passed = "pass"
     failed = "fail"
     unparsed = "unparsed"
@@ -88,11 +88,11 @@ class Judge:
 
     def judge_many(
         self, cases: Sequence[Case], report: Callable[[int, int], None] | None = None
-    ) -> list[Verdict]:
+    ) -> list[JudgeAnswer]:
         """In order, `workers` requests at a time. Errors: PrerequisiteError for an endpoint that
         refuses the request itself.
         """
-        verdicts: list[Verdict] = []
+        verdicts: list[JudgeAnswer] = []
         pool = ThreadPoolExecutor(self.workers)
         try:
             for verdict in pool.map(self.judge, cases):
@@ -103,7 +103,7 @@ class Judge:
             pool.shutdown(wait=True, cancel_futures=True)
         return verdicts
 
-    def judge(self, case: Case) -> Verdict:
+    def judge(self, case: Case) -> JudgeAnswer:
         reply = replied(case.completion)
         body = {
             "model": self.model,
@@ -116,7 +116,7 @@ class Judge:
             answer = self._ask(body)
             if answer is not None:
                 return verdict_of(answer)
-        return Verdict.unavailable
+        return JudgeAnswer.unavailable
 
     def _messages(self, prompt: str, reply: str) -> list[dict[str, str]]:
         shown = (
@@ -166,13 +166,13 @@ class Judge:
         return _content(reply.body)
 
 
-def verdict_of(answer: str) -> Verdict:
+def verdict_of(answer: str) -> JudgeAnswer:
     """By the last line that is not empty, reasoning left out."""
     lines = [line for line in (replied(answer) or "").splitlines() if line.strip()]
     match = _VERDICT.fullmatch(lines[-1]) if lines else None
     if match is None:
-        return Verdict.unparsed
-    return Verdict.passed if match[1].upper() == "PASS" else Verdict.failed
+        return JudgeAnswer.unparsed
+    return JudgeAnswer.passed if match[1].upper() == "PASS" else JudgeAnswer.failed
 
 
 def _content(data: bytes) -> str:

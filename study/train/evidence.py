@@ -14,7 +14,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from study.data.problems import Problem
-from study.evaluate.light import Graded, judge, repeated_positions
+from study.evaluate.light import Graded, grade_completion, repeated_positions
 from study.grading.boxed import Outcome
 from study.models.sampling import Completion
 from study.train.curve import Window
@@ -67,7 +67,7 @@ class Evidence:
     ) -> list[bool]:
         """Grade the rollouts of one step; return which are correct."""
         graded = [
-            judge(
+            grade_completion(
                 self.tokenizer,
                 self.problems[row],
                 Completion(tuple(ids), not ids or ids[-1] not in self.end_ids),

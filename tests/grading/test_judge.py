@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from study.cli.main import build_app
 from study.errors import PrerequisiteError, SpecError
 from study.evaluate.replies import items_of, judged, with_prompts
-from study.grading.judge import Case, Judge, Verdict, verdict_of
+from study.grading.judge import Case, Judge, JudgeAnswer, verdict_of
 from tests.support.judge_server import Endpoint, serving
 from tests.support.raw_server import answering, dribble
 
@@ -60,7 +60,7 @@ def test_verdicts_come_in_order_and_no_verdict_is_its_own_outcome(
 
 
 def test_an_answer_that_does_not_come_is_not_waited_for(endpoint: Endpoint) -> None:
-    assert judge(endpoint, timeout_s=0.2).judge(Case("q", "slow")) is Verdict.unavailable
+    assert judge(endpoint, timeout_s=0.2).judge(Case("q", "slow")) is JudgeAnswer.unavailable
     assert len(endpoint.seen) == 2
 
 
@@ -94,7 +94,7 @@ def test_a_reply_cannot_close_its_own_frame(endpoint: Endpoint) -> None:
 
 def test_an_unreachable_judge_is_an_outcome_and_a_bad_address_an_error() -> None:
     gone = Judge("http://127.0.0.1:9/v1", "m", tries=2, sleep=lambda seconds: None)
-    assert gone.judge(Case("q", "x")) is Verdict.unavailable
+    assert gone.judge(Case("q", "x")) is JudgeAnswer.unavailable
     for url in ("file:///etc/passwd", "127.0.0.1:8000", "http://user:word@host/v1"):
         with pytest.raises(SpecError):
             Judge(url, "m")
@@ -143,7 +143,7 @@ def test_a_line_end_after_a_key_is_not_part_of_it(
     endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "secret-4\n")
-    assert judge(endpoint).judge(Case("", "fine")) is Verdict.passed
+    assert judge(endpoint).judge(Case("", "fine")) is JudgeAnswer.passed
     assert endpoint.keys == ["Bearer secret-4"]
 
 
@@ -151,5 +151,5 @@ def test_an_answer_that_dribbles_ends_at_its_deadline() -> None:
     with answering(dribble(30)) as url:
         slow = Judge(url, "m", tries=1, timeout_s=0.5)
         start = time.monotonic()
-        assert slow.judge(Case("q", "x")) is Verdict.unavailable
+        assert slow.judge(Case("q", "x")) is JudgeAnswer.unavailable
         assert time.monotonic() - start < 15

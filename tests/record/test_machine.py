@@ -22,7 +22,7 @@ from study.record.schema import (
 )
 from study.record.store import read_record
 from study.runner.verbs.equality import expectation
-from study.runner.verbs.verify import Outcome, judge
+from study.runner.verbs.verify import RerunResult, compare_records
 from tests.record.test_record import record
 from tests.record.test_schema import COMMITTED
 
@@ -165,15 +165,18 @@ def test_other_bytes_fail_only_where_equal_ones_were_expected() -> None:
     then, now = record(), record(history={"step": [0]})
     changed = now.model_copy(update={"history": {"step": [0], "eval/avg@2": [0.5]}})
     cases = [
-        (MACHINE, MACHINE, Outcome.UNEQUAL),
-        (None, MACHINE, Outcome.CONSISTENT),
-        (MACHINE, MACHINE.model_copy(update={"threads": 2}), Outcome.CONSISTENT),
+        (MACHINE, MACHINE, RerunResult.UNEQUAL),
+        (None, MACHINE, RerunResult.CONSISTENT),
+        (MACHINE, MACHINE.model_copy(update={"threads": 2}), RerunResult.CONSISTENT),
     ]
     for before, after, outcome in cases:
-        found = judge(with_machine(then, before), with_machine(changed, after))
+        found = compare_records(with_machine(then, before), with_machine(changed, after))
         assert found.outcome is outcome
-        assert found.passed == (outcome is not Outcome.UNEQUAL)
-    assert judge(with_machine(then, MACHINE), with_machine(then, None)).outcome is Outcome.EQUAL
+        assert found.passed == (outcome is not RerunResult.UNEQUAL)
+    assert (
+        compare_records(with_machine(then, MACHINE), with_machine(then, None)).outcome
+        is RerunResult.EQUAL
+    )
 
 
 def test_committed_records_read_as_not_recorded() -> None:

@@ -18,9 +18,9 @@ from study.record.schema import Record, Score, sealed
 from study.record.store import Results, read_record, write_record
 from study.runner.graph.stages import RunPlan, stage_graph
 from study.runner.verbs.verify import (
-    Outcome,
+    RerunResult,
     choose,
-    judge,
+    compare_records,
     one_of,
     paired_interval,
     provenance_differences,
@@ -106,14 +106,14 @@ def with_counts(record: Record, change: Callable[[int, int], int], **more: objec
     return changed(record, scores={task: Score.model_validate({**score.model_dump(), **update})})
 
 
-def outcomes(records: list[Record], tmp_path: Path) -> list[Outcome]:
+def outcomes(records: list[Record], tmp_path: Path) -> list[RerunResult]:
     return [one.outcome for one in verb.check(records, {}, tmp_path / "again", WORK, 2, Profile())]
 
 
 def test_a_run_made_again_is_bitwise_equal_and_nothing_was_taken_from_results(
     made: dict[int, Record], tmp_path: Path
 ) -> None:
-    assert outcomes([made[1], made[2]], tmp_path) == [Outcome.EQUAL, Outcome.EQUAL]
+    assert outcomes([made[1], made[2]], tmp_path) == [RerunResult.EQUAL, RerunResult.EQUAL]
     artifacts = {path.name for path in (tmp_path / "again" / "artifacts").iterdir()}
     assert artifacts == {node.id for k in (1, 2) for node in stage_graph(cell(k).model, 0)}
 
@@ -122,7 +122,7 @@ def test_a_record_that_was_forged_with_a_right_seal_is_found(
     made: dict[int, Record], tmp_path: Path
 ) -> None:
     forged = with_counts(made[1], lambda i, count: 4)
-    assert outcomes([forged], tmp_path) == [Outcome.DIFFERENT]
+    assert outcomes([forged], tmp_path) == [RerunResult.DIFFERENT]
 
 
 def test_a_run_of_an_older_revision_is_told_and_not_executed(
@@ -130,7 +130,7 @@ def test_a_run_of_an_older_revision_is_told_and_not_executed(
 ) -> None:
     monkeypatch.setitem(identity.REVISIONS, "sft", 2)
     found = verb.check([made[1]], {}, tmp_path / "again", WORK, 2, Profile())
-    assert [one.outcome for one in found] == [Outcome.OLDER]
+    assert [one.outcome for one in found] == [RerunResult.OLDER]
     assert found[0].detail == f"recorded under sft revision 1 (now 2): {made[1].run}"
     assert found[0].passed
     assert not (tmp_path / "again").exists()
@@ -142,7 +142,7 @@ def test_a_run_that_fails_now_is_told_with_its_reason(
     monkeypatch.setenv("STUDY_TEST_FAULT", "distill-k2:raise")
     monkeypatch.setenv("STUDY_TEST_MARKER", str(tmp_path / "marker"))
     found = verb.check([made[2], made[1]], {}, tmp_path / "again", WORK, 2, Profile())
-    assert [one.outcome for one in found] == [Outcome.FAILED, Outcome.EQUAL]
+    assert [one.outcome for one in found] == [RerunResult.FAILED, RerunResult.EQUAL]
     assert "told to fail" in found[0].detail
 
 
@@ -150,29 +150,31 @@ def test_the_rule_between_equal_and_different(made: dict[int, Record]) -> None:
     then = with_counts(made[1], lambda i, count: 2)
     swings = with_counts(made[1], lambda i, count: 2 + (-1) ** i)
     better = with_counts(made[1], lambda i, count: 3 + i % 2)
-    assert judge(then, then).outcome is Outcome.EQUAL
-    assert judge(then, swings).outcome is Outcome.CONSISTENT
-    assert "[" in judge(then, swings).detail
-    assert judge(then, better).outcome is Outcome.DIFFERENT
+    assert compare_records(then, then).outcome is RerunResult.EQUAL
+    assert compare_records(then, swings).outcome is RerunResult.CONSISTENT
+    assert "[" in compare_records(then, swings).detail
+    assert compare_records(then, better).outcome is RerunResult.DIFFERENT
     assert (
-        judge(then, changed(swings, status="collapsed", collapsed_at=3)).outcome
-        is Outcome.DIFFERENT
+        compare_records(then, changed(swings, status="collapsed", collapsed_at=3)).outcome
+        is RerunResult.DIFFERENT
     )
     assert (
-        judge(then, with_counts(swings, lambda i, count: count, problems="0" * 16)).outcome
-        is Outcome.DIFFERENT
+        compare_records(
+            then, with_counts(swings, lambda i, count: count, problems="0" * 16)
+        ).outcome
+        is RerunResult.DIFFERENT
     )
     assert (
-        judge(then, changed(swings, scores={"other": swings.scores["lab_math"]})).outcome
-        is Outcome.DIFFERENT
+        compare_records(then, changed(swings, scores={"other": swings.scores["lab_math"]})).outcome
+        is RerunResult.DIFFERENT
     )
 
 
 def test_a_record_that_differs_in_history_alone_is_consistent_and_not_equal(
     made: dict[int, Record],
 ) -> None:
-    found = judge(made[1], changed(made[1], history={}))
-    assert found.outcome is Outcome.CONSISTENT
+    found = compare_records(made[1], changed(made[1], history={}))
+    assert found.outcome is RerunResult.CONSISTENT
     assert "difference +0.0000 [+0.0000, +0.0000]" in found.detail
     assert found.detail.endswith("; not the same: history")
 

@@ -31,8 +31,8 @@ from study.runner.work.worker import (
     Event,
     Failed,
     Finished,
-    Outcome,
     Spoiled,
+    TaskEnd,
     checkpoints_of,
     perform,
     task_folder,
@@ -40,7 +40,7 @@ from study.runner.work.worker import (
 )
 
 _BUSY_S = 0.5
-_EVENTS: dict[str, type[Outcome]] = {
+_EVENTS: dict[str, type[TaskEnd]] = {
     kind.__name__: kind for kind in (Finished, Failed, Busy, Spoiled)
 }
 
@@ -64,7 +64,7 @@ def main(folder: Path, root: Path) -> int:
     return _end(folder, outcome)
 
 
-def _carry_out(assignment: Assignment, results: Results) -> Outcome:
+def _carry_out(assignment: Assignment, results: Results) -> TaskEnd:
     payload, profile = assignment.payload, assignment.profile
     checkpoints = checkpoints_of(payload, results, profile)
     take_signals(checkpoints)
@@ -94,7 +94,7 @@ def _outlived(watch: Watch, task: str, deadline: float) -> bool:
     return True
 
 
-def _end(folder: Path, outcome: Outcome) -> int:
+def _end(folder: Path, outcome: TaskEnd) -> int:
     if isinstance(outcome, Failed):
         sys.stderr.write(f"{outcome.trace}\n{outcome.error}\n")
     write_outcome(folder, outcome, job_id())
@@ -106,7 +106,7 @@ def job_id() -> str:
     return os.environ.get("STUDY_JOB", "")
 
 
-def write_outcome(folder: Path, outcome: Outcome, job: str) -> None:
+def write_outcome(folder: Path, outcome: TaskEnd, job: str) -> None:
     write_json(
         folder / "outcome.json", {"job": job, "event": type(outcome).__name__, **asdict(outcome)}
     )

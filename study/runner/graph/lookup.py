@@ -22,7 +22,7 @@ from study.spec.yaml.load import names
 
 
 @dataclass(frozen=True)
-class Task:
+class LogTarget:
     """role: `run`, or the path of roles that leads to a stage (distill, teacher, teacher.base).
 
     folder: where its log lies.
@@ -86,19 +86,19 @@ def _in_grid(name: str, grid: Grid) -> str:
     return fitting[0].run_id
 
 
-def tasks_of(run_id: str, results: Results, grid: str | None, scale: str) -> list[Task]:
+def tasks_of(run_id: str, results: Results, grid: str | None, scale: str) -> list[LogTarget]:
     """The stages behind a run, inputs first, and the run itself; for a stage's id that
     stage alone.
     """
     if results.stage(run_id).is_dir() and not results.run(run_id).is_dir():
-        return [Task(run_id.rpartition("-")[0], run_id, results.stage(run_id))]
+        return [LogTarget(run_id.rpartition("-")[0], run_id, results.stage(run_id))]
     roles = _roles(run_id, results, grid, scale)
     first = {
         stage: role for role, stage in reversed(roles.items())
     }  # a stage that stands twice goes by its shortest role
     return [
-        *(Task(role, stage, results.stage(stage)) for stage, role in first.items()),
-        Task("run", run_id, results.run(run_id)),
+        *(LogTarget(role, stage, results.stage(stage)) for stage, role in first.items()),
+        LogTarget("run", run_id, results.run(run_id)),
     ]
 
 

@@ -41,7 +41,7 @@ from study.stats.intervals import Interval, t_interval
 CONFIDENCE = 0.99
 
 
-class Outcome(StrEnum):
+class RerunResult(StrEnum):
     EQUAL = "bitwise equal"
     CONSISTENT = "statistically consistent"
     UNEQUAL = "not bitwise equal"
@@ -57,7 +57,7 @@ class Check:
     """
 
     run_id: str
-    outcome: Outcome
+    outcome: RerunResult
     detail: str = ""
     elsewhere: tuple[str, ...] = ()
 
@@ -66,7 +66,7 @@ class Check:
         """A run of an older revision says nothing about today's code and does not count as a
         failure.
         """
-        return self.outcome not in (Outcome.DIFFERENT, Outcome.UNEQUAL, Outcome.FAILED)
+        return self.outcome not in (RerunResult.DIFFERENT, RerunResult.UNEQUAL, RerunResult.FAILED)
 
 
 def choose(
@@ -126,32 +126,36 @@ def runs_of(
             runs.append(LabelledRun(record.run, cell, labels, record.seed, name))
         else:
             older.append(
-                Check(record.run, Outcome.OLDER, recorded_under(record.run, record.revisions, cell))
+                Check(
+                    record.run,
+                    RerunResult.OLDER,
+                    recorded_under(record.run, record.revisions, cell),
+                )
             )
     return runs, older
 
 
-def judge(then: Record, now: Record) -> Check:
+def compare_records(then: Record, now: Record) -> Check:
     """The rule at the top of this module."""
     elsewhere = tuple(provenance_differences(then.provenance, now.provenance))
     if same_content(then, now):
-        return Check(then.run, Outcome.EQUAL, _scores(then), elsewhere)
+        return Check(then.run, RerunResult.EQUAL, _scores(then), elsewhere)
     if then.status != now.status:
         return Check(
-            then.run, Outcome.DIFFERENT, f"status {then.status} -> {now.status}", elsewhere
+            then.run, RerunResult.DIFFERENT, f"status {then.status} -> {now.status}", elsewhere
         )
     if then.scores.keys() != now.scores.keys():
-        return Check(then.run, Outcome.DIFFERENT, "evaluated on other tasks", elsewhere)
+        return Check(then.run, RerunResult.DIFFERENT, "evaluated on other tasks", elsewhere)
     judged = [
         _judge_score(task, then.scores[task], now.scores[task]) for task in sorted(then.scores)
     ]
     fields = f"not the same: {', '.join(differing_fields(then, now))}"
     detail = "; ".join([*(text for _, text in judged), fields])
     if not all(holds for holds, _ in judged):
-        return Check(then.run, Outcome.DIFFERENT, detail, elsewhere)
+        return Check(then.run, RerunResult.DIFFERENT, detail, elsewhere)
     made = now.provenance
     should = expectation(then.provenance, made.machine, made.packages)
-    outcome = Outcome.UNEQUAL if should.expected else Outcome.CONSISTENT
+    outcome = RerunResult.UNEQUAL if should.expected else RerunResult.CONSISTENT
     return Check(then.run, outcome, detail, elsewhere)
 
 

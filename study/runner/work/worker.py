@@ -29,8 +29,11 @@ from study.runner.work.locks import Lock, LockLost, locked
 from study.runner.work.logs import out_of_memory
 from study.spec.machine.profile import Profile
 
-# Kept from here on: what runs is what was imported, even when files change while a grid runs; and
-# looked up once, not in every fork.
+# Recorded at import, because both describe what is imported and later look-ups can differ from it:
+# - packages are not copied for a run, so forks of a server that imported torch before an upgrade
+#   would record the version after it;
+# - `study run` compares the code that it has imported with the copy that its workers will import
+#   (code_copy.py); a hash taken only then would already be that of the edited files.
 provenance.code_hash()
 provenance.packages()
 
@@ -90,7 +93,7 @@ class Spoiled:
 
 
 Event = Progress | Finished | Failed | Busy | Spoiled
-Outcome = Finished | Failed | Busy | Spoiled
+TaskEnd = Finished | Failed | Busy | Spoiled
 
 
 def task_id(payload: Payload) -> str:
@@ -116,7 +119,7 @@ def perform(
     profile: Profile,
     report: ReportProgress,
     checkpoints: Checkpoints,
-) -> Outcome:
+) -> TaskEnd:
     """The whole of a task. Whatever a cell does wrong becomes a `Failed`; only a request to stop
     passes through, as SystemExit.
     """
@@ -135,7 +138,7 @@ def _perform(
     profile: Profile,
     report: ReportProgress,
     checkpoints: Checkpoints,
-) -> Outcome:
+) -> TaskEnd:
     """The same, its words as they came."""
     task = task_id(payload)
     try:
@@ -157,7 +160,7 @@ def _make(
     report: ReportProgress,
     checkpoints: Checkpoints,
     lock: Lock,
-) -> Outcome:
+) -> TaskEnd:
     """The task itself, under its lock. Who loses the lock stops as busy: another process makes the
     task.
     """
@@ -200,7 +203,7 @@ def checkpoints_of(payload: Payload, results: Results, profile: Profile) -> Chec
     )
 
 
-def _spoiled(task: str, error: Damaged, results: Results) -> Outcome:
+def _spoiled(task: str, error: Damaged, results: Results) -> TaskEnd:
     folder = results.artifact(error.stage)
     if is_dropped(folder):
         return Spoiled(task, error.stage, "its weights were not kept")
