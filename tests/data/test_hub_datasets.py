@@ -24,6 +24,8 @@ from study.spec.grid.scale import load_scale
 from study.spec.identity import canonical
 from study.spec.recipe.data import BenchmarkData, HubData
 from study.spec.yaml.load import Located
+from study.spec.yaml.load import load as load_page
+from tests.support.paths import ROOT
 
 Write = Callable[..., HubData]
 MATH500 = (
@@ -327,15 +329,26 @@ def test_the_grids_of_the_lab_bind_at_the_papers_scale(grid: str) -> None:
 
 
 def test_every_value_of_the_page_says_where_it_is_from() -> None:
-    settings = (
-        "temperature:",
-        "top_p:",
-        "learning_rate:",
-        "steps:",
-        "k:",
-        "max_completion_length:",
-        "prompts_per_step:",
-    )
-    for line in Path("experiments/scales/paper.yaml").read_text(encoding="utf-8").splitlines():
-        if line.strip().startswith(settings):
-            assert "  # " in line, line
+    """A value that begins a line has a comment of its own, or that of its flow collection."""
+    settings = {
+        "temperature",
+        "top_p",
+        "learning_rate",
+        "steps",
+        "k",
+        "max_completion_length",
+        "prompts_per_step",
+    }
+    page = ROOT / "experiments/scales/paper.yaml"
+    lines = page.read_text(encoding="utf-8").split("\n")
+
+    def silent(node: Located) -> list[str]:
+        found: list[str] = []
+        for key, child in node.entries.items():
+            line = lines[int(child.origin.rpartition(":")[2]) - 1]
+            if key in settings and line.strip().startswith(f"{key}:") and not child.comment:
+                found.append(f"{child.origin} {key}")
+            found += silent(child)
+        return found
+
+    assert silent(load_page(page)) == []
