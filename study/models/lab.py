@@ -1,4 +1,4 @@
-"""Tiny Qwen3 models and their tokenizers, made from nothing: no hub, no download.
+"""Build tiny Qwen3 models and their tokenizers from random weights: no hub, no download.
 
 The lab's tokenizer is word-level: 64 tokens for arithmetic, 82 for all worlds. `build_tokenizer`
 can also train a byte-level BPE on any texts, so that the same stages run on real problems.
@@ -42,7 +42,7 @@ CHAT_TEMPLATE = (
 def build_tokenizer(
     spec: LabTokenizer | BpeTokenizer, texts: Iterable[str] = ()
 ) -> PreTrainedTokenizerFast:
-    """A transformers tokenizer with a chat template.
+    """Build a transformers tokenizer with a chat template.
 
     `texts` is the training text of a BPE tokenizer; the lab's needs none.
     """
@@ -76,8 +76,8 @@ def build_tokenizer(
 
 
 def build_model(architecture: Architecture, vocab_size: int, seed: int) -> Qwen3ForCausalLM:
-    """A randomly initialised Qwen3; its weights depend on `seed` alone, whatever the global random
-    state.
+    """Build a randomly initialised Qwen3; its weights depend on `seed` alone, whatever the global
+    random state.
     """
     config = Qwen3Config(
         vocab_size=vocab_size, use_cache=True, pad_token_id=0, eos_token_id=1, bos_token_id=None,

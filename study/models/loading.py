@@ -1,4 +1,4 @@
-"""Model folders: read and written in the transformers format, safetensors only, no remote code."""
+"""Read and write model folders in the transformers format: safetensors only, no remote code."""
 
 from pathlib import Path
 
@@ -13,13 +13,13 @@ from transformers import (
 
 from study.errors import PrerequisiteError, SpecError
 
-# a bar for every folder that is read or written says nothing
+# a progress bar for every folder that is read or written has no use
 transformers.logging.disable_progress_bar()
 
 
 def load_model(folder: Path | str, *, dtype: torch.dtype = torch.float32) -> PreTrainedModel:
-    """The causal language model in `folder`, from safetensors: a pickle can run anything when it is
-    read.
+    """Load the causal language model in `folder` from safetensors: a pickle can run any code when
+    it is read.
     """
     _require(folder)
     if not any(Path(folder).glob("*.safetensors")):
@@ -40,8 +40,8 @@ def load_model(folder: Path | str, *, dtype: torch.dtype = torch.float32) -> Pre
 
 
 def load_for_inference(folder: Path | str) -> PreTrainedModel:
-    """The model as it samples and scores outside of training: in bfloat16 on a GPU where there is
-    one, else in float32 on the CPU.
+    """Load the model for sampling and scoring outside of training: in bfloat16 on a GPU where there
+    is one, else in float32 on the CPU.
     """
     if not torch.cuda.is_available():
         return load_model(folder)
@@ -49,7 +49,7 @@ def load_for_inference(folder: Path | str) -> PreTrainedModel:
 
 
 def load_tokenizer(folder: Path | str) -> PreTrainedTokenizerBase:
-    """The tokenizer in `folder`, padding on the left as generation needs it.
+    """Load the tokenizer in `folder`, padding on the left as generation needs it.
 
     It must have a chat template.
     """
@@ -71,11 +71,11 @@ def save(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Pat
 
 
 def require_same_tokens(student: PreTrainedTokenizerBase, teacher: PreTrainedTokenizerBase) -> int:
-    """The number of shared token ids of two tokenizers with one token-to-id map; different padded
-    widths of the models are fine.
+    """Return the number of shared token ids of two tokenizers with one token-to-id map; the models
+    may have different padded widths.
 
-    Raises SpecError when a token has two ids: a teacher's scores would then be read off at the
-    wrong token.
+    Raises SpecError when a token has two ids: a teacher's scores would then be read at the wrong
+    token.
     """
     ours, theirs = student.get_vocab(), teacher.get_vocab()
     differing = sorted(t for t in ours.keys() | theirs.keys() if ours.get(t) != theirs.get(t))

@@ -1,14 +1,15 @@
-"""The one chunked driver from hidden states to per-token losses: a whole [N, V] tensor never
-exists.
+"""Compute per-token losses from hidden states in chunks: a whole [N, V] tensor never exists.
 
 Axes: N completion tokens (padding already removed), H hidden size (each side has its own), V
 vocabulary. Each chunk of tokens goes through both lm_heads, is cut to the ids that both sides have,
-and gives one loss a token. The same code serves V = 64 and V = 151,936; at the lab a whole batch is
-one chunk and nothing is computed twice. With more than one chunk:
-    a frozen student head (LoRA)   the gradient in the hidden states is computed with the loss:
-                                   three products with a head for a token
-    a trained one                  each chunk is checkpointed, and the backward pass computes its
-                                   logits again: five, and the head's own
+and gives one loss per token. The same code serves V = 64 and V = 151,936; at the lab a whole batch
+is one chunk and nothing is computed twice. With more than one chunk:
+
+    frozen student head (LoRA)   the gradient in the hidden states is computed with the loss:
+                                 three products with a head per token
+    trained student head         each chunk is checkpointed, and the backward pass computes its
+                                 logits again: five products, and those for the head's own gradient
+
 A teacher is its hidden states and its head, or what a server returned of it
 (`study.models.server.scores`).
 """
@@ -28,13 +29,13 @@ from study.objectives.divergences import at_least_float32, logprobs
 from study.objectives.topk import top_ids
 from study.spec.recipe.objective import Objective
 
-# Logits of one chunk and one side: 2**24 float32 are 67 MB; about six such are alive at the peak.
-# Twice as many save 5 % of the time.
+# Logits of one chunk and one side: 2**24 float32 are 67 MB; about six such tensors exist at the
+# peak. Twice as many save 5 % of the time.
 CHUNK_LOGITS = 2**24
 
 
 class TokenLosses(NamedTuple):
-    """loss_N with gradient; diagnostics: name -> one detached value a token (see
+    """loss_N with gradient; diagnostics: name -> one detached value per token (see
     `_diagnostics`).
     """
 
@@ -58,13 +59,13 @@ def token_losses(
     chunk_tokens: int | None = None,
     diagnostics_k: int | None = 5,
 ) -> TokenLosses:
-    """Per-token losses of the objective at the positions whose hidden states predict `tokens_N`.
+    """Return per-token losses of the objective at the positions whose hidden states predict
+    `tokens_N`.
 
-    teacher_hidden_NH, teacher_head: one side of the same kind, or what a server returned and no
-    head.
-    chunk_tokens: tokens a chunk (default: as many as `CHUNK_LOGITS` allows); it changes memory and
-    time, neither value nor gradient.
-    diagnostics_k: size of the TopK sets of the diagnostics; None measures nothing beside the loss.
+    teacher_hidden_NH, teacher_head: hidden states and head like the student's, or a server's scores
+    and no head. chunk_tokens: tokens per chunk (default: as many as `CHUNK_LOGITS` allows); it
+    changes memory and time, neither value nor gradient. diagnostics_k: size of the TopK sets of the
+    diagnostics; None measures nothing but the loss.
     """
     if chunk_tokens is None:
         chunk_tokens = max(
@@ -103,7 +104,7 @@ def token_losses(
 def _way(
     chunk: Callable[..., TokenLosses], hidden_NH: Tensor, head: nn.Module
 ) -> Callable[..., TokenLosses]:
-    """How one chunk of several is computed without keeping its logits."""
+    """Choose how one chunk of several is computed without keeping its logits."""
     if not (torch.is_grad_enabled() and hidden_NH.requires_grad):
         return chunk
     trained = any(parameter.requires_grad for parameter in head.parameters())
@@ -111,12 +112,12 @@ def _way(
 
 
 class _KnownGradient(torch.autograd.Function):
-    """loss_N as a function of hidden_NH whose gradient is known: row n of the hidden states moves
-    the loss of token n alone.
+    """Give loss_N as a function of hidden_NH whose gradient is known: row n of the hidden states
+    moves the loss of token n alone.
     """
 
     @staticmethod
-    def forward(ctx: Any, hidden_NH: Tensor, loss_N: Tensor, gradient_NH: Tensor) -> Tensor:  # noqa: ARG004 - its gradient is asked for
+    def forward(ctx: Any, hidden_NH: Tensor, loss_N: Tensor, gradient_NH: Tensor) -> Tensor:  # noqa: ARG004 - its gradient is needed
         ctx.save_for_backward(gradient_NH)
         return loss_N.clone()
 
@@ -141,7 +142,7 @@ def _with_gradient(
 
 
 def _checkpointed(chunk: Callable[..., TokenLosses], *arguments: Any) -> TokenLosses:
-    # Nothing in a chunk draws random numbers (dropout lies below the hidden states), so their state
+    # Nothing in a chunk draws random numbers (dropout is below the hidden states), so their state
     # need not be saved.
     result = checkpoint(chunk, *arguments, use_reentrant=False, preserve_rng_state=False)
     assert isinstance(result, TokenLosses)
@@ -178,12 +179,12 @@ def _chunk(
 
 
 def _of_returned(objective: Objective) -> Callable[[Tensor, Returned, Tensor], TokenValues]:
-    """The objective on a completed row.
+    """Return the objective's loss on a completed row.
 
     The written token, which a server always returns, is used by the sampled form alone.
 
-    A TopK form that used it too would know more of a position the luckier the draw: what is known
-    must not depend on what was sampled.
+    A TopK form that used it too would know more of a position the luckier the draw: what a loss
+    knows must not depend on what was sampled.
     """
     token_loss = bind(objective)
 
@@ -191,9 +192,8 @@ def _of_returned(objective: Objective) -> Callable[[Tensor, Returned, Tensor], T
         known = with_written(returned, tokens_N) if objective.support == "sampled" else returned
         teacher_NV = completed(known, student_NV.shape[-1])
         if not returned.whole:
-            teacher_NV = (
-                teacher_NV * objective.temperature
-            )  # divided again: a row that is not whole stays at temperature 1
+            # divided again: a row that is not whole stays at temperature 1
+            teacher_NV = teacher_NV * objective.temperature
         return token_loss(student_NV, teacher_NV, tokens_N, returned_ids_NK=known.ids_NK)
 
     return loss
@@ -227,8 +227,8 @@ def _returned_chunk(
 def _partial_diagnostics(
     student_NV: Tensor, returned: Returned, tokens_N: Tensor, k: int
 ) -> dict[str, Tensor]:
-    """Those of `_diagnostics` that need no more of the teacher than a server returned; the others
-    are absent, which is not zero.
+    """Return those of `_diagnostics` that need no more of the teacher than a server returned; the
+    others are absent, not zero.
     """
     student_ids_NK = top_ids(student_NV, k)
     student_NV = logprobs(student_NV)
@@ -247,14 +247,12 @@ def _partial_diagnostics(
 def _diagnostics(
     student_NV: Tensor, teacher_NV: Tensor, tokens_N: Tensor, k: int
 ) -> dict[str, Tensor]:
-    """Per token, at temperature 1, over the shared ids; S_S and S_T are the k likeliest tokens of
-    student and teacher.
+    """Return diagnostics per token, at temperature 1, over the shared ids; S_S and S_T are the k
+    likeliest tokens of student and teacher.
 
     reverse_kl: KL(student || teacher), exact, unclamped. *_entropy: in nats. student_topk_mass,
-    teacher_topk_mass: each side's mass on
-    S_S. topk_overlap: |S_S and S_T| / k. log_ratio: log p_T(y) - log p_S(y) of the token written
-    (the token's advantage).
-    student_logprob: log p_S(y).
+    teacher_topk_mass: each side's mass on S_S. topk_overlap: |S_S and S_T| / k. log_ratio: log
+    p_T(y) - log p_S(y) of the written token (its advantage). student_logprob: log p_S(y).
     """
     student_ids_NK, teacher_ids_NK = top_ids(student_NV, k), top_ids(teacher_NV, k)
     student_NV, teacher_NV = logprobs(student_NV), logprobs(teacher_NV)
@@ -275,8 +273,8 @@ def _diagnostics(
 
 
 def _cut_mass(logits_NV: Tensor, shared: int) -> Tensor:
-    """Probability that a side gave to ids the other one does not have (padding of a wider head):
-    lost when its logits are cut.
+    """Return the probability that a side gave to ids that the other does not have (padding of a
+    wider head): lost when its logits are cut.
     """
     if logits_NV.shape[-1] == shared:
         return at_least_float32(logits_NV.new_zeros(logits_NV.shape[0]))
@@ -284,7 +282,7 @@ def _cut_mass(logits_NV: Tensor, shared: int) -> Tensor:
 
 
 def _width(head: nn.Module) -> int:
-    """Columns of the logits that a head makes: `out_features` of a Linear, else the rows of its
-    weight.
+    """Return the columns of the logits that a head makes: `out_features` of a Linear, else the rows
+    of its weight.
     """
     return int(getattr(head, "out_features", 0)) or int(head.get_parameter("weight").shape[0])

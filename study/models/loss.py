@@ -1,4 +1,4 @@
-"""From a declared objective to a function: `bind(spec)` is the one exhaustive match between
+"""Turn a declared objective into a function: `bind(spec)` is the one exhaustive match between
 `study.spec.recipe.objective` and `study.objectives`.
 
 Axes: N tokens, V vocabulary (shared by both sides), K tokens of a support.
@@ -13,9 +13,8 @@ from study.models.user_loss import bind_user
 from study.objectives import divergences, sampled, topk
 from study.spec.recipe.objective import Objective
 
-Divergence = Callable[
-    [Tensor, Tensor, Tensor | None], Tensor
-]  # (student_NK, teacher_NK, live_NK) -> value_N
+# (student_NK, teacher_NK, live_NK) -> value_N
+Divergence = Callable[[Tensor, Tensor, Tensor | None], Tensor]
 
 
 class TokenValues(NamedTuple):
@@ -32,22 +31,21 @@ class TokenLoss(Protocol):
         self, student_logits_NV: Tensor, teacher_logits_NV: Tensor, tokens_N: Tensor, *,
         support_logits_NV: Tensor | None = None, returned_ids_NK: Tensor | None = None,
     ) -> TokenValues:  # fmt: skip
-        """Per-token values.
+        """Return per-token values.
 
         `support_logits_NV` chooses the student's TopK (default: the student's logits themselves).
 
-        returned_ids_NK: the tokens that a teacher behind a server really returned; None: it
-        returned its own k, and the policy for
-        missing tokens is played on a teacher that is whole.
-        Raises `UndefinedDivergence` when a value is not finite and `SpecError` when k is larger
-        than the vocabulary.
+        returned_ids_NK: the tokens that a teacher behind a server really returned; None: the k
+        likeliest tokens of a complete teacher count as returned, and the policy for missing tokens
+        is applied to the rest. Raises `UndefinedDivergence` when a value is not finite and
+        `SpecError` when k is larger than the vocabulary.
         """
         ...
 
 
 def bind(objective: Objective) -> TokenLoss:
-    """The per-token loss of an objective, over logits at temperature 1 (the objective's own
-    temperature is applied here).
+    """Return the per-token loss of an objective, over logits at temperature 1 (it applies the
+    objective's own temperature).
     """
     divergence = _divergence(objective)
     own = bind_user(objective) if objective.python is not None else None
@@ -139,11 +137,10 @@ def _truncated(
     chooser_NV: Tensor,
     returned_ids_NK: Tensor | None,
 ) -> tuple[Tensor, Tensor]:
-    """Support, both sides on it, normalisation, divergence: (loss_N, support_size_N)."""
+    """Apply support, normalisation and divergence to both sides: (loss_N, support_size_N)."""
     support, teacher_ids_NK = _support(objective, chooser_NV, teacher_NV, returned_ids_NK)
-    if (
-        objective.missing == "floor" and returned_ids_NK is None
-    ):  # a server's scores are completed so before they come here
+    # a server's scores are completed before this call
+    if objective.missing == "floor" and returned_ids_NK is None:
         teacher_NV = topk.floored(teacher_NV, teacher_ids_NK)
     student_NK, teacher_NK = (
         topk.on_support(student_NV, support),
@@ -173,11 +170,11 @@ def _truncated(
 def _support(
     objective: Objective, chooser_NV: Tensor, teacher_NV: Tensor, returned_ids_NK: Tensor | None
 ) -> tuple[topk.Support, Tensor]:
-    """(support, the ids that a teacher returned, or that one returning only its own TopK would
-    have).
+    """Return (support, the ids that a teacher returned, or that a server with the teacher's TopK
+    alone would return).
 
-    Those ids are not computed when nothing asks for them: the student's TopK with an exact teacher
-    is the common case.
+    Those ids are not computed when nothing needs them: the student's TopK with an exact teacher is
+    the common case.
     """
     assert objective.k is not None, "refused by study.spec.recipe.objective"
     if objective.support == "student_topk" and objective.missing == "exact":

@@ -1,9 +1,9 @@
-"""The rows of `study losses`: every preset on seeded random states, or on the states of a student's
-own rollouts.
+"""Compute the rows of `study losses`: every preset on seeded random states, or on the states of a
+student's own rollouts.
 
 Axes: N states, V vocabulary. No training. Sampled-token presets appear twice where the vocabulary
-is small enough to sum over all tokens: in expectation, and with the one token a state that training
-would see.
+is small enough to sum over all tokens: in expectation, and with the one token per state that
+training would see.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -38,9 +38,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 EXPECTATION_VOCABULARY = 512  # up to here a sampled loss is summed over every token
-DESCENT_NUMBERS = (
-    2**12
-)  # N x V of a descent; a larger set of states is thinned, so that it ends in seconds
+# N x V of a descent; a larger set of states is thinned, so that it ends in seconds
+DESCENT_NUMBERS = 2**12
 
 
 @dataclass(frozen=True)
@@ -48,10 +47,9 @@ class Row:
     """One preset at one K.
 
     bias: norm of the part of the gradient that comes through log p_S inside the log-ratio (sum_S
-    p_v grad log p_v = grad of the TopK
-    mass), relative to the norm of the full gradient; zero for a faithful form, None where the form
-    has no such term (forward KL, JSD).
-    fixed_point: None where descent was not run (one drawn token has no fixed point).
+    p_v grad log p_v = grad of the TopK mass), relative to the norm of the full gradient; zero for a
+    faithful form, None where the form has no such term (forward KL, JSD). fixed_point: None where
+    descent was not run (one drawn token has no fixed point).
     """
 
     preset: str
@@ -63,8 +61,8 @@ class Row:
 
 @dataclass(frozen=True)
 class Report:
-    """Rows and what their fixed points stand beside: the student at the start and the teacher, on
-    the same states, for each K.
+    """Rows, and what their fixed points are compared with: the student at the start and the
+    teacher, on the same states, for each K.
     """
 
     rows: tuple[Row, ...]
@@ -78,7 +76,7 @@ class Report:
 def report(
     states: States, ks: Sequence[int], *, fixed_support: bool = False, steps: int = 200
 ) -> Report:
-    """Every preset, TopK forms at each K. Raises SpecError for a K outside 1..V."""
+    """Compute every preset, TopK forms at each K. Raises SpecError for a K outside 1..V."""
     number, vocabulary = states.student_NV.shape
     for k in ks:
         if not 1 <= k <= vocabulary:
@@ -153,7 +151,7 @@ def _rows(
 
 
 def as_loss(objective: Objective) -> Loss:
-    """The objective as the function that `study.objectives.landscape` works on."""
+    """Return the objective as the function that `study.objectives.landscape` works on."""
     token_loss = bind(objective)
     return lambda student, teacher, tokens, chooser: (
         token_loss(student, teacher, tokens, support_logits_NV=chooser).loss_N
@@ -161,7 +159,7 @@ def as_loss(objective: Objective) -> Loss:
 
 
 def _bias(objective: Objective, loss: Loss, states: States, full_NV: Tensor) -> float | None:
-    """||g - g with log p_S detached|| / ||g_full||.
+    """Return ||g - g with log p_S detached|| / ||g_full||.
 
     The plain sampled loss has nothing but this term.
     """
@@ -231,7 +229,9 @@ def _prompt_ids(tokenizer: "PreTrainedTokenizerBase", messages: Messages) -> lis
 
 
 def _places(lengths: Sequence[int], number: int, seed: int) -> dict[int, list[int]]:
-    """completion -> positions in it; `number` in all, or every position when there are fewer."""
+    """Draw completion -> positions in it; `number` in all, or every position when there are
+    fewer.
+    """
     every = [(row, position) for row, length in enumerate(lengths) for position in range(length)]
     order = (
         torch.randperm(len(every), generator=torch.Generator().manual_seed(seed))[:number]
@@ -251,7 +251,9 @@ def _scored(
     places: dict[int, list[int]],
     shared: int,
 ) -> States:
-    """One completion at a time: no padding, and only the chosen positions' logits are kept."""
+    """Score one completion at a time: no padding, and only the chosen positions' logits are
+    kept.
+    """
     sides: tuple[list[Tensor], list[Tensor]] = ([], [])
     tokens: list[int] = []
     for row, positions in places.items():

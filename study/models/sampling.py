@@ -1,8 +1,8 @@
-"""One contract for drawing completions: token ids in, token ids out.
+"""Draw completions through one contract: token ids in, token ids out.
 
 The engine here is transformers' `generate`.
 
-Randomness is handed over: the same seed gives the same completions whatever the global random
+Randomness is an argument: the same seed gives the same completions whatever the global random
 state, and leaves that state alone.
 """
 
@@ -15,22 +15,22 @@ from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerB
 
 from study.spec.recipe.training import Sampling
 
-ROWS = 512  # drawn together where memory does not say otherwise
-# of a GPU's free memory for the keys and values of one batch: `generate` concatenates, and so holds
-# a layer twice
+ROWS = 512  # drawn together where memory sets no other number
+# share of a GPU's free memory for the keys and values of one batch: `generate` concatenates, and so
+# holds a layer twice
 CACHE_SHARE = 0.5
 
 
 @dataclass(frozen=True)
 class Completion:
-    """Token ids up to and with the end token; truncated = the length limit came first."""
+    """Token ids up to and including the end token; truncated = the length limit came first."""
 
     ids: tuple[int, ...]
     truncated: bool
 
 
 def end_token_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> list[int]:
-    """Every id that ends a completion: the tokenizer's and those that the model declares (an
+    """Return every id that ends a completion: the tokenizer's and those that the model declares (an
     end-of-turn token).
     """
     declared: Any = model.generation_config.eos_token_id if model.generation_config else None
@@ -50,10 +50,10 @@ def generate(
     greedy: bool = False,
     batch_size: int | None = None,
 ) -> list[list[Completion]]:
-    """k completions of each prompt, [P][k]. Raises ValueError on an empty prompt.
+    """Draw k completions of each prompt, [P][k]. Raises ValueError on an empty prompt.
 
-    batch_size: rows drawn together; None: `ROWS`, or as many as a GPU has memory for. It is part of
-    what a seed means.
+    batch_size: rows drawn together; None: `ROWS`, or as many as a GPU has memory for. The
+    completions of a seed depend on it.
     """
     if any(not p for p in prompts):
         raise ValueError("an empty prompt cannot be continued")
@@ -112,8 +112,8 @@ def _cut(row: list[int], ends: list[int]) -> Completion:
 
 
 def rows_on(model: PreTrainedModel, tokens: int) -> int:
-    """How many rows of so many tokens a GPU's free memory takes: 2 (keys, values) x layers x heads
-    x width x bytes for each token.
+    """Return how many rows of so many tokens fit in a GPU's free memory: 2 (keys, values) x layers
+    x heads x width x bytes per token.
     """
     config: Any = model.config
     width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
@@ -126,17 +126,16 @@ def rows_on(model: PreTrainedModel, tokens: int) -> int:
         * tokens
     )
     free, _ = torch.cuda.mem_get_info(model.device)
-    free += torch.cuda.memory_reserved(model.device) - torch.cuda.memory_allocated(
-        model.device
-    )  # what torch holds and does not use
+    # reserved by torch and unused
+    free += torch.cuda.memory_reserved(model.device) - torch.cuda.memory_allocated(model.device)
     return max(1, min(ROWS, int(CACHE_SHARE * free) // row))
 
 
 def at_once(
     model: PreTrainedModel, rows: Sequence[Sequence[int]], max_completion_length: int
 ) -> int:
-    """How many of these prompts to continue together: all of them on a CPU, as many as fit on a
-    GPU.
+    """Return how many of these prompts to continue together: all of them on a CPU, as many as fit
+    on a GPU.
     """
     longest = max(map(len, rows), default=0) + max_completion_length
     return rows_on(model, longest) if model.device.type == "cuda" else max(1, len(rows))

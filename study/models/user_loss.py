@@ -1,12 +1,13 @@
-"""A loss from somebody's own file: `def loss(student_NK, teacher_NK, tokens_N, ids_NK) -> loss_N`,
-nats a token.
+"""Load a user-supplied loss: `def loss(student_NK, teacher_NK, tokens_N, ids_NK) -> loss_N`, in
+nats per token.
 
-student_NK, teacher_NK   log-probabilities on the declared support, at the declared temperature; the
-                         teacher's carry no gradient
-tokens_N                 the tokens that the student wrote
-ids_NK                   the ids of the K columns; None where the support is the whole vocabulary (K
-                         = V)
-Support, k, temperature and reduction are declared beside it, `{python: my.py:loss, support:
+    student_NK, teacher_NK   log-probabilities on the declared support, at the declared
+                             temperature; the teacher's carry no gradient
+    tokens_N                 the tokens that the student wrote
+    ids_NK                   the ids of the K columns; None where the support is the whole
+                             vocabulary (K = V)
+
+Support, k, temperature and reduction are declared next to it, `{python: my.py:loss, support:
 student_topk, k: 5}`.
 """
 
@@ -21,13 +22,12 @@ from study.objectives import divergences, sampled, topk
 from study.spec.recipe.objective import Objective
 from study.spec.recipe.user_code import load_function
 
-UserLoss = Callable[
-    [Tensor, Tensor, Tensor, Tensor], tuple[Tensor, Tensor]
-]  # (student_NV, teacher_NV, tokens_N, chooser_NV)
+# Called with student_NV, teacher_NV, tokens_N, chooser_NV.
+UserLoss = Callable[[Tensor, Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
 
 
 def bind_user(objective: Objective) -> UserLoss:
-    """(logits of both sides, tokens, the logits that choose the student's TopK) -> (loss_N,
+    """Return (logits of both sides, tokens, the logits that choose the student's TopK) -> (loss_N,
     support_size_N).
     """
     assert objective.python is not None
@@ -71,7 +71,7 @@ def _on_support(
 
 
 def checked(value: Any, student_NK: Tensor, name: str) -> Tensor:
-    """One number a token, of the student's type."""
+    """Check that the loss is one number per token, of the student's type."""
     wanted = tuple(student_NK.shape[:1])
     if (
         not isinstance(value, torch.Tensor)

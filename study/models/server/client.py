@@ -1,8 +1,8 @@
-"""Ask an OpenAI-compatible vLLM server for the log-probabilities of given tokens: POST
+"""Request the log-probabilities of given tokens from an OpenAI-compatible vLLM server: POST
 /v1/completions with `prompt_logprobs`.
 
-    scores(url, rows, firsts, top_k) -> Returned, one position for every token of
-    rows[i][firsts[i]:]
+    # one position for every token of rows[i][firsts[i]:]
+    scores(url, rows, firsts, top_k) -> Returned
 
 rows: token ids of a prompt and its completion together; nothing is tokenised again. The server must
 have been started with `--max-logprobs -1`. Its answers are log-softmax values at temperature 1, in
@@ -31,7 +31,7 @@ from study.models.server.scores import Returned
 
 SERVED = "teacher"  # the name under which the stage's server knows its model
 AT_ONCE = 200_000  # returned tokens in one request: about 15 MB of JSON
-ANSWER_S = 600.0  # for a whole answer
+ANSWER_S = 600.0  # seconds for a whole answer
 MOST_MASS = 1.0 + 1e-3  # of one position: rounded logarithms may add up to slightly more than 1
 _LOWEST = -1e30  # vLLM writes -9999 for minus infinity
 _BYTES_EACH = 400  # of one returned token in JSON, its decoded text included
@@ -49,10 +49,10 @@ def scores(
     top_k: int | Literal["all"],
     vocabulary: int,
 ) -> Returned:
-    """The teacher's `top_k` likeliest tokens (all of its `vocabulary`) at each position from
-    rows[i][firsts[i]] on, and the token there.
+    """Return the teacher's `top_k` likeliest tokens (all of its `vocabulary`) at each position from
+    rows[i][firsts[i]] on, and the score of the written token.
 
-    Ties go to the lower id. Raises ValueError for a first position of 0: nothing stands before it.
+    Ties go to the lower id. Raises ValueError for a first position of 0: no token precedes it.
     """
     if any(first < 1 for first in firsts):
         raise ValueError("the first token of a row has no score: a prompt is not empty")
@@ -75,7 +75,9 @@ def scores(
 
 
 def _parts(rows: Sequence[Sequence[int]], k: int) -> Iterable[slice]:
-    """Slices of rows whose answers stay below `AT_ONCE` tokens; a row that is larger goes alone."""
+    """Yield slices of rows whose answers stay below `AT_ONCE` tokens; a row that is larger goes
+    alone.
+    """
     start, size = 0, 0
     for i, row in enumerate(rows):
         cost = len(row) * k
@@ -90,7 +92,7 @@ def _parts(rows: Sequence[Sequence[int]], k: int) -> Iterable[slice]:
 def _scored(
     url: str, rows: Sequence[Sequence[int]], prompt_logprobs: int, k: int
 ) -> list[list[Any]]:
-    """`prompt_logprobs` of each row: as many entries as it has tokens."""
+    """Return `prompt_logprobs` of each row: as many entries as it has tokens."""
     request = {
         "model": SERVED,
         "prompt": [list(row) for row in rows],
@@ -124,7 +126,7 @@ def _index(pair: tuple[int, Any]) -> int:
 def _position(
     url: str, place: Any, written: int, k: int, vocabulary: int
 ) -> tuple[list[int], list[float], float]:
-    """(ids, log-probabilities, that of the written token).
+    """Return (ids, log-probabilities, that of the written token).
 
     A server returns the k likeliest tokens, and the written one with them.
     """
@@ -147,7 +149,7 @@ def _position(
 
 
 def _token(url: str, name: Any, vocabulary: int) -> int:
-    """A token id as vLLM spells it: a decimal number inside the teacher's vocabulary."""
+    """Read a token id as vLLM spells it: a decimal number inside the teacher's vocabulary."""
     decimal = isinstance(name, str) and name.isascii() and name.isdecimal() and len(name) < 12
     if decimal and int(name) < vocabulary:
         return int(name)
@@ -156,7 +158,7 @@ def _token(url: str, name: Any, vocabulary: int) -> int:
 
 
 def _logprob(url: str, said: Any) -> float:
-    """A finite number of at most 0; 0 for a rounding error above it."""
+    """Read a finite number of at most 0; 0 for a rounding error above it."""
     value: Any = said.get("logprob") if isinstance(said, dict) else None
     if type(value) in (int, float) and _LOWEST < value <= MOST_MASS - 1.0:  # false for NaN
         return min(float(value), 0.0)

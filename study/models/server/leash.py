@@ -1,18 +1,18 @@
-"""`python -m study.models.server.leash --owner PID [--grace S] -- COMMAND...`: a command that
-cannot outlive the process that wanted it.
+"""Run a command that cannot outlive its owner: `python -m study.models.server.leash --owner PID
+[--grace S] -- COMMAND...`.
 
 The leash is started by its owner and starts the command in a session of its own. It ends the whole
-tree below it - SIGTERM, and SIGKILL after `grace` seconds - when the owner is gone, however it
-died, when it is told to by SIGTERM, or when the command itself ends.
-    A child of the command whose parent dies is handed to the leash (it is a child subreaper), so
-    nothing leaves the tree.
-    The command dies at once if the leash itself is killed (parent-death signal); what it had
-    started then is found by its environment
-    (`study.models.server.server.sweep_servers`).
-Linux. Elsewhere the owner is polled and the command's session is what is ended.
+tree below it - SIGTERM, and SIGKILL after `grace` seconds - when the owner has died from any cause,
+on SIGTERM, or when the command itself ends.
 
-Exit: the command's own code, 143 after an order or the owner's death, 127 if the command cannot be
-started.
+A child of the command whose parent dies becomes a child of the leash (a child subreaper), so
+nothing leaves the tree. The command dies at once if the leash itself is killed (parent-death
+signal); what it had started is then found by its environment
+(`study.models.server.server.sweep_servers`). This is for Linux; elsewhere the owner is polled and
+only the command's session is ended.
+
+Exit: the command's own code, 143 after a stop signal or the owner's death, 127 if the command
+cannot be started.
 """
 
 import argparse
@@ -30,7 +30,7 @@ from functools import partial
 from study.models.server.processes import children, descendants, kill
 
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
-_POLL_S = 0.2  # where nothing wakes the leash: the longest time that a dead owner stays unseen
+_POLL_S = 0.2  # where no signal wakes the leash: the longest time until it sees that the owner died
 _TOLD, _NOT_STARTED = 143, 127
 
 
@@ -43,12 +43,10 @@ class Leash:
         self._wake = _wake_pipe()
         for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(signum, self._order)
-        signal.signal(
-            signal.SIGCHLD, lambda *_: None
-        )  # a handler of its own, so that it wakes the pipe
-        signal.pthread_sigmask(
-            signal.SIG_SETMASK, []
-        )  # whatever was held back by who started this process
+        # a handler of its own, so that it wakes the pipe
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        # unblock the signals that the starting process blocked
+        signal.pthread_sigmask(signal.SIG_SETMASK, [])
         _prctl(_PR_SET_CHILD_SUBREAPER, 1)
         self._owner_fd = _pidfd(owner)
 
@@ -77,8 +75,8 @@ class Leash:
         self._told = True
 
     def _owner_gone(self) -> bool:
-        # The leash is the owner's child: another parent means that the owner died, also before it
-        # could be watched.
+        # The leash is the owner's child: another parent means that the owner died, perhaps before
+        # it could be watched.
         return os.getppid() != self._owner
 
     def _sleep(self) -> None:
@@ -88,8 +86,8 @@ class Leash:
             os.read(self._wake, 512)
 
     def _end(self, child: "subprocess.Popen[bytes]") -> None:
-        """SIGTERM to all, SIGKILL to all that are left after the grace, again until none is
-        left.
+        """Send SIGTERM to all, then SIGKILL to all that are left after the grace period, repeated
+        until none is left.
         """
         deadline = time.monotonic() + self._grace_s
         _signal_tree(child, signal.SIGTERM)
@@ -107,15 +105,14 @@ def _left(child: "subprocess.Popen[bytes]") -> bool:
 
 def _signal_tree(child: "subprocess.Popen[bytes]", signum: int) -> None:
     kill(descendants(os.getpid()), signum)
-    if (
-        sys.platform != "linux"
-    ):  # nothing below the leash can be listed there: the command's session is what is known
+    # descendants are not listed there: only the command's session is known
+    if sys.platform != "linux":
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(child.pid, signum)
 
 
 def _reap_adopted(child: "subprocess.Popen[bytes]") -> None:
-    """Orphans that were handed to the leash stay zombies until it has asked for them."""
+    """Reap orphans that became children of the leash; they stay zombies until then."""
     for pid in children(os.getpid()):
         if pid != child.pid:
             with contextlib.suppress(ChildProcessError):
@@ -123,14 +120,14 @@ def _reap_adopted(child: "subprocess.Popen[bytes]") -> None:
 
 
 def _tie_to(leash: int) -> None:
-    """In the new process, before the command: it is killed as soon as the leash is."""
+    """Run in the new process, before the command: it is killed as soon as the leash is."""
     _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != leash:  # it died before the line above
         os._exit(_TOLD)
 
 
 def _wake_pipe() -> int:
-    """A descriptor that can be read after every signal."""
+    """Return a descriptor that can be read after every signal."""
     reading, writing = os.pipe()
     os.set_blocking(reading, False)
     os.set_blocking(writing, False)
@@ -139,8 +136,8 @@ def _wake_pipe() -> int:
 
 
 def _pidfd(pid: int) -> int | None:
-    """Readable once the process is gone; None where there is no such thing, or no such process any
-    more.
+    """Return a descriptor that is readable once the process is gone; None where the system has
+    none, or the process no longer exists.
     """
     try:
         return os.pidfd_open(pid) if hasattr(os, "pidfd_open") else None

@@ -1,4 +1,5 @@
-"""Processes of this user: descendants, environments, and who listens on a port (psutil).
+"""Inspect processes of this user: descendants, environments, and which process listens on a port
+(psutil).
 
 A process can end between two looks; whatever disappears while it is read is skipped.
 """
@@ -22,17 +23,17 @@ class Listener(NamedTuple):
 
 
 def descendants(pid: int) -> list[int]:
-    """Every process below `pid`, parents before their children; zombies included."""
+    """Return every process below `pid`, parents before their children; zombies included."""
     return _below(pid, recursive=True)
 
 
 def children(pid: int) -> list[int]:
-    """The direct children of `pid`; zombies included."""
+    """Return the direct children of `pid`; zombies included."""
     return _below(pid, recursive=False)
 
 
 def environment(pid: int) -> dict[str, str]:
-    """The environment that a process of this user was started with; empty for any other."""
+    """Return the environment that a process of this user was started with; empty for any other."""
     try:
         process = psutil.Process(pid)
         return process.environ() if process.uids().real == os.getuid() else {}
@@ -41,7 +42,9 @@ def environment(pid: int) -> dict[str, str]:
 
 
 def marked(name: str) -> dict[int, dict[str, str]]:
-    """Every other living process of this user with the variable `name` in its environment."""
+    """Return every other living process of this user with the variable `name` in its
+    environment.
+    """
     found = {pid: environment(pid) for pid in psutil.pids() if pid != os.getpid()}
     return {pid: variables for pid, variables in found.items() if name in variables}
 
@@ -54,7 +57,9 @@ def kill(pids: Iterable[int], signum: int = signal.SIGKILL) -> None:
 
 
 def listeners(port: int, pids: Iterable[int] | None = None) -> list[Listener]:
-    """The listening TCP sockets of a port, held by `pids` or, without them, by any process."""
+    """Return the listening TCP sockets of a port, held by `pids` or, without them, by any
+    process.
+    """
     if pids is None:
         return _listening(psutil.net_connections("tcp"), port, None)
     found: list[Listener] = []
@@ -72,7 +77,9 @@ def _below(pid: int, *, recursive: bool) -> list[int]:
 
 
 def _listening(connections: Iterable[Any], port: int, pid: int | None) -> list[Listener]:
-    """The listening ones of psutil's connections; those of one process do not carry its pid."""
+    """Return the listening ones of psutil's connections; those of one process do not carry
+    its pid.
+    """
     return [
         Listener(str(each.laddr.ip), getattr(each, "pid", None) or pid)
         for each in connections

@@ -1,14 +1,13 @@
-"""Scores of a teacher behind a server: its K likeliest tokens at every position and the token that
-was written, nothing else.
+"""Hold a server teacher's scores: its K likeliest tokens at every position and the written token,
+nothing else.
 
 Axes: N positions, K returned tokens, V the ids that student and teacher share, R the rows of the
-teacher's head. A row is completed to a distribution over V before a loss sees it: what is left of
-the probability is spread evenly over the tokens that were not returned. Which of them a loss may
-use is the objective's missing-token policy (`study/models/loss.py`). Where K = R the server
+teacher's head. A row is completed to a distribution over V before a loss sees it: the rest of the
+probability is spread evenly over the tokens that were not returned. The objective's missing-token
+policy (`study/models/loss.py`) decides which of them a loss may use. Where K = R the server
 returned everything and the row is exact.
 
-Probabilities come as rounded logarithms: of a rest below 1e-8 nothing is known, and that much is
-assumed.
+Probabilities come as rounded logarithms, so a rest below 1e-8 cannot be known; 1e-8 is assumed.
 """
 
 import math
@@ -19,14 +18,15 @@ from torch import Tensor
 
 from study.objectives import topk
 
-# of the probability: below it the float32 logarithms of the returned tokens have no digits left
+# probability below which the float32 logarithms of the returned tokens have no digits left
 _REST = 1e-8
 
 
 class Returned(NamedTuple):
-    """ids_NK: the likeliest first. logprobs_NK: their log-probabilities at temperature 1.
+    """Scores of a server. ids_NK: the likeliest first. logprobs_NK: their log-probabilities at
+    temperature 1.
 
-    written_N: that of the token written.
+    written_N: that of the written token.
 
     rows: how many tokens the teacher has.
     """
@@ -54,9 +54,9 @@ class Returned(NamedTuple):
 
 
 def with_written(returned: Returned, tokens_N: Tensor) -> Returned:
-    """The token that was written as one more returned one.
+    """Add the written token to the returned tokens.
 
-    A place outside the vocabulary stands for it where it is among the K.
+    Where it is among the K already, an id outside the vocabulary fills the column.
     """
     again_N = topk.contains(returned.ids_NK, tokens_N.unsqueeze(-1)).squeeze(-1)
     ids_N = tokens_N.masked_fill(again_N, returned.rows)
@@ -71,8 +71,8 @@ def with_written(returned: Returned, tokens_N: Tensor) -> Returned:
 
 
 def completed(returned: Returned, shared: int) -> Tensor:
-    """Log-probabilities over the `shared` ids, [N, V]: returned values as they are, an even share
-    of the rest for every other token.
+    """Return log-probabilities over the `shared` ids, [N, V]: returned values unchanged, an even
+    share of the rest for every other token.
     """
     inside_NK = returned.ids_NK < shared
     values_NK = returned.logprobs_NK.masked_fill(~inside_NK, -math.inf)
@@ -83,14 +83,14 @@ def completed(returned: Returned, shared: int) -> Tensor:
     # could be.
     smallest_N1 = returned.logprobs_NK.masked_fill(~inside_NK, math.inf).amin(dim=-1, keepdim=True)
     floor_N1 = torch.minimum(floor_N1, smallest_N1).where(rest_N1 < _REST, floor_N1)
-    # One column more takes what lies outside the shared ids.
+    # One more column takes what is outside the shared ids.
     row_NV = floor_N1.expand(-1, shared + 1).contiguous()
     return row_NV.scatter_(-1, returned.ids_NK.clamp(max=shared), values_NK)[:, :shared]
 
 
 def cut_mass(returned: Returned, shared: int) -> Tensor:
-    """Probability of returned tokens that the student does not have; all of it where the server
-    returned everything.
+    """Return the probability of returned tokens that the student does not have; of all such tokens
+    where the server returned everything.
     """
     return returned.logprobs_NK.masked_fill(returned.ids_NK < shared, -math.inf).exp().sum(dim=-1)
 
@@ -98,8 +98,8 @@ def cut_mass(returned: Returned, shared: int) -> Tensor:
 def coverage(
     returned: Returned, student_ids_NK: Tensor, student_logprobs_NV: Tensor
 ) -> dict[str, Tensor]:
-    """Of the student's K likeliest tokens: which share the server returned, and the student's
-    probability on those.
+    """Return the share of the student's K likeliest tokens that the server returned, and the
+    student's probability on those.
     """
     found_NK = topk.contains(returned.ids_NK, student_ids_NK)
     mass_NK = student_logprobs_NV.gather(-1, student_ids_NK).exp()

@@ -1,17 +1,17 @@
-"""A helper process - a vLLM teacher, a rollout server - that belongs to a stage: port, devices,
-health check, and certain death with it.
+"""Run a helper process of a stage (a vLLM teacher, a rollout server): port, devices, health check,
+and a certain end with the stage.
 
     command = ["vllm", "serve", folder, "--host", "{host}", "--port", "{port}"]
-    with serve(command, health="/health", log=log, timeout_s=600, gpus=[1], stage=node.id) as
-    server:
+    with serve(
+        command, health="/health", log=log, timeout_s=600, gpus=[1], stage=node.id
+    ) as server:
         ...  # server.url
 
 The command runs on a leash (`study.models.server.leash`) that ends its whole tree when the block is
-left, by whatever way, and when this process dies, also by SIGKILL. It is given the loopback
-address; a server that listens elsewhere too is refused, because anybody who reaches the machine
-could then ask it. Every process of the tree carries STUDY_STAGE, STUDY_OWNER and STUDY_SERVER in
-its environment, by which `sweep_servers` finds what is left of an owner whose leash was killed as
-well.
+left in any way, and when this process dies, also by SIGKILL. It gets the loopback address; a server
+that listens elsewhere too is refused, because anyone who reaches the machine could then use it.
+Every process of the tree carries STUDY_STAGE, STUDY_OWNER and STUDY_SERVER in its environment, by
+which `sweep_servers` finds what is left of an owner whose leash was killed as well.
 
 Errors: `SpecError` for a command without {host} and {port}, `ServerFailed` with the end of the
 server's log for everything else.
@@ -52,7 +52,7 @@ class ServerFailed(StudyError):
 
 @dataclass(frozen=True)
 class Server:
-    """A healthy server. pid: of its leash, which lives as long as it does."""
+    """A healthy server. pid: of its leash, which lives as long as the server."""
 
     url: str
     port: int
@@ -61,7 +61,7 @@ class Server:
     _leash: "subprocess.Popen[bytes]"
 
     def check(self) -> None:
-        """Raises `ServerFailed` if the server died since: the better message when a request to it
+        """Raise `ServerFailed` if the server has died: the better message when a request to it
         fails.
         """
         if self._leash.poll() is not None:
@@ -81,12 +81,12 @@ def serve(
     host: str = LOOPBACK,
     grace_s: float = 5.0,
 ) -> Iterator[Server]:
-    """Starts `command` ({host} and {port} filled in), waits until GET `health` answers 2xx, and
-    ends it with the block.
+    """Start `command` ({host} and {port} filled in), wait until GET `health` answers 2xx, and end
+    it with the block.
 
-    port: None takes a free one. gpus: what CUDA_VISIBLE_DEVICES lets it see; None leaves it as it
-    is, an empty list shows none.
-    timeout_s: until it must be healthy. grace_s: between SIGTERM and SIGKILL at its end.
+    port: None takes a free one. gpus: what CUDA_VISIBLE_DEVICES lets it see; None leaves the
+    variable unchanged, an empty list shows none. timeout_s: until it must be healthy. grace_s:
+    between SIGTERM and SIGKILL at its end.
     """
     absent = [field for field in ("{host}", "{port}") if not any(field in part for part in command)]
     if absent:
@@ -112,9 +112,9 @@ def serve(
 
 
 def sweep_servers() -> list[int]:
-    """Kills what is left on this machine of servers whose owner is dead; returns the pids.
+    """Kill what is left on this machine of servers whose owner is dead; return the pids.
 
-    Safe to call at any time, by anybody.
+    Safe to call at any time, by any process.
     """
     found = processes.marked(SERVER)
     left = [
@@ -187,8 +187,8 @@ def _answer(url: str) -> str:
 
 
 def _ours(server: Server) -> bool:
-    """Whether the port is held by this server's tree: another program could have taken it and
-    answer in its place.
+    """Whether this server's tree holds the port: another program could have taken it and answer in
+    its place.
     """
     return bool(processes.listeners(server.port, processes.descendants(server.pid)))
 
@@ -205,7 +205,7 @@ def _refuse_open(server: Server) -> None:
 
 
 def _end(leash: "subprocess.Popen[bytes]", token: str, grace_s: float) -> None:
-    """The leash ends its tree; if it was killed or hangs, the tree is found by its marks."""
+    """End the server through its leash; if that was killed or hangs, find the tree by its marks."""
     leash.terminate()
     try:
         leash.wait(grace_s + 10.0)
@@ -227,9 +227,8 @@ def _free_port(host: str) -> int:
 
 def _unused(host: str, port: int) -> int:
     with socket.socket(_family(host)) as probe:
-        probe.setsockopt(
-            socket.SOL_SOCKET, socket.SO_REUSEADDR, 1
-        )  # a port whose last connections are only closing is free
+        # a port whose last connections are only closing is free
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))
         except OSError as error:
