@@ -1,6 +1,7 @@
-"""Where completions come from: transformers in this process, or vLLM, behind one call.
+"""Draw completions with transformers in this process or with vLLM, through one call.
 
     draw(prompts, decoding, k, seed, drawn) -> [P][k] Completion
+
 prompts: token ids; drawn(samples, tokens) is called whenever some more are done. The same engine,
 settings and seed give the same completions. vLLM is imported when its engine is made and nowhere
 else.
@@ -23,8 +24,8 @@ Drawn = Callable[[int, int], None]
 
 
 class Engine(Protocol):
-    """context: how many positions the model has for prompt and completion together, None if it does
-    not say.
+    """An engine. context: how many positions the model has for prompt and completion together, None
+    if it declares no number.
     """
 
     name: str
@@ -36,11 +37,11 @@ class Engine(Protocol):
 
 
 class TransformersEngine:
-    """`generate` of transformers.
+    """Draw with `generate` of transformers.
 
-    batch_size: samples drawn together, a problem's k at least; None: one call with one random
-    stream,
-    the way a run's final evaluation has always drawn them."""
+    batch_size: samples drawn together, at least the k of one problem; None: one call with one
+    random stream, as in a run's final evaluation.
+    """
 
     name = "hf"
 
@@ -85,7 +86,7 @@ class TransformersEngine:
 
 
 class VllmEngine:
-    """vLLM's offline engine: continuous batching, all GPUs of `tensor_parallel_size`.
+    """Draw with vLLM's offline engine: continuous batching, all GPUs of `tensor_parallel_size`.
 
     Every prompt has a seed of its own.
     """
@@ -106,7 +107,7 @@ class VllmEngine:
         self._llm: Any = vllm.LLM(
             model=str(folder), dtype=dtype, seed=seed % 2**31,
             tensor_parallel_size=tensor_parallel_size, trust_remote_code=False,
-            # a CPU build compiles for minutes what it then runs once
+            # a CPU build compiles for minutes and then runs the result once
             enforce_eager=not torch.cuda.is_available(),
         )  # fmt: skip
         self._at_once = at_once
@@ -143,7 +144,7 @@ class VllmEngine:
 
 
 def require_vllm() -> None:
-    """Before anything is loaded or spent."""
+    """Require vLLM before anything is loaded or spent."""
     _vllm()
 
 

@@ -1,16 +1,16 @@
-"""Stored generations, `generations.jsonl.gz`: what a model wrote, so that it can be graded again
-without generating.
+"""Store a model's completions in `generations.jsonl.gz`, so that they can be graded again without
+generating.
 
     line 1    {"format", "task", "grader", "k", "temperature", "top_p", "max_completion_length",
               "model", "seed", "bound_bytes", "cut"}
-    then      one problem a line: {"id", "answer", "prompt_sha", "completions", "truncated",
+    then      one problem per line: {"id", "answer", "prompt_sha", "completions", "truncated",
               "tokens", "outcomes"}
 
-The same content is the same bytes (gzip without a time and without a name). The file stays within
-`bound_bytes`, compressed: where all of it would be more, the last problems keep the end of their
-completions only, where the answer is: 2,000 characters, or fewer where that is still too much;
-`cut` says that it happened. prompt_sha: first 16 hex digits of the sha256 of the prompt as the
-model read it.
+The same content gives the same bytes (gzip without a time and without a name). The file stays
+within `bound_bytes`, compressed: where the whole would be larger, the last problems keep only the
+end of their completions, where the answer is: 2,000 characters, or fewer where that is still too
+much; `cut` is then true. prompt_sha: first 16 hex digits of the sha256 of the prompt as the model
+read it.
 """
 
 import gzip
@@ -30,7 +30,7 @@ FORMAT = "generations-1"
 NAME = "generations.jsonl.gz"
 BOUND_BYTES = 32 * 2**20
 TAIL = 2000  # characters from the end that a cut completion keeps
-_MARGIN = 4096  # header, gzip's own bytes, and what compressing line by line does not foresee
+_MARGIN = 4096  # header, gzip's own bytes, and the error of compressing line by line
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ def prompt_sha(prompt: str) -> str:
 
 
 def write(path: Path, header: Header, problems: Sequence[Problem]) -> Header:
-    """Write the file whole, within header.bound_bytes; the header as written.
+    """Write the whole file within header.bound_bytes; return the header as written.
 
     ValueError for a problem without k of everything.
     """
@@ -108,9 +108,9 @@ def write(path: Path, header: Header, problems: Sequence[Problem]) -> Header:
 
 
 def read(path: Path) -> Generations:
-    """The file's content.
+    """Return the file's content.
 
-    PrerequisiteError when it is not there, RecordMismatch when it is not what `write` leaves.
+    PrerequisiteError when the file is missing, RecordMismatch when `write` did not write it.
     """
     try:
         with gzip.open(path, "rt", encoding="utf-8") as file:
@@ -140,7 +140,7 @@ def read(path: Path) -> Generations:
 
 
 def _within(problems: Sequence[Problem], bound: int) -> Sequence[Problem]:
-    """As many problems whole, from the first on, as leave room for the ends of all others."""
+    """Keep whole as many problems, from the first on, as leave room for the ends of all others."""
     whole = [_line(asdict(problem)) for problem in problems]
     room = bound - _MARGIN
     if (

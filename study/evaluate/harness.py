@@ -1,15 +1,15 @@
-"""avg@k through lm-eval: (task, problems, engine, k, decoding, seed) -> k graded completions of
+"""Run avg@k through lm-eval: (task, problems, engine, k, decoding, seed) -> k graded completions of
 each problem.
 
-lm-eval owns the task (a YAML page in `tasks/`), the prompt (chat template applied), the repeats,
+lm-eval owns the task (a YAML file in `tasks/`), the prompt (chat template applied), the repeats,
 the filter and the aggregation. Completions come from an engine of the project
 (`study.evaluate.engines`); for a run's final evaluation that is the sampler of the training curve,
-so that both see the same completions for the same seed. Grading is the page's filter. Nothing
-touches a hub here: problems are handed over in memory, and no stock task is indexed.
+so that both see the same completions for the same seed. Grading is the task file's filter. Nothing
+uses a hub here: problems are passed in memory, and no stock task is indexed.
 
 Shapes: P problems, S = k samples. Errors: `SpecError` for an unknown task, ValueError for no
 problems or k < 1. Source: lm-evaluation-harness 0.4.13, `evaluator.evaluate` (its `simple_evaluate`
-also reseeds the global random states and collects environment information, which costs seconds a
+also reseeds the global random states and collects environment information, which costs seconds per
 call).
 """
 
@@ -46,12 +46,11 @@ _METRIC = "accuracy,graded"
 class Chat:
     """How a problem becomes a prompt.
 
-    template: the tokenizer's chat template, or the plain text; arguments: handed to the template.
+    template: the tokenizer's chat template, or the plain text; arguments: passed to the template.
 
-    views: problem's prompt -> the messages that stand for it (privileged information); what the
-    page puts after the prompt stays after
-    the problem. prefixes: problem's prompt -> the tokens that the answer begins with; they are part
-    of the completion that is graded.
+    views: problem's prompt -> the messages that replace it (privileged information); what the task
+    file puts after the prompt stays after the problem. prefixes: problem's prompt -> the tokens
+    that the answer begins with; they are part of the completion that is graded.
     """
 
     template: bool = True
@@ -60,7 +59,7 @@ class Chat:
     prefixes: Mapping[str, Sequence[int]] | None = None
 
     def messages(self, history: list[dict[str, str]]) -> list[dict[str, str]]:
-        """lm-eval's own messages with the view of their problem put in."""
+        """Return lm-eval's own messages with the view of their problem put in."""
         if self.views is None:
             return history
         prompt = self.problem(history[-1]["content"], self.views)
@@ -76,7 +75,7 @@ class Chat:
 
     @staticmethod
     def problem(text: str, known: Mapping[str, Any]) -> str:
-        """The longest known prompt that a message begins with."""
+        """Return the longest known prompt that a message begins with."""
         return (
             text
             if text in known
@@ -101,7 +100,7 @@ class TaskResult:
 
     @property
     def outcomes(self) -> tuple[tuple[Outcome, ...], ...]:
-        """[P][S], the strict ones."""
+        """Return the strict outcomes, [P][S]."""
         return tuple(tuple(result.outcome for result in row) for row in self.results)
 
     @property
@@ -113,7 +112,7 @@ class TaskResult:
         return self.num_tokens / sum(map(len, self.tokens))
 
     def counts(self, outcome: Outcome, *, relaxed: bool = False) -> list[int]:
-        """How many of each problem's samples had this outcome, [P]."""
+        """Count how many of each problem's samples had this outcome, [P]."""
         return [
             sum((result.relaxed if relaxed else result.outcome) is outcome for result in row)
             for row in self.results
@@ -122,7 +121,7 @@ class TaskResult:
 
 class Text(str):
     """A completion's text that remembers whether it was cut off and how many tokens it has; lm-eval
-    hands strings on as they are.
+    passes strings on unchanged.
     """
 
     __slots__ = ("num_tokens", "truncated")
@@ -136,8 +135,8 @@ class Text(str):
 
 
 class EngineLM(LM):
-    """An engine as lm-eval sees a model. lm-eval's own models return text alone: a completion that
-    was cut looks like one that ended.
+    """Present an engine to lm-eval as a model. lm-eval's own models return text alone: a completion
+    that was cut looks like one that ended.
     """
 
     def __init__(
@@ -152,13 +151,14 @@ class EngineLM(LM):
         super().__init__()
         self._engine, self._tokenizer, self._chat = engine, tokenizer, chat
         self._seed, self._drawn, self._fits = seed, drawn, fits
-        self._begun: dict[
-            str, Sequence[int]
-        ] = {}  # rendered prompt -> the tokens that the answer begins with
+        # rendered prompt -> the tokens that the answer begins with
+        self._begun: dict[str, Sequence[int]] = {}
 
     @property
     def tokenizer_name(self) -> str:
-        """Only a part of the key of a request cache that is never asked for."""
+        """Return an empty name; it is only part of the key of a request cache that is never
+        used.
+        """
         return type(self._tokenizer).__name__
 
     def apply_chat_template(
@@ -175,7 +175,7 @@ class EngineLM(LM):
         return prompt
 
     def generate_until(self, requests: list[Instance]) -> list[str]:
-        """One text for each request. lm-eval sends every request `repeats` times in a row; all
+        """Return one text per request. lm-eval sends every request `repeats` times in a row; all
         share the decoding settings.
         """
         k = requests[0].repeats or 1
@@ -218,7 +218,7 @@ def run_task(
     grader: str = GRADER,
     chat: Chat | None = None,
 ) -> TaskResult:
-    """The evaluation of a run: `model` on `problems` with the page `tasks/<task>.yaml`.
+    """Evaluate a run: `model` on `problems` with the task file `tasks/<task>.yaml`.
 
     The same seed gives the same completions.
     """
@@ -251,8 +251,8 @@ def evaluate_task(
     drawn: Drawn = lambda _samples, _tokens: None,
     fits: bool = False,
 ) -> TaskResult:
-    """fits: refuse, before anything is drawn, prompts that leave no room for a completion of the
-    declared length.
+    """Evaluate an engine on a task. fits: before drawing, refuse prompts that leave no room for a
+    completion of the declared length.
     """
     if not problems or k < 1:
         raise ValueError(f"an evaluation needs problems and samples, not {len(problems)} and {k}")
@@ -271,7 +271,7 @@ def evaluate_task(
 
 
 def _load(task: str, problems: Sequence[Problem], grader: str) -> Any:
-    """The page as an lm-eval task on these problems, under the study's own name."""
+    """Load the task file as an lm-eval task on these problems, under the study's own name."""
     name = lm_eval_name(task)
     metadata: Any = {"rows": document_rows(problems), "grader": grader}
     manager = TaskManager(include_path=str(TASKS), include_defaults=False, metadata=metadata)
@@ -317,10 +317,10 @@ def _task_result(
 
 @contextlib.contextmanager
 def _undisturbed() -> Iterator[None]:
-    """No progress bar, no advice about command-line options that this project does not have; errors
-    pass through.
+    """Hide progress bars and advice about command-line options that this project does not have;
+    errors pass through.
 
-    Python's global random state is put back: lm-eval draws a task id from it while loading.
+    Python's global random state is restored: lm-eval draws a task id from it while loading.
     """
     logger = logging.getLogger("lm_eval")
     level, state = logger.level, random.getstate()

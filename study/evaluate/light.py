@@ -1,4 +1,4 @@
-"""The light evaluation of the training curve: greedy and k samples a problem, graded; no
+"""Run the light evaluation of the training curve: greedy and k samples per problem, graded, without
 lm-eval.
 """
 
@@ -20,7 +20,7 @@ from study.spec.recipe.user_code import reference
 
 @dataclass(frozen=True)
 class Graded:
-    """One completion and what the grader says of it."""
+    """One completion and its grade."""
 
     problem: Problem
     completion: Completion
@@ -33,8 +33,8 @@ def prompt_ids(
     problems: Sequence[Problem],
     template: Mapping[str, Any] | None = None,
 ) -> list[list[int]]:
-    """The student's view of each problem as token ids, up to where its answer starts. template:
-    arguments of the chat template.
+    """Return the student's view of each problem as token ids, up to where its answer starts.
+    template: arguments of the chat template.
     """
     return chat.prompt_ids(tokenizer, [student_view(p) for p in problems], template=template)
 
@@ -45,7 +45,7 @@ def sample(
     *, k: int, seed: int, greedy: bool = False, grader: str = GRADER,
     template: Mapping[str, Any] | None = None,
 ) -> list[list[Graded]]:  # fmt: skip
-    """k graded completions of each problem, [P][k]."""
+    """Draw and grade k completions of each problem, [P][k]."""
     arguments = {**chat.template_arguments(sampling.thinking), **(template or {})}
     drawn = generate(
         model,
@@ -66,7 +66,7 @@ def sample(
 def grade_completion(
     tokenizer: PreTrainedTokenizerBase, problem: Problem, completion: Completion
 ) -> Graded:
-    """By the lab's grader, strictly: what a training step can afford."""
+    """Grade strictly with the lab's grader: cheap enough for a training step."""
     text = str(tokenizer.decode(list(completion.ids), skip_special_tokens=True))
     return Graded(
         problem, completion, text, grade(text, problem.answer, truncated=completion.truncated)
@@ -83,8 +83,8 @@ def _judged_by(grader: str, rows: Sequence[Sequence[Graded]]) -> list[list[Grade
 
 
 def repetition_3gram(ids: Sequence[int]) -> float:
-    """repeated positions / tokens: position t is repeated if the 3-gram that ends at t occurred
-    earlier in the same response.
+    """Return repeated positions / tokens: position t is repeated if the 3-gram that ends at t
+    occurred earlier in the same response.
     """
     return sum(repeated_positions(ids)) / len(ids) if ids else 0.0
 
@@ -100,7 +100,9 @@ def repeated_positions(ids: Sequence[int]) -> list[bool]:
 
 
 def summarise(graded: Sequence[Sequence[Graded]]) -> dict[str, float]:
-    """Means over all completions: accuracy, tokens, truncated fraction, 3-gram repetition."""
+    """Return means over all completions: accuracy, tokens, truncated fraction, 3-gram
+    repetition.
+    """
     flat = [g for row in graded for g in row]
     n = len(flat)
     return {
@@ -116,7 +118,9 @@ def curve_point(
     curve: Curve, sampling: Sampling, seed: int,
     *, template: Mapping[str, Any] | None = None,
 ) -> dict[str, float]:  # fmt: skip
-    """One point of the training curve, the `eval/*` metrics; sampled at T = 1 is the headline."""
+    """Return one point of the training curve, the `eval/*` metrics; sampled at T = 1 is the
+    headline.
+    """
     at_one = sampling.model_copy(update={"temperature": 1.0, "top_p": 1.0})
     chosen = problems[: curve.problems]
     how: dict[str, Any] = {"seed": seed, "grader": reference(curve.grader), "template": template}

@@ -1,8 +1,8 @@
-"""A model that somebody brings: tokenizer, chat template and engine, opened with the messages that
-a stranger needs.
+"""Load a user's model for evaluation - tokenizer, chat template and engine; errors say how to fix
+it.
 
-Never pickled weights, never code from a model folder. dtype auto: float32 on a processor, what the
-checkpoint is stored in on a GPU.
+Never pickled weights, never code from a model folder. dtype auto: float32 on a CPU, the dtype of
+the stored checkpoint on a GPU.
 """
 
 from collections.abc import Sequence
@@ -19,10 +19,10 @@ from study.evaluate.request import ModelFolder, Request
 from study.models.loading import load_model
 from study.models.sampling import end_token_ids
 
-# parameters: below, a second torch thread waits more than it computes (10 times slower beside other
-# work)
+# parameters: below, a second torch thread waits more than it computes (10 times slower next to
+# other work)
 SMALL = 10_000_000
-NOTABLE = 0.05  # share of unknown tokens from which a person is told
+NOTABLE = 0.05  # share of unknown tokens from which a note is shown
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -33,7 +33,7 @@ class LoadedModel:
     device: str
 
     def notes(self, task: str, texts: Sequence[str]) -> list[str]:
-        """What a reader of the score has to know: words that the tokenizer does not have."""
+        """Return what a reader of the score must know: words that the tokenizer does not have."""
         words = list(dict.fromkeys(word for text in texts for word in text.split()))
         tokens = [self.tokenizer.encode(text, add_special_tokens=False) for text in texts]
         unknown = _unknown_ids(self.tokenizer)
@@ -60,8 +60,8 @@ class LoadedModel:
 
 
 def load_for_evaluation(source: ModelFolder, request: Request) -> LoadedModel:
-    """PrerequisiteError for everything that is missing: vLLM, a tokenizer, a chat template, weights
-    that can be trusted, an end token.
+    """Load tokenizer and engine. PrerequisiteError for everything that is missing: vLLM, a
+    tokenizer, a chat template, weights that can be trusted, an end token.
     """
     if request.backend == "vllm":
         require_vllm()
@@ -106,14 +106,13 @@ def _tokenizer(folder: Path, chat: bool) -> PreTrainedTokenizerBase:
         )
         raise PrerequisiteError(f"the tokenizer in {folder} has no chat template", hint=hint)
     if tokenizer.pad_token_id is None:
-        tokenizer.pad_token = tokenizer.eos_token or tokenizer.convert_ids_to_tokens(
-            0
-        )  # padding is masked: any token will do
+        # padding is masked: any token will do
+        tokenizer.pad_token = tokenizer.eos_token or tokenizer.convert_ids_to_tokens(0)
     return tokenizer
 
 
 def _vllm_dtype(dtype: str, device: str) -> str:
-    """vLLM's `auto` is the type that is stored, on a processor too."""
+    """Return the dtype for vLLM, whose `auto` is the stored dtype, on a CPU too."""
     return "float32" if dtype == "auto" and device == "cpu" else dtype
 
 
@@ -133,8 +132,8 @@ def _model(folder: Path, dtype: str) -> PreTrainedModel:
 
 
 def _unknown_ids(tokenizer: PreTrainedTokenizerBase) -> set[int]:
-    """The ids that stand for words which the vocabulary does not have; a word-level tokenizer may
-    use its padding token.
+    """Return the ids for words that the vocabulary does not have; a word-level tokenizer may use
+    its padding token.
     """
     core: Any = getattr(tokenizer, "backend_tokenizer", None)
     spelled = [tokenizer.unk_token, getattr(getattr(core, "model", None), "unk_token", None)]

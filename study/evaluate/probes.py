@@ -1,4 +1,4 @@
-"""Probes (`study.spec.recipe.probe`): measurements on a trained model, each a few named numbers.
+"""Measure a trained model with probes (`study.spec.recipe.probe`), each a few named numbers.
 
 Axes: B completions, T their tokens (padded), N the valid ones, m teachers' views, V vocabulary
 (materialised: the lab's vocabularies are small; at a real vocabulary a probe works on `ROWS`
@@ -26,15 +26,15 @@ from study.spec.recipe.probe import Likelihood, PiOptimum, Probe
 from study.spec.recipe.training import Sampling
 
 ROWS = 64  # completions scored at once,
-SCORES = 2**30  # or fewer: so many log-probabilities of one model (4.3 GB) exist together
+SCORES = 2**30  # or fewer: the largest number of log-probabilities of one model in memory (4.3 GB)
 Ids = Sequence[Sequence[int]]
 
 
 def measure(
     probe: Probe, model_dir: Path, seed: int, report: ReportProgress, beside: Mapping[str, Path]
 ) -> dict[str, float]:
-    """The numbers of one probe on the model in `model_dir`; its teacher's folder stands in `beside`
-    under its canonical text.
+    """Return the numbers of one probe on the model in `model_dir`; `beside` maps its teacher's
+    canonical text to a folder.
     """
     report(probe.kind, 0, 1, {})
     model, tokenizer = load_for_inference(model_dir), load_tokenizer(model_dir)
@@ -58,8 +58,8 @@ def likelihood(
     problems: Sequence[Problem],
     sampling: Sampling, seed: int,
 ) -> dict[str, float]:  # fmt: skip
-    """nll, perplexity, tokens: one sampled completion of the teacher for each problem, scored by
-    the model.
+    """Return nll, perplexity, tokens: one sampled completion of the teacher for each problem,
+    scored by the model.
     """
     views = [student_view(problem) for problem in problems]
     drawn = generate(teacher, tokenizer, _prompts(tokenizer, views), sampling, k=1, seed=seed)
@@ -118,7 +118,7 @@ def _scored(
     views: Sequence[Messages],
     completions: Ids,
 ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """(log-probabilities [B, T, V], completion ids [B, T], mask [B, T]) of at most `ROWS`
+    """Yield (log-probabilities [B, T, V], completion ids [B, T], mask [B, T]) of at most `ROWS`
     completions, the same groups for every model.
     """
     prompts, pad = _prompts(tokenizer, views), int(tokenizer.pad_token_id or 0)  # pyright: ignore[reportArgumentType]

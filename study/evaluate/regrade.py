@@ -1,11 +1,15 @@
-"""Stored generations under another grader: both scores, every completion whose outcome changed;
-nothing is generated.
+"""Grade stored generations with another grader: both scores and every completion whose outcome
+changed; nothing is generated.
 
-    after = grader(completion, answer, truncated)    before = the outcome that was stored
-    regraded-<grader>.json beside the generations, the record stays as it is: {"format",
-    "source_sha256", "head", "was", "grader", "before",
-    "after", "transitions": [[before, after, completions], ...], "problems": [{"id", "before",
-    "after", "relaxed", "tokens"}, ...]}
+    after  = grader(completion, answer, truncated)
+    before = the outcome that was stored
+
+The result is regraded-<grader>.json next to the generations, and the record does not change:
+
+    {"format", "source_sha256", "head", "was", "grader", "before", "after",
+     "transitions": [[before, after, completions], ...],
+     "problems": [{"id", "before", "after", "relaxed", "tokens"}, ...]}
+
 The same generations and grader give the same bytes. Completions that were cut for storage kept
 their end, where the answer is.
 """
@@ -33,7 +37,7 @@ CHUNK = 256  # completions graded together
 
 @dataclass(frozen=True)
 class Change:
-    """One completion that is worth something else now. extracted: what the new grader read."""
+    """One completion whose outcome changed. extracted: what the new grader read."""
 
     id: str
     sample: int
@@ -62,7 +66,7 @@ class Regraded:
 
     @property
     def transitions(self) -> list[tuple[str, str, int]]:
-        """(before, after, completions) of those that changed, the most frequent first."""
+        """Return (before, after, completions) of those that changed, the most frequent first."""
         found = Counter((change.before, change.after) for change in self.changes)
         return [
             (before, after, count)
@@ -72,7 +76,7 @@ class Regraded:
         ]
 
     def scores(self) -> dict[str, dict[str, Interval]]:
-        """before, after, relaxed: avg@k and pass@k, intervals over problems; change: after -
+        """Return before, after, relaxed: avg@k and pass@k, intervals over problems; change: after -
         before, of avg@k.
         """
         right = str(Outcome.correct)
@@ -103,7 +107,9 @@ def _measures(right_PS: Sequence[Sequence[bool]], k: int) -> dict[str, Interval]
 def regrade(
     generations: Generations, judge: Grader, report: Callable[[int, int], None] | None = None
 ) -> Regraded:
-    """Errors: PrerequisiteError naming the problem whose gold answer the grader cannot take."""
+    """Grade the generations again. Errors: PrerequisiteError naming the problem whose gold answer
+    the grader cannot read.
+    """
     problems, after = generations.problems, list[tuple[Grade, ...]]()
     if not problems:
         raise PrerequisiteError("the stored generations hold no problem", hint="evaluate again")
@@ -137,7 +143,7 @@ def _grade(judge: Grader, chunk: Sequence[Problem]) -> list[tuple[Grade, ...]]:
 
 
 def as_data(regraded: Regraded, source: Path) -> dict[str, Any]:
-    """The file's content."""
+    """Return the file's content."""
     rows = [
         _row(problem, row)
         for problem, row in zip(regraded.generations.problems, regraded.after, strict=True)

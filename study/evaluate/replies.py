@@ -1,12 +1,13 @@
-"""A preference over many completions - stored generations, or JSON Lines of any framework: rates
-with intervals, one outcome per reply.
+"""Judge a preference over many completions - stored generations, or JSON Lines of any framework:
+rates with intervals, one outcome per reply.
 
-    refusal   refusal rate on unsafe prompts and over-refusal rate on clean ones, apart; of all
-              prompts where nobody says which is which
+    refusal   refusal rate on unsafe prompts and over-refusal rate on clean ones, separately; of
+              all prompts where the prompts have no labels
     style     the share of replies with each declared feature, and of those that conform
     length    tokens of correct and of other completions; two arms at equal accuracy: `study
               compare`, on the problems that both solve
     judge     a language model's verdicts (study/grading/judge.py)
+
 Which prompts are unsafe: the stored gold answer if it is such a label (refuse, comply, ...), else a
 JSON Lines file of prompts: id, prompt, and unsafe (true or false) or label.
 """
@@ -36,7 +37,7 @@ _DECIDED = (JudgeAnswer.passed, JudgeAnswer.failed)
 
 @dataclass(frozen=True)
 class Item:
-    """One prompt and its completions. correct, tokens: None where nothing knows them."""
+    """One prompt and its completions. correct, tokens: None where they are not known."""
 
     id: str
     completions: tuple[str, ...]
@@ -48,8 +49,8 @@ class Item:
 
 @dataclass(frozen=True)
 class Judged:
-    """outcomes: a word for each reply, [P][S]. right: whether that is what is wanted, where that
-    can be said. rates: name -> Rate.
+    """Judged replies. outcomes: a word for each reply, [P][S]. right: whether that is the wanted
+    outcome, where that is known. rates: name -> Rate.
     """
 
     version: str
@@ -63,8 +64,8 @@ class Judged:
 
 
 def items_of(path: Path) -> list[Item]:
-    """Of stored generations or of JSON Lines with an id and a completion (text, or list of texts) a
-    line.
+    """Read items from stored generations or from JSON Lines with an id and a completion (text, or
+    list of texts) per line.
     """
     if path.name.endswith(".jsonl.gz"):
         return [
@@ -87,7 +88,7 @@ def items_of(path: Path) -> list[Item]:
 
 
 def with_prompts(items: Sequence[Item], path: Path) -> list[Item]:
-    """The same with prompts and labels by id; every item needs one."""
+    """Return the items with prompts and labels by id; every item needs one."""
     found = {_key(row, where): (row, where) for _, row, where in _rows(path)}
     absent = [item.id for item in items if item.id not in found]
     if absent:
@@ -115,7 +116,7 @@ def _item(row: Mapping[str, Any], where: str, number: int) -> Item:
 
 
 def _prompt(row: Mapping[str, Any], where: str) -> str:
-    """The prompt: a text, a chat with one user turn, or "" where the row has none."""
+    """Return the prompt: a text, a chat with one user turn, or "" where the row has none."""
     if row.get("prompt") in (None, ""):
         return ""
     return prompt_of(row["prompt"], where, "prompt", published=True)
@@ -191,7 +192,9 @@ def styles(items: Sequence[Item], rule: StyleRule) -> Judged:
 def judged(
     items: Sequence[Item], judge: Judge, report: Callable[[int, int], None] | None = None
 ) -> Judged:
-    """Rates are of the replies with a verdict; what has none is counted apart."""
+    """Judge the replies. Rates are over the replies with a verdict; replies without one are counted
+    separately.
+    """
     cases = [Case(item.prompt, text) for item in items for text in item.completions]
     verdicts = iter(judge.judge_many(cases, report))
     found = [[next(verdicts) for _ in item.completions] for item in items]
@@ -216,7 +219,7 @@ def judged(
 
 @dataclass(frozen=True)
 class Lengths:
-    """Mean tokens of a group of completions and how many they are."""
+    """Mean tokens of a group of completions and the number of completions."""
 
     group: str
     completions: int
@@ -224,9 +227,9 @@ class Lengths:
 
 
 def lengths(items: Sequence[Item]) -> list[Lengths]:
-    """Tokens of correct and of other completions.
+    """Compare the tokens of correct and of other completions.
 
-    PrerequisiteError where nothing knows lengths and outcomes.
+    PrerequisiteError where lengths or outcomes are not known.
     """
     pairs = [
         pair for item in items for pair in zip(item.tokens or (), item.correct or (), strict=True)
@@ -245,7 +248,9 @@ def lengths(items: Sequence[Item]) -> list[Lengths]:
 
 
 def as_data(items: Sequence[Item], found: Judged, source: Path) -> dict[str, Any]:
-    """The file beside the generations; `study compare` reads `correct` where everything has one."""
+    """Return the content of the file next to the generations; `study compare` reads `correct` where
+    every reply has one.
+    """
     rows = [
         {
             "id": item.id,

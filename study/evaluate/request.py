@@ -1,4 +1,4 @@
-"""What an evaluation without a grid needs: the tasks, the model folder and the settings."""
+"""Define what an evaluation without a grid needs: the tasks, the model folder and the settings."""
 
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,5 +1,5 @@
-"""The final evaluation of a run: k samples a problem through lm-eval, plus one greedy answer, on
-the held-out problems.
+"""Run the final evaluation of a run: k samples per problem through lm-eval, plus one greedy answer,
+on the held-out problems.
 """
 
 import json
@@ -30,14 +30,12 @@ def evaluate(
     beside: Mapping[str, Path],
     template: Mapping[str, Any] | None = None,
 ) -> None:  # fmt: skip
-    """Writes evaluation.json (the settings, and for each problem how many of its k samples had
-    which outcome) and the generations.
+    """Write evaluation.json (the settings, and for each problem how many of its k samples had which
+    outcome) and the generations.
 
-    tokens_sampled: tokens generated for all of that, the greedy answers included. Where the model
-    sees privileged information or continues
-    a prefix there is no greedy answer. template: arguments of the chat template
-    (`{"enable_thinking": False}`); None leaves it its own
-    defaults.
+    tokens_sampled: tokens generated in all, the greedy answers included. Where the model sees
+    privileged information or continues a prefix there is no greedy answer. template: arguments of
+    the chat template (`{"enable_thinking": False}`); None uses the template's own defaults.
     """
     model, tokenizer = load_for_inference(model_dir), load_tokenizer(model_dir)
     problems = load(spec.data, "held_out")[: spec.problems]
@@ -46,7 +44,7 @@ def evaluate(
         p.prompt: teacher_view(p, spec.privileged, other)
         for p, other in zip(problems, shifted(problems), strict=True)
     }
-    asked = render_prompts(spec.task, problems)  # as the task asks, where it adds words of its own
+    asked = render_prompts(spec.task, problems)  # the task's prompt, where it adds words of its own
     begun = (
         prefixes(spec.prefix, beside[canonical(spec.prefix.source)], asked, spec.sampling, seed)
         if spec.prefix
@@ -100,9 +98,10 @@ def evaluate(
 def prefixes(
     spec: Prefix, source: Path, problems: Sequence[Problem], sampling: Sampling, seed: int
 ) -> dict[str, list[int]]:
-    """What the evaluated model continues, by prompt: the first round(fraction * T) of the T tokens
-    (end token left out) that the source
-    sampled. The sample of a problem is the same for every fraction."""
+    """Return the tokens that the evaluated model continues, by prompt: the first round(fraction *
+    T) of the T tokens (end token left out) that the source sampled. The sample of a problem is the
+    same for every fraction.
+    """
     model, tokenizer = load_for_inference(source), load_tokenizer(source)
     drawn = sample(model, tokenizer, problems, sampling, k=1, seed=stream(seed, "prefix"))
     cut = {row[0].problem.prompt: row[0].completion for row in drawn}
@@ -111,15 +110,15 @@ def prefixes(
 
 
 def outcome_counts(result: TaskResult) -> dict[str, list[int]]:
-    """Per problem and outcome, how many of the k samples: strict, and the relaxedly correct
-    ones.
+    """Count the k samples per problem and outcome: the strict ones, and the relaxedly
+    correct ones.
     """
     counts = {f"{outcome}_counts": result.counts(outcome) for outcome in Outcome}
     return {**counts, "relaxed_correct_counts": result.counts(Outcome.correct, relaxed=True)}
 
 
 def stored(problems: Sequence[Problem], result: TaskResult) -> list[generations.Problem]:
-    """What is kept of the completions, in the order of the problems."""
+    """Return what is stored of the completions, in the order of the problems."""
     rows = zip(
         problems,
         result.prompts,

@@ -1,17 +1,19 @@
-"""summarise(problems) -> Summary: avg@k, unbiased pass@k and maj@k of graded completions, strictly
-and relaxedly, with intervals.
+"""Compute avg@k, unbiased pass@k and maj@k of graded completions, strictly and relaxedly, with
+intervals: summarise(problems) -> Summary.
 
 P problems, each with its own number of samples n_p. Every measure is a mean over problems, however
 often each was sampled:
+
     avg      c_p / n_p                                  c_p correct samples; the name carries k
-             where all n_p are k
+                                                        where all n_p are k
     pass@k   1 - C(n_p - c_p, k) / C(n_p, k)            for k = 2, 4, 8, ... and the smallest n_p
     maj      1 / (answers that share the most votes) if a right one is among them, else 0
-Votes: right answers vote together; wrong ones are the same answer if `equivalence.vote` names them
-alike; an unparsed or truncated completion casts none, and where nobody votes nothing is right.
-Wrong answers that only a symbolic tier would unite count as different ones, which can only help the
-right answer. Intervals: percentile bootstrap over problems, from a fixed seed; one problem has
-none. Only `correct` counts as right.
+
+Votes: right answers vote together; wrong ones are the same answer if `equivalence.vote` gives them
+the same name; an unparsed or truncated completion casts none, and where no completion votes nothing
+is right. Wrong answers that only a symbolic tier would unite count as different ones, which can
+only help the right answer. Intervals: percentile bootstrap over problems, from a fixed seed; one
+problem has none. Only `correct` counts as right.
 """
 
 from collections import Counter
@@ -25,16 +27,15 @@ from study.stats.estimators import majority_share, pass_at_k_P
 from study.stats.intervals import Interval, bootstrap_interval
 
 SEED = 0
-_Value = Callable[
-    [list[bool], list[str | None]], float
-]  # of one problem: which samples are right, and the votes
+# of one problem: which samples are right, and the votes
+_Value = Callable[[list[bool], list[str | None]], float]
 _RIGHT = "the reference"
 _SILENT = (Outcome.unparsed, Outcome.truncated)
 
 
 @dataclass(frozen=True)
 class Measure:
-    """The two ends of the band. strict is the measure's value; relaxed never replaces it."""
+    """One measure, strict and relaxed. strict is the measure's value; relaxed never replaces it."""
 
     name: str
     strict: Interval
@@ -43,9 +44,9 @@ class Measure:
 
 @dataclass(frozen=True)
 class Summary:
-    """counts: every outcome, strict and relaxed. tiers: which decided the strict outcome. band:
-    samples correct relaxedly alone. percent_only: samples that are strictly wrong only because the
-    gold answer has a percent sign and theirs has not.
+    """Measures and counts. counts: every outcome, strict and relaxed. tiers: which decided the
+    strict outcome. band: samples that are only relaxedly correct. percent_only: samples that are
+    strictly wrong only because the gold answer has a percent sign and theirs has not.
     """
 
     problems: int
@@ -65,7 +66,7 @@ class Summary:
 
 
 def summarise(problems: Mapping[str, Sequence[Grade]]) -> Summary:
-    """Raises ValueError for no problems or one without samples."""
+    """Summarise graded problems. Raises ValueError for no problems or one without samples."""
     rows = list(problems.values())
     if not rows or not all(rows):
         raise ValueError("a summary needs problems, each with at least one graded completion")

@@ -1,13 +1,13 @@
-"""Any model on any task, without a grid: problems and settings first, then the model, then one
-sealed folder a task.
+"""Evaluate any model on any task, without a grid: problems and settings first, then the model, then
+one sealed folder per task.
 
     <output>/<task>/evaluation.json        settings, per-problem counts of every outcome, measures
-                                           with intervals, where it all came from
+                                           with intervals, provenance
     <output>/<task>/generations.jsonl.gz   what the model wrote (`study.evaluate.generations`)
 
-A folder appears whole, by rename. One that is there with the same settings is the result and is not
-made again; one with others is never overwritten. Everything that can be refused - a task, its
-problems, a missing backend, a chat template - is refused before the first token.
+A folder appears whole, by rename. An existing folder with the same settings is the result and is
+not made again; one with other settings is never overwritten. Everything that can be refused - a
+task, its problems, a missing backend, a chat template - is refused before the first token.
 """
 
 import json
@@ -44,9 +44,9 @@ class Screen(Protocol):
 
 
 def prepare(tasks: Sequence[str], *, limit: int | None = None, **wanted: Any) -> list[EvalTask]:
-    """Pages with a person's own settings, and their problems.
+    """Prepare the tasks with the user's settings, and their problems.
 
-    SpecError or PrerequisiteError for what cannot be had.
+    SpecError or PrerequisiteError for what is missing.
     """
     pages = [read_page(task) for task in dict.fromkeys(tasks)]
     for page in pages:
@@ -64,8 +64,8 @@ def prepare(tasks: Sequence[str], *, limit: int | None = None, **wanted: Any) ->
 
 
 def settings(task: EvalTask, source: ModelFolder, request: Request) -> dict[str, Any]:
-    """What makes two evaluations the same one. The batch size only shifts the random stream; it is
-    written down, but no setting.
+    """Return what makes two evaluations the same one. The batch size only shifts the random stream;
+    it is recorded, but is not a setting.
     """
     page, data = task.page, task.data
     return {
@@ -80,7 +80,7 @@ def settings(task: EvalTask, source: ModelFolder, request: Request) -> dict[str,
 
 
 def finished(output: Path, wanted: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The wanted evaluation if it is there, None if nothing is.
+    """Return the requested evaluation if it exists, None if the folder is missing.
 
     SpecError for another one, RecordMismatch for a broken one.
     """
@@ -106,7 +106,7 @@ def finished(output: Path, wanted: Mapping[str, Any]) -> dict[str, Any] | None:
 def evaluate_all(
     tasks: Sequence[EvalTask], source: ModelFolder, request: Request, output: Path, screen: Screen
 ) -> list[dict[str, Any]]:
-    """The content of every task's evaluation.json, in order.
+    """Return the content of every task's evaluation.json, in order.
 
     The model is loaded once, and only if something is left to do.
     """
@@ -121,7 +121,7 @@ def evaluate_all(
             )
             continue
         if model is None:
-            # Here and not above: what is refused or already there needs no training stack.
+            # Here and not at the top: a refused or finished evaluation needs no training stack.
             from study.evaluate.load_model import load_for_evaluation
 
             model = load_for_evaluation(source, request)
@@ -142,7 +142,7 @@ def _evaluate(
     from study.evaluate.run import outcome_counts, stored
 
     page, problems, started = task.page, task.data.problems, time.monotonic()
-    assert page.decoding is not None  # prepare refuses pages without one
+    assert page.decoding is not None  # prepare refuses task files without one
     notes = model.notes(page.task, [problem.prompt for problem in problems])
     for note in notes:
         screen.note(note)
@@ -191,7 +191,9 @@ def _evaluate(
 
 
 def _measures(result: "TaskResult") -> list[dict[str, Any]]:
-    """avg@k, pass@k, maj@k, strict and relaxed, each with its bootstrap interval over problems."""
+    """Return avg@k, pass@k, maj@k, strict and relaxed, each with its bootstrap interval over
+    problems.
+    """
     from study.evaluate.scores import summarise  # scipy takes a second to import
 
     summary = summarise(dict(zip(result.problem_ids, result.results, strict=True)))
@@ -201,7 +203,7 @@ def _measures(result: "TaskResult") -> list[dict[str, Any]]:
 def _seal(
     target: Path, content: Mapping[str, Any], write_generations: Callable[[Path], object]
 ) -> None:
-    """Both files in a folder that gets its name when they are whole."""
+    """Write both files in a folder that gets its name when they are complete."""
     partial = target.with_name(f".{target.name}.{owner()}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     try:

@@ -1,4 +1,4 @@
-"""What a task page declares - version, k, decoding, grader, source - read without lm-eval, so that
+"""Read what a task file declares - version, k, decoding, grader, source - without lm-eval, so that
 a wrong request fails in a moment.
 
 lm-eval reads the same files (`include_path`); nothing is declared twice.
@@ -18,7 +18,7 @@ __all__ = ["TASKS", "Decoding", "Page", "known_tasks", "read_page"]
 
 @dataclass(frozen=True)
 class Decoding:
-    """How completions are drawn; temperature 0 is greedy, of which there is one."""
+    """How completions are drawn; temperature 0 is greedy, with one completion."""
 
     temperature: float
     top_p: float
@@ -32,7 +32,7 @@ class Decoding:
         return asdict(self)
 
     def generation_kwargs(self) -> dict[str, float]:
-        """In lm-eval's words."""
+        """Return the decoding in lm-eval's words."""
         return {
             "temperature": self.temperature,
             "top_p": self.top_p,
@@ -42,7 +42,7 @@ class Decoding:
 
 @dataclass(frozen=True)
 class Page:
-    """source is None where problems only ever come from a grid (boxed_math)."""
+    """A task's settings. source is None where problems only ever come from a grid (boxed_math)."""
 
     task: str
     version: str
@@ -52,9 +52,9 @@ class Page:
     source: Benchmark | LabData | None
 
     def changed(self, **wanted: Any) -> "Page":
-        """With a person's own k, temperature, top_p or max_completion_length (None = as declared).
+        """Apply the user's k, temperature, top_p or max_completion_length (None = as declared).
 
-        SpecError for what cannot be.
+        SpecError for an impossible value.
         """
         asked = {name: value for name, value in wanted.items() if value is not None}
         k = int(asked.pop("k", self.k))
@@ -70,7 +70,7 @@ class Page:
 
 
 def read_page(task: str) -> Page:
-    """SpecError for a task that does not exist."""
+    """Read a task file; SpecError for a task that does not exist."""
     values = page_values(task)
     about, drawn = values["metadata"], values["generation_kwargs"]
     return Page(
