@@ -1,7 +1,7 @@
-"""From the files a run's stages left to its record, within 12 kB.
+"""Assemble a run's record, within 12 kB, from the files that its stages left.
 
 What is shortened is declared here and named in the record's `trimmed`: a ladder of (history rows,
-characters of a completion, repeated tokens a point, completions a step), of which the first rung
+characters per completion, repeated tokens per point, completions per step), of which the first rung
 that fits is taken. Scores, per-problem counts, spec and provenance are never shortened; if the last
 rung does not fit, that is an error. History keeps its first and last step and every step where
 anything under eval/ was measured.
@@ -33,8 +33,8 @@ _LADDER = (
 
 
 def rounded(value: float, digits: int = 4) -> Number:
-    """`value` to 4 significant digits, whole numbers as int (3.0 -> 3), not-a-number and infinities
-    by name.
+    """Round `value` to 4 significant digits, whole numbers as int (3.0 -> 3), not-a-number and
+    infinities by name.
     """
     if math.isnan(value):
         return "nan"
@@ -47,7 +47,7 @@ def rounded(value: float, digits: int = 4) -> Number:
 
 
 def rounded_tree(value: Any) -> Any:
-    """Every float in a JSON value rounded; whole numbers, text and null as they are."""
+    """Round every float in a JSON value; whole numbers, text and null are unchanged."""
     match value:
         case bool() | int() | str() | None:
             return value
@@ -61,7 +61,9 @@ def rounded_tree(value: Any) -> Any:
 
 
 def base36(counts: Sequence[int]) -> str:
-    """One base-36 digit a problem; a count above 35 does not fit and is an error, not a wrap."""
+    """Write one base-36 digit per problem; a count above 35 does not fit and is an error, not a
+    wrap.
+    """
     if any(not 0 <= count < len(_DIGITS) for count in counts):
         raise ValueError(
             f"counts must lie in 0..35 to be one base-36 digit: {max(counts, key=abs)}"
@@ -70,8 +72,8 @@ def base36(counts: Sequence[int]) -> str:
 
 
 def score(evaluation: Mapping[str, Any]) -> Score:
-    """evaluation.json -> Score: means from the counts themselves, so that they can never disagree
-    with them.
+    """Turn evaluation.json into a Score: means from the counts themselves, so that they always
+    agree.
     """
     k, correct, ids = evaluation["k"], evaluation["correct_counts"], evaluation["problem_ids"]
     samples = k * len(ids)
@@ -97,8 +99,8 @@ def score(evaluation: Mapping[str, Any]) -> Score:
 def thinned(
     columns: Mapping[str, Sequence[float | None]], max_rows: int
 ) -> dict[str, list[Measured]]:
-    """History with at most about `max_rows` rows, rounded: the smallest stride of 1, 2, 5, 10, 20,
-    50 ... that fits.
+    """Return history with at most about `max_rows` rows, rounded: the smallest stride of 1, 2, 5,
+    10, 20, 50 ... that fits.
     """
     steps = columns.get("step", [])
     evaluated = [
@@ -130,12 +132,11 @@ def assemble(
     history: Mapping[str, Sequence[float | None]],
     evidence: Mapping[str, Any],
 ) -> Record:
-    """The sealed record of a run.
+    """Assemble the sealed record of a run.
 
     fields: run, cell, seed, scale, spec, stages, provenance, scores, cost as `Record` has them.
-    history: columns of history.json.
-    evidence: evidence.json (completions, repeated_tokens, log_ratio) or empty. Raises
-    RecordMismatch above 12 kB.
+    history: columns of history.json. evidence: evidence.json (completions, repeated_tokens,
+    log_ratio) or empty. Raises RecordMismatch above 12 kB.
     """
     size, repeated = 0, evidence.get("repeated_tokens", {})
     for rung, (rows, characters, tokens, kept) in enumerate(_LADDER):
@@ -173,7 +174,7 @@ def assemble(
 def _cut_completions(
     completions: Sequence[Mapping[str, Any]], kept: int, characters: int, trimmed: list[str]
 ) -> list[dict[str, Any]]:
-    """The first `kept` of every step, each cut to `characters`."""
+    """Keep the first `kept` of every step, each cut to `characters`."""
     seen: Counter[int] = Counter()
     first: list[Mapping[str, Any]] = []
     for item in completions:

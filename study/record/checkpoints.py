@@ -1,16 +1,16 @@
-"""What an unfinished stage continues from: results/checkpoints/<stage id>/step-<n>/, sealed folders
-with a manifest `checkpoint.json`.
+"""Store the checkpoints of an unfinished stage: results/checkpoints/<stage id>/step-<n>/, sealed
+folders with a manifest `checkpoint.json`.
 
 While a stage runs there are at most two: the newest one stays until the next is sealed. The folder
-goes when the stage's artifact is sealed. A checkpoint counts only if its hashes are right, no file
-is missing or foreign, and code, packages and Python are those that wrote it: two states of the code
+is removed when the stage's artifact is sealed. A checkpoint counts only if its hashes are right, no
+file is missing or foreign, and the same code, packages and Python wrote it: two states of the code
 must not meet in one artifact. With keep = all the weights of every checkpoint wait in
 kept/step-<n>/ until the stage is finished.
 
-The process that holds the lock on the stage writes here. One that was frozen meanwhile and has lost
-the lock can wake at any line, so: a checkpoint is written to step-<n>.partial-<owner>, which only
-its owner renames; a step that is sealed already stays; only steps before a sealed one are removed,
-which nobody continues from; and the lock is checked before each of these.
+The process that holds the lock on the stage writes here. A process that was frozen meanwhile and
+has lost the lock can wake at any line, so: a checkpoint is written to step-<n>.partial-<owner>,
+which only its owner renames; a step that is sealed already stays; only steps before a sealed one
+are removed, from which no process continues; and the lock is checked before each of these.
 """
 
 import contextlib
@@ -35,9 +35,9 @@ class Checkpoints:
     """The checkpoints of one stage, and when the next one is due.
 
     every_s: seconds between two of them (0: at every step). clock: wall_s and core_s of this
-    attempt so far, stored in each manifest on top of what earlier attempts had spent. training:
-    True while a loop runs that looks at `due` after each step. check_lock: raises once another
-    process has taken the stage over.
+    attempt so far, added in each manifest to what earlier attempts had spent. training: True while
+    a loop runs that reads `due` after each step. check_lock: raises once another process has taken
+    the stage over.
     """
 
     def __init__(
@@ -54,8 +54,8 @@ class Checkpoints:
         self._last = time.monotonic()
 
     def latest(self) -> Path | None:
-        """The newest whole checkpoint. Everything else is removed: damaged, half-written, older, or
-        of another state of the code.
+        """Return the newest whole checkpoint. Everything else is removed: damaged, half-written,
+        older, or of another state of the code.
         """
         newest: Path | None = None
         for path in sorted(self._entries(), key=step_of, reverse=True):
@@ -68,9 +68,9 @@ class Checkpoints:
         return newest
 
     def seal(self, made: Path, step: int) -> Path:
-        """Take the finished folder `made` as the checkpoint of `step`, then remove older ones.
+        """Seal the finished folder `made` as the checkpoint of `step`, then remove older ones.
 
-        Killed anywhere, an intact one remains.
+        If the process is killed at any point, an intact one remains.
         """
         target = self.folder / f"step-{step}"
         partial = self.folder / f"step-{step}.partial-{owner()}"
@@ -97,27 +97,29 @@ class Checkpoints:
                 _remove(path)
 
     def _discard(self, partial: Path) -> None:
-        """Remove what this process alone has written, and the folder if nothing else is in it."""
+        """Remove what this process alone has written, and the folder if it is then empty."""
         _remove(partial)
         with contextlib.suppress(OSError):
             self.folder.rmdir()
 
     def due(self) -> bool:
-        """Whether a checkpoint is to be made at the end of this step."""
+        """Whether the end of this step makes a checkpoint."""
         return self.stop_asked or time.monotonic() - self._last >= self.every_s
 
     def ask_to_stop(self) -> None:
-        """From a signal handler: the end of the running step makes a checkpoint and leaves."""
+        """Request a stop from a signal handler: the end of the running step makes a checkpoint and
+        leaves.
+        """
         self.stop_asked = True
 
     def spent(self) -> dict[str, float]:
-        """Seconds of earlier attempts, up to the checkpoint that was continued; zeros
+        """Return the seconds of earlier attempts, up to the checkpoint that was continued; zeros
         without one.
         """
         return dict(self._before)
 
     def keep_weights(self, files: Iterable[Path], step: int) -> None:
-        """Copies of a checkpoint's model files, to stay with the artifact."""
+        """Copy a checkpoint's model files, to stay with the artifact."""
         target = self.folder / "kept" / f"step-{step}"
         partial = target.with_name(f"step-{step}.partial-{owner()}")
         self.check_lock()
@@ -129,7 +131,7 @@ class Checkpoints:
         seal_folder(partial, target, {"step": step}, MANIFEST, self.check_lock)
 
     def take_kept(self, steps: Path) -> None:
-        """The kept weights, whole ones only, into the artifact that is being finished."""
+        """Move the kept weights, whole ones only, into the artifact that is being finished."""
         for folder in sorted((self.folder / "kept").glob("step-*"), key=step_of):
             with contextlib.suppress(RecordMismatch):
                 verify_folder(folder, MANIFEST)
@@ -139,7 +141,7 @@ class Checkpoints:
                     )
 
     def clear(self) -> None:
-        """The stage is sealed: nothing continues from here."""
+        """Remove all checkpoints: the stage is sealed."""
         self.check_lock()
         _remove(self.folder)
 
@@ -151,7 +153,9 @@ class Checkpoints:
         )
 
     def _seconds_before(self, path: Path) -> dict[str, float] | None:
-        """The seconds spent up to a checkpoint that can be continued; None for one that cannot."""
+        """Return the seconds spent up to a checkpoint that can be continued; None for one that
+        cannot.
+        """
         try:
             if path.is_symlink():
                 raise refused(path, "it is a link")
@@ -174,7 +178,9 @@ class Checkpoints:
 
 
 def writer() -> dict[str, Any]:
-    """What a checkpoint must have been written by to be continued here."""
+    """Return the code, packages and Python that must have written a checkpoint to be continued
+    here.
+    """
     return {
         "code": provenance.code_hash(),
         "packages": provenance.packages(),
@@ -183,7 +189,7 @@ def writer() -> dict[str, Any]:
 
 
 def step_of(path: Path) -> int:
-    """step-12 -> 12; -1 for anything that is no checkpoint's name."""
+    """step-12 -> 12; -1 for any other name."""
     prefix, _, digits = path.name.partition("-")
     return int(digits) if prefix == "step" and digits.isdecimal() else -1
 

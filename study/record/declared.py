@@ -1,14 +1,13 @@
-"""Claims as they were declared: every state of `experiments/claims/` in which runs were started,
-kept by content.
+"""Store every state of `experiments/claims/` in which runs were started, by content.
 
-state = the claims pages in force, file name -> bytes
-hash  = sha256 over the lines `<file name>\\0<sha256 of its bytes>`, names sorted; a record holds it
-      as `provenance.claims`
-place = results/declared/<first 16 digits of the hash>/<file name>
+    state = the claims files in force, file name -> bytes
+    hash  = sha256 over the lines `<file name>\\0<sha256 of its bytes>`, names sorted; a record
+            holds it as `provenance.claims`
+    place = results/declared/<first 16 digits of the hash>/<file name>
 
-So whether a claim stood before a run started can be read from the run's record, and nobody has to
-say it. Records from the time of one single claims file hold the sha256 of that file: such a state
-is one page with this sha256. A state whose pages do not give its hash is refused.
+So a run's record shows whether a claim was declared before the run started. Records from the time
+of a single claims file hold the sha256 of that file: such a state is one file with this sha256. A
+state whose files do not give its hash is refused.
 """
 
 import hashlib
@@ -24,7 +23,7 @@ DIGITS = 16
 
 
 def in_force(root: Path | None = None) -> dict[str, bytes]:
-    """The claims pages that a run which starts now is under; a page of the working folder hides the
+    """Return the claims files for a run that starts now; a file of the working folder hides the
     shipped one of its name.
     """
     pages: dict[str, bytes] = {}
@@ -34,7 +33,7 @@ def in_force(root: Path | None = None) -> dict[str, bytes]:
 
 
 def state_hash(pages: Pages) -> str | None:
-    """None where no claim is declared at all."""
+    """Return the hash of a state; None where no claim is declared at all."""
     if not pages:
         return None
     lines = (f"{name}\0{hashlib.sha256(pages[name]).hexdigest()}\n" for name in sorted(pages))
@@ -42,7 +41,7 @@ def state_hash(pages: Pages) -> str | None:
 
 
 def keep(declared: Path, pages: Pages) -> str | None:
-    """Store a state below the folder `declared`, once; its hash."""
+    """Store a state below the folder `declared`, once; return its hash."""
     name = state_hash(pages)
     if name is not None:
         for file, data in pages.items():
@@ -53,8 +52,8 @@ def keep(declared: Path, pages: Pages) -> str | None:
 
 
 def stored(declared: Path, name: str) -> dict[str, bytes]:
-    """The pages of a state, empty if it is not stored here. Errors: RecordMismatch if they are not
-    what the hash says.
+    """Return the files of a state, empty if it is not stored here. Errors: RecordMismatch if they
+    do not give the hash.
     """
     folder = declared / name[:DIGITS]
     pages = {path.name: path.read_bytes() for path in sorted(folder.glob("*.yaml"))}
@@ -68,8 +67,8 @@ def stored(declared: Path, name: str) -> dict[str, bytes]:
 
 
 def copy_states(names: set[str], source: Path, target: Path) -> None:
-    """Copy states, each checked, from one `declared` folder to another; what is not in `source` is
-    left out.
+    """Copy states, each checked, from one `declared` folder to another, except those that are not
+    in `source`.
     """
     if source.resolve() == target.resolve():
         return

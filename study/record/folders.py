@@ -1,7 +1,7 @@
-"""Sealed folders: a manifest with the sha256 of every file, written last, before the folder gets
-its name by rename.
+"""Seal folders: a manifest with the sha256 of every file, written last, before the folder gets its
+name by rename.
 
-A folder is whole if its manifest is there and every file has the hash written in it. Artifacts
+A folder is whole if its manifest exists and every file has the hash written in it. Artifacts
 (`stage.json`) and checkpoints (`checkpoint.json`) are such folders.
 """
 
@@ -18,7 +18,7 @@ from study.record.store import sync_folder, write_json
 
 
 def nothing_to_check() -> None:
-    """The check of a folder that no lock protects."""
+    """Check nothing, for a folder that no lock protects."""
 
 
 def seal_folder(
@@ -30,8 +30,8 @@ def seal_folder(
 ) -> None:
     """Hash the files of `partial`, write the manifest, fsync, rename to `target`.
 
-    If another process was first, its folder stays. check: called right before the rename; it
-    raises to stop a process that has lost the lock on the task.
+    If another process was first, its folder stays. check: called right before the rename; it raises
+    to stop a process that has lost the lock on the task.
     """
     links = [path for path in partial.rglob("*") if path.is_symlink()]
     if links:
@@ -54,8 +54,8 @@ def seal_folder(
 
 
 def read_manifest(folder: Path, name: str) -> dict[str, Any]:
-    """The manifest of a sealed folder; RecordMismatch when it is missing, unreadable or names files
-    outside the folder.
+    """Return the manifest of a sealed folder; RecordMismatch when it is missing, unreadable or
+    names files outside the folder.
     """
     try:
         manifest: Any = json.loads((folder / name).read_bytes())
@@ -73,13 +73,12 @@ def read_manifest(folder: Path, name: str) -> dict[str, Any]:
 
 
 def verify_folder(folder: Path, name: str) -> dict[str, Any]:
-    """The manifest, after every file it names was found with its hash."""
+    """Return the manifest after checking the hash of every file it names."""
     manifest, inside = read_manifest(folder, name), folder.resolve()
     for key, digest in manifest["files"].items():
         path = folder / key
-        if (
-            path.resolve() != inside / key or not path.is_file()
-        ):  # a link, wherever on the way, is not what was sealed
+        # a sealed folder holds no links, in any part of the path
+        if path.resolve() != inside / key or not path.is_file():
             raise refused(folder, f"{key} is missing")
         if file_hash(path) != digest:
             raise refused(folder, f"{key} has changed since it was written")

@@ -1,5 +1,5 @@
-"""The processor and the build of torch behind a number: what decides whether the same run made
-again gives the same bytes.
+"""Describe the processor and the build of torch behind a number, which decide whether the same run
+made again gives the same bytes.
 
 Floating-point sums depend on the order of their terms, and a matrix library chooses that order by
 the processor's vector instructions and the number of threads. Two executions can be expected to
@@ -21,7 +21,7 @@ CPUINFO = Path("/proc/cpuinfo")
 NOT_RECORDED = "not recorded"
 
 # Those by which matrix libraries choose their kernels, as /proc/cpuinfo spells them: x86, then Arm.
-# A record has 12 kB, so the ones that the others imply are left out.
+# A record has 12 kB, so instructions that these imply are left out.
 _VECTOR = (
     "avx", "avx2", "fma", "avx512f", "avx512bw", "avx512vl", "avx512_vnni", "avx512_bf16",
     "avx512_fp16", "amx_tile", "amx_int8", "amx_bf16",
@@ -31,9 +31,9 @@ _MAX_NAME = 80
 
 
 def this_machine() -> Machine:
-    """The machine of this process. What cannot be found out is None, which reads "not recorded".
+    """Return the machine of this process. What is unknown is None, shown as "not recorded".
 
-    torch is asked only where the process has imported it: this package never imports it.
+    torch is used only where the process has imported it: this package never imports it.
     """
     processor, vector = _processor(CPUINFO)
     return Machine(processor=processor, vector=vector, **torch_build(sys.modules.get("torch")))
@@ -41,7 +41,7 @@ def this_machine() -> Machine:
 
 @cache
 def _processor(cpuinfo: Path) -> tuple[str | None, str | None]:
-    """(name, vector instructions) of the first processor in a file like /proc/cpuinfo."""
+    """Return (name, vector instructions) of the first processor in a file like /proc/cpuinfo."""
     try:
         fields = _first_block(cpuinfo.read_text(errors="replace"))
     except OSError:  # not Linux
@@ -57,7 +57,7 @@ def _first_block(text: str) -> dict[str, str]:
 
 
 def _name(fields: Mapping[str, str]) -> str | None:
-    """The model's name with its numbers: clouds give one name to several generations."""
+    """Return the model's name with its numbers: clouds give one name to several generations."""
     name = fields.get("model name", fields.get("CPU implementer", platform.machine()))
     numbers = [fields.get(key, "") for key in ("cpu family", "model", "CPU part")]
     return _cut(" ".join([name, "/".join(number for number in numbers if number)]).strip())
@@ -68,9 +68,9 @@ def _cut(text: str) -> str | None:
 
 
 def torch_build(torch: Any) -> dict[str, Any]:
-    """What `Machine` says of torch, from the imported module; nothing where it is None.
+    """Return what `Machine` holds of torch, from the imported module; nothing where it is None.
 
-    An accelerator is named only where the process has used one: asking would start it.
+    An accelerator is named only where the process has used one: a query would start it.
     """
     if torch is None:
         return {}
@@ -85,7 +85,7 @@ def torch_build(torch: Any) -> dict[str, Any]:
 
 
 def _blas(configuration: str) -> str | None:
-    """`mkl 2024.2` from the text in which torch describes its build."""
+    """Return `mkl 2024.2` from the text in which torch describes its build."""
     library = re.search(r"BLAS_INFO=(\w+)", configuration)
     version = re.search(r"Math Kernel Library Version (\S+?)-", configuration)
     if library is None:
@@ -96,7 +96,7 @@ def _blas(configuration: str) -> str | None:
 
 
 def described(machine: Machine | None) -> dict[str, str]:
-    """Every field in words, "not recorded" where a record has none."""
+    """Return every field in words, "not recorded" where a record has none."""
     values = machine.model_dump() if machine else dict.fromkeys(Machine.model_fields)
     return {
         _WORDS[name]: NOT_RECORDED if value is None else str(value)

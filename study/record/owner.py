@@ -1,9 +1,9 @@
-"""Who wrote a file that is not finished: `<host>-<pid>-<start>`, and whether that process still
-lives.
+"""Name the process that writes an unfinished file - `<host>-<pid>-<start>` - and check whether it
+still lives.
 
-host: 8 hex digits of the machine's boot and PID namespace (STUDY_HOST names another identity).
+host: 8 hex digits of the machine's boot and PID namespace (STUDY_HOST sets another identity).
 start: the process's start time in kernel ticks, so that a reused pid is not taken for its
-predecessor. Nothing of this ever ends in a record.
+predecessor. None of this is ever in a record.
 """
 
 import hashlib
@@ -15,7 +15,7 @@ from pathlib import Path
 
 @cache
 def host() -> str:
-    """This machine since its last boot, as seen from this PID namespace."""
+    """Identify this machine since its last boot, as seen from this PID namespace."""
     named = os.environ.get("STUDY_HOST")
     parts = (
         [named]
@@ -26,12 +26,12 @@ def host() -> str:
 
 
 def owner() -> str:
-    """The name of this process."""
+    """Return the name of this process."""
     return f"{host()}-{os.getpid()}-{_start(os.getpid())}"
 
 
 def alive(name: str) -> bool | None:
-    """Whether the process of that name lives; None for one on another host, which cannot be seen
+    """Whether the process of that name lives; None for one on another host, which is not visible
     from here.
     """
     where, pid, start = name.split("-")
@@ -56,8 +56,8 @@ def _exists(pid: int) -> bool:
 
 
 def _start(pid: int) -> str:
-    """Field 22 of /proc/PID/stat, counted after the name, which may hold spaces; 0 where there is
-    no /proc, and for a zombie's pid.
+    """Return field 22 of /proc/PID/stat, counted after the name, which may hold spaces; 0 where
+    there is no /proc, and for a zombie's pid.
     """
     fields = _read(f"/proc/{pid}/stat").rpartition(")")[2].split()
     return fields[19] if len(fields) > 19 and fields[0] != "Z" else "0"

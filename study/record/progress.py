@@ -1,4 +1,4 @@
-"""How a task reports its progress while it runs, the same from trainer to runner."""
+"""Define how a task reports its progress while it runs, the same from trainer to runner."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,5 @@
-"""Where a number comes from: hash of the code, versions of the packages, platform, UTC times.
+"""Collect the provenance of a number: hash of the code, versions of the packages, platform, UTC
+times.
 
 No path, host or user name.
 """
@@ -26,13 +27,13 @@ _PACKAGES = (
 
 @cache
 def code_hash() -> str:
-    """The hash of the running package `study`, looked up once per process."""
+    """Return the hash of the running package `study`, computed once per process."""
     return hash_of_code(Path(__file__).resolve().parents[1])
 
 
 def hash_of_code(root: Path) -> str:
-    """sha256 over the relative names and contents of the package in `root`, its task pages and word
-    lists included; first 16 hex digits.
+    """Return the sha256 over the relative names and contents of the package in `root`, its task
+    files and word lists included; first 16 hex digits.
     """
     digest = hashlib.sha256()
     files = (
@@ -49,8 +50,8 @@ def hash_of_code(root: Path) -> str:
 
 @cache
 def packages(names: Iterable[str] = _PACKAGES) -> dict[str, str]:
-    """Versions of the installed packages that a number can depend on; read from metadata, nothing
-    is imported.
+    """Return versions of the installed packages that a number can depend on; read from metadata,
+    nothing is imported.
     """
     found: dict[str, str] = {}
     for name in names:
@@ -66,7 +67,7 @@ def python_version() -> str:
 
 
 def platform_name() -> str:
-    """Operating system, C library and machine type, without the host's name."""
+    """Return operating system, C library and machine type, without the host's name."""
     return f"{platform.system()}-{platform.machine()}-{'-'.join(platform.libc_ver())}"
 
 
@@ -75,6 +76,6 @@ def utc_now() -> str:
 
 
 def file_hash(path: Path) -> str:
-    """sha256 of a file, read in pieces: a checkpoint can be larger than memory."""
+    """Return the sha256 of a file, read in pieces: a checkpoint can be larger than memory."""
     with path.open("rb") as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()

@@ -1,9 +1,8 @@
-"""Revisions of stage kinds over time: what a record was made under, and whether that is what a
-stage is today.
+"""Compare the stage revisions of a record with those of today's code.
 
 A revision is part of every id, so a record of an older one has another run id and never satisfies a
-plan or a page. It is found by the slug and seed of its id and the same spec, so that it can be
-named instead of being silently missing.
+plan or enters a table. It is found by the slug and seed of its id and the same spec, so that it can
+be named instead of being silently missing.
 """
 
 import re
@@ -19,20 +18,20 @@ Revisions = Mapping[str, int]
 
 
 def slug_and_seed(run_id: str) -> tuple[str, int] | None:
-    """What the ids of one run under different revisions have in common; None for a name that is no
-    run id.
+    """Return what the ids of one run under different revisions have in common; None for a name that
+    is not a run id.
     """
     match = _RUN_NAME.fullmatch(run_id)
     return (match["slug"], int(match["seed"])) if match else None
 
 
 def same_settings(cell: Cell, spec: Mapping[str, Any]) -> bool:
-    """Whether a record with this spec is of the very same cell, revisions aside."""
+    """Whether a record with this spec is of the very same cell, apart from revisions."""
     return canonical(cell) == canonical(dict(spec))
 
 
 def recorded_under(run_id: str, recorded: Revisions, cell: Cell) -> str:
-    """recorded under distill revision 1 (now 2): distill-...-s0"""
+    """Write "recorded under distill revision 1 (now 2): distill-...-s0"."""
     now = cell_revisions(cell)
     kinds = [kind for kind in now if recorded.get(kind) != now[kind]]
     changes = [
@@ -42,8 +41,8 @@ def recorded_under(run_id: str, recorded: Revisions, cell: Cell) -> str:
 
 
 def mixed(records: Iterable[tuple[str, Revisions]]) -> dict[str, dict[int, list[str]]]:
-    """Stage kind -> revision -> run ids, for the kinds of which there is more than one revision
-    among (run id, revisions).
+    """Return stage kind -> revision -> run ids, for the kinds with more than one revision among
+    (run id, revisions).
     """
     found: dict[str, dict[int, list[str]]] = {}
     for run_id, revisions in records:

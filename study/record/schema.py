@@ -1,4 +1,4 @@
-"""The sealed evidence of one run: a strict, closed value of at most 12 kB.
+"""Define the record, the sealed evidence of one run: a strict, closed value of at most 12 kB.
 
 Tables, figures and the MLflow mirror are functions of it.
 
@@ -8,8 +8,8 @@ corruption, not forgery.
 What may differ between two executions of one run (`content` leaves it out): `provenance` (code,
 packages, platform, times), the seconds in `cost`, the seal over them and the schema version. All
 the rest - spec, stages, scores with their per-problem counts, history, completions, token counts -
-is compared byte for byte; what an older schema did not hold (guard, tokens of the evaluation), and
-what one of them left out to fit its size, where both records have it.
+is compared byte for byte. What an older schema did not hold (guard, tokens of the evaluation), and
+what one record left out to fit its size, is compared where both have it.
 
 Schema 2 added `revisions`, `guard`, the status `collapsed` and the evaluation's tokens; schema 3
 the machine (`provenance.machine`). `study/record/upgrade.py` reads older records.
@@ -27,17 +27,15 @@ from study.record.shortened import shared_part
 SCHEMA_VERSION = 3
 MAX_RECORD_BYTES = 12_000
 
-Number = (
-    int | float | Literal["nan", "inf", "-inf"]
-)  # JSON has no NaN; a diverged loss is an outcome and keeps its name
+# JSON has no NaN; a diverged loss is an outcome and keeps its name
+Number = int | float | Literal["nan", "inf", "-inf"]
 Measured = Number | None  # null = not measured at this step
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$")]  # an id, which is one part of a path
 Digits = Annotated[str, Field(pattern=r"^[0-9a-z]*$")]  # one base-36 digit per problem
 Pair = Annotated[tuple[str, int], Strict(False)]  # a list of two in JSON
 
-_SEAL = re.compile(
-    rb'"seal":"([0-9a-f]{64})",'
-)  # quotes inside a text are escaped, so this can only be a key
+# quotes inside a text are escaped, so this can only be a key
+_SEAL = re.compile(rb'"seal":"([0-9a-f]{64})",')
 
 
 class Sealed(BaseModel):
@@ -63,8 +61,8 @@ class Machine(Sealed):
 
 
 class Provenance(Sealed):
-    """Where and with what a run was made. machine: that of the evaluation; None in records older
-    than schema 3.
+    """The code, packages, platform and times of a run. machine: that of the evaluation; None in
+    records older than schema 3.
 
     stage_code, stage_machines: stages built by other code than `code` or on another kind of
     machine, with its hash or its description.
@@ -83,11 +81,11 @@ class Provenance(Sealed):
 
 
 class Score(Sealed):
-    """k samples on each of `num_problems` problems; `correct[i]` of the k samples of problem i are
-    right (base 36), likewise `truncated`.
+    """The grades of k samples on each of `num_problems` problems; `correct[i]` of the k samples of
+    problem i are right (base 36), likewise `truncated`.
 
     mean = avg@k = sum(correct) / (k * num_problems). `problems` is the first 16 hex digits of
-    sha256 of the problem ids, one a line.
+    sha256 of the problem ids, one per line.
     """
 
     k: int = Field(ge=1, le=35)
@@ -123,7 +121,7 @@ class Completion(Sealed):
 
 
 class Cost(Sealed):
-    """What the stages of one kind behind this run took, shared ones included.
+    """What the stages of one kind in this run cost, shared ones included.
 
     core_s = user + system time of the worker.
     """
@@ -135,7 +133,7 @@ class Cost(Sealed):
 
 
 class Guard(Sealed):
-    """What the online detectors saw. alarms: detector -> first step; fell_at: the step at which
+    """Results of the online detectors. alarms: detector -> first step; fell_at: the step at which
     sampled accuracy fell.
     """
 
@@ -195,7 +193,7 @@ class Record(Sealed):
         return self
 
     def series(self, metric: str) -> tuple[list[int], list[float]]:
-        """The measured points of one history column: (steps, values); a column that is absent has
+        """Return the measured points of one history column: (steps, values); an absent column has
         no points.
         """
         pairs = zip(self.history.get("step", []), self.history.get(metric, []), strict=False)
@@ -208,8 +206,8 @@ class Record(Sealed):
 
 
 def canonical_json(value: Any) -> str:
-    """One spelling for one value: sorted keys, no spaces, characters as they are; NaN and infinity
-    are refused.
+    """Return the one spelling of a value: sorted keys, no spaces, characters unescaped; NaN and
+    infinity are refused.
     """
     return json.dumps(
         value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
@@ -217,29 +215,28 @@ def canonical_json(value: Any) -> str:
 
 
 def seal_of(content: dict[str, Any]) -> str:
-    """sha256 of the canonical JSON of a record's content, its own `seal` left out."""
+    """Return the sha256 of the canonical JSON of a record's content, without its own `seal`."""
     return hashlib.sha256(
         canonical_json({key: value for key, value in content.items() if key != "seal"}).encode()
     ).hexdigest()
 
 
 def sealed(record: Record) -> Record:
-    """The same record with its seal."""
+    """Return the same record with its seal."""
     return record.model_copy(update={"seal": seal_of(record.model_dump(mode="json"))})
 
 
 def record_bytes(record: Record) -> bytes:
-    """The file of a record: canonical JSON and a newline."""
+    """Return the file of a record: canonical JSON and a newline."""
     return (canonical_json(record.model_dump(mode="json")) + "\n").encode()
 
 
 def seal_matches(data: bytes) -> bool:
     """Whether the bytes of a record's file carry their own seal.
 
-    A file is written in canonical JSON: without its seal and newline its bytes are what the seal
-    was taken over. Read so, nothing is
-    parsed or spelled again. A file spelled in another way, by another tool, is compared by its
-    value.
+    A file is written in canonical JSON: without its seal and newline its bytes are the input of the
+    seal, so nothing is parsed or serialised again. A file spelled in another way, by another tool,
+    is compared by its value.
     """
     found = _SEAL.search(data)
     if (
@@ -254,8 +251,8 @@ def seal_matches(data: bytes) -> bool:
 
 
 def content(record: Record, other: Record | None = None) -> bytes:
-    """What two executions of one run must agree on, byte for byte; the module says what is left
-    out.
+    """Return what two executions of one run must agree on, byte for byte; the module's docstring
+    lists what is left out.
 
     other: the record it will be compared with; None = one of the same schema.
     """
@@ -281,5 +278,5 @@ def same_content(one: Record, other: Record) -> bool:
 
 
 def _evaluation_tokens(record: Record) -> int:
-    """0 in records of schema 1, which did not count them."""
+    """Return the evaluation's tokens; 0 in records of schema 1, which did not count them."""
     return record.cost["evaluate"].tokens_sampled if "evaluate" in record.cost else 0

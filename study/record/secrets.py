@@ -1,11 +1,11 @@
-"""Hide secrets of the environment in what a run leaves: keys and passwords that the error message
-of a library may repeat.
+"""Hide secrets of the environment in a run's files: keys and passwords that a library's error
+message may repeat.
 
-No variable of the environment is ever written to a record, manifest or status. Messages and
-tracebacks of failures (failure.json, outcome.json, the mirror) are written by libraries: in them
-the values of variables with a secret's name are hidden, and so are passwords inside URLs, in every
-spelling that a message may use: as it is, quoted, or URL-encoded. A worker's log.txt holds what its
-libraries print, as they print it.
+No variable of the environment is ever written to a record, manifest or status. Libraries write the
+messages and tracebacks of failures (failure.json, outcome.json, the mirror): in them the values of
+variables with a secret's name are hidden, and so are passwords inside URLs, in every spelling that
+a message may use: plain, quoted, or URL-encoded. A worker's log.txt holds what its libraries print,
+unchanged.
 """
 
 import json
@@ -30,7 +30,8 @@ _SHORTEST = 6  # a shorter value is a word or a flag, and hiding it would spoil 
 
 
 def secrets(environment: Mapping[str, str] | None = None) -> set[str]:
-    """The secret values of an environment (default: this process's), each in its plain spelling.
+    """Return the secret values of an environment (default: this process's), each in its plain
+    spelling.
 
     A variable is secret by its name; a password by its place in a URL (HTTPS_PROXY).
     """
@@ -42,7 +43,9 @@ def secrets(environment: Mapping[str, str] | None = None) -> set[str]:
 
 
 def hidden(message: str, also: Iterable[str] = ()) -> str:
-    """The message with every secret hidden. also: secret texts besides those of the environment."""
+    """Return the message with every secret hidden. also: secret texts in addition to those of the
+    environment.
+    """
     spellings = {each for secret in {*secrets(), *also} if secret for each in _spellings(secret)}
     for spelling in sorted(spellings, key=len, reverse=True):
         message = message.replace(spelling, HIDDEN)
@@ -50,7 +53,7 @@ def hidden(message: str, also: Iterable[str] = ()) -> str:
 
 
 def _in_urls(text: str) -> Iterator[str]:
-    """Passwords of URLs, and the user where it stands alone (https://TOKEN@host)."""
+    """Yield passwords of URLs, and the user where there is no password (https://TOKEN@host)."""
     for match in _USER_INFO.finditer(text):
         user, colon, password = match["info"].partition(":")
         web = match["scheme"].lower().startswith("http")
@@ -59,7 +62,9 @@ def _in_urls(text: str) -> Iterator[str]:
 
 
 def _spellings(secret: str) -> set[str]:
-    """How a message may write a text: as it is, inside quotes, in a shell, in JSON, in a URL."""
+    """Return the ways in which a message may write a text: plain, inside quotes, in a shell, in
+    JSON, in a URL.
+    """
     quoted = {repr(secret)[1:-1], ascii(secret)[1:-1], shlex.quote(secret)}
     as_json = {json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1]}
     as_bytes = repr(secret.encode("utf-8", "surrogateescape"))[2:-1]

@@ -1,4 +1,5 @@
-"""Named random streams: stream(seed, names) = first 63 bits of sha256("streams-1/seed/name/...").
+"""Derive named random streams: stream(seed, names) = first 63 bits of
+sha256("streams-1/seed/name/...").
 
 Every draw takes a generator made from one of these numbers, so that two draws of one run never
 share a stream, the order in which parts of the program run does not matter, and all cells with one
@@ -15,7 +16,7 @@ _BITS = 63
 
 
 def stream(seed: int, *names: str | int) -> int:
-    """A number in [0, 2**63) for the stream `names` of the run seed `seed`.
+    """Return a number in [0, 2**63) for the stream `names` of the run seed `seed`.
 
     Names are strings or whole numbers (a step, a problem's index); ("a/b",) and ("a", "b") are
     different streams, and so are 1 and "1".

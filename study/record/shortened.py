@@ -1,9 +1,9 @@
-"""What two records of one run both hold, where 12 kB made one of them leave out more.
+"""Reduce two records of one run to what both hold, where 12 kB made one of them leave out more.
 
 The room for evidence depends on the length of the provenance, which differs between schemas and
-machines, so the same evidence can be cut at two rungs of the ladder
-(`study/record/assemble.py`). Compared is then what both kept: the history at common steps, the
-first completions of a step up to the shorter text, the first repeated tokens.
+machines, so the same evidence can be cut at two rungs of the ladder (`study/record/assemble.py`).
+Only what both kept is compared: the history at common steps, the first completions of a step up to
+the shorter text, the first repeated tokens.
 """
 
 from collections import defaultdict
@@ -16,7 +16,7 @@ Value = Mapping[str, Any]
 
 
 def shared_part(one: Value, other: Value) -> dict[str, Any]:
-    """`one` reduced to what `other` holds, too; without `trimmed`, which names the rungs.
+    """Reduce `one` to what `other` holds, too; without `trimmed`, which names the rungs.
 
     one, other: the JSON values of two records. shared_part(a, b) == shared_part(b, a) where both
     come from the same evidence.
@@ -55,7 +55,7 @@ def _by_step(completions: Sequence[Value]) -> dict[int, list[Value]]:
 
 
 def _common_text(text: str, other: str) -> str:
-    """`text` up to where the shorter one was cut; whole where neither was cut."""
+    """Return `text` up to where the shorter one was cut; whole where neither was cut."""
     shorter = min(text, other, key=len)
     if len(text) == len(other) or not shorter.endswith(CUT):
         return text

@@ -1,20 +1,20 @@
-"""The results folder: its layout, atomic writes, reading records back.
+"""Manage the results folder: its layout, atomic writes, reading records back.
 
-Done means sealed: nothing is done because a folder exists.
+Done means sealed: an existing folder alone does not count as done.
 
-results/artifacts/<stage id>/        a stage's files and, written last, stage.json; <stage
-                                     id>.partial-<owner>/ while it is built
-results/checkpoints/<stage id>/      step-<n>/: what an unfinished stage continues from
-results/stages/<stage id>/           log.txt, status.json while it runs, failure.json
-results/runs/<run id>/               record.json; log.txt, status.json, failure.json likewise
-results/locks/<task>~<n>             which process makes a task (study/runner/work/locks.py)
-results/code/<code hash>/             the code that runs started from
-                                     (study/runner/work/code_copy.py)
-results/quarantine/                  what was found damaged, moved aside and made again
-results/records/<run id>.json        committed evidence: written by `study publish` alone, never a
-                                     reason to skip a run
-results/declared/<hash>/             the claims pages that runs were started under
-                                     (study/record/declared.py), committed too
+    results/artifacts/<stage id>/     a stage's files and, written last, stage.json;
+                                      <stage id>.partial-<owner>/ while it is built
+    results/checkpoints/<stage id>/   step-<n>/: what an unfinished stage continues from
+    results/stages/<stage id>/        log.txt, status.json while it runs, failure.json
+    results/runs/<run id>/            record.json; log.txt, status.json, failure.json likewise
+    results/locks/<task>~<n>          which process makes a task (study/runner/work/locks.py)
+    results/code/<code hash>/         the code that runs started from
+                                      (study/runner/work/code_copy.py)
+    results/quarantine/               damaged files, moved aside and made again
+    results/records/<run id>.json     committed evidence: written by `study publish` alone, never a
+                                      reason to skip a run
+    results/declared/<hash>/          the claims files that runs were started under
+                                      (study/record/declared.py), committed too
 """
 
 import contextlib
@@ -39,8 +39,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Results:
-    """Where things lie below one results folder. artifacts_root: another place for artifacts;
-    scratch: for artifacts being written.
+    """The paths below one results folder. artifacts_root: another place for artifacts; scratch: for
+    artifacts being written.
     """
 
     root: Path
@@ -49,15 +49,15 @@ class Results:
 
     @classmethod
     def of(cls, root: Path, profile: "Profile") -> "Results":
-        """The folder with the places that a profile names, as the process sees them that does the
-        work.
+        """Return the folder with the places that a profile names, as the working process
+        sees them.
         """
         return cls(root, _place("artifacts", profile.artifacts), _place("scratch", profile.scratch))
 
     @classmethod
     def from_afar(cls, root: Path, profile: "Profile") -> "Results":
-        """The same for a process that lets others work: node-local scratch is not here if the work
-        is on other nodes.
+        """Return the same for a process whose workers may run elsewhere: node-local scratch is not
+        visible here if they run on other nodes.
         """
         return cls.of(
             root,
@@ -116,8 +116,8 @@ class Results:
 
 
 def one_name(name: str) -> str:
-    """`name` as one part of a path. Ids are read from files, too: RecordMismatch for one that would
-    lead somewhere else.
+    """Return `name` as one part of a path. Ids are read from files, too: RecordMismatch for one
+    that would lead to another folder.
     """
     if name in ("", ".", "..") or any(mark in name for mark in "/\\\0"):
         raise RecordMismatch(
@@ -128,7 +128,7 @@ def one_name(name: str) -> str:
 
 
 def _place(name: str, place: str | None) -> Path | None:
-    """A path of a profile; it may name variables of the node, such as $TMPDIR."""
+    """Return a path of a profile; it may name variables of the node, such as $TMPDIR."""
     path = os.path.expandvars(place or "")
     if "$" in path:
         what = f"`{name}: {place}` of the profile names a variable that is not set here"
@@ -137,7 +137,9 @@ def _place(name: str, place: str | None) -> Path | None:
 
 
 def atomic_write(path: Path, data: bytes) -> None:
-    """All of `data` or nothing: temporary file beside it, fsync, rename, fsync of the folder."""
+    """Write all of `data` or nothing: temporary file next to it, fsync, rename, fsync of the
+    folder.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{owner()}.tmp")
     try:
@@ -152,7 +154,7 @@ def atomic_write(path: Path, data: bytes) -> None:
 
 
 def create(path: Path, data: bytes) -> bool:
-    """All of `data` in a new file, or False when `path` is there: what it holds stays."""
+    """Write all of `data` to a new file; return False and leave `path` unchanged when it exists."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{owner()}.tmp")
     try:
@@ -170,7 +172,7 @@ def create(path: Path, data: bytes) -> bool:
 
 
 def sync_folder(folder: Path) -> None:
-    """fsync of a folder: a rename in it survives a power cut."""
+    """Call fsync on a folder: a rename in it survives a power cut."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -190,7 +192,7 @@ def write_record(path: Path, record: Record) -> None:
 
 
 def write_record_once(path: Path, record: Record) -> Record:
-    """Write the record of a run; return the one that is there then.
+    """Write the record of a run; return the one that is then in place.
 
     A sealed one that another process has written stays; a damaged one is replaced.
     """
@@ -218,10 +220,10 @@ def _bytes_of(record: Record) -> bytes:
 
 
 def read_record(path: Path) -> Record:
-    """The record in `path`, its seal checked, of this schema or an older one.
+    """Read the record in `path`, its seal checked, of this schema or an older one.
 
-    RecordMismatch names the file and what to do when it is not what was written; NewerSchema when
-    it is, by a later version.
+    RecordMismatch names the file and what to do when its content is not as it was written;
+    NewerSchema when a later version wrote it.
     """
     try:
         data = path.read_bytes()
@@ -249,8 +251,8 @@ def _corrupt(path: Path, reason: str) -> RecordMismatch:
 
 
 def record_paths(folder: Path) -> list[Path]:
-    """The records below a folder in name order, in either layout: <run id>/record.json (runs) or
-    <run id>.json (committed).
+    """Return the records below a folder in name order, in either layout: <run id>/record.json
+    (runs) or <run id>.json (committed).
     """
     nested = [path for path in folder.glob("*/record.json") if path.is_file()]
     flat = [path for path in folder.glob("*.json") if path.is_file()]
@@ -261,11 +263,11 @@ def record_paths(folder: Path) -> list[Path]:
 
 
 def iterate_records(folder: Path) -> Iterator[Record]:
-    """One record at a time: memory does not grow with their number."""
+    """Yield one record at a time: memory does not grow with their number."""
     for path in record_paths(folder):
         yield read_record(path)
 
 
 def read_records(folder: Path) -> list[Record]:
-    """All records below `folder`, in the order of their run ids."""
+    """Read all records below `folder`, in the order of their run ids."""
     return list(iterate_records(folder))

@@ -1,6 +1,6 @@
-"""Older records, read as today's.
+"""Read older records as records of today's schema.
 
-The file stays as it is: its seal is checked over the bytes as written, its value upgraded in
+The file does not change: its seal is checked over the bytes as written, its value upgraded in
 memory.
 
 An upgraded record keeps the seal of its file, so that the mirror and `study publish` still
@@ -21,20 +21,22 @@ class NewerSchema(RecordMismatch):
 
 
 def from_1_to_2(value: Value) -> Value:
-    """Schema 1 knew one revision of every stage kind, and neither a guard nor a collapse.
+    """Upgrade schema 1, which had one revision of every stage kind, and neither a guard nor a
+    collapse.
 
-    A run's kinds are those that cost something.
+    A run's kinds are those with a cost.
     """
     cost: Any = value.get("cost")
-    kinds = (
-        cast(Value, cost) if isinstance(cost, dict) else {}
-    )  # what is no record of schema 1 either is refused later
+    # what is not a record of schema 1 either is refused later
+    kinds = cast(Value, cost) if isinstance(cost, dict) else {}
     revisions = dict.fromkeys(kinds, 1)
     return {**value, "schema": 2, "revisions": revisions, "guard": None, "collapsed_at": None}
 
 
 def from_2_to_3(value: Value) -> Value:
-    """Schema 2 did not record the machine: `Provenance` reads it as None, "not recorded"."""
+    """Upgrade schema 2, which did not record the machine: `Provenance` reads it as None, "not
+    recorded".
+    """
     return {**value, "schema": 3}
 
 
@@ -42,8 +44,8 @@ UPGRADES: dict[int, Callable[[Value], Value]] = {1: from_1_to_2, 2: from_2_to_3}
 
 
 def upgraded(value: Value) -> Value:
-    """The value in today's schema. Raises NewerSchema; a version that never was is left for
-    `Record` to refuse.
+    """Return the value in today's schema. Raises NewerSchema; `Record` refuses a version that never
+    existed.
     """
     version: Any = value.get("schema")
     if type(version) is int and version > SCHEMA_VERSION:
@@ -59,7 +61,7 @@ def upgraded(value: Value) -> Value:
 
 
 def record_of(value: Value) -> Record:
-    """The record behind a JSON value of any schema so far. Errors: NewerSchema, pydantic's
+    """Return the record behind a JSON value of any schema so far. Errors: NewerSchema, pydantic's
     ValidationError.
     """
     return Record.model_validate(upgraded(value))

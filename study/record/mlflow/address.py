@@ -1,5 +1,5 @@
-"""Where the MLflow mirror is: the database in the results folder, or a tracking server that an
-option or MLFLOW_TRACKING_URI names.
+"""Find the address of the MLflow mirror: the database in the results folder, or a tracking server
+that an option or MLFLOW_TRACKING_URI names.
 
 A password in a URI is taken out of it at once. It goes to the writer through its environment, never
 into a command line, log or record.
@@ -17,8 +17,8 @@ _BUSY_S = 30  # how long a statement waits for another process that holds the da
 
 @dataclass(frozen=True)
 class Address:
-    """uri: for MLflow's client. local: the results folder's own database. secrets: texts that no
-    output may hold.
+    """An address. uri: for MLflow's client. local: the results folder's own database. secrets:
+    texts that no output may hold.
     """
 
     uri: str = field(repr=False)
@@ -28,7 +28,7 @@ class Address:
 
     @property
     def secrets(self) -> set[str]:
-        """The password in its plain spelling."""
+        """Return the password in its plain spelling."""
         known = {
             self.environment.get("MLFLOW_TRACKING_PASSWORD", ""),
             unquote(urlsplit(self.uri).password or ""),
@@ -37,8 +37,8 @@ class Address:
 
 
 def address(results: Results, uri: str | None = None) -> Address:
-    """uri: as the user gave it; None = MLFLOW_TRACKING_URI, else the results folder's own
-    database.
+    """Return the address. uri: as the user gave it; None = MLFLOW_TRACKING_URI, else the results
+    folder's own database.
     """
     wanted = uri or os.environ.get("MLFLOW_TRACKING_URI", "")
     if not wanted:

@@ -1,9 +1,9 @@
-"""The runner's side of the MLflow mirror: messages go to one writer process
-(`study.record.mlflow.writer`), and nothing waits for it.
+"""Send messages of the runner to the one process that writes the MLflow mirror
+(`study.record.mlflow.writer`), without waiting for it.
 
-A process of its own, because importing mlflow takes seconds and a database or server can hang. The
-mirror is never the source: whatever goes wrong in it costs a warning, and `study sync-mlflow` makes
-it whole from the records.
+It is a separate process because importing mlflow takes seconds and a database or server can hang.
+The mirror is never the source: any failure in it costs a warning, and `study sync-mlflow` completes
+it from the records.
 """
 
 import json
@@ -21,8 +21,8 @@ from study.record.mlflow.address import Address, address
 from study.record.store import Results
 
 _QUIET = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true", "GIT_PYTHON_REFRESH": "quiet"}
-# A server that is down is given seconds, not MLflow's default of minutes; what the user has set
-# counts more.
+# A server that is down gets seconds, not MLflow's default of minutes; the user's own settings take
+# precedence.
 _SHORT = {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
@@ -40,14 +40,14 @@ _WAIT_S = 30.0
 
 
 class Mirror:
-    """Grids one after the other, each a parent run with one nested run per run.
+    """Mirror grids one after the other, each a parent run with one nested run per run.
 
     Every method returns at once, except `close`.
     """
 
     def __init__(self, results: Results, uri: str | None = None) -> None:
-        """uri: of a tracking server; None = MLFLOW_TRACKING_URI, else the database in the results
-        folder.
+        """Start the writer. uri: of a tracking server; None = MLFLOW_TRACKING_URI, else the
+        database in the results folder.
         """
         self.address = address(results, uri)
         self.warning = "" if find_spec("mlflow") else _NOT_INSTALLED
@@ -103,12 +103,12 @@ class Mirror:
         seed: int,
         parameters: Mapping[str, Any] | None = None,
     ) -> None:
-        """A run has begun. parameters: its settings (`fields.cell_parameters`)."""
+        """Report that a run has begun. parameters: its settings (`fields.cell_parameters`)."""
         message = {"op": "started", "run": run_id, "labels": dict(labels), "seed": seed}
         self._messages.put(message | {"parameters": dict(parameters or {})})
 
     def progress(self, run_id: str, step: int, metrics: Mapping[str, float], phase: str) -> None:
-        """Points of a run that is under way; phase: what it does now, in words."""
+        """Send points of a running run; phase: what it does now, in words."""
         message = {"op": "progress", "run": run_id, "step": step, "phase": phase}
         self._messages.put(message | {"metrics": dict(metrics)})
 
@@ -121,11 +121,11 @@ class Mirror:
         )
 
     def describe(self, note: str) -> None:
-        """The description of the grid's run, in Markdown."""
+        """Send the description of the grid's run, in Markdown."""
         self._messages.put({"op": "describe", "note": note})
 
     def artifacts(self, folder: str, paths: Sequence[Path]) -> None:
-        """Files as artifacts of the grid's run, below `folder` ("" = at the top)."""
+        """Send files as artifacts of the grid's run, below `folder` ("" = at the top)."""
         whole = [str(path.resolve()) for path in paths]
         self._messages.put({"op": "artifacts", "folder": folder, "paths": whole})
 
@@ -140,8 +140,8 @@ class Mirror:
         self._messages.put({"op": "end", "status": status})
 
     def close(self, timeout: float | None = _WAIT_S) -> str:
-        """Wait for the writer, at most `timeout` seconds; a warning if the mirror is not whole by
-        then.
+        """Wait for the writer, at most `timeout` seconds; return a warning if the mirror is not
+        complete by then.
         """
         self._messages.put(None)
         if self._process is None:
@@ -149,7 +149,6 @@ class Mirror:
         try:
             code = self._process.wait(timeout)
         except subprocess.TimeoutExpired:
-            return (
-                _INCOMPLETE if self._sender.is_alive() else _GOES_ON
-            )  # what was not handed over is lost with this process
+            # messages that were not sent are lost with this process
+            return _INCOMPLETE if self._sender.is_alive() else _GOES_ON
         return "" if code == 0 else _INCOMPLETE

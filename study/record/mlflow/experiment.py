@@ -1,8 +1,8 @@
-"""The MLflow experiment of a grid: found or created, opened as model training, its artifacts below
+"""Find or create the MLflow experiment of a grid, shown as model training, with its artifacts below
 the results folder.
 
 MLflow 3 shows an experiment as "GenAI apps & agents" (traces, prompts) or as "Model training"
-(runs, charts) by its tag `mlflow.experimentKind`; without the tag it guesses from what it finds.
+(runs, charts) by its tag `mlflow.experimentKind`; without the tag it guesses from the content.
 
 The artifacts of the results folder's own database have a plain file address, so that a client needs
 no server to list them. A folder that was moved therefore has a new address: the experiment with the
@@ -17,7 +17,7 @@ KIND_TAG, KIND = "mlflow.experimentKind", "custom_model_development"
 
 
 def found_experiment(client: Any, name: str, folder: Path | None) -> str:
-    """The id of the experiment `name`; restored where it was deleted.
+    """Return the id of the experiment `name`; restore it where it was deleted.
 
     folder: where its artifacts go; None = a server decides.
     """
@@ -35,7 +35,9 @@ def found_experiment(client: Any, name: str, folder: Path | None) -> str:
 
 
 def artifact_folder(root: Path, name: str) -> Path:
-    """The folder of an experiment's artifacts below `root`; names keep letters, digits and -_."""
+    """Return the folder of an experiment's artifacts below `root`; names keep letters, digits and
+    -_.
+    """
     return root.resolve() / re.sub(r"[^A-Za-z0-9_-]", "_", name)
 
 

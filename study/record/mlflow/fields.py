@@ -1,5 +1,5 @@
-"""What MLflow shows of a record, spelled as MLflow takes it: names from its alphabet, values within
-its limits, no two alike.
+"""Turn a record into the fields of MLflow: names from its alphabet, values within its limits, no
+two alike.
 """
 
 import json
@@ -24,9 +24,9 @@ _CUT = "…"
 
 
 def metric_name(name: str) -> str:
-    """MLflow's alphabet: letters, digits, _ - . space : /; "@" is spelled "_at_".
+    """Spell a name in MLflow's alphabet: letters, digits, _ - . space : /; "@" becomes "_at_".
 
-    No empty or dotted part, which would be a path.
+    No part is empty or all dots, which would be a path.
     """
     spelled = re.sub(r"[^\w\-. :/]", "_", name.replace("@", "_at_"))
     parts = [part if part.strip(".") else "_" * max(1, len(part)) for part in spelled.split("/")]
@@ -34,7 +34,7 @@ def metric_name(name: str) -> str:
 
 
 def text(value: object, limit: int = MAX_TAG) -> str:
-    """Text that every database stores: no NUL, no half of a surrogate pair, at most `limit`
+    """Return text that every database stores: no NUL, no half of a surrogate pair, at most `limit`
     characters.
     """
     clean = str(value).replace("\x00", "�").encode("utf-8", "replace").decode("utf-8")
@@ -42,7 +42,7 @@ def text(value: object, limit: int = MAX_TAG) -> str:
 
 
 def spelled(names: Iterable[str]) -> dict[str, str]:
-    """name -> its spelling; two names of one spelling are told apart by a number: MLflow would
+    """Return name -> its spelling; a number separates two names of one spelling: MLflow would
     refuse the second value.
     """
     taken: dict[str, str] = {}
@@ -55,7 +55,7 @@ def spelled(names: Iterable[str]) -> dict[str, str]:
 
 
 def dotted(tree: Mapping[str, Any], path: str = "") -> dict[str, Any]:
-    """Leaves of nested mappings by dotted path; a list is one leaf."""
+    """Return the leaves of nested mappings by dotted path; a list is one leaf."""
     leaves: dict[str, Any] = {}
     for key, item in tree.items():
         leaves |= (
@@ -67,8 +67,8 @@ def dotted(tree: Mapping[str, Any], path: str = "") -> dict[str, Any]:
 
 
 def parameters(record: Record) -> dict[str, Any]:
-    """The resolved configuration, defaults written out; the model's own settings without the prefix
-    `model.`, as in a grid.
+    """Return the resolved configuration, defaults written out; the model's own settings without the
+    prefix `model.`, as in a grid.
     """
     try:
         spec = Cell.model_validate_json(json.dumps(record.spec)).model_dump(mode="json")
@@ -78,7 +78,7 @@ def parameters(record: Record) -> dict[str, Any]:
 
 
 def cell_parameters(cell: Cell, seed: int) -> dict[str, Any]:
-    """The same of a run that has no record yet."""
+    """Return the same of a run that has no record yet."""
     return _parameters_of(cell.model_dump(mode="json"), seed)
 
 
@@ -110,8 +110,8 @@ def final_metrics(record: Record) -> dict[str, float]:
 
 
 def points(record: Record) -> list[tuple[str, float, int]]:
-    """Every number of a record as (metric in MLflow's spelling, value, step): the scores and costs,
-    then the curves.
+    """Yield every number of a record as (metric in MLflow's spelling, value, step): the scores and
+    costs, then the curves.
     """
     finals = final_metrics(record)
     curves = sorted(record.history.keys() - {"step"})
@@ -125,7 +125,9 @@ def points(record: Record) -> list[tuple[str, float, int]]:
 
 
 def tags(record: Record) -> dict[str, str]:
-    """What a run is found by; its seal, the last thing to be written, is not among them."""
+    """Return the tags by which a run is found; its seal, which is written last, is not
+    among them.
+    """
     found = {
         "study.cell": record.cell,
         "study.code": record.provenance.code,

@@ -1,13 +1,13 @@
-"""The MLflow mirror of one grid at one scale: an experiment, in it a run for the grid and nested in
-that a run per run of the grid.
+"""Mirror one grid at one scale in MLflow: an experiment, in it a run for the grid, and nested in
+that an MLflow run per run of the grid.
 
 A record becomes: parameters (the resolved spec, spelled as dotted YAML paths), step curves
 (history), scores as eval/<task>/avg_at_<k>, cost, tags (labels, ids, seal) and the run's true final
 status. `study.seal` is written last: a run without it is made anew. Every operation can be
 repeated, and finds what an earlier attempt or another writer left before it writes.
 
-While a run is under way its MLflow run holds the parameters and the points that the worker has
-reported. MLflow cannot take points back, so the record of the finished run goes to a new MLflow run
+While a run is in progress its MLflow run holds the parameters and the points that the worker has
+reported. MLflow cannot delete points, so the record of the finished run goes to a new MLflow run
 and the provisional one is deleted.
 """
 
@@ -26,18 +26,18 @@ from study.record.owner import alive, is_owner, owner
 from study.record.schema import Record
 from study.record.store import Results
 
-_MAX_METRICS, _MAX_PARAMETERS = 1000, 100  # of one request
+_MAX_METRICS, _MAX_PARAMETERS = 1000, 100  # per request
 
 
 class GridMirror:
-    """open_runs: run id -> MLflow id of the runs that read RUNNING because of this writer; it
-    outlives a lost connection.
+    """Write the mirror of one grid. open_runs: run id -> MLflow id of the runs that read RUNNING
+    because of this writer; it outlives a lost connection.
     """
 
     def __init__(
         self, results: Results, place: Address, grid: str, scale: str, open_runs: dict[str, str]
     ) -> None:
-        from mlflow.tracking import MlflowClient  # seconds to import: only in the writer
+        from mlflow.tracking import MlflowClient  # takes seconds to import: only in the writer
 
         self._local, self._open = place.local, open_runs
         self._artifacts = (results.root / "mlartifacts").resolve()
@@ -49,7 +49,7 @@ class GridMirror:
         self._parent = self._find_parent()
 
     def ping(self) -> None:
-        """Raises what a database or server that cannot be reached raises."""
+        """Raise the error of a database or server that cannot be reached."""
         self._client.get_experiment_by_name(self._name)
 
     def _find_parent(self) -> str:
@@ -60,8 +60,8 @@ class GridMirror:
         return self._client.create_run(self._experiment, run_name=self._grid, tags=tags).info.run_id
 
     def _parents(self) -> list[Any]:
-        """The grid's runs, the oldest first: there is one, unless two writers started on two hosts
-        at once.
+        """Return the grid's runs, the oldest first: one, unless two writers started on two hosts at
+        once.
         """
         return sorted(
             self._search("tags.`study.kind` = 'grid'"),
@@ -87,7 +87,7 @@ class GridMirror:
         seed: int,
         parameters: Mapping[str, Any] | None = None,
     ) -> str:
-        """A RUNNING child with the parameters of a run that has begun.
+        """Create a RUNNING child with the parameters of a run that has begun.
 
         A child on which this writer or another living one works is kept; what an earlier,
         unfinished attempt left is replaced.
@@ -103,7 +103,7 @@ class GridMirror:
         return self._open[run_id]
 
     def progress(self, run_id: str, step: int, metrics: Mapping[str, float], phase: str) -> None:
-        """Points of a run that is under way; nothing for one that this writer did not start."""
+        """Write points of a run in progress; nothing for one that this writer did not start."""
         from mlflow.entities import Metric, RunTag
 
         child = self._open.get(run_id)
@@ -118,7 +118,7 @@ class GridMirror:
     def _fresh(
         self, run_id: str, labels: Mapping[str, str], seed: int, start_ms: int | None = None
     ) -> str:
-        """An empty RUNNING child; all others of this run are deleted."""
+        """Create an empty RUNNING child; all others of this run are deleted."""
         found = self._found(run_id)
         empty = [
             run.info.run_id
@@ -148,9 +148,9 @@ class GridMirror:
         ).info.run_id
 
     def sealed(self, record: Record, labels: Mapping[str, str]) -> None:
-        """Everything of a record, then FINISHED.
+        """Write everything of a record, then FINISHED.
 
-        A run that carries the record's seal already is left alone.
+        A run that carries the record's seal already is left unchanged.
         """
         found = self._found(record.run)
         whole = [run for run in found if run.data.tags.get("study.seal") == record.seal]
@@ -179,7 +179,7 @@ class GridMirror:
             self._client.log_batch(child, params=some)
 
     def _log(self, child: str, record: Record, when: int) -> None:
-        """The points and tags of a record, in as few requests as MLflow allows."""
+        """Write the points and tags of a record, in as few requests as MLflow allows."""
         from mlflow.entities import Metric, RunTag
 
         metrics: list[Any] = [
@@ -191,7 +191,7 @@ class GridMirror:
         self._client.log_batch(child, tags=tags)
 
     def failed(self, run_id: str, labels: Mapping[str, str], seed: int, reason: str) -> None:
-        """A run that reads FAILED for this reason already is left alone."""
+        """Mark a run FAILED; one that reads FAILED for this reason already is left unchanged."""
         told, found = mirrored.text(reason), self._found(run_id)
         same = [
             run
@@ -206,7 +206,7 @@ class GridMirror:
         self._client.set_terminated(self._open.pop(run_id), "FAILED")
 
     def _keep(self, kept: Any, found: Iterable[Any]) -> None:
-        """One of the MLflow runs of a run, below its grid; the others go."""
+        """Keep one of the MLflow runs of a run, below its grid; delete the others."""
         for other in found:
             if other.info.run_id != kept.info.run_id:
                 self._client.delete_run(other.info.run_id)
@@ -215,9 +215,9 @@ class GridMirror:
             self._client.set_tag(kept.info.run_id, "mlflow.parentRunId", self._parent)
 
     def settle(self, *, at_work: bool) -> None:
-        """One MLflow run a run and one for the grid.
+        """Leave one MLflow run per run and one for the grid.
 
-        Unless a `study run` is at work, what still reads RUNNING was killed.
+        Unless a `study run` is running, what still reads RUNNING was killed.
         """
         runs: dict[str, list[Any]] = {}
         for run in self._search("tags.`study.kind` = 'run'"):
@@ -239,14 +239,14 @@ class GridMirror:
                 self._client.delete_run(spare.info.run_id)
 
     def describe(self, note: str) -> None:
-        """A description in Markdown of the grid's run and of its experiment."""
+        """Write a description in Markdown of the grid's run and of its experiment."""
         told = mirrored.text(note)
         self._client.set_tag(self._parent, "mlflow.note.content", told)
         self._client.set_experiment_tag(self._experiment, "mlflow.note.content", told)
 
     def artifacts(self, folder: str, paths: Iterable[Path]) -> None:
-        """Files of the grid's run below `folder` ("" = the top): uploaded to a server, or copied
-        below the results folder. Raises ValueError where the database names a place outside.
+        """Store files of the grid's run below `folder` ("" = the top): uploaded to a server, or
+        copied below the results folder. Raises ValueError where the database names a place outside.
         """
         if not self._local:
             for path in paths:
@@ -261,13 +261,12 @@ class GridMirror:
             shutil.copyfile(path, target / path.name)
 
     def end(self, status: str) -> None:
-        """Whatever this writer left open was killed; the grid's run gets `status` (RUNNING: a
-        `study run` is at work, it says the rest).
+        """Mark all runs that this writer left open as killed; the grid's run gets `status`
+        (RUNNING: a `study run` is still running and will set the final status).
         """
         for run_id, child in list(self._open.items()):
-            if any(
-                run.info.run_id == child for run in self._found(run_id)
-            ):  # not replaced by another writer meanwhile
+            # not replaced by another writer meanwhile
+            if any(run.info.run_id == child for run in self._found(run_id)):
                 self._client.set_terminated(child, "KILLED")
             del self._open[run_id]
         if status != "RUNNING":

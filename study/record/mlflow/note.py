@@ -1,4 +1,4 @@
-"""The description of a grid in MLflow, in Markdown: what is asked, what the runs are, where to read
+"""Write the description of a grid for MLflow, in Markdown: its question, its runs, where to read
 on.
 """
 
@@ -13,8 +13,9 @@ _HOW_TO_READ = (
 def grid_note(
     grid: str, scale: str, question: str, runs: int, *, committed: bool = False, state: str = ""
 ) -> str:
-    """question: of the grid's page. committed: these are the committed records, and the artifacts
-    their tables and figures. state: one more paragraph, for instance what is known so far.
+    """Return the description. question: from the grid's file. committed: these are the committed
+    records, and the artifacts their tables and figures. state: one more paragraph, for instance
+    what is known so far.
     """
     origin = (
         "the committed records of this repository"

@@ -1,12 +1,12 @@
-"""The process that writes the MLflow mirror: `python -m study.record.mlflow.writer RESULTS` takes
-the messages of `study.record.mlflow.client` until its input ends. Exit code 0 says that everything
-it received is in MLflow.
+"""Write the MLflow mirror in a process of its own: `python -m study.record.mlflow.writer RESULTS`
+takes the messages of `study.record.mlflow.client` until its input ends. Exit code 0: everything it
+received is in MLflow.
 
 Failures go to the log and cost as little as possible: when a database is locked or a server is
 down, the messages wait and are tried again, in their order, after a pause; a message that cannot be
-written although MLflow answers is left out. Points of runs that are under way (`progress`) never
-wait and never count: the record brings them all. Writers of one results folder take turns by a lock
-on <results>/mlflow.lock, which dies with its holder. The lock avoids duplicates; after a minute a
+written although MLflow answers is left out. Points of running runs (`progress`) never wait and
+never count: the record brings them all. Writers of one results folder take turns by a lock on
+<results>/mlflow.lock, which ends with its holder. The lock avoids duplicates; after a minute a
 writer goes on without it.
 """
 
@@ -33,7 +33,7 @@ Message = dict[str, Any]
 
 
 class Grid(Protocol):
-    """What a writer needs of `study.record.mlflow.mirror.GridMirror`."""
+    """The methods of `study.record.mlflow.mirror.GridMirror` that a writer needs."""
 
     def ping(self) -> None: ...
     def started(
@@ -52,13 +52,12 @@ class Grid(Protocol):
     def end(self, status: str) -> None: ...
 
 
-Connect = Callable[
-    [str, str, dict[str, str]], Grid
-]  # grid, scale, open runs -> the grid's mirror; raises when MLflow cannot be reached
+# grid, scale, open runs -> the grid's mirror; raises when MLflow cannot be reached
+Connect = Callable[[str, str, dict[str, str]], Grid]
 
 
 class Writer:
-    """Messages in, MLflow out. missed: messages that were given up."""
+    """Take messages and write them to MLflow. missed: messages that were given up."""
 
     def __init__(
         self,
@@ -75,7 +74,7 @@ class Writer:
         self._quiet_until, self._tries, self.missed = 0.0, 0, 0
 
     def follow(self, lines: Iterable[str]) -> int:
-        """Take messages until they end; the exit code.
+        """Take messages until they end; return the exit code.
 
         A grid whose `end` never came was killed with its parent.
         """
@@ -100,7 +99,7 @@ class Writer:
         return 1 if self._waiting or self.missed else 0
 
     def _write(self) -> None:
-        """As many of the waiting messages as MLflow takes."""
+        """Write as many of the waiting messages as MLflow takes."""
         while self._waiting:
             try:
                 with turn(self._lock):
@@ -118,7 +117,7 @@ class Writer:
             self._waiting.popleft()
 
     def _reachable(self) -> bool:
-        """Whether MLflow answers: then it was the message.
+        """Whether MLflow answers: then the message is at fault.
 
         A connection that failed is made anew with the next message.
         """
@@ -166,8 +165,8 @@ class Writer:
 
 @contextlib.contextmanager
 def turn(path: Path, wait_s: float = _TURN_S) -> Generator[bool]:
-    """This writer's turn; False when another one kept it for too long, or where there are no locks:
-    then both write at once.
+    """Wait for this writer's turn; False when another one kept it for too long, or where there are
+    no locks: then both write at once.
     """
     with contextlib.ExitStack() as stack:
         held = False
@@ -190,8 +189,8 @@ def _locked(file: io.BufferedWriter, deadline: float) -> bool:
 
 
 class Hiding(io.TextIOBase):
-    """A stream without secrets: what MLflow and its libraries print goes through it, too. also:
-    secrets besides the environment's.
+    """Remove secrets from a stream: the output of MLflow and its libraries goes through it, too.
+    also: secrets in addition to the environment's.
     """
 
     def __init__(self, stream: Any, also: Collection[str] = ()) -> None:
@@ -215,7 +214,7 @@ def main() -> int:
     place = address(results)
     output = Hiding(sys.stderr, place.secrets)
     sys.stdout, sys.stderr = output, output
-    import_module("mlflow.tracking")  # seconds; not while other writers wait for their turn
+    import_module("mlflow.tracking")  # takes seconds; not while other writers wait for their turn
     return writer_for(results, place, lambda text: output.write(f"{text}\n")).follow(sys.stdin)
 
 
