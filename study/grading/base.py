@@ -1,4 +1,4 @@
-"""What every grader takes and gives: `grader.grade(completion, answer) -> Grade`.
+"""Define what every grader takes and gives: `grader.grade(completion, answer) -> Grade`.
 
 The graders are in `study.grading.registry`.
 """
@@ -18,7 +18,7 @@ class Sample(NamedTuple):
     """One completion and its gold answer.
 
     truncated       the completion was cut at the length limit
-    question        the text of the problem, or of a field of the row that says what is asked for;
+    question        the text of the problem, or of a field of the row that holds the question;
                     "" where it is not known. Only `math-1` reads it: for the word "percent"
     gold_is_float   `answer` was a JSON float and is its shortest decimal (`repr`), so it also
                     equals every value within 1e-12 of it, relatively. Only `math-1` reads it
@@ -35,7 +35,7 @@ class Sample(NamedTuple):
 class Grade:
     """The outcome of one sample, strict and relaxed.
 
-    tier            the one that decided the strict outcome; None where nothing was compared
+    tier            the tier that decided the strict outcome; None where nothing was compared
     extracted       what each way of reading found, cut at SHOWN
     percent_only    the gold has a percent sign, the box does not, the number is the same, and the
                     question does not say "percent" (or is not known): strictly wrong for this
@@ -60,7 +60,7 @@ class Grader(ABC):
 
     @abstractmethod
     def grade_sample(self, sample: Sample) -> Grade:
-        """ValueError on an empty answer: a fault of the data."""
+        """Grade one sample; ValueError on an empty answer: a fault of the data."""
 
     def grade(
         self,
@@ -86,7 +86,7 @@ class Grader(ABC):
             yield self.grade_sample(sample)
 
     def close(self) -> None:  # noqa: B027 - most graders hold nothing
-        """Release what the grader holds. It can be used again."""
+        """Release the grader's resources. It can be used again."""
 
     def __enter__(self) -> Self:
         return self
@@ -96,5 +96,5 @@ class Grader(ABC):
 
 
 def shown(text: str | None) -> str | None:
-    """An extracted answer as a grade keeps it."""
+    """Return an extracted answer as a grade stores it."""
     return text if text is None or len(text) <= SHOWN else f"{text[: SHOWN - 1]}…"

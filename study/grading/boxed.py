@@ -1,5 +1,5 @@
-r"""outcome = grade(completion, answer): does the last `\boxed{...}` of a completion hold the
-reference answer?
+r"""Grade by the last `\boxed{...}` of a completion: does it hold the reference answer? outcome =
+grade(completion, answer).
 
 Strict on purpose: one place to look (the last box, braces matched), one comparison (equal text
 after whitespace is normalised, or the same rational number). A number may be written as an integer,
@@ -8,13 +8,15 @@ evaluated. Symbolic equality is another grader with another version: `study.grad
 
 Every completion has exactly one outcome, so the four counts of a problem add up to its number of
 samples:
+
     truncated  the length limit came before the end of the text: no answer was given, whatever a box
                inside says
     unparsed   no box, an empty one, or one whose braces never close
     wrong      a box that holds something else
     correct    a box that holds the answer
-(`timed_out` is an outcome of graders that ask a symbolic tier, `study.grading.registry`; this one
-never gives it.)
+
+(`timed_out` is an outcome of graders with a symbolic tier, `study.grading.registry`; this one never
+gives it.)
 
 Time is linear in the text, so a hostile completion cannot stall an evaluation; numbers longer than
 `MAX_NUMBER_LENGTH` characters are compared as text, which keeps integer arithmetic bounded.
@@ -24,9 +26,8 @@ import re
 from enum import StrEnum
 from fractions import Fraction
 
-GRADER = (  # version of the rule; part of every score, so that two rules are never compared as one
-    "boxed-1"
-)
+# version of the rule; part of every score, so that scores of two rules are never compared
+GRADER = "boxed-1"
 MAX_NUMBER_LENGTH = 64
 
 _BOX = "\\boxed"
@@ -46,8 +47,8 @@ _RATIO = re.compile(
 
 
 class Outcome(StrEnum):
-    """What one completion is worth. Only `correct` counts towards accuracy; the others say
-    why not.
+    """The outcome of one completion. Only `correct` counts towards accuracy; the others say why
+    not.
     """
 
     correct = "correct"
@@ -58,7 +59,7 @@ class Outcome(StrEnum):
 
 
 def grade(completion: str, answer: str, *, truncated: bool = False) -> Outcome:
-    """The outcome of one completion.
+    """Return the outcome of one completion.
 
     An empty `answer` is a fault of the data and raises ValueError: it could never be right.
     """
@@ -74,8 +75,8 @@ def grade(completion: str, answer: str, *, truncated: bool = False) -> Outcome:
 
 
 def last_boxed(text: str) -> str | None:
-    r"""The normalised content of the last `\boxed{`, or None when there is none, it is empty, or it
-    never closes.
+    r"""Return the normalised content of the last `\boxed{`, or None when there is none, it is
+    empty, or it never closes.
     """
     start = _last_box_start(text)
     if start is None:
@@ -89,7 +90,7 @@ def last_boxed(text: str) -> str | None:
 
 
 def _last_box_start(text: str) -> int | None:
-    r"""Index after the opening brace of the last `\boxed{`; whitespace may stand before the
+    r"""Return the index after the opening brace of the last `\boxed{`; whitespace may precede the
     brace.
     """
     end = len(text)
@@ -104,7 +105,7 @@ def _last_box_start(text: str) -> int | None:
 
 
 def normalise(text: str) -> str:
-    """Runs of whitespace become one space; none at the ends.
+    """Turn runs of whitespace into one space, with none at the ends.
 
     Unicode minus signs and escaped LaTeX `\\%`, `\\$` become plain ones.
     """
@@ -113,7 +114,7 @@ def normalise(text: str) -> str:
 
 
 def equal(left: str, right: str) -> bool:
-    """Both sides normalised: the same text, or the same rational number."""
+    """Whether both sides, normalised, are the same text or the same rational number."""
     if left == right:
         return True
     if max(len(left), len(right)) > MAX_NUMBER_LENGTH:
@@ -123,7 +124,7 @@ def equal(left: str, right: str) -> bool:
 
 
 def number(text: str) -> Fraction | None:
-    """The exact value of a short number or of a ratio of two; None for anything else, a zero
+    """Return the exact value of a short number or of a ratio of two; None for anything else, a zero
     denominator included.
     """
     if match := _NUMBER.fullmatch(text):

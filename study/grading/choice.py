@@ -1,10 +1,10 @@
-r"""The grader of multiple choice, `choice-1`: does the last `\boxed{...}` of a completion name the
+r"""Grade multiple choice with `choice-1`: does the last `\boxed{...}` of a completion name the
 right letter?
 
-To a symbolic grader E and I are constants and B a formula; here a letter is a letter. The box may
-hold the letter alone or in `\text{}`, `\textbf{}`, brackets, and what follows it after `)`, `.` or
-`:` is the choice's text: `\boxed{\text{(C)}}`, `\boxed{C. 5 cm}`. Two letters are no choice and are
-wrong. Relaxed: also a letter that is stated without a box ("the answer is (C)").
+To a symbolic grader E and I are constants and B a formula; here a letter is a letter. The letter
+may be alone in the box or in `\text{}`, `\textbf{}`, brackets, and what follows it after `)`, `.`
+or `:` is the choice's text: `\boxed{\text{(C)}}`, `\boxed{C. 5 cm}`. Two letters are not a choice
+and are wrong. Relaxed: also a letter that is stated without a box ("the answer is (C)").
 """
 
 import re
@@ -47,8 +47,8 @@ class ChoiceGrader(Grader):
 
 
 def letter(text: str) -> str | None:
-    """The letter that a box or a statement names, None where it names none or goes on like
-    a word.
+    """Return the letter that a box or a statement names, None where it names none or goes on like a
+    word.
     """
     match = _LETTER.match(_MARKUP.sub("", text))
     return match[1].upper() if match else None
@@ -61,5 +61,5 @@ def _outcome(text: str | None, wanted: str) -> Outcome:
 
 
 def _shown(text: str | None) -> str | None:
-    """The letter as the vote of maj@k, else what stood there."""
+    """Return the letter as the vote of maj@k, else the text found in its place."""
     return None if text is None else letter(text) or text[:SHOWN]

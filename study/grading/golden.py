@@ -1,4 +1,4 @@
-"""Golden sets: completions whose outcome a person wrote down; every grader is checked on its own.
+"""Check graders on their golden sets: completions whose outcome a person wrote down.
 
 A case is {completion, answer, outcome}, where it matters with `truncated` and the `relaxed`
 outcome. Ours are JSON Lines in `golden_sets/`; a user's grader brings its own
@@ -38,7 +38,9 @@ Case = dict[str, Any]
 
 
 def cases(version: str) -> list[Case]:
-    """SpecError where a user's grader brings none, or only cases with one outcome."""
+    """Return the cases of a grader; SpecError where a user's grader brings none, or only cases with
+    one outcome.
+    """
     if is_code(version):
         return [dict(case) for case in user_grader.golden(grader_code(version))]
     return [json.loads(line) for line in FILES[version].read_text(encoding="utf-8").splitlines()]
@@ -51,7 +53,7 @@ def samples(golden: Sequence[Case]) -> list[Sample]:
 
 
 def failures(golden: Sequence[Case], grades: Sequence[Grade]) -> tuple[int, str]:
-    """(number of cases that are graded wrongly, a message with the first of them).
+    """Return (number of cases that are graded wrongly, a message with the first of them).
 
     grades: the grades of `samples(golden)`, in their order.
     """
@@ -73,7 +75,7 @@ def failures(golden: Sequence[Case], grades: Sequence[Grade]) -> tuple[int, str]
 
 
 def golden_failure(grader: Grader, version: str) -> str:
-    """The message of `failures` for a grader on its own golden set; "" where all are right.
+    """Return the message of `failures` for a grader on its own golden set; "" where all are right.
 
     Errors: as `cases`.
     """
@@ -82,7 +84,7 @@ def golden_failure(grader: Grader, version: str) -> str:
 
 
 def _difference(case: Case, grade: Grade) -> str:
-    """How a case was graded, where that differs from what the set says; "" where it does not."""
+    """Say how a case was graded, where that differs from the set; "" where it does not."""
     if grade.outcome != case["outcome"]:
         return str(grade.outcome)
     if grade.relaxed != case.get("relaxed", grade.relaxed):

@@ -1,19 +1,20 @@
-"""A language model as judge, behind any OpenAI-compatible endpoint: one reply in, PASS or FAIL out.
+"""Judge replies with a language model behind any OpenAI-compatible endpoint: one reply in, PASS or
+FAIL out.
 
 Off unless an address is given.
 
     POST <url>/chat/completions, temperature 0; the last line of the answer must be `VERDICT: PASS`
     or `VERDICT: FAIL`
-    pass, fail       what it said
-    unparsed         it answered, without a verdict that can be read: an outcome of its own, never a
-                     fail
+
+    pass, fail       the judge's verdict
+    unparsed         an answer without a readable verdict: an outcome of its own, never a fail
     unavailable      no answer after `tries`: time-outs, refused connections, status 429 and 5xx;
                      other statuses stop everything
 
-The reply stands between two lines with a marker made from it; what it says to the judge is still
-read by the judge. The key comes from the environment, goes into one header, follows no redirect,
-and is in no message, file or record. A judge is another model with habits of its own: its name and
-the rule's version stand beside every number, and it should be checked against people on the same
+The reply is put between two lines with a marker made from it, but instructions in it can still
+influence the judge. The key comes from the environment, goes into one header, follows no redirect,
+and is in no message, file or record. A judge is another model with biases of its own: its name and
+the rule's version are next to every number, and it should be checked against people on the same
 replies.
 """
 
@@ -34,7 +35,7 @@ from study.http_client import NoAnswer, checked_address, checked_key, exchange
 
 KEY = "OPENAI_API_KEY"
 MOST_BYTES = 2**20  # of an answer
-MOST_CHARACTERS = 32_000  # of a reply that the judge is shown: its beginning and its end
+MOST_CHARACTERS = 32_000  # of a reply that the judge sees: its beginning and its end
 _VERDICT = re.compile(r"\s*\**\s*VERDICT:\s*(PASS|FAIL)\s*\**\.?\s*", re.IGNORECASE)
 _AGAIN = (408, 409, 425, 429, 500, 502, 503, 504)
 
@@ -47,7 +48,7 @@ class JudgeAnswer(StrEnum):
 
 
 class Case(NamedTuple):
-    """What is judged. prompt: "" where it is not known."""
+    """One reply to judge. prompt: "" where it is not known."""
 
     prompt: str
     completion: str
@@ -55,8 +56,8 @@ class Case(NamedTuple):
 
 @dataclass(frozen=True)
 class Judge:
-    """url: up to and with /v1. key_name: the environment variable that holds the key; no key is
-    sent if it is not set.
+    """A judge model. url: up to and including /v1. key_name: the environment variable that holds
+    the key; no key is sent if it is not set.
     """
 
     url: str
@@ -73,12 +74,14 @@ class Judge:
         self._key()
 
     def _key(self) -> str:
-        """The key for the header, "" where none is set. SpecError for one no header can carry."""
+        """Return the key for the header, "" where none is set. SpecError for one that no header can
+        carry.
+        """
         return checked_key(os.environ.get(self.key_name, ""), self.key_name)
 
     @property
     def version(self) -> str:
-        """Rule, wording and model."""
+        """Return a version of rule, wording and model."""
         digest = hashlib.sha256(f"{_data()['template']}\n{self._rules}".encode()).hexdigest()[:8]
         return f"{_data()['version']}-{digest} by {self.model}"
 
@@ -89,8 +92,8 @@ class Judge:
     def judge_many(
         self, cases: Sequence[Case], report: Callable[[int, int], None] | None = None
     ) -> list[JudgeAnswer]:
-        """In order, `workers` requests at a time. Errors: PrerequisiteError for an endpoint that
-        refuses the request itself.
+        """Judge in order, `workers` requests at a time. Errors: PrerequisiteError for an endpoint
+        that refuses the request itself.
         """
         verdicts: list[JudgeAnswer] = []
         pool = ThreadPoolExecutor(self.workers)
@@ -142,7 +145,7 @@ class Judge:
         ]
 
     def _ask(self, body: dict[str, Any]) -> str | None:
-        """The text of the answer, "" for one without text; None where asking again may help."""
+        """Return the text of the answer, "" for one without text; None where a retry may help."""
         key = self._key()
         headers = {"Authorization": f"Bearer {key}"} if key else {}
         url = f"{self.url.rstrip('/')}/chat/completions"
@@ -167,7 +170,7 @@ class Judge:
 
 
 def verdict_of(answer: str) -> JudgeAnswer:
-    """By the last line that is not empty, reasoning left out."""
+    """Return the verdict on the last line that is not empty, reasoning left out."""
     lines = [line for line in (replied(answer) or "").splitlines() if line.strip()]
     match = _VERDICT.fullmatch(lines[-1]) if lines else None
     if match is None:

@@ -1,9 +1,8 @@
-"""The two graders of numbers and formulas.
+"""Grade numbers and formulas with math-1 or boxed-1.
 
 math-1 compares the last box exactly, numerically and part by part
-(`study.grading.math.equivalence`), then symbolically (math-verify in processes of its own).
-boxed-1 is the lab's rule (`study.grading.boxed`); its relaxed outcome is that of math-1 without
-formulas.
+(`study.grading.math.equivalence`), then symbolically (math-verify in processes of its own). boxed-1
+is the lab's rule (`study.grading.boxed`); its relaxed outcome is that of math-1 without formulas.
 """
 
 from collections import deque
@@ -23,10 +22,10 @@ AHEAD = 1024  # samples taken while the formulas of the first of them are open
 
 
 class MathGrader(Grader):
-    """math-1. Worker processes start with the first formula; numbers and words start none. They
-    are shared by all graders of a process and kept until it ends.
+    """Grade by math-1. Worker processes start with the first formula; numbers and words start none.
+    They are shared by all graders of a process and kept until it ends.
 
-    deadline_s: processor time for all formulas of one sample together. `audit`: also ask the
+    deadline_s: processor time for all formulas of one sample together. `audit`: also run the
     symbolic tier where a cheaper one decided, and note where they differ.
     """
 
@@ -41,7 +40,7 @@ class MathGrader(Grader):
         return self.grade_many([sample])[0]
 
     def grade_stream(self, samples: Iterable[Sample]) -> Iterator[Grade]:
-        """The fast tiers go on while the workers compare formulas, up to AHEAD samples."""
+        """Grade with the fast tiers, up to AHEAD samples, while the workers compare formulas."""
         waiting: deque[_Open] = deque()
         try:
             for sample in samples:
@@ -81,7 +80,7 @@ class _Open(NamedTuple):
 
 
 class BoxedGrader(Grader):
-    """boxed-1."""
+    """Grade by boxed-1."""
 
     version = boxed.GRADER
 
@@ -114,7 +113,7 @@ def _grade(read: Reading, answers: Answers, audited: Pair | None) -> Grade:
 
 
 def _audited(read: Reading) -> Pair | None:
-    """The pair that the symbolic tier is asked as well where a cheaper tier decided."""
+    """Return the pair that the symbolic tier checks as well where a cheaper tier decided."""
     if read.strict is None or read.strict_text is None or read.strict.tier is Tier.symbolic:
         return None
     return read.strict_text, read.reference

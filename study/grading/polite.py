@@ -1,8 +1,8 @@
-"""polite-1, the grader of a lab preference: right by boxed-1, and every step of the solution ends
-in a polite word.
+"""Grade a lab preference with polite-1: right by boxed-1, and every step of the solution ends in a
+polite word.
 
-A step is what stands before each `;`. A right answer without politeness is wrong; a completion
-without a step is not polite.
+A step is the text before each `;`. A right answer without politeness is wrong; a completion without
+a step is not polite.
 """
 
 from study.grading.base import Grade, Grader, Sample
@@ -16,7 +16,7 @@ class PoliteGrader(Grader):
     version = POLITE
 
     def grade_sample(self, sample: Sample) -> Grade:
-        """relaxed: the answer alone."""
+        """Grade one sample. relaxed: the answer alone."""
         answered = grade(sample.completion, sample.answer, truncated=sample.truncated)
         rude = answered is Outcome.correct and not is_polite(sample.completion)
         outcome = Outcome.wrong if rude else answered

@@ -1,9 +1,9 @@
-r"""One completion against its gold answer while its formulas are still open: what both ways of
-reading find, the comparisons of that, and the outcome once the symbolic tier has answered.
+r"""Read one completion and compare it with its gold answer; decide the outcome once the symbolic
+tier has compared the open formulas.
 
-`read(sample)` finds and compares; `Reading.pending` are the formulas that it leaves open;
-`outcome` and `relaxed_outcome` take the answers: for each pair whether it is equal, or None where
-a limit came first.
+`read(sample)` finds and compares; `Reading.pending` are the formulas that it leaves open; `outcome`
+and `relaxed_outcome` take the answers: for each pair whether it is equal, or None where a limit
+came first.
 """
 
 import re
@@ -26,8 +26,8 @@ Answers = Mapping[Pair, bool | None]
 
 @dataclass(frozen=True)
 class Reading:
-    """relaxed: one comparison for each of `relaxed_texts`; the first that is equal decides.
-    percent_only: the answer lacks only the percent sign of the gold.
+    """What both ways of reading found. relaxed: one comparison for each of `relaxed_texts`; the
+    first that is equal decides. percent_only: the answer lacks only the percent sign of the gold.
     """
 
     sample: Sample
@@ -45,7 +45,7 @@ class Reading:
 
 
 def read(sample: Sample) -> Reading:
-    """ValueError on an empty gold answer."""
+    """Read a sample; ValueError on an empty gold answer."""
     reference = extraction.reference(sample.answer)
     text = extraction.answer(sample.completion)
     strict = None
@@ -62,8 +62,8 @@ def read(sample: Sample) -> Reading:
 
 
 def _as_asked(text: str, reference: str, sample: Sample) -> Equality:
-    """The strict comparison. Where the question asks for a percentage, or a percent sign follows a
-    box, a number without a percent sign is one.
+    """Compare strictly. Where the question asks for a percentage, or a percent sign follows a box,
+    a number without a percent sign is one.
     """
     strict = compare(text, reference, float_gold=sample.gold_is_float)
     if strict.equal is False and _in_percent(sample):
@@ -80,7 +80,7 @@ def _in_percent(sample: Sample) -> bool:
 
 
 def _lacks_percent(text: str, reference: str) -> bool:
-    """Is the percent sign of the gold all that an answer lacks?"""
+    """Whether an answer lacks only the percent sign of the gold."""
     number, gold = quantity(plain(text)), quantity(plain(reference))
     if number is None or gold is None or number.percent or not gold.percent:
         return False
@@ -88,7 +88,7 @@ def _lacks_percent(text: str, reference: str) -> bool:
 
 
 def _relaxed_texts(sample: Sample, text: str | None, reference: str) -> list[str]:
-    """What the relaxed way reads, best first."""
+    """Return the texts that the relaxed way reads, best first."""
     if text is None:
         filled = extraction.filled_box(sample.completion)
         if filled is not None:
@@ -101,14 +101,16 @@ def _relaxed_texts(sample: Sample, text: str | None, reference: str) -> list[str
 
 
 def outcome(reading: Reading, answers: Answers) -> Outcome:
-    """The strict outcome."""
+    """Return the strict outcome."""
     if reading.sample.truncated:
         return Outcome.truncated
     return Outcome.unparsed if reading.strict is None else settled(reading.strict, answers)
 
 
 def relaxed_outcome(reading: Reading, answers: Answers, strict: Outcome) -> Outcome:
-    """`strict`: the strict outcome, which stands where the relaxed way finds nothing more."""
+    """Return the relaxed outcome. `strict`: the strict outcome, which is kept where the relaxed way
+    finds nothing more.
+    """
     found = [settled(comparison, answers) for comparison in reading.relaxed]
     for decided in (Outcome.correct, Outcome.timed_out):
         if decided in found:
@@ -121,7 +123,9 @@ def relaxed_outcome(reading: Reading, answers: Answers, strict: Outcome) -> Outc
 
 
 def settled(comparison: Equality, answers: Answers) -> Outcome:
-    """One pair that differs makes the whole wrong, even where another has no answer."""
+    """Settle a comparison: one pair that differs makes the whole wrong, even where another has no
+    answer.
+    """
     if comparison.equal is not None:
         return Outcome.correct if comparison.equal else Outcome.wrong
     found = [answers.get(pair, False) for pair in comparison.pending]

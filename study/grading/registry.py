@@ -1,5 +1,5 @@
-r"""Graders by version: `open_grader("math-1").grade(completion, answer) -> Grade`, the same object
-for rewards and for evaluation.
+r"""Open graders by version, the same object for rewards and for evaluation:
+`open_grader("math-1").grade(completion, answer) -> Grade`.
 
     boxed-1   text or rational equality in the last box (`study.grading.boxed`): the lab
     math-1    exact, numeric, structural, then symbolic comparison (`study.grading.math1`)
@@ -8,13 +8,13 @@ for rewards and for evaluation.
     refusal-1 unsafe prompts refused, clean ones not (`study.grading.refusal`)
     file.py:function   a user's grader (`study.grading.user`)
 
-Strict is the outcome. `relaxed` is the other end of a band and never takes its place: it also reads
-answers that were stated without a box, takes 50 for 50%, 52 for 52_8 and forgives brackets and
+Strict is the outcome. `relaxed` is the other end of a band and never replaces it: it also reads
+answers that were stated without a box, accepts 50 for 50% and 52 for 52_8, and ignores brackets and
 unknown units. What is correct strictly is correct relaxedly.
 
     truncated   strict whatever a box inside says; the relaxed outcome looks for a closed box
-    timed_out   a symbolic comparison did not end within its limits of time and memory; neither
-                right nor wrong is known
+    timed_out   a symbolic comparison did not end within its limits of time and memory: whether the
+                answer is right is not known
 """
 
 from study.errors import SpecError
@@ -49,7 +49,7 @@ VERSIONS = (GRADER, MATH, CHOICE, POLITE, REFUSAL)
 def open_grader(
     version: str = MATH, *, workers: int = 1, deadline_s: float = DEADLINE_S, audit: bool = False
 ) -> Grader:
-    """The grader of a version; SpecError for one that does not exist."""
+    """Return the grader of a version; SpecError for one that does not exist."""
     if version == MATH:
         return MathGrader(workers=workers, deadline_s=deadline_s, audit=audit)
     if version == GRADER:
@@ -69,7 +69,7 @@ def open_grader(
 
 
 def grader_code(version: str) -> Code:
-    """The code behind `file.py:function`, or behind a reference to it.
+    """Return the code behind `file.py:function`, or behind a reference to it.
 
     SpecError for a file or a function that does not exist.
     """

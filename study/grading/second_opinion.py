@@ -1,8 +1,9 @@
-"""What math-verify, as its own documentation uses it, says of a completion: a second opinion.
+"""Give a second opinion on a completion: that of math-verify, used as its own documentation
+describes.
 
-math-verify searches the whole completion itself; nothing of our extraction or comparison is used
-but the gold answer. It works in the processes of `study.grading.symbolic.pool`, under the same
-limits.
+math-verify searches the whole completion itself; it gets only the gold answer from our code,
+neither extraction nor comparison. It works in the processes of `study.grading.symbolic.pool`, under
+the same limits.
 """
 
 from enum import StrEnum
@@ -18,7 +19,9 @@ MATH_VERIFY = "math-verify"
 
 
 class Opinion(NamedTuple):
-    """equal: None where math-verify did not end within its limits; reading: what it read."""
+    """math-verify's opinion. equal: None where math-verify did not end within its limits; reading:
+    what it read.
+    """
 
     equal: bool | None
     reading: str
@@ -28,11 +31,11 @@ class Agreement(StrEnum):
     agree = "agree"
     disagree = "disagree"
     no_verdict = "no verdict"  # one of the two did not end within its limits
-    not_compared = "not compared"  # a cut completion: math-verify does not know of cuts
+    not_compared = "not compared"  # a cut completion: math-verify does not detect cuts
 
 
 class MathVerify:
-    """Asks math-verify about samples; many may be open at a time."""
+    """Run math-verify on samples; many may be open at a time."""
 
     def __init__(self, *, workers: int = 1, deadline_s: float = DEADLINE_S) -> None:
         self._pool = shared_pool(workers, deadline_s=deadline_s)

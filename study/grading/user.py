@@ -1,9 +1,9 @@
-"""A grader from a user's file: `def grade(completion: str, answer: str) -> bool`, or the name
+"""Load a grader from a user's file: `def grade(completion: str, answer: str) -> bool`, or the name
 of an outcome instead of a bool.
 
 The file brings its golden set, `GOLDEN = [(completion, answer, "correct" | "wrong" | "unparsed"),
 ...]`, and, where a box would not be right, `def reference(answer) -> str`: the shortest right
-completion. A truncated completion is graded as such before the file is asked.
+completion. A truncated completion is graded as such without calling the file.
 """
 
 from typing import Any
@@ -18,7 +18,7 @@ OUTCOMES = (Outcome.correct, Outcome.wrong, Outcome.unparsed)
 
 
 class UserGrader(Grader):
-    """Strict and relaxed outcome are one."""
+    """A user's grader. Strict and relaxed outcome are the same."""
 
     def __init__(self, code: Code) -> None:
         self.version, self._code, self._function = code.version, code, load_function(code)
@@ -53,9 +53,9 @@ class UserGrader(Grader):
 
 
 def golden(code: Code) -> list[dict[str, str]]:
-    """The file's golden set.
+    """Return the file's golden set.
 
-    SpecError where it could not tell a grader that calls everything right, or everything wrong.
+    SpecError where it could not detect a grader that calls everything right, or everything wrong.
     """
     shape = '(completion, answer, "correct")'
     given = load_cases(code, "GOLDEN", shape)
@@ -72,6 +72,6 @@ def golden(code: Code) -> list[dict[str, str]]:
 
 
 def reference(code: Code, answer: str) -> str:
-    """The shortest right completion for an answer."""
+    """Return the shortest right completion for an answer."""
     own = load_name(code, "reference")
     return f"\\boxed{{{answer}}}" if own is None else str(own(answer))

@@ -1,9 +1,10 @@
-r"""Real numbers for comparing formulas: exact rationals, and decimals with a bound on their error.
+r"""Compute real numbers for comparing formulas: exact rationals, and decimals with a bound on their
+error.
 
 A `Real` is a Fraction where that is possible. Otherwise it is a ball, mid +- error, computed with
 DIGITS digits; every operation widens the error by what it can add. Two numbers whose balls do not
-meet are proven different. Balls that meet with a relative error below 10^-CLOSE hold the same
-number for all that a formula of some hundred characters can tell.
+meet are proven different. Balls that meet with a relative error below 10^-CLOSE count as the same
+number: no formula of some hundred characters can tell them apart.
 
 `Unknown` is raised where a value is undefined, too large, or not covered.
 """
@@ -20,19 +21,20 @@ CLOSE = 250
 MAX_BITS = 60_000  # of an exact numerator or denominator
 _ULP = Decimal(10) ** (2 - DIGITS)
 _CONTEXT = decimal.Context(prec=DIGITS, Emax=100_000, Emin=-100_000)
-_EXTREME = (
-    Decimal(10) ** 100
-)  # inexact values beyond it, or below its inverse, decide nothing equal
+# inexact values beyond it, or below its inverse, never prove equality
+_EXTREME = Decimal(10) ** 100
 
 
 class Unknown(Exception):
-    """No value: the formula is undefined there, too large, or holds what this module cannot do."""
+    """The formula has no value: it is undefined there, too large, or holds what this module cannot
+    compute.
+    """
 
 
 @dataclass(frozen=True)
 class Real:
-    """exact: the value, or None for the ball `mid` +- `error`. extreme: a very large or very small
-    value took part, so that balls that meet prove nothing.
+    """A real number. exact: the value, or None for the ball `mid` +- `error`. extreme: a very large
+    or very small value took part, so that balls that meet prove nothing.
     """
 
     exact: Fraction | None
@@ -50,7 +52,9 @@ def rational(value: Fraction | int) -> Real:
 
 
 def same(left: Real, right: Real) -> bool:
-    """Unknown where neither equality nor difference can be told."""
+    """Whether two numbers are the same; Unknown where neither equality nor difference can be
+    proven.
+    """
     if left.exact is not None and right.exact is not None:
         return left.exact == right.exact
     with decimal.localcontext(_CONTEXT):
@@ -107,7 +111,7 @@ def absolute(value: Real) -> Real:
 
 
 def floor(value: Real, *, up: bool = False) -> Real:
-    """The largest integer below; `up`: the smallest above."""
+    """Return the largest integer below; `up`: the smallest above."""
     if value.exact is None:
         raise Unknown
     return rational(-(-value.exact // 1) if up else value.exact // 1)
@@ -150,7 +154,7 @@ def _whole_power(base: Real, exponent: int) -> Real:
 
 
 def root(value: Real, degree: int) -> Real:
-    """The real root; of a negative number only for an odd degree."""
+    """Return the real root; of a negative number only for an odd degree."""
     if not 1 <= degree <= 1000:
         raise Unknown
     if _sign(value) < 0:
@@ -184,7 +188,7 @@ def _whole_root(value: int, degree: int) -> int | None:
 
 
 def logarithm(value: Real) -> Real:
-    """The natural logarithm."""
+    """Return the natural logarithm."""
     if value.exact == 1:
         return rational(0)
     if _sign(value) <= 0:
@@ -206,7 +210,7 @@ def exponential(value: Real) -> Real:
 
 
 def sine(value: Real) -> Real:
-    """By its series after a reduction to |x| <= pi."""
+    """Return the sine by its series after a reduction to |x| <= pi."""
     if abs(value.mid) > 10**6:
         raise Unknown
     if value.exact == 0:
@@ -237,7 +241,7 @@ def whole_factorial(value: Real) -> Real:
 
 @lru_cache(maxsize=1)
 def pi() -> Real:
-    """Machin: pi / 4 = 4 arctan(1/5) - arctan(1/239)."""
+    """Compute pi by Machin's formula: pi / 4 = 4 arctan(1/5) - arctan(1/239)."""
     with decimal.localcontext(_CONTEXT) as context:
         context.prec += 10
         return Real(None, 4 * (4 * _arctan_inverse(5) - _arctan_inverse(239)), 4 * _ULP)
@@ -265,7 +269,7 @@ def _ball(mid: Decimal, error: Decimal, *operands: Real) -> Real:
 
 
 def _error(value: Real) -> Decimal:
-    """A rational is off by the rounding of its decimal."""
+    """Return the error; a rational is off by the rounding of its decimal."""
     return value.error if value.exact is None else abs(value.mid) * _ULP
 
 

@@ -1,4 +1,4 @@
-"""What a comparison of two answers gives: `Equality`, and how equalities of parts combine."""
+"""Define the result of comparing two answers, `Equality`, and combine the equalities of parts."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from enum import StrEnum
 
 
 class Tier(StrEnum):
-    """Which kind of comparison decided."""
+    """The kind of comparison that decided."""
 
     exact = "exact"
     numeric = "numeric"
@@ -15,8 +15,8 @@ class Tier(StrEnum):
 
 @dataclass(frozen=True)
 class Equality:
-    """equal: True, False, or None where all of `pending` (candidate, reference) must be found equal
-    by a symbolic tier.
+    """The result of a comparison. equal: True, False, or None where a symbolic tier must find all
+    of `pending` (candidate, reference) equal.
     """
 
     equal: bool | None
@@ -39,13 +39,13 @@ class Comparison:
 
 
 def either(equalities: Sequence[Equality]) -> Equality:
-    """The first that is equal, else the first that is open, else a difference."""
+    """Return the first that is equal, else the first that is open, else a difference."""
     open_one = next((each for each in equalities if each.equal is None), OTHER)
     return next((each for each in equalities if each.equal), open_one)
 
 
 def every(equalities: Sequence[Equality]) -> Equality:
-    """Equal if all are: one difference decides, open ones are asked together."""
+    """Return equal if all are: one difference decides, open ones stay pending together."""
     different = [each.tier for each in equalities if each.equal is False]
     if different:
         return Equality(False, highest(different))
@@ -54,7 +54,7 @@ def every(equalities: Sequence[Equality]) -> Equality:
 
 
 def in_order(lefts: Sequence[str], rights: Sequence[str], comparison: Comparison) -> Equality:
-    """Part by part."""
+    """Compare part by part."""
     if len(lefts) != len(rights):
         return OTHER
     pairs = zip(lefts, rights, strict=True)
@@ -64,10 +64,10 @@ def in_order(lefts: Sequence[str], rights: Sequence[str], comparison: Comparison
 def as_sets(
     lefts: Sequence[str], rights: Sequence[str], whole: tuple[str, str], comparison: Comparison
 ) -> Equality:
-    """Every part has an equal one on the other side; a repeated part counts once.
+    """Compare as sets: every part has an equal one on the other side; a repeated part counts once.
 
-    Where that hangs on formulas, each that has one possible partner is asked about alone, otherwise
-    the whole pair.
+    Where that depends on formulas, each formula with one possible partner is pending alone,
+    otherwise the whole pair.
     """
     table = [[comparison.parts(left.strip(), right.strip()) for right in rights] for left in lefts]
     columns = [[row[index] for row in table] for index in range(len(rights))]

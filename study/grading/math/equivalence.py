@@ -1,4 +1,4 @@
-r"""compare(candidate, reference) -> Equality: are two answers the same?
+r"""Decide whether two answers are the same: compare(candidate, reference) -> Equality.
 
     exact      the same text after `latex.plain`; words (`words`)
     numeric    two numbers by their exact values and units (`quantities`); formulas without
@@ -8,6 +8,7 @@ r"""compare(candidate, reference) -> Equality: are two answers the same?
     symbolic   all else: `Equality.pending` holds pairs (candidate, reference), small ones, all of
                which a symbolic tier must find equal. Formulas with variables whose values differ at
                a point never get there
+
 `relaxed` widens the rules of quantities, of names and of brackets. `float_gold`: the reference was
 a float, and equals all that is within FLOAT_ERROR of it. Nesting deeper than MAX_DEPTH and answers
 longer than `latex.MAX_LENGTH` are compared as text.
@@ -36,16 +37,15 @@ __all__ = ["Equality", "Tier", "compare", "vote"]
 
 MAX_DEPTH = 6
 _TWO_NUMBERS = re.compile(r"(?<![_^0-9])[0-9]+ [0-9]")  # not a product, and not one number
-_UNREADABLE = re.compile(
-    r"[\x00-\x08\x0e-\x1f\x7f-\x9f\ud800-\udfff]|(?![0-9])\d"
-)  # control characters, half ones, other digits
+# control characters, half ones, other digits
+_UNREADABLE = re.compile(r"[\x00-\x08\x0e-\x1f\x7f-\x9f\ud800-\udfff]|(?![0-9])\d")
 _BASE = re.compile(r"[0-9}]_(?:\{([0-9]+)\}|([0-9]))")
 
 
 def compare(
     candidate: str, reference: str, *, relaxed: bool = False, float_gold: bool = False
 ) -> Equality:
-    """Both as they were written. Time is bounded whatever they hold."""
+    """Compare both as they were written. Time is bounded whatever they hold."""
     left, right = plain(candidate), plain(reference)
     if left == right:
         return SAME
@@ -57,8 +57,8 @@ def compare(
 
 
 def vote(answer: str) -> str:
-    """A name that answers share which the exact and numeric tiers find equal: what a majority vote
-    counts.
+    """Return a name shared by answers that the exact and numeric tiers find equal: a majority vote
+    counts these names.
     """
     text = plain(answer)
     number = quantity(text)
@@ -66,7 +66,7 @@ def vote(answer: str) -> str:
 
 
 def _is_near(text: str, gold: str) -> bool:
-    """Within the error of a computation in floats."""
+    """Whether a number is within the error of a computation in floats."""
     number, exact = quantity(gold), value(text)
     candidate = quantity(text)
     if number is None:
@@ -104,8 +104,8 @@ def _compare(left: str, right: str, relaxed: bool, depth: int) -> Equality:
 
 
 def _as_formula(left: str, right: str, comparison: Comparison) -> Equality:
-    """What remains is compared by value, then left to the symbolic tier, without units, which it
-    would drop unseen.
+    """Compare the rest by value, then leave it to the symbolic tier, without units, which that
+    would drop silently.
     """
     for text, other, swapped in ((left, right, False), (right, left, True)):
         if text[0] == "(" and closing(text, 0) == len(text) - 1:
@@ -137,7 +137,7 @@ def _by_value(left: str, right: str) -> bool | None:
 
 
 def _rounds(decimal: Quantity, formula: str) -> bool:
-    """Is a decimal the rounding of what a formula is worth?"""
+    """Whether a decimal is the rounding of a formula's value."""
     exact = value(formula) or rational(0)
     return is_rounding(decimal, _fraction(exact.exact, str(exact.mid)))
 
@@ -147,5 +147,5 @@ def _is_equation(text: str) -> bool:
 
 
 def _bases(text: str) -> list[tuple[str, str]]:
-    """Subscripts of numbers (bases), which math-verify drops: 52_8 would be 52_9."""
+    """Return subscripts of numbers (bases), which math-verify drops: 52_8 would be 52_9."""
     return _BASE.findall(text)

@@ -1,4 +1,4 @@
-r"""Where in a completion the answer is: `answer` (strict) and `statements.stated` (relaxed).
+r"""Find the answer in a completion: `answer` (strict) and `statements.stated` (relaxed).
 
     strict   the content of the last `\boxed{...}`, braces matched. Boxes that are listed one after
              the other (`\boxed{1}, \boxed{2} and \boxed{3}`, `x=\boxed{1}, y=\boxed{2}`) are one
@@ -6,7 +6,7 @@ r"""Where in a completion the answer is: `answer` (strict) and `statements.state
     relaxed  that too; else the last box that holds something; else what is stated without a box.
              Where the reference is a list of n parts, also the last n boxes together
 
-`reference(text)` reads the answer out of a column of gold answers: all of its boxes, what follows
+`reference(text)` reads the answer from a column of gold answers: all of its boxes, what follows
 `####` (GSM8K), or all of it. All of it is linear in the text.
 """
 
@@ -15,7 +15,7 @@ import re
 from study.grading.math.equivalence import vote
 
 MAX_LISTED = 60  # boxes that are read together
-LONG = 25  # words in a reference: more is a solution and no answer
+LONG = 25  # words in a reference: a longer one is a solution and not an answer
 
 _BOX = "\\boxed"
 _BRACE_OR_ESCAPE = re.compile(r"\\.|[{}]", re.DOTALL)  # an escaped brace is text, not structure
@@ -35,8 +35,8 @@ _BETWEEN = re.compile(
 
 
 def answer(text: str) -> str | None:
-    r"""What the last box, or the last boxes that are listed together, hold; None where there is no
-    box, or the last one is empty, dots, or never closes.
+    r"""Return what the last box, or the last boxes that are listed together, hold; None where there
+    is no box, or the last one is empty, dots, or never closes.
     """
     found, end = list[str](), len(text)
     while len(found) < MAX_LISTED and (box := _box_before(text, end)) is not None:
@@ -53,8 +53,8 @@ def answer(text: str) -> str | None:
 
 
 def _listed(between: str) -> bool:
-    r"""`, `, ` and `, ` papers and `, `$ and $y = `: what stands between the boxes of one list. A
-    new line alone separates a repeated box.
+    r"""Whether a text may separate the boxes of one list, such as a comma, "and", ", papers and",
+    or "$ and $y =". A new line alone separates a repeated box.
     """
     if len(between) > 80:
         return False
@@ -63,21 +63,21 @@ def _listed(between: str) -> bool:
 
 
 def percent_follows(text: str) -> bool:
-    r"""Does a percent sign or word follow the last box: `\boxed{28}\%`?"""
+    r"""Whether a percent sign or word follows the last box: `\boxed{28}\%`."""
     box = _box_before(text, len(text))
     return box is not None and _PERCENT_AFTER.match(text, _end_of(text, box)) is not None
 
 
 def boxed(text: str) -> str | None:
-    r"""The content of the last `\boxed{...}`; None when there is none, it is empty or blank, or it
-    never closes.
+    r"""Return the content of the last `\boxed{...}`; None when there is none, it is empty or blank,
+    or it never closes.
     """
     found = _box_before(text, len(text))
     return (found[1] or "").strip() or None if found else None
 
 
 def filled_box(text: str) -> str | None:
-    """The content of the last closed box that holds something."""
+    """Return the content of the last closed box that holds something."""
     end = len(text)
     for _ in range(MAX_LISTED):
         box = _box_before(text, end)
@@ -90,7 +90,9 @@ def filled_box(text: str) -> str | None:
 
 
 def boxes(text: str, number: int) -> list[str]:
-    """The contents of the last `number` closed boxes, in order; fewer where there are fewer."""
+    """Return the contents of the last `number` closed boxes, in order; fewer where there
+    are fewer.
+    """
     found: list[str] = []
     end = len(text)
     while (
@@ -106,13 +108,13 @@ def _holds_something(content: str) -> bool:
 
 
 def _distinct(answers: list[str]) -> list[str]:
-    """Without those that repeat an earlier one."""
+    """Remove those that repeat an earlier one."""
     return list({vote(each): each for each in reversed(answers)}.values())[::-1]
 
 
 def _box_before(text: str, end: int) -> tuple[int, str | None] | None:
-    r"""(where it starts, its content or None if it never closes) of the last `\boxed {` before
-    `end`; space may stand before the brace.
+    r"""Return (where it starts, its content or None if it never closes) of the last `\boxed {`
+    before `end`; a space may precede the brace.
     """
     while (start := text.rfind(_BOX, 0, end)) != -1:
         brace = _brace_after(text, start, end)
@@ -130,7 +132,7 @@ def _brace_after(text: str, start: int, end: int) -> int | None:
 
 
 def _end_of(text: str, box: tuple[int, str | None]) -> int:
-    """Index after the closing brace of a closed box."""
+    """Return the index after the closing brace of a closed box."""
     brace = _brace_after(text, box[0], len(text))
     return 0 if brace is None else brace + 2 + len(box[1] or "")
 
@@ -145,8 +147,8 @@ def _braced(text: str, start: int, end: int) -> str | None:
 
 
 def reference(text: str) -> str:
-    """The answer in a gold column; ValueError when there is none: a completion could never be
-    right. A text with several different boxes has several answers, all of which are wanted.
+    """Return the answer in a gold column; ValueError when there is none: a completion could never
+    be right. A text with several different boxes has several answers, and all are required.
     """
     answer = _boxed_reference(text) or _marked_reference(text)
     if not answer.strip():
@@ -177,7 +179,7 @@ def _marked_reference(text: str) -> str:
 
 
 def is_long(reference_answer: str) -> bool:
-    """Is a reference longer than a sentence? Then the gold column holds solutions and hardly any
-    completion can be right.
+    """Whether a reference is longer than a sentence: then the gold column holds solutions and
+    hardly any completion can be right.
     """
     return len(reference_answer.split()) > LONG

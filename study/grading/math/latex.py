@@ -1,5 +1,5 @@
-r"""plain(text): one spelling for answers that differ in typography alone: `\dfrac12`,
-`\tfrac{1}{2}` and `\frac 1 2` are `\frac{1}{2}`.
+r"""Spell answers that differ in typography alone in one way: plain(text) turns `\dfrac12`,
+`\tfrac{1}{2}` and `\frac 1 2` into `\frac{1}{2}`.
 
 Removed: math delimiters, sizes (`\left`, `\big`), fonts, spaces that carry no meaning, a full stop,
 comma or backslash at the end. Rewritten: Unicode and ASCII mathematics as LaTeX
@@ -9,7 +9,8 @@ digits (`1 2` is not `12`), two letters, or a comma and three digits (`1, 234` i
 everything inside `\text{...}`, and all structure. Nothing is evaluated. Time grows at most with the
 square of the length; callers cut off at `MAX_LENGTH`.
 
-Also here: what every reader of such text needs - brackets that match, splitting outside brackets.
+Also here: functions that every reader of such text needs (matching brackets, splitting outside
+brackets).
 """
 
 import re
@@ -65,7 +66,7 @@ _OPEN, _CLOSE = "([{", ")]}"
 
 
 def plain(text: str) -> str:
-    """The answer in its plain spelling; '' for one that holds nothing.
+    """Return the answer in its plain spelling; '' for an empty one.
 
     A text longer than MAX_LENGTH keeps everything but outer space.
     """
@@ -86,8 +87,8 @@ def plain(text: str) -> str:
 
 
 def _once_escaped(text: str) -> str:
-    r"""Backslashes that were doubled on the way: \\frac is \frac. In a matrix two backslashes end a
-    row, so there all or none are doubled.
+    r"""Undo doubled backslashes: \\frac becomes \frac. In a matrix two backslashes end a row, so
+    there all or none are doubled.
     """
     if "\\\\" not in text:
         return text
@@ -110,7 +111,7 @@ def _fraction(match: re.Match[str]) -> str:
 
 
 def _without_idle_spaces(text: str) -> str:
-    r"""Spaces go, except inside \text{...}, where they are folded to one."""
+    r"""Remove spaces, except inside \text{...}, where runs become one."""
     parts, end = list[str](), 0
     for match in _TEXT.finditer(text):
         words = " ".join(match[1].split())
@@ -121,21 +122,22 @@ def _without_idle_spaces(text: str) -> str:
 
 
 def _tight(text: str) -> str:
-    """`1, 234` keeps its space: it is a list, and 1,234 is a number."""
+    """Keep the space of `1, 234`: it is a list, and 1,234 is a number."""
     folded = re.sub(r"\s+", " ", text)
     between = [_IDLE_SPACE.sub("", piece) for piece in _LISTED_THOUSAND.split(folded)]
     return ", ".join(between)
 
 
 def _unwrapped(text: str) -> str:
-    """Braces around the whole are typography: {7} is 7."""
+    """Remove braces around the whole, which are typography: {7} is 7."""
     while text.startswith("{") and closing(text, 0) == len(text) - 1:
         text = text[1:-1].strip()
     return text
 
 
 def closing(text: str, start: int) -> int | None:
-    """Index of the bracket that closes the one at `start`, of whatever kind: (3,4] matches.
+    """Return the index of the bracket that closes the one at `start`, of whatever kind: (3,4]
+    matches.
 
     None where nothing does.
     """
@@ -146,7 +148,7 @@ def closing(text: str, start: int) -> int | None:
 
 
 def split(text: str, separators: str) -> list[str]:
-    """The parts of `text` between separator characters outside all brackets."""
+    """Return the parts of `text` between separator characters outside all brackets."""
     parts, begin = [], 0
     for index, depth in _depths(text, 0, every=True):
         if depth == 0 and text[index] in separators:
@@ -156,7 +158,7 @@ def split(text: str, separators: str) -> list[str]:
 
 
 def _depths(text: str, start: int, *, every: bool = False) -> Iterator[tuple[int, int]]:
-    """(index, depth after it) of every bracket, or of every character.
+    """Yield (index, depth after it) of every bracket, or of every character.
 
     The brackets of `\\frac{(}{...}` that do not match never reach 0.
     """

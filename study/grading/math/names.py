@@ -1,5 +1,5 @@
-r"""as_named(left, right, comparison): answers that name what they are: `x = 5`, `f(x) = x^2`,
-`x_{max} = 5`, `2 = x`, `x \in [1,2]`, `0 < f(x) < 1`, `17 \bmod 5 = 2`.
+r"""Compare answers that name their value: as_named(left, right, comparison) for `x = 5`, `f(x) =
+x^2`, `x_{max} = 5`, `2 = x`, `x \in [1,2]`, `0 < f(x) < 1`, `17 \bmod 5 = 2`.
 
     one side named     x = 5 is 5; x \in [1,2] and 1 \le x \le 2 are [1,2]
     both named         the same name: what they say of it; other names with numbers: different
@@ -67,14 +67,14 @@ def _both_named(
 
 
 def _same_function(ours: tuple[str, str, str], theirs: tuple[str, str, str]) -> bool:
-    """W(n)=1 and W(x)=1: the variable of a constant function."""
+    """Whether two names are of one constant function in different variables: W(n)=1 and W(x)=1."""
     functions = ["(" in each[0] and each[0].partition("(")[0] for each in (ours, theirs)]
     constant = letters(ours[2]) == letters(theirs[2]) == frozenset()
     return bool(functions[0]) and functions[0] == functions[1] and constant
 
 
 def _end_of_arithmetic(text: str) -> str | None:
-    """What follows the last `=` of an equation whose other sides are numbers."""
+    """Return what follows the last `=` of an equation whose other sides are numbers."""
     before, equals, last = text.rpartition("=")
     if not equals or before.endswith(("<", ">")) or not last or has_relation(last):
         return None
@@ -85,7 +85,7 @@ def _end_of_arithmetic(text: str) -> str | None:
 
 
 def _as_intervals(left: str, right: str, comparison: Comparison) -> Equality | None:
-    """Inequalities of one variable as intervals; other variables are different ones."""
+    """Compare inequalities of one variable as intervals; other variables are different ones."""
     ours, theirs = interval(left), interval(right)
     if ours is None and theirs is None:
         return None
@@ -103,7 +103,9 @@ def _set_of(text: str) -> str:
 
 
 def named(text: str) -> tuple[str, str, str] | None:
-    r"""(name, `=` or `\in`, the rest); a number before the name is turned round: 2=x."""
+    r"""Return (name, `=` or `\in`, the rest); where a number comes first, the sides are swapped:
+    2=x.
+    """
     if match := _NAMED.fullmatch(text):
         several = has_relation(match[3]) and _SEPARATOR.search(match[3])  # x=1,y=2
         return None if several else (match[1], match[2], match[3])
@@ -118,7 +120,9 @@ def has_relation(text: str) -> bool:
 
 
 def interval(text: str) -> tuple[str, str] | None:
-    """(the variable, its interval); None for what is no inequality with one name in its place."""
+    """Return (the variable, its interval); None for a text that is not an inequality with
+    one name.
+    """
     if text == "\\mathbb{R}":
         return "", "(-\\infty,\\infty)"
     for chain, falling in ((_CHAIN, False), (_FALLING_CHAIN, True)):
@@ -144,7 +148,7 @@ def _ray(sign: str, bound: str) -> str:
 
 
 def assignments(text: str) -> Assignments | None:
-    """Two or more `name=value` with different names, in the order of the text."""
+    """Return two or more `name=value` with different names, in the order of the text."""
     found = Assignments()
     pieces = [piece.strip() for piece in split(text, ",;") if piece.strip()]
     for piece in pieces:
@@ -156,7 +160,7 @@ def assignments(text: str) -> Assignments | None:
 
 
 def solutions(text: str) -> list[Assignments] | None:
-    """Two or more solutions, each of which assigns the same names."""
+    """Return two or more solutions, each of which assigns the same names."""
     pieces = [piece.strip(" ,") for piece in _BETWEEN.split(text)]
     found = [assignments(piece) for piece in pieces if piece]
     known = [each for each in found if each is not None]
@@ -166,11 +170,13 @@ def solutions(text: str) -> list[Assignments] | None:
 
 
 def positions(found: Assignments) -> Sequence[str]:
-    """The values as a tuple lists them: single letters by the alphabet, others as written."""
+    """Return the values as a tuple lists them: single letters by the alphabet, others as
+    written.
+    """
     letters_only = all(len(name) == 1 for name in found)
     return [found[name] for name in (sorted(found) if letters_only else found)]
 
 
 def are_labels(found: Assignments) -> bool:
-    """x_1 and x_2 only number the values of one unknown."""
+    """Whether x_1 and x_2 only number the values of one unknown."""
     return len({name.partition("_")[0] for name in found}) == 1

@@ -1,9 +1,10 @@
-r"""latex_notation(text): Unicode mathematics and ASCII mathematics as LaTeX.
+r"""Rewrite Unicode mathematics and ASCII mathematics as LaTeX: latex_notation(text).
 
     Unicode   √2  ∛(x+1)  10⁵  x₁  ⅔  １２  （1，2）  π  ≤   ->  \sqrt{2}  \sqrt[3]{x+1}  10^{5} ...
     ASCII     x**2  2**(1/4)  2^(1/4)  x^10  sqrt(2)  pi/2  <=  ->  x^{2}  2^{1/4} ...  x^{10} ...
-Two stars are a power between two operands and Markdown around one; `\text{...}` is left alone by
-the ASCII rules. Nothing is evaluated.
+
+Two stars are a power between two operands and Markdown around one; the ASCII rules leave
+`\text{...}` unchanged. Nothing is evaluated.
 """
 
 import re
@@ -64,7 +65,7 @@ _LONG_EXPONENT = re.compile(r"\^(-?\d{2,}|-\d|-[A-Za-z])")
 
 
 def latex_notation(text: str) -> str:
-    """Unicode first: what it gives may be ASCII mathematics."""
+    """Rewrite Unicode first: its result may be ASCII mathematics."""
     text = _INVISIBLE.sub("", text)
     if not text.isascii():
         text = _from_unicode(text)
@@ -110,12 +111,12 @@ def _outside_text(text: str) -> str:
 
 
 def _nested_powers(text: str) -> str:
-    """a^b^c is a^{b^c}: a power is read from the right."""
+    """Read powers from the right: a^b^c is a^{b^c}."""
     return re.sub(r"\^(\d+)\^(\{[^{}]*\}|\d+)", r"^{\1^\2}", text) if text.count("^") > 1 else text
 
 
 def _bracketed(text: str, name: str, depth: int = 0) -> str:
-    r"""`name` followed by round brackets takes what they hold as a LaTeX argument: 2^(1/4)."""
+    r"""Turn round brackets after `name` into a LaTeX argument: 2^(1/4)."""
     if depth > MAX_NESTED:
         return text
     parts, end = list[str](), 0

@@ -1,5 +1,5 @@
-"""Parser(tokens, point).whole() -> Real: recursive descent over the tokens of a formula, which
-evaluates as it goes. `study.grading.math.formulas` says what it reads.
+"""Evaluate the tokens of a formula by recursive descent: Parser(tokens, point).whole() -> Real.
+`study.grading.math.formulas` lists the formulas that it reads.
 """
 
 import re
@@ -43,7 +43,7 @@ _CLOSERS = {"(": ")", "[": "]", "{": "}", "\\lfloor": "\\rfloor", "\\lceil": "\\
 
 
 def tokens_of(text: str) -> list[str] | None:
-    """None for a text that is no formula."""
+    """Return the tokens; None for a text that is not a formula."""
     if len(text) > MAX_LENGTH:
         return None
     tokens, end = list[str](), 0
@@ -105,8 +105,8 @@ class Parser:
         return balls.negative(term) if sign == "-" else term
 
     def _product(self) -> Real:
-        """Factors with or without a sign between them. A divisor that another factor follows
-        without a sign, as in 1/2x, can be read in two ways.
+        """Multiply factors with or without a sign between them. A divisor that another factor
+        follows without a sign, as in 1/2x, can be read in two ways.
         """
         total, divided = self._factor(), False
         while True:
@@ -128,7 +128,9 @@ class Parser:
                 return total
 
     def _refuse_mixed_number(self) -> None:
-        """2\\frac{1}{2} next to other factors is two and a half or one; `2 3` is nothing."""
+        """Refuse 2\\frac{1}{2} next to other factors, which is two and a half or one; `2 3` has no
+        value.
+        """
         before, after = self._tokens[self._at - 1], self._tokens[self._at : self._at + 7]
         if after[0][0].isdigit() or after[0][0] == ".":
             raise Unknown
@@ -216,15 +218,15 @@ class Parser:
         raise Unknown
 
     def _logarithm(self) -> Real:
-        """Without a base it may be natural or decimal."""
+        """Read a logarithm; without a base it may be natural or decimal."""
         self._expect("_")
         base = self._group() if self._peek() == "{" else self._atom()
         scale = balls.inverse(balls.logarithm(base))
         return self._applied(lambda x: balls.multiply(balls.logarithm(x), scale))
 
     def _applied(self, function: Callable[[Real], Real], *, several: bool = False) -> Real:
-        """\\sin^2 x, \\sin(x), \\sin 2x; not \\sin x/2, \\sin(x)! or \\ln 2x, which is ln(2x) or
-        x ln 2.
+        """Read \\sin^2 x, \\sin(x), \\sin 2x; not \\sin x/2, \\sin(x)! or \\ln 2x, which is ln(2x)
+        or x ln 2.
         """
         exponent = None
         if self._peek() == "^":

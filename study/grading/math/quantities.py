@@ -1,19 +1,20 @@
-r"""quantity(text) -> Quantity: the exact value of a number as people write answers, with its unit;
-None for anything but one number.
+r"""Read the exact value of a number as people write answers, with its unit: quantity(text) ->
+Quantity, None for anything but one number.
 
-    12   -3.5   .5   1,234   10 080   $18   50%   3/4   \frac{3}{4}   137\frac{1}{2}   2 1/2   1.5e3
-         2\times10^{-4}   3 million   52_8
+    12   -3.5   .5   1,234   10 080   $18   50%   3/4   \frac{3}{4}   137\frac{1}{2}   2 1/2
+    1.5e3   2\times10^{-4}   3 million   52_8
+
 Nothing is evaluated: exponents have at most three digits, a text at most MAX_DIGITS characters.
 Texts are `study.grading.math.latex.plain` ones.
 
 `same(left, right)` says whether two of them are the same number:
-    exact rational equality; a decimal may stand for a value that it cannot hold (1/3) if it is its
-    correct rounding to DECIMALS places
-        and SIGNIFICANT digits at least
-    50% is 1/2 and is not 50 (`relaxed` accepts both); 52_8 is not 52 (`relaxed` accepts it) and
-    never 52_9
+
+    exact rational equality; a decimal may represent a value that it cannot hold (1/3) if it is
+        its correct rounding to DECIMALS places and SIGNIFICANT digits at least
+    50% is 1/2 and is not 50 (`relaxed` accepts both)
+    52_8 is not 52 (`relaxed` accepts it) and never 52_9
     a unit on one side only is ignored; two units must be the same one (`relaxed`: unless both are
-    known, they are ignored)
+        known, they are ignored)
     5 m is not 500 cm: units are compared, not converted
 """
 
@@ -51,8 +52,8 @@ _BASED = re.compile(r"(?P<digits>[0-9A-Fa-f]+)_(?:\{(?P<long>[0-9]{1,2})\}|(?P<s
 
 @dataclass(frozen=True)
 class Quantity:
-    """value: exact, a percentage already divided by 100. decimals: digits after the point, None for
-    a ratio. 52_8: base 8, digits "52".
+    """A number. value: exact, a percentage already divided by 100. decimals: digits after the
+    point, None for a ratio. 52_8: base 8, digits "52".
     """
 
     value: Fraction
@@ -64,8 +65,8 @@ class Quantity:
 
 
 def quantity(text: str, *, letters: bool = False) -> Quantity | None:
-    """`letters`: one letter after the number may be a unit (`5m`, `5m/s`), which otherwise is a
-    variable.
+    """Read a number. `letters`: one letter after the number may be a unit (`5m`, `5m/s`), which
+    otherwise is a variable.
     """
     if len(text) > MAX_DIGITS or not any(c.isdigit() for c in text):
         return None
@@ -80,7 +81,9 @@ def quantity(text: str, *, letters: bool = False) -> Quantity | None:
 
 
 def same(left: Quantity, right: Quantity, *, relaxed: bool = False) -> bool:
-    """See the module's text. Symmetric."""
+    """Whether two quantities are the same number, by the rules in the module's docstring.
+    Symmetric.
+    """
     if not same_unit(left.unit, right.unit, relaxed=relaxed):
         return False
     if left.base != right.base:
@@ -112,7 +115,7 @@ def _close(left: Quantity, right: Quantity) -> bool:
 
 
 def is_rounding(decimal: Quantity, value: Fraction) -> bool:
-    """Is a decimal the correct rounding of a value that it cannot hold?
+    """Whether a decimal is the correct rounding of a value that it cannot hold.
 
     With FLOAT_SIGNIFICANT digits it may be a float, which is off by more than half a last digit.
     """
@@ -161,7 +164,7 @@ def _ratio(match: re.Match[str]) -> Quantity | None:
 
 
 def _repeating(match: re.Match[str]) -> Quantity:
-    """0.1\\overline{6} = 0.1 + 6 / 90."""
+    """Return the value of a repeating decimal: 0.1\\overline{6} = 0.1 + 6 / 90."""
     fixed, repeated = match["fixed"], match["repeated"]
     value = Fraction(f"{match['whole'] or 0}.{fixed or 0}") + Fraction(
         int(repeated), (10 ** len(repeated) - 1) * 10 ** len(fixed)

@@ -1,4 +1,4 @@
-r"""stated(text): what a reader would take for the answer of a text without a box, best first.
+r"""Find the likeliest answers of a text without a box, best first: stated(text).
 
 What follows the last marker: a closed `<answer>`, "####", "final answer is", "Answer:", "the answer
 is"; else the last formula or number. A formula is read as a whole: of `\frac{1+\sqrt5}{2}` without
@@ -11,8 +11,8 @@ All of it is linear in the text: only the last TAIL characters are read.
 import re
 from collections.abc import Iterator
 
-TAIL = 20_000  # characters from the end in which an answer is looked for
-MAX_STATED = 300  # characters of a stated answer: more is not an answer but prose
+TAIL = 20_000  # characters from the end in which an answer is searched
+MAX_STATED = 300  # characters of a stated answer: a longer text is prose, not an answer
 
 _TAG = re.compile(r"<answer>((?:(?!<answer>).){1,300}?)</answer>", re.IGNORECASE | re.DOTALL)
 _MARKERS = (
@@ -49,7 +49,7 @@ _STRAY_BEFORE, _STRAY_AFTER = "*=<>/^_|!)}]≈≤≥× ", "*=<>/^_|([{-+≈≤�
 
 
 def stated(text: str) -> list[str]:
-    """Empty where there is neither a marker nor a number."""
+    """Return the readings, none where there is neither a marker nor a number."""
     tail = _THOUSANDS.sub(",", text[-TAIL:])
     tags = [tag for tag in _TAG.findall(tail) if tag.strip()]
     if tags:
@@ -61,7 +61,7 @@ def stated(text: str) -> list[str]:
 
 
 def _after_last(marker: re.Pattern[str], text: str) -> str | None:
-    """The clause after the last hit that has one."""
+    """Return the clause after the last hit that has one."""
     for match in reversed(list(marker.finditer(text))):
         rest = text[match.end() : match.end() + MAX_STATED]
         end = _CLAUSE_END.search(rest)
@@ -71,8 +71,8 @@ def _after_last(marker: re.Pattern[str], text: str) -> str | None:
 
 
 def _readings(clause: str) -> list[str]:
-    """The whole clause; the value that it starts with, or that follows its verb, or the only one
-    in it.
+    """Return the whole clause; the value that it starts with, or that follows its verb, or the only
+    one in it.
     """
     found = [clause]
     starts = [0, *(match.end() for match in _VERB.finditer(clause))]
@@ -85,7 +85,7 @@ def _readings(clause: str) -> list[str]:
 
 
 def _value_at(text: str) -> list[str] | None:
-    """The formula or number with which a text starts."""
+    """Return the formula or number with which a text starts."""
     match = _MATH.match(text.lstrip(" *"))
     if match is not None and not _is_prose(match):
         return _sides(_inside(match))
@@ -94,13 +94,13 @@ def _value_at(text: str) -> list[str] | None:
 
 
 def _sides(formula: str) -> list[str]:
-    """A formula, and the last side of an equation."""
+    """Return a formula, and the last side of an equation."""
     last = formula.rpartition("=")[2].strip()
     return [formula, last] if "=" in formula and last else [formula]
 
 
 def _is_prose(match: re.Match[str]) -> bool:
-    """Two dollar signs of prose: "how many $? just about 1$"."""
+    """Whether two dollar signs belong to prose: "how many $? just about 1$"."""
     return _PROSE.search(_inside(match)) is not None
 
 
@@ -109,7 +109,7 @@ def _inside(match: re.Match[str]) -> str:
 
 
 def _last_said(text: str) -> list[str]:
-    """The last formula or the last number, whichever ends later."""
+    """Return the last formula or the last number, whichever ends later."""
     formula = None
     for match in _MATH.finditer(text):
         formula = match if not _is_prose(match) else formula
@@ -122,7 +122,9 @@ def _last_said(text: str) -> list[str]:
 
 
 def _runs(text: str) -> Iterator[tuple[str, int]]:
-    """(formula or number without dollar signs, where it starts), in order; those with a digit."""
+    """Yield (formula or number without dollar signs, where it starts), in order; those with a
+    digit.
+    """
     pieces = list[re.Match[str]]()
     for match in _PIECE.finditer(text):
         if pieces and not _goes_on(text, pieces, match):
@@ -134,8 +136,8 @@ def _runs(text: str) -> Iterator[tuple[str, int]]:
 
 
 def _goes_on(text: str, pieces: list[re.Match[str]], match: re.Match[str]) -> bool:
-    """Does the next piece belong to the same formula? Two numbers, or a number and a letter, with
-    a space between them do not.
+    """Whether the next piece belongs to the same formula. Two numbers, or a number and a letter,
+    with a space between them do not.
     """
     last = pieces[-1]
     gap = text[last.end() : match.start()]
@@ -171,7 +173,7 @@ def _run(text: str, pieces: list[re.Match[str]]) -> Iterator[tuple[str, int]]:
 
 
 def _balanced(run: str) -> str:
-    """Without a bracket of the prose at either end: `(5` and `5)`."""
+    """Remove a bracket of the prose at either end: `(5` and `5)`."""
     while run and run[0] in "([{" and not _closes(run):
         run = run[1:].lstrip()
     while run and run[-1] in ")]}" and run.count(run[-1]) > run.count(_PAIRS[run[-1]]):

@@ -1,9 +1,10 @@
-r"""Structure of answers in plain spelling (`study.grading.math.latex`).
+r"""Split answers in plain spelling (`study.grading.math.latex`) into parts, and compare them by
+structure.
 
-parts(text)   (1,2]  \{1,2\}  1,2  1\text{ or }2  a\pm b  A\cup B
-              \begin{pmatrix}...\end{pmatrix}   -> Parts; None for one thing
-as_structure(left, right, comparison)   tuples and intervals in order, sets and lists in any
-              order, unions, matrices, assignments by their names, solutions as tuples
+    parts(text)   (1,2]  \{1,2\}  1,2  1\text{ or }2  a\pm b  A\cup B
+                  \begin{pmatrix}...\end{pmatrix}   -> Parts; None for one thing
+    as_structure(left, right, comparison)   tuples and intervals in order, sets and lists in any
+                  order, unions, matrices, assignments by their names, solutions as tuples
 """
 
 import re
@@ -31,7 +32,7 @@ from study.grading.math.quantities import quantity
 
 MAX_PARTS = 60
 _COMMAND = re.compile(r"\\[a-z]+|\\\{")
-_LISTS = {  # what may be several things without looking like a list
+_LISTS = {  # may be several things without looking like a list
     "\\cup",
     "\\begin",
     "\\pm",
@@ -46,8 +47,8 @@ _MATRIX = re.compile(r"\\begin\{([pbvBV]?matrix|array)\}(?:\{[lcr|]*\})?(.*)\\en
 
 @dataclass(frozen=True)
 class Parts:
-    """kind: set, list (bare), tuple, union, matrix. marks: what must agree beside the parts
-    (brackets, shape).
+    """Parts of an answer. kind: set, list (bare), tuple, union, matrix. marks: what must agree
+    besides the parts (brackets, shape).
     """
 
     kind: str
@@ -60,7 +61,7 @@ class Parts:
 
 
 def parts(text: str) -> Parts | None:
-    """None also for more than MAX_PARTS parts."""
+    """Split into parts; None also for more than MAX_PARTS parts."""
     match = _MATRIX.fullmatch(text)
     if match and "\\begin" not in match[2]:  # a sum of two matrices is no matrix
         rows = [row.split("&") for row in match[2].removesuffix("\\\\").split("\\\\")]
@@ -105,9 +106,9 @@ def _both_signs(text: str) -> list[str]:
 
 
 def comparable(ours: Parts, theirs: Parts, *, relaxed: bool) -> bool:
-    """Could these two be the same, whatever their parts?
+    """Whether these two could be the same, whatever their parts.
 
-    `relaxed` forgives the brackets of what can be no interval.
+    `relaxed` accepts other brackets where neither side can be an interval.
     """
     kinds = {ours.kind, theirs.kind}
     if kinds == {"tuple"}:
@@ -137,12 +138,12 @@ def as_structure(left: str, right: str, comparison: Comparison) -> Equality | No
 
 
 def _nested(found: Parts) -> int:
-    """Members that are sets: {{1}, 2} is not {1, 2}."""
+    """Count members that are sets: {{1}, 2} is not {1, 2}."""
     return sum(part.strip().startswith("\\{") for part in found.parts)
 
 
 def _as_solutions(left: str, right: str, comparison: Comparison) -> Equality | None:
-    """`x=1,y=2` and `p=5,q=2;p=7,q=2` against each other, a tuple, or a list of tuples."""
+    """Compare `x=1,y=2` and `p=5,q=2;p=7,q=2` with each other, a tuple, or a list of tuples."""
     if "=" not in left + right:
         return None
     several = solutions(left), solutions(right)
@@ -170,8 +171,8 @@ def _names(found: list[Assignments] | None) -> set[str]:
 def _assigned(
     found: Assignments, other: str, comparison: Comparison, *, swapped: bool
 ) -> Equality | None:
-    """Named values against a tuple or a list without names: in order, unless the names only number
-    the values.
+    """Compare named values with a tuple or a list without names: in order, unless the names only
+    number the values.
     """
     listed = parts(other)
     if listed is None or listed.kind not in ("tuple", "list") or are_labels(found):
@@ -186,8 +187,8 @@ def _assigned(
 def _one_sided(
     left: str, right: str, ours: Parts | None, theirs: Parts | None, comparison: Comparison
 ) -> Equality | None:
-    """A list whose commas look like thousands separators or a decimal comma; a set of one element;
-    otherwise something else.
+    """Compare with a list whose commas look like thousands separators or a decimal comma, or a set
+    of one element; otherwise they differ.
     """
     if theirs and theirs.kind in ("list", "set", "tuple") and quantity(left) is not None:
         if theirs.kind == "list" and (comma := _decimal_comma(right, left, comparison)) is not None:
@@ -208,8 +209,8 @@ def _one_sided(
 
 
 def _decimal_comma(listed: str, other: str, comparison: Comparison) -> Equality | None:
-    """0,25 is 0.25 to half of the world, where the other side is a decimal and not a list.
-    Relaxed: 2,5 is 2.5 as well, though it may be a list.
+    """Read 0,25 as 0.25, as many countries write it, where the other side is a decimal and not a
+    list. Relaxed: 2,5 is 2.5 as well, though it may be a list.
     """
     number, match = quantity(other), re.fullmatch(r"([+-]?)([0-9]+),([0-9]+)", listed)
     if match is None or number is None or not number.decimals:
@@ -221,7 +222,7 @@ def _decimal_comma(listed: str, other: str, comparison: Comparison) -> Equality 
 
 
 def _unlike(left: str, right: str) -> Equality | None:
-    """A tuple or list against a number, or against a formula without any list in it, is something
-    else.
+    """Return a difference for a tuple or list against a number or a formula without any list in it;
+    None otherwise.
     """
     return None if _LISTS & set(_COMMAND.findall(left + right)) else OTHER

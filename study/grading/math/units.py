@@ -1,9 +1,9 @@
-r"""split_unit(text) -> (what stands before the unit, the unit in one spelling): `15\text{cm}^2` ->
-15, "cm2"; `72km/h` -> 72, "km/hour"; `€5`, `5 euros` -> 5, "euro".
+r"""Split a unit from a text: split_unit(text) -> (the text before the unit, the unit in one
+spelling): `15\text{cm}^2` -> 15, "cm2"; `72km/h` -> 72, "km/hour"; `€5`, `5 euros` -> 5, "euro".
 
 Units are compared, never converted: 5 m is not 500 cm. Words of number (`million`, `dozen`, `万`,
-`percent`) are not units: `scaled` takes them off and gives their factor. Words that change a value
-in another way (`and a half`, `squared`) make a text no number with a unit.
+`percent`) are not units: `scaled` removes them and gives their factor. With words that change a
+value in another way (`and a half`, `squared`) a text is not a number with a unit.
 """
 
 import re
@@ -88,8 +88,8 @@ _DEGREES = re.compile(r"\^\\circ ?(?:\\text\{)?(?P<scale>[CF]?)\}?$")
 
 
 def split_unit(text: str, *, letters: bool = False) -> tuple[str, str | None]:
-    """(text, None) without a unit. `letters`: one letter after a number may be a unit (`5m`,
-    `5m/s`, `5m^2`), which otherwise is a variable.
+    """Return (text, unit), (text, None) without a unit. `letters`: one letter after a number may be
+    a unit (`5m`, `5m/s`, `5m^2`), which otherwise is a variable.
     """
     if match := _DEGREES.search(text):
         return text[: match.start()], f"degree{match['scale'].lower()}"
@@ -146,8 +146,8 @@ def _first_and_rest(said: str) -> tuple[str, str]:
 
 
 def _compound(first: str, rest: str, power: str = "") -> str | None:
-    """`km/h` -> "km/hour"; None where a part is no known unit or an unknown word with a known one
-    under it (apples/day).
+    """`km/h` -> "km/hour"; None where a part is not a known unit or an unknown word has a known
+    unit under it (apples/day).
     """
     above, below = [_factor(first)], list[str | None]()
     signs = re.findall(r"(/|\\cdot ?|\*)((?:\\text\{[^{}]*\}|[^/*\\])+)", rest)
@@ -172,7 +172,9 @@ def _factor(text: str) -> str | None:
 
 
 def _is_unit(text: str, *, letters: bool) -> bool:
-    r"""Every part outside \text{} is a known unit, and not all of them are single letters."""
+    r"""Whether every part outside \text{} is a known unit, and not all of them are single
+    letters.
+    """
     bare = re.sub(r"\\text\{[^{}]*\}|\\[a-z]+", " ", text)
     names = re.findall(r"[A-Za-z]+", bare)
     known = all(singular(name.casefold()) in CANONICAL for name in names)
@@ -180,8 +182,8 @@ def _is_unit(text: str, *, letters: bool) -> bool:
 
 
 def _bare_unit(words: list[str]) -> bool:
-    """Letters straight after a number are a unit if they are a known one of two letters, or look
-    like a word: `2k`, `6xyz` and `5abc` do not.
+    """Whether letters straight after a number are a unit: a known one of two letters, or letters
+    that look like a word; `2k`, `6xyz` and `5abc` are not.
     """
     first = words[0]
     name = singular(first)
@@ -193,7 +195,9 @@ def _bare_unit(words: list[str]) -> bool:
 
 
 def canonical_unit(words: list[str], power: str) -> str | None:
-    """ "square inches" and inches^2 are inch2; unknown words stay as they are, in the singular."""
+    """Return the unit in one spelling: "square inches" and inches^2 are inch2; unknown words stay
+    unchanged, in the singular.
+    """
     if len(words) == 1 and words[0] in _WHOLE:
         return _WHOLE[words[0]]
     powers = [_POWERS[word] for word in words if word in _POWERS] + ([power] if power else [])
@@ -202,7 +206,7 @@ def canonical_unit(words: list[str], power: str) -> str | None:
 
 
 def scaled(unit: str | None) -> tuple[Fraction, bool, str | None]:
-    """(factor, is it a percentage, the unit that is left): "million dollar" -> 10^6, False,
+    """Return (factor, is it a percentage, the unit that is left): "million dollar" -> 10^6, False,
     "dollar".
     """
     if unit is None:
@@ -231,9 +235,9 @@ def singular(word: str) -> str:
 
 
 def same_unit(left: str | None, right: str | None, *, relaxed: bool = False) -> bool:
-    """None, or the bare word "unit", fits every unit.
+    """Whether two units are the same; None, or the bare word "unit", fits every unit.
 
-    `relaxed` lets words that are no known unit differ.
+    `relaxed` lets words that are not known units differ.
     """
     if left == right or {left, right} & {None, "unit"}:
         return True

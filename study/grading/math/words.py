@@ -1,4 +1,4 @@
-r"""as_words(left, right, comparison): answers that are words, or the letter of a choice.
+r"""Compare answers that are words, or the letter of a choice: as_words(left, right, comparison).
 
 Words are compared by their letters, whatever the case, and a choice by its letter: C is
 `\text{(C)}`. One letter is a name, so A is not a (`relaxed` accepts it); capital letters in a row
@@ -18,7 +18,7 @@ _POINTS = re.compile(r"[A-Z]{2,}")
 
 
 def as_words(left: str, right: str, comparison: Comparison) -> Equality | None:
-    """Where the reference is words or the letter of a choice, words decide; None elsewhere."""
+    """Compare as words where the reference is words or the letter of a choice; None elsewhere."""
     relaxed = comparison.relaxed
     if relaxed and (marked := _CHOICE_AND_TEXT.fullmatch(left)) and marked[2]:
         return either([comparison.parts(side, right) for side in (marked[1], marked[2])])
@@ -48,14 +48,14 @@ def _quoted_part(left: str, right: str, comparison: Comparison) -> Equality | No
 
 
 def _quoted(text: str) -> str | None:
-    r"""What \text{...} around the whole holds."""
+    r"""Return the content of \text{...} around the whole."""
     match = _WORDS.fullmatch(text)
     return (match[1] or "").strip() or None if match else None
 
 
 def _words(text: str) -> str | None:
-    """Casefolded words; None for what may be a formula: bare letters that are few or have
-    no vowel.
+    """Return casefolded words; None for a text that may be a formula: bare letters that are few or
+    have no vowel.
     """
     match = _WORDS.fullmatch(text)
     if match is None:

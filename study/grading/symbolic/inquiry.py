@@ -1,4 +1,4 @@
-"""Inquiries: pairs of formulas that share one deadline, and what was found."""
+"""Define an inquiry, pairs of formulas that share one deadline, and its findings."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -10,7 +10,7 @@ Pair = tuple[str, str]  # candidate, reference
 
 
 class Finding(NamedTuple):
-    """What became of one pair. seconds: what it took, or what it was given and did not suffice."""
+    """The result for one pair. seconds: what it took, or the time it was given without success."""
 
     verdict: bool | None
     reading: str

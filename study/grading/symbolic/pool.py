@@ -1,19 +1,20 @@
-"""SymbolicPool.equal(pairs) -> [True, False, or None where no verdict came within the limits]:
-math-verify in processes that can be killed.
+"""Compare formulas with math-verify in processes that can be killed: SymbolicPool.equal(pairs) ->
+[True, False, or None where no verdict came within the limits].
 
-The limits hold whatever a formula does. `deadline_s` of processor time is the kernel's to enforce,
-so that a verdict does not depend on how busy the machine is. After PATIENCE times as much wall time
-the pool kills a worker that does not run (SIGKILL). The next pair gets a new one. math-verify's own
+The limits hold whatever a formula does. The kernel enforces `deadline_s` of processor time, so that
+a verdict does not depend on how busy the machine is. After PATIENCE times as much wall time the
+pool kills a worker that does not run (SIGKILL). The next pair gets a new one. math-verify's own
 timeout cannot do that: it needs the main thread and a signal, which a power of large integers never
 lets through.
-    An inquiry is a list of pairs that share one deadline: those of one completion. Its pairs are
-    compared one after another; what is left when the deadline is spent has no verdict. A pair that
-    several inquiries need is compared once.
-    Workers start in the background with the first pair, are kept, and end with the process that
-    owns them, however that dies (`study.grading.symbolic.server`).
-    A pool may be used from any thread (one at a time) and survives a fork: the child starts workers
-    of its own.
-    A worker that dies by itself (a crash in C code) gives no verdict on its pair: None.
+
+An inquiry is a list of pairs that share one deadline: those of one completion. Its pairs are
+compared one after another; a pair that is left when the deadline is spent has no verdict. A pair
+that several inquiries need is compared once.
+
+Workers start in the background with the first pair, are kept, and end with the process that owns
+them, however that dies (`study.grading.symbolic.server`). A pool may be used from any thread (one
+at a time) and survives a fork: the child starts workers of its own. A worker that dies by itself (a
+crash in C code) gives no verdict on its pair: None.
 """
 
 import os
@@ -39,7 +40,7 @@ REMEMBERED = 100_000
 
 @dataclass
 class _Job:
-    """A pair in the queue or at a worker, and who waits for it."""
+    """A pair in the queue or at a worker, and the inquiries that wait for it."""
 
     kind: str
     pair: Pair
@@ -49,7 +50,7 @@ class _Job:
 
 @dataclass
 class _Post:
-    """A worker and its job. due: when the pool's patience with it ends."""
+    """A worker and its job. due: when the pool gives up on it."""
 
     worker: Worker
     due: float
@@ -58,8 +59,8 @@ class _Post:
 
 
 class SymbolicPool:
-    """`workers` processes; `deadline_s` of processor time for each inquiry and `memory_bytes` of
-    address space for each worker.
+    """A pool of `workers` processes; `deadline_s` of processor time for each inquiry and
+    `memory_bytes` of address space for each worker.
     """
 
     def __init__(
@@ -94,7 +95,7 @@ class SymbolicPool:
 
     @property
     def worker_pids(self) -> list[int]:
-        """Process ids of the workers that are ready."""
+        """Return the process ids of the workers that are ready."""
         return [post.worker.pid for post in self._posts if post.worker.pid is not None]
 
     def close(self) -> None:
@@ -102,7 +103,7 @@ class SymbolicPool:
         _kill_all(self._posts, self._pid)
 
     def equal(self, pairs: Iterable[Pair]) -> list[bool | None]:
-        """In the order of `pairs`, each with a deadline of its own."""
+        """Compare in the order of `pairs`, each with a deadline of its own."""
         wanted = list(pairs)
         inquiries = {pair: self.submit([pair]) for pair in dict.fromkeys(wanted)}
         self.wait_all(list(inquiries.values()))
@@ -119,24 +120,24 @@ class SymbolicPool:
         return inquiry
 
     def wait_all(self, inquiries: Sequence[Inquiry]) -> None:
-        """Until these inquiries are done. Others go on meanwhile."""
+        """Wait until these inquiries are done. Others go on meanwhile."""
         try:
             with self._lock:
                 for inquiry in inquiries:
                     while not inquiry.done:
                         self._step(inf)
-        except BaseException:  # the caller does not wait any more
+        except BaseException:  # the caller no longer waits
             self.cancel(inquiries)
             raise
 
     def poll(self) -> None:
-        """Take in what the workers have found, without waiting."""
+        """Collect what the workers have found, without waiting."""
         with self._lock:
             if self._posts:
                 self._step(0.0)
 
     def cancel(self, inquiries: Iterable[Inquiry]) -> None:
-        """Nobody waits for these any more: pairs that are still in the queue leave it."""
+        """Drop inquiries that are no longer needed: pairs that are still in the queue leave it."""
         gone = {id(inquiry) for inquiry in inquiries}
         with self._lock:
             for job in list(self._queue):
@@ -146,7 +147,7 @@ class SymbolicPool:
                     del self._jobs[job.kind, job.pair]
 
     def _advance(self, inquiry: Inquiry) -> None:
-        """Note what is known of its pairs; the first that is not becomes a job."""
+        """Note what is known of its pairs; the first unknown pair becomes a job."""
         while not inquiry.done:
             pair = inquiry.pairs[len(inquiry.findings)]
             if inquiry.left <= 0:
@@ -180,7 +181,7 @@ class SymbolicPool:
             self._advance(inquiry)
 
     def _step(self, wait_s: float) -> None:
-        """One look at the workers: until one has something to say or is late, at most `wait_s`."""
+        """Wait for the workers once, until one has an answer or is late, at most `wait_s`."""
         try:
             self._assign()
             self._listen(wait_s)
@@ -190,11 +191,11 @@ class SymbolicPool:
             raise
 
     def _assign(self) -> None:
-        """Jobs for idle workers; more workers while there are more jobs than workers."""
+        """Give jobs to idle workers; start more workers while there are more jobs than workers."""
         for post in list(self._posts):
             if self._queue and post.worker.ready and post.job is None:
                 post.worker.receive()
-                if post.worker.gone:  # it died while it had nothing to do
+                if post.worker.gone:  # it died while it was idle
                     self._lose(post)
                 else:
                     self._give(post, self._queue.popleft())
@@ -234,7 +235,9 @@ class SymbolicPool:
             self._lose(post)
 
     def _late(self, post: _Post) -> bool:
-        """Its time is up, and it is not only starved of the processor by other processes."""
+        """Whether its time is up and the cause is not only that other processes use the
+        processor.
+        """
         if (post.job is None and post.worker.ready) or time.monotonic() < post.due:
             return False
         if post.job is None or not post.worker.waits_for_a_processor:
@@ -243,7 +246,7 @@ class SymbolicPool:
         return False
 
     def _lose(self, post: _Post) -> None:
-        """Killed or dead: no verdict on its pair. Twice one that never came up means that
+        """Drop a killed or dead worker: no verdict on its pair. Two that never started mean that
         math-verify cannot be used here.
         """
         post.worker.kill()
@@ -269,7 +272,9 @@ _shared: dict[tuple[float, int], SymbolicPool] = {}
 
 
 def shared_pool(workers: int = 1, *, deadline_s: float = DEADLINE_S) -> SymbolicPool:
-    """The pool of this process for a deadline, with at least so many workers; kept until exit."""
+    """Return the pool of this process for a deadline, with at least so many workers; kept until
+    exit.
+    """
     key = deadline_s, os.getpid()
     pool = _shared.setdefault(key, SymbolicPool(workers, deadline_s=deadline_s))
     pool.workers = max(pool.workers, workers)

@@ -1,5 +1,5 @@
-"""fork_server().fork(memory) -> Worker: a process that compares formulas, forked from one process
-that has math-verify loaded.
+"""Fork workers that compare formulas from one process that has math-verify loaded:
+fork_server().fork(memory) -> Worker.
 
 There is one server for each process that needs one. It starts in the background, ends with its
 owner, however that dies, and is started again if it was killed. A process that was forked from the
@@ -20,13 +20,13 @@ from typing import Any
 from study.errors import PrerequisiteError
 from study.grading.symbolic.worker import COMMAND, FORK, KILL
 
-SEND_S = 10.0  # a worker that takes no request for so long is lost
+SEND_S = 10.0  # a worker that accepts no request for so long is lost
 _SCRIPT = Path(__file__).with_name("worker.py")
 
 
 class ForkServer:
-    """The server's process and the socket that it is commanded by. Commands have no answer: a
-    worker reports on its own socket.
+    """The server's process and its command socket. Commands have no answer: a worker reports on its
+    own socket.
     """
 
     def __init__(self) -> None:
@@ -50,7 +50,7 @@ class ForkServer:
         return self.process.poll() is None
 
     def fork(self, memory_bytes: int) -> "Worker":
-        """A worker that reports when it is ready; at once if the server is."""
+        """Fork a worker that reports when it is ready; at once if the server is."""
         ours, theirs = socket.socketpair()
         self._forks += 1
         with theirs, contextlib.suppress(OSError):  # a dead server: the worker's socket says so
@@ -94,7 +94,7 @@ class Worker:
             self.gone = True
 
     def receive(self) -> list[list[Any]]:
-        """The answers that have arrived; sets pid and gone."""
+        """Return the answers that have arrived; set pid and gone."""
         self._read()
         *lines, self._received = self._received.split(b"\n")
         values = [json.loads(line) for line in lines]
@@ -117,8 +117,10 @@ class Worker:
 
     @property
     def waits_for_a_processor(self) -> bool:
-        """It could run, but the machine is busy: its timer of processor time will still end it."""
-        import psutil  # takes longer than many batches; few need it
+        """Whether it could run, but the machine is busy: its timer of processor time will still end
+        it.
+        """
+        import psutil  # slower to import than many batches; rarely needed
 
         try:
             return psutil.Process(self.pid).status() == psutil.STATUS_RUNNING
@@ -130,11 +132,11 @@ class Worker:
         self.socket.close()
 
 
-_servers: dict[int, ForkServer] = {}  # process id -> its server; one entry, but for forks
+_servers: dict[int, ForkServer] = {}  # process id -> its server; one entry, except after forks
 
 
 def fork_server() -> ForkServer:
-    """The server of this process, started if there is none or it has died."""
+    """Return the server of this process, started if there is none or it has died."""
     server = _servers.get(os.getpid())
     if server is None or not server.alive:
         if server is not None:

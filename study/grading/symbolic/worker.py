@@ -1,22 +1,23 @@
-"""A fork server with math-verify loaded, and the workers that it forks: a worker compares one pair
-of formulas at a time. `study.grading.symbolic.server` starts and commands it.
+"""Run a fork server with math-verify loaded, and the workers that it forks: a worker compares one
+pair of formulas at a time. `study.grading.symbolic.server` starts and commands it.
 
 Run as a script with `python -P`. It needs nothing of this project, so it starts as fast as
 math-verify can be imported, and a worker that was killed is replaced by a fork in milliseconds.
+
     argument   the process id of the owner
     stdin      a socket with the owner's commands (COMMAND): fork a worker (its socket comes along
                as a file descriptor), or kill one
-    a worker   first sends its process id; then it answers every request (one JSON value a line)
+    a worker   first sends its process id; then it answers every request (one JSON value per line)
                [serial, kind, left, right, seconds] with [serial, verdict, reading, seconds used]
     kinds      "equal": are two formulas equal? "stock": does math-verify, with its own extraction,
                find the gold `right` in the completion `left`?
     verdict    true, false, or null where the memory did not suffice
 
-Nothing that is read is trusted: the memory of a worker is limited; it can write no file, start no
-process and open no connection (an audit hook refuses); and a timer of processor time, set anew for
-every request, ends it even where the work is inside C code, where neither a signal handler nor
-math-verify's own timeout is ever heard. Units are not compared here (`units=False`): math-verify's
-list of units holds h, t, d and m and would make 2h of 2t.
+No input is trusted: the memory of a worker is limited; it can write no file, start no process and
+open no connection (an audit hook refuses); and a timer of processor time, set anew for every
+request, ends it even inside C code, where neither a signal handler nor math-verify's own timeout
+ever runs. Units are not compared here (`units=False`): math-verify's list of units holds h, t, d
+and m and would make 2h equal to 2t.
 """
 
 import gc
@@ -39,9 +40,8 @@ FORK, KILL = b"F", b"K"
 DIGITS, NEAR = 30, 25  # irrational numbers are different if they differ in 25 digits
 CACHED = 4096  # parsed formulas; a reference is compared with every sample of its problem
 SHOWN = 200  # characters of a reading
-LATE_IMPORTS_S = (
-    0.5  # more for the first request of the first worker: sympy imports some of it late
-)
+# extra for the first request of the first worker: sympy imports some of it late
+LATE_IMPORTS_S = 0.5
 _FORBIDDEN = (
     "os.system", "os.exec", "os.fork", "os.forkpty", "os.posix_spawn", "os.spawn", "os.startfile",
     "os.kill", "os.remove", "os.rename", "os.rmdir", "os.truncate", "os.chmod", "os.chown",
@@ -57,7 +57,7 @@ Kinds = dict[str, Callable[[str, str], Reading]]
 def main() -> None:
     owner = int(sys.argv[1])
     gc.disable()  # a collection during the imports finds nothing and costs a tenth of their time
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the owner's to handle
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the owner handles Ctrl-C
     for fatal in (signal.SIGPROF, signal.SIGXCPU):
         signal.signal(fatal, signal.SIG_DFL)
     control = socket.socket(fileno=os.dup(0))
@@ -69,7 +69,7 @@ def main() -> None:
     sys.addaudithook(_refuse_in_server)
     gc.freeze()  # forks share these pages: no collection may touch them
     _serve(owner, control, kinds)
-    os._exit(0)  # taking all of sympy down module by module would only cost time
+    os._exit(0)  # freeing all of sympy module by module would only cost time
 
 
 def _serve(owner: int, control: socket.socket, kinds: Kinds) -> None:
@@ -98,7 +98,9 @@ def _serve(owner: int, control: socket.socket, kinds: Kinds) -> None:
 def _command(
     owner: int, control: socket.socket, children: dict[int, int]
 ) -> tuple[bytes, int, int, int] | None:
-    """The next command; None when the owner is gone, even if a fork of it holds the socket open."""
+    """Return the next command; None when the owner is gone, even if a fork of it holds the socket
+    open.
+    """
     while not select.select([control], [], [], 1.0)[0]:
         if os.getppid() != owner:
             return None
@@ -113,7 +115,7 @@ def _command(
 
 
 def _end(children: dict[int, int], number: int) -> None:
-    """Kill a worker. Its process id is its own until the server has waited for it."""
+    """Kill a worker. No other process gets its process id before the server has waited for it."""
     pid = children.pop(number, None)
     if pid is not None:
         os.kill(pid, signal.SIGKILL)
@@ -121,7 +123,7 @@ def _end(children: dict[int, int], number: int) -> None:
 
 
 def _work(kinds: Kinds, requests: socket.socket, memory: int, late: float) -> None:
-    """The life of a worker; never returns. late: seconds that the first request is given more."""
+    """Run a worker; never returns. late: extra seconds for the first request."""
     try:
         server = os.getppid()
         gc.enable()
@@ -140,7 +142,7 @@ def _work(kinds: Kinds, requests: socket.socket, memory: int, late: float) -> No
 
 
 def _lines(server: int, requests: socket.socket) -> Iterator[bytes]:
-    """Requests, until the owner closes the socket or the server is gone."""
+    """Yield requests, until the owner closes the socket or the server is gone."""
     received = b""
     while True:
         while b"\n" not in received:
@@ -172,7 +174,9 @@ def _answer(
 
 
 def _kinds() -> Kinds:
-    """The questions that a worker can answer, with the modules loaded that they always need."""
+    """Return the kinds of questions that a worker can answer, with the modules loaded that they
+    always need.
+    """
     from latex2sympy2_extended.latex2sympy2 import NormalizationConfig, normalize_latex
     from math_verify import parse, verify
     from math_verify.parser import parse_latex_cached
@@ -190,8 +194,8 @@ def _kinds() -> Kinds:
 
     @lru_cache(maxsize=CACHED)
     def parsed(text: str) -> Any:
-        """The whole text as math-verify reads a box. Its search for a formula inside a text that
-        is none is left out: it would take `\\frac{1}{2}` out of `\\frac{1}{2} ((`.
+        """Parse the whole text as math-verify reads a box. Its search for a formula inside a text
+        that is not one is left out: it would take `\\frac{1}{2}` out of `\\frac{1}{2} ((`.
         """
         try:
             return parse_latex_cached(normalize_latex(f"\\boxed{{{text}}}", config=rules))
@@ -209,7 +213,9 @@ def _kinds() -> Kinds:
         return not differ(ours, theirs), ""
 
     def differ(left: Any, right: Any) -> bool:
-        """Two exact values that certainly differ: math-verify rounds, and takes 2^-98 for 2^-99."""
+        """Whether two exact values certainly differ: math-verify rounds, and takes 2^-98
+        for 2^-99.
+        """
         if isinstance(left, Expr) and isinstance(right, Expr):
             if left.free_symbols or right.free_symbols or left.has(Float) or right.has(Float):
                 return False
@@ -228,7 +234,9 @@ def _kinds() -> Kinds:
         return False
 
     def symbol(ours: Any, theirs: Any) -> bool:
-        """x + 0 is x: a symbol on one side alone is something that math-verify compares as text."""
+        """Whether a symbol on one side alone equals the other side (x + 0 is x): math-verify
+        compares these as text.
+        """
         if isinstance(ours, Symbol) == isinstance(theirs, Symbol) or not (
             isinstance(ours, Expr) and isinstance(theirs, Expr)
         ):
@@ -276,7 +284,9 @@ def _refuse_in_server(event: str, arguments: tuple[Any, ...]) -> None:
 
 
 def _allow(seconds: float) -> None:
-    """So much more processor time, then SIGPROF; the coarser limit holds should that ever fail."""
+    """Allow so much more processor time, then SIGPROF; the coarser limit holds should that ever
+    fail.
+    """
     signal.setitimer(signal.ITIMER_PROF, seconds)
     coarse = int(time.process_time() + seconds) + 2
     resource.setrlimit(resource.RLIMIT_CPU, (coarse, resource.RLIM_INFINITY))
