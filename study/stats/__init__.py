@@ -1,1 +1,1 @@
-"""Estimators, intervals and comparisons over plain arrays; numpy and scipy only."""
+"""Compute estimators, intervals and comparisons over plain arrays; numpy and scipy only."""

@@ -1,5 +1,5 @@
-"""Time to collapse with censoring: a run that did not collapse within its training is known to last
-at least so long. Descriptive.
+"""Estimate the time to collapse with censoring: a run that did not collapse within its training is
+known to last at least so long. Descriptive.
 """
 
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from study.stats.distributions import survival
 @dataclass(frozen=True)
 class Survival:
     """The Kaplan-Meier curve of one arm: `shares[i]` of its bases had not collapsed after
-    `times[i]`. restricted_mean: see below.
+    `times[i]`. restricted_mean: see `kaplan_meier`.
     """
 
     times: tuple[float, ...]
@@ -24,13 +24,12 @@ class Survival:
 
 
 def kaplan_meier(times: Sequence[float], collapsed: Sequence[bool], horizon: float) -> Survival:
-    """restricted mean = area under the curve up to `horizon`: steps that a base lasts on average,
-    of the first `horizon`.
+    """Return the Kaplan-Meier curve and its restricted mean, the area under the curve up to
+    `horizon`: steps that a base lasts on average, of the first `horizon`.
 
-    times: the step of the collapse, or the last step of a run that did not. Limits: nobody
-    collapses, then it is the horizon; no run is
-    censored before the horizon, then it is the mean of the times cut at the horizon. Raises
-    ValueError on no run.
+    times: the step of the collapse, or the last step of a run that did not collapse. Limits:
+    without any collapse it is the horizon; without censoring before the horizon it is the mean of
+    the times cut at the horizon. Raises ValueError on no run.
     """
     if not times:
         raise ValueError("time to collapse of no run is not defined")
@@ -47,10 +46,10 @@ def kaplan_meier(times: Sequence[float], collapsed: Sequence[bool], horizon: flo
 
 
 def fell_at(steps: Sequence[int], accuracy: Sequence[float], *, share: float = 0.5) -> int | None:
-    """The first step from which accuracy stays below `share` of its highest value so far until the
-    end; None if it does not.
+    """Return the first step from which accuracy stays below `share` of its highest value so far
+    until the end; None if it does not.
 
-    Both the fall and its lasting are asked for: a dip from which a run comes back is no collapse.
+    Both the fall and its duration count: a dip from which a run comes back is not a collapse.
     """
     best, since = float("-inf"), None
     for step, value in zip(steps, accuracy, strict=True):

@@ -1,4 +1,4 @@
-"""Comparisons: paired differences per base student, Holm's adjustment, and what a design can
+"""Compare arms: paired differences per base student, Holm's adjustment, and what a design can
 detect.
 """
 
@@ -28,7 +28,7 @@ class Comparison:
 def paired_differences(
     a_by_base: Mapping[int, float], b_by_base: Mapping[int, float]
 ) -> dict[int, float]:
-    """a - b for each base, in the order of the bases.
+    """Return a - b for each base, in the order of the bases.
 
     Raises ValueError unless both sides have the same bases: pairs are never dropped.
     """
@@ -39,7 +39,8 @@ def paired_differences(
 
 
 def compare(differences: Sequence[float], confidence: float = 0.95) -> Comparison:
-    """Paired t: the mean difference with t_{n-1} limits, and p = 2 P(T_{n-1} > |mean| sqrt(n) / s).
+    """Compare by the paired t: the mean difference with t_{n-1} limits, and p = 2 P(T_{n-1} >
+    |mean| sqrt(n) / s).
 
     Limits: s = 0 gives p = 0 for a difference other than zero and p = 1 for none; n = 1 has neither
     interval nor p.
@@ -54,8 +55,8 @@ def compare(differences: Sequence[float], confidence: float = 0.95) -> Compariso
 
 
 def holm(p_by_name: Mapping[str, float]) -> dict[str, float]:
-    """Holm's step-down adjusted p: for the i-th smallest of m, max over j <= i of min(1, (m - j +
-    1) p_(j)).
+    """Return Holm's step-down adjusted p: for the i-th smallest of m, max over j <= i of min(1, (m
+    - j + 1) p_(j)).
     """
     adjusted: dict[str, float] = {}
     running = 0.0
@@ -66,12 +67,11 @@ def holm(p_by_name: Mapping[str, float]) -> dict[str, float]:
 
 
 def holm_factors(p_by_name: Mapping[str, float], family: int = 0) -> dict[str, float]:
-    """c with adjusted p = min(1, c p), so that the interval at confidence 1 - alpha / c decides
-    exactly when adjusted p < alpha.
+    """Return c with adjusted p = min(1, c p), so that the interval at confidence 1 - alpha / c
+    decides exactly when adjusted p < alpha.
 
     For the i-th smallest p of m: c_i = max over j <= i of (m - j + 1) p_(j) / p_(i), at least m - i
-    + 1. `family`: m, where claims
-    without a p count too (they count as the largest p).
+    + 1. `family`: m, where claims without a p count too (they count as the largest p).
     """
     size, running = max(family, len(p_by_name)), 0.0
     factors: dict[str, float] = {}
@@ -83,7 +83,7 @@ def holm_factors(p_by_name: Mapping[str, float], family: int = 0) -> dict[str, f
 
 
 def p_against(comparison: Comparison, value: float) -> float | None:
-    """Two-sided p of the paired t-test against a true mean of `value`; None at n = 1."""
+    """Return the two-sided p of the paired t-test against a true mean of `value`; None at n = 1."""
     if comparison.deviation is None:
         return None
     return _two_sided_p(
@@ -92,22 +92,21 @@ def p_against(comparison: Comparison, value: float) -> float | None:
 
 
 def detection_power(effect: float, deviation: float, n: int, alpha: float = 0.05) -> float:
-    """P(|T| > t_{1 - alpha / 2, n - 1}) with T noncentral t, noncentrality |effect| sqrt(n) /
-    deviation: the power of the paired t-test.
+    """Return the power of the paired t-test: P(|T| > t_{1 - alpha / 2, n - 1}) with T noncentral t,
+    noncentrality |effect| sqrt(n) / deviation.
     """
     critical = t_quantile(1.0 - alpha / 2.0, n - 1)
     shift = abs(effect) * n**0.5 / deviation
-    far_tail = (
-        noncentral_t_upper_tail(critical, n - 1, -shift) if shift < 5.0 else 0.0
-    )  # below 1e-8 beyond, where scipy's nct breaks down
+    # below 1e-8 beyond, where scipy's nct breaks down
+    far_tail = noncentral_t_upper_tail(critical, n - 1, -shift) if shift < 5.0 else 0.0
     return noncentral_t_upper_tail(critical, n - 1, shift) + far_tail
 
 
 def minimum_detectable_effect(
     deviation: float, n: int, *, power: float = 0.8, alpha: float = 0.05
 ) -> float:
-    """The smallest true mean difference that the paired t-test finds with this power, given the
-    spread of per-base differences.
+    """Return the smallest true mean difference that the paired t-test finds with this power, given
+    the spread of per-base differences.
 
     Same unit as `deviation`. Limits: 0 where the differences do not vary. Raises ValueError below
     two bases.
@@ -128,10 +127,11 @@ def minimum_detectable_effect(
 def bases_to_decide(
     mean: float, deviation: float, threshold: float, *, most: int = 50, alpha: float = 0.05
 ) -> int | None:
-    """The fewest bases at which an interval around this mean, with this spread, would lie on one
-    side of `threshold`; None beyond `most`.
+    """Return the fewest bases at which an interval around this mean, with this spread, would be on
+    one side of `threshold`; None beyond `most`.
 
-    A plan made from what was seen, not a promise: both numbers will move with more bases.
+    This is a plan made from the data so far, not a promise: both numbers will change with more
+    bases.
     """
     distance = abs(mean - threshold)
     for n in range(3, most + 1):

@@ -1,5 +1,5 @@
-"""The few things taken from scipy, with types: scipy ships none, and everything above this file is
-checked strictly.
+"""Wrap the few functions taken from scipy, with types: scipy has none, and everything that uses
+this file is checked strictly.
 """
 
 from collections.abc import Callable
@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-_AT_ONCE = 50_000_000  # resampled values of a bootstrap held at a time
+_AT_ONCE = 50_000_000  # resampled values of a bootstrap in memory at a time
 
 
 @cache
@@ -20,40 +20,40 @@ def _scipy(part: str) -> Any:
 
 
 def t_quantile(probability: float, degrees: int) -> float:
-    """The value that Student's t with `degrees` degrees of freedom stays below with this
+    """Return the value that Student's t with `degrees` degrees of freedom stays below with this
     probability.
     """
     return float(_scipy("stats").t.ppf(probability, degrees))
 
 
 def t_upper_tail(value: float, degrees: int) -> float:
-    """P(T > value)."""
+    """Return P(T > value)."""
     return float(_scipy("stats").t.sf(value, degrees))
 
 
 def noncentral_t_upper_tail(value: float, degrees: int, shift: float) -> float:
-    """P(T > value) for a noncentral t with noncentrality `shift`."""
+    """Return P(T > value) for a noncentral t with noncentrality `shift`."""
     return float(_scipy("stats").nct.sf(value, degrees, shift))
 
 
 def binomial_limits(successes: int, trials: int, confidence: float = 0.95) -> tuple[float, float]:
-    """Exact (Clopper-Pearson) limits of a probability of which `successes` of `trials` independent
-    trials are known.
+    """Return the exact (Clopper-Pearson) limits of the probability of success, given `successes` of
+    `trials` independent trials.
     """
     found = _scipy("stats").binomtest(successes, trials).proportion_ci(confidence, method="exact")
     return float(found.low), float(found.high)
 
 
 def binomial_p(successes: int, trials: int) -> float:
-    """Exact two-sided p of `successes` of `trials` against a fair coin (McNemar's test of
-    discordant pairs); 1 without a trial.
+    """Return the exact two-sided p of `successes` of `trials` against a fair coin (McNemar's test
+    of discordant pairs); 1 without a trial.
     """
     return float(_scipy("stats").binomtest(successes, trials, 0.5).pvalue) if trials else 1.0
 
 
 def sign_flip_p(values: NDArray[np.float64], generator: np.random.Generator) -> float:
-    """Two-sided p of the mean under random signs (scipy.stats.permutation_test): exact up to 13
-    values, else 10,000 draws.
+    """Return the two-sided p of the mean under random signs (scipy.stats.permutation_test): exact
+    up to 13 values, else 10,000 draws.
     """
     found = _scipy("stats").permutation_test(
         (values,),
@@ -70,8 +70,8 @@ def sign_flip_p(values: NDArray[np.float64], generator: np.random.Generator) -> 
 def survival(
     times: NDArray[np.float64], ended: NDArray[np.bool_]
 ) -> tuple[list[float], list[float]]:
-    """Kaplan-Meier (scipy.stats.ecdf of censored data): times and the share that has not ended by
-    them. ended = False: censored.
+    """Return the Kaplan-Meier estimate (scipy.stats.ecdf of censored data): times and the share
+    that has not ended by them. ended = False: censored.
     """
     data = _scipy("stats").CensoredData(uncensored=times[ended], right=times[~ended])
     curve = _scipy("stats").ecdf(data).sf
@@ -81,15 +81,15 @@ def survival(
 
 
 def root(function: Callable[[float], float], low: float, high: float) -> float:
-    """Where a function that changes its sign between low and high is zero (Brent)."""
+    """Return where a function that changes its sign between low and high is zero (Brent)."""
     return float(_scipy("optimize").brentq(function, low, high))
 
 
 def bootstrap_mean(
     values: NDArray[np.float64], generator: np.random.Generator, confidence: float, resamples: int
 ) -> tuple[float, float]:
-    """Percentile limits of the mean under resampling with replacement (scipy.stats.bootstrap), so
-    many at a time as fit into 400 MB.
+    """Return percentile limits of the mean under resampling with replacement
+    (scipy.stats.bootstrap), as many at a time as fit into 400 MB.
     """
     batch = None if values.size * resamples <= _AT_ONCE else max(1, _AT_ONCE // values.size)
     result = _scipy("stats").bootstrap(

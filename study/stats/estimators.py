@@ -1,4 +1,4 @@
-"""What one set of samples says about accuracy: avg@k, unbiased pass@k, maj@k.
+"""Estimate accuracy from one set of samples: avg@k, unbiased pass@k, maj@k.
 
 Axes: P problems, S samples per problem. Counts are whole numbers of correct samples; a score is a
 fraction in [0, 1].
@@ -14,8 +14,8 @@ Counts = Sequence[int] | NDArray[np.int64]
 
 
 def avg_at_k(correct_counts_P: Counts, k: int) -> float:
-    """avg@k = mean over problems of c_p / k, with c_p of k samples correct: the expected accuracy
-    of one sample.
+    """Return avg@k = mean over problems of c_p / k, with c_p of k samples correct: the expected
+    accuracy of one sample.
 
     Limit: k = 1 is plain accuracy. Raises ValueError on no problems or on a count outside 0..k.
     """
@@ -23,19 +23,18 @@ def avg_at_k(correct_counts_P: Counts, k: int) -> float:
 
 
 def pass_at_k(correct_counts_P: Counts, n: int, k: int) -> float:
-    """pass@k = mean over problems of 1 - C(n - c_p, k) / C(n, k): the chance that k of the n
+    """Return pass@k = mean over problems of 1 - C(n - c_p, k) / C(n, k): the chance that k of the n
     samples hold a correct one.
 
     Unbiased for 1 - (1 - accuracy_p)^k (Chen et al. 2021, arXiv 2107.03374), computed as a product
-    so that no binomial overflows.
-    Limits: k = 1 is avg@n; k = n is the share of problems with any correct sample. Raises
-    ValueError unless 1 <= k <= n.
+    so that no binomial overflows. Limits: k = 1 is avg@n; k = n is the share of problems with any
+    correct sample. Raises ValueError unless 1 <= k <= n.
     """
     return float(pass_at_k_P(correct_counts_P, n, k).mean())
 
 
 def pass_at_k_P(correct_counts_P: Counts, n: int, k: int) -> NDArray[np.float64]:
-    """pass@k of each problem, for intervals over problems."""
+    """Return pass@k of each problem, for intervals over problems."""
     if not 1 <= k <= n:
         raise ValueError(f"pass@{k} needs at least {k} samples and k >= 1; there are {n}")
     counts_P = _checked(correct_counts_P, n)
@@ -47,12 +46,12 @@ def pass_at_k_P(correct_counts_P: Counts, n: int, k: int) -> NDArray[np.float64]
 
 
 def maj_at_k(answers_PS: Sequence[Sequence[str | None]], references_P: Sequence[str]) -> float:
-    """maj@k = mean over problems of the chance that the most frequent answer is the reference.
+    """Return maj@k = mean over problems of the chance that the most frequent answer is the
+    reference.
 
     A tie between m answers is broken evenly: a tied reference scores 1 / m. An unparsed answer
-    (None) casts no vote; where nobody votes
-    there is no majority answer, and no answer is not a right one: 0. Raises ValueError on different
-    numbers of problems.
+    (None) casts no vote; without any vote there is no majority answer, and the score is 0. Raises
+    ValueError on different numbers of problems.
     """
     if len(answers_PS) != len(references_P):
         raise ValueError(f"{len(answers_PS)} problems with answers, {len(references_P)} references")
@@ -65,7 +64,7 @@ def maj_at_k(answers_PS: Sequence[Sequence[str | None]], references_P: Sequence[
 
 
 def majority_share(answers_S: Sequence[str | None], reference: str) -> float:
-    """maj@k of one problem."""
+    """Return maj@k of one problem."""
     votes = Counter(answer for answer in answers_S if answer is not None)
     if not votes:
         return 0.0

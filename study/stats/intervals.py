@@ -1,5 +1,5 @@
-"""Intervals: Student's t over base students (the unit of replication), seeded bootstrap over
-problems (descriptive).
+"""Compute intervals: Student's t over base students (the unit of replication), seeded bootstrap
+over problems (descriptive).
 """
 
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from study.stats.distributions import bootstrap_mean, t_quantile
 @dataclass(frozen=True)
 class Interval:
     """A mean with its limits. `low` and `high` are None where n does not allow an interval (n = 1):
-    unknown is not zero width.
+    an unknown width is not zero width.
     """
 
     mean: float
@@ -25,8 +25,8 @@ class Interval:
 
 
 def t_interval(values: Sequence[float], confidence: float = 0.95) -> Interval:
-    """mean +- t_{(1 + confidence) / 2, n - 1} * s / sqrt(n), with s the sample standard deviation
-    (n - 1).
+    """Return mean +- t_{(1 + confidence) / 2, n - 1} * s / sqrt(n), with s the sample standard
+    deviation (n - 1).
 
     Limits: n = 1 has no interval; equal values give one of zero width. Raises ValueError on no
     values or on one that is not finite.
@@ -42,13 +42,12 @@ def t_interval(values: Sequence[float], confidence: float = 0.95) -> Interval:
 def bootstrap_interval(
     values_P: Sequence[float], *, seed: int, confidence: float = 0.95, resamples: int = 2000
 ) -> Interval:
-    """Percentile bootstrap of the mean over problems (scipy.stats.bootstrap), the same bytes for
-    the same seed.
+    """Return the percentile bootstrap of the mean over problems (scipy.stats.bootstrap), the same
+    bytes for the same seed.
 
     It says how much the score would move with other problems of the same kind, for these very
-    students; it says nothing about other
-    base students. Percentile and not BCa, because BCa is undefined where all problems score alike.
-    One problem has no interval.
+    students; it says nothing about other base students. Percentile and not BCa, because BCa is
+    undefined where all problems score alike. One problem has no interval.
     """
     values = _finite(values_P)
     if values.size == 1:

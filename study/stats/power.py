@@ -1,15 +1,19 @@
-"""What a comparison of two arms can see: variance components, the design, the smallest effect it
-finds.
+"""Compute what a comparison of two arms can detect: variance components, the design, the smallest
+effect it finds.
 
 The difference of problem p on base b, with a = the true accuracy of an arm there:
+
     d_bp = effect + u_b + v_p + w_bp + error        variances: base, problem, both, sampling / k
     sampling = mean of a (1 - a), summed over the two arms: what one sample adds by chance
-    (binomial)
+               (binomial)
+
 and its mean over n bases and P problems has the variance
+
     over problems   problem / P + (both + sampling / k) / (n P)     t with P - 1: other problems of
-                    this kind, these bases
+                                                                    this kind, these bases
     over bases      base / n    + (both + sampling / k) / (n P)     t with n - 1: other bases, these
-                    problems
+                                                                    problems
+
 Unpaired (other problems, other bases in each arm): the components of one arm's scores, twice, and 2
 P - 2 or 2 n - 2 degrees. Limits: k without end leaves problem / P; bases without end leave nothing
 over bases. Scores near 0 or 1 vary less than this says.
@@ -27,7 +31,7 @@ from study.stats.distributions import t_quantile
 
 Over = Literal["problems", "bases"]
 Knob = Literal["problems", "k", "bases"]
-MOST = 100_000  # problems, samples or bases beyond which a design is not looked for
+MOST = 100_000  # the largest number of problems, samples or bases of a design
 Counts = Sequence[Sequence[int]]
 
 
@@ -46,7 +50,9 @@ class Components:
 
 @dataclass(frozen=True)
 class Spread:
-    """score: of one arm. difference: of two arms on the same problems and bases."""
+    """Components of an arm and of a difference. score: of one arm. difference: of two arms on the
+    same problems and bases.
+    """
 
     score: Components
     difference: Components
@@ -63,14 +69,14 @@ class Design:
 
     @property
     def samples(self) -> int:
-        """Of both arms together."""
+        """Count the samples of both arms together."""
         return 2 * self.problems * self.k * self.bases
 
 
 @dataclass(frozen=True)
 class Sight:
-    """critical: an observed difference is significant from here on. detectable: a true one is found
-    with the asked power from here on.
+    """What a design can detect. critical: an observed difference is significant from here on.
+    detectable: a true one is found with the requested power from here on.
     """
 
     critical: float
@@ -87,12 +93,11 @@ def assumed(
     score_sd: float = 0.03,
     effect_sd: float = 0.02,
 ) -> Spread:
-    """Components where nothing was measured.
+    """Return assumed components where nothing was measured.
 
-    between: share of a single sample's variance m (1 - m) that lies between problems (1/3:
-    accuracies spread evenly over 0..1).
-    alike: correlation of the problems' accuracies between the arms. score_sd, effect_sd: of scores
-    and of the effect between bases.
+    between: share of a single sample's variance m (1 - m) that is between problems (1/3: accuracies
+    spread evenly over 0..1). alike: correlation of the problems' accuracies between the arms.
+    score_sd, effect_sd: of scores and of the effect between bases.
     """
     whole = accuracy * (1.0 - accuracy)
     score = Components(score_sd**2, between * whole, 0.0, (1.0 - between) * whole)
@@ -103,13 +108,12 @@ def assumed(
 
 
 def measured(a_BP: Counts, b_BP: Counts, k: int) -> Spread:
-    """Components from counts of k samples: B bases by P problems in each arm, the same on both
-    sides.
+    """Estimate components from counts of k samples: B bases by P problems in each arm, the same on
+    both sides.
 
-    Two-way analysis of variance, negative estimates taken as 0. One base: what bases do is not seen
-    (base = both = 0). k = 1: chance and
-    what problem and base do together are one number, `sampling`. Raises ValueError on shapes that
-    differ or on fewer than two problems.
+    Two-way analysis of variance, negative estimates taken as 0. One base: the part of bases is not
+    measured (base = both = 0). k = 1: chance and the joint part of problem and base are one number,
+    `sampling`. Raises ValueError on shapes that differ or on fewer than two problems.
     """
     a, b = _shares(a_BP, k), _shares(b_BP, k)
     if a.shape != b.shape or a.ndim != 2 or a.shape[1] < 2:
@@ -126,7 +130,7 @@ def measured(a_BP: Counts, b_BP: Counts, k: int) -> Spread:
 
 
 def typical(spreads: Sequence[Spread]) -> Spread:
-    """The median of every component: one broken arm does not speak for all.
+    """Return the median of every component: one broken arm does not decide for all.
 
     Raises ValueError on none.
     """
@@ -138,20 +142,21 @@ def typical(spreads: Sequence[Spread]) -> Spread:
 def sight(
     spread: Spread, design: Design, over: Over, *, power: float = 0.8, alpha: float = 0.05
 ) -> Sight | None:
-    """None where there is only one problem or base: nothing tells its noise from an effect."""
+    """Return what a design can detect; None where there is only one problem or base: its noise
+    cannot be separated from an effect.
+    """
     units = design.problems if over == "problems" else design.bases
     if units < 2:
         return None
     error, degrees = standard_error(spread, design, over), (units - 1) * (1 if design.paired else 2)
-    as_paired = (
-        error * (degrees + 1) ** 0.5
-    )  # the deviation of degrees + 1 differences with this standard error
+    # the deviation of degrees + 1 differences with this standard error
+    as_paired = error * (degrees + 1) ** 0.5
     found = minimum_detectable_effect(as_paired, degrees + 1, power=power, alpha=alpha)
     return Sight(t_quantile(1.0 - alpha / 2.0, degrees) * error, found, error, degrees)
 
 
 def standard_error(spread: Spread, design: Design, over: Over) -> float:
-    """Of the mean difference, by the formulas of this module."""
+    """Return the standard error of the mean difference, by the formulas of this module."""
     parts, arms = (spread.difference, 1) if design.paired else (spread.score, 2)
     shared = (parts.both + parts.sampling / design.k) / (design.bases * design.problems)
     own = parts.problem / design.problems if over == "problems" else parts.base / design.bases
@@ -161,7 +166,7 @@ def standard_error(spread: Spread, design: Design, over: Over) -> float:
 def power_of(
     effect: float, spread: Spread, design: Design, over: Over, *, alpha: float = 0.05
 ) -> float | None:
-    """The chance that a true effect of this size is found."""
+    """Return the chance that a true effect of this size is found."""
     seen = sight(spread, design, over, alpha=alpha)
     if seen is None:
         return None
@@ -175,8 +180,8 @@ def power_of(
 def fewest(
     effect: float, spread: Spread, design: Design, over: Over, knob: Knob, *, power: float = 0.8
 ) -> int | None:
-    """The smallest value of one knob at which the effect is found with this power, the others as
-    they are; None where none is enough.
+    """Return the smallest value of one knob at which the effect is found with this power, the
+    others unchanged; None where none is enough.
     """
 
     def enough(value: int) -> bool:
@@ -200,13 +205,15 @@ def _shares(counts_BP: Counts, k: int) -> NDArray[np.float64]:
 
 
 def _chance(shares_BP: NDArray[np.float64], k: int) -> float | None:
-    """Unbiased for the mean of a (1 - a) / k; None at k = 1, where it cannot be told apart."""
+    """Return an unbiased estimate of the mean of a (1 - a) / k; None at k = 1, where it cannot be
+    separated.
+    """
     return float(np.mean(shares_BP * (1.0 - shares_BP))) / (k - 1) if k > 1 else None
 
 
 def _components(values_BP: NDArray[np.float64], chance: float | None, k: int) -> Components:
-    """chance: the variance that independent sampling gives an entry; arms that draw the same random
-    numbers err together, and vary less.
+    """Estimate components by analysis of variance. chance: the variance that independent sampling
+    gives an entry; arms that draw the same random numbers err together, and vary less.
     """
     bases, problems = values_BP.shape
     by_problem, by_base, mean = (
@@ -227,7 +234,7 @@ def _components(values_BP: NDArray[np.float64], chance: float | None, k: int) ->
 
 
 def _median(parts: Sequence[Components]) -> Components:
-    """Of two: their mean."""
+    """Return the median; of two values, their mean."""
     return Components(
         *np.median([[p.base, p.problem, p.both, p.sampling] for p in parts], axis=0).tolist()
     )

@@ -1,4 +1,4 @@
-"""Rates of something that a reply does or does not do: a mean over problems of the share of their
+"""Compute the rate at which replies do something: a mean over problems of the share of their
 replies, with an interval over problems.
 """
 
@@ -20,7 +20,7 @@ class Rate:
 
 
 def rate(flags_PS: Sequence[Sequence[bool]]) -> Rate | None:
-    """The rate of P problems with S flags each; None without problems.
+    """Return the rate of P problems with S flags each; None without problems.
 
     The limits are a bootstrap over problems (fixed seed). Where all problems have the same share
     resampling cannot move the mean: limits are exact (Clopper-Pearson over problems) for shares of
