@@ -1,1 +1,3 @@
-"""Distillation objectives as functions of tensors: torch and nothing else (but `study.errors`)."""
+"""Define distillation objectives as functions of tensors: torch and nothing else (but
+`study.errors`).
+"""

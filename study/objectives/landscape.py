@@ -1,8 +1,8 @@
-"""What a loss does to categorical distributions, without a model: its gradient beside the true one,
-and where descent on it ends.
+"""Compute what a loss does to categorical distributions, without a model: its gradient next to the
+true one, and where descent on it ends.
 
 Axes: N states (one categorical distribution each), V outcomes. The logits are the parameters, so a
-gradient here is what a model's last layer is asked for, before any network mixes the states.
+gradient here is the gradient in a model's last layer, before any network mixes the states.
 """
 
 from collections.abc import Callable
@@ -19,9 +19,8 @@ from study.objectives.topk import top_ids
 Loss = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
 
 # Log-scale and spread of the random states' peakedness, and the teacher's distance. Chosen once so
-# that the mass on the likeliest 1, 5
-# and 20 of 64 tokens (.68, .92, .98) and the reverse KL (.36) are near those of a small language
-# model on its own text.
+# that the mass on the likeliest 1, 5 and 20 of 64 tokens (.68, .92, .98) and the reverse KL (.36)
+# are near those of a small language model on its own text.
 LOG_SCALE, LOG_SCALE_SPREAD, TEACHER_SHIFT = 1.8, 0.8, 1.25
 
 
@@ -34,11 +33,11 @@ class States(NamedTuple):
 
 
 class Comparison(NamedTuple):
-    """One loss beside the reverse KL over the whole vocabulary.
+    """One loss compared with the reverse KL over the whole vocabulary.
 
     Gradients of all states together are one long vector.
 
-    value: mean loss. cosine: None when the gradient vanishes beside the reference. error: ||g -
+    value: mean loss. cosine: None when the gradient vanishes next to the reference. error: ||g -
     g_full|| / ||g_full||.
     """
 
@@ -58,8 +57,8 @@ class Shape(NamedTuple):
 
 
 def random_states(number: int, vocabulary: int, seed: int) -> States:
-    """In float64: student = s z with z standard normal and log s ~ N(LOG_SCALE, LOG_SCALE_SPREAD)
-    per state; teacher = student + noise.
+    """Draw random states in float64: student = s z with z standard normal and log s ~ N(LOG_SCALE,
+    LOG_SCALE_SPREAD) per state; teacher = student + noise.
 
     The noise is normal with standard deviation TEACHER_SHIFT.
     """
@@ -78,13 +77,13 @@ def random_states(number: int, vocabulary: int, seed: int) -> States:
 
 
 def draw(logits_NV: Tensor, generator: torch.Generator) -> Tensor:
-    """One token from each distribution."""
+    """Draw one token from each distribution."""
     return torch.multinomial(logits_NV.detach().softmax(dim=-1), 1, generator=generator).squeeze(-1)
 
 
 def over_every_token(loss: Loss) -> Loss:
-    """The expectation of a sampled-token loss over y ~ p, in value and gradient: sum_y sg[p_y]
-    loss(y), over all V tokens.
+    """Return the expectation of a sampled-token loss over y ~ p, in value and gradient: sum_y
+    sg[p_y] loss(y), over all V tokens.
 
     Costs V times as much: for a small vocabulary.
     """
@@ -106,7 +105,7 @@ def over_every_token(loss: Loss) -> Loss:
 def value_and_gradient(
     loss: Loss, states: States, chooser_NV: Tensor | None = None
 ) -> tuple[float, Tensor]:
-    """Mean loss, and the gradient of each state's loss in its own logits."""
+    """Return the mean loss, and the gradient of each state's loss in its own logits."""
     leaf_NV = states.student_NV.detach().clone().requires_grad_()
     loss_N = loss(
         leaf_NV,
@@ -118,7 +117,7 @@ def value_and_gradient(
 
 
 def full_gradient(states: States) -> Tensor:
-    """The reference: gradient of KL(student || teacher) over the whole vocabulary."""
+    """Return the reference: the gradient of KL(student || teacher) over the whole vocabulary."""
     return value_and_gradient(
         lambda student, teacher, _tokens, _chooser: reverse_kl(
             logprobs(student), logprobs(teacher)
@@ -135,14 +134,14 @@ def compare(loss: Loss, states: States, full_NV: Tensor) -> Comparison:
 def descend(
     loss: Loss, states: States, *, steps: int = 200, rate: float = 0.2, fixed_support: bool = False
 ) -> Tensor:
-    """Logits where descent on the loss ends (its fixed point, or as near as `steps` come).
+    """Return the logits where descent on the loss ends (its fixed point, or as near as `steps`
+    come).
 
     Each step is z <- z - rate * grad / p, at most 1 in each coordinate: the natural gradient of a
-    categorical distribution. It has the
-    fixed points of plain descent and reaches all tokens at one speed, where plain descent needs 1 /
-    p_v steps for an unlikely one.
-    The student's TopK is chosen anew at each step, as in training; fixed_support keeps the one of
-    the start, as in the closed forms.
+    categorical distribution. It has the fixed points of plain descent and reaches all tokens at one
+    speed, where plain descent needs 1 / p_v steps for an unlikely one. The student's TopK is chosen
+    anew at each step, as in training; fixed_support keeps the one of the start, as in the closed
+    forms.
     """
     logits_NV = states.student_NV.detach().double()
     start_NV, teacher_NV = logits_NV.clone(), states.teacher_NV.double()
@@ -159,7 +158,7 @@ def descend(
 def shape(
     logits_NV: Tensor, teacher_NV: Tensor, k: int, support_of_NV: Tensor | None = None
 ) -> Shape:
-    """Summary of a set of distributions. `support_of_NV`: the logits whose k likeliest tokens carry
+    """Summarise a set of distributions. `support_of_NV`: the logits whose k likeliest tokens carry
     the mass (default: their own).
     """
     log_p, log_q = logprobs(logits_NV), logprobs(teacher_NV)

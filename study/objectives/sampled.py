@@ -1,4 +1,4 @@
-"""The sampled-token estimators of the reverse KL: the token y that the student wrote stands for the
+"""Estimate the reverse KL from sampled tokens: the token y that the student wrote represents the
 whole distribution.
 
 Axes: N any leading token axes, V vocabulary. Both functions return the same value, log p_S(y) - log
@@ -11,14 +11,14 @@ from study.objectives.divergences import at_least_float32
 
 
 def token_logprobs(logits_NV: Tensor, tokens_N: Tensor) -> Tensor:
-    """log p(y) of one token a position."""
+    """Return log p(y) of one token per position."""
     logits_NV = at_least_float32(logits_NV)
     return logits_NV.gather(-1, tokens_N.unsqueeze(-1)).squeeze(-1) - logits_NV.logsumexp(dim=-1)
 
 
 def score_function(student_N: Tensor, teacher_N: Tensor) -> Tensor:
-    """Value r = log p_S(y) - log p_T(y), gradient sg[r] grad log p_S(y): unbiased for the gradient
-    of the reverse KL (paper Eqs. 4-5).
+    """Return value r = log p_S(y) - log p_T(y) with gradient sg[r] grad log p_S(y): unbiased for
+    the gradient of the reverse KL (paper Eqs. 4-5).
 
     The advantage of the token is -r. (x - sg[x] is zero in value and carries the gradient of x.)
     """
@@ -27,8 +27,8 @@ def score_function(student_N: Tensor, teacher_N: Tensor) -> Tensor:
 
 
 def plain(student_N: Tensor, teacher_N: Tensor) -> Tensor:
-    """The log-ratio itself as a loss: gradient grad log p_S(y), which the teacher does not enter
-    and whose expectation is zero.
+    """Return the log-ratio itself as a loss: its gradient grad log p_S(y) does not depend on the
+    teacher and has expectation zero.
 
     A negative control (paper Fig. 12, K = 1), not an estimator of anything.
     """

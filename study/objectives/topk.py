@@ -1,9 +1,10 @@
-"""Supports (TopK of the student, of the teacher, their intersection and union) and
+"""Build supports (TopK of the student, of the teacher, their intersection and union) and
 log-probabilities on them.
 
 Axes: N any leading token axes, V vocabulary, K tokens of a support (2K for a union).
+
 A truncated objective is a composition: choose a `Support`, take both sides' log-probabilities on it
-(`on_support`), normalise them (`renormalised`, `with_tail_bucket`, or not at all), and hand them to
+(`on_support`), normalise them (`renormalised`, `with_tail_bucket`, or not at all), and pass them to
 a divergence. At K = V every composition is the full divergence. Log-probabilities are gathered
 logits minus the log-partition over the whole vocabulary: no [N, V] log-softmax is kept for K
 numbers.
@@ -33,8 +34,8 @@ class Support(NamedTuple):
 
 
 def top_ids(logits_NV: Tensor, k: int) -> Tensor:
-    """Ids of the k largest logits; among equal logits at the border the lowest ids win, on every
-    device.
+    """Return ids of the k largest logits; among equal logits at the border the lowest ids win, on
+    every device.
 
     `torch.topk` leaves the choice open, and bfloat16 logits (8 bits) tie often.
     """
@@ -56,8 +57,8 @@ def top_ids(logits_NV: Tensor, k: int) -> Tensor:
 
 
 def _lowest_ids_first(logits_RV: Tensor, border_R1: Tensor, k: int) -> Tensor:
-    """The k largest of each row when the border value occurs more often than there is room: linear
-    in V, no sort.
+    """Return the k largest of each row when the border value occurs more often than there is room:
+    linear in V, no sort.
     """
     above_RV = logits_RV > border_R1
     equal_RV = logits_RV == border_R1
@@ -67,34 +68,36 @@ def _lowest_ids_first(logits_RV: Tensor, border_R1: Tensor, k: int) -> Tensor:
 
 
 def whole(ids_NK: Tensor) -> Support:
-    """A support in which every id counts (the student's or the teacher's TopK)."""
+    """Return a support in which every id counts (the student's or the teacher's TopK)."""
     return Support(ids_NK, torch.ones_like(ids_NK, dtype=torch.bool))
 
 
 def intersection(student_ids_NK: Tensor, teacher_ids_NK: Tensor) -> Support:
-    """The student's TopK ids that are also in the teacher's TopK (paper Eq. 17); may be empty at a
-    position.
+    """Return the student's TopK ids that are also in the teacher's TopK (paper Eq. 17); may be
+    empty at a position.
     """
     return Support(student_ids_NK, contains(teacher_ids_NK, student_ids_NK))
 
 
 def union(student_ids_NK: Tensor, teacher_ids_NK: Tensor) -> Support:
-    """Both TopK sets, each id once: the student's, then the teacher's that the student's lacks."""
+    """Return both TopK sets, each id once: the student's, then the teacher's that the student's
+    lacks.
+    """
     new_NK = ~contains(student_ids_NK, teacher_ids_NK)
     ids_N2K = torch.cat([student_ids_NK, teacher_ids_NK], dim=-1)
     return Support(ids_N2K, torch.cat([torch.ones_like(new_NK), new_NK], dim=-1))
 
 
 def contains(set_NK: Tensor, ids_NJ: Tensor) -> Tensor:
-    """For each id: is it in the set of its position? (K x J comparisons; K is tens, V would be a
+    """Whether each id is in the set of its position. (K x J comparisons; K is tens, V would be a
     hundred thousand.)
     """
     return (ids_NJ.unsqueeze(-1) == set_NK.unsqueeze(-2)).any(dim=-1)
 
 
 def on_support(logits_NV: Tensor, support: Support) -> Tensor:
-    """log p_v for v in the support, normalised over the whole vocabulary; 0 at fillers, whose own
-    value may be -inf (0 * inf is nan).
+    """Return log p_v for v in the support, normalised over the whole vocabulary; 0 at fillers,
+    whose own value may be -inf (0 * inf is nan).
     """
     logits_NV = at_least_float32(logits_NV)
     logprobs_NK = logits_NV.gather(-1, support.ids_NK) - logits_NV.logsumexp(dim=-1, keepdim=True)
@@ -102,15 +105,15 @@ def on_support(logits_NV: Tensor, support: Support) -> Tensor:
 
 
 def log_mass(logprobs_NK: Tensor, live_NK: Tensor) -> Tensor:
-    """log sum_{v in S} p_v, keeping the axis; 0 where the support is empty (there is nothing to
-    normalise then).
+    """Return log sum_{v in S} p_v, keeping the axis; 0 where the support is empty (there is nothing
+    to normalise then).
     """
     live_NK = live_NK | ~live_NK.any(dim=-1, keepdim=True)
     return logprobs_NK.masked_fill(~live_NK, -math.inf).logsumexp(dim=-1, keepdim=True)
 
 
 def renormalised(logprobs_NK: Tensor, live_NK: Tensor) -> Tensor:
-    """log(p_v / P_S): the distribution on the support alone.
+    """Return log(p_v / P_S): the distribution on the support alone.
 
     The mass P_S is discarded, and the gradient flows through it.
     """
@@ -120,12 +123,12 @@ def renormalised(logprobs_NK: Tensor, live_NK: Tensor) -> Tensor:
 def with_tail_bucket(
     logprobs_NK: Tensor, logits_NV: Tensor, support: Support
 ) -> tuple[Tensor, Tensor]:
-    """One more outcome, log(1 - P_S), behind the K: (log-probabilities, live), each with K + 1
+    """Add one more outcome, log(1 - P_S), after the K: (log-probabilities, live), each with K + 1
     columns.
 
     The tail is summed outside the support instead of taken from 1 - P_S, which has no digits left
-    in float32 when P_S is near 1.
-    Where the support is the whole vocabulary there is no tail: its column is not live.
+    in float32 when P_S is near 1. Where the support is the whole vocabulary there is no tail: its
+    column is not live.
     """
     logits_NV = at_least_float32(logits_NV)
     tail_N1, some_N1 = _log_tail(logits_NV, support)
@@ -134,7 +137,7 @@ def with_tail_bucket(
 
 
 def _log_tail(logits_NV: Tensor, support: Support) -> tuple[Tensor, Tensor]:
-    """log sum of exp(logits) outside the support, and whether there is any token outside."""
+    """Return log sum of exp(logits) outside the support, and whether there is any token outside."""
     inside_NV = inside(support, logits_NV.shape[-1])
     some_N1 = ~inside_NV.all(dim=-1, keepdim=True)
     # A row without tail keeps its logits, so that its (unused) column has a finite value and no nan
@@ -146,7 +149,7 @@ def _log_tail(logits_NV: Tensor, support: Support) -> tuple[Tensor, Tensor]:
 
 
 def inside(support: Support, vocabulary: int) -> Tensor:
-    """The support as a boolean row over the vocabulary.
+    """Return the support as a boolean row over the vocabulary.
 
     Fillers of a union repeat a live id, so they are added, not assigned.
     """
@@ -157,11 +160,10 @@ def inside(support: Support, vocabulary: int) -> Tensor:
 
 
 def floored(teacher_logits_NV: Tensor, teacher_ids_NK: Tensor) -> Tensor:
-    """A teacher that returned only its own TopK, completed to a distribution.
+    """Complete a teacher that returned only its own TopK to a distribution.
 
-    The mass that it kept is spread evenly over the other V - K tokens: a level without a fixed
-    constant, never above the smallest
-    returned probability. At K = V nothing changes.
+    The rest of its probability is spread evenly over the other V - K tokens: a level without a
+    fixed constant, never above the smallest returned probability. At K = V nothing changes.
     """
     teacher_logits_NV = at_least_float32(teacher_logits_NV.detach())
     others = teacher_logits_NV.shape[-1] - teacher_ids_NK.shape[-1]
