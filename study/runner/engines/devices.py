@@ -1,10 +1,10 @@
-"""Packing of tasks on the processor cores and GPUs of one machine or one allocation: never two
-tasks on a GPU, and nobody starves.
+"""Pack tasks on the processor cores and GPUs of one machine or one allocation: at most one task per
+GPU, and no task waits for ever.
 
-Larger tasks are asked first (`size`). One that was passed over too often keeps the machine for
-itself: nothing else starts until it has. The GPUs are those of the profile, of an outer
-CUDA_VISIBLE_DEVICES (which Slurm sets in an allocation), or of `nvidia-smi -L`; torch is not asked,
-because a process that has asked it can no longer choose.
+Larger tasks are tried first (`size`). A task that smaller ones have overtaken too often reserves
+the machine: nothing else starts until it has started. The GPUs are those of the profile, of an
+outer CUDA_VISIBLE_DEVICES (which Slurm sets in an allocation), or of `nvidia-smi -L`. Torch is not
+used to count them, because a process that has initialised CUDA can no longer choose its devices.
 """
 
 import os
@@ -15,31 +15,28 @@ from collections.abc import Iterable, Mapping, Sequence
 from study.errors import PrerequisiteError
 from study.spec.machine.profile import Profile, Resources
 
-PATIENCE = 8  # so many others may start before a task that waits
+PATIENCE = 8  # how many smaller tasks may overtake a waiting one
 
 
 class Slots:
-    """What is free of `cpus` cores and of the GPUs named in `gpus`. A task is any name; its
-    resources are those it asks with.
+    """The free cores and GPUs out of `cpus` cores and the GPUs named in `gpus`.
+
+    A task is any name; its resources are those of its last request.
     """
 
     def __init__(self, cpus: int, gpus: Sequence[str] = (), patience: int = PATIENCE) -> None:
         self._cpus, self._gpus, self._patience = cpus, tuple(gpus), patience
         self._free_cpus, self._free_gpus = cpus, list(gpus)
         self._taken: dict[str, tuple[int, list[str]]] = {}
-        self._passed: dict[
-            str, int
-        ] = {}  # tasks that were refused -> how many smaller ones have started since
-        self._wanted: dict[str, Resources] = {}  # what they asked for
+        # Refused tasks -> how many smaller tasks have started since.
+        self._passed: dict[str, int] = {}
+        self._wanted: dict[str, Resources] = {}  # the resources they requested
         self._reserved: str | None = None
-        self._asked: set[str] = (
-            set()
-        )  # who was refused since the holder of the reservation asked last
+        # The tasks that were refused since the last request of the task that holds the reservation.
+        self._asked: set[str] = set()
 
     def require(self, kind: str, resources: Resources) -> None:
-        """PrerequisiteError if a stage of this kind could never start here, however long it
-        waits.
-        """
+        """Raise PrerequisiteError if a stage of this kind can never start here."""
         for what, wanted, there in (
             ("GPUs", resources.gpus, len(self._gpus)),
             ("processor cores", resources.cpus, self._cpus),
@@ -54,8 +51,8 @@ class Slots:
                 )
 
     def fits(self, task: str, resources: Resources) -> bool:
-        """Whether the task may start now. A refusal is remembered: it is what a reservation grows
-        from.
+        """Whether the task may start now. A refusal is counted, because a reservation follows from
+        it.
         """
         if self._reserved == task:
             self._asked.clear()
@@ -71,8 +68,9 @@ class Slots:
         return False
 
     def _given_up(self, task: str) -> bool:
-        """A holder that did not ask while another asked twice needs nothing any more: it failed, or
-        was made elsewhere.
+        """Whether the task with the reservation no longer needs it.
+
+        If it makes no request while another task makes two, it has failed or was made elsewhere.
         """
         if task not in self._asked:
             self._asked.add(task)
@@ -83,7 +81,7 @@ class Slots:
         return True
 
     def take(self, task: str, resources: Resources) -> Mapping[str, str]:
-        """Start `task`: the environment that shows it its own GPUs alone, also when it has none.
+        """Start `task` and return the environment that shows it only its own GPUs, or none.
 
         The task must fit.
         """
@@ -97,10 +95,8 @@ class Slots:
         self._free_cpus -= resources.cpus
         self._taken[task] = (resources.cpus, mine)
         self._forget(task)
-        for (
-            name,
-            wanted,
-        ) in self._wanted.items():  # tasks of one size wait for each other in the order of the grid
+        # Tasks of one size wait for each other in the order of the grid.
+        for name, wanted in self._wanted.items():
             self._passed[name] += wanted.gpus > resources.gpus or wanted.cpus > resources.cpus
         return {"CUDA_VISIBLE_DEVICES": ",".join(mine)}
 
@@ -109,9 +105,9 @@ class Slots:
         self._wanted.pop(task, None)
 
     def free(self, task: str) -> None:
-        """The task has ended.
+        """Free the resources of a task that has ended.
 
-        Its GPUs come back in their first order, so that neighbours stay together.
+        Its GPUs return to their original position, so that neighbours stay together.
         """
         cpus, gpus = self._taken.pop(task)
         self._free_cpus += cpus
@@ -119,19 +115,19 @@ class Slots:
 
 
 def size(resources: Resources) -> tuple[int, int]:
-    """A sort key: the most GPUs first, then the most cores."""
+    """Sort key of a task: the most GPUs first, then the most cores."""
     return -resources.gpus, -resources.cpus
 
 
 def require(slots: Slots, kinds: Iterable[str], profile: Profile) -> None:
-    """Refuses, before anything is spent, a grid with a stage that can never start here."""
+    """Refuse, before anything starts, a grid with a stage that can never start here."""
     for kind in sorted(set(kinds)):
         slots.require(kind, profile.resources_for(kind))
 
 
 def cores(environment: Mapping[str, str] = os.environ) -> int:
-    """The processor cores that this process may use: those it is bound to, and no more than Slurm
-    has given it.
+    """Return the number of cores that this process may use: its CPU affinity, limited by Slurm's
+    allocation.
     """
     bound = len(os.sched_getaffinity(0))
     given = environment.get("SLURM_CPUS_PER_TASK") or environment.get("SLURM_CPUS_ON_NODE") or ""
@@ -139,10 +135,10 @@ def cores(environment: Mapping[str, str] = os.environ) -> int:
 
 
 def visible_gpus(profile: Profile, environment: Mapping[str, str] = os.environ) -> list[str]:
-    """The ids of the GPUs that may be used, as CUDA_VISIBLE_DEVICES names them: indices, UUIDs or
-    MIG names, kept as they are.
+    """Return the ids of the GPUs that may be used, as in CUDA_VISIBLE_DEVICES: indices, UUIDs or
+    MIG names, unchanged.
 
-    Raises PrerequisiteError if the profile wants more than the environment shows.
+    Errors: PrerequisiteError if the profile requests more GPUs than the environment shows.
     """
     outer = environment.get("CUDA_VISIBLE_DEVICES")
     if outer is None:
@@ -161,9 +157,10 @@ def visible_gpus(profile: Profile, environment: Mapping[str, str] = os.environ) 
 
 
 def _named(outer: str) -> list[str]:
-    """CUDA reads the list up to the first name that is no device: -1, or Slurm's NoDevFiles.
+    """Return the devices of the list up to the first name that is no device (-1, or Slurm's
+    NoDevFiles), as CUDA reads it.
 
-    No device is listed twice.
+    Each device is listed once.
     """
     names: list[str] = []
     for name in (part.strip() for part in outer.split(",")):
@@ -174,9 +171,9 @@ def _named(outer: str) -> list[str]:
 
 
 def _listed() -> list[str]:
-    """What `nvidia-smi -L` lists; nothing where it is missing or fails.
+    """Return the devices that `nvidia-smi -L` lists; none if the command is missing or fails.
 
-    A GPU that is cut into MIG slices is its slices.
+    A GPU that is cut into MIG slices counts as its slices.
     """
     try:
         listing = subprocess.run(
@@ -188,8 +185,9 @@ def _listed() -> list[str]:
 
 
 def parse_listing(listing: str) -> list[str]:
-    """`GPU 0: NAME (UUID: GPU-...)` is "0"; the lines `MIG ... (UUID: MIG-...)` below it take its
-    place.
+    """Parse the output of `nvidia-smi -L`.
+
+    `GPU 0: NAME (UUID: GPU-...)` is "0". Lines `MIG ... (UUID: MIG-...)` below it replace it.
     """
     gpus: dict[str, list[str]] = {}
     for line in listing.splitlines():

@@ -1,8 +1,8 @@
-"""Stages behind a launcher (accelerate launch, torchrun, numactl): their command, and the local
-worker that runs and outlives it.
+"""Run stages behind a launcher (accelerate launch, torchrun, numactl): build the command, and start
+it from a local worker.
 
-The launcher and all its processes are held by a leash (`study.models.server.leash`): they end with
-the worker, however it ends.
+A leash holds the launcher and all its processes (`study.models.server.leash`): they end with the
+worker, also if it is killed.
 """
 
 import contextlib
@@ -41,9 +41,9 @@ _POLL_S = 0.2
 
 
 def launched(prefix: Sequence[str], program: Sequence[str]) -> list[str]:
-    """The program (python -m MODULE ...) behind a launcher.
+    """Return the command that starts the program (python -m MODULE ...) with a launcher.
 
-    accelerate and torchrun start Python themselves; they lie beside it.
+    accelerate and torchrun start Python themselves; their executables are next to it.
     """
     if not prefix:
         return list(program)
@@ -62,7 +62,9 @@ def task_program(folder: Path, results: Results) -> list[str]:
 
 
 def job_folder(task: str, results: Results) -> Path:
-    """Where payload.json and outcome.json of a task lie that another program carries out."""
+    """Return the folder of payload.json and outcome.json of a task that another program
+    executes.
+    """
     return results.root / "jobs" / task
 
 
@@ -74,11 +76,12 @@ def work_launched(
     environment: Mapping[str, str],
     channel: Connection,
 ) -> None:
-    """The whole life of a local worker whose stage kind has a launcher."""
+    """Main function of a local worker whose stage kind has a launcher."""
     told: list[int] = []
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda signum, _frame: told.append(signum))
-    signal.pthread_sigmask(signal.SIG_SETMASK, [])  # held by the server, and inherited
+    # The server blocks them, and this process inherits that.
+    signal.pthread_sigmask(signal.SIG_SETMASK, [])
     threading.Thread(target=die_with_parent, daemon=True).start()
     os.environ.update({**environment, "STUDY_JOB": owner()})
     child = _start(payload, results, entry, profile)
@@ -116,7 +119,7 @@ def _start(
 def _follow(
     child: "subprocess.Popen[bytes]", task: str, status: Path, told: list[int], channel: Connection
 ) -> None:
-    """Hand progress on until the launcher has ended; a request to stop goes to it, once."""
+    """Forward progress until the launcher has ended; forward a request to stop to it, once."""
     updated, ordered = None, False
     while child.poll() is None:
         if told and not ordered:
@@ -144,8 +147,8 @@ def _outcome(payload: Payload, results: Results, code: int) -> Event:
 
 
 def read_page(path: Path) -> dict[str, Any] | None:
-    """A JSON object that another process may be writing: None where it is not there, or is seen
-    half.
+    """Read a JSON object that another process may be writing: None if it is missing or
+    incomplete.
     """
     try:
         page: Any = json.loads(path.read_bytes())

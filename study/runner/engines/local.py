@@ -1,10 +1,10 @@
-"""The local engine: one forked process a task, from a server that has imported the trainer once,
-one torch thread each.
+"""The local engine: one forked process per task, from a server that has imported the trainer once,
+with one torch thread each.
 
-A fork of the preloaded server starts in milliseconds where a cold trainer import costs 5 to 6 s. A
-process a task keeps memory and faults apart: a worker that is killed takes one task with it, and
-one that says nothing for `silent_s` is killed. Workers end when the parent does, however it ends.
-Tasks are packed by the processor cores and GPUs that the profile says they need.
+A fork of the preloaded server starts in milliseconds; a fresh import of the trainer takes 5 to 6 s.
+With one process per task, memory and faults are separate: a killed worker loses one task only, and
+a worker that reports nothing for `silent_s` is killed. Workers end when the parent ends, also if it
+is killed. Tasks are packed by the processor cores and GPUs that the profile declares for them.
 """
 
 import contextlib
@@ -40,45 +40,49 @@ _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEX
 
 
 class LocalEngine:
-    """Runs up to `jobs` tasks at once. An engine has `fits`, `start`, `events` and `stop`; the
-    schedule knows nothing else of it.
+    """Run up to `jobs` tasks at once.
+
+    An engine has `fits`, `start`, `events` and `stop`; the schedule uses nothing else of it.
     """
 
     def __init__(
         self, results: Results, entry: Work, jobs: int, profile: Profile | None = None
     ) -> None:
-        for name in _THREADS:  # before the server starts: OpenMP reads them once
+        for name in _THREADS:  # before the server starts, because OpenMP reads them once
             os.environ[name] = "1"
         os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
         self._context = multiprocessing.get_context("forkserver")
+        # Preloading __main__ saves each fork from importing it.
         self._context.set_forkserver_preload(
             ["study.runner.engines.local_worker", *entry.modules, "__main__"]
-        )  # __main__: else each fork imports it
+        )
         self._results, self._entry, self._profile = results, entry, profile or Profile()
         self._code = copy_code(results)
         self._slots = Slots(jobs, visible_gpus(self._profile))
         self._workers: dict[Connection, _Worker] = {}
         self._stillborn: list[Event] = []
-        resource_tracker.ensure_running()  # first: while it starts it lets signals through
-        # Ctrl-C reaches the whole group: it must not end the server in the middle of an import
+        # start it first, because it unblocks signals while it starts
+        resource_tracker.ensure_running()
+        # Ctrl-C reaches the whole process group. It must not end the server in the middle of an
+        # import.
         with _signals_held(), imported_first(self._code):
             forkserver.ensure_running()
         self._warming = threading.Thread(target=self._warm_up, daemon=True)
         self._warming.start()
 
     def _warm_up(self) -> None:
-        """The first fork waits until the server has imported the trainer; in a thread, so that the
-        loop stays awake meanwhile.
+        """Start the first fork, which waits until the server has imported the trainer.
+
+        This runs in a thread, so that the loop can go on meanwhile.
         """
         process = self._context.Process(target=_nothing, daemon=True)
-        with contextlib.suppress(
-            OSError, EOFError
-        ):  # a server that does not live is reported by the first real start
+        # If the server is dead, the first real start reports it.
+        with contextlib.suppress(OSError, EOFError):
             process.start()
             process.join()
 
     def require(self, kinds: set[str]) -> None:
-        """Refuses stages that can never start here, however long they wait."""
+        """Refuse stages that can never start here."""
         require(self._slots, kinds, self._profile)
 
     def fits(self, payload: Payload) -> bool:
@@ -104,7 +108,7 @@ class LocalEngine:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             (folder / "failure.json").unlink(missing_ok=True)
-            # a server that was killed is started anew here
+            # restarts a server that was killed
             with _signals_held(), imported_first(self._code):
                 process.start()
         except (OSError, EOFError) as error:
@@ -114,11 +118,11 @@ class LocalEngine:
             )
             return
         finally:
-            sender.close()  # ours: its end then closes with the worker
+            sender.close()  # close our end, so that the pipe closes with the worker
         self._workers[receiver] = _Worker(task, process, time.monotonic())
 
     def events(self, timeout: float) -> list[Event]:
-        """What happened until now; waits at most `timeout` seconds for the first event."""
+        """Return the events until now; wait at most `timeout` seconds for the first one."""
         events, self._stillborn = self._stillborn, []
         if not self._workers:
             self._warming.join(timeout)
@@ -140,7 +144,9 @@ class LocalEngine:
         return [self._reap(channel, event)]
 
     def _silent(self) -> list[Event]:
-        """Kills the workers that hang: no sign of life for longer than the profile allows."""
+        """Kill the workers that hang: those without a sign of life for longer than the profile
+        allows.
+        """
         limit, now = self._profile.silent_s, time.monotonic()
         hanging = [
             channel for channel, worker in self._workers.items() if now - worker.heard > limit
@@ -169,11 +175,11 @@ class LocalEngine:
         return event
 
     def parting(self) -> str:
-        """Nothing goes on after the parent."""
+        """Return "": no task continues after the parent."""
         return ""
 
     def stop(self) -> None:
-        """End every worker: asked first, killed after the profile's grace."""
+        """End every worker: send SIGTERM, then kill after the profile's grace period."""
         processes = [worker.process for worker in self._workers.values()]
         for process in processes:
             process.terminate()
@@ -196,13 +202,14 @@ class _Worker:
 
 
 def _nothing() -> None:
-    """What the first fork does."""
+    """Target of the first fork, which does nothing."""
 
 
 @contextlib.contextmanager
 def _signals_held() -> Iterator[None]:
-    """SIGINT and SIGTERM wait until the end of the block; a process started in it never gets them
-    unless it asks for them.
+    """Block SIGINT and SIGTERM in the block.
+
+    A process started in it does not receive them unless it unblocks them.
     """
     before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT, signal.SIGTERM])
     try:

@@ -1,5 +1,5 @@
-"""The life of a local worker process: one task, its log, its signals, its devices, its end with its
-parent.
+"""Run one task in a local worker process: set up its log, signals and devices, and end it when its
+parent ends.
 """
 
 import contextlib
@@ -35,7 +35,7 @@ def work(
     environment: Mapping[str, str],
     channel: Connection,
 ) -> None:
-    """The whole life of a worker process."""
+    """Main function of a worker process."""
     checkpoints = checkpoints_of(payload, results, profile)
     take_signals(checkpoints)
     os.environ.update(environment)
@@ -58,25 +58,26 @@ def work(
 
 
 def take_signals(checkpoints: Checkpoints) -> None:
-    """Ctrl-C reaches the whole group: the parent decides, and sends SIGTERM.
+    """Install the signal handlers of a worker.
 
+    Ctrl-C reaches the whole process group, so it is ignored: the parent decides and sends SIGTERM.
     Training then ends at its next step, with a checkpoint.
     """
 
     def leave(signum: int, _frame: object) -> None:
         checkpoints.ask_to_stop()
         if not checkpoints.training:
-            raise SystemExit(
-                128 + signum
-            )  # through `finally`: partial folders and locks are removed
+            # `finally` blocks remove partial folders and locks.
+            raise SystemExit(128 + signum)
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, leave)
-    signal.pthread_sigmask(signal.SIG_SETMASK, [])  # held by the server, and inherited
+    # The server blocks them, and this process inherits that.
+    signal.pthread_sigmask(signal.SIG_SETMASK, [])
 
 
 def die_with_parent() -> None:
-    """A worker whose parent was killed must not go on computing for nobody."""
+    """End this worker if its parent is killed."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         wait([parent.sentinel])
@@ -84,22 +85,22 @@ def die_with_parent() -> None:
 
 
 def _first_to_go() -> None:
-    """When memory runs out the kernel shall end this worker, not the parent that would tell about
-    it.
-    """
+    """Raise oom_score_adj so that the OOM killer picks the worker, not the runner."""
     with contextlib.suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("800")
 
 
 def _redirect_output(path: Path) -> None:
-    """Everything that the worker or a library in it prints goes to its log, also from C."""
+    """Redirect all output of the worker and its libraries, also from C, to its log."""
     with path.open("a", buffering=1) as log:
         os.dup2(log.fileno(), 1)
         os.dup2(log.fileno(), 2)
 
 
 def one_thread(entry: Work) -> None:
-    """The environment's thread count does not bind a torch that was imported before; its own
+    """Limit torch to one thread.
+
+    The environment's thread count does not affect a torch that was imported before; torch's own
     setting does.
     """
     load(entry.build)

@@ -1,4 +1,4 @@
-"""What the schedule asks of an engine and what it reports while a grid runs and at its end."""
+"""The notices that the schedule of a grid sends while it runs, and its summary."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -35,21 +35,21 @@ class Left:
 
 @dataclass(frozen=True)
 class Remark:
-    """Something a person should know although the grid goes on."""
+    """A message for the user about something that does not stop the grid."""
 
     text: str
 
 
 @dataclass(frozen=True)
 class Tick:
-    """The loop went round: time to show that it is alive."""
+    """One iteration of the loop: the display can show that it is alive."""
 
 
 @dataclass
 class Summary:
-    """How a grid ended. failed: run id -> reason; fatal: why nothing more was tried.
+    """How a grid ended. failed: run id -> reason; fatal: why the schedule stopped starting tasks.
 
-    A run that was not reached is in neither list.
+    A run that was not reached is in neither.
     """
 
     sealed_before: list[str] = field(default_factory=list[str])
@@ -60,7 +60,7 @@ class Summary:
 
 
 class Stopped(StudyError):
-    """Ended by Ctrl-C or SIGTERM: nothing half-written, everything finished is kept."""
+    """Ended by Ctrl-C or SIGTERM: nothing is half-written, and everything finished is kept."""
 
     exit_code = 130
 

@@ -1,11 +1,11 @@
-"""Several processes for one stage (accelerate launch, torchrun): the first one leads, the others
-follow it into training and leave.
+"""Train one stage with several processes (accelerate launch, torchrun): rank 0 leads, the other
+ranks train with it and exit.
 
-The leader locks the task, makes the artifact's folder and writes its place to
-`ranks-<attempt>.json`. A follower builds with the same arguments in a folder of its own inside it,
-whose `trainer/` is the leader's: the parts of a distributed checkpoint come together there, and
-nothing else of a follower is kept. A leader that has nothing to train dismisses the others.
-Evaluation is the leader's alone.
+The leader locks the task, makes the artifact's folder and writes its path to
+`ranks-<attempt>.json`. A follower builds with the same arguments in its own folder inside it, whose
+`trainer/` is the leader's: the parts of a distributed checkpoint are collected there, and nothing
+else of a follower is kept. A leader with nothing to train dismisses the others. Only the leader
+evaluates.
 """
 
 import contextlib
@@ -39,8 +39,8 @@ def processes() -> int:
 
 
 def leading(entry: Work, folder: Path) -> Work:
-    """The work of rank 0: as given when it is alone, else one that calls the others in before it
-    trains.
+    """Return the work of rank 0: unchanged if it is the only process, else one that calls the other
+    ranks before it trains.
     """
     if processes() == 1:
         return entry
@@ -56,7 +56,9 @@ def lead(
     report: ReportProgress,
     checkpoints: Checkpoints,
 ) -> None:
-    """`Build` of rank 0: tell where, train, wait until all have, and keep one's own files alone."""
+    """`Build` of rank 0: announce the folder, train, wait until all ranks have, and keep only its
+    own files.
+    """
     write_json(
         Path(os.environ["STUDY_RANKS"]),
         {"out": str(out), "inputs": {role: str(path) for role, path in inputs.items()}},
@@ -74,13 +76,15 @@ def lead(
 
 
 def dismiss(folder: Path) -> None:
-    """Tell those who still wait that nothing is left to train."""
+    """Tell the waiting ranks that there is nothing to train."""
     if processes() > 1 and not _note(folder).exists():
         write_json(_note(folder), {"out": None})
 
 
 def follow(assignment: Assignment, results: Results, folder: Path) -> int:
-    """The whole life of any other rank. Its exit status: 0, also when there is nothing to train."""
+    """Main function of any other rank. Return its exit status: 0, also if there is nothing to
+    train.
+    """
     payload = assignment.payload
     said = _told(_note(folder)) if isinstance(payload, StageNode) else {"out": None}
     if said["out"] is None or not isinstance(payload, StageNode):
@@ -108,8 +112,8 @@ def follow(assignment: Assignment, results: Results, folder: Path) -> int:
 
 
 class _Onlooker(Checkpoints):
-    """The checkpoints of a stage as a follower sees them: the leader says from where training
-    continues, and seals alone.
+    """The checkpoints of a stage in a follower: the leader decides where training continues, and
+    only the leader seals.
     """
 
     def latest(self) -> Path | None:
@@ -121,11 +125,11 @@ class _Onlooker(Checkpoints):
 
 
 def _silent(_phase: str, _done: int, _total: int, _latest: dict[str, float]) -> None:
-    """Do nothing: the leader reports progress."""
+    """Do nothing, because the leader reports progress."""
 
 
 def _note(folder: Path) -> Path:
-    """One note an attempt: the launcher's port is another one each time."""
+    """Return the path of the attempt's note. The launcher's port is different in each attempt."""
     job, port = os.environ.get("STUDY_JOB", ""), os.environ.get("MASTER_PORT", "")
     return folder / f"ranks-{job}-{port}-{os.getppid()}.json"
 
@@ -135,8 +139,9 @@ def _told(note: Path) -> dict[str, Any]:
 
 
 def _wait_for(look: Callable[[], Any], otherwise: str) -> Any:
-    """What `look` finds once it finds anything. Raises TimeoutError: a launcher then ends all
-    processes.
+    """Call `look` until it returns something, and return that.
+
+    Errors: TimeoutError, on which a launcher ends all processes.
     """
     deadline = time.monotonic() + _WAIT_S
     while time.monotonic() < deadline:

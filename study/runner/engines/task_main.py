@@ -1,12 +1,12 @@
-"""`python -m study.runner.engines.task_main FOLDER RESULTS`: one task as a program of its own, for
-a Slurm job or a launcher of several processes.
+"""`python -m study.runner.engines.task_main FOLDER RESULTS`: run one task as a program, for a Slurm
+job or a launcher of several processes.
 
-FOLDER holds payload.json; outcome.json is left there: how the task ended, read by whoever submitted
-it. Started by `accelerate launch` or torchrun, the process of rank 0 alone locks, seals and
-records; the others take part in training (`study.runner.engines.ranks`).
+FOLDER holds payload.json. The program writes outcome.json there: how the task ended, for the
+process that submitted it. Under `accelerate launch` or torchrun only the process of rank 0 locks,
+seals and records; the others take part in training (`study.runner.engines.ranks`).
 
-Exit status: 0 finished (or another process makes it), 1 failed with a reason, 143 asked to stop,
-with a checkpoint where training ran.
+Exit status: 0 finished (or another process makes it), 1 failed with a reason, 143 stopped on
+request, with a checkpoint if training ran.
 """
 
 import json
@@ -47,9 +47,8 @@ _EVENTS: dict[str, type[TaskEnd]] = {
 
 def main(folder: Path, root: Path) -> int:
     threading.Thread(target=_die_with_parent, args=(os.getppid(),), daemon=True).start()
-    signal.signal(
-        signal.SIGUSR2, signal.SIG_IGN
-    )  # the job's own process takes it, and sends SIGTERM
+    # The job's own process receives it and sends SIGTERM.
+    signal.signal(signal.SIGUSR2, signal.SIG_IGN)
     try:
         assignment = read_assignment(folder / "payload.json")
         results = Results.of(root, assignment.profile)
@@ -85,7 +84,7 @@ def _carry_out(assignment: Assignment, results: Results) -> TaskEnd:
 
 def _outlived(watch: Watch, task: str, deadline: float) -> bool:
     """Whether the lock on the task turns out to be that of a dead process: a job that is queued
-    again finds its own on another node.
+    again finds its own old lock on another node.
     """
     while watch.held(task):
         if time.monotonic() > deadline:
@@ -102,7 +101,7 @@ def _end(folder: Path, outcome: TaskEnd) -> int:
 
 
 def job_id() -> str:
-    """The job that this process runs in, as the one who submitted it calls it."""
+    """Return the id of the job that this process runs in, as its submitter knows it."""
     return os.environ.get("STUDY_JOB", "")
 
 
@@ -113,7 +112,7 @@ def write_outcome(folder: Path, outcome: TaskEnd, job: str) -> None:
 
 
 def has_outcome(folder: Path, job: str) -> bool:
-    """Whether this job has already told how its task ended."""
+    """Whether this job has already written how its task ended."""
     try:
         page: Any = json.loads((folder / "outcome.json").read_bytes())
     except (OSError, ValueError):
@@ -122,13 +121,15 @@ def has_outcome(folder: Path, job: str) -> bool:
 
 
 def read_outcome(page: dict[str, Any]) -> Event:
-    """The event that `write_outcome` wrote. Raises KeyError or TypeError for anything else."""
+    """Return the event that `write_outcome` wrote. Errors: KeyError or TypeError for anything
+    else.
+    """
     fields = {name: value for name, value in page.items() if name not in ("job", "event")}
     return _EVENTS[page["event"]](**fields)
 
 
 def _die_with_parent(parent: int) -> None:
-    """A task whose job was killed must not go on computing for nobody."""
+    """End this task if its job is killed."""
     while os.getppid() == parent:
         time.sleep(1.0)
     os._exit(1)

@@ -1,8 +1,8 @@
-"""Which knob makes a stage fit: each change of the profile or of the recipe tried alone, and the
-memory that it leads to.
+"""Find the settings that make a stage fit: try each change of the profile or of the recipe alone,
+and compute the resulting memory.
 
-A change of the profile leaves every number as it is. One of the recipe is another experiment, with
-another id.
+A change of the profile leaves every number as it is. A change of the recipe makes another
+experiment with another id.
 """
 
 from collections.abc import Callable, Iterator
@@ -21,8 +21,9 @@ Change = tuple[str, Staged, Settings]
 
 
 def knobs(recipe: Staged, settings: Settings, rows: int, room: float, peak: Peak) -> list[str]:
-    """rows: of an optimiser step. room: bytes. Those that suffice alone; where none does, the best
-    ones and all of them together.
+    """Return the changes that suffice alone; if none does, the best ones and all of them together.
+
+    rows: of an optimiser step. room: bytes.
     """
     tried = [
         (text, peak(changed, other)) for text, changed, other in _changes(recipe, settings, rows)
@@ -88,8 +89,8 @@ def _recipes(recipe: Staged) -> Iterator[tuple[str, Staged]]:
 
 
 def _together(recipe: Staged, settings: Settings, rows: int, room: float, peak: Peak) -> list[str]:
-    """The mildest combination that fits: the profile's knobs first, then more GPUs, then the
-    recipe's.
+    """Return the mildest combination that fits: settings of the profile first, then more GPUs, then
+    settings of the recipe.
     """
     small = replace(settings, recompute=True, micro_batch=1)
     softer = _with(recipe, teacher_dtype="bfloat16") if _may_narrow(recipe) else recipe
@@ -114,7 +115,7 @@ def _together(recipe: Staged, settings: Settings, rows: int, room: float, peak: 
 
 
 def _may_narrow(recipe: Staged) -> TypeGuard[DistilledModel]:
-    """Whether the teacher's weights can be held in bfloat16: those of a moving average cannot."""
+    """Whether bfloat16 can hold the teacher's weights. A moving average needs float32."""
     return isinstance(recipe, DistilledModel) and not isinstance(
         recipe.training.teacher_update, EmaTeacher
     )

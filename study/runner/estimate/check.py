@@ -1,10 +1,10 @@
-"""How far the formulas of `study rehearse` are off where the truth is known: core seconds of
-records against the same roofline.
+"""Compare the formulas of `study rehearse` with measurements: core seconds of records against the
+same roofline.
 
-ratio = measured core seconds / estimated, by stage kind; 1 = right, 2 = it took twice as long as
-was estimated. The sampled tokens are the records' own, so lengths are no part of the error. Tiny
-models on a CPU say little about large ones on a GPU: the check finds a forgotten pass or a wrong
-factor, not the utilisation of another machine.
+ratio = measured core seconds / estimated, by stage kind; 1 = right, 2 = twice as long as estimated.
+The sampled tokens are the records' own, so lengths are no part of the error. Tiny models on a CPU
+say little about large ones on a GPU: the check finds a forgotten pass or a wrong factor, not the
+utilisation of another machine.
 """
 
 from collections import defaultdict
@@ -28,7 +28,7 @@ EVALUATE = "evaluate"
 
 @dataclass(frozen=True)
 class Ratio:
-    """Over `records`: the median of measured / estimated, and its range."""
+    """Median and range of measured / estimated over `records` records."""
 
     kind: str
     records: int
@@ -38,9 +38,9 @@ class Ratio:
 
 
 def ratios(records: Iterable[Record], hardware: Hardware) -> list[Ratio]:
-    """For every kind that the records tell apart.
+    """Return the ratio of every kind that the records distinguish.
 
-    A kind with several stages behind a run is compared as a sum, each sum once.
+    If a run has several stages of a kind, their sum is compared, each sum once.
     """
     found: dict[str, dict[tuple[str, ...], float]] = defaultdict(dict)
     for record in records:
@@ -84,8 +84,8 @@ def _seconds(work: workload.Workload, hardware: Hardware) -> float:
 
 
 def _lengths(nodes: Sequence[StageNode], record: Record) -> Lengths:
-    """With the mean length of the completions that these stages sampled, where they are of a kind
-    that samples.
+    """Return the assumed lengths with the mean length of the completions that these stages sampled,
+    for kinds that sample.
     """
     limits = 0
     for node in nodes:
@@ -101,7 +101,7 @@ def _lengths(nodes: Sequence[StageNode], record: Record) -> Lengths:
 
 
 def _drawn(cell: Cell) -> int:
-    """Tokens of all evaluations if every completion ran to its limit."""
+    """Return the tokens of all evaluations if every completion ran to its limit."""
     return sum(
         workload.problems_of(one.data, one.problems)
         * (one.k + (one.privileged is None and one.prefix is None))

@@ -1,9 +1,9 @@
-"""The estimate of a whole grid on a named machine: every stage, evaluation and probe once; seconds,
+"""Estimate a whole grid on a named machine: every stage, evaluation and probe once; seconds,
 memory, disk and cost.
 
-Wall time is the larger of all device-hours shared out and of the longest chain of stages that wait
-for one another. Nothing is measured here and no weights are needed; `study.runner.estimate.check`
-says how far the same formulas are off where there are records.
+Wall time is the larger of all device-hours divided by the devices and of the longest chain of
+stages that wait for one another. Nothing is measured here and no weights are needed;
+`study.runner.estimate.check` reports the error of the same formulas on existing records.
 """
 
 from collections.abc import Mapping, Sequence
@@ -25,15 +25,15 @@ from study.spec.machine.profile import Profile
 from study.spec.recipe.model import DistilledModel, Model, PretrainedLab
 from study.spec.recipe.teacher import FrozenTeacher
 
-TEXT_BYTES = 1.5  # of a stored completion's token, compressed
+TEXT_BYTES = 1.5  # per token of a stored completion, compressed
 BESIDE_WEIGHTS = 5e6  # tokenizer, curves and evidence of an artifact
 
 
 @dataclass(frozen=True)
 class Estimated:
-    """One stage, or all that judges one run. gpus: devices that it holds. disk: bytes that stay.
+    """The estimate of one stage, or of all evaluations and probes of one run.
 
-    problems: why it does not fit.
+    gpus: devices that it holds. disk: bytes that stay. problems: why it does not fit.
     """
 
     id: str
@@ -74,8 +74,8 @@ class Rehearsal:
 
     @property
     def disk_gb(self) -> float:
-        """What stays, and two checkpoints (the old one goes when the new one is whole) of as many
-        stages as run at once.
+        """GB of everything that stays, plus two checkpoints (the old one is removed when the new
+        one is complete) of as many stages as run at once.
         """
         working = sorted((one.checkpoint for one in self.stages), reverse=True)[
             : self.hardware.devices
@@ -84,7 +84,7 @@ class Rehearsal:
 
     @property
     def cost(self) -> float | None:
-        """Of the device-hours; devices that wait are not in it."""
+        """Cost of the device-hours, without idle devices."""
         return None if self.hardware.price is None else self.device_hours * self.hardware.price
 
     @property
@@ -99,8 +99,9 @@ class Rehearsal:
 def rehearse(
     runs: Sequence[LabelledRun], profile: Profile, sizes: Sizes, lengths: Lengths
 ) -> Rehearsal:
-    """Errors: PrerequisiteError for a profile without `hardware` and for a model of unknown
-    shape.
+    """Estimate the runs on the machine of the profile.
+
+    Errors: PrerequisiteError for a profile without `hardware` and for a model of unknown shape.
     """
     if profile.hardware is None:
         hint = (
@@ -129,7 +130,7 @@ def rehearse(
 
 
 def _ready(cell: Cell, seed: int, ends: Mapping[str, float]) -> float:
-    """When the last of the models that a run reads is there."""
+    """Return the time at which the last of the models that a run reads is made."""
     models = [model for model in (*models_beside(cell), cell.model) if not isinstance(model, Ready)]
     return max((ends[stage_id(model, seed)] for model in models), default=0.0)
 
@@ -183,7 +184,7 @@ class _Estimate:
         return max(1, self.profile.resources_for(kind).gpus)
 
     def run(self, run: LabelledRun) -> Estimated:
-        """All evaluations and probes of a run, in one process on one device."""
+        """Estimate all evaluations and probes of a run, in one process on one device."""
         cell = run.cell
         works = [
             workload.of_evaluation(one, cell.model, self.sizes, self.lengths)
@@ -212,8 +213,8 @@ class _Estimate:
         )  # fmt: skip
 
     def _judging(self, work: Workload, model: Model) -> tuple[Memory, bool]:
-        """Weights and the cache of one batch; of a probe also the other model and its
-        log-probabilities.
+        """Return the memory of weights and of the cache of one batch; for a probe also of the other
+        model and its log-probabilities.
         """
         used = [one.shape for one in (*work.generations, *work.passes)]
         shapes = set([*used, self.sizes.of(model).shape])  # noqa: C405 - pyright knows no frozen hash
@@ -226,9 +227,8 @@ class _Estimate:
             {"weights": max(2.0 * shape.parameters for shape in shapes)}, {}, {"cache": cache}
         )
         if work.passes:
-            scores = max(
-                3 * 4.0 * one.limit * one.shape.vocab_size for one in work.passes
-            )  # logits, float32 and log-softmax of one row
+            # Logits, float32 and log-softmax of one row.
+            scores = max(3 * 4.0 * one.limit * one.shape.vocab_size for one in work.passes)
             held = replace(
                 held,
                 always={"weights": 2.0 * sum(shape.parameters for shape in shapes)},
@@ -238,7 +238,7 @@ class _Estimate:
 
 
 def _moving(recipe: Staged, held: Memory) -> float:
-    """Bytes of a teacher that follows its student: it is part of each checkpoint."""
+    """Return the bytes of a teacher that follows its student, which is part of each checkpoint."""
     moves = isinstance(recipe, DistilledModel) and not isinstance(
         recipe.training.teacher_update, FrozenTeacher
     )
@@ -246,7 +246,7 @@ def _moving(recipe: Staged, held: Memory) -> float:
 
 
 def _rows(recipe: Staged) -> int:
-    """Of an optimiser step."""
+    """Return the rows of an optimiser step."""
     training = recipe.training
     if isinstance(recipe, PretrainedLab) or recipe.kind == "sft":
         return int(getattr(training, "documents_per_step", 1))

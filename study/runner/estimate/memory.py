@@ -1,8 +1,8 @@
-"""GPU memory of a stage, part by part, in bytes on one device: what lies there all the time, and
-the larger of training and generation.
+"""Estimate the GPU memory of a stage by part, in bytes on one device: what is always allocated,
+plus the larger of training and generation.
 
-    weights, gradients, optimiser   4, 4, 8 bytes a trained weight (float32, AdamW); 2 a frozen or
-                                    bfloat16 one
+    weights, gradients, optimiser   4, 4, 8 bytes per trained weight (float32, AdamW); 2 per frozen
+                                    or bfloat16 one
     activations   what autograd keeps of one micro-batch (`kept_bytes`); with `recompute` a layer's
                   input each and one whole layer
     logits        the chunks of the losses: about six tensors of `CHUNK_LOGITS` float32
@@ -20,39 +20,31 @@ from study.spec.machine.shape import Shape
 from study.spec.recipe.model import DistilledModel
 
 GB = 1e9
-ROWS, CACHE_SHARE = (
-    512,
-    0.5,
-    # study/models/sampling.py: drawn together at most, and the share of the room that their cache
-    # may
-    # take
-)
+# study/models/sampling.py: the most rows drawn together, and the share of free memory for their cache.
+ROWS, CACHE_SHARE = (512, 0.5)
 CHUNK_BYTES = 6 * 4 * 2**24  # study/models/logprobs.py: CHUNK_LOGITS float32, six alive at the peak
 BYTES = {"float32": 4.0, "bfloat16": 2.0}
-CACHE_BYTES = {
-    "float32": 3.0,
-    "bfloat16": 2.0,
-}  # under autocast with float32 weights the keys are float32 and the values bfloat16
+# Under autocast with float32 weights the keys are float32 and the values bfloat16.
+CACHE_BYTES = {"float32": 3.0, "bfloat16": 2.0}
 
 
 @dataclass(frozen=True)
 class Settings:
-    """How a stage lies on the machine, one process a device. processes: those that share a batch;
-    sharded: its weights too.
+    """How a stage is placed on the machine, one process per device.
+
+    processes: those that share a batch; sharded: whether they also share the weights.
     """
 
     processes: int = 1
     sharded: bool = False
     micro_batch: int | None = None
     recompute: bool = False
-    room: float | None = (
-        None  # bytes that may be used; rollouts are sampled in as many parts as that asks for
-    )
+    room: float | None = None  # bytes that may be used; rollouts are sampled in parts that fit
 
 
 @dataclass(frozen=True)
 class Memory:
-    """Bytes by part. `training` and `generation` hold what is alive in that phase alone."""
+    """Bytes by part. `training` and `generation` hold what exists in that phase only."""
 
     always: dict[str, float]
     training: dict[str, float]
@@ -70,7 +62,9 @@ class Memory:
 
 
 def settings_of(kind: str, profile: Profile) -> Settings:
-    """Processes: the GPUs of a stage that has a launcher, else one; sharded: where the launcher's
+    """Return the settings of a stage kind.
+
+    Processes: the GPUs of a stage that has a launcher, else one; sharded: whether the launcher's
     command names FSDP or ZeRO.
     """
     command = profile.launch.get(kind, [])
@@ -85,7 +79,7 @@ def settings_of(kind: str, profile: Profile) -> Settings:
 
 
 def of_stage(recipe: Staged, work: Workload, settings: Settings) -> Memory:
-    """Of the device that holds one process's share."""
+    """Return the memory of the device that holds one process's share."""
     training = recipe.training
     trained = next(one for one in work.passes if one.trained)
     shards = settings.processes if settings.sharded else 1
@@ -100,9 +94,10 @@ def of_stage(recipe: Staged, work: Workload, settings: Settings) -> Memory:
     if isinstance(recipe, DistilledModel):
         teacher = next(one for one in work.passes if not one.trained)
         always["teacher"] = teacher.shape.parameters * BYTES[recipe.training.teacher_dtype]
+    # DDP's buckets are a copy of the gradients.
     gradients = (
         learning * each * (2 if settings.processes > 1 and not settings.sharded else 1) / shards
-    )  # DDP's buckets are a copy
+    )
     during = {
         "gradients": gradients,
         "activations": _activations(work, settings),
@@ -116,8 +111,8 @@ def of_stage(recipe: Staged, work: Workload, settings: Settings) -> Memory:
 
 
 def _activations(work: Workload, settings: Settings) -> float:
-    """Of the largest pass: what the backward pass needs, or what one layer of a pass without one
-    holds.
+    """Return the activations of the largest pass: those kept for the backward pass, or those of one
+    layer in a pass without one.
     """
     return max(_pass_bytes(one, settings) for one in work.passes)
 
@@ -134,13 +129,12 @@ def _pass_bytes(one: Pass, settings: Settings) -> float:
 
 
 def kept_bytes(shape: Shape) -> float:
-    """What autograd keeps of one token in one block, weights in float32 under bfloat16 autocast,
-    attention without a T x T matrix.
+    """Return the bytes that autograd keeps per token and block, with float32 weights under bfloat16
+    autocast and attention without a T x T matrix.
 
     Two norms: input and scaled input in float32, output in bfloat16 (20 hidden); norms of queries
-    and keys in float32 (8 each); queries,
-    keys and values repeated to all heads, output (2 each of four); gate, its activation, up and
-    their product in bfloat16 (8).
+    and keys in float32 (8 each); queries, keys and values repeated to all heads, output (2 each of
+    four); gate, its activation, up and their product in bfloat16 (8).
     """
     return (
         20.0 * shape.hidden_size
@@ -153,7 +147,7 @@ def kept_bytes(shape: Shape) -> float:
 def _generation(
     recipe: Staged, work: Workload, settings: Settings, always: float, weights: float
 ) -> dict[str, float]:
-    """Of the rollouts of a step, as many at once as there is room for."""
+    """Return the memory of the rollouts of a step, with as many at once as fit."""
     rollouts = [one for one in work.generations if one.training]
     gathered = weights if settings.sharded and rollouts else 0.0
     room = None if settings.room is None else settings.room - always - gathered
@@ -170,8 +164,8 @@ def _generation(
 
 
 def rows_in(room: float | None, one: Generation, dtype: str, wanted: int) -> int:
-    """Rows that are drawn together (study/models/sampling.py): half of the room for their cache,
-    counted in the weights' type.
+    """Return the rows that are drawn together (study/models/sampling.py): half of the free memory
+    is for their cache, counted in the weights' type.
     """
     if room is None:
         return wanted

@@ -1,13 +1,12 @@
-"""Seconds from sizes: the stated roofline behind `study rehearse`.
+"""Compute seconds from sizes: the roofline behind `study rehearse`.
 
-An estimate, of a machine that may never have been seen.
+The result is an estimate for a machine that may never have been measured.
 
-    a pass        FLOPs / (peak x utilisation) + micro-batches x launch time; forward 2N a token,
-                  with backward 6N, recomputed 8N,
-                  plus attention's share and the head's (computed again in the backward pass, as
+    a pass        FLOPs / (peak x utilisation) + micro-batches x launch time; forward 2N per token,
+                  with backward 6N, recomputed 8N, plus attention's share and the head's (computed again in the backward pass, as
                   `study.models.logprobs` does)
-    a generation  prompt as a forward pass; then for every token of the longest row
-                  launch time + max(bytes of weights and cache / bandwidth, FLOPs of one token a row
+    a generation  the prompt as a forward pass; then for every token of the longest row
+                  launch time + max(bytes of weights and cache / bandwidth, FLOPs of one token per row
                   / peak)
 Bytes of weights: all of them each time. Float32 weights on a GPU are read, written as bfloat16 and
 read again (autocast): 8 bytes. Cache: `generate` joins the new token to it and so reads and writes
@@ -23,8 +22,9 @@ TERA = 1e12
 
 
 def seconds(work: Workload, hardware: Hardware, settings: Settings, dtype: str) -> dict[str, float]:
-    """Wall seconds by part: generation, scoring (forward alone), training (with backward). dtype:
-    of the weights that are trained.
+    """Return wall seconds by part: generation, scoring (forward only), training (with backward).
+
+    dtype: of the weights that are trained.
     """
     found = {
         "generation": sum(_generation(one, hardware, settings, dtype) for one in work.generations)
@@ -63,7 +63,7 @@ def _generation(one: Generation, hardware: Hardware, settings: Settings, dtype: 
 
 
 def _outside(hardware: Hardware) -> str:
-    """The type of weights that only sample: bfloat16 on a GPU (`load_for_inference`)."""
+    """Return the type of weights that only sample: bfloat16 on a GPU (`load_for_inference`)."""
     return "float32" if is_cpu(hardware) else "bfloat16"
 
 
@@ -92,7 +92,7 @@ def batch_seconds(one: Generation, rows: int, hardware: Hardware, dtype: str) ->
 
 
 def rows_at_once(one: Generation, hardware: Hardware) -> int:
-    """Rows outside of training, beside the weights in bfloat16."""
+    """Return the rows per batch outside of training, next to weights in bfloat16."""
     if is_cpu(hardware):
         return min(ROWS, one.rows)
     return rows_in(

@@ -1,8 +1,8 @@
-"""How large every model of a grid is, without its weights: a configuration at hand, else the table
-of known shapes.
+"""Find the size of every model of a grid without its weights: from an available configuration, else
+from the table of known shapes.
 
-A stage does not change the shape of what it trains, so every recipe is as large as the model it
-starts from.
+A stage does not change the shape of the model it trains, so every recipe is as large as the model
+it starts from.
 """
 
 import json
@@ -29,16 +29,20 @@ class Sized:
 
 @dataclass
 class Sizes:
-    """configs: a folder with NAME/config.json for each hub model (NAME: the last part of its id),
-    asked first.
+    """Look up the shapes of models.
+
+    configs: a folder with NAME/config.json for each hub model (NAME: the last part of its id), read
+    first.
     """
 
     configs: Path | None = None
     found: dict[str, Sized] = field(default_factory=dict[str, Sized])
 
     def of(self, model: Model) -> Sized:
-        """Errors: PrerequisiteError for a model whose shape is not known here, or that this
-        estimate has no formula for.
+        """Return the size of a model.
+
+        Errors: PrerequisiteError for a model of unknown shape, or one that this estimate has no
+        formula for.
         """
         root = root_of(model)
         key = canonical(root)
@@ -80,15 +84,16 @@ class Sizes:
 
 
 def root_of(model: Model) -> Model:
-    """The model that a recipe starts from: of a distillation the student."""
+    """Return the model that a recipe starts from; for a distillation the student."""
     own = parents(model)
     base = own.get("base", own.get("student"))
     return model if base is None else root_of(base)
 
 
 def read_config(file: Path) -> Shape:
-    """The shape that a transformers config.json describes. Errors: PrerequisiteError for a family
-    without a formula here.
+    """Return the shape that a transformers config.json describes.
+
+    Errors: PrerequisiteError for a model family without a formula here.
     """
     try:
         page: dict[str, Any] = json.loads(file.read_bytes())

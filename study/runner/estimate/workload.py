@@ -1,8 +1,8 @@
-"""What a stage, an evaluation or a probe computes, as a list of passes over tokens and of
-generations: sizes alone, no machine.
+"""Describe the computation of a stage, an evaluation or a probe as a list of passes over tokens and
+of generations: only sizes, no machine.
 
-Where a length is not known before the run it is an assumption (`Lengths`); with `filled` = 1 every
-completion runs to its limit, which makes times upper bounds. Memory is always reckoned at the
+A length that is not known before the run is an assumption (`Lengths`); with `filled` = 1 every
+completion runs to its limit, which makes times upper bounds. Memory is always computed at the
 limit.
 """
 
@@ -20,12 +20,14 @@ from study.spec.recipe.training import Curve, Sampling, TeacherSamples
 
 # Problems of the evaluation tasks, as their data sets publish them.
 PROBLEMS = {"math500": 500, "aime24": 30, "aime25": 30, "gpqa_diamond": 198, "mmlu_pro": 12_032}
-UNKNOWN_PROBLEMS = 512  # a held-out split whose size only its data tell
+UNKNOWN_PROBLEMS = 512  # of a held-out split whose size only the data give
 
 
 @dataclass(frozen=True)
 class Lengths:
-    """prompt, solution: tokens of a problem and of a worked solution. filled: mean tokens of a
+    """Assumed lengths.
+
+    prompt, solution: tokens of a problem and of a worked solution. filled: mean tokens of a
     completion / its limit.
     """
 
@@ -37,11 +39,13 @@ class Lengths:
         return self.filled * sampling.max_completion_length
 
     def longest(self, sampling: Sampling) -> float:
-        """Of a batch, which runs until its longest row ends: twice the mean, at most the limit."""
+        """Return the longest completion of a batch, which runs until its longest row ends: twice
+        the mean, at most the limit.
+        """
         return min(1.0, 2 * self.filled) * sampling.max_completion_length
 
     def seeing(self, privileged: PrivilegedInformation | None) -> int:
-        """Tokens of a prompt with privileged information."""
+        """Return the tokens of a prompt with privileged information."""
         return self.prompt + (
             self.solution if privileged and "{solution" in privileged.template else 0
         )
@@ -49,8 +53,9 @@ class Lengths:
 
 @dataclass(frozen=True)
 class Generation:
-    """`batches` batches of `rows` completions. training: by the model that is being trained (its
-    weights and type), all rows at once.
+    """`batches` batches of `rows` completions.
+
+    training: drawn by the model in training (its weights and type), all rows at once.
     """
 
     shape: Shape
@@ -65,8 +70,9 @@ class Generation:
 
 @dataclass(frozen=True)
 class Pass:
-    """`rows` sequences of `length` tokens, of which `scored` go through the head. trained: backward
-    too. In `steps` steps.
+    """`rows` sequences of `length` tokens, of which `scored` go through the head, in `steps` steps.
+
+    trained: with a backward pass.
     """
 
     shape: Shape
@@ -157,7 +163,7 @@ def _supervised(recipe: SftModel | PretrainedLab, sizes: Sizes, lengths: Lengths
 
 
 def of_evaluation(spec: Evaluation, model: Model, sizes: Sizes, lengths: Lengths) -> Workload:
-    """k samples and, where the model sees the plain problem, one greedy answer."""
+    """Return k samples and, if the model sees the plain problem, one greedy answer."""
     shape, problems = sizes.of(model).shape, problems_of(spec.data, spec.problems)
     plain, prompt = spec.privileged is None and spec.prefix is None, lengths.seeing(spec.privileged)
     drawn = [_asked(shape, problems * (spec.k + plain), prompt, spec.sampling, lengths)]
@@ -205,8 +211,8 @@ def of_probe(probe: Probe, model: Model, sizes: Sizes, lengths: Lengths) -> Work
 
 
 def problems_of(data: Data, wanted: int | None) -> int:
-    """How many held-out problems are asked; a guess (`UNKNOWN_PROBLEMS`) where only the
-    data tell.
+    """Return the number of held-out problems that are evaluated; a guess (`UNKNOWN_PROBLEMS`) if
+    only the data give it.
     """
     task = data.task if isinstance(data, BenchmarkData) else getattr(data, "held_out_task", None)
     known = PROBLEMS.get(task) if task else getattr(data, "held_out_size", None)
@@ -232,8 +238,8 @@ def _rollouts(
 def _curve(
     shape: Shape, curve: Curve, steps: int, sampling: Sampling, lengths: Lengths
 ) -> tuple[Generation, ...]:
-    """A point at the start, every `every` steps and at the end; each draws one greedy answer and k
-    samples a problem.
+    """Return the evaluations of a training curve: at the start, every `every` steps and at the end,
+    each with one greedy answer and k samples per problem.
     """
     rows = (1 + curve.k) * curve.problems * (1 + -(-steps // curve.every))
     return (_asked(shape, rows, lengths.prompt, sampling, lengths),)
@@ -242,8 +248,8 @@ def _curve(
 def _asked(
     shape: Shape, rows: int, prompt: float, sampling: Sampling, lengths: Lengths
 ) -> Generation:
-    """Completions drawn outside of a training step: in batches of as many rows as there is memory
-    for.
+    """Return completions drawn outside of a training step, in batches of as many rows as fit in
+    memory.
     """
     limit = int(prompt) + sampling.max_completion_length
     return Generation(

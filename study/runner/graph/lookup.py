@@ -93,9 +93,8 @@ def tasks_of(run_id: str, results: Results, grid: str | None, scale: str) -> lis
     if results.stage(run_id).is_dir() and not results.run(run_id).is_dir():
         return [LogTarget(run_id.rpartition("-")[0], run_id, results.stage(run_id))]
     roles = _roles(run_id, results, grid, scale)
-    first = {
-        stage: role for role, stage in reversed(roles.items())
-    }  # a stage that stands twice goes by its shortest role
+    # A stage that stands twice goes by its shortest role.
+    first = {stage: role for role, stage in reversed(roles.items())}
     return [
         *(LogTarget(role, stage, results.stage(stage)) for stage, role in first.items()),
         LogTarget("run", run_id, results.run(run_id)),
@@ -118,9 +117,8 @@ def _roles(run_id: str, results: Results, grid: str | None, scale: str) -> dict[
 def _planned(run_id: str, grid: str | None, scale: str) -> LabelledRun | None:
     pages = [load_grid(grid, scale)] if grid is not None else known_grids([scale])
     seed = run_id.rpartition("-s")[2]
-    seeds = (
-        [int(seed)] if seed.isdecimal() else None
-    )  # also a seed that the grid itself does not have
+    # Also a seed that the grid itself does not have.
+    seeds = [int(seed)] if seed.isdecimal() else None
     return next(
         (run for page in pages for run in page.runs(seeds=seeds) if run.run_id == run_id), None
     )

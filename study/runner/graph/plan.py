@@ -28,13 +28,8 @@ from study.spec.grid.cell import Cell
 from study.spec.grid.grid import LabelledRun
 from study.spec.identity import canonical_value
 
-_READ = (
-    "schema",
-    "run",
-    "spec",
-    "cost",
-    "revisions",
-)  # what a plan needs of a record; the rest is let go at once
+# What a plan needs of a record; the rest is let go at once.
+_READ = ("schema", "run", "spec", "cost", "revisions")
 
 
 class State(StrEnum):
@@ -219,9 +214,8 @@ def _why_pending(
         for path in earlier.get(_slug_and_seed(run.run_id), [])
         if (record := _sealed_record(path))
     ]
-    records.sort(
-        key=lambda record: not same_settings(run.cell, record["spec"])
-    )  # the run itself rather than one of other settings
+    # The run itself rather than one of other settings.
+    records.sort(key=lambda record: not same_settings(run.cell, record["spec"]))
     if records:
         return _what_changed(run.cell, records[0])
     return (

@@ -1,5 +1,5 @@
 """`study init`: make an experiment of a user's student, teacher and problems, checked before
-anything is spent.
+anything starts.
 
     DIR/data/*.jsonl                                      the rows that will be used
     DIR/experiments/scales/<name>.yaml                    a short scale that extends another
@@ -40,7 +40,7 @@ FILES = {
 
 @dataclass(frozen=True)
 class Wanted:
-    """What the user wants.
+    """The user's request.
 
     data            how rows are read; its file names are not used
     files           role -> where the rows are now
@@ -61,10 +61,10 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Looked:
-    """What was found.
+    """The result of `look`.
 
     rows: by role. lengths: of the models whose tokenizer is available. notes: what could not be
-    checked, and what is no fault but should be known.
+    checked, and what is not a fault but worth knowing.
     """
 
     rows: Mapping[str, Rows]
@@ -111,7 +111,7 @@ def look(wanted: Wanted, results: Results) -> Looked:
 
 
 def _label(path: Path, wanted: Wanted) -> str:
-    """The file's name in messages: with its folder where two files have one name."""
+    """Return the file's name for messages, with its folder if two files have one name."""
     names = [file.name for file in wanted.files.values()]
     return path.name if names.count(path.name) == 1 else str(path)
 
@@ -124,7 +124,7 @@ def _longest_completion(scale: Scale, size: Size) -> int:
 def _prompts(
     models: Mapping[str, OwnModel], rows: Sequence[Rows], scale: Scale, data: JsonlData
 ) -> tuple[list[Prompts], tuple[str, ...]]:
-    """(what each tokenizer says of the problems, what could not be measured)"""
+    """Return (the prompts as each tokenizer reads them, what could not be measured)."""
     here = {role: model.folder for role, model in models.items() if model.folder is not None}
     absent = tuple(
         f"{m.name}: its tokenizer is not on this machine, so prompts were not measured"
@@ -148,8 +148,8 @@ def _require_same_tokens(student: Path, teacher: Path) -> None:
 
 
 def require_free(wanted: Wanted, *, force: bool) -> None:
-    """SpecError for a place where nothing can be written, or (unless `force`) where it would
-    overwrite: told before rows are read.
+    """Raise SpecError, before rows are read, if a path cannot be written or (unless `force`) would
+    be overwritten.
     """
     folder = wanted.folder.resolve()
     near = next(place for place in (folder, *folder.parents) if place.exists())
@@ -163,7 +163,7 @@ def require_free(wanted: Wanted, *, force: bool) -> None:
 
 
 def _names(wanted: Wanted) -> list[str]:
-    """Paths below DIR that are written."""
+    """Return the paths below DIR that are written."""
     pages = (f"scales/{wanted.name}", f"grids/{GRID}", f"claims/{GRID}")
     return [
         *(FILES[role] for role in wanted.files),
@@ -172,8 +172,9 @@ def _names(wanted: Wanted) -> list[str]:
 
 
 def pages(wanted: Wanted, looked: Looked, leave_out: bool) -> dict[str, str]:
-    """Everything that is written: path below DIR -> text. leave_out: without the rows that have a
-    fault.
+    """Return every file to write: path below DIR -> text.
+
+    leave_out: skip the rows that have a fault.
     """
     bad = (
         {place for finding in looked.findings for place in finding.places}
@@ -221,9 +222,8 @@ def _scale_text(wanted: Wanted, looked: Looked, train: int) -> str:
         "evaluations": {"math": asked},
         "grpo": {"grader": grader},
     }
-    if is_code(
-        wanted.grader
-    ):  # the curve's own rule asks for a box, which an answer by another rule may not have
+    # The curve's own rule requires a box, which an answer by another rule may not have.
+    if is_code(wanted.grader):
         own |= {
             "grpo": {"grader": grader, "curve": {"grader": grader}},
             "distill": {"curve": {"grader": grader}},
@@ -244,8 +244,8 @@ def _scale_text(wanted: Wanted, looked: Looked, train: int) -> str:
 
 
 def _grader_entry(grader: str) -> str | dict[str, str]:
-    """A name, or a file of one's own by its whole path: the experiment's folder is another working
-    folder.
+    """Return a grader's name, or a user's file by its absolute path, because the experiment's
+    folder is another working folder.
     """
     if not is_code(grader):
         return grader
@@ -269,7 +269,10 @@ def _source(data: JsonlData, train: str, held_out: str | None, rows: int) -> dic
 
 
 def write(wanted: Wanted, texts: Mapping[str, str]) -> str:
-    """All files, or none; the text says what the grid holds. SpecError where they do not bind."""
+    """Write all files or none, and return a text that describes the grid.
+
+    Errors: SpecError if the files do not bind.
+    """
     wanted.folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".init-", dir=wanted.folder) as draft:
         for name, text in texts.items():
@@ -283,7 +286,7 @@ def write(wanted: Wanted, texts: Mapping[str, str]) -> str:
 
 
 def _bound(draft: Path, wanted: Wanted) -> str:
-    """What the pages come to, read from the draft as they will be read in the folder."""
+    """Describe the grid, read from the draft as it will be read in the folder."""
     before = os.environ.get("STUDY_DATA")
     os.environ["STUDY_DATA"] = str(draft.resolve())
     try:

@@ -2,12 +2,12 @@
 
 from dataclasses import dataclass
 
-SHOWN = 3  # offenders that a finding names
+SHOWN = 3  # faulty rows that a finding names
 
 
 @dataclass(frozen=True)
 class Place:
-    """A row: which file (as a person named it) and which line."""
+    """A row: its file (as the user named it) and its line."""
 
     file: str
     line: int
@@ -18,9 +18,9 @@ class Place:
 
 @dataclass(frozen=True)
 class Finding:
-    """Rows with one fault.
+    """All rows with one fault.
 
-    details: one for each of the first offenders, in their order. hint: what mends it, if known.
+    details: one for each of the first rows, in order. hint: how to correct it, if known.
     """
 
     fault: str

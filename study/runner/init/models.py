@@ -29,8 +29,10 @@ _TEXT_FILES = (
 
 @dataclass(frozen=True)
 class OwnModel:
-    """entry: what the scale's page says. folder: where configuration and tokenizer can be read;
-    None for a hub model that is not here.
+    """A user's model.
+
+    entry: its entry in the scale. folder: where configuration and tokenizer can be read; None for a
+    hub model that is not on this machine.
     """
 
     name: str
@@ -39,8 +41,10 @@ class OwnModel:
 
 
 def own_model(name: str, results: Results, known: Scale) -> OwnModel:
-    """Errors: SpecError or PrerequisiteError for what is no model, or a hub model whose commit
-    nobody here knows.
+    """Return the model that a user named.
+
+    Errors: SpecError or PrerequisiteError if it is no model, or a hub model whose commit is
+    unknown.
     """
     if "/" not in name or name.startswith((".", "/", "~")) or Path(name).expanduser().is_dir():
         found = find_model_folder(name, results)
@@ -59,7 +63,7 @@ def own_model(name: str, results: Results, known: Scale) -> OwnModel:
 
 
 def _pinned(hub_id: str, known: Scale) -> str | None:
-    """The commit at which the extended scale has this model."""
+    """Return the commit of this model in the extended scale."""
     entries: dict[str, Any] = plain(known.page).get("models", {})
     same = (
         entry for entry in entries.values() if isinstance(entry, dict) and entry.get("id") == hub_id
@@ -68,7 +72,9 @@ def _pinned(hub_id: str, known: Scale) -> str | None:
 
 
 def _commit_today(hub_id: str, revision: str) -> str:
-    """The commit that a branch, a tag or nothing names today."""
+    """Return the commit that a branch or a tag names today; without one, that of the default
+    branch.
+    """
     from huggingface_hub import HfApi  # a heavy import that only hub models need
 
     try:
@@ -81,7 +87,9 @@ def _commit_today(hub_id: str, revision: str) -> str:
 
 
 def _cached(hub_id: str, revision: str) -> Path | None:
-    """Configuration and tokenizer, from the cache or the hub; None where neither has them."""
+    """Return the folder of configuration and tokenizer, from the cache or the hub; None if neither
+    has them.
+    """
     from huggingface_hub import snapshot_download  # likewise
 
     try:

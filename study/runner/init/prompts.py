@@ -1,5 +1,5 @@
-"""The problems as a model reads them: their lengths, control tokens in their text, and whether the
-chat template depends on the date.
+"""Measure the prompts as a model reads them: their lengths, control tokens in their text, and
+whether the chat template depends on the date.
 """
 
 import json
@@ -18,9 +18,9 @@ from study.spec.recipe.data import JsonlData
 
 @dataclass(frozen=True)
 class Lengths:
-    """Tokens of each prompt as a model reads it, chat template applied.
+    """Tokens of each prompt with the chat template applied.
 
-    context: the positions of the model, None where its config does not say.
+    context: the positions of the model, None if its config does not say.
     """
 
     model: str
@@ -32,7 +32,7 @@ class Lengths:
         return max(self.tokens.values(), default=0)
 
     def too_long(self, completion: int) -> list[Finding]:
-        """Prompts that leave no room for a completion of this many tokens."""
+        """Return the prompts that leave no room for a completion of this many tokens."""
         if self.context is None:
             return []
         limit = self.context - completion
@@ -50,7 +50,7 @@ class Lengths:
 
 @dataclass(frozen=True)
 class Prompts:
-    """What one model's tokenizer says of the problems. notes: nothing wrong, but to be known."""
+    """The result of one model's tokenizer on the problems. notes: not wrong, but worth knowing."""
 
     lengths: Lengths
     findings: list[Finding]
@@ -86,7 +86,7 @@ def read_prompts(
 def template_tokens(
     model: str, tokens: Sequence[str], rows: Iterable[Rows], data: JsonlData
 ) -> list[Finding]:
-    """Problems that hold a special token of this model's tokenizer."""
+    """Return the problems that contain a special token of this model's tokenizer."""
     found: dict[Place, str] = {}
     for each in rows:
         for place, problem in each.problems.items():

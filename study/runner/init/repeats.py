@@ -1,4 +1,6 @@
-"""Problems that occur more than once, by the normal form of their text (`study.data.texts`)."""
+"""Find problems that occur more than once, by the normal form of their text
+(`study.data.texts`).
+"""
 
 from collections.abc import Iterable, Mapping
 
@@ -9,7 +11,7 @@ from study.spec.recipe.data import JsonlData
 
 
 def repeated_ids(problems: Mapping[Place, Problem]) -> Iterable[Finding]:
-    """Rows whose id an earlier row of the file has."""
+    """Return rows with the id of an earlier row of the file."""
     seen: dict[str, Place] = {}
     again = [
         (place, p.id) for place, p in problems.items() if seen.setdefault(p.id, place) is not place
@@ -24,7 +26,7 @@ def repeated_ids(problems: Mapping[Place, Problem]) -> Iterable[Finding]:
 def repeated_problems(
     problems: Mapping[Place, Problem], data: JsonlData, *, keep_repeats: bool
 ) -> Iterable[Finding]:
-    """Problems that occur more than once in a file, and those whose gold answers differ."""
+    """Return problems that occur more than once in a file, and those whose gold answers differ."""
     same: dict[str, list[Place]] = {}
     for place, problem in problems.items():
         same.setdefault(_form(problem, data), []).append(place)
@@ -59,7 +61,9 @@ def _form(problem: Problem, data: JsonlData) -> str:
 def shared_prompts(
     train: Mapping[Place, Problem], held_out: Mapping[Place, Problem], train_file: str
 ) -> list[Finding]:
-    """Held-out prompts that training would see: their score would be a memory."""
+    """Return held-out prompts that are also in the training rows: their score would measure
+    memory.
+    """
     known = {normal_form(p.prompt) for p in train.values()}
     both = tuple(place for place, p in held_out.items() if normal_form(p.prompt) in known)
     fault = f"duplicate prompt: it is in {train_file} too"

@@ -30,14 +30,8 @@ from study.spec.recipe.user_code import is_code
 from study.spec.yaml.load import suggestion
 
 _ONE_OBJECT = "--data FILE.jsonl: one JSON object per line"
-MARKERS = (
-    "####",
-    "Final Answer:",
-    "Final answer:",
-    "The answer is",
-    "the answer is",
-    "Answer:",
-)  # before an answer in a worked solution
+# Texts before an answer in a worked solution.
+MARKERS = ("####", "Final Answer:", "Final answer:", "The answer is", "the answer is", "Answer:")
 
 
 @dataclass(frozen=True)
@@ -51,8 +45,8 @@ class Rows:
 
     @property
     def columns(self) -> list[str]:
-        """What a template of privileged information can ask for: columns that no problem lacks or
-        leaves empty.
+        """Return the columns that a template of privileged information can use: those that every
+        problem has and fills.
         """
         rows = [problem.fields() for problem in self.problems.values()]
         return [
@@ -104,13 +98,13 @@ def read_rows(path: Path, data: JsonlData, *, label: str = "", keep_repeats: boo
 
 
 def _near(fault: str, line: bytes) -> str:
-    """The column that was probably meant."""
+    """Return the column that the user probably meant."""
     _, quote, rest = fault.partition("no column '")
     return suggestion(rest.partition("'")[0], list(parse_object(line, ""))) if quote else ""
 
 
 def unreadable_answers(rows: Rows, grader: str) -> list[Finding]:
-    """Gold answers that the grader does not find right when a completion gives them in a box."""
+    """Return gold answers that the grader rejects when a completion gives them in a box."""
     items = list(rows.problems.items())
     with open_grader(grader) as judge:
         said = [_accepted(judge, grader, p.answer) for _, p in items]
@@ -125,8 +119,8 @@ def unreadable_answers(rows: Rows, grader: str) -> list[Finding]:
 
 
 def _answer_hint(answers: Sequence[str]) -> str:
-    """A whole solution in the answer's column is the commonest fault: the marker that all of them
-    have is named.
+    """Return a hint on gold answers. The most common fault is a whole solution in the answer
+    column: name the marker that all of them have.
     """
     marker = next(
         (
@@ -145,7 +139,9 @@ def _answer_hint(answers: Sequence[str]) -> str:
 
 
 def _accepted(judge: Grader, grader: str, answer: str) -> bool:
-    """Whether the shortest right completion is right: a box, or what a user's grader says."""
+    """Whether the shortest right completion is accepted: a box, or the reference of a user's
+    grader.
+    """
     said = "so be it please ; " if judge.version == POLITE else ""
     try:
         text = (
@@ -154,5 +150,5 @@ def _accepted(judge: Grader, grader: str, answer: str) -> bool:
             else f"{said}\\boxed{{{answer}}}"
         )
         return judge.grade(text, answer).outcome is Outcome.correct
-    except ValueError:  # no answer that this grader can take
+    except ValueError:  # the grader does not accept this answer as a gold
         return False

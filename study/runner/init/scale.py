@@ -1,8 +1,8 @@
-"""The pages that `study init` writes: a scale of a few lines that extends another, and the grid
-`will-it-help` to ask it.
+"""Write the config files of `study init`: a scale of a few lines that extends another, and the grid
+`will-it-help`.
 
-A shorter study keeps its costs equal: `--steps` and `--prompts-per-step` shorten every arm of the
-grid by the same share.
+A shorter study keeps the costs of the arms equal: `--steps` and `--prompts-per-step` shorten every
+arm of the grid by the same share.
 """
 
 import json
@@ -17,7 +17,7 @@ from study.spec.grid.scale import Scale
 from study.spec.yaml.load import find, merged, parse, plain
 
 GRID = "will-it-help"
-SUFFIX = (  # the authors' code: its student message
+SUFFIX = (  # from the authors' code: its student message
     "\n\nPlease reason step by step, and put your final answer within \\boxed{}."
 )
 _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_./@-]*")
@@ -29,8 +29,9 @@ _SAMPLED = ("sft_r120", "warm_r")  # recipes of the grid that train on completio
 
 @dataclass(frozen=True)
 class Size:
-    """What a person shortens; None = as in the extended scale. prompts_per_step: rollouts of a
-    step, and documents of one.
+    """The sizes that a user can reduce; None = as in the extended scale.
+
+    prompts_per_step: rollouts of a step, and documents of one.
     """
 
     steps: int | None = None
@@ -40,7 +41,7 @@ class Size:
 
 
 def defaults(scale: Scale) -> dict[str, Any]:
-    """The numbers of the extended scale that a size is reckoned from."""
+    """Return the numbers of the extended scale that sizes are computed from."""
     page = plain(scale.page)
     evaluation = page["evaluations"]["math"]["sampling"]["max_completion_length"]
     return {
@@ -56,9 +57,9 @@ def defaults(scale: Scale) -> dict[str, Any]:
 
 
 def sizes(scale: Scale, size: Size, longest_prompt: int) -> dict[str, Any]:
-    """The overriding sections that a size needs.
+    """Return the overriding sections for a size.
 
-    SpecError for one that the arms of the grid cannot share.
+    Errors: SpecError for a size that the arms of the grid cannot share.
     """
     was = defaults(scale)
     tokens = size.completion_tokens or was["tokens"]
@@ -88,7 +89,9 @@ def sizes(scale: Scale, size: Size, longest_prompt: int) -> dict[str, Any]:
 
 
 def _shorter(was: Mapping[str, Any], steps: int, prompts: int) -> dict[str, Any]:
-    """Every arm samples, or is given, steps * prompts completions."""
+    """Return the shorter training of each arm: every arm samples, or receives, steps * prompts
+    completions.
+    """
     documents = min(prompts, was["documents"])
     rollouts = next(
         (r for r in range(min(was["rollouts"], prompts), 1, -1) if prompts % r == 0), None
@@ -126,7 +129,7 @@ def _together(parts: list[dict[str, Any]]) -> dict[str, Any]:
 def laid_over(
     own: Mapping[str, Mapping[str, Any]], size: Mapping[str, Any]
 ) -> dict[str, dict[str, Any]]:
-    """Sections with the entries of both; an entry of both is one mapping."""
+    """Merge two sets of sections; an entry of both becomes one mapping."""
     found = {section: dict(entries) for section, entries in own.items()}
     for section, entries in size.items():
         place = found.setdefault(section, {})
@@ -138,7 +141,7 @@ def laid_over(
 def scale_page(
     name: str, extends: str, sections: Mapping[str, Mapping[str, Any]], notes: Mapping[str, str]
 ) -> str:
-    """notes: dotted path of an entry -> its end-of-line comment."""
+    """Return the text of the scale. notes: dotted path of an entry -> its end-of-line comment."""
     head = [
         (
             f"# Written by `study init`: what differs from the scale `{extends}`; everything else"
@@ -156,7 +159,7 @@ def scale_page(
 
 
 def flow(value: Any) -> str:
-    """One line of YAML."""
+    """Format a value as one line of YAML."""
     if isinstance(value, Mapping):
         return "{" + ", ".join(f"{key}: {flow(item)}" for key, item in value.items()) + "}"  # pyright: ignore[reportUnknownVariableType]
     if isinstance(value, str) and _PLAIN.fullmatch(value) and value.lower() not in _WORDS:
@@ -165,12 +168,12 @@ def flow(value: Any) -> str:
 
 
 def grid_page(off_target: bool) -> str:
-    """The shipped page; without its off-target evaluation where there is no data for one."""
+    """Return the shipped grid, without its off-target evaluation if there are no data for one."""
     text = find("grids", GRID).read_text(encoding="utf-8")
     return text if off_target else _OFF_TARGET.sub("", text)
 
 
 def claims_page(off_target: bool) -> str:
-    """The shipped claims of the grid; without those on an evaluation that is not there."""
+    """Return the shipped claims of the grid, without those on an evaluation that is missing."""
     text = find("claims", GRID).read_text(encoding="utf-8")
     return text if off_target else _OFF_TARGET_CLAIM.sub("", text)

@@ -1,8 +1,8 @@
-"""The card of an exported model: what it is and how small, how it was made, what it scores on how
-many problems, how to load it.
+"""Write the card of an exported model: what it is, its size, how it was made, its scores with the
+number of problems, how to load it.
 
-A pure function of the exported files, the artifact's manifest and the run's record. It names no
-path of the machine.
+The card is a pure function of the exported files, the artifact's manifest and the run's record. It
+contains no path of the machine.
 """
 
 import json
@@ -48,9 +48,9 @@ print(tokenizer.decode(completion[0, prompt["input_ids"].shape[1] :]))
 def model_card(
     folder: Path, stage: str, manifest: Mapping[str, Any], record: Record | None, step: int | None
 ) -> str:
-    """Markdown with front matter.
+    """Return Markdown with front matter.
 
-    Raises RecordMismatch for a recipe that this version cannot read.
+    Errors: RecordMismatch for a recipe that this version cannot read.
     """
     try:
         recipe = _MODEL.validate_json(json.dumps(manifest["recipe"]))
@@ -76,8 +76,8 @@ def model_card(
 
 
 def count_parameters(folder: Path) -> int:
-    """Numbers in a folder's safetensors files, by their headers (8 bytes of length, JSON); tied
-    weights are stored and counted once.
+    """Count the parameters in a folder's safetensors files, from their headers (8 bytes of length,
+    JSON); tied weights are stored and counted once.
     """
     total = 0
     for path in folder.glob("*.safetensors"):
@@ -90,7 +90,7 @@ def count_parameters(folder: Path) -> int:
 
 
 def _origins(model: Model) -> Iterable[PretrainedLab | LocalModel | HubModel]:
-    """Where the model's own weights began: teachers give scores, not weights."""
+    """Yield the models that the weights came from, without teachers, which give only scores."""
     if isinstance(model, PretrainedLab | LocalModel | HubModel):
         yield model
     else:
@@ -209,8 +209,8 @@ def _scores(record: Record | None, step: int | None) -> list[str]:
 
 
 def _use(record: Record | None) -> str:
-    """Code that runs, with a problem that the run has seen and its limit on length, where they are
-    known.
+    """Return example code that runs, with a problem that the run has seen and its length limit, if
+    they are known.
     """
     problem = next((c.prompt for c in record.completions), "") if record else ""
     longest = (

@@ -1,7 +1,7 @@
-"""`study check`: every page under `experiments/` must mean something before anything is run.
+"""`study check`: validate every file under `experiments/` before anything runs.
 
-Each grid expands at each scale with unique ids; each cell that a claim, table or figure names by
-its labels is one cell of its grid.
+Each grid must expand at each scale with unique ids; labels of a claim, table or figure must name
+exactly one cell of its grid.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -20,7 +20,7 @@ from study.spec.yaml.load import Located, find, load, names, suggestion
 from study.spec.yaml.validation import validate
 from study.stats.comparisons import ENOUGH, minimum_detectable_effect
 
-Outcome = tuple[str, str | SpecError]  # page, what it holds or what is wrong
+Outcome = tuple[str, str | SpecError]  # file, its content or what is wrong
 
 
 def check_experiments(root: Path | None = None) -> Iterator[Outcome]:
@@ -42,8 +42,10 @@ def check_experiments(root: Path | None = None) -> Iterator[Outcome]:
 
 
 def _tried(step: Callable[..., str], *arguments: object) -> str | SpecError:
-    """What a page needs from outside the repository (data files) can be absent without the page
-    being wrong; so can a scale's names.
+    """Run one check.
+
+    Data files outside the repository may be absent, and a scale may lack names; then the config
+    file is not wrong.
     """
     try:
         return step(*arguments)
@@ -56,7 +58,7 @@ def _tried(step: Callable[..., str], *arguments: object) -> str | SpecError:
 
 
 def _check_scale(name: str, root: Path | None) -> str:
-    """Every model is built, also those that no grid uses yet."""
+    """Build every model, also those that no grid uses yet."""
     scale = load_scale(name, root)
     for section, build in (
         ("models", scale.model),
@@ -75,9 +77,8 @@ def _check_grid(name: str, scale: str, root: Path | None) -> str:
     runs = grid.runs()
     if grid.core is not None:
         grid.runs(core=True)
-    stages = {
-        stage_id(run.cell.model, run.seed) for run in runs if is_stage(run.cell.model)
-    }  # a hub model is there already
+    # Hub models need no stage.
+    stages = {stage_id(run.cell.model, run.seed) for run in runs if is_stage(run.cell.model)}
     if len({run.run_id for run in runs}) != len(runs) or len(
         {cell.cell_id for cell in grid.cells}
     ) != len(grid.cells):
@@ -86,7 +87,9 @@ def _check_grid(name: str, scale: str, root: Path | None) -> str:
 
 
 def check_findings(name: str, root: Path | None) -> str:
-    """Each claim that a finding names exists, and the one that decides it expects something."""
+    """Check that each claim of a finding exists, and that the claim that decides it has an
+    expectation.
+    """
     located = load(find("findings", name, root))
     page = validate(Findings, located, "")
     places = located.entries["findings"].items
@@ -110,7 +113,7 @@ def _refuse_unknown_claims(wanted: Sequence[str], page: Claims, place: Located) 
 
 
 def _refuse_without_expectation(finding: Finding, place: Located, root: Path | None) -> None:
-    """A claim that is only reported has no word to give."""
+    """Raise SpecError for a claim that is only reported: it has no verdict."""
     grid, name = finding.deciding
     page = validate(Claims, load(find("claims", grid, root)), "")
     claim = page.claim(name)
@@ -125,8 +128,8 @@ def _refuse_without_expectation(finding: Finding, place: Located, root: Path | N
 
 
 def check_profile(name: str, root: Path | None) -> str:
-    """Names of stage kinds are free text in a profile's tables: a typing error there would be a
-    setting that nothing reads.
+    """Check the names of stage kinds in a profile's tables: a misspelt one would be a setting that
+    nothing reads.
     """
     profile = load_profile(name, root)
     known = [*REVISIONS, "evaluate", "default"]
@@ -147,7 +150,9 @@ def check_profile(name: str, root: Path | None) -> str:
 
 
 def _check_claims(name: str, root: Path | None) -> str:
-    """Every arm is one cell, every gate is there, and the grid's seeds could decide every claim."""
+    """Check that every arm is one cell, every gate exists, and the grid's seeds can decide every
+    claim.
+    """
     page = validate(Claims, load(find("claims", name, root)), "")
     if page.grid != name:
         raise SpecError(
@@ -165,10 +170,10 @@ def _check_claims(name: str, root: Path | None) -> str:
 
 
 def _refuse_undecidable(page: Claims, claim: Claim, bases: int) -> None:
-    """A verdict needs ENOUGH bases, and a true effect of nothing must be told from the smallest one
-    that counts.
+    """Raise SpecError for a claim that cannot get a verdict.
 
-    The strictest level that Holm's adjustment can ask for is alpha / m.
+    A verdict needs ENOUGH bases, and an effect of zero must be distinguishable from the smallest
+    effect that counts. The strictest level that Holm's adjustment can require is alpha / m.
     """
     where = f"claims/{page.grid}.yaml {claim.id}"
     if claim.expectation == "none":
@@ -211,7 +216,7 @@ def _check_page(
 
 
 def _check_settings(page: TablePage, cell: LabelledCell) -> None:
-    """Every dotted path that a settings table shows must lead to a value of the cell."""
+    """Check that every dotted path of a settings table leads to a value of the cell."""
     for setting in page.settings:
         if setting.ours is not None and setting.ours not in cell.origin:
             raise SpecError(
@@ -221,7 +226,9 @@ def _check_settings(page: TablePage, cell: LabelledCell) -> None:
 
 
 def _one_cell(grid: Grid, arm: Mapping[str, str], where: str) -> LabelledCell:
-    """Labels must name exactly one cell: none is a typing error, two would be averaged unseen."""
+    """Raise SpecError unless the labels name exactly one cell: none is a typing error, two would be
+    averaged unnoticed.
+    """
     found = [
         c
         for c in grid.cells

@@ -1,11 +1,9 @@
-"""What below a results folder nobody needs any more: not referenced by a sealed run, a known grid,
-or a `study run` that is at work.
+"""Find the files of a results folder that no sealed run, known grid or running `study run` needs.
 
-known grids: every page of grids/ at every scale, at its own seeds and at every seed that is found
-in the folder, plus pages that are named. What a living process has locked, or what a process on
-another host may be writing, is never listed; nor are results/records, tables and figures. Sealed
-records in runs/ are listed when asked for: then a sealed run that no grid plans is no reference
-either.
+Known grids: every file of grids/ at every scale, at its own seeds and at every seed found in the
+folder, plus the files that are named. Never listed: what a running process has locked, what a
+process on another host may be writing, results/records, tables and figures. Sealed records in runs/
+are listed only on request; then a sealed run that no grid plans does not protect its files either.
 """
 
 import json
@@ -32,12 +30,10 @@ _OWNED = re.compile(r"\.partial-(?P<owner>[^/]+)$|^\.(?P<file>.+)\.(?P<writer>[^
 
 @dataclass(frozen=True)
 class Waste:
-    """A file or folder that can go.
+    """A file or folder that can be removed.
 
-    what: its kind, for the table; why: the reason in a few words; size: bytes.
-
-    sure: whether it can go whatever is planned; else it can go because no plan is known that needs
-    it.
+    what: its kind, for the table; why: the reason in a few words; size: bytes. sure: whether it can
+    be removed whatever is planned; else it can be removed because no known plan needs it.
     """
 
     path: Path
@@ -56,8 +52,8 @@ class References:
 
 
 def references(results: Results, grids: Iterable[Grid], *, sealed: bool = True) -> References:
-    """What grids plan, what sealed runs name (unless sealed is False), and what living sessions
-    work on.
+    """Return the ids that grids plan, that sealed runs name (unless sealed is False), and that
+    running sessions work on.
     """
     runs: set[str] = set()
     stages: set[str] = set()
@@ -79,7 +75,9 @@ def references(results: Results, grids: Iterable[Grid], *, sealed: bool = True) 
 
 
 def waste(results: Results, needed: References, *, runs: bool = False) -> list[Waste]:
-    """Everything that can go, largest first. runs: sealed runs that no known grid plans too."""
+    """Return everything that can be removed, largest first. runs: include sealed runs that no known
+    grid plans.
+    """
     found = [
         *_unfinished(results),
         *_stages(results, needed),
@@ -91,9 +89,9 @@ def waste(results: Results, needed: References, *, runs: bool = False) -> list[W
 
 
 def remove(results: Results, items: Iterable[Waste]) -> int:
-    """Remove what is still unlocked at this moment; returns how many bytes went.
+    """Remove what is still unlocked now; return the number of bytes removed.
 
-    A link is removed, never what it points to.
+    A link is removed, never its target.
     """
     freed = 0
     for item in items:
@@ -108,7 +106,7 @@ def remove(results: Results, items: Iterable[Waste]) -> int:
 
 
 def _unfinished(results: Results) -> Iterator[Waste]:
-    """Partial folders and temporary files of dead processes; those of another host when nobody
+    """Yield partial folders and temporary files of dead processes; those of another host if nobody
     holds the lock on their task.
     """
     places = {results.artifacts, results.scratch or results.artifacts}
@@ -129,8 +127,8 @@ def _unfinished(results: Results) -> Iterator[Waste]:
 
 
 def _stages(results: Results, needed: References) -> Iterator[Waste]:
-    """Artifacts, checkpoints and logs of stages that nothing references; checkpoints of stages that
-    are made.
+    """Yield artifacts, checkpoints and logs of stages that nothing references, and checkpoints of
+    finished stages.
     """
     for place, what in (
         (results.artifacts, "artifact"),
@@ -162,7 +160,7 @@ def _quarantined(results: Results) -> Iterator[Waste]:
 
 
 def _code(results: Results) -> Iterator[Waste]:
-    """Copies of the code that no living session and no job that may still wait starts from."""
+    """Yield copies of the code that no running session and no waiting job uses."""
     if any(session.alive is not False for session in sessions(results)):
         return
     waiting = {note.get("code") for note in _unfinished_jobs(results)}
@@ -172,7 +170,7 @@ def _code(results: Results) -> Iterator[Waste]:
 
 
 def _unfinished_jobs(results: Results) -> Iterator[dict[str, Any]]:
-    """What was noted of the Slurm jobs that have not reported how their task ended."""
+    """Yield the notes on Slurm jobs that have not reported how their task ended."""
     for path in (results.root / "jobs").glob("*.json"):
         note = read_page(path)
         if note and not has_outcome(path.with_suffix(""), str(note.get("job"))):
@@ -184,30 +182,30 @@ def _waste(path: Path, what: str, why: str, *, sure: bool = True) -> Waste:
 
 
 def size(path: Path) -> int:
-    """Bytes of the files in a folder, or of a file; links count for themselves."""
+    """Return the bytes of the files in a folder, or of a file; a link counts its own size."""
     total = 0
     for file in [path, *path.rglob("*")] if path.is_dir() and not path.is_symlink() else [path]:
-        with suppress(OSError):  # it goes away while it is looked at
+        with suppress(OSError):  # it can vanish meanwhile
             total += file.lstat().st_size if not file.is_dir() or file.is_symlink() else 0
     return total
 
 
 def _task_of(path: Path) -> str:
-    """The stage or run that a path belongs to."""
+    """Return the stage or run that a path belongs to."""
     if path.name.startswith((".", "evaluation.partial-")):
         return path.parent.name
     return path.name.partition(".partial-")[0]
 
 
 def _locked(results: Results, task: str) -> bool:
-    """Whether a process that may live holds the lock on the task."""
+    """Whether a process that may be running holds the lock on the task."""
     found = holder(results.locks, task)
     return found is not None and not (is_owner(found.owner) and alive(found.owner) is False)
 
 
 def _seeds(results: Results) -> set[int]:
-    """Seeds of the runs and artifacts that lie here: a grid may have been run at seeds beyond its
-    own.
+    """Return the seeds of the runs and artifacts in this folder: a grid may have been run at seeds
+    beyond its own.
     """
     seeds = {
         int(match[1])
@@ -221,9 +219,7 @@ def _seeds(results: Results) -> set[int]:
 
 
 def _stages_of(path: Path) -> set[str]:
-    """The stages that a record names, of whatever schema; one that cannot be read at all names
-    none.
-    """
+    """Return the stages that a record names, whatever its schema; none if it is unreadable."""
     with suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
         return set(json.loads(path.read_bytes())["stages"].values())
     return set()

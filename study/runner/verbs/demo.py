@@ -1,8 +1,8 @@
-"""The shipped stages of `make demo`: checked by their hashes, copied into the demo's own results
-folder, and made again on demand.
+"""The shipped stages of `make demo`: check their hashes, copy them into the demo's own results
+folder, make them again on demand.
 
-They save the five minutes in which student and teacher are trained. They lie outside every results
-folder that a grid is planned in, so they satisfy no plan but the demo's.
+They save the five minutes of training student and teacher. They are outside every results folder in
+which a grid is planned, so they satisfy no plan but the demo's.
 """
 
 import shutil
@@ -27,10 +27,10 @@ _TIMES = ("cost.json", MANIFEST)  # what two executions never share
 
 
 def shipped_stages(folder: Path, runs: Sequence[LabelledRun]) -> list[StageNode]:
-    """The stages of these runs that are shipped in `folder`, inputs first.
+    """Return the stages of these runs that are shipped in `folder`, inputs first.
 
-    An artifact of an older recipe or revision has another id, so it is not among them. Raises
-    RecordMismatch where a file is not the one that was sealed.
+    An artifact of an older recipe or revision has another id, so it is not among them. Errors:
+    RecordMismatch if a file is not the one that was sealed.
     """
     graph = {node.id: node for run in runs for node in run_graph(run.cell, run.seed)}
     found = [node for node in graph.values() if (folder / node.id).is_dir()]
@@ -45,7 +45,7 @@ def shipped_stages(folder: Path, runs: Sequence[LabelledRun]) -> list[StageNode]
 
 
 def copy_stages(nodes: Sequence[StageNode], folder: Path, results: Results) -> None:
-    """Copies of the shipped artifacts as artifacts of `results`; those that are there stay."""
+    """Copy the shipped artifacts into `results`; existing ones stay."""
     for node in nodes:
         target = results.artifact(node.id)
         if is_made(target):
@@ -59,7 +59,7 @@ def copy_stages(nodes: Sequence[StageNode], folder: Path, results: Results) -> N
 
 @dataclass(frozen=True)
 class Remade:
-    """A shipped stage beside the same stage made here. expected: whether equal bytes were."""
+    """A shipped stage and the same stage made here. expected: whether equal bytes were expected."""
 
     stage: str
     differing: tuple[str, ...]
@@ -68,12 +68,12 @@ class Remade:
 
     @property
     def passed(self) -> bool:
-        """Other bytes are a fault only where equal ones were expected."""
+        """Whether the bytes are equal, or were not expected to be."""
         return not self.differing or not self.expected
 
 
 def compare_stage(shipped: Path, made: Path) -> Remade:
-    """Compare every file of two artifacts by the hashes of their manifests, times left out."""
+    """Compare every file of two artifacts by the hashes of their manifests, without times."""
     then, now = verify_artifact(shipped), verify_artifact(made)
     old, new = _hashes(then), _hashes(now)
     differing = tuple(name for name in sorted(old | new) if old.get(name) != new.get(name))
@@ -87,7 +87,7 @@ def compare_stage(shipped: Path, made: Path) -> Remade:
 
 
 def this_machine_of(manifest: Mapping[str, Any]) -> Machine:
-    """The machine that a manifest names; this one where it names none."""
+    """Return the machine that a manifest names, else this one."""
     named = manifest.get("machine")
     return Machine.model_validate(named) if named else this_machine()
 

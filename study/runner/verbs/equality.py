@@ -1,9 +1,10 @@
-"""Whether a run made again here can be expected to give the recorded bytes, said before it is made.
+"""Decide, before a run is repeated here, whether its bytes can be expected to equal the recorded
+ones.
 
 Expected: the same kind of processor, build of torch, threads and package versions as recorded, for
 the evaluation and for every stage. Not expected: one of them differs, or an accelerator computed
-(its kernels add up in an order of their own). Unknown: the record is older than schema 3 and does
-not name its machine, or nobody knows beforehand where the work will run.
+(its kernels sum in another order). Unknown: the record is older than schema 3 and does not name its
+machine, or the machine of the new run is not known beforehand.
 """
 
 from collections.abc import Mapping
@@ -39,7 +40,7 @@ class Expectation:
 def expectation(
     then: Provenance, machine: Machine | None, packages: Mapping[str, str]
 ) -> Expectation:
-    """What to expect of a run recorded with `then` on `machine` with these packages.
+    """Return what to expect of a run recorded with `then` on `machine` with these packages.
 
     machine: None = unknown, for instance the nodes of a cluster.
     """
@@ -57,7 +58,7 @@ def expectation(
 
 
 def machine_differences(then: Machine | None, now: Machine | None) -> list[str]:
-    """`processor A -> B` for every field in which two machines differ."""
+    """Return `processor A -> B` for every field in which two machines differ."""
     return _differences(described(then), described(now))
 
 

@@ -1,8 +1,8 @@
-"""From a run or a stage to a model folder that transformers loads by itself: the files of the
-model, and a card that says what it is.
+"""Export a run or a stage as a model folder that transformers loads: the model's files and a model
+card.
 
-The folder is written beside its place under another name and renamed, so that it is there whole or
-not at all.
+The folder is written next to its target under another name and renamed, so that it is complete or
+absent.
 """
 
 import shutil
@@ -29,8 +29,8 @@ MODEL_FILES = (
 
 @dataclass(frozen=True)
 class Source:
-    """What is exported. record: the run that evaluated the model, where it is known; step: of kept
-    weights, None for the final ones.
+    """What is exported. record: the run that evaluated the model, if known; step: of kept weights,
+    None for the final ones.
     """
 
     stage: str
@@ -41,12 +41,10 @@ class Source:
 
 
 def find(name: str, results: Results, step: int | None = None) -> Source:
-    """`name`: the id of a run or stage, or a unique beginning or end of one.
+    """Find what `name` means: the id of a run or stage, or a unique beginning or end of one.
 
-    Every hash of the artifact is checked.
-
-    Errors: SpecError (unknown or ambiguous), IncompleteResults (not made), PrerequisiteError (not
-    kept), RecordMismatch (damaged).
+    Every hash of the artifact is checked. Errors: SpecError (unknown or ambiguous),
+    IncompleteResults (not made), PrerequisiteError (not kept), RecordMismatch (damaged).
     """
     records = {
         _run(path): path
@@ -69,8 +67,9 @@ def find(name: str, results: Results, step: int | None = None) -> Source:
 
 
 def export(source: Source, target: Path) -> None:
-    """Write the model folder. Errors: SpecError when `target` is a file or holds anything,
-    PrerequisiteError when it cannot be written.
+    """Write the model folder.
+
+    Errors: SpecError if `target` is a file or not empty, PrerequisiteError if it cannot be written.
     """
     if target.exists() and not (target.is_dir() and not any(target.iterdir())):
         raise SpecError(
@@ -115,7 +114,7 @@ def _choose(name: str, known: Sequence[str], results: Results) -> str:
 
 
 def _weights(artifact: Path, step: int | None, make_again: str) -> tuple[Path, Mapping[str, Any]]:
-    """The folder of the wanted weights and the manifest of its artifact."""
+    """Return the folder of the wanted weights and the manifest of its artifact."""
     if not artifact.exists():
         raise IncompleteResults(
             f"there is no artifact {artifact.name} in {artifact.parent}", hint=make_again
@@ -137,7 +136,7 @@ def _weights(artifact: Path, step: int | None, make_again: str) -> tuple[Path, M
 
 
 def _stage_of(record: Record) -> str:
-    """The stage that made the model of a run."""
+    """Return the stage that made the model of a run."""
     model: Mapping[str, Any] = record.spec["model"]
     if model["kind"] not in REVISIONS:
         what = f"run {record.run} evaluates a {model['kind']} model that no stage made"
@@ -148,12 +147,12 @@ def _stage_of(record: Record) -> str:
 
 
 def _record_of(stage: str, paths: Sequence[Path]) -> Record | None:
-    """The first record whose model this stage made.
+    """Return the first record whose model this stage made.
 
-    A stage on the way to another model has none.
+    An intermediate stage has none.
     """
     for path in paths:
-        if f'"{stage}"'.encode() in path.read_bytes():  # reading all of them whole would take long
+        if f'"{stage}"'.encode() in path.read_bytes():  # parsing all of them would take long
             record = read_record(path)
             if record.spec["model"]["kind"] in REVISIONS and _stage_of(record) == stage:
                 return record
@@ -161,7 +160,9 @@ def _record_of(stage: str, paths: Sequence[Path]) -> Record | None:
 
 
 def _make_again(name: str, results: Results) -> str:
-    """A run with a record is done; only without it are its stages made again."""
+    """Return the command that makes a model again. The stages of a run are made again only if its
+    record is missing.
+    """
     cell, dash, seed = name.rpartition("-s")
     again = (
         f"study run --grid GRID --only {cell} --seeds {seed}"

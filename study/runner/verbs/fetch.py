@@ -1,13 +1,13 @@
-"""`study fetch`: everything that a scale pins on the hub, downloaded into the cache of
+"""`study fetch`: download everything that a scale pins on the hub into the cache of
 huggingface_hub, for machines without internet.
 
-    models        their snapshot at the pinned commit: configuration, tokenizer, every *.safetensors
-                  shard that the index names
-    data sets     read and normalised once, so that a missing column or an empty filter shows here
-                  and not on a compute node
-    benchmarks    the problems of every task that an evaluation or a contamination check names
-What a scale finds in $STUDY_DATA is not downloaded. Nothing here knows a token: gated sets need `hf
-auth login` before.
+models        their snapshot at the pinned commit: configuration, tokenizer, every *.safetensors
+              shard that the index names
+data sets     read and normalised once, so that a missing column or an empty filter is found here
+              and not on a compute node
+benchmarks    the problems of every task that an evaluation or a contamination check names
+Files that a scale finds in $STUDY_DATA are not downloaded. This module handles no token: gated sets
+need `hf auth login` first.
 """
 
 import json
@@ -34,7 +34,7 @@ Item = HubModel | HubData | str  # a model, a data set, or the name of a task
 
 @dataclass(frozen=True)
 class Fetched:
-    """told: what is there now, in words; error: why it is not."""
+    """told: what is available now, in words; error: why it is not."""
 
     item: Item
     told: str = ""
@@ -42,7 +42,9 @@ class Fetched:
 
 
 def needed(scale: Scale) -> list[Item]:
-    """What the page asks of the hub or of $STUDY_DATA, each once: models, data sets, tasks."""
+    """Return what the scale needs from the hub or from $STUDY_DATA, each once: models, data sets,
+    tasks.
+    """
     models = [
         origin for model in _entries(scale, "models", scale.model) for origin in _origins(model)
     ]
@@ -59,9 +61,9 @@ def needed(scale: Scale) -> list[Item]:
 
 
 def fetch(item: Item) -> Fetched:
-    """Downloads one item, or finds it in the cache, and looks at it.
+    """Download one item, or find it in the cache, and check it.
 
-    What cannot be had is told, not raised.
+    A failure is returned, not raised.
     """
     try:
         match item:
@@ -100,7 +102,9 @@ def name_of(item: Item) -> str:
 
 
 def refuse(fetched: list[Fetched], scale: str) -> None:
-    """PrerequisiteError with everything that is missing, and what to type on which machine."""
+    """Raise PrerequisiteError with everything that is missing, and what to type on which
+    machine.
+    """
     missing = [(one.item, one.error) for one in fetched if one.error is not None]
     if not missing:
         return
@@ -143,7 +147,7 @@ def _gigabytes(folder: Path, names: list[str]) -> float:
 
 
 def _entries(scale: Scale, section: str, build: Callable[[Located, str], Any]) -> list[Any]:
-    """The specs of a section, built by name. Errors: those of binding."""
+    """Return the specs of a section, built by name. Errors: those of binding."""
     node = scale.page.get(section)
     names = node.entries if node else {}
     return [

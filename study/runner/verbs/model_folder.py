@@ -1,4 +1,4 @@
-"""From what a person types to a model folder: a folder, a run or stage of a results folder, or a
+"""Find the model folder for what a user typed: a folder, a run or stage of a results folder, or a
 hub id with its revision.
 """
 
@@ -13,8 +13,10 @@ from study.runner.work.artifacts import NEVER_FETCHED, weights_digest
 
 
 def find_model_folder(name: str, results: Results) -> ModelFolder:
-    """A folder that exists is taken first, then `organisation/model[@revision]`, then an id of the
-    results folder, its hashes checked.
+    """Return the model folder of `name`.
+
+    An existing folder is taken first, then `organisation/model[@revision]`, then an id of the
+    results folder, with its hashes checked.
     """
     folder = Path(name).expanduser()
     if folder.is_dir():
@@ -38,7 +40,7 @@ def find_model_folder(name: str, results: Results) -> ModelFolder:
 
 
 def _from_hub(name: str) -> ModelFolder:
-    """The revision is kept as the commit that it names today."""
+    """Download a hub model. The revision is stored as the commit that it names today."""
     from huggingface_hub import snapshot_download  # a heavy import that only hub models need
 
     repository, _, revision = name.partition("@")

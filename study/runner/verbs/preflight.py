@@ -1,5 +1,5 @@
-"""Preflight of a grid's runs: which of its models are made, and every check of
-`study.train.preflight.order` on them.
+"""Run every check of `study.train.preflight.order` on a grid's runs and on those of its models that
+are made.
 """
 
 import contextlib
@@ -20,8 +20,8 @@ from study.train.preflight.check import Check
 
 @dataclass(frozen=True)
 class MadeModels:
-    """The folder of a model: that of its first seed whose artifact is whole, or where a local or
-    hub model lies; else None.
+    """Return the folder of a model: of the first seed whose artifact is complete, or of a local or
+    hub model; else None.
     """
 
     results: Results
@@ -43,7 +43,7 @@ def preflight(
     cells: Sequence[LabelledCell], seeds: Sequence[int], results: Results, report: ReportProgress
 ) -> list[Check]:
     """Return the result of every check of these cells. Loads the training stack."""
-    # Here and not above: a parent process reads this module and must stay light.
+    # Imported here, because a parent process reads this module and must stay small.
     from study.train.preflight.order import check_grid
 
     return check_grid(cells, MadeModels(results, tuple(seeds)), report)

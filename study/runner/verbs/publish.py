@@ -1,10 +1,8 @@
-"""Promotion of sealed runs to committed evidence: results/runs/<run id>/record.json ->
-results/records/<run id>.json, byte for byte.
+"""Publish sealed runs as committed evidence: copy results/runs/<run id>/record.json unchanged to
+results/records/<run id>.json.
 
-The states of the claims that the records name (results/declared) go with them.
-
-Committed records are read by tables, figures and claims; they are written here alone, and never
-satisfy a plan.
+The states of the claims that the records name (results/declared) are copied too. Tables, figures
+and claims read the committed records. Only this module writes them, and they never satisfy a plan.
 """
 
 from collections.abc import Collection
@@ -19,7 +17,7 @@ from study.record.store import Results, atomic_write, read_record, record_paths
 
 @dataclass
 class Published:
-    """Run ids by what happened to their committed record. `changed`: it was there with other
+    """Run ids by what happened to their committed record. `changed`: it existed with other
     content.
     """
 
@@ -32,9 +30,8 @@ def publish(results: Results, target: Path, run_ids: Collection[str] | None = No
     """Copy the sealed records of `run_ids` (None = all) to `target` after checking every seal;
     nothing is copied if one is corrupt.
 
-    A committed record whose content is the same (times and platform aside) stays as it is. Raises
-    IncompleteResults when there is nothing
-    to publish, RecordMismatch on a corrupt record.
+    A committed record with the same content (times and platform aside) stays as it is. Errors:
+    IncompleteResults if there is nothing to publish, RecordMismatch for a corrupt record.
     """
     found = {
         path.parent.name: path

@@ -1,9 +1,9 @@
-"""Stage artifacts: sealed folders with the manifest `stage.json`; and what keeps a results folder
-in order around them.
+"""Stage artifacts: sealed folders with the manifest `stage.json`, and the functions that seal,
+check and quarantine them.
 
-A damaged artifact is moved to `quarantine/` and made again: a changed input must not flow into a
-result, and nothing of the user's is deleted unasked. `drop_weights` (profile: keep none) leaves
-history and manifest; a stage that needs the weights has them made again.
+A damaged artifact is moved to `quarantine/` and made again: a changed input must not influence a
+result, and no file of the user's is deleted without a request. `drop_weights` (profile: keep none)
+leaves history and manifest; a stage that needs the weights makes them again.
 """
 
 import contextlib
@@ -22,6 +22,7 @@ from study.runner.graph.stages import Ready
 from study.spec.recipe.model import HubModel, LocalModel
 
 MANIFEST = "stage.json"
+# Code and pickles.
 NEVER_FETCHED = (
     "*.bin",
     "*.pt",
@@ -34,12 +35,12 @@ NEVER_FETCHED = (
     "*.onnx",
     "*.gguf",
     "*.py",
-)  # code, pickles
+)
 WEIGHTS = (".safetensors", ".safetensors.index.json")
 
 
 class Damaged(RecordMismatch):
-    """An artifact that is not what was sealed. `stage`: its id."""
+    """An artifact differs from what was sealed. `stage`: its id."""
 
     def __init__(self, stage: str, error: RecordMismatch) -> None:
         super().__init__(error.message, hint=error.hint)
@@ -52,10 +53,12 @@ def seal_artifact(
     manifest: dict[str, Any],
     check: Callable[[], None] = folders.nothing_to_check,
 ) -> None:
-    """Seal `partial` as `target`. Weights that were dropped there give way; an artifact that
-    another process made first stays. check: raises once the lock on the stage is lost.
+    """Seal `partial` as `target`.
+
+    It replaces an artifact whose weights were dropped; an artifact that another process made first
+    stays. check: raises once the lock on the stage is lost.
     """
-    # what was built on a node's own disk is copied: a rename cannot cross file systems
+    # a folder on a node's own disk is copied, because a rename cannot cross file systems
     if target.parent != partial.parent:
         near = target.parent / partial.name
         shutil.copytree(partial, near)
@@ -68,7 +71,7 @@ def seal_artifact(
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
-    """The manifest of an artifact; Damaged when it is missing or unreadable."""
+    """Return the manifest of an artifact; Damaged if it is missing or unreadable."""
     try:
         manifest = folders.read_manifest(folder, MANIFEST)
         if manifest.get("id") != folder.name:
@@ -79,7 +82,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
 
 
 def verify_artifact(folder: Path) -> dict[str, Any]:
-    """The manifest, after every file it names was found with its hash."""
+    """Return the manifest after checking the hash of every file that it names."""
     manifest = read_manifest(folder)
     try:
         folders.verify_folder(folder, MANIFEST)
@@ -89,7 +92,7 @@ def verify_artifact(folder: Path) -> dict[str, Any]:
 
 
 def is_made(folder: Path) -> bool:
-    """Whether an artifact with its weights seems to be there; its hashes are checked where it is
+    """Whether an artifact with its weights seems to exist; its hashes are checked when it is
     used.
     """
     return (folder / MANIFEST).is_file() and not is_dropped(folder)
@@ -102,7 +105,7 @@ def is_dropped(folder: Path) -> bool:
 def drop_weights(folder: Path) -> None:
     """Remove the weights of an artifact whose runs are sealed.
 
-    Killed in between, it is still known as dropped.
+    If this is interrupted, the weights still count as dropped.
     """
     weights = [path for path in folder.rglob("*") if path.name.endswith(WEIGHTS)]
     write_json(
@@ -114,8 +117,8 @@ def drop_weights(folder: Path) -> None:
 
 
 def quarantine(path: Path, results: Results) -> Path | None:
-    """Move a damaged artifact or record aside; its new place, or None when another process has just
-    done it.
+    """Move a damaged artifact or record aside; return its new path, or None if another process has
+    just done it.
     """
     name = path.parent.name if path.name == "record.json" else path.name
     results.quarantine.mkdir(parents=True, exist_ok=True)
@@ -130,8 +133,8 @@ def quarantine(path: Path, results: Results) -> Path | None:
 
 
 def resolve_model(model: Ready) -> Path:
-    """The folder of a model that no stage makes: a local one with the weights its digest names, a
-    hub model at its revision.
+    """Return the folder of a model that no stage makes: a local one whose weights match its digest,
+    a hub model at its revision.
     """
     match model:
         case LocalModel():
@@ -172,8 +175,8 @@ def resolve_model(model: Ready) -> Path:
 
 
 def weights_digest(folder: Path) -> str:
-    """sha256 over names and hashes of a folder's *.safetensors files, first 16 hex digits: the
-    `digest` of a local model.
+    """Return the sha256 over names and hashes of a folder's *.safetensors files, first 16 hex
+    digits: the `digest` of a local model.
     """
     lines = [f"{path.name} {file_hash(path)}" for path in sorted(folder.glob("*.safetensors"))]
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]

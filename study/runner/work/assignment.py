@@ -1,8 +1,8 @@
-"""A task as a file, for a process that is started elsewhere: what to make, who makes it, on which
-machine. JSON, checked when it is read.
+"""A task as a JSON file for a process that is started elsewhere: what to make, who makes it, on
+which machine.
 
-A stage is its recipe and seed, a run its cell and seed: everything else is derived from them again,
-so a file cannot say something else.
+A stage is its recipe and seed, a run its cell and seed. Everything else is derived from them again,
+so a file cannot contradict them.
 """
 
 import json
@@ -51,7 +51,7 @@ def write_assignment(path: Path, assignment: Assignment) -> None:
 
 
 def read_assignment(path: Path) -> Assignment:
-    """What was written; RecordMismatch when the file is damaged or of another state of the code."""
+    """Read an assignment; RecordMismatch if the file is damaged or was written by other code."""
     try:
         page: Any = json.loads(path.read_bytes())
         entry, profile = (

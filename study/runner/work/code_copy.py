@@ -1,9 +1,9 @@
-"""A run starts from a copy of the code: <results>/code/<code hash>/study/.
+"""Copy the code that a run starts from: <results>/code/<code hash>/study/.
 
-Workers, servers, launchers and Slurm jobs start later than `study run`. In a checkout that is
-edited meanwhile they would import another state of the code than the one that the record names. So
-the files of the package are copied once per code hash, and every process that does the work finds
-the copy first on its path. `study clean` removes copies that no run needs.
+Workers, servers, launchers and Slurm jobs start later than `study run`. If the checkout is edited
+meanwhile, they would import other code than the record names. So the files of the package are
+copied once per code hash, and every process that does the work finds the copy first on its path.
+`study clean` removes copies that no run needs.
 """
 
 import os
@@ -23,10 +23,10 @@ _CACHE = "__pycache__"
 
 
 def copy_code(results: Results) -> Path:
-    """The folder with a whole copy of the running code; made unless it is there.
+    """Return the folder with a complete copy of the running code; make it if it is missing.
 
-    Errors: PrerequisiteError when the files of the package were changed since this process started,
-    or when there is no room for the copy.
+    Errors: PrerequisiteError if the files of the package were changed since this process started,
+    or if there is no room for the copy.
     """
     target = results.code.absolute() / code_hash()
     if target.is_dir():
@@ -47,7 +47,7 @@ def copy_code(results: Results) -> Path:
             with suppress(OSError):  # another process was first
                 partial.rename(target)
     except OSError as error:
-        if target.is_dir():  # another process was first, and has swept this unfinished copy
+        if target.is_dir():  # another process was first, and has removed this unfinished copy
             return target
         raise PrerequisiteError(
             f"the code could not be copied to {results.code}: {_reason(error)}",
@@ -59,17 +59,17 @@ def copy_code(results: Results) -> Path:
 
 
 def _reason(error: OSError) -> str:
-    """copytree collects the errors of all files; the first one says enough."""
+    """Return the first error: copytree collects the errors of all files."""
     if isinstance(error, shutil.Error):
         return str(error.args[0][0][2])
     return error.strerror or str(error)
 
 
 def environment(copy: Path, base: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """The variables by which a Python process imports the copy.
+    """Return the variables with which a Python process imports the copy.
 
-    Without PYTHONSAFEPATH `python -m` would look into the working folder first, which may be the
-    checkout. Where this process itself looks there, the others still do, after the copy.
+    Without PYTHONSAFEPATH `python -m` would search the working folder first, which may be the
+    checkout. If this process itself searches there, the others still do, after the copy.
     """
     here = str(Path.cwd())
     before = base.get("PYTHONPATH")
@@ -81,7 +81,7 @@ def environment(copy: Path, base: Mapping[str, str] = os.environ) -> dict[str, s
 
 @contextmanager
 def imported_first(copy: Path) -> Iterator[None]:
-    """Processes that are started in the block import the copy."""
+    """Make processes that are started in the block import the copy."""
     chosen = environment(copy)
     before = {name: os.environ.get(name) for name in chosen}
     os.environ.update(chosen)
@@ -107,7 +107,9 @@ def _is_whole(copy: Path) -> bool:
 
 
 def _remove_foreign_bytecode(package: Path) -> None:
-    """Python would run it in place of the sources, and nothing says that it belongs to them."""
+    """Remove bytecode that Python would run in place of the sources, because nothing proves that it
+    belongs to them.
+    """
     for compiled in package.rglob("*.pyc"):
         own = _PACKAGE / compiled.relative_to(package)
         with suppress(FileNotFoundError):
@@ -116,7 +118,7 @@ def _remove_foreign_bytecode(package: Path) -> None:
 
 
 def _files(folder: Path) -> dict[str, str] | None:
-    """Name -> sha256 of every file but compiled ones; None where something is a link."""
+    """Return name -> sha256 of every file but compiled ones; None if there is a link."""
     found: dict[str, str] = {}
     for path in folder.rglob("*"):
         if path.is_symlink():
@@ -127,7 +129,7 @@ def _files(folder: Path) -> dict[str, str] | None:
 
 
 def _remove(copy: Path) -> None:
-    """Rename first: half a copy must never be found under its name."""
+    """Remove a copy. It is renamed first, so that half a copy never has its name."""
     aside = copy.with_name(f"{copy.name}.partial-{owner()}")
     with suppress(FileNotFoundError):
         copy.rename(aside)

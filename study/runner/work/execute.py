@@ -1,11 +1,11 @@
-"""One stage, one run: the only long story.
+"""Execute one stage or one run: make its artifact, or evaluate it and write its record.
 
-Both are functions of ids, folders and two callables; they know no process, queue or screen.
+Both functions depend only on ids, folders and two callables; they know no process, queue or screen.
 
 Stage: check its inputs -> build into <id>.partial-<owner>, from the last checkpoint if there is one
--> manifest with the hashes of its files, last -> rename. Run: check its model -> evaluate into
-evaluation.partial-<owner> -> assemble, seal and write the record, last. Killed anywhere, the next
-execution continues and finds nothing half-written that counts as done.
+-> write the manifest with the hashes of its files, last -> rename. Run: check its model -> evaluate
+into evaluation.partial-<owner> -> assemble, seal and write the record, last. After a kill at any
+point, the next execution continues; no half-written file counts as done.
 """
 
 import contextlib
@@ -41,13 +41,12 @@ from study.spec.recipe.model import Model
 from study.spec.recipe.probe import Probe
 
 Build = Callable[[Model, int, Mapping[str, Path], Path, ReportProgress, Checkpoints], None]
-Beside = Mapping[
-    str, Path
-]  # folders of the models beside a cell's own, by the canonical text of their recipe
+# Folders of the models beside a cell's own, by the canonical text of their recipe.
+Beside = Mapping[str, Path]
 Evaluate = Callable[[Evaluation, Path, int, Path, ReportProgress, Beside], None]
 Measure = Callable[[Probe, Path, int, ReportProgress, Beside], dict[str, float]]
 
-GENERATIONS = (  # stays beside the record, so that a run can be graded again without generating
+GENERATIONS = (  # stays next to the record, so that a run can be graded again without generating
     "generations.jsonl.gz"
 )
 LAB_PACKAGES = ("torch", "transformers", "trl", "datasets", "lm_eval")
@@ -55,7 +54,8 @@ LAB_PACKAGES = ("torch", "transformers", "trl", "datasets", "lm_eval")
 
 @dataclass(frozen=True)
 class Work:
-    """Who does the work, as "module:name", so that it travels to a worker unimported.
+    """The functions that do the work, as "module:name", so that a worker receives them without an
+    import.
 
     Tests put torch-free functions here.
     """
@@ -66,15 +66,15 @@ class Work:
 
     @property
     def modules(self) -> list[str]:
-        """What workers import before their first task; probes are imported by the runs that have
-        some.
+        """The modules that workers import before their first task; a run with probes imports those
+        itself.
         """
         return [entry.partition(":")[0] for entry in (self.build, self.evaluate)]
 
     def require_packages(self) -> None:
-        """Refuses in the parent, before anything is spent, what would fail every run.
+        """Refuse in the parent, before anything starts, missing packages that would fail every run.
 
-        Looks packages up and imports none.
+        This looks packages up and imports none.
         """
         if not self.build.startswith("study."):
             return
@@ -87,7 +87,9 @@ class Work:
 
 
 def load(entry: str) -> Any:
-    """The object behind "module:name". A missing package is a missing extra, not a traceback."""
+    """Return the object of "module:name". A missing package is reported as a missing extra, without
+    a traceback.
+    """
     module, _, name = entry.partition(":")
     try:
         return getattr(import_module(module), name)
@@ -145,10 +147,12 @@ def execute_run(
     check_lock: Callable[[], None] = nothing_to_check,
 ) -> Record:
     """Evaluate the model of a run whose stages are made and write its record; one that another
-    process has just sealed stays. check_lock: as for a stage.
+    process has just sealed stays.
+
+    check_lock: as for a stage.
     """
     if results.record(run.run_id).is_file():
-        with contextlib.suppress(RecordMismatch):  # a damaged one is written anew
+        with contextlib.suppress(RecordMismatch):  # a damaged one is written again
             return read_record(results.record(run.run_id))
     model_dir = _model_folder(run.cell.model, run.seed, results)
     beside = {
@@ -180,9 +184,9 @@ def _evaluated(
     report: ReportProgress,
     check_lock: Callable[[], None],
 ) -> dict[str, dict[str, Any]]:
-    """Name of the score -> evaluation.json.
+    """Return name of the score -> evaluation.json.
 
-    The completions of the cell's own task are kept beside the record.
+    The completions of the cell's own task are kept next to the record.
     """
     evaluate: Evaluate = load(work.evaluate)
     partial = _fresh(results.run(run.run_id) / f"evaluation.partial-{owner()}")
@@ -216,7 +220,7 @@ def _model_folder(model: Model, seed: int, results: Results) -> Path:
 
 
 def _fresh(folder: Path) -> Path:
-    if folder.exists():  # a dead process of the same id
+    if folder.exists():  # left by a dead process of the same id
         shutil.rmtree(folder)
     folder.mkdir(parents=True)
     return folder

@@ -1,11 +1,11 @@
 """Locks: which process makes a task, so that two `study run` on one folder - also on two hosts -
 share the work instead of doing it twice.
 
-<results>/locks/<task>~<n> holds the name of its owner. It is created exclusively and whole (a hard
-link), touched by its owner as a heartbeat, and removed at the end. A lock is dead when its process
-on this host is gone or, for another host, when its heartbeat did not change for a lease on *our*
-clock: the clocks of two hosts are never compared. Who takes a task over removes the dead lock and
-creates one with a new number.
+<results>/locks/<task>~<n> holds the name of its owner. It is created exclusively and complete (a
+hard link), touched by its owner as a heartbeat, and removed at the end. A lock is dead if its
+process on this host has ended or, for another host, if its heartbeat did not change for a lease on
+*our* clock: the clocks of two hosts are never compared. A process that takes a task over removes
+the dead lock and creates one with a new number.
 
 An owner can be frozen for longer than its lease (a stalled file system, a paused machine) and wake
 when another process makes its task. It must not disturb that process:
@@ -13,11 +13,12 @@ when another process makes its task. It must not disturb that process:
 - A number is never used twice: `.last-<n>` keeps the largest that was removed. So the name of a
   lock belongs to one owner, and a late heartbeat or removal finds no file or its own.
 - The owner is read before each heartbeat. A removal renames the lock to a private name, reads it
-  there, and puts it back if it is another's.
-- Who lost its lock gets `LockLost` before it next reports, checkpoints or seals, and stops.
+  there, and puts it back if it belongs to another process.
+- A process that lost its lock gets `LockLost` before it next reports, checkpoints or seals, and
+  stops.
 
-Locks save work; they are not what keeps results right. Two owners of one task would seal the same
-artifact, and the first rename stays.
+Locks save work; results are correct without them. Two owners of one task would seal the same
+artifact, and the first rename wins.
 """
 
 import contextlib
@@ -37,12 +38,12 @@ _LAST = ".last-"
 
 
 class LockLost(Exception):
-    """Another process has taken the task over; this one leaves everything as it is."""
+    """Another process has taken the task over; this one must change nothing more."""
 
 
 @dataclass(frozen=True)
 class Holder:
-    """A lock as it was found. `beat`: its heartbeat, which means nothing but by its change."""
+    """A lock as found. `beat`: its heartbeat, of which only a change has a meaning."""
 
     path: Path
     owner: str
@@ -61,9 +62,9 @@ class Lock:
         threading.Thread(target=self._beat, daemon=True).start()
 
     def held(self) -> bool:
-        """Whether the lock is still this process's own, as the disk says now.
+        """Whether the lock still belongs to this process, according to the disk.
 
-        A file system that does not answer says nothing: the work goes on.
+        If the file system does not answer, nothing is known and the work goes on.
         """
         if not self._lost:
             with contextlib.suppress(OSError):
@@ -72,17 +73,19 @@ class Lock:
         return not self._lost
 
     def check(self) -> None:
-        """Raise LockLost when another process has taken the task over."""
+        """Raise LockLost if another process has taken the task over."""
         if not self.held():
             raise LockLost(self._path.name)
 
     def check_now_and_then(self) -> None:
-        """The same for calls that come often: the disk is read once per heartbeat at most."""
+        """Do the same for frequent calls: read the disk at most once per heartbeat."""
         if self._lost or time.monotonic() - self._looked > self._every_s:
             self.check()
 
     def release(self) -> None:
-        """Remove the lock. One that a full disk keeps is dead once this process has ended."""
+        """Remove the lock. If a full disk prevents it, the lock is dead once this process has
+        ended.
+        """
         self._ended.set()
         with contextlib.suppress(OSError):
             if self.held():
@@ -96,7 +99,7 @@ class Lock:
 
 @contextmanager
 def locked(locks: Path, task: str, lease_s: float) -> Iterator[Lock | None]:
-    """Hold the lock on `task` while the block runs; None when another process holds it."""
+    """Hold the lock on `task` in the block; yield None if another process holds it."""
     path = _acquire(locks, task)
     if path is None:
         yield None
@@ -109,7 +112,7 @@ def locked(locks: Path, task: str, lease_s: float) -> Iterator[Lock | None]:
 
 
 def holder(locks: Path, task: str) -> Holder | None:
-    """The newest lock on a task."""
+    """Return the newest lock on a task."""
     for path in _of_task(locks, task):
         with contextlib.suppress(FileNotFoundError):  # released meanwhile
             return Holder(path, path.read_text().strip(), path.stat().st_mtime_ns)
@@ -117,10 +120,10 @@ def holder(locks: Path, task: str) -> Holder | None:
 
 
 def sweep_locks(locks: Path, is_done: Callable[[str], bool]) -> None:
-    """Remove the locks of processes of this host that are gone, those on tasks that are done, and
+    """Remove the locks of processes of this host that have ended, those on finished tasks, and
     unfinished ones.
 
-    On a done task nothing is left to protect. An unfinished lock of another host may be in use: its
+    A finished task needs no protection. An unfinished lock of another host may be in use: its
     writer then tries again.
     """
     for path in locks.glob(".*~*.tmp"):
@@ -135,7 +138,7 @@ def sweep_locks(locks: Path, is_done: Callable[[str], bool]) -> None:
 
 
 class Watch:
-    """What one process has seen of the locks of others, to tell a slow owner from a dead one."""
+    """What one process has seen of other locks, to tell a slow owner from a dead one."""
 
     def __init__(
         self, locks: Path, lease_s: float, now: Callable[[], float] = time.monotonic
@@ -144,8 +147,8 @@ class Watch:
         self._seen: dict[Path, tuple[int, float]] = {}
 
     def held(self, task: str) -> bool:
-        """Whether another process is at work on the task. A dead lock is removed."""
-        now = self._now()  # before the look: this process, too, can be frozen in between
+        """Whether another process works on the task. A dead lock is removed."""
+        now = self._now()  # before the look, because this process can also be frozen in between
         found = holder(self._locks, task)
         if found is None:
             return False
@@ -181,12 +184,13 @@ def _acquire(locks: Path, task: str) -> Path | None:
 
 
 def _create(path: Path) -> bool:
-    """Create a lock of this process, whole at once; False when the name is taken."""
+    """Create a lock of this process, complete at once; False if the name is taken."""
     temporary = path.with_name(f".{path.name}.{owner()}.tmp")
     temporary.write_text(owner())
     try:
         os.link(temporary, path)
-    except (FileExistsError, FileNotFoundError):  # taken by another, or swept before it was whole
+    except (FileExistsError, FileNotFoundError):
+        # Taken by another process, or removed before it was complete.
         return False
     finally:
         temporary.unlink(missing_ok=True)
@@ -203,7 +207,7 @@ def _is_alone(path: Path, task: str) -> bool:
 
 
 def _remove(path: Path, its_owner: str) -> None:
-    """Remove the lock of one owner. Its number is noted first, so that it never comes back."""
+    """Remove the lock of one owner. Its number is stored first, so that it is never used again."""
     _note_number(path.parent, _number(path))
     private = path.with_name(f".{path.name}.{owner()}.tmp")
     try:
@@ -217,12 +221,12 @@ def _remove(path: Path, its_owner: str) -> None:
 
 
 def _is_dead(found: Holder) -> bool:
-    """Whether that can be said at once, without watching its heartbeat."""
+    """Whether a lock is known to be dead at once, without watching its heartbeat."""
     return is_owner(found.owner) and alive(found.owner) is False
 
 
 def _owner_of(path: Path) -> str | None:
-    """The owner that a lock names; None when it is gone. Raises other OSErrors."""
+    """Return the owner that a lock names; None if it is gone. Raises other OSErrors."""
     try:
         return path.read_text().strip()
     except FileNotFoundError:
@@ -230,7 +234,7 @@ def _owner_of(path: Path) -> str | None:
 
 
 def _of_task(locks: Path, task: str) -> list[Path]:
-    """The locks on a task, newest first."""
+    """Return the locks on a task, newest first."""
     return sorted(locks.glob(f"{task}~*"), key=_number, reverse=True)
 
 
@@ -240,12 +244,12 @@ def _next_number(locks: Path, task: str) -> int:
 
 
 def _last_number(locks: Path) -> int:
-    """The largest number of a lock that was removed; 0 before the first."""
+    """Return the largest number of a removed lock; 0 before the first."""
     return max((_noted(path) for path in locks.glob(f"{_LAST}*")), default=0)
 
 
 def _note_number(locks: Path, number: int) -> None:
-    """Only the largest note counts, so one that is written late does no harm."""
+    """Store a number. Only the largest one counts, so a late write does no harm."""
     if number <= _last_number(locks):
         return
     (locks / f"{_LAST}{number}").touch()

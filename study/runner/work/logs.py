@@ -1,4 +1,6 @@
-"""The end of a task's logs, and what it says of memory: for the message on how a task ended."""
+"""Read the end of a task's logs, and whether it reports that memory ran out, for the message on how
+the task ended.
+"""
 
 import re
 from collections.abc import Sequence
@@ -6,7 +8,7 @@ from pathlib import Path
 
 _TAIL = 15
 
-# What the kernel, Slurm, glibc, Python and torch write. Whole words only: a file may be called
+# Texts of the kernel, Slurm, glibc, Python and torch. Whole words only: a file may be called
 # `classroom.jsonl` and a model `bloomz`.
 _HOST_MEMORY = re.compile(
     r"\boom[-_]kill(er|ed)?\b|\boom_reaper\b|\bOut of memory: Kill"
@@ -26,7 +28,7 @@ _DEVICE_MEMORY = re.compile(
 
 
 def tail(logs: Sequence[Path]) -> str:
-    """The last lines of the task's log and of the job's own."""
+    """Return the last lines of the task's log and of the job's own."""
     found: list[str] = []
     for path in logs:
         try:
@@ -38,10 +40,10 @@ def tail(logs: Sequence[Path]) -> str:
 
 
 def out_of_memory(log: str, kind: str) -> tuple[str, str] | None:
-    """(whose memory was used up, what to change) if the text says so; None if it does not.
+    """Return (whose memory ran out, what to change) if the text says so, else None.
 
-    kind: the stage kind whose settings of the profile are named. Device memory is looked for first:
-    its errors often mention the host's memory too.
+    kind: the stage kind whose settings of the profile are named. Device memory is looked for first,
+    because its errors often mention the host's memory too.
     """
     if _DEVICE_MEMORY.search(log):
         hint = (

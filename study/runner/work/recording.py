@@ -1,5 +1,5 @@
-"""What a finished stage and a finished run write down: the manifest of an artifact; the record with
-its provenance and its costs.
+"""Write down a finished stage and a finished run: the manifest of an artifact; the record with its
+provenance and costs.
 """
 
 import json
@@ -20,7 +20,7 @@ from study.spec.identity import REVISIONS, canonical, stage_id
 
 
 class Clock:
-    """Wall and core seconds of this process since it was made, and when that was (UTC)."""
+    """Wall and core seconds of this process since the clock was made, and that time (UTC)."""
 
     def __init__(self) -> None:
         self.started = provenance.utc_now()
@@ -39,8 +39,10 @@ def _core_seconds() -> float:
 
 
 def manifest_of(node: StageNode, clock: Clock, before: Mapping[str, float]) -> dict[str, Any]:
-    """Seconds are those of every attempt up to the checkpoint that the next one continued from, and
-    of the last one.
+    """Return the manifest of a stage.
+
+    Its seconds are those of every attempt up to the checkpoint from which the next one continued,
+    plus those of the last attempt.
     """
     return {
         "id": node.id,
@@ -128,14 +130,18 @@ def _provenance(run: RunPlan, manifests: list[dict[str, Any]], started: str) -> 
 
 
 def _machine_of(manifest: dict[str, Any]) -> Machine | None:
-    """None for a stage that was made before manifests named the machine."""
+    """Return the machine of a manifest; None for a stage made before manifests named the
+    machine.
+    """
     return Machine.model_validate(manifest["machine"]) if "machine" in manifest else None
 
 
 def _costs(
     folders: list[Path], manifests: list[dict[str, Any]], clock: Clock, tokens_evaluated: int
 ) -> dict[str, Cost]:
-    """Sums by stage kind: a run with two pretrained models has one entry `pretrain` for both."""
+    """Return the costs summed by stage kind: a run with two pretrained models has one entry
+    `pretrain` for both.
+    """
     seconds = clock.read()
     costs = {
         "evaluate": Cost(

@@ -1,4 +1,4 @@
-"""Progress of a task: to the parent process, and to status.json for a second shell."""
+"""Report the progress of a task to the parent process, and to status.json for a second shell."""
 
 import contextlib
 import json
@@ -16,8 +16,8 @@ _STATUS_EVERY_S, _MESSAGE_EVERY_S = 1.0, 0.2
 
 
 class Reporter:
-    """Progress of one task, to the parent at once and to status.json about once a second, so that a
-    second shell can read it.
+    """Progress of one task, sent to the parent at once and written to status.json about once a
+    second.
     """
 
     def __init__(self, task: str, path: Path, channel: Connection | None = None) -> None:
@@ -43,7 +43,7 @@ class Reporter:
             self._channel.send(Progress(self._task, phase, done, total, dict(self._latest)))
         if last or now - self._written > _STATUS_EVERY_S:
             self._written = now
-            with contextlib.suppress(OSError):  # a progress line must never cost a run
+            with contextlib.suppress(OSError):  # a failed progress line must never fail a run
                 write_json(self._path, self._status(now, done, total))
 
     def _status(self, now: float, done: int, total: int) -> dict[str, object]:
@@ -71,5 +71,5 @@ class Reporter:
 
 
 def tasks_running(results: Results) -> Sequence[Path]:
-    """The status files of tasks at work below a results folder."""
+    """Return the status files of running tasks below a results folder."""
     return sorted([*results.root.glob("stages/*/status.json"), *results.runs.glob("*/status.json")])

@@ -1,9 +1,9 @@
-"""Reports of training to Weights & Biases, beside the records: `report_to: wandb` in a profile, or
-STUDY_REPORT_TO=wandb for one command.
+"""Report training to Weights & Biases: `report_to: wandb` in a profile, or STUDY_REPORT_TO=wandb
+for one command.
 
-transformers' own WandbCallback does the work (`study.train.arguments` hands it over), so what is
-sent is what its trainers log. A stage is one run there, named by its id; a stage that was continued
-has one for each attempt, in a group of that name. Never part of identity.
+transformers' own WandbCallback (set in `study.train.arguments`) sends what its trainers log. A
+stage is one W&B run, named by its id; a stage that was continued has one per attempt, in a group of
+that name. Never part of identity.
 """
 
 import os
@@ -17,11 +17,11 @@ SWITCH = "STUDY_REPORT_TO"
 
 
 def with_reports(profile: Profile) -> Profile:
-    """The profile with what the environment asks for; it travels to workers and jobs, which may not
-    see this environment.
+    """Return the profile with the setting of the environment. The profile travels to workers and
+    jobs, which may not see this environment.
 
-    Errors: SpecError for a word that is not known; PrerequisiteError, before anything is spent,
-    where the package is missing.
+    Errors: SpecError for an unknown word; PrerequisiteError, before anything starts, if the package
+    is missing.
     """
     asked = os.environ.get(SWITCH) or profile.report_to
     if asked not in get_args(ReportTo):

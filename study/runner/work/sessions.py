@@ -1,9 +1,9 @@
-"""Which `study run` is at work below a results folder and on what, for a second shell:
+"""Running sessions: which `study run` works below a results folder and on what, for a second shell:
 <results>/present/<owner>.json.
 
-Written when a grid starts and removed when it ends. A file whose process is gone was left by a
-kill: it tells what was interrupted, and the next `study run` on this host removes it. Nothing is
-decided by these files but what is shown and what `study clean` leaves alone.
+The file is written when a grid starts and removed when it ends. If its process has ended, it was
+killed: the file shows what was interrupted, and the next `study run` on this host removes it. These
+files only decide what is shown and what `study clean` keeps.
 """
 
 import contextlib
@@ -19,7 +19,8 @@ from study.record.store import Results, write_json
 
 @dataclass(frozen=True)
 class Session:
-    """One `study run`. runs: all of its grid's that it was asked for; stages: those it had to make.
+    """One `study run`. runs: all runs of its grid that were requested; stages: those it had to
+    make.
 
     started: seconds since 1970.
     """
@@ -33,7 +34,7 @@ class Session:
 
     @property
     def alive(self) -> bool | None:
-        """None: on another host, where it cannot be seen."""
+        """Whether its process runs; None on another host, where this is unknown."""
         return alive(self.owner) if is_owner(self.owner) else None
 
 
@@ -41,9 +42,9 @@ class Session:
 def present(
     results: Results, grid: str, scale: str, runs: Sequence[str], stages: Sequence[str]
 ) -> Iterator[None]:
-    """Says so while the block runs.
+    """Announce the session in the block.
 
-    That it cannot be said, on a full disk for instance, never costs a run.
+    If the file cannot be written, for instance on a full disk, the run goes on.
     """
     path = folder(results) / f"{owner()}.json"
     with contextlib.suppress(OSError):
@@ -59,7 +60,7 @@ def present(
 
 
 def sessions(results: Results) -> list[Session]:
-    """Every session that left word, oldest first; what cannot be read is no session."""
+    """Return running sessions, oldest first; unreadable files are skipped."""
     found: list[Session] = []
     for path in folder(results).glob("*.json"):
         with contextlib.suppress(OSError, ValueError, TypeError):

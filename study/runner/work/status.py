@@ -1,9 +1,8 @@
-"""What is happening below a results folder at this moment, from the files that workers leave: no
-lock is taken, nothing is changed.
+"""Show what runs below a results folder now, from the files that workers write: no lock is taken,
+nothing is changed.
 
-A task is a stage or a run. It is at work when its status.json is there; `silent_s` is the time
-since its last sign of life. Clocks of other hosts may differ from ours: a negative time is shown as
-0.
+A task is a stage or a run. It is running if its status.json exists; `silent_s` is the time since
+its last sign of life. Clocks of other hosts may differ from ours: a negative time is shown as 0.
 """
 
 import contextlib
@@ -24,7 +23,7 @@ from study.runner.work.sessions import Session, sessions
 
 @dataclass(frozen=True)
 class AtWork:
-    """One running task. alive: None when its process is on another host."""
+    """One running task. alive: None if its process is on another host."""
 
     task: str
     phase: str
@@ -71,7 +70,7 @@ class Snapshot:
 
     @cached_property
     def busy(self) -> bool:
-        """Whether something still runs, as far as can be seen from here."""
+        """Whether something still runs, as far as this host can see."""
         others = any(session.alive is None for session in self.sessions) and bool(self.foreign)
         return (
             any(task.alive is not False for task in self.tasks)
@@ -113,9 +112,11 @@ class Snapshot:
 
 
 def _failed_since(path: Path, started: float) -> bool:
-    """Whether a failure is this session's own: one of an earlier session is being tried again."""
+    """Whether a failure belongs to this session: a failed task of an earlier session is being tried
+    again.
+    """
     with contextlib.suppress(OSError):
-        return path.stat().st_mtime >= started - 2  # coarse clocks of file systems
+        return path.stat().st_mtime >= started - 2  # clocks of file systems are coarse
     return False
 
 
@@ -128,8 +129,8 @@ def snapshot(results: Results) -> Snapshot:
 
 
 def _at_work(path: Path, now: float) -> AtWork | None:
-    """None for a file that went away, or was being written, while it was read: the task finished or
-    will be seen next time.
+    """Read a status file; None if it vanished or was incomplete: the task has finished or will be
+    seen next time.
     """
     try:
         status: dict[str, Any] = json.loads(path.read_bytes())

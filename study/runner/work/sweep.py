@@ -1,8 +1,8 @@
-"""What dead processes left below a results folder, removed at the start and at the end of each
+"""Remove what dead processes left below a results folder, at the start and at the end of each
 `study run`.
 
-What another host has written goes when nobody holds the lock on its task any more: its writer held
-one as long as the file was its own. What vanishes while it is looked at is gone.
+Files of another host are removed once nobody holds the lock on their task: their writer held one as
+long as it used them. Files that vanish meanwhile are skipped.
 """
 
 import contextlib
@@ -19,7 +19,7 @@ from study.runner.work.locks import holder, sweep_locks
 
 def sweep(results: Results) -> None:
     """Remove partial folders, temporary files, locks and status files of dead processes, and the
-    checkpoints of stages that are made.
+    checkpoints of finished stages.
     """
     sweep_locks(results.locks, lambda task: _is_done(task, results))
     _sweep_former_locks(results.root / "claims")
@@ -33,7 +33,7 @@ def sweep(results: Results) -> None:
     for place in _listed(results.root, "*"):
         for path in _listed(place, ".*.tmp"):
             known = _alive_or_unknown(path.name.split(".")[-2])
-            # a session that cannot write its file goes on without
+            # a session that cannot write its file goes on without it
             if known is False or (known is None and place.name == "present"):
                 path.unlink(missing_ok=True)
     for path in _statuses(results):
@@ -67,7 +67,7 @@ def _partials(results: Results) -> Iterator[Path]:
 
 
 def _temporary(results: Results) -> Iterator[Path]:
-    """Unfinished files in the folders of tasks."""
+    """Yield unfinished files in the folders of tasks."""
     for place in _listed(results.root, "*"):
         for folder in _listed(place, "*"):
             yield from _listed(folder, ".*.tmp")
@@ -80,14 +80,16 @@ def _statuses(results: Results) -> Iterator[Path]:
 
 
 def _owner_in(status: Path) -> str:
-    """The process that reports there; an empty text when it cannot be read."""
+    """Return the process that reports in a status file; an empty text if it is unreadable."""
     with contextlib.suppress(OSError, ValueError, AttributeError):
         return str(json.loads(status.read_bytes()).get("owner", ""))
     return ""
 
 
 def _obsolete_copies(code: Path) -> Iterator[Path]:
-    """Unfinished copies of the code that a dead process left, or that are whole by now."""
+    """Yield unfinished copies of the code that a dead process left, or whose code was completed
+    since.
+    """
     for path in _listed(code, "*.partial-*"):
         whole, _, name = path.name.rpartition(".partial-")
         if _alive_or_unknown(name) is False or (code / whole).is_dir():
@@ -95,7 +97,7 @@ def _obsolete_copies(code: Path) -> Iterator[Path]:
 
 
 def _sweep_former_locks(folder: Path) -> None:
-    """Remove the folder that locks were in up to version 0.1, once no living process uses it."""
+    """Remove the folder of the locks of versions up to 0.1, once no running process uses it."""
     for path in _listed(folder, "*"):
         with contextlib.suppress(OSError):
             if _alive_or_unknown(path.read_text().strip()) is False:
@@ -105,7 +107,9 @@ def _sweep_former_locks(folder: Path) -> None:
 
 
 def _listed(folder: Path, pattern: str) -> list[Path]:
-    """What fits the pattern in a folder; nothing in one that is not there, or vanishes now."""
+    """Return what matches the pattern in a folder; nothing if the folder is missing or vanishes
+    now.
+    """
     try:
         return sorted(folder.glob(pattern))
     except (FileNotFoundError, NotADirectoryError):

@@ -1,12 +1,10 @@
-"""The Slurm engine: a task is a job with the resources of its stage kind.
+"""The Slurm engine: each task is a job with the resources of its stage kind.
 
-Jobs outlive the process that submitted them.
-
-What became of a task is read from the results folder: its outcome, its artifact or record, its
-status while it runs. Slurm is asked about jobs that left none. A preempted, timed-out or lost job
-is queued again and continues from its checkpoint. results/jobs/<task>.json names the job of a task,
-and the job carries the task's name: who submits again after a crash takes a job up that still
-lives, and never has two.
+Jobs outlive the process that submitted them. The engine reads the result of a task from the results
+folder: its outcome, its artifact or record, its status while it runs. It queries Slurm only for
+jobs that left none. A preempted, timed-out or lost job is queued again and continues from its
+checkpoint. results/jobs/<task>.json names the job of a task, and the job carries the task's name:
+after a crash a new submitter finds the running job, so a task never has two.
 """
 
 import contextlib
@@ -43,14 +41,16 @@ from study.runner.work.worker import (
 from study.spec.machine.profile import Profile
 
 _LOOK_S = 0.5  # between two looks at the files of the jobs
-_LATE_S = 15.0  # a file can be seen later than the end of its job on a network file system
+_LATE_S = 15.0  # a network file system can show a file later than the end of its job
 _NAMES_S = 10.0
 
 
 @dataclass
 class _Submitted:
-    """submissions: by this grid's processes, restarts by Slurm itself not counted. step: its newest
-    checkpoint when it was submitted.
+    """A submitted job.
+
+    submissions: by this grid's processes, without restarts by Slurm itself. step: the newest
+    checkpoint of the stage when the job was submitted.
     """
 
     payload: Payload
@@ -64,7 +64,7 @@ class _Submitted:
 
 
 class SlurmEngine:
-    """Runs up to `slurm.max_jobs` tasks at once, each in a job."""
+    """Run up to `slurm.max_jobs` tasks at once, each in a job."""
 
     def __init__(
         self,
@@ -75,7 +75,8 @@ class SlurmEngine:
         late_s: float = _LATE_S,
     ) -> None:
         raw_lines(profile.slurm.sbatch)
-        self._results = replace(results, root=results.root.absolute())  # a job may start elsewhere
+        # A job may start in another folder.
+        self._results = replace(results, root=results.root.absolute())
         self._entry, self._profile, self._queue, self._late_s = (
             entry,
             profile,
@@ -89,8 +90,8 @@ class SlurmEngine:
         self._live, self._live_at = dict[str, str](), float("-inf")
 
     def require(self, kinds: set[str]) -> None:
-        """Refuses, before anything is spent, a job without a time limit: every Slurm has one, and a
-        default is seldom right.
+        """Refuse, before anything starts, a job without a time limit: every Slurm has a default,
+        and it is seldom right.
         """
         without = sorted(
             kind for kind in kinds if self._profile.resources_for(kind).time_min is None
@@ -110,14 +111,14 @@ class SlurmEngine:
         return self._living(task_id(payload)) is not None
 
     def _living(self, task: str) -> str | None:
-        """The job of that task which is queued or running; one that has told its outcome is only
-        leaving.
+        """Return the queued or running job of this task; None if it has already written its
+        outcome.
         """
         job = self._names().get(_name(self._results, task))
         return None if job is None or has_outcome(self._folder(task), job) else job
 
     def parting(self) -> str:
-        """What to say when the submitting process ends before its jobs."""
+        """Return the message for the end of the submitting process while its jobs go on."""
         jobs = [submitted.job for submitted in self._jobs.values()]
         return (
             f"{len(jobs)} Slurm jobs go on; the same command takes them up again; to end them:"
@@ -127,7 +128,7 @@ class SlurmEngine:
         )
 
     def start(self, payload: Payload) -> None:
-        """Take up the job that is already there for this task, or submit one."""
+        """Follow the job that exists for this task, or submit one."""
         task = task_id(payload)
         try:
             with self._locked():
@@ -136,9 +137,8 @@ class SlurmEngine:
                 if live is not None and (self._folder(task) / f"{live}_submitted.pkl").exists():
                     self._take_up(payload, live, before)
                     return
-                if (
-                    live is not None
-                ):  # its submitter died before it had written what the job is to run
+                # Its submitter died before it had written what the job is to run.
+                if live is not None:
                     self._queue.cancel(live)
                 self._submit(payload, 1)
         except StudyError as error:
@@ -194,7 +194,7 @@ class SlurmEngine:
         )
 
     def events(self, timeout: float) -> list[Event]:
-        """What happened until now; waits `timeout` seconds when there is nothing new."""
+        """Return the events until now; wait `timeout` seconds if there are none."""
         events, self._prompt = self._prompt, []
         now = time.monotonic()
         if now - self._looked >= _LOOK_S:
@@ -208,7 +208,7 @@ class SlurmEngine:
         return events
 
     def _seen(self, task: str) -> list[Event]:
-        """What the files of a task tell."""
+        """Return the events that the files of a task show."""
         submitted = self._jobs[task]
         page = read_page(self._folder(task) / "outcome.json")
         if page and page.get("job") == submitted.job:
@@ -225,7 +225,7 @@ class SlurmEngine:
         return []
 
     def _ask(self, now: float) -> list[Event]:
-        """What Slurm tells of the jobs, in one question."""
+        """Return the events that Slurm reports, with one query for all jobs."""
         states = self._queue.states([submitted.job for submitted in self._jobs.values()])
         known = [
             (task, states[submitted.job])
@@ -296,7 +296,9 @@ class SlurmEngine:
         ]
 
     def stop(self) -> None:
-        """Jobs are not this process's children: they go on, and `parting` names them."""
+        """Do nothing: jobs are not children of this process. They go on, and `parting` names
+        them.
+        """
 
     def _is_done(self, payload: Payload) -> bool:
         if isinstance(payload, RunPlan):
@@ -319,8 +321,8 @@ class SlurmEngine:
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
-        """One submitter at a time, on several hosts too where the file system can lock; elsewhere
-        locks on tasks keep work from being doubled.
+        """Let one process submit at a time, also on several hosts if the file system can lock; else
+        the locks on tasks prevent duplicate work.
         """
         place = self._results.root / "jobs" / ".lock"
         place.parent.mkdir(parents=True, exist_ok=True)
@@ -331,5 +333,5 @@ class SlurmEngine:
 
 
 def _name(results: Results, task: str) -> str:
-    """A job's name: unique to a task of this results folder."""
+    """Return a job's name, unique to a task of this results folder."""
     return f"{task}.{hashlib.sha256(str(results.root).encode()).hexdigest()[:8]}"

@@ -35,7 +35,7 @@ _LOST = {
     "BOOT_FAIL": "its node did not start",
     "REVOKED": "it was revoked",
 }
-_STOPPED = (128 + signal.SIGTERM, int(signal.SIGTERM))  # Slurm tells exit status 143 as 15
+_STOPPED = (128 + signal.SIGTERM, int(signal.SIGTERM))  # Slurm reports exit status 143 as 15
 _KILLED = {
     int(number) for number in (signal.SIGABRT, signal.SIGBUS, signal.SIGKILL, signal.SIGSEGV)
 }
@@ -44,8 +44,9 @@ _MEMORY = "it used more memory than it asked for"
 
 @dataclass(frozen=True)
 class Again:
-    """Not the task's own fault: it is submitted again and continues from its checkpoint. hint: what
-    to do if that is too often.
+    """The task is not at fault: submit it again, and it continues from its checkpoint.
+
+    hint: what to do if this happens too often.
     """
 
     why: str
@@ -55,7 +56,7 @@ class Again:
 def classify(
     task: str, kind: str, job: str, state: JobState, logs: Sequence[Path], advanced: bool
 ) -> Failed | Again:
-    """Failed for a task that must be changed, Again for one that deserves another try.
+    """Return Failed if the task must be changed, Again if another try can succeed.
 
     advanced: whether the stage has a newer checkpoint than when the job was submitted, or this was
     its first job.
@@ -99,7 +100,7 @@ def classify(
 
 
 def _crashed(task: str, kind: str, said: str, state: JobState, log: str) -> Failed:
-    """A job that ended without an outcome was killed or never started: it is tried again."""
+    """Classify a job that ended without an outcome. It was killed or never started: try again."""
     code = state.code - 128 if state.code > 128 else state.code
     number = state.signal or (code if code in _KILLED else 0)
     if memory := out_of_memory(log, kind):

@@ -1,9 +1,9 @@
-"""What runs inside a Slurm job: a thin process, started by submitit, that starts the task as a
-child and answers Slurm's signals for it.
+"""The body of a Slurm job: a small process, started by submitit, that starts the task as a child
+and handles Slurm's signals.
 
-A time limit that comes near (SIGUSR2) or a preemption (SIGTERM) becomes a SIGTERM to the child,
-which leaves with a checkpoint; then the job queues itself again through submitit's checkpoint hook.
-A job that Slurm is ending already (cancelled, requeued) only leaves.
+Near the time limit (SIGUSR2) or on a preemption (SIGTERM) it sends SIGTERM to the child, which ends
+with a checkpoint; then the job queues itself again through submitit's checkpoint hook. A job that
+Slurm is already ending (cancelled, requeued) only exits.
 """
 
 import os
@@ -32,11 +32,10 @@ class Job:
     """A job's body: submitit pickles it, calls it, and asks its `checkpoint` whether to queue it
     again.
 
-    folder: holds payload.json. log: takes what the child prints. checkpoints: the stage's; their
-    newest step shows whether it advances.
-    code: the copy of the code that the task runs with (`study.runner.work.code_copy`).
-    stuck: how many times in a row it was stopped without having advanced; step: the newest when it
-    was stopped last.
+    folder: holds payload.json. log: receives the child's output. checkpoints: those of the stage;
+    their newest step shows whether it advances. code: the copy of the code that the task runs with
+    (`study.runner.work.code_copy`). stuck: how many times in a row the job was stopped without a
+    new checkpoint; step: the newest step at the last stop.
     """
 
     task: str
@@ -52,9 +51,8 @@ class Job:
     step: int = -1
 
     def __call__(self) -> None:
-        requeue = signal.getsignal(
-            signal.SIGUSR2
-        )  # submitit's: calls `checkpoint`, queues again, exits
+        # submitit's handler, which calls `checkpoint`, queues the job again and exits.
+        requeue = signal.getsignal(signal.SIGUSR2)
         received: list[int] = []
         signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
         child = self._start()
@@ -68,8 +66,8 @@ class Job:
             raise SystemExit(code)
 
     def _unfinished(self, code: int, stopped: bool, requeue: Any) -> None:
-        """The child left without an outcome: because it was asked to (a launcher's own exit status
-        says nothing), or it was killed.
+        """Handle a child that ended without an outcome: it was told to stop (a launcher's own exit
+        status says nothing), or it was killed.
         """
         if not stopped:
             write_outcome(self.folder, self._death(code), os.environ["STUDY_JOB"])
@@ -77,7 +75,9 @@ class Job:
             requeue(signal.SIGUSR2, None)
 
     def checkpoint(self) -> DelayedSubmission | None:
-        """submitit's hook: this job once more, or None when another try would be no better."""
+        """submitit's hook: return this job to queue it again, or None if another try would not
+        help.
+        """
         newest = newest_step(self.checkpoints)
         self.stuck, self.step = (0 if newest > self.step else self.stuck + 1), newest
         requeues = int(os.environ.get("SLURM_RESTART_COUNT", "0"))
@@ -93,7 +93,8 @@ class Job:
         return None
 
     def _death(self, code: int) -> Failed:
-        """The child ended without saying why: only this process has seen how.
+        """Return the failure of a child that ended without a reason. Only this process knows how it
+        ended.
 
         Slurm itself confuses exit status 137 with 9.
         """
@@ -115,8 +116,8 @@ class Job:
         )
 
     def _start(self) -> "subprocess.Popen[bytes]":
-        """SIGUSR2 reaches every process of a job: the child inherits that it is ignored, also
-        through a launcher.
+        """Start the child with SIGUSR2 ignored, because the signal reaches every process of a job,
+        also behind a launcher.
         """
         identity = os.environ.get("SLURM_JOB_ID") or os.environ.get("SUBMITIT_LOCAL_JOB_ID", "")
         os.environ.update(
@@ -142,14 +143,15 @@ class Job:
 
 
 def newest_step(checkpoints: Path) -> int:
-    """The step of the newest checkpoint, by its name alone; -1 without one."""
+    """Return the step of the newest checkpoint, by its name alone; -1 without one."""
     steps = [path.name.removeprefix("step-") for path in checkpoints.glob("step-*")]
     return max((int(step) for step in steps if step.isdecimal()), default=-1)
 
 
 def _wait(child: "subprocess.Popen[bytes]", received: list[int]) -> int:
-    """The child's exit status as a shell tells it. The first signal is handed on; Slurm itself ends
-    a child that does not heed it.
+    """Return the child's exit status as a shell reports it.
+
+    The first signal is forwarded to the child. If the child ignores it, Slurm ends it.
     """
     told = False
     while child.poll() is None:
@@ -166,9 +168,9 @@ def _let_signals_in() -> None:
 
 
 def _is_running(ask: Callable[[list[str]], str] | None = None) -> bool:
-    """Whether Slurm still counts this job as running: only then it may queue itself again.
+    """Whether Slurm still counts this job as running; only then it may queue itself again.
 
-    Jobs of another kind always may.
+    A job outside Slurm always may.
     """
     job = os.environ.get("SLURM_JOB_ID")
     if os.environ.get("SUBMITIT_EXECUTOR") != "slurm" or job is None:

@@ -1,5 +1,5 @@
-"""The queue of a cluster as the engine sees it: submit, ask for the states of many jobs at once,
-cancel. Slurm's, through submitit.
+"""The queue of a cluster, through submitit: submit jobs, query the states of many jobs at once,
+cancel.
 """
 
 import shlex
@@ -38,7 +38,7 @@ _ASK_S = 60.0
 
 @dataclass(frozen=True)
 class JobState:
-    """state: Slurm's word, or UNKNOWN. code, signal: how the job's program ended, as far as it is
+    """state: Slurm's name of the state, or UNKNOWN. code, signal: how the job's program ended, if
     known.
     """
 
@@ -55,8 +55,10 @@ class Queue(Protocol):
 
 
 class SlurmQueue:
-    """squeue tells of live jobs; of ended ones sacct, and where there is no accounting scontrol,
-    which forgets after some minutes.
+    """Slurm's queue.
+
+    squeue knows running jobs. For ended ones sacct is used, or scontrol if there is no accounting;
+    scontrol forgets a job after some minutes.
     """
 
     def __init__(self, profile: Profile) -> None:
@@ -66,7 +68,7 @@ class SlurmQueue:
         self._slurm, self._watcher = profile.slurm, _Watcher()
 
     def submit(self, job: Job, name: str, resources: Resources) -> str:
-        """Raises RunFailed with sbatch's own words."""
+        """Submit a job. Errors: RunFailed with sbatch's own message."""
         executor = submitit.SlurmExecutor(
             folder=job.folder, max_num_timeout=self._slurm.max_requeues
         )
@@ -84,7 +86,9 @@ class SlurmQueue:
             ) from error
 
     def live(self) -> dict[str, str]:
-        """Name -> id of this user's jobs that are queued or running; the newest of a name."""
+        """Return name -> id of this user's jobs that are queued or running; the newest job of each
+        name.
+        """
         lines = _lines(["squeue", "-h", "--me", "-o", "%i|%j"])
         found = sorted(
             (int(job), name)
@@ -94,8 +98,9 @@ class SlurmQueue:
         return {name: str(job) for job, name in found}
 
     def states(self, jobs: Collection[str]) -> dict[str, JobState]:
-        """The jobs that are not in the answer could not be asked about; UNKNOWN are those that
-        Slurm does not know.
+        """Return the states of these jobs.
+
+        Jobs that could not be queried are left out; UNKNOWN are those that Slurm does not know.
         """
         if not jobs:
             return {}
@@ -104,16 +109,14 @@ class SlurmQueue:
                 line.split("|", 1) for line in _lines(["squeue", "-h", "--me", "-o", "%i|%T"])
             )
         except (OSError, subprocess.SubprocessError):
-            return {}  # the controller is away: nothing can be said of any job
+            return {}  # the controller does not answer, so nothing is known of any job
         found = {job: JobState(queued[job]) for job in jobs if job in queued}
         return found | {job: self._ended(job) for job in jobs if job not in queued}
 
     def _ended(self, job: str) -> JobState:
         info = self._watcher.get_info(job, mode="force")
-        if not info.get("State") or info["State"] in (
-            "PENDING",
-            "RUNNING",
-        ):  # the accounting is late, or is none
+        # The accounting is late, or there is none.
+        if not info.get("State") or info["State"] in ("PENDING", "RUNNING"):
             info = _of_controller(job) or info
         code, _, signal = info.get("ExitCode", "0:0").partition(":")
         return JobState(
@@ -125,7 +128,7 @@ class SlurmQueue:
 
 
 class _Watcher(SlurmInfoWatcher):
-    """submitit's watcher, which asks sacct; with the exit code."""
+    """submitit's watcher, which uses sacct, with the exit code."""
 
     def _make_command(self) -> list[str] | None:
         command = super()._make_command()
@@ -137,9 +140,10 @@ class _Watcher(SlurmInfoWatcher):
 
 
 def parameters(slurm: Slurm, resources: Resources, name: str) -> dict[str, Any]:
-    """What submitit is told.
+    """Return the parameters for submitit.
 
-    A raw line wins over what it repeats, except for the few names that the engine needs for itself.
+    A raw line overrides the parameter of the same name, except for the few names that the engine
+    needs.
     """
     minutes = resources.time_min or 0
     chosen: dict[str, Any] = {
@@ -149,7 +153,7 @@ def parameters(slurm: Slurm, resources: Resources, name: str) -> dict[str, Any]:
         "qos": slurm.qos,
         "constraint": slurm.constraint, "signal_delay_s": min(120, 60 * minutes // 4),
         "setup": slurm.setup or None, "wckey": None,
-        # since 22.05 srun does not take it over from sbatch
+        # since 22.05 srun does not inherit it from sbatch
         "srun_args": ["--cpus-per-task", str(resources.cpus)],
     }  # fmt: skip
     raw = raw_lines(slurm.sbatch)
@@ -165,7 +169,9 @@ def parameters(slurm: Slurm, resources: Resources, name: str) -> dict[str, Any]:
 
 
 def _setup(slurm: Slurm, code: Path) -> list[str]:
-    """Lines of the script before the job's own process: it, too, imports the copy of the code."""
+    """Return the lines of the script before the job's own process, which also imports the copy of
+    the code.
+    """
     variables = environment(code, base={})
     before = "${PYTHONPATH:+:$PYTHONPATH}"
     path = f"export PYTHONPATH={shlex.quote(variables.pop('PYTHONPATH'))}{before}"
@@ -174,8 +180,9 @@ def _setup(slurm: Slurm, code: Path) -> list[str]:
 
 
 def raw_lines(lines: Sequence[str]) -> dict[str, str | bool]:
-    """`--key=value`, `--key value` or `--key` as submitit takes them. Errors: `SpecError` for
-    anything else and for the engine's own.
+    """Parse `--key=value`, `--key value` or `--key` into submitit's form.
+
+    Errors: SpecError for anything else and for the names that the engine sets itself.
     """
     found: dict[str, str | bool] = {}
     for line in lines:
@@ -198,8 +205,8 @@ def raw_lines(lines: Sequence[str]) -> dict[str, str | bool]:
 
 
 def _of_controller(job: str) -> dict[str, str]:
-    """State and exit code of a job that has just ended, from `scontrol show job`; nothing once it
-    is forgotten.
+    """Return state and exit code of a job that has just ended, from `scontrol show job`; nothing
+    once it is forgotten.
     """
     said = subprocess.run(
         ["scontrol", "-o", "show", "job", job],
@@ -228,5 +235,5 @@ def _last_words(error: str) -> str:
 
 
 def job_log(folder: Path, job: str) -> Path:
-    """What submitit's own process wrote to its error stream."""
+    """Return the path of the error stream of submitit's own process."""
     return folder / f"{job}_0_log.err"
