@@ -106,7 +106,7 @@ def _tokenizer(folder: Path, chat: bool) -> PreTrainedTokenizerBase:
         )
         raise PrerequisiteError(f"the tokenizer in {folder} has no chat template", hint=hint)
     if tokenizer.pad_token_id is None:
-        # padding is masked: any token will do
+        # Padding is masked: any token will do.
         tokenizer.pad_token = tokenizer.eos_token or tokenizer.convert_ids_to_tokens(0)
     return tokenizer
 

@@ -27,7 +27,7 @@ from study.stats.estimators import majority_share, pass_at_k_P
 from study.stats.intervals import Interval, bootstrap_interval
 
 SEED = 0
-# of one problem: which samples are right, and the votes
+# The value of one problem from which samples are right, and from the votes.
 _Value = Callable[[list[bool], list[str | None]], float]
 _RIGHT = "the reference"
 _SILENT = (Outcome.unparsed, Outcome.truncated)

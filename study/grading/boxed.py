@@ -26,7 +26,7 @@ import re
 from enum import StrEnum
 from fractions import Fraction
 
-# version of the rule; part of every score, so that scores of two rules are never compared
+# The version of the rule is part of every score, so that two rules are never compared as one.
 GRADER = "boxed-1"
 MAX_NUMBER_LENGTH = 64
 

@@ -139,7 +139,7 @@ def _truncated(
 ) -> tuple[Tensor, Tensor]:
     """Apply support, normalisation and divergence to both sides: (loss_N, support_size_N)."""
     support, teacher_ids_NK = _support(objective, chooser_NV, teacher_NV, returned_ids_NK)
-    # a server's scores are completed before this call
+    # A server's scores are complete before this call.
     if objective.missing == "floor" and returned_ids_NK is None:
         teacher_NV = topk.floored(teacher_NV, teacher_ids_NK)
     student_NK, teacher_NK = (

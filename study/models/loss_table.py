@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 EXPECTATION_VOCABULARY = 512  # up to here a sampled loss is summed over every token
-# N x V of a descent; a larger set of states is thinned, so that it ends in seconds
+# The largest N x V of a descent; more states are thinned, so that it ends in seconds.
 DESCENT_NUMBERS = 2**12
 
 

@@ -126,7 +126,7 @@ def rows_on(model: PreTrainedModel, tokens: int) -> int:
         * tokens
     )
     free, _ = torch.cuda.mem_get_info(model.device)
-    # reserved by torch and unused
+    # Memory that torch has reserved and does not use is free, too.
     free += torch.cuda.memory_reserved(model.device) - torch.cuda.memory_allocated(model.device)
     return max(1, min(ROWS, int(CACHE_SHARE * free) // row))
 

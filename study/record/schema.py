@@ -27,14 +27,14 @@ from study.record.shortened import shared_part
 SCHEMA_VERSION = 3
 MAX_RECORD_BYTES = 12_000
 
-# JSON has no NaN; a diverged loss is an outcome and keeps its name
+# JSON has no NaN; a diverged loss is a result and is written by name.
 Number = int | float | Literal["nan", "inf", "-inf"]
 Measured = Number | None  # null = not measured at this step
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$")]  # an id, which is one part of a path
 Digits = Annotated[str, Field(pattern=r"^[0-9a-z]*$")]  # one base-36 digit per problem
 Pair = Annotated[tuple[str, int], Strict(False)]  # a list of two in JSON
 
-# quotes inside a text are escaped, so this can only be a key
+# Quotes inside a text are escaped, so this can only be a key.
 _SEAL = re.compile(rb'"seal":"([0-9a-f]{64})",')
 
 

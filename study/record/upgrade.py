@@ -27,7 +27,7 @@ def from_1_to_2(value: Value) -> Value:
     A run's kinds are those with a cost.
     """
     cost: Any = value.get("cost")
-    # what is not a record of schema 1 either is refused later
+    # A value that is not a record of schema 1 either is refused later.
     kinds = cast(Value, cost) if isinstance(cost, dict) else {}
     revisions = dict.fromkeys(kinds, 1)
     return {**value, "schema": 2, "revisions": revisions, "guard": None, "collapsed_at": None}

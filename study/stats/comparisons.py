@@ -97,7 +97,7 @@ def detection_power(effect: float, deviation: float, n: int, alpha: float = 0.05
     """
     critical = t_quantile(1.0 - alpha / 2.0, n - 1)
     shift = abs(effect) * n**0.5 / deviation
-    # below 1e-8 beyond, where scipy's nct breaks down
+    # From 5 on it is below 1e-8, and scipy's nct breaks down.
     far_tail = noncentral_t_upper_tail(critical, n - 1, -shift) if shift < 5.0 else 0.0
     return noncentral_t_upper_tail(critical, n - 1, shift) + far_tail
 

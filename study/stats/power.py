@@ -149,7 +149,7 @@ def sight(
     if units < 2:
         return None
     error, degrees = standard_error(spread, design, over), (units - 1) * (1 if design.paired else 2)
-    # the deviation of degrees + 1 differences with this standard error
+    # The deviation of degrees + 1 differences with this standard error.
     as_paired = error * (degrees + 1) ** 0.5
     found = minimum_detectable_effect(as_paired, degrees + 1, power=power, alpha=alpha)
     return Sight(t_quantile(1.0 - alpha / 2.0, degrees) * error, found, error, degrees)

@@ -75,7 +75,7 @@ def build(
             raise TypeError(f"{recipe.kind} is not a stage")
     _write(out / "history.json", {"columns": left.pop("history")})
     if not isinstance(recipe, PretrainedLab) and isinstance(recipe.data, HubData):
-        # what was read and left out: filters, copies, problems of benchmarks
+        # Counts of rows read and left out: filters, copies, problems of benchmarks.
         left["data"] = dict(draw(recipe.data).counts)
     for name, content in left.items():
         _write(out / f"{name}.json", content)

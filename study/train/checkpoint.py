@@ -145,7 +145,7 @@ class CheckpointCallback(TrainerCallback):
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
-        # the rest of training is short: only a stop needs a checkpoint now
+        # After the last step only a stop needs a checkpoint: what follows is short.
         last = state.global_step >= state.max_steps
         wanted = self.checkpoints.stop_asked if last else self.checkpoints.due()
         control.should_save = _same_everywhere(wanted and between_generations(self.trainer))

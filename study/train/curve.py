@@ -96,7 +96,7 @@ class CurveCallback(TrainerCallback):
         model: Any = None,
         **_: Any,
     ) -> None:
-        # otherwise the stage is continued, and its point 0 exists already
+        # A stage that continues has its point 0 already.
         if state.global_step == 0:
             self._point(model, 0)
 

@@ -199,7 +199,7 @@ class OnPolicyDistillation(DistillationTrainer):
         num_tokens = int(mask_BT.sum())
         self.tokens["scored"] += num_tokens
         for name in MEASURED:
-            # absent, never zero: a server does not return what it needs
+            # Absent, not zero, where it needs more than a server returns.
             if name not in losses.diagnostics:
                 continue
             self.evidence.add(f"train/{name}", float(losses.diagnostics[name].sum()), num_tokens)

@@ -111,7 +111,7 @@ class InParts(GRPOTrainer):
             super(InParts, self)._generate_single_turn(prompt_ids[i : i + size], *args, **kwargs)
             for i in range(0, len(prompt_ids), size)
         ]
-        # log-probabilities: only vLLM gives them
+        # The second value would be log-probabilities, which only vLLM gives.
         return [row for ids, _ in parts for row in ids], None
 
 

@@ -57,7 +57,7 @@ class ProgressCallback(TrainerCallback):
     ) -> None:
         logs = logs or {}
         wanted = {"loss": "train/loss", "grad_norm": "train/grad_norm"}
-        # a loss that is not finite is an outcome
+        # A loss that is not finite is a result too: it stays in the history.
         row = {name: float(logs[key]) for key, name in wanted.items() if key in logs}
         if "loss" in logs:
             self.history.add(state.global_step, row)

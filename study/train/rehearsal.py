@@ -164,7 +164,7 @@ class Bench:
         for seed, name in enumerate(("first", "second")):
             model = build_model(architecture, self.vocabulary, seed)
             self.parameters = sum(p.numel() for p in model.parameters())
-            # whose completions are documents only where they end
+            # The second model is the teacher: its completions are documents only if they end.
             if name == "second" and model.generation_config:
                 model.generation_config.eos_token_id = list(range(0, self.vocabulary, ENDING))
             save(model, tokenizer, self.folder / name)
@@ -243,7 +243,7 @@ class Bench:
             changes["corpus"] = corpus.model_copy(
                 update={"sampling": _short(corpus.sampling), "correct_only": False}
             )
-        # a world's documents are written from its own problems
+        # A world's documents are written from its own problems.
         if not isinstance(corpus, WorldCorpus):
             changes["data"] = _stand_in(recipe.data)  # pyright: ignore[reportAttributeAccessIssue]
         if privileged := getattr(recipe, "privileged", None):

@@ -35,11 +35,8 @@ from study.spec.machine.serving import TeacherServer
 from study.spec.recipe.model import DistilledModel
 from study.spec.recipe.teacher import ServerScoring
 
-VLLM = (
-    sys.executable,
-    "-m",
-    "vllm.entrypoints.openai.api_server",
-)  # `vllm serve` needs metadata that some builds lack
+# Started as a module: `vllm serve` needs metadata that some builds lack.
+VLLM = (sys.executable, "-m", "vllm.entrypoints.openai.api_server")
 FLAGS = ("--logprobs-mode", "processed_logprobs", "--max-logprobs", "-1")
 
 

@@ -21,7 +21,7 @@ CLOSE = 250
 MAX_BITS = 60_000  # of an exact numerator or denominator
 _ULP = Decimal(10) ** (2 - DIGITS)
 _CONTEXT = decimal.Context(prec=DIGITS, Emax=100_000, Emin=-100_000)
-# inexact values beyond it, or below its inverse, never prove equality
+# Inexact values beyond it, or below its inverse, never prove equality.
 _EXTREME = Decimal(10) ** 100
 
 

@@ -37,7 +37,7 @@ __all__ = ["Equality", "Tier", "compare", "vote"]
 
 MAX_DEPTH = 6
 _TWO_NUMBERS = re.compile(r"(?<![_^0-9])[0-9]+ [0-9]")  # not a product, and not one number
-# control characters, half ones, other digits
+# Control characters, halves of surrogate pairs, digits other than 0-9.
 _UNREADABLE = re.compile(r"[\x00-\x08\x0e-\x1f\x7f-\x9f\ud800-\udfff]|(?![0-9])\d")
 _BASE = re.compile(r"[0-9}]_(?:\{([0-9]+)\}|([0-9]))")
 

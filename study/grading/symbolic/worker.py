@@ -40,7 +40,7 @@ FORK, KILL = b"F", b"K"
 DIGITS, NEAR = 30, 25  # irrational numbers are different if they differ in 25 digits
 CACHED = 4096  # parsed formulas; a reference is compared with every sample of its problem
 SHOWN = 200  # characters of a reading
-# extra for the first request of the first worker: sympy imports some of it late
+# Extra seconds for the first request of the first worker: sympy imports some modules late.
 LATE_IMPORTS_S = 0.5
 _FORBIDDEN = (
     "os.system", "os.exec", "os.fork", "os.forkpty", "os.posix_spawn", "os.spawn", "os.startfile",

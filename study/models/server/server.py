@@ -35,11 +35,8 @@ from study.models.server import processes
 from study.record.owner import alive, is_owner, owner
 
 LOOPBACK = "127.0.0.1"
-STAGE, OWNER, SERVER = (
-    "STUDY_STAGE",
-    "STUDY_OWNER",
-    "STUDY_SERVER",
-)  # marks in the environment of a server and of all that it starts
+# Marks in the environment of a server and of all that it starts.
+STAGE, OWNER, SERVER = "STUDY_STAGE", "STUDY_OWNER", "STUDY_SERVER"
 _POLL_S, _ANSWER_S, _LOG_LINES = 0.1, 5.0, 15
 _HEALTH_BYTES = 2**20
 
@@ -227,7 +224,7 @@ def _free_port(host: str) -> int:
 
 def _unused(host: str, port: int) -> int:
     with socket.socket(_family(host)) as probe:
-        # a port whose last connections are only closing is free
+        # A port whose last connections are only closing is free.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))

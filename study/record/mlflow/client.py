@@ -149,6 +149,6 @@ class Mirror:
         try:
             code = self._process.wait(timeout)
         except subprocess.TimeoutExpired:
-            # messages that were not sent are lost with this process
+            # Messages that were not sent are lost with this process.
             return _INCOMPLETE if self._sender.is_alive() else _GOES_ON
         return "" if code == 0 else _INCOMPLETE

@@ -14,12 +14,8 @@ from pydantic import ValidationError
 from study.record.schema import Record
 from study.spec.grid.cell import Cell
 
-MAX_NAME, MAX_PARAMETER, MAX_TAG, MAX_EXPERIMENT = (
-    250,
-    6000,
-    5000,
-    400,
-)  # characters; MLflow's own limits or less
+# Characters; MLflow's own limits or less.
+MAX_NAME, MAX_PARAMETER, MAX_TAG, MAX_EXPERIMENT = 250, 6000, 5000, 400
 _CUT = "…"
 
 

@@ -265,7 +265,7 @@ class GridMirror:
         (RUNNING: a `study run` is still running and will set the final status).
         """
         for run_id, child in list(self._open.items()):
-            # not replaced by another writer meanwhile
+            # Skip a run that another writer has replaced meanwhile.
             if any(run.info.run_id == child for run in self._found(run_id)):
                 self._client.set_terminated(child, "KILLED")
             del self._open[run_id]

@@ -88,7 +88,7 @@ def _norm(model: nn.Module, gradients: bool = False) -> float:
         if not gradients or p.grad is not None
     ]
     norm: Any = nn.utils.get_total_norm([tensor for tensor in tensors if tensor is not None])
-    # sharded weights give a sharded norm
+    # Sharded weights give a sharded norm.
     return float(norm.full_tensor() if hasattr(norm, "full_tensor") else norm)
 
 

@@ -47,7 +47,7 @@ class Thresholds:
 
     window: int = 5  # steps; 320 rollouts at the lab. Not chosen by data
     reference: int = 5  # steps; the learning rate still warms up. Not chosen by data
-    # probability outside the student's TopK; strong_c dips fire up to 1.1 and 0.03
+    # probability outside the student's TopK; strong_c dips fire at 1.1 and 0.03
     leak_ratio: float = 1.3
     leak_floor: float = 0.05  # probability
     # of the student's next-token distribution; strong_c dips fire up to 1.5 and 0.45

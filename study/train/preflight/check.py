@@ -1,4 +1,4 @@
-"""The result of a preflight check, and the error for checks that fail.
+"""Define the result of a preflight check, and the error for checks that fail.
 
 This module is light, so that a parent process can read the checks of a worker. The checks
 themselves (`study.train.preflight.order`) load the training stack.

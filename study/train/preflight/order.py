@@ -176,7 +176,7 @@ def _temperatures(pair: Pair) -> Iterator[Check]:
         pair.objectives.values(),
         key=lambda objective: "temperature" not in objective.model_fields_set,
     )
-    # an objective with default temperature represents all of them
+    # Objectives with the default temperature come last, so one of them represents its temperature.
     scored = {objective.temperature: objective for objective in asked_last}
     for temperature, objective in scored.items():
         subject = pair.name if len(scored) == 1 else f"{pair.name}, objectives at T={temperature:g}"
