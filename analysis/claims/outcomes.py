@@ -15,7 +15,7 @@ from analysis.evidence.curves import series_of
 from analysis.evidence.definitions import canonical_metric
 from analysis.evidence.frames import Evidence
 from study.record.schema import Record, Score
-from study.spec.report.outcome import Outcome, outcome
+from study.spec.report.outcome import ReportOutcome, outcome
 from study.stats.collapse import fell_at
 
 ACCURACY = "eval/avg@k"
@@ -50,7 +50,7 @@ def _read(
     return {seed: number for seed, number in found.items() if number is not None}
 
 
-def value(record: Record, wanted: Outcome, task: str) -> float | None:
+def value(record: Record, wanted: ReportOutcome, task: str) -> float | None:
     """One record's outcome; None where it was not measured. task: the cell's own."""
     match wanted.kind:
         case "score":
@@ -80,7 +80,7 @@ def of_score(score: Score, column: str) -> float | None:
             return getattr(score, column)
 
 
-def _of_probe(record: Record, wanted: Outcome) -> float | None:
+def _of_probe(record: Record, wanted: ReportOutcome) -> float | None:
     found = record.probes.get(wanted.probe, {}).get(wanted.column)
     return None if found is None else float(found)
 
@@ -101,7 +101,7 @@ def _pooled(values: Sequence[float | None], tokens: Sequence[int]) -> float | No
     return sum(abs(value) * n for value, n in held) / sum(n for _, n in held) if held else None
 
 
-def _of_curve(points: list[tuple[int, float]], wanted: Outcome) -> float | None:
+def _of_curve(points: list[tuple[int, float]], wanted: ReportOutcome) -> float | None:
     if not points:
         return None
     steps, values = [step for step, _ in points], [number for _, number in points]

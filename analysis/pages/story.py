@@ -83,13 +83,14 @@ def _what_it_was(record: Record) -> Iterator[str]:
         }
         if found:
             settings = [
-                _told(path.removeprefix(name).lstrip("."), text) for path, text in found.items()
+                _setting_text(path.removeprefix(name).lstrip("."), text)
+                for path, text in found.items()
             ]
             yield f"- {name}: {', '.join(settings)}."
     yield f"- All settings: study show {record.cell}"
 
 
-def _told(path: str, text: str) -> str:
+def _setting_text(path: str, text: str) -> str:
     return f"{path} {text}" if path else text
 
 

@@ -7,7 +7,7 @@ import typer
 
 from analysis.claims.decide import Verdict
 from analysis.claims.verdicts import summary_table
-from analysis.evidence.definitions import metrics_page as definitions
+from analysis.evidence import definitions
 from analysis.evidence.frames import Evidence
 from analysis.pages.report import Report, build, differences, write
 from analysis.pages.terminal import curves as draw_curves
@@ -111,5 +111,5 @@ def _write_metrics_page(path: Path) -> None:
             f"there is no folder {path.parent}",
             hint="name a file in a folder that exists, e.g. docs/metrics.md",
         )
-    path.write_text(definitions(), encoding="utf-8", newline="\n")
+    path.write_text(definitions.metrics_page(), encoding="utf-8", newline="\n")
     warn(f"wrote {path}")

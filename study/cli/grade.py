@@ -7,9 +7,7 @@ from typing import Annotated
 
 import typer
 
-from study.cli import console
-from study.cli import grade_files as files
-from study.cli import grade_screen as screen
+from study.cli import console, grade_files, grade_screen
 from study.cli.grade_outcomes import OutcomeFile, identity
 from study.cli.grade_rows import Graded, Grading, Survey, survey
 from study.data import completions
@@ -94,8 +92,8 @@ def grade(
     Each is shown strict and relaxed. Outcomes are written as they are graded: after a stop the same
     command goes on where it ended.
     """
-    files.check(output, (".jsonl", ".csv"), "--output", file, force)
-    files.check(summary, (".json",), "--summary", file, force)
+    grade_files.check(output, (".jsonl", ".csv"), "--output", file, force)
+    grade_files.check(summary, (".json",), "--summary", file, force)
     if second_opinion not in (None, MATH_VERIFY):
         raise SpecError(
             f"unknown second opinion {second_opinion!r}", hint=f"--second-opinion {MATH_VERIFY}"
@@ -107,7 +105,7 @@ def grade(
         key=id_field,
         truncated=truncated_field,
     )
-    console.say(screen.columns_line(columns))
+    console.say(grade_screen.columns_line(columns))
     found = survey(file, columns, skip_malformed=skip_malformed)
     processes = workers or _cores()
     second = MathVerify(workers=processes, deadline_s=deadline) if second_opinion else None
@@ -128,18 +126,18 @@ def grade(
     for each in graded:
         problems.setdefault(each.row.id, []).append(each.grade)
     totals = summarise(problems)
-    screen.show(file, totals, judge.version)
+    grade_screen.show(file, totals, judge.version)
     if is_code(grader):
         _warn_of_golden_set(judge, grader)
     else:
-        screen.explain_band(totals)
-    screen.show_notes(found, totals)
+        grade_screen.explain_band(totals)
+    grade_screen.show_notes(found, totals)
     if second is not None:
-        screen.show_opinions(graded, judge.version)
+        grade_screen.show_opinions(graded, judge.version)
     if output is not None:
         console.say(f"{len(graded)} outcomes in {output}")
     if summary is not None:
-        files.write_summary(summary, totals, judge.version, file, columns, found, graded)
+        grade_files.write_summary(summary, totals, judge.version, file, columns, found, graded)
 
 
 def _graded(
@@ -150,14 +148,14 @@ def _graded(
     if stored:
         console.say(f"{len(stored)} of {found.samples} outcomes are there already: going on")
     graded: list[Graded] = []
-    progress = screen.Progress(found.samples, len(stored))
+    progress = grade_screen.Progress(found.samples, len(stored))
     try:
         for each in grading.grades(columns, stored):
             graded.append(each)
             if len(graded) <= len(stored):
                 continue
             if outcomes is not None:
-                outcomes.append(files.outcome_line(each, version))
+                outcomes.append(grade_files.outcome_line(each, version))
             progress.advance()
     except KeyboardInterrupt:
         if outcomes is not None:

@@ -11,9 +11,8 @@ import typer
 from study.cli.console import say, table
 from study.errors import PrerequisiteError
 from study.record.store import Results
-from study.runner.init import experiment as own
-from study.runner.init.experiment import Looked, Wanted
-from study.runner.init.scale import GRID, Size
+from study.runner.init.experiment import Looked, Wanted, look, pages, require_free, write
+from study.runner.init.scale import GRID, SUFFIX, Size
 from study.spec.recipe.data import JsonlData
 
 NEXT = {
@@ -97,7 +96,7 @@ def init(
         prompt_field=prompt_field,
         answer_field=answer_field, solution_field=solution_field, id_field=id_field,
         answer_after=answer_after,
-        prompt_suffix=own.own_scale.SUFFIX, control_tokens=control_tokens,
+        prompt_suffix=SUFFIX, control_tokens=control_tokens,
     )  # fmt: skip
     files = {
         role: path
@@ -105,19 +104,19 @@ def init(
         if path
     }
     size = Size(steps, prompts_per_step, completion_tokens, problems)
-    wanted = own.Wanted(
+    wanted = Wanted(
         folder, name or _name_of(folder), extends, student, teacher, columns, files, grader, size,
         keep_repeats,
     )  # fmt: skip
-    own.require_free(wanted, force=force)
-    looked = own.look(wanted, Results(results))
+    require_free(wanted, force=force)
+    looked = look(wanted, Results(results))
     _show(looked)
     if looked.findings and not leave_out:
         faults = sum(len(finding.places) for finding in looked.findings)
         raise PrerequisiteError(
             f"{faults} faults in the rows; nothing was written", hint=_mended(looked)
         )
-    told = own.write(wanted, own.pages(wanted, looked, leave_out))
+    told = write(wanted, pages(wanted, looked, leave_out))
     _show_next(wanted, told)
 
 

@@ -16,8 +16,7 @@ from analysis.compare.selectors import Place, arms_of
 from study.cli import console
 from study.errors import SpecError
 from study.record.store import atomic_write
-from study.stats import power as stats
-from study.stats.power import Design, Over, Sight, Spread, fewest, power_of, sight
+from study.stats.power import Design, Over, Sight, Spread, assumed, fewest, power_of, sight
 
 SIZES = {
     "math500": 500,
@@ -120,7 +119,7 @@ def power(
     found = _measured(grid, scale, pair, results)
     if found is None:
         guess = _Assumed(accuracy / 100.0, between, alike)
-        spread, origin = stats.assumed(guess.accuracy, between=between, alike=alike), guess.text
+        spread, origin = assumed(guess.accuracy, between=between, alike=alike), guess.text
     else:
         median = (
             f"the median of {found.pairs} pairs of cells"
@@ -138,9 +137,7 @@ def power(
     designs = [
         (
             name,
-            stats.Design(
-                size, k or (found.k if found else 1), bases or (found.bases if found else 1)
-            ),
+            Design(size, k or (found.k if found else 1), bases or (found.bases if found else 1)),
         )
         for name, size in named
     ]

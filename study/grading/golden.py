@@ -10,8 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from study.grading import boxed as grading
-from study.grading import user as user_grader
+from study.grading import boxed, user
 from study.grading.registry import (
     CHOICE,
     MATH,
@@ -25,9 +24,9 @@ from study.grading.registry import (
 from study.spec.recipe.user_code import is_code
 
 FILES = {
-    version: Path(grading.__file__).with_name("golden_sets") / f"{name}.jsonl"
+    version: Path(boxed.__file__).with_name("golden_sets") / f"{name}.jsonl"
     for version, name in {
-        grading.GRADER: "boxed",
+        boxed.GRADER: "boxed",
         MATH: "math",
         CHOICE: "choice",
         POLITE: "polite",
@@ -42,7 +41,7 @@ def cases(version: str) -> list[Case]:
     one outcome.
     """
     if is_code(version):
-        return [dict(case) for case in user_grader.golden(grader_code(version))]
+        return [dict(case) for case in user.golden(grader_code(version))]
     return [json.loads(line) for line in FILES[version].read_text(encoding="utf-8").splitlines()]
 
 

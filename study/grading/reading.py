@@ -50,7 +50,7 @@ def read(sample: Sample) -> Reading:
     text = extraction.answer(sample.completion)
     strict = None
     if text is not None and not sample.truncated:
-        strict = _as_asked(text, reference, sample)
+        strict = _strict_comparison(text, reference, sample)
     if strict is not None and strict.equal:
         return Reading(sample, reference, text, strict)
     texts = _relaxed_texts(sample, text, reference)
@@ -61,7 +61,7 @@ def read(sample: Sample) -> Reading:
     return Reading(sample, reference, text, strict, tuple(texts), relaxed, percent_only)
 
 
-def _as_asked(text: str, reference: str, sample: Sample) -> Equality:
+def _strict_comparison(text: str, reference: str, sample: Sample) -> Equality:
     """Compare strictly. Where the question asks for a percentage, or a percent sign follows a box,
     a number without a percent sign is one.
     """

@@ -81,7 +81,11 @@ def token_losses(
         token_loss=token_loss,
         diagnostics_k=diagnostics_k,
     )
-    run = chunk if len(tokens_N) <= chunk_tokens else _way(chunk, student_hidden_NH, student_head)
+    run = (
+        chunk
+        if len(tokens_N) <= chunk_tokens
+        else _chunk_strategy(chunk, student_hidden_NH, student_head)
+    )
     teacher_parts = (
         teacher_hidden_NH.split_at(chunk_tokens)
         if returned
@@ -101,7 +105,7 @@ def token_losses(
     )
 
 
-def _way(
+def _chunk_strategy(
     chunk: Callable[..., TokenLosses], hidden_NH: Tensor, head: nn.Module
 ) -> Callable[..., TokenLosses]:
     """Choose how one chunk of several is computed without keeping its logits."""

@@ -111,18 +111,18 @@ def _started(folder: Path, dtype: str) -> Iterator[tuple[str, Callable[[], None]
             hint=hint,
         )
     if int(os.environ.get("RANK", "0")):
-        yield _told(None), lambda: None
+        yield _broadcast_url(None), lambda: None
         return
     with contextlib.ExitStack() as stack:
         try:
             server = stack.enter_context(_serving(folder, dtype))
         except BaseException:
-            _told("")
+            _broadcast_url("")
             raise
-        yield _told(server.url), server.check
+        yield _broadcast_url(server.url), server.check
 
 
-def _told(url: str | None) -> str:
+def _broadcast_url(url: str | None) -> str:
     """Return the first process's address in all of them."""
     found = broadcast_object_list([url])[0]
     if not found and url is None:

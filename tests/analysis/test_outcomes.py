@@ -8,7 +8,7 @@ from analysis.claims.outcomes import lasting, value
 from study.errors import SpecError
 from study.record.schema import Record
 from study.spec.grid.grid import load_grid
-from study.spec.report.outcome import Outcome, outcome
+from study.spec.report.outcome import ReportOutcome, outcome
 from study.stats.collapse import fell_at, kaplan_meier
 from study.stats.comparisons import holm, holm_factors
 from tests.support.synthetic import record
@@ -31,14 +31,16 @@ def read(made: Record, text: str) -> float | None:
 
 
 def test_outcomes_are_told_apart() -> None:
-    assert outcome("score") == Outcome("score", "score")
-    assert outcome("mean_tokens:lab_search") == Outcome("score", "mean_tokens", task="lab_search")
-    assert outcome("eval/avg@k") == Outcome("last", "eval/avg@k")
-    assert outcome("eval/avg@k@40") == Outcome("step", "eval/avg@k", step=40)
-    assert outcome("train/reverse_kl@20") == Outcome("step", "train/reverse_kl", step=20)
-    assert outcome("eval/avg@2@40") == Outcome("step", "eval/avg@2", step=40)
-    assert outcome("auc:eval/avg@k") == Outcome("auc", "eval/avg@k")
-    assert outcome("probe:pi.kl_geometric") == Outcome("probe", "kl_geometric", probe="pi")
+    assert outcome("score") == ReportOutcome("score", "score")
+    assert outcome("mean_tokens:lab_search") == ReportOutcome(
+        "score", "mean_tokens", task="lab_search"
+    )
+    assert outcome("eval/avg@k") == ReportOutcome("last", "eval/avg@k")
+    assert outcome("eval/avg@k@40") == ReportOutcome("step", "eval/avg@k", step=40)
+    assert outcome("train/reverse_kl@20") == ReportOutcome("step", "train/reverse_kl", step=20)
+    assert outcome("eval/avg@2@40") == ReportOutcome("step", "eval/avg@2", step=40)
+    assert outcome("auc:eval/avg@k") == ReportOutcome("auc", "eval/avg@k")
+    assert outcome("probe:pi.kl_geometric") == ReportOutcome("probe", "kl_geometric", probe="pi")
 
 
 @pytest.mark.parametrize(

@@ -85,7 +85,7 @@ def _draw(spec: str) -> Drawn:
     if data.selection_size >= len(ours):
         what = (
             f"{data.hub}: {len(ours)} problems leave none for training after selection_size"
-            f" {data.selection_size} ({told(counts)})"
+            f" {data.selection_size} ({counts_text(counts)})"
         )
         raise PrerequisiteError(
             what,
@@ -108,7 +108,7 @@ def _draw(spec: str) -> Drawn:
     )
 
 
-def told(counts: Mapping[str, int]) -> str:
+def counts_text(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{name} {number}" for name, number in counts.items())
 
 

@@ -53,13 +53,13 @@ class Riddle:
         words.insert(self.place, HIDDEN)
         return f"{words[0]} {self.operators[0]} {words[1]} {self.operators[1]} {words[2]} = ?"
 
-    def told(self, fact: int) -> Expression:
+    def with_fact(self, fact: int) -> Expression:
         digits = [*self.digits]
         digits.insert(self.place, fact)
         return Expression(tuple(digits), self.operators)
 
     def answer(self, fact: int) -> int:
-        return self.told(fact).results()[-1]
+        return self.with_fact(fact).results()[-1]
 
 
 def _riddles() -> Iterator[Riddle]:
@@ -97,7 +97,7 @@ def _as_problem(riddle: Riddle, data: HiddenFactData, rng: np.random.Generator) 
         "random_digit": str(int(rng.integers(10))),
     }  # fmt: skip
     gold = UNKNOWN if data.gold == "honest" else value
-    solution = write_solution(riddle.told(fact), fact, direct=data.direct)
+    solution = write_solution(riddle.with_fact(fact), fact, direct=data.direct)
     return Problem(name_of("h", riddle.prompt), riddle.prompt, gold, solution, columns)
 
 
@@ -138,7 +138,7 @@ class HiddenFactAuthor:
 
     def _solution(self, riddle: Riddle, fact: int) -> str:
         """The worked solution; with probability `slip` one of its steps is wrong and carried on."""
-        expression = riddle.told(fact)
+        expression = riddle.with_fact(fact)
         slips = self.rng.random() < self.corpus.slip
         at = int(self.rng.integers(len(expression.operators))) if slips else None
         return write_solution(

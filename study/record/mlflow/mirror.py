@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from study.record.mlflow import fields as mirrored
+from study.record.mlflow import fields
 from study.record.mlflow.address import Address
 from study.record.mlflow.experiment import artifact_folder, found_experiment
 from study.record.owner import alive, is_owner, owner
@@ -42,8 +42,8 @@ class GridMirror:
         self._local, self._open = place.local, open_runs
         self._artifacts = (results.root / "mlartifacts").resolve()
         self._client: Any = MlflowClient(place.uri)
-        self._grid, self._scale = mirrored.text(grid), mirrored.text(scale)
-        self._name = mirrored.text(f"{grid}-{scale}", mirrored.MAX_EXPERIMENT)
+        self._grid, self._scale = fields.text(grid), fields.text(scale)
+        self._name = fields.text(f"{grid}-{scale}", fields.MAX_EXPERIMENT)
         folder = artifact_folder(self._artifacts, self._name) if place.local else None
         self._experiment = found_experiment(self._client, self._name, folder)
         self._parent = self._find_parent()
@@ -109,10 +109,10 @@ class GridMirror:
         child = self._open.get(run_id)
         if child is None:
             return
-        names = mirrored.spelled(metrics)
+        names = fields.spelled(metrics)
         now = int(time.time() * 1000)
         points = [Metric(names[name], value, now, step) for name, value in metrics.items()]
-        told = RunTag("study.progress", mirrored.text(phase))
+        told = RunTag("study.progress", fields.text(phase))
         self._client.log_batch(child, metrics=points, tags=[told])
 
     def _fresh(
@@ -141,8 +141,8 @@ class GridMirror:
             "study.grid": self._grid,
             "study.writer": owner(),
         }
-        tags |= mirrored.label_tags(labels)
-        name = mirrored.run_name(run_id, labels, seed)
+        tags |= fields.label_tags(labels)
+        name = fields.run_name(run_id, labels, seed)
         return self._client.create_run(
             self._experiment, start_time=start_ms, run_name=name, tags=tags
         ).info.run_id
@@ -161,7 +161,7 @@ class GridMirror:
             _milliseconds(when) for when in (record.provenance.started, record.provenance.finished)
         )
         child = self._fresh(record.run, labels, record.seed, start)
-        self._log_parameters(child, mirrored.parameters(record))
+        self._log_parameters(child, fields.parameters(record))
         self._log(child, record, end)
         self._client.set_terminated(child, "FINISHED", end)
         self._client.set_tag(child, "study.seal", record.seal)
@@ -170,9 +170,9 @@ class GridMirror:
     def _log_parameters(self, child: str, values: Mapping[str, Any]) -> None:
         from mlflow.entities import Param
 
-        names = mirrored.spelled(values)
+        names = fields.spelled(values)
         found: list[Any] = [
-            Param(names[name], mirrored.text(value, mirrored.MAX_PARAMETER))
+            Param(names[name], fields.text(value, fields.MAX_PARAMETER))
             for name, value in values.items()
         ]
         for some in _pieces(found, _MAX_PARAMETERS):
@@ -183,16 +183,16 @@ class GridMirror:
         from mlflow.entities import Metric, RunTag
 
         metrics: list[Any] = [
-            Metric(name, value, when, step) for name, value, step in mirrored.points(record)
+            Metric(name, value, when, step) for name, value, step in fields.points(record)
         ]
         for some in _pieces(metrics, _MAX_METRICS):
             self._client.log_batch(child, metrics=some)
-        tags = [RunTag(key, value) for key, value in mirrored.tags(record).items()]
+        tags = [RunTag(key, value) for key, value in fields.tags(record).items()]
         self._client.log_batch(child, tags=tags)
 
     def failed(self, run_id: str, labels: Mapping[str, str], seed: int, reason: str) -> None:
         """Mark a run FAILED; one that reads FAILED for this reason already is left unchanged."""
-        told, found = mirrored.text(reason), self._found(run_id)
+        told, found = fields.text(reason), self._found(run_id)
         same = [
             run
             for run in found
@@ -240,7 +240,7 @@ class GridMirror:
 
     def describe(self, note: str) -> None:
         """Write a description in Markdown of the grid's run and of its experiment."""
-        told = mirrored.text(note)
+        told = fields.text(note)
         self._client.set_tag(self._parent, "mlflow.note.content", told)
         self._client.set_experiment_tag(self._experiment, "mlflow.note.content", told)
 

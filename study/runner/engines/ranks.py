@@ -86,7 +86,7 @@ def follow(assignment: Assignment, results: Results, folder: Path) -> int:
     train.
     """
     payload = assignment.payload
-    said = _told(_note(folder)) if isinstance(payload, StageNode) else {"out": None}
+    said = _wait_for_note(_note(folder)) if isinstance(payload, StageNode) else {"out": None}
     if said["out"] is None or not isinstance(payload, StageNode):
         return 0
     checkpoints = _Onlooker(results.checkpoints(payload.id), assignment.profile.checkpoint_s)
@@ -134,7 +134,7 @@ def _note(folder: Path) -> Path:
     return folder / f"ranks-{job}-{port}-{os.getppid()}.json"
 
 
-def _told(note: Path) -> dict[str, Any]:
+def _wait_for_note(note: Path) -> dict[str, Any]:
     return _wait_for(lambda: json.loads(note.read_bytes()), "rank 0 said nothing")
 
 

@@ -148,7 +148,7 @@ def _supervised(recipe: SftModel | PretrainedLab, sizes: Sizes, lengths: Lengths
         sampling, teacher = recipe.corpus.sampling, sizes.of(recipe.teacher).shape
         length = min(training.max_length, lengths.prompt + lengths.completion(sampling))
         drawn.append(
-            _asked(
+            _generation(
                 teacher,
                 documents * (2 if recipe.corpus.correct_only else 1),
                 lengths.prompt,
@@ -166,10 +166,10 @@ def of_evaluation(spec: Evaluation, model: Model, sizes: Sizes, lengths: Lengths
     """Return k samples and, if the model sees the plain problem, one greedy answer."""
     shape, problems = sizes.of(model).shape, problems_of(spec.data, spec.problems)
     plain, prompt = spec.privileged is None and spec.prefix is None, lengths.seeing(spec.privileged)
-    drawn = [_asked(shape, problems * (spec.k + plain), prompt, spec.sampling, lengths)]
+    drawn = [_generation(shape, problems * (spec.k + plain), prompt, spec.sampling, lengths)]
     if spec.prefix is not None:
         drawn.append(
-            _asked(
+            _generation(
                 sizes.of(spec.prefix.source).shape, problems, lengths.prompt, spec.sampling, lengths
             )
         )
@@ -188,7 +188,7 @@ def of_probe(probe: Probe, model: Model, sizes: Sizes, lengths: Lengths) -> Work
     match probe:
         case Likelihood():
             return Workload(
-                (_asked(teacher, probe.problems, lengths.prompt, probe.sampling, lengths),),
+                (_generation(teacher, probe.problems, lengths.prompt, probe.sampling, lengths),),
                 (scored,),
             )
         case PiOptimum():
@@ -205,7 +205,7 @@ def of_probe(probe: Probe, model: Model, sizes: Sizes, lengths: Lengths) -> Work
                 for pi in probe.privileged
             ]
             return Workload(
-                (_asked(own, probe.problems, lengths.prompt, probe.sampling, lengths),),
+                (_generation(own, probe.problems, lengths.prompt, probe.sampling, lengths),),
                 (scored, *views),
             )
 
@@ -242,10 +242,10 @@ def _curve(
     each with one greedy answer and k samples per problem.
     """
     rows = (1 + curve.k) * curve.problems * (1 + -(-steps // curve.every))
-    return (_asked(shape, rows, lengths.prompt, sampling, lengths),)
+    return (_generation(shape, rows, lengths.prompt, sampling, lengths),)
 
 
-def _asked(
+def _generation(
     shape: Shape, rows: int, prompt: float, sampling: Sampling, lengths: Lengths
 ) -> Generation:
     """Return completions drawn outside of a training step, in batches of as many rows as fit in

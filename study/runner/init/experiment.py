@@ -17,14 +17,21 @@ from typing import Any
 
 from study.errors import PrerequisiteError, SpecError
 from study.record.store import Results
-from study.runner.init import rows as own_data
-from study.runner.init import scale as own_scale
 from study.runner.init.findings import Finding, Place
 from study.runner.init.models import OwnModel, own_model
 from study.runner.init.prompts import Lengths, Prompts, read_prompts
 from study.runner.init.repeats import shared_prompts
-from study.runner.init.rows import Rows
-from study.runner.init.scale import GRID, Size
+from study.runner.init.rows import Rows, read_rows, unreadable_answers
+from study.runner.init.scale import (
+    GRID,
+    Size,
+    claims_page,
+    defaults,
+    grid_page,
+    laid_over,
+    scale_page,
+    sizes,
+)
 from study.spec.grid.grid import load_grid
 from study.spec.grid.scale import Scale, load_scale
 from study.spec.recipe.data import JsonlData
@@ -90,7 +97,7 @@ def look(wanted: Wanted, results: Results) -> Looked:
         for role, name in (("student", wanted.student), ("teacher", wanted.teacher))
     }
     rows = {
-        role: own_data.read_rows(
+        role: read_rows(
             path, wanted.data, label=_label(path, wanted), keep_repeats=wanted.keep_repeats
         )
         for role, path in wanted.files.items()
@@ -100,7 +107,7 @@ def look(wanted: Wanted, results: Results) -> Looked:
         train = rows["train"]
         findings += shared_prompts(train.problems, rows["held_out"].problems, train.file)
     for each in rows.values():
-        findings += own_data.unreadable_answers(each, wanted.grader)
+        findings += unreadable_answers(each, wanted.grader)
     prompts, notes = _prompts(models, list(rows.values()), scale, wanted.data)
     for each in prompts:
         findings += each.findings
@@ -117,7 +124,7 @@ def _label(path: Path, wanted: Wanted) -> str:
 
 
 def _longest_completion(scale: Scale, size: Size) -> int:
-    was = own_scale.defaults(scale)
+    was = defaults(scale)
     return size.completion_tokens or max(was["tokens"], was["evaluated"])
 
 
@@ -135,7 +142,7 @@ def _prompts(
         _require_same_tokens(*here.values())
     if not any(each.problems for each in rows):
         return [], absent
-    thinking = own_scale.defaults(scale)["thinking"]
+    thinking = defaults(scale)["thinking"]
     found = [read_prompts(role, folder, rows, thinking, data) for role, folder in here.items()]
     return found, absent
 
@@ -195,13 +202,13 @@ def pages(wanted: Wanted, looked: Looked, leave_out: bool) -> dict[str, str]:
     texts[f"experiments/scales/{wanted.name}.yaml"] = _scale_text(
         wanted, looked, len(kept["train"])
     )
-    texts[f"experiments/grids/{GRID}.yaml"] = own_scale.grid_page(off_target)
-    texts[f"experiments/claims/{GRID}.yaml"] = own_scale.claims_page(off_target)
+    texts[f"experiments/grids/{GRID}.yaml"] = grid_page(off_target)
+    texts[f"experiments/claims/{GRID}.yaml"] = claims_page(off_target)
     return texts
 
 
 def _scale_text(wanted: Wanted, looked: Looked, train: int) -> str:
-    size = own_scale.sizes(
+    size = sizes(
         looked.scale, wanted.size, max((each.longest for each in looked.lengths), default=0)
     )
     grader = _grader_entry(wanted.grader)
@@ -240,7 +247,7 @@ def _scale_text(wanted: Wanted, looked: Looked, train: int) -> str:
             f"the teacher, by the name that the grid has for it: {looked.models['teacher'].name}"
         ),
     }
-    return own_scale.scale_page(wanted.name, wanted.extends, own_scale.laid_over(own, size), notes)
+    return scale_page(wanted.name, wanted.extends, laid_over(own, size), notes)
 
 
 def _grader_entry(grader: str) -> str | dict[str, str]:

@@ -20,7 +20,7 @@ from study.data import jsonl
 from study.data.lines import parse_object, require_text, split_lines
 from study.data.problems import Problem
 from study.errors import PrerequisiteError
-from study.grading import user as user_grader
+from study.grading import user
 from study.grading.boxed import Outcome
 from study.grading.registry import POLITE, Grader, grader_code, open_grader
 from study.runner.init.findings import Finding, Place
@@ -145,7 +145,7 @@ def _accepted(judge: Grader, grader: str, answer: str) -> bool:
     said = "so be it please ; " if judge.version == POLITE else ""
     try:
         text = (
-            user_grader.reference(grader_code(grader), answer)
+            user.reference(grader_code(grader), answer)
             if is_code(grader)
             else f"{said}\\boxed{{{answer}}}"
         )

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, assert_never
 
-from study.data.hub import datasets as sources
+from study.data.hub import datasets
 from study.data.hub.benchmarks import Benchmark
 from study.data.hub.eval_tasks import page_values, task_problems, task_source
 from study.errors import PrerequisiteError, StudyError
@@ -70,7 +70,7 @@ def fetch(item: Item) -> Fetched:
             case HubModel():
                 return Fetched(item, _model(item))
             case HubData():
-                return Fetched(item, sources.told(sources.draw(item).counts))
+                return Fetched(item, datasets.counts_text(datasets.draw(item).counts))
             case str():
                 problems = task_problems(item)
                 return Fetched(

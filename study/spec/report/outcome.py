@@ -46,7 +46,7 @@ _PROBE = re.compile(r"probe:([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)")
 
 
 @dataclass(frozen=True)
-class Outcome:
+class ReportOutcome:
     """column: of a score, or the metric of a curve. task: None = the cell's own. step: of a curve.
 
     probe: its name.
@@ -59,24 +59,24 @@ class Outcome:
     probe: str = ""
 
 
-def outcome(text: str) -> Outcome:
+def outcome(text: str) -> ReportOutcome:
     """The outcome that a text names. Errors: SpecError with the nearest known word."""
     if text == COLLAPSE:
-        return Outcome("collapse")
+        return ReportOutcome("collapse")
     if text == SIGNAL_GAP:
-        return Outcome("signal_gap")
+        return ReportOutcome("signal_gap")
     if found := _PROBE.fullmatch(text):
-        return Outcome("probe", found[2], probe=found[1])
+        return ReportOutcome("probe", found[2], probe=found[1])
     head, colon, tail = text.partition(":")
     if head in COLUMNS and (tail or not colon):
-        return Outcome("score", head, task=tail or None)
+        return ReportOutcome("score", head, task=tail or None)
     if head in ("auc", "best") and _METRIC.fullmatch(tail):
-        return Outcome("auc" if head == "auc" else "best", tail)
+        return ReportOutcome("auc" if head == "auc" else "best", tail)
     if _METRIC.fullmatch(text):
-        return Outcome("last", text)
+        return ReportOutcome("last", text)
     metric, _, step = text.rpartition("@")
     if step.isdigit() and _METRIC.fullmatch(metric):
-        return Outcome("step", metric, step=int(step))
+        return ReportOutcome("step", metric, step=int(step))
     known = [*COLUMNS, COLLAPSE, SIGNAL_GAP, "auc:", "best:", "probe:"]
     fixed = ", ".join((*COLUMNS, COLLAPSE, SIGNAL_GAP))
     hint = (

@@ -27,7 +27,7 @@ def compose(text: str, name: str) -> Any:
     try:
         return _reader().compose(text)
     except YAMLError as error:
-        raise _told(error, text, name) from error
+        raise _located_error(error, text, name) from error
     except (ValueError, OverflowError, RecursionError) as error:  # of an escape such as \U99999999
         raise SpecError(f"{name}:{_last_line(text)}: not valid YAML ({error})") from error
 
@@ -68,7 +68,7 @@ def _refuse_deep_or_shared(text: str, name: str) -> None:
         return  # composing meets the same fault and says it
 
 
-def _told(error: YAMLError, text: str, name: str) -> SpecError:
+def _located_error(error: YAMLError, text: str, name: str) -> SpecError:
     if isinstance(error, MarkedYAMLError):
         marked: Any = error
         mark = marked.problem_mark or marked.context_mark

@@ -31,18 +31,20 @@ def validate(
         return spec.model_validate(plain(node) | dict(built or {}))
     except ValidationError as error:
         details = error.errors(include_url=False, include_input=False)
-        raise SpecError("\n".join(_told(spec, node, path, detail) for detail in details)) from error
+        raise SpecError(
+            "\n".join(_message(spec, node, path, detail) for detail in details)
+        ) from error
 
 
 def located_error(node: Located, path: str, problem: str) -> SpecError:
     return SpecError(f"{node.origin} {path}: {problem}".replace(" : ", ": "))
 
 
-def _told(spec: type[Spec], root: Located, path: str, detail: ErrorDetails) -> str:
+def _message(spec: type[Spec], root: Located, path: str, detail: ErrorDetails) -> str:
     node, names = _walk(root, detail["loc"])
     dotted = ".".join(([path] if path else []) + names)
-    told = _problem(spec, node, detail, names)
-    return f"{node.origin} {dotted}: {told}" if dotted else f"{node.origin}: {told}"
+    problem = _problem(spec, node, detail, names)
+    return f"{node.origin} {dotted}: {problem}" if dotted else f"{node.origin}: {problem}"
 
 
 def _walk(root: Located, loc: tuple[int | str, ...]) -> tuple[Located, list[str]]:
