@@ -20,7 +20,7 @@ from study.spec.machine.shape import Shape
 from study.spec.recipe.model import DistilledModel
 
 GB = 1e9
-# study/models/sampling.py: the most rows drawn together, and the share of free memory for their cache.
+# study/models/sampling.py: the most rows drawn together, and the share of memory for their cache.
 ROWS, CACHE_SHARE = (512, 0.5)
 CHUNK_BYTES = 6 * 4 * 2**24  # study/models/logprobs.py: CHUNK_LOGITS float32, six alive at the peak
 BYTES = {"float32": 4.0, "bfloat16": 2.0}

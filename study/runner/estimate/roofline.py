@@ -3,11 +3,11 @@
 The result is an estimate for a machine that may never have been measured.
 
     a pass        FLOPs / (peak x utilisation) + micro-batches x launch time; forward 2N per token,
-                  with backward 6N, recomputed 8N, plus attention's share and the head's (computed again in the backward pass, as
-                  `study.models.logprobs` does)
+                  with backward 6N, recomputed 8N, plus attention's share and the head's (which is
+                  computed again in the backward pass, as in `study.models.logprobs`)
     a generation  the prompt as a forward pass; then for every token of the longest row
-                  launch time + max(bytes of weights and cache / bandwidth, FLOPs of one token per row
-                  / peak)
+                  launch time + max(bytes of weights and cache / bandwidth,
+                                    FLOPs of one token per row / peak)
 Bytes of weights: all of them each time. Float32 weights on a GPU are read, written as bfloat16 and
 read again (autocast): 8 bytes. Cache: `generate` joins the new token to it and so reads and writes
 it once more than attention needs (3 x).
