@@ -81,7 +81,7 @@ class Judge:
 
     @property
     def version(self) -> str:
-        """Return a version of rule, wording and model."""
+        """Return the version of rule, wording and model."""
         digest = hashlib.sha256(f"{_data()['template']}\n{self._rules}".encode()).hexdigest()[:8]
         return f"{_data()['version']}-{digest} by {self.model}"
 

@@ -1,4 +1,4 @@
-"""Build tiny Qwen3 models and their tokenizers from random weights: no hub, no download.
+"""Build tiny Qwen3 models and their tokenizers from scratch: no hub, no download.
 
 The lab's tokenizer is word-level: 64 tokens for arithmetic, 82 for all worlds. `build_tokenizer`
 can also train a byte-level BPE on any texts, so that the same stages run on real problems.

@@ -89,8 +89,8 @@ def union(student_ids_NK: Tensor, teacher_ids_NK: Tensor) -> Support:
 
 
 def contains(set_NK: Tensor, ids_NJ: Tensor) -> Tensor:
-    """Whether each id is in the set of its position. (K x J comparisons; K is tens, V would be a
-    hundred thousand.)
+    """Return for each id whether it is in the set of its position. (K x J comparisons; K is tens, V
+    would be a hundred thousand.)
     """
     return (ids_NJ.unsqueeze(-1) == set_NK.unsqueeze(-2)).any(dim=-1)
 

@@ -131,7 +131,7 @@ class Checkpoints:
         seal_folder(partial, target, {"step": step}, MANIFEST, self.check_lock)
 
     def take_kept(self, steps: Path) -> None:
-        """Move the kept weights, whole ones only, into the artifact that is being finished."""
+        """Copy the kept weights, whole ones only, into the artifact that is being finished."""
         for folder in sorted((self.folder / "kept").glob("step-*"), key=step_of):
             with contextlib.suppress(RecordMismatch):
                 verify_folder(folder, MANIFEST)

@@ -106,7 +106,7 @@ def final_metrics(record: Record) -> dict[str, float]:
 
 
 def points(record: Record) -> list[tuple[str, float, int]]:
-    """Yield every number of a record as (metric in MLflow's spelling, value, step): the scores and
+    """Return every number of a record as (metric in MLflow's spelling, value, step): the scores and
     costs, then the curves.
     """
     finals = final_metrics(record)

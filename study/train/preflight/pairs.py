@@ -187,7 +187,7 @@ def load_side(model: Model, models: Models) -> Side:
 
 
 def _bases(model: Model) -> list[Model]:
-    """Yield the recipes that a recipe starts from, the nearest first."""
+    """Return the recipes that a recipe starts from, the nearest first."""
     own = parents(model)
     base = own.get("base", own.get("student"))
     return [] if base is None else [base, *_bases(base)]
