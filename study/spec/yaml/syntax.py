@@ -8,7 +8,7 @@ from typing import Any
 
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
-from ruamel.yaml.events import AliasEvent, CollectionEndEvent, CollectionStartEvent, NodeEvent
+from ruamel.yaml.events import CollectionEndEvent, CollectionStartEvent
 from ruamel.yaml.reader import ReaderError
 
 from study.errors import SpecError
@@ -57,8 +57,7 @@ def _refuse_deep_or_shared(text: str, name: str) -> None:
     try:
         for event in _reader().parse(text):
             line = event.start_mark.line + 1
-            shared = isinstance(event, NodeEvent) and event.anchor is not None
-            if shared or isinstance(event, AliasEvent):
+            if getattr(event, "anchor", None) is not None:  # also of an alias
                 raise SpecError(f"{name}:{line}: {ALIASES}")
             depth += isinstance(event, CollectionStartEvent)
             depth -= isinstance(event, CollectionEndEvent)
