@@ -134,15 +134,25 @@ def test_outcomes_reach_the_file_one_by_one_and_a_mark_follows(tmp_path: Path) -
     assert not unfinished(output).exists()
 
 
+HOLDING = """
+import time
+
+def grade(completion, answer):
+    if completion == "hold":
+        time.sleep(600)
+    return completion == answer
+
+GOLDEN = [("7", "7", "correct"), ("8", "7", "wrong")]
+"""
+
+
 def test_a_killed_command_goes_on(tmp_path: Path) -> None:
-    """The third formula stops nothing but the command: rows before it are on the disk."""
-    pytest.importorskip("math_verify")
-    towers = [rf"\boxed{{9^{{9^{{9^{{{n}}}}}}}}}" for n in range(5, 9)]
-    made = [{"completion": r"\boxed{7}", "answer": "7"}] * 3
-    made += [{"completion": tower, "answer": "7"} for tower in towers]
+    """One completion holds the command up; outcomes before it are on the disk."""
+    (tmp_path / "holding.py").write_text(HOLDING)
+    made = [{"completion": text, "answer": "7"} for text in ("7", "7", "7", "hold", "7")]
     file, output = write(tmp_path / "x.jsonl", made), tmp_path / "o.jsonl"
     study = [sys.executable, "-m", "study.cli.main", "grade", str(file), "-o", str(output)]
-    study += ["--deadline", "4", "--workers", "1"]
+    study += ["--grader", f"{tmp_path / 'holding.py'}:grade"]
     running = subprocess.Popen(study, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline and (

@@ -16,6 +16,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
+from study import __version__
 from tests.support.paths import ROOT
 from tests.tree import PAGE, tree
 
@@ -152,7 +153,7 @@ def test_the_wheel_installs_cleanly_without_the_training_stack(
     )
     installed = run([str(elsewhere / "python"), "-m", "pip", "list", "--format=freeze"], tmp_path)
     assert "torch==" not in installed
-    assert f"opd_study=={version('opd-study')}" in installed.replace("-", "_")
+    assert f"opd_study=={__version__}" in installed.replace("-", "_")
 
 
 @pytest.mark.network
