@@ -20,6 +20,7 @@ import resource
 import statistics
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,10 +29,10 @@ from study.record.mlflow.client import Mirror
 from study.record.store import Results
 from study.runner.engines.local import LocalEngine
 from study.runner.engines.schedule import run_grid
-from study.runner.graph.stages import RunPlan
+from study.runner.graph.walk import Walk
 from study.runner.work.execute import Work
+from study.spec.grid.grid import LabelledRun
 from study.spec.identity import cell_id
-from study.spec.machine.profile import Profile
 from tests.support.fake_work import cell
 
 WORK = Work(build="benchmarks.cpu_work:build", evaluate="benchmarks.cpu_work:evaluate")
@@ -47,9 +48,10 @@ class Measured:
     inside_s: float
 
 
-def plans(cells: int) -> list[RunPlan]:
-    made = [cell(k) for k in range(1, cells + 1)]
-    return [RunPlan(f"{cell_id(one)}-s0", cell_id(one), one, 0) for one in made]
+def walk_of(cells: int, results: Results) -> Walk:
+    made = [(cell_id(one), one) for one in (cell(k) for k in range(1, cells + 1))]
+    runs = [LabelledRun(f"{name}-s0", one, {"objective": name}, 0, name) for name, one in made]
+    return Walk("bench", "lab", tuple(runs), results, WORK, claims={})
 
 
 def rounds_for(seconds: float) -> int:
@@ -64,11 +66,12 @@ def run(cells: int, jobs: int, folder: Path) -> Measured:
     log.unlink(missing_ok=True)
     with tempfile.TemporaryDirectory(dir=folder) as name:
         results = Results(Path(name))
-        engine = LocalEngine(results, WORK, jobs, Profile())
-        while not engine.fits(plans(1)[0]):
+        walk = walk_of(cells, results)
+        engine = LocalEngine(results, WORK, jobs, walk.profile)
+        while not engine.fits(walk.tasks[0].payload):
             engine.events(0.05)
         started = time.monotonic()
-        summary = run_grid(plans(cells), results, engine, lambda _notice: None)
+        summary = run_grid(walk, engine, lambda _notice: None)
         wall = time.monotonic() - started
     if len(summary.sealed_now) != cells:
         raise SystemExit(
@@ -80,15 +83,16 @@ def run(cells: int, jobs: int, folder: Path) -> Measured:
 def bench_mirror(cells: int, folder: Path) -> tuple[float, float]:
     """Core seconds of the mirror's writer: to start and make a database, and for each run."""
     results = Results(folder / "mirrored")
-    engine = LocalEngine(results, WORK, 1, Profile())
+    walk = walk_of(cells, results)
+    engine = LocalEngine(results, WORK, 1, walk.profile)
     os.environ["BENCH_ROUNDS"] = "0"
-    run_grid(plans(cells), results, engine, lambda _notice: None)
-    spent = [written(results, []), written(results, plans(cells))]
+    run_grid(walk, engine, lambda _notice: None)
+    spent = [written(results, []), written(results, walk.runs)]
     again = written(results, [])  # the database is there now
     return spent[0], (spent[1] - again) / cells
 
 
-def written(results: Results, runs: list[RunPlan]) -> float:
+def written(results: Results, runs: Sequence[LabelledRun]) -> float:
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     mirror = Mirror(results)
     mirror.begin("bench", "lab")

@@ -1,14 +1,14 @@
 """The body of `study run`: plan, engine, display and mirror put together."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from tempfile import TemporaryFile
 
 from study.cli import console
-from study.cli.progress import Board, Display, display_for, own_stages, run_name
+from study.cli.progress import Board, Display, display_for, run_name
 from study.errors import PrerequisiteError, RunFailed
-from study.record.declared import in_force, keep, state_hash
+from study.record.declared import keep
 from study.record.mlflow.client import Mirror
 from study.record.mlflow.fields import cell_parameters
 from study.record.mlflow.live import LivePoints
@@ -17,100 +17,110 @@ from study.runner.engines.devices import cores
 from study.runner.engines.local import LocalEngine
 from study.runner.engines.notices import Engine, Notice, Started, Stopped, Summary
 from study.runner.engines.schedule import run_grid
-from study.runner.graph.plan import Plan, State, make_plan
+from study.runner.graph.plan import Plan, State
 from study.runner.graph.restarts import restart_lines
-from study.runner.graph.stages import RunPlan, own_stage
-from study.runner.graph.tasks import pending_runs
+from study.runner.graph.walk import Walk
 from study.runner.work.execute import Work
 from study.runner.work.sessions import present
 from study.runner.work.sweep import sweep
 from study.runner.work.worker import Failed, Finished, Progress
-from study.spec.grid.grid import LabelledRun, named
+from study.spec.grid.grid import Grid, LabelledRun, named
 from study.spec.machine.profile import Profile
 
 
-def carry_out(
+def walk_through(
+    grid: Grid,
     runs: Sequence[LabelledRun],
     results: Results,
     work: Work,
-    grid: str,
-    scale: str,
-    jobs: int,
-    expected_seconds: Mapping[str, float],
-    *,
     profile: Profile | None = None,
+) -> Walk:
+    """Return the walk through these runs of a grid; what it moves aside is shown as a warning."""
+    expected = grid.scale.expected_seconds
+    return Walk(
+        grid.name,
+        grid.scale.name,
+        tuple(runs),
+        results,
+        work,
+        profile or Profile(),
+        expected,
+        remark=console.warn,
+    )
+
+
+def carry_out(
+    walk: Walk,
+    jobs: int,
+    *,
+    preflight: Callable[[], None] | None = None,
     mlflow: bool = True,
     mlflow_uri: str | None = None,
     note: str = "",
     say_next: bool = True,
 ) -> Summary:
-    """Run what is missing. note: describes the grid in MLflow. say_next: end with what to type
-    next.
+    """Run what is missing.
+
+    preflight: called before anything is spent, if a run is missing. note: describes the grid in
+    MLflow. say_next: end with what to type next.
 
     Raises RunFailed after the last run if some failed, Stopped (exit code 130) on Ctrl-C or
     SIGTERM.
     """
-    profile = profile or Profile()
-    require_writable(results)
-    claims = in_force()
-    plans = [
-        RunPlan(run.run_id, run.cell_id, run.cell, run.seed, state_hash(claims)) for run in runs
-    ]
-    pending, sealed = pending_runs(plans, results, console.warn)
-    if not pending:
-        sweep(results)
-        done = f"nothing to do: all {len(sealed)} runs of {grid} are sealed"
-        console.say(f"{done}; next: study analyze {named(grid, scale)}" if say_next else done)
-        return Summary(sealed_before=sealed)
-    work.require_packages()
-    try:
-        keep(results.declared, claims)
-    except (
-        OSError
-    ) as error:  # no room: the first stage says so in full, and the next start keeps them
-        console.warn(f"the claims in force could not be kept: {error.strerror}")
-    plan = make_plan(runs, results, expected_seconds)
-    console.say(f"{grid} ({scale}): {_to_do(plan, jobs)}")
-    for line in restart_lines(plan.restarts):
+    require_writable(walk.results)
+    named_grid = named(walk.grid, walk.scale)
+    if not walk.pending:
+        sweep(walk.results)
+        done = f"nothing to do: all {len(walk.sealed)} runs of {walk.grid} are sealed"
+        console.say(f"{done}; next: study analyze {named_grid}" if say_next else done)
+        return Summary(sealed_before=list(walk.sealed))
+    walk.work.require_packages()
+    if preflight:
+        preflight()
+    _keep_claims(walk)
+    console.say(f"{walk.grid} ({walk.scale}): {_to_do(walk.plan, jobs)}")
+    for line in restart_lines(walk.plan.restarts):
         console.warn(line)
-    own = own_stages(runs, {run.run_id: own_stage(run.cell, run.seed) for run in runs})
-    board = Board(plan, own, jobs)
-    engine = engine_for(results, work, jobs, profile)
-    mirror = _begun_mirror(results, grid, scale, mlflow_uri, note) if mlflow else None
-    display = display_for(board, results)
-    observer = _Observer(display, mirror, results, runs, own)
     started = time.monotonic()
+    summary = _run_shown(walk, jobs, _begun_mirror(walk, mlflow_uri, note) if mlflow else None)
+    _conclude(summary, walk.runs, named_grid, time.monotonic() - started)
+    if say_next:
+        console.say(f"next: study analyze {named_grid}")
+    return summary
+
+
+def _keep_claims(walk: Walk) -> None:
+    """Store the claims in force. Without room the first stage fails and says so in full; the next
+    start stores them.
+    """
     try:
-        with present(
-            results,
-            grid,
-            scale,
-            [run.run_id for run in runs],
-            [stage.node.id for stage in plan.stages],
-        ):
-            summary = run_grid(plans, results, engine, observer, profile)
+        keep(walk.results.declared, walk.claims)
+    except OSError as error:
+        console.warn(f"the claims in force could not be kept: {error.strerror}")
+
+
+def _run_shown(walk: Walk, jobs: int, mirror: Mirror | None) -> Summary:
+    """Run the grid with its display, its mirror and its session file."""
+    board = Board(walk.plan, walk.own_stages, jobs)
+    engine = engine_for(walk, jobs)
+    display = display_for(board, walk.results)
+    runs = [run.run_id for run in walk.runs]
+    stages = [stage.node.id for stage in walk.plan.stages]
+    try:
+        with present(walk.results, walk.grid, walk.scale, runs, stages):
+            summary = run_grid(walk, engine, _Observer(display, mirror, walk))
     finally:
         display.close()
     if engine.parting():
         console.say(engine.parting())
     _close_mirror(mirror, summary)
-    _conclude(summary, runs, named(grid, scale), time.monotonic() - started)
-    if say_next:
-        console.say(f"next: study analyze {named(grid, scale)}")
     return summary
 
 
-def all_sealed(runs: Sequence[LabelledRun], results: Results) -> bool:
-    """Whether there seems to be nothing to do; the records are read, and refused if
-    damaged, later.
-    """
-    return all(results.record(run.run_id).is_file() for run in runs)
-
-
-def engine_for(results: Results, work: Work, jobs: int, profile: Profile) -> Engine:
-    match profile.engine:
+def engine_for(walk: Walk, jobs: int) -> Engine:
+    match walk.profile.engine:
         case "local":
-            return LocalEngine(results, work, jobs, profile)
+            return LocalEngine(walk.results, walk.work, jobs, walk.profile)
         case "slurm":
             if find_spec("submitit") is None:
                 raise PrerequisiteError(
@@ -120,7 +130,7 @@ def engine_for(results: Results, work: Work, jobs: int, profile: Profile) -> Eng
             # an extra that is not installed on most machines
             from study.runner.engines.slurm.engine import SlurmEngine
 
-            return SlurmEngine(results, work, profile)
+            return SlurmEngine(walk.results, walk.work, walk.profile)
 
 
 def require_writable(results: Results) -> None:
@@ -155,17 +165,10 @@ def _to_do(plan: Plan, jobs: int) -> str:
 class _Observer:
     """Pass every notice to the display, and starts and ends of runs to the mirror."""
 
-    def __init__(
-        self,
-        display: Display,
-        mirror: Mirror | None,
-        results: Results,
-        runs: Sequence[LabelledRun],
-        own: Mapping[str, list[LabelledRun]],
-    ) -> None:
-        self._display, self._mirror, self._results = display, mirror, results
-        self._runs = {run.run_id: run for run in runs}
-        self._own = own
+    def __init__(self, display: Display, mirror: Mirror | None, walk: Walk) -> None:
+        self._display, self._mirror, self._results = display, mirror, walk.results
+        self._runs = {run.run_id: run for run in walk.runs}
+        self._own = walk.own_stages
         self._live = LivePoints()
 
     def __call__(self, notice: Notice) -> None:
@@ -192,11 +195,11 @@ class _Observer:
                 return
 
 
-def _begun_mirror(results: Results, grid: str, scale: str, uri: str | None, note: str) -> Mirror:
-    mirror = Mirror(results, uri)
+def _begun_mirror(walk: Walk, uri: str | None, note: str) -> Mirror:
+    mirror = Mirror(walk.results, uri)
     if mirror.warning:
         console.warn(mirror.warning)
-    mirror.begin(grid, scale)
+    mirror.begin(walk.grid, walk.scale)
     mirror.describe(note)
     return mirror
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from study.cli import console
 from study.cli.analyze import load_evidence, show_curves
-from study.cli.carry_out import carry_out, processes, require_writable
+from study.cli.carry_out import carry_out, processes, require_writable, walk_through
 from study.errors import IncompleteResults, RunFailed, StudyError
 from study.record.checkpoints import Checkpoints
 from study.record.store import Results, read_record
@@ -47,17 +47,8 @@ def demo(results: Path = RESULTS, shipped: Path = SHIPPED, work: Work | None = N
     console.say(_BEFORE)
     _say_origin(nodes, shipped)
     try:
-        carry_out(
-            runs,
-            folder,
-            work,
-            grid.name,
-            grid.scale.name,
-            processes(None),
-            grid.scale.expected_seconds,
-            mlflow=False,
-            say_next=False,
-        )
+        walk = walk_through(grid, runs, folder, work)
+        carry_out(walk, processes(None), mlflow=False, say_next=False)
     except Stopped as error:
         raise Stopped(error.message, hint="continue: make demo") from error
     show_curves(load_evidence(folder.runs, grid.name, grid.scale.name))

@@ -3,7 +3,7 @@ one heartbeat a minute in a log.
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Protocol
 
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
@@ -11,10 +11,10 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from study.cli import console
 from study.errors import RecordMismatch
 from study.record.store import Results, read_record
-from study.runner.engines.notices import Left, Notice, Remark, Started, Tick
+from study.runner.engines.notices import Left, Notice, Started, Tick
 from study.runner.graph.plan import Plan, State
 from study.runner.graph.stages import StageNode
-from study.runner.work.worker import Failed, Finished, task_id
+from study.runner.work.worker import Failed, Finished
 from study.runner.work.worker import Progress as Advance
 from study.spec.grid.grid import LabelledRun
 from study.spec.recipe.model import PretrainedLab
@@ -179,8 +179,6 @@ class LogDisplay:
         match notice:
             case Finished() | Failed():
                 self._line(outcome_line(notice, self._board, self._results))
-            case Remark(text):
-                self._line(text)
             case Left(task, why):
                 self._line(f"{self._board.name(task)}: {why}")
             case Tick() if time.monotonic() - self._last >= _HEARTBEAT_S:
@@ -232,8 +230,6 @@ class TerminalDisplay:
             case Finished(task) | Failed(task):
                 self._print(outcome_line(notice, self._board, self._results))
                 self._remove(task)
-            case Remark(text):
-                self._print(text)
             case Left(task, why):
                 self._print(f"{self._board.name(task)}: {why}")
                 self._remove(task)
@@ -278,15 +274,3 @@ def _scores(results: Results, run_id: str) -> str:
 
 def display_for(board: Board, results: Results) -> Display:
     return TerminalDisplay(board, results) if console.is_terminal() else LogDisplay(board, results)
-
-
-def own_stages(
-    runs: Sequence[LabelledRun], nodes: dict[str, StageNode | None]
-) -> dict[str, list[LabelledRun]]:
-    """The last stage of each run -> the runs whose model it makes."""
-    own: dict[str, list[LabelledRun]] = {}
-    for run in runs:
-        node = nodes.get(run.run_id)
-        if node is not None:
-            own.setdefault(task_id(node), []).append(run)
-    return own

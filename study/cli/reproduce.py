@@ -11,7 +11,7 @@ import typer
 from analysis.pages.numbered import figure_page, table_page
 from analysis.pages.report import draw_page, write_figure
 from study.cli import console
-from study.cli.carry_out import carry_out, processes
+from study.cli.carry_out import carry_out, processes, walk_through
 from study.cli.evidence import load_evidence
 from study.cli.options import parse_seeds
 from study.cli.progress import run_name
@@ -47,16 +47,8 @@ def reproduce(
     grid = load_grid(page.grid, page.scale)
     runs = grid.runs(seeds=parse_seeds(seeds), core=core, only=only)
     folder = Results(results)
-    carry_out(
-        runs,
-        folder,
-        Work(),
-        grid.name,
-        page.scale,
-        processes(jobs),
-        grid.scale.expected_seconds,
-        mlflow=not no_mlflow,
-    )
+    walk = walk_through(grid, runs, folder, Work())
+    carry_out(walk, processes(jobs), mlflow=not no_mlflow)
     compare(runs, folder)
     if kind == "figure":
         _draw(number, folder)

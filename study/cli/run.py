@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from study.cli.carry_out import all_sealed, carry_out, processes, require_writable
+from study.cli.carry_out import carry_out, processes, walk_through
 from study.cli.contracts import require_contracts
 from study.cli.options import MlflowUri, parse_seeds
 from study.cli.plan import show_plan
@@ -60,22 +60,12 @@ def run(
     if dry_run:
         show_plan(page, make_plan(runs, folder, page.scale.expected_seconds), at_once)
         return
-    require_writable(folder)
-    machine = with_reports(machine)
-    Work().require_packages()
-    if not no_preflight and not all_sealed(runs, folder):
-        require_contracts(page, grid, folder)
-    expected, mirrored = page.scale.expected_seconds, not no_mlflow
+    walk = walk_through(page, runs, folder, Work(), with_reports(machine))
     carry_out(
-        runs,
-        folder,
-        Work(),
-        page.name,
-        page.scale.name,
+        walk,
         at_once,
-        expected,
-        profile=machine,
-        mlflow=mirrored,
+        preflight=None if no_preflight else lambda: require_contracts(page, grid, folder),
+        mlflow=not no_mlflow,
         mlflow_uri=mlflow_uri,
         note=grid_note(page.name, page.scale.name, page.question, len(page.runs())),
     )

@@ -15,15 +15,14 @@ import typer
 from study.cli import console
 from study.cli.carry_out import engine_for, processes
 from study.cli.demo import show_remade, verify_demo
-from study.cli.progress import Board, display_for, own_stages
+from study.cli.progress import Board, display_for
 from study.record.machine import this_machine
 from study.record.provenance import packages
 from study.record.schema import Machine, Record
 from study.record.store import Results, read_record
 from study.runner.engines.notices import Stopped
 from study.runner.engines.schedule import run_grid
-from study.runner.graph.plan import make_plan
-from study.runner.graph.stages import RunPlan, own_stage
+from study.runner.graph.walk import Walk
 from study.runner.verbs.equality import expectation
 from study.runner.verbs.verify import Check, RerunResult, choose, compare_records, read, runs_of
 from study.runner.work.execute import Work
@@ -144,15 +143,14 @@ def _execute(
     Returns run id -> reason for those that failed.
     """
     work.require_packages()
-    plan = make_plan(runs, results, _expected({run.cell.scale for run in runs}))
-    console.say(f"{len(runs)} runs and {len(plan.stages)} stages to make again, in {results.root}")
-    own = own_stages(runs, {run.run_id: own_stage(run.cell, run.seed) for run in runs})
-    display = display_for(Board(plan, own, jobs), results)
-    plans = [RunPlan(run.run_id, run.cell_id, run.cell, run.seed) for run in runs]
+    expected = _expected({run.cell.scale for run in runs})
+    # no claims: these records are compared and thrown away
+    walk = Walk("verify", "", tuple(runs), results, work, profile, expected, claims={})
+    stages = len(walk.plan.stages)
+    console.say(f"{len(runs)} runs and {stages} stages to make again, in {results.root}")
+    display = display_for(Board(walk.plan, walk.own_stages, jobs), results)
     try:
-        summary = run_grid(
-            plans, results, engine_for(results, work, jobs, profile), display, profile
-        )
+        summary = run_grid(walk, engine_for(walk, jobs), display)
     finally:
         display.close()
     if summary.stopped:

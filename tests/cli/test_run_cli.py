@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 from study.cli import progress
-from study.cli.progress import Board, LogDisplay, own_stages
+from study.cli.progress import Board, LogDisplay
 from study.cli.reproduce import compare
 from study.record.store import Results, write_record
 from study.runner.engines.notices import Started, Tick
-from study.runner.graph.plan import make_plan
 from study.runner.graph.stages import RunPlan, StageNode, stage_graph
+from study.runner.graph.walk import Walk
 from study.runner.work.execute import execute_run, execute_stage
 from study.runner.work.worker import Failed, Finished, Progress
 from study.spec.grid.grid import LabelledRun
@@ -40,8 +40,8 @@ class Clock:
 
 def board(results: Results, clock: Clock, ks: tuple[int, ...] = (1, 2), jobs: int = 2) -> Board:
     runs = [labelled(k) for k in ks]
-    own = own_stages(runs, {run.run_id: stage_graph(run.cell.model, 0)[-1] for run in runs})
-    return Board(make_plan(runs, results, GUESS), own, jobs, clock)
+    walk = Walk("fake", "lab", tuple(runs), results, WORK, expected_seconds=GUESS)
+    return Board(walk.plan, walk.own_stages, jobs, clock)
 
 
 def seal(results: Results, k: int) -> None:

@@ -27,6 +27,7 @@ from study.record.mlflow.live import LivePoints
 from study.record.mlflow.writer import Hiding, Writer, turn
 from study.record.secrets import hidden
 from study.record.store import Results
+from study.runner.graph.walk import Walk
 from study.spec.grid.grid import LabelledRun
 from study.spec.identity import cell_id
 from tests.support.fake_work import WORK, cell
@@ -264,16 +265,8 @@ def test_a_grid_is_sealed_though_its_server_is_down(
 ) -> None:
     made = cell(1)
     run = LabelledRun(f"{cell_id(made)}-s0", made, {"objective": "k1"}, 0, cell_id(made))
-    summary = carry_out(
-        [run],
-        Results(tmp_path),
-        WORK,
-        "fake",
-        "lab",
-        1,
-        {},
-        mlflow_uri="http://someone:sesame@127.0.0.1:9",
-    )
+    walk = Walk("fake", "lab", (run,), Results(tmp_path), WORK)
+    summary = carry_out(walk, 1, mlflow_uri="http://someone:sesame@127.0.0.1:9")
     assert summary.sealed_now == [run.run_id]
     said = capsys.readouterr()
     assert "1 of 1 runs sealed" in said.out

@@ -12,9 +12,11 @@ import pytest
 from study.errors import RecordMismatch
 from study.record.store import Results, read_records
 from study.runner.graph.stages import RunPlan, StageNode, stage_graph, stages_by_role
-from study.runner.graph.tasks import tasks_for
+from study.runner.graph.tasks import Task
+from study.runner.graph.walk import Walk
 from study.runner.work.artifacts import verify_artifact
 from study.runner.work.execute import execute_stage
+from study.spec.grid.grid import LabelledRun
 from study.spec.identity import stage_id
 from tests.support.fake_work import WORK, cell
 from tests.support.harness import (
@@ -28,6 +30,16 @@ from tests.support.harness import (
     wait_for,
     workers,
 )
+
+
+def labelled(k: int) -> LabelledRun:
+    plan = plan_of(k)
+    return LabelledRun(plan.run_id, plan.cell, {"objective": f"k{k}"}, plan.seed, plan.cell_id)
+
+
+def tasks(results: Results, *ks: int) -> tuple[Task, ...]:
+    """What a walk through these runs, started now, has to do."""
+    return Walk("fake", "lab", tuple(labelled(k) for k in ks), results, WORK).tasks
 
 
 @pytest.fixture(scope="module")
@@ -53,13 +65,12 @@ def test_graph_lists_inputs_before_their_users_and_each_stage_once() -> None:
 
 def test_tasks_share_stages_and_leave_out_what_is_made(tmp_path: Path) -> None:
     results = Results(tmp_path)
-    plans = [plan_of(1), plan_of(2)]
-    assert len(tasks_for(plans, results)) == 3 + 2 + 2  # shared stages, distill stages, runs
+    assert len(tasks(results, 1, 2)) == 3 + 2 + 2  # shared stages, distill stages, runs
     execute_stage(stage_graph(cell().model, 0)[0], results, WORK, silent)
-    assert len(tasks_for(plans, results)) == 6
+    assert len(tasks(results, 1, 2)) == 6
     for node in stage_graph(cell().model, 0)[1:]:
         execute_stage(node, results, WORK, silent)
-    assert [type(task.payload) for task in tasks_for(plans[:1], results)] == [RunPlan]
+    assert [type(task.payload) for task in tasks(results, 1)] == [RunPlan]
 
 
 def test_inputs_of_a_made_stage_are_not_made_again(tmp_path: Path) -> None:
@@ -71,13 +82,9 @@ def test_inputs_of_a_made_stage_are_not_made_again(tmp_path: Path) -> None:
         for path in sorted(results.artifact(node.id).iterdir()):
             path.unlink()
         results.artifact(node.id).rmdir()
-    kinds = [
-        task.payload.kind
-        for task in tasks_for([plan_of(2)], results)
-        if isinstance(task.payload, StageNode)
-    ]
+    kinds = [task.payload.kind for task in tasks(results, 2) if isinstance(task.payload, StageNode)]
     assert kinds == ["pretrain", "pretrain", "sft", "distill"]
-    assert [type(task.payload) for task in tasks_for([plan_of(1)], results)] == [RunPlan]
+    assert [type(task.payload) for task in tasks(results, 1)] == [RunPlan]
 
 
 @pytest.mark.parametrize("damage", ["change", "remove", "manifest"])

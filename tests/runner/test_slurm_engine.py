@@ -23,9 +23,11 @@ from study.runner.engines.slurm.job import Job, newest_step
 from study.runner.engines.slurm.queue import JobState
 from study.runner.engines.task_main import write_outcome
 from study.runner.graph.stages import RunPlan, stage_graph
+from study.runner.graph.walk import Walk
 from study.runner.work.assignment import Assignment, read_assignment, write_assignment
 from study.runner.work.execute import execute_stage
 from study.runner.work.worker import Busy, Failed, Finished, Progress, Spoiled
+from study.spec.grid.grid import LabelledRun
 from study.spec.identity import cell_id
 from study.spec.machine.profile import Profile, Resources
 from tests.support.fake_work import WORK, cell
@@ -464,9 +466,10 @@ def test_a_grid_through_jobs_with_one_that_is_preempted(
             )
             os.kill(_child(int(preempted[0])), signal.SIGUSR2)
 
-    summary = run_grid(
-        [RUN], results, SlurmEngine(results, WORK, machine, local, late_s=1.0), observe, machine
-    )
+    run = LabelledRun(RUN.run_id, RUN.cell, {}, RUN.seed, RUN.cell_id)
+    walk = Walk("fake", "lab", (run,), results, WORK, machine, claims={})
+    engine = SlurmEngine(results, WORK, machine, local, late_s=1.0)
+    summary = run_grid(walk, engine, observe)
     assert summary.sealed_now == [RUN.run_id], summary.failed
     assert preempted
     assert {"queued", "starting"} & set(phases)

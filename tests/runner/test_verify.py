@@ -17,6 +17,7 @@ from study.record.checkpoints import Checkpoints
 from study.record.schema import Record, Score, sealed
 from study.record.store import Results, read_record, write_record
 from study.runner.graph.stages import RunPlan, stage_graph
+from study.runner.graph.walk import Walk
 from study.runner.verbs.verify import (
     RerunResult,
     choose,
@@ -25,7 +26,7 @@ from study.runner.verbs.verify import (
     paired_interval,
     provenance_differences,
 )
-from study.runner.work.execute import Work, execute_run, execute_stage
+from study.runner.work.execute import execute_run, execute_stage
 from study.runner.work.worker import Event, Payload, perform
 from study.spec import identity
 from study.spec.machine.profile import Profile
@@ -36,13 +37,9 @@ from tests.support.paths import ROOT
 class InlineEngine:
     """One task at a time in this very process."""
 
-    def __init__(self, results: Results, work: Work, jobs: int, profile: Profile) -> None:
-        self._results, self._work, self._profile, self._events = (
-            results,
-            work,
-            profile,
-            list[Event](),
-        )
+    def __init__(self, walk: Walk, jobs: int) -> None:
+        self._results, self._work, self._profile = walk.results, walk.work, walk.profile
+        self._events = list[Event]()
 
     def require(self, kinds: set[str]) -> None:
         assert kinds <= {"pretrain", "sft", "distill", "evaluate"}

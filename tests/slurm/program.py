@@ -9,6 +9,7 @@ from pathlib import Path
 from study.cli.carry_out import carry_out
 from study.errors import StudyError
 from study.record.store import Results
+from study.runner.graph.walk import Walk
 from study.spec.grid.grid import LabelledRun
 from study.spec.identity import cell_id
 from study.spec.machine.profile import Profile
@@ -26,17 +27,9 @@ if __name__ == "__main__":
         for k in ks
     ]
     try:
-        carry_out(
-            runs,
-            Results.from_afar(root, profile),
-            WORK,
-            "slow",
-            "lab",
-            2,
-            {},
-            profile=profile,
-            mlflow=False,
-        )
+        results = Results.from_afar(root, profile)
+        walk = Walk("slow", "lab", tuple(runs), results, WORK, profile)
+        carry_out(walk, 2, mlflow=False)
     except StudyError as error:
         print(error)
         sys.exit(error.exit_code)

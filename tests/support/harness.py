@@ -23,6 +23,7 @@ from pathlib import Path
 from study.cli.carry_out import carry_out
 from study.errors import StudyError
 from study.record.store import Results
+from study.runner.graph.walk import Walk
 from study.spec.grid.grid import LabelledRun
 from study.spec.identity import cell_id
 from study.spec.machine.profile import Profile
@@ -37,9 +38,8 @@ if __name__ == "__main__":
     results = Results(Path(sys.argv[1]))
     workers = int(sys.argv[2])
     try:
-        carry_out(
-            runs, results, WORK, "fake", "lab", workers, {}, profile=PROFILE, mlflow=False
-        )
+        walk = Walk("fake", "lab", tuple(runs), results, WORK, PROFILE)
+        carry_out(walk, workers, mlflow=False)
     except StudyError as error:
         print(error)
         sys.exit(error.exit_code)

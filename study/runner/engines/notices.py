@@ -34,13 +34,6 @@ class Left:
 
 
 @dataclass(frozen=True)
-class Remark:
-    """A message for the user about something that does not stop the grid."""
-
-    text: str
-
-
-@dataclass(frozen=True)
 class Tick:
     """One iteration of the loop: the display can show that it is alive."""
 
@@ -65,5 +58,5 @@ class Stopped(StudyError):
     exit_code = 130
 
 
-Notice = Started | Left | Remark | Tick | Progress | Finished | Failed
+Notice = Started | Left | Tick | Progress | Finished | Failed
 Observe = Callable[[Notice], None]

@@ -21,9 +21,10 @@ from study.models.server.server import sweep_servers
 from study.record.provenance import utc_now
 from study.record.store import Results, write_json
 from study.runner.engines.devices import size
-from study.runner.engines.notices import Engine, Left, Observe, Remark, Started, Summary, Tick
+from study.runner.engines.notices import Engine, Left, Observe, Started, Summary, Tick
 from study.runner.graph.stages import RunPlan, StageNode
-from study.runner.graph.tasks import Task, graph_of, pending_runs, stages_read_by, tasks_for
+from study.runner.graph.tasks import Task, graph_of, stages_read_by
+from study.runner.graph.walk import Walk
 from study.runner.work.artifacts import drop_weights, is_made
 from study.runner.work.locks import Watch
 from study.runner.work.sweep import sweep
@@ -117,6 +118,7 @@ class Schedule:
                 self._observe(Started(task.id))
 
     def _done_elsewhere(self, task: Task) -> bool:
+        """Whether another runner made it. The plan cannot say: it is older than this moment."""
         if isinstance(task.payload, StageNode):
             return is_made(self._results.artifact(task.id))
         return self._results.record(task.id).is_file()
@@ -240,30 +242,20 @@ def _readers_of_unkept(tasks: Sequence[Task], profile: Profile) -> dict[str, set
     }
 
 
-def run_grid(
-    runs: Sequence[RunPlan],
-    results: Results,
-    engine: Engine,
-    observe: Observe,
-    profile: Profile | None = None,
-) -> Summary:
-    """Bring every run of `runs` to a sealed record, or to a failure with its reason; sealed ones
-    are left alone.
+def run_grid(walk: Walk, engine: Engine, observe: Observe) -> Summary:
+    """Bring every pending run to a sealed record, or to a failure with its reason; sealed ones are
+    left alone.
     """
     sweep_servers()
-    sweep(results)
-    pending, sealed = pending_runs(runs, results, lambda text: observe(Remark(text)))
-    schedule = Schedule(tasks_for(pending, results), results, engine, observe, profile or Profile())
+    sweep(walk.results)
+    schedule = Schedule(walk.tasks, walk.results, engine, observe, walk.profile)
     complete = schedule.run()
-    failed = {
-        run.run_id: schedule.failed[run.run_id].error
-        for run in pending
-        if run.run_id in schedule.failed
-    }
-    now = [run.run_id for run in pending if results.record(run.run_id).is_file()]
+    pending = [run.run_id for run in walk.pending]
+    failed = {run: schedule.failed[run].error for run in pending if run in schedule.failed}
     return Summary(
-        sealed_before=sealed,
-        sealed_now=now,
+        sealed_before=list(walk.sealed),
+        # A second look: other runners that share the folder seal some of these runs.
+        sealed_now=[run for run in pending if walk.results.record(run).is_file()],
         failed=failed,
         stopped=not complete,
         fatal=schedule.fatal,

@@ -8,8 +8,8 @@ import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from statistics import fmean
-from typing import Any
 
+from study.record.schema import Cost
 from study.record.store import Results
 from study.runner.graph.stages import StageNode
 from study.runner.work.artifacts import MANIFEST
@@ -52,23 +52,29 @@ class Durations:
 
 def measured_durations(
     made: Iterable[StageNode],
-    records: Iterable[Mapping[str, Any] | None],
+    evaluations: Iterable[float | None],
     results: Results,
     first_guess: Mapping[str, float],
 ) -> Durations:
-    """From the manifests of the stages that are made and from the records of done runs (as plain
-    JSON values).
+    """Return the durations of the made stages, by their manifests, and of these evaluations.
+
+    evaluations: wall seconds; None where a record does not say.
     """
     durations = Durations(first_guess)
     for node in made:
         wall = _manifest_wall(results, node.id)
         if wall is not None:
             durations.add_stage(node, wall)
-    for record in records:
-        cost = record["cost"].get("evaluate") if record else None
-        if cost:
-            durations.add_evaluation(float(cost["wall_s"]))
+    for seconds in evaluations:
+        if seconds is not None:
+            durations.add_evaluation(seconds)
     return durations
+
+
+def evaluation_seconds(cost: Mapping[str, Cost]) -> float | None:
+    """Return the wall seconds of a run's evaluation; None where its record does not say."""
+    evaluation = cost.get("evaluate")
+    return evaluation.wall_s if evaluation else None
 
 
 def _manifest_wall(results: Results, stage: str) -> float | None:

@@ -105,28 +105,35 @@ class Plan:
 
 
 def make_plan(
-    runs: Sequence[LabelledRun], results: Results, expected_seconds: Mapping[str, float]
+    runs: Sequence[LabelledRun],
+    results: Results,
+    expected_seconds: Mapping[str, float],
+    sealed: Mapping[str, float | None] | None = None,
 ) -> Plan:
-    """expected_seconds: the scale's own guess for each stage kind, used until one has finished
-    here.
+    """Plan what is missing; nothing is changed.
+
+    expected_seconds: the scale's own guess for each stage kind, used until one has finished here.
+    sealed: the runs with a sealed record -> wall seconds of their evaluation, where the records
+    were read already; they are read here otherwise.
     """
-    records = {run.run_id: _sealed_record(results.record(run.run_id)) for run in runs}
+    if sealed is None:
+        sealed = _sealed_runs(runs, results)
     graphs = {run.run_id: run_graph(run.cell, run.seed) for run in runs}
     read = {run.run_id: read_by_run(run.cell, run.seed) for run in runs}
     made = _made_stages(graphs.values(), results)
     ready = {node.id: node for graph in graphs.values() for node in graph if node.id in made}
-    durations = measured_durations(ready.values(), records.values(), results, expected_seconds)
+    durations = measured_durations(ready.values(), sealed.values(), results, expected_seconds)
     needed = {
-        name: () if records[name] else _needed(graph, read[name], made)
+        name: () if name in sealed else _needed(graph, read[name], made)
         for name, graph in graphs.items()
     }
     stages = _planned_stages(needed, results, durations)
     earlier = _earlier_records(runs, results)
     seconds = durations.evaluation()
     planned = tuple(
-        _planned_run(
-            run, records[run.run_id], needed[run.run_id], stages, results, earlier, seconds
-        )
+        PlannedRun(run, State.DONE, "recorded", (), 0.0)
+        if run.run_id in sealed
+        else _planned_run(run, needed[run.run_id], stages, results, earlier, seconds)
         for run in runs
     )
     published = sum((results.records / f"{run.run_id}.json").is_file() for run in runs)
@@ -180,7 +187,6 @@ def _why_not_made(folder: Path) -> str:
 
 def _planned_run(
     run: LabelledRun,
-    record: dict[str, Any] | None,
     needed: tuple[StageNode, ...],
     stages: Mapping[str, PlannedStage],
     results: Results,
@@ -188,8 +194,6 @@ def _planned_run(
     evaluation_s: float,
 ) -> PlannedRun:
     ids = tuple(node.id for node in needed)
-    if record:
-        return PlannedRun(run, State.DONE, "recorded", (), 0.0)
     broken = [stage for stage in ids if stages[stage].state is State.FAILED]
     failure = _failure(results.run(run.run_id))
     if broken or failure:
@@ -266,6 +270,17 @@ def _earlier_records(
 
 def _slug_and_seed(run_id: str) -> tuple[str, int]:
     return slug_and_seed(run_id) or (run_id, -1)
+
+
+def _sealed_runs(runs: Sequence[LabelledRun], results: Results) -> dict[str, float | None]:
+    """The runs with a record that matches its seal -> wall seconds of their evaluation."""
+    found: dict[str, float | None] = {}
+    for run in runs:
+        record = _sealed_record(results.record(run.run_id))
+        if record:
+            cost = record["cost"].get("evaluate")
+            found[run.run_id] = float(cost["wall_s"]) if cost else None
+    return found
 
 
 def _sealed_record(path: Path) -> dict[str, Any] | None:

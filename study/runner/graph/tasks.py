@@ -2,14 +2,11 @@
 with what it must wait for.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from study.errors import RecordMismatch
-from study.record.store import Results, read_record
-from study.record.upgrade import NewerSchema
+from study.runner.graph.plan import Plan
 from study.runner.graph.stages import RunPlan, StageNode, read_by_run, run_graph, stage_graph
-from study.runner.work.artifacts import is_made, quarantine
 from study.runner.work.worker import Payload, task_id
 
 
@@ -25,60 +22,23 @@ class Task:
         return task_id(self.payload)
 
 
-def pending_runs(
-    runs: Sequence[RunPlan], results: Results, remark: Callable[[str], None] | None = None
-) -> tuple[list[RunPlan], list[str]]:
-    """(runs without a sealed record, ids of the sealed ones).
-
-    A corrupt record is moved aside, with a remark, and its run is pending.
-    """
-    sealed: set[str] = set()
-    for run in runs:
-        path = results.record(run.run_id)
-        try:
-            if path.is_file() and read_record(path):
-                sealed.add(run.run_id)
-        except NewerSchema:
-            raise
-        except RecordMismatch as error:
-            place = quarantine(path, results)
-            if remark:
-                remark(f"{error.message}; moved to {place}, its run is made again")
-    return [run for run in runs if run.run_id not in sealed], [
-        run.run_id for run in runs if run.run_id in sealed
-    ]
-
-
-def tasks_for(runs: Sequence[RunPlan], results: Results) -> list[Task]:
+def tasks_for(runs: Sequence[RunPlan], plan: Plan) -> list[Task]:
     """The tasks of these runs in the order in which they should start: run by run, each stage where
     it is first needed.
 
     A stage whose artifact is there is not a task: the task that uses it checks it. Stages behind a
     finished one are not needed.
     """
+    nodes = {stage.node.id: stage.node for stage in plan.stages}
+    missing_for = {planned.run.run_id: planned.stages for planned in plan.runs}
     tasks: dict[str, Task] = {}
     for run in runs:
-        missing = _missing_stages(run, results)
-        for node in missing.values():
-            tasks.setdefault(node.id, Task(node, frozenset(node.inputs.values()) & missing.keys()))
-        tasks[run.run_id] = Task(run, frozenset(read_by_run(run.cell, run.seed)) & missing.keys())
+        missing = set(missing_for[run.run_id])
+        for stage in missing_for[run.run_id]:
+            needs = frozenset(nodes[stage].inputs.values()) & missing
+            tasks.setdefault(stage, Task(nodes[stage], needs))
+        tasks[run.run_id] = Task(run, frozenset(read_by_run(run.cell, run.seed)) & missing)
     return list(tasks.values())
-
-
-def _missing_stages(run: RunPlan, results: Results) -> dict[str, StageNode]:
-    """The stages to make, inputs first: walked from what the run reads down, stopping at artifacts
-    that are there.
-    """
-    graph = {node.id: node for node in run_graph(run.cell, run.seed)}
-    wanted = set(read_by_run(run.cell, run.seed))
-    for node in reversed(graph.values()):
-        if node.id in wanted and not is_made(results.artifact(node.id)):
-            wanted |= set(node.inputs.values())
-    return {
-        stage: node
-        for stage, node in graph.items()
-        if stage in wanted and not is_made(results.artifact(stage))
-    }
 
 
 def graph_of(task: Task) -> tuple[StageNode, ...]:

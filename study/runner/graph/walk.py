@@ -1,0 +1,96 @@
+"""One `study run` as one object: the runs of a grid, the results folder, and what is worked out
+from both, once.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from study.errors import RecordMismatch
+from study.record.declared import Pages, in_force, state_hash
+from study.record.store import Results, read_record
+from study.record.upgrade import NewerSchema
+from study.runner.graph.durations import evaluation_seconds
+from study.runner.graph.plan import Plan, make_plan
+from study.runner.graph.stages import RunPlan, own_stage
+from study.runner.graph.tasks import Task, tasks_for
+from study.runner.work.artifacts import quarantine
+from study.runner.work.execute import Work
+from study.spec.grid.grid import LabelledRun
+from study.spec.machine.profile import Profile
+
+
+def _silent(_message: str) -> None:
+    """Drop a message."""
+
+
+@dataclass(frozen=True)
+class Walk:
+    """The runs to bring to a sealed record, and where, how and under which claims.
+
+    Records and artifacts are read at the first question and not again, so every answer is of that
+    moment. Where a later state matters, because other runners share the folder, `Schedule` looks
+    again: before it starts a task, and for the summary.
+
+    grid, scale: names, for messages. expected_seconds: the scale's guess for each stage kind.
+    claims: the claims files in force, file name -> bytes. remark: receives a message for each
+    damaged record that is moved aside.
+    """
+
+    grid: str
+    scale: str
+    runs: tuple[LabelledRun, ...]
+    results: Results
+    work: Work
+    profile: Profile = field(default_factory=Profile)
+    expected_seconds: Mapping[str, float] = field(default_factory=dict[str, float])
+    claims: Pages = field(default_factory=in_force)
+    remark: Callable[[str], None] = _silent
+
+    @cached_property
+    def sealed(self) -> dict[str, float | None]:
+        """Ids of the runs with a sealed record -> wall seconds of their evaluation.
+
+        A damaged record is moved aside, with a remark, and its run is pending. Errors: NewerSchema
+        for a record that a newer version wrote.
+        """
+        found: dict[str, float | None] = {}
+        for run in self.runs:
+            path = self.results.record(run.run_id)
+            try:
+                if path.is_file():
+                    found[run.run_id] = evaluation_seconds(read_record(path).cost)
+            except NewerSchema:
+                raise
+            except RecordMismatch as error:
+                place = quarantine(path, self.results)
+                self.remark(f"{error.message}; moved to {place}, its run is made again")
+        return found
+
+    @cached_property
+    def pending(self) -> tuple[LabelledRun, ...]:
+        """The runs without a sealed record."""
+        return tuple(run for run in self.runs if run.run_id not in self.sealed)
+
+    @cached_property
+    def plan(self) -> Plan:
+        return make_plan(self.runs, self.results, self.expected_seconds, self.sealed)
+
+    @cached_property
+    def tasks(self) -> tuple[Task, ...]:
+        """The stages to make and the runs to record, in the order in which they should start."""
+        claims = state_hash(self.claims)
+        plans = [
+            RunPlan(run.run_id, run.cell_id, run.cell, run.seed, claims) for run in self.pending
+        ]
+        return tuple(tasks_for(plans, self.plan))
+
+    @cached_property
+    def own_stages(self) -> dict[str, list[LabelledRun]]:
+        """The last stage of each run -> the runs whose model it makes."""
+        own: dict[str, list[LabelledRun]] = {}
+        for run in self.runs:
+            node = own_stage(run.cell, run.seed)
+            if node is not None:
+                own.setdefault(node.id, []).append(run)
+        return own
