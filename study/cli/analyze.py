@@ -32,29 +32,33 @@ def analyze(
     records: RecordsOption = None,
     out: OutOption = None,
     seeds: Annotated[
-        str | None, typer.Option(help="seeds, e.g. 0,1 or 0-4; the grid's own by default")
+        str | None,
+        typer.Option(help="Only these seeds, e.g. 0,1 or 0-4; the grid's own by default."),
     ] = None,
-    core: Annotated[bool, typer.Option("--core", help="the grid's core cells and seeds")] = False,
+    core: Annotated[
+        bool, typer.Option("--core", help="Only the grid's core cells and seeds.")
+    ] = False,
     partial: Annotated[
         bool,
         typer.Option(
-            "--partial", help="work with the runs there are; the others are named, never counted"
+            "--partial", help="Use the runs that are there; missing ones are named, never counted."
         ),
     ] = False,
     committed: Annotated[
-        bool, typer.Option("--committed", help="read results/records and write results/")
+        bool, typer.Option("--committed", help="Read results/records and write results/.")
     ] = False,
     check: Annotated[
         bool,
         typer.Option(
-            "--check", help="write nothing; fail when committed pages are not what the records give"
+            "--check",
+            help="Write nothing; fail if committed tables or figures differ from the records.",
         ),
     ] = False,
     curves: Annotated[
-        bool, typer.Option("--curves", help="draw the training curves on the terminal")
+        bool, typer.Option("--curves", help="Draw the training curves on the terminal.")
     ] = False,
     metrics_page: Annotated[
-        Path | None, typer.Option(help="write the page of metric definitions there, and stop")
+        Path | None, typer.Option(help="Write the page of metric definitions there, and stop.")
     ] = None,
 ) -> None:
     """Rebuild tables, figures and verdicts of a grid from its records, and show them."""
@@ -90,7 +94,7 @@ def show_curves(evidence: Evidence) -> None:
 
 
 def _show_next_steps(verdicts: tuple[Verdict, ...]) -> None:
-    """What would decide the undecided, each way once."""
+    """Print what would decide the undecided claims, each step once."""
     steps = dict.fromkeys(verdict.next_step for verdict in verdicts if verdict.next_step)
     for step in steps:
         undecided = [verdict.claim.id for verdict in verdicts if verdict.next_step == step]

@@ -1,6 +1,4 @@
-"""Before `study run` spends anything: the preflight of the grid, once per content of its cells and
-state of the code.
-"""
+"""The preflight that `study run` requires, once per content of the cells and state of the code."""
 
 import hashlib
 import json
@@ -17,12 +15,10 @@ from study.spec.grid.grid import Grid, named
 
 
 def require_contracts(grid: Grid, reference: str, results: Results) -> None:
-    """Raises PrerequisiteError that names the broken contracts.
+    """Run the preflight in a separate process, because it imports the training stack.
 
-    What held before, on these cells and this code, is not checked again.
-
-    It runs in a process of its own, because it imports the training stack; its checks are kept in
-    <results>/preflight/.
+    Its checks are kept in <results>/preflight/; what held before, with these cells and this code,
+    is not checked again. Errors: PrerequisiteError that names the broken contracts.
     """
     path = results.root / "preflight" / f"{grid.name}-{_key(grid)}.json"
     if not _held(path):
@@ -53,7 +49,7 @@ def require_contracts(grid: Grid, reference: str, results: Results) -> None:
         lines = [f"{check['name']} ({check['subject']}): {check['message']}" for check in broken]
         hint = (
             f"study preflight {named(reference, grid.scale.name)} shows all of them; study run"
-            " --no-preflight runs nevertheless"
+            " --no-preflight runs it anyway"
         )
         raise PrerequisiteError(
             f"{len(broken)} contracts of {grid.name} do not hold\n  " + "\n  ".join(lines),
@@ -66,7 +62,7 @@ def _held(path: Path) -> bool:
 
 
 def _checks(path: Path) -> list[dict[str, Any]]:
-    """What a preflight found; one that was cut off in the middle of writing counts as broken and is
+    """Read the checks of a preflight; a file cut off while it was written counts as broken and is
     made again next time.
     """
     try:

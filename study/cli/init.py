@@ -1,5 +1,5 @@
-"""`study init`: an experiment of one's own - student, teacher, problems - in one command, every
-fault told before anything is spent.
+"""`study init`: write an experiment from a user's student, teacher and problems; every fault is
+shown before anything is spent.
 """
 
 import re
@@ -16,75 +16,87 @@ from study.runner.init.scale import GRID, SUFFIX, Size
 from study.spec.recipe.data import JsonlData
 
 NEXT = {
-    "plan": "what will be made",
-    "rehearse": "will it fit, and how long: an estimate; --profile names the machine",
-    "preflight": "the contracts, which run asks too",
-    "run": "everything; killed, the same command continues",
-    "analyze": "table, figure and verdicts",
+    "plan": "shows what will be made",
+    "rehearse": "estimates memory and time; --profile names the machine",
+    "preflight": "checks the contracts; run checks them too",
+    "run": "runs everything; after a kill the same command continues",
+    "analyze": "builds the table, the figure and the verdicts",
 }
-_MODEL = "organisation/model@commit, a model folder, or a run or stage id of --results"
+_MODEL = "Organisation/model@commit, a model folder, or a run or stage id of --results."
 
 
 def init(
-    folder: Annotated[Path, typer.Argument(help="the folder of the new experiment")],
+    folder: Annotated[Path, typer.Argument(help="The folder of the new experiment.")],
     student: Annotated[str, typer.Option(help=_MODEL)],
     teacher: Annotated[str, typer.Option(help=_MODEL)],
-    data: Annotated[Path, typer.Option(help="problems with verifiable answers, JSON Lines")],
-    prompt_field: Annotated[str, typer.Option(help="column of the problem")] = "question",
-    answer_field: Annotated[str, typer.Option(help="column of the answer")] = "answer",
-    solution_field: Annotated[str | None, typer.Option(help="column of a worked solution")] = None,
+    data: Annotated[
+        Path, typer.Option(help="JSON Lines file of problems with verifiable answers.")
+    ],
+    prompt_field: Annotated[str, typer.Option(help="Column of the problem.")] = "question",
+    answer_field: Annotated[str, typer.Option(help="Column of the answer.")] = "answer",
+    solution_field: Annotated[str | None, typer.Option(help="Column of a worked solution.")] = None,
     id_field: Annotated[
-        str | None, typer.Option(help="column of an id; else the line numbers")
+        str | None, typer.Option(help="Column of an id; line numbers by default.")
     ] = None,
     answer_after: Annotated[
-        str | None, typer.Option(help="the answer follows this marker in its column (GSM8K: ####)")
+        str | None, typer.Option(help="The answer follows this marker in its column (GSM8K: ####).")
     ] = None,
     held_out: Annotated[
-        Path | None, typer.Option(help="problems to judge on; else a share of --data")
+        Path | None, typer.Option(help="Problems to evaluate on; a share of --data by default.")
     ] = None,
     held_out_share: Annotated[
-        float, typer.Option(min=0.01, max=0.9, help="that share, by a hash of the prompt")
+        float, typer.Option(min=0.01, max=0.9, help="That share, chosen by a hash of the prompt.")
     ] = 0.1,
-    split_seed: Annotated[int, typer.Option(help="another split of the same share")] = 0,
+    split_seed: Annotated[int, typer.Option(help="Seed of that choice.")] = 0,
     off_target: Annotated[
         Path | None,
-        typer.Option(help="problems of another kind, of the same columns: what is forgotten"),
+        typer.Option(
+            help="Problems of another kind, with the same columns, to measure forgetting."
+        ),
     ] = None,
     extends: Annotated[
-        str, typer.Option(help="the scale whose settings are taken: paper, lab, or one of your own")
+        str, typer.Option(help="The scale to start from: paper, lab, or one of your own.")
     ] = "paper",
     name: Annotated[
-        str | None, typer.Option(help="name of the new scale; the folder's by default")
+        str | None, typer.Option(help="Name of the new scale; the folder's by default.")
     ] = None,
     grader: Annotated[
-        str, typer.Option(help="boxed-1, math-1 or choice-1 (docs/graders.md), or file.py:function")
+        str,
+        typer.Option(
+            help="A grader: math-1, boxed-1, choice-1 (docs/graders.md), or file.py:function."
+        ),
     ] = "math-1",
     steps: Annotated[
-        int | None, typer.Option(min=1, help="steps of the distillation; the other arms follow")
+        int | None,
+        typer.Option(min=1, help="Steps of the distillation; the other arms are scaled to match."),
     ] = None,
     prompts_per_step: Annotated[
-        int | None, typer.Option(min=2, help="prompts of a step of the distillation")
+        int | None, typer.Option(min=2, help="Prompts per step of the distillation.")
     ] = None,
     completion_tokens: Annotated[
-        int | None, typer.Option(min=1, help="longest completion, in training and evaluation")
+        int | None, typer.Option(min=1, help="Longest completion, in training and in evaluation.")
     ] = None,
     problems: Annotated[
-        int | None, typer.Option(min=1, help="held-out problems that are judged")
+        int | None, typer.Option(min=1, help="Number of held-out problems to evaluate on.")
     ] = None,
-    results: Annotated[Path, typer.Option(help="results folder of run ids")] = Path("results"),
+    results: Annotated[Path, typer.Option(help="The results folder, for run ids.")] = Path(
+        "results"
+    ),
     leave_out: Annotated[
         bool,
-        typer.Option("--leave-out", help="write the experiment without the rows that have a fault"),
+        typer.Option("--leave-out", help="Leave rows with a fault out."),
     ] = False,
     keep_repeats: Annotated[
         bool,
-        typer.Option("--keep-repeats", help="count a problem as often as the file has it"),
+        typer.Option("--keep-repeats", help="Keep problems that occur several times."),
     ] = False,
     control_tokens: Annotated[
         bool,
-        typer.Option("--control-tokens", help="allow tokens such as <|im_end|> in problems"),
+        typer.Option("--control-tokens", help="Allow tokens such as <|im_end|> in problems."),
     ] = False,
-    force: Annotated[bool, typer.Option("--force", help="overwrite")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Overwrite an experiment that is there.")
+    ] = False,
 ) -> None:
     """Ask of your own student, teacher and data whether distillation will help.
 
@@ -136,8 +148,8 @@ def _show(looked: Looked) -> None:
         )
     for lengths in looked.lengths:
         say(
-            f"prompts as the {lengths.model} reads them: up to {lengths.longest} tokens, of"
-            f" {lengths.context or 'unknown'} positions"
+            f"prompts in tokens of the {lengths.model}: at most {lengths.longest}; its context"
+            f" has {lengths.context or 'an unknown number of'} positions"
         )
     for note in looked.notes:
         say(note, "warn")
@@ -152,7 +164,7 @@ def _show(looked: Looked) -> None:
 
 
 def _mended(looked: Looked) -> str:
-    """What mends the faults; leaving rows out is offered where rows are left."""
+    """Say how to correct the faults; --leave-out is offered where good rows remain."""
     hints = list(dict.fromkeys(finding.hint for finding in looked.findings if finding.hint))
     bad = {place for finding in looked.findings for place in finding.places}
     some = all(set(rows.lines) - bad for rows in looked.rows.values())
@@ -167,7 +179,7 @@ def _show_next(wanted: Wanted, told: str) -> None:
         "good",
     )
     if "off_target" not in wanted.files:
-        say("what is forgotten is not measured: --off-target FILE adds problems of another kind")
+        say("forgetting is not measured: --off-target FILE adds problems of another kind")
     say("next:", "bold")
     say(f"  cd {wanted.folder}")
     for verb, what in NEXT.items():

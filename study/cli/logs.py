@@ -1,4 +1,4 @@
-"""`study logs`: why a run failed, and what it and its stages printed."""
+"""`study logs`: show why a run failed and what it and its stages printed."""
 
 import time
 from collections import deque
@@ -22,26 +22,26 @@ def logs(
         str,
         typer.Argument(
             help=(
-                "a run or stage id, a unique beginning or end of one, or with --grid globs over"
-                " levels"
+                "A run or stage id, a unique beginning or end of one, or, with --grid, globs over"
+                " levels."
             )
         ),
     ],
     stage: Annotated[
         str | None,
-        typer.Option(
-            help="only this one: a role (distill, teacher, teacher.base), or `run` itself"
-        ),
+        typer.Option(help="Only this stage: its role (distill, teacher, teacher.base), or `run`."),
     ] = None,
     follow: Annotated[
-        bool, typer.Option("--follow", "-f", help="go on until nothing of it is at work, or Ctrl-C")
+        bool, typer.Option("--follow", "-f", help="Show new lines until the run ends or Ctrl-C.")
     ] = False,
-    lines: Annotated[int, typer.Option("--lines", "-n", min=0, help="last lines of each log")] = 20,
+    lines: Annotated[
+        int, typer.Option("--lines", "-n", min=0, help="Number of last lines of each log.")
+    ] = 20,
     grid: Annotated[
-        str | None, typer.Option("--grid", "-g", help="the grid whose levels are meant")
+        str | None, typer.Option("--grid", "-g", help="The grid of these levels.")
     ] = None,
-    scale: Annotated[str, typer.Option(help="the scale of the grid")] = "lab",
-    results: Annotated[Path, typer.Option(help="the results folder")] = Path("results"),
+    scale: Annotated[str, typer.Option(help="The scale of the grid.")] = "lab",
+    results: Annotated[Path, typer.Option(help="The results folder.")] = Path("results"),
 ) -> None:
     """Show the logs of a run and of the stages behind it; the reason of a failure comes first."""
     folder = Results(results)
@@ -65,7 +65,7 @@ def _of_role(tasks: Sequence[LogTarget], role: str | None) -> list[LogTarget]:
 
 
 def _show_failure(tasks: Sequence[LogTarget]) -> None:
-    """Each reason once: a run that failed with its stage repeats the stage's."""
+    """Show each reason once; a run that failed because of a stage repeats the stage's reason."""
     told: set[str] = set()
     for task in tasks:
         found = failure(task.folder)
@@ -80,7 +80,7 @@ def _show_failure(tasks: Sequence[LogTarget]) -> None:
 
 
 def _show_log(task: LogTarget, lines: int) -> int:
-    """The last lines; returns how far the file was read."""
+    """Show the last lines; return the offset at which reading ended."""
     path = task.folder / "log.txt"
     console.say()
     if not path.is_file():
@@ -100,7 +100,7 @@ def _show_log(task: LogTarget, lines: int) -> int:
 def _follow(
     tasks: Sequence[LogTarget], ends: dict[str, int], results: Results, run_id: str
 ) -> None:
-    """New lines as they come, marked with their role. Ctrl-C is how one stops: no error."""
+    """Show new lines with their role as they are written. Ctrl-C ends it without an error."""
     try:
         while _at_work(tasks, results, run_id):
             time.sleep(_LOOK_EVERY_S)
@@ -108,7 +108,7 @@ def _follow(
                 ends[task.id] = _show_new(task, ends[task.id])
     except KeyboardInterrupt:
         return
-    console.say("nothing of it is at work", "dim")
+    console.say("no stage of this run is running", "dim")
     _show_failure(tasks)
 
 
@@ -117,14 +117,14 @@ def _show_new(task: LogTarget, start: int) -> int:
     if not path.is_file():
         return start
     with path.open("rb") as handle:
-        handle.seek(start if start <= path.stat().st_size else 0)  # a log that was begun anew
+        handle.seek(start if start <= path.stat().st_size else 0)  # a shorter file was started anew
         for line in handle:
             console.say(f"{task.role}: {_text(line)}")
         return handle.tell()
 
 
 def _at_work(tasks: Sequence[LogTarget], results: Results, run_id: str) -> bool:
-    """Something of it runs, or a living `study run` will come to it."""
+    """Whether a task of the run is running, or a running `study run` still has it to do."""
     seen, ids = snapshot(results), {task.id for task in tasks}
     if any(task.task in ids and task.alive is not False for task in seen.tasks):
         return True
@@ -133,7 +133,5 @@ def _at_work(tasks: Sequence[LogTarget], results: Results, run_id: str) -> bool:
 
 
 def _text(line: bytes) -> str:
-    """A log holds what libraries print: progress bars redraw with carriage returns, of which the
-    last state stays.
-    """
+    """Return a line as text. Progress bars redraw with carriage returns; the last state is kept."""
     return line.decode("utf-8", errors="replace").rstrip("\r\n").rpartition("\r")[2]

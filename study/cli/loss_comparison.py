@@ -1,4 +1,4 @@
-"""The screen of `study losses`: each loss against the full reverse KL, on given states."""
+"""The output of `study losses`: each loss compared with the full reverse KL on given states."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,16 +17,16 @@ LEGEND = (
     "value    mean loss, nats",
     "cosine   of the gradient in the logits to that of the full-vocabulary reverse KL",
     (
-        "error    norm of their difference, relative to the full gradient; 1 is as wrong as no"
-        " gradient"
+        "error    norm of their difference, relative to the full gradient; 1 is as wrong as a"
+        " zero gradient"
     ),
     (
         "bias     norm of the gradient of the TopK mass that is part of the loss's gradient,"
         " relative to the full gradient"
     ),
     "mass     where descent on the distributions ends: probability on {support}",
-    "         (for a loss without K: of the first K asked for)",
-    "KL       there: exact reverse KL to the teacher; entropy: there, nats",
+    "         (for a loss without K: of the first --k)",
+    "KL       at that point: exact reverse KL to the teacher; entropy: at that point; nats",
     (
         "One draw has no fixed point. In expectation the plain sampled loss has no gradient: every"
         " point is a fixed point."
@@ -38,7 +38,7 @@ HELD_SUPPORT = "the K tokens that were likeliest at the start, held as in the cl
 
 @dataclass(frozen=True)
 class Source:
-    """Which states to compare on: those of a student and a teacher, else random ones."""
+    """The states to compare on: those of a student and a teacher, or random ones."""
 
     number: int
     vocabulary: int
@@ -50,7 +50,7 @@ class Source:
 
 
 def show_losses(source: Source, ks: tuple[int, ...], *, fixed_support: bool) -> None:
-    """Print the comparison of every loss; one thread, so that equal seeds give equal digits."""
+    """Print the comparison of every loss, on one thread, so that equal seeds give equal digits."""
     torch.set_num_threads(1)
     result = report(_states(source), ks, fixed_support=fixed_support)
     origin = f"random states, seed {source.seed}"
@@ -104,5 +104,5 @@ def _shape(shape: Shape | None) -> tuple[str, ...]:
 
 
 def _number(value: float | None) -> str:
-    """Three decimals; a dash where there is nothing to measure; no minus zero."""
+    """Format with three decimals; a dash for None; no negative zero."""
     return "-" if value is None else f"{value + 0.0:.3f}".replace("-0.000", "0.000")

@@ -1,4 +1,4 @@
-"""`study losses`: what each loss asks for and where it ends, in seconds and without training."""
+"""`study losses`: compare the losses and their fixed points in seconds, without training."""
 
 from pathlib import Path
 from typing import Annotated
@@ -9,34 +9,36 @@ import typer
 def losses(
     k: Annotated[
         list[int] | None,
-        typer.Option("--k", "-k", help="K of the TopK forms; repeat for several (default 5)"),
+        typer.Option("--k", "-k", help="K of the TopK losses; repeat it for several (default 5)."),
     ] = None,
-    states: Annotated[int, typer.Option(min=1, help="number of states (distributions)")] = 256,
+    states: Annotated[int, typer.Option(min=1, help="Number of states (distributions).")] = 256,
     vocabulary: Annotated[
-        int, typer.Option(min=2, help="size of the random states' vocabulary")
+        int, typer.Option(min=2, help="Vocabulary size of the random states.")
     ] = 64,
     seed: Annotated[
-        int, typer.Option(help="seed of the random states, or of the student's rollouts")
+        int, typer.Option(help="Seed of the random states, or of the student's rollouts.")
     ] = 0,
     student: Annotated[
         Path | None,
-        typer.Option(help="a model folder; with --teacher: their states instead of random ones"),
+        typer.Option(help="A model folder; with --teacher: use their states, not random ones."),
     ] = None,
     teacher: Annotated[
-        Path | None, typer.Option(help="a model folder with the student's tokenizer")
+        Path | None, typer.Option(help="A model folder with the student's tokenizer.")
     ] = None,
     data: Annotated[
         str,
         typer.Option(
-            help="with --student: whose problems the student answers, by the name the scale gives"
+            help="With --student: the name, in the scale, of the data that the student answers."
         ),
     ] = "math",
     scale: Annotated[
-        str, typer.Option(help="with --student: the scale that names the data")
+        str, typer.Option(help="With --student: the scale that names the data.")
     ] = "lab",
     fixed_support: Annotated[
         bool,
-        typer.Option("--fixed-support", help="descend with the TopK of the start (closed forms)"),
+        typer.Option(
+            "--fixed-support", help="Keep the TopK of the start during the descent (closed forms)."
+        ),
     ] = False,
 ) -> None:
     """Compare every loss with the full reverse KL: value, gradient, bias, fixed point."""

@@ -1,5 +1,5 @@
-"""`study power`: before anything is run - what a comparison of two arms could see, and what it
-would cost.
+"""`study power`: the smallest effects that a comparison of two arms can detect, and its cost,
+before anything is run.
 """
 
 import json
@@ -31,11 +31,11 @@ SIZES = {
 LEGEND = (
     (
         "points of accuracy. significant: the smallest observed difference with p < .05; found: the"
-        " true one that 80 % of studies find"
+        " smallest true difference that 80 % of studies find"
     ),
     (
-        "other: what the result speaks for - other problems of the kind with these bases, or other"
-        " bases on these problems"
+        "other: what the result generalises to: other problems of the kind with these bases, or"
+        " other bases on these problems"
     ),
 )
 _OVER: tuple[Over, ...] = ("problems", "bases")
@@ -64,7 +64,8 @@ def power(
         ),
     ] = None,
     k: Annotated[
-        int | None, typer.Option(min=1, help="Samples per problem; 1 if nothing else says it.")
+        int | None,
+        typer.Option(min=1, help="Samples per problem; of the records, or 1, by default."),
     ] = None,
     bases: Annotated[
         int | None,
@@ -78,13 +79,11 @@ def power(
     ] = None,
     grid: Annotated[
         str | None,
-        typer.Option(
-            "--grid", "-g", help="Take variances and costs from the records of this grid."
-        ),
+        typer.Option("--grid", "-g", help="Use variances and costs of the records of this grid."),
     ] = None,
     scale: Annotated[str, typer.Option(help="The scale of the grid.")] = "lab",
     pair: Annotated[
-        tuple[str, str] | None, typer.Option(metavar="A B", help="Of these two cells only.")
+        tuple[str, str] | None, typer.Option(metavar="A B", help="Use these two cells only.")
     ] = None,
     results: Annotated[Path, typer.Option(help="The results folder with the records.")] = Path(
         "results"
@@ -96,7 +95,9 @@ def power(
     between: Annotated[
         float,
         typer.Option(
-            min=0, max=1, help="Assumed share of variance between problems; 1/3: spread over 0..1."
+            min=0,
+            max=1,
+            help="Assumed share of variance between problems; 1/3: uniform over 0 to 1.",
         ),
     ] = 1 / 3,
     alike: Annotated[
@@ -112,8 +113,8 @@ def power(
         Path | None, typer.Option("--json", help="Write everything to this file.")
     ] = None,
 ) -> None:
-    """What a comparison can see (two-sided 5 %, power 80 %), paired and unpaired, and what it
-    costs.
+    """Show what a comparison can detect (two-sided 5 %, power 80 %), paired and unpaired, and
+    its cost.
     """
     _check_effect(effect)
     found = _measured(grid, scale, pair, results)
@@ -154,7 +155,9 @@ def power(
 def _check_effect(effect: float | None) -> None:
     if effect is not None and not 0.1 <= effect <= 100.0:
         hint = f"5 is 5 %; for the fraction {effect:g}: --effect {100 * effect:g}"
-        raise SpecError(f"--effect {effect:g} points of accuracy cannot be meant", hint=hint)
+        raise SpecError(
+            f"--effect {effect:g} points of accuracy is not between 0.1 and 100", hint=hint
+        )
 
 
 def _measured(
@@ -167,11 +170,11 @@ def _measured(
 
 
 def _tasks(text: str | None, found: Measured | None) -> list[tuple[str, int]]:
-    """(name, problems) of every task asked for."""
+    """Return (name, number of problems) of every task of --tasks."""
     if text is None:
         if found is None:
             raise SpecError(
-                "which problems? --tasks is missing",
+                "--tasks is missing",
                 hint="study power --tasks aime24,math500 --k 16; or --grid math",
             )
         return [(found.task, found.problems)]
@@ -302,12 +305,12 @@ def _cost(page: dict[str, Any]) -> tuple[str, str, str, str]:
 
 
 def _show_needed(name: str, design: Design, spread: Spread, effect: float) -> None:
-    """One knob at a time, the others as they are."""
+    """Show how much of each setting would be enough with the others unchanged."""
     problems, k = (
         fewest(effect / 100.0, spread, design, "problems", knob) for knob in ("problems", "k")
     )
     line = f"{name}: to find {effect:g} points, paired, over problems: "
-    line += f"{_needed(problems, 'problems')}, or {_needed(k, 'samples a problem')}"
+    line += f"{_needed(problems, 'problems')}, or {_needed(k, 'samples per problem')}"
     if design.bases > 1:
         line += (
             "; over bases:"
@@ -324,4 +327,4 @@ def _write(output: Path, page: dict[str, Any]) -> None:
     atomic_write(
         output, (json.dumps(page, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode()
     )
-    console.say(f"all of it: {output}", "dim")
+    console.say(f"written: {output}", "dim")

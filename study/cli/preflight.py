@@ -1,6 +1,4 @@
-"""`study preflight`: the contracts that must hold before a grid spends anything, checked in
-seconds.
-"""
+"""`study preflight`: check in seconds the contracts that must hold before a grid runs."""
 
 import json
 from collections.abc import Sequence
@@ -27,7 +25,7 @@ def preflight(
     scale: ScaleOption = "lab",
     results: ResultsOption = Path("results"),
     json_file: Annotated[
-        Path | None, typer.Option("--json", help="write every check with its numbers to this file")
+        Path | None, typer.Option("--json", help="Write every check with its numbers to this file.")
     ] = None,
 ) -> None:
     """Check the contracts of a grid before it spends anything; exit code 1 if one does not hold."""
@@ -48,9 +46,7 @@ def preflight(
 
 
 def show(checks: Sequence[Check], grid: str) -> None:
-    """Contracts with their state, what a reader should know in whole sentences, then the
-    numbers.
-    """
+    """Print the contracts with their state, then hints, then the numbers."""
     say(f"preflight of {grid}: {len(checks)} contracts", "bold")
     say()
     table(["state", "contract", "on", "finding"], [_row(group) for group in _groups(checks)])
@@ -65,7 +61,7 @@ def show(checks: Sequence[Check], grid: str) -> None:
 
 
 def _groups(checks: Sequence[Check]) -> list[list[Check]]:
-    """Contracts with one finding in one state are one line; failures first."""
+    """Group contracts of one state and finding into one line; failures first."""
     groups: dict[tuple[str, str, str], list[Check]] = {}
     for check in checks:
         groups.setdefault((check.state, check.name, check.message), []).append(check)
@@ -90,7 +86,7 @@ def _show_hints(checks: Sequence[Check]) -> None:
 
 
 def _show_numbers(checks: Sequence[Check]) -> None:
-    """Coverage in full, of every other number its range over the combinations."""
+    """Print the coverage in full, and the range over the combinations of every other number."""
     rows = [
         [c.subject, *(f"{c.measured[name]:.4g}" for name in _COVERAGE)]
         for c in checks

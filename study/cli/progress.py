@@ -1,5 +1,5 @@
-"""What a grid shows while it runs: bars with an ETA on a terminal, plain finished lines and at most
-one heartbeat a minute in a log.
+"""The progress of a running grid: bars with an ETA on a terminal; in a log a line per finished task
+and at most one heartbeat per minute.
 """
 
 import time
@@ -28,9 +28,7 @@ def run_name(run: LabelledRun) -> str:
 
 
 def stage_name(node: StageNode, own: dict[str, list[LabelledRun]]) -> str:
-    """distill <labels> for a stage of one run; the model's own name or the id for one that others
-    share.
-    """
+    """Return `distill <labels>` for a stage of one run; else the name of its model, or its id."""
     users = own.get(node.id, [])
     if len(users) == 1:
         return f"{node.kind} {run_name(users[0])}"
@@ -42,7 +40,7 @@ def stage_name(node: StageNode, own: dict[str, list[LabelledRun]]) -> str:
 
 
 class Board:
-    """What is known of a running grid.
+    """The state of a running grid, for its display.
 
     ETA = expected rest of all tasks x (measured / expected seconds so far) / processes.
     """
@@ -98,8 +96,9 @@ class Board:
                 return
 
     def name(self, task: str) -> str:
-        """A stage that was found damaged and is made again is not in the plan: it goes by
-        its id.
+        """Return the display name of a task.
+
+        A damaged stage that is made again is not in the plan; its name is its id.
         """
         return self.names.get(task, task)
 
@@ -130,7 +129,7 @@ class Board:
         )
 
     def line(self, task: str) -> str:
-        """evaluate rlvr biased_k1 s0 62/120 eval/avg@2 0.81"""
+        """Return e.g. `evaluate rlvr biased_k1 s0 62/120 eval/avg@2 0.81`."""
         advance = self.advance.get(task)
         return (
             f"{self.name(task)} {advance.done}/{advance.total}{headline(advance.latest)}"
@@ -143,14 +142,14 @@ class Board:
         eta = self.eta_s
         known = (
             eta > 0 or self.sealed_runs + self.failed_runs == self.total_runs
-        )  # no guess and nothing measured is not zero
+        )  # without a guess and a measurement the rest is unknown, not zero
         return f"{self.sealed_runs}/{self.total_runs} runs{failed}" + (
             f", about {console.duration(eta)} left" if known else ""
         )
 
 
 def headline(latest: dict[str, float]) -> str:
-    """Sampled accuracy and KL, or what there is instead."""
+    """Format at most two of: sampled accuracy, reverse KL, loss."""
     found = [
         (name, latest[name])
         for wanted in _HEADLINE
@@ -266,7 +265,7 @@ def _scores(results: Results, run_id: str) -> str:
     try:
         record = read_record(results.record(run_id))
     except (OSError, RecordMismatch):
-        return ""  # the line is a courtesy; whoever uses the record checks it
+        return ""  # only for display: what uses the record checks it
     return "".join(
         f"  {task} avg@{score.k} {score.mean:.3f}" for task, score in record.scores.items()
     )

@@ -1,4 +1,4 @@
-"""`study regrade`: stored generations under another grader, or another question about them; nothing
+"""`study regrade`: score stored generations with another grader or by a preference measure; nothing
 is generated.
 """
 
@@ -32,20 +32,25 @@ def regrade(
             metavar="RUN", help="A run's id or its end, an evaluation's folder, a generations file."
         ),
     ],
-    grader: Annotated[str | None, typer.Option(help="math-1, boxed-1, choice-1.")] = None,
+    grader: Annotated[
+        str | None, typer.Option(help="A grader: math-1, boxed-1 or choice-1.")
+    ] = None,
     preference: Annotated[
-        Preference | None, typer.Option(help="Instead of a grader: what the replies are like.")
+        Preference | None,
+        typer.Option(help="A property of the replies to measure, instead of a grader."),
     ] = None,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="Another place than beside the generations."),
+        typer.Option(
+            "--output", "-o", help="The file to write; next to the generations by default."
+        ),
     ] = None,
     results: Annotated[Path, typer.Option(help="The results folder, for run ids.")] = Path(
         "results"
     ),
     workers: Annotated[
         int | None,
-        typer.Option(min=1, help="Processes, or requests at a time; one per core by default."),
+        typer.Option(min=1, help="Processes, or parallel requests; one per core by default."),
     ] = None,
     deadline: Annotated[
         float, typer.Option(min=1, help="Processor seconds for one symbolic comparison.")
@@ -77,7 +82,7 @@ def regrade(
     """
     if (grader is None) == (preference is None):
         raise SpecError(
-            "name what is asked: --grader or --preference, one of them",
+            "give either --grader or --preference",
             hint=f"study regrade {run} --grader math-1",
         )
     sources = _sources(run, results, lines=preference is not None)
@@ -103,10 +108,10 @@ def _cores() -> int:
 
 
 def _sources(run: str, results: Path, lines: bool) -> list[Path]:
-    """The generations that are meant. lines: any JSON Lines file will do."""
+    """Resolve RUN to files of generations. lines: accept any JSON Lines file."""
     path = Path(run).expanduser()
     if path.is_file() and not lines and path.suffix != ".gz":
-        hint = f"grade it: study grade {path}; regraded are stored generations, {NAME}"
+        hint = f"grade it: study grade {path}; study regrade reads {NAME}"
         raise PrerequisiteError(f"{path} holds no stored generations", hint=hint)
     if path.is_file():
         return [path]
@@ -114,22 +119,24 @@ def _sources(run: str, results: Path, lines: bool) -> list[Path]:
     found = sorted([*folder.glob(NAME), *folder.glob(f"*/{NAME}")])
     if not found:
         hint = (
-            "runs and evaluations made from now on store them; this one would have to be evaluated"
-            " again"
+            "this run is older than the storing of completions: evaluate it again, and they are"
+            " stored"
         )
         raise PrerequisiteError(
-            f"{folder} holds no {NAME}: what the model wrote was not stored", hint=hint
+            f"{folder} holds no {NAME}: the completions were not stored", hint=hint
         )
     return found
 
 
 def _run(name: str, results: Path) -> str:
-    """A run made here by its id; committed records have no generations."""
+    """Resolve the id of a run made here; committed records have no generations."""
     made = sorted(path.parent.name for path in (results / "runs").glob("*/record.json"))
     committed = sorted(path.stem for path in (results / "records").glob("*.json"))
     kept = [each for each in committed if each.startswith(name) or each.endswith(name)]
     if kept and not any(each.startswith(name) or each.endswith(name) for each in made):
-        what = f"{kept[0]} is a committed record; what the model wrote stays where it was made"
+        what = (
+            f"{kept[0]} is a committed record; its completions are only on the machine that made it"
+        )
         raise PrerequisiteError(what, hint="run it here first: study run --grid GRID --only ...")
     if not made:
         hint = "--results FOLDER, or the path of a generations file"
@@ -143,7 +150,7 @@ def _regrade(source: Path, grader: str, workers: int, deadline: float, output: P
     place = output or source.with_name(f"regraded-{done.grader}.json")
     again.write(place, again.as_data(done, source))
     _show(source, done)
-    console.say(f"both scores and every outcome: {place}", "dim")
+    console.say(f"written: {place} (both scores and every outcome)", "dim")
 
 
 def _progress(done: int, total: int) -> None:
@@ -155,8 +162,8 @@ def _show(source: Path, done: Regraded) -> None:
     console.say(f"{source}: {head.task}, {len(done.after)} problems, k = {head.k}")
     if head.cut:
         console.warn(
-            "some completions were cut for storage and kept their end: what stands before it was"
-            " not seen"
+            "some completions were cut for storage, and only their end was kept: the grader did not"
+            " see the beginning"
         )
     console.say()
     rows = [
@@ -201,8 +208,8 @@ def _show_changes(changes: Sequence[Change], transitions: Sequence[tuple[str, st
 
 
 def percent(interval: Any) -> str:
-    """All problems alike give an interval without width; that is no certainty, and none is
-    shown.
+    """Format mean and interval. An interval of width 0, from problems that are all alike, is no
+    certainty and is not shown.
     """
     limits = (
         ""
@@ -217,12 +224,12 @@ def _judge(
 ) -> Judge:
     if url is None:
         hint = "--judge-url http://127.0.0.1:8000/v1 --judge-model NAME"
-        raise SpecError("--preference judge asks a language model and needs its address", hint=hint)
+        raise SpecError("--preference judge needs the address of a language model", hint=hint)
     try:
         text = rules.read_text(encoding="utf-8") if rules else ""
     except (OSError, UnicodeDecodeError) as error:
         raise PrerequisiteError(
-            f"{rules}: cannot be read ({error})", hint="a text file with the rules"
+            f"could not read {rules}: {error}", hint="name a text file with the rules"
         ) from error
     return Judge(url, model, text, key, timeout, workers=workers or 4)
 
@@ -251,7 +258,7 @@ def _prefer(
     place = output or source.with_name(f"preference-{_file_name(found.version)}.json")
     write(place, replies.as_data(items, found, source))
     _show_rates(source, items, found)
-    console.say(f"every outcome: {place}", "dim")
+    console.say(f"written: {place} (every outcome)", "dim")
 
 
 def _file_name(version: str) -> str:
@@ -272,8 +279,8 @@ def _show_rates(source: Path, items: Sequence[Item], found: Judged) -> None:
     console.say()
     if found.version.startswith("refusal") and not any(item.kind for item in items):
         console.warn(
-            "nothing says which prompts are unsafe: refusal and over-refusal cannot be told apart;"
-            " --prompts FILE"
+            "it is not known which prompts are unsafe, so refusal and over-refusal are counted"
+            " together; --prompts FILE says it"
         )
 
 

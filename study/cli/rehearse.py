@@ -1,5 +1,5 @@
-"""`study rehearse`: what a grid will need on a named machine, and a few measured steps of every
-stage kind, before anything is spent.
+"""`study rehearse`: estimate what a grid needs on a named machine, and measure a few steps of every
+stage kind.
 """
 
 from collections.abc import Sequence
@@ -44,28 +44,33 @@ def rehearse(
     grid: GridOption,
     scale: ScaleOption = "paper",
     profile: Annotated[
-        str, typer.Option(help="the machine: a page of profiles/ with `hardware`")
+        str, typer.Option(help="The machine: a profile with `hardware`, a file or a name.")
     ] = "h200",
-    seeds: Annotated[str | None, typer.Option(help="seeds, e.g. 0,1 or 0-4")] = None,
+    seeds: Annotated[str | None, typer.Option(help="Only these seeds, e.g. 0,1 or 0-4.")] = None,
     only: Annotated[
-        str | None, typer.Option(help="globs over levels, factor=level, cell ids; commas mean and")
+        str | None,
+        typer.Option(help="Only these cells: globs over levels, factor=level, ids; comma: and."),
     ] = None,
-    core: Annotated[bool, typer.Option("--core", help="the grid's core subset")] = False,
-    prompt: Annotated[int, typer.Option(min=1, help="assumed tokens of a problem")] = 256,
+    core: Annotated[
+        bool, typer.Option("--core", help="Only the grid's core cells and seeds.")
+    ] = False,
+    prompt: Annotated[int, typer.Option(min=1, help="Assumed tokens per problem.")] = 256,
     solution: Annotated[
-        int, typer.Option(min=0, help="assumed tokens of a worked solution")
+        int, typer.Option(min=0, help="Assumed tokens per worked solution.")
     ] = 1024,
     filled: Annotated[
         float,
-        typer.Option(min=0.01, max=1.0, help="assumed mean length of a completion / its limit"),
+        typer.Option(
+            min=0.01, max=1.0, help="Assumed mean completion length, as a share of its limit."
+        ),
     ] = 0.35,
     configs: Annotated[
-        Path | None, typer.Option(help="folder with NAME/config.json of hub models")
+        Path | None, typer.Option(help="A folder with NAME/config.json of hub models.")
     ] = None,
     steps: Annotated[
         int,
         typer.Option(
-            min=0, help="measured steps of every stage kind with small random models; 0: none"
+            min=0, help="Steps to measure per stage kind, with small random models; 0: none."
         ),
     ] = 2,
 ) -> None:
@@ -98,8 +103,8 @@ def show(found: Rehearsal, longest: Rehearsal) -> None:
     )
     say(f"{hardware.devices} x {hardware.device}: {inputs}")
     say(
-        f"assumed: {lengths.prompt} tokens a problem, {lengths.solution} a solution, completions at"
-        f" {lengths.filled:.0%} of their limit",
+        f"assumed: {lengths.prompt} tokens per problem, {lengths.solution} per solution,"
+        f" completions at {lengths.filled:.0%} of their limit",
         "dim",
     )
     say()
@@ -128,7 +133,7 @@ def show(found: Rehearsal, longest: Rehearsal) -> None:
 
 
 def _groups(stages: Sequence[Estimated]) -> list[list[Estimated]]:
-    """Stages of one kind, model, size and duration are one line."""
+    """Group stages of one kind, model, size and duration into one line."""
     groups: dict[tuple[str, str, int, int], list[Estimated]] = {}
     for one in stages:
         groups.setdefault(
@@ -191,20 +196,20 @@ def _show_memory(found: Rehearsal) -> None:
             rows.append(list(row))
     table(["GB on one device", "model", *used, "peak", "fits"], rows, right=range(2, len(used) + 3))
     say(
-        "peak: what lies there always + the larger of training and generation;"
+        "peak: what is always in memory + the larger of training and generation;"
         f" {found.hardware.reserve_gb:g} GB are reserved",
         "dim",
     )
 
 
 def show_check() -> None:
-    """The formulas against committed lab records, where there are any."""
+    """Compare the formulas with committed lab records, if there are any."""
     files = sorted(Results(Path("results")).records.glob("*.json"))
     hardware = load_profile(CHECKED_WITH).hardware
     found = ratios((read_record(file) for file in files), hardware) if hardware else []
     say()
     if not found:
-        say("checked against: nothing here (no committed lab records below results/records)", "dim")
+        say("not checked: there are no committed lab records in results/records", "dim")
         return
     say(
         f"checked against {len(files)} lab records, profile {CHECKED_WITH}:"
@@ -256,7 +261,7 @@ def show_measured(found: "Sequence[Measured]") -> None:
 
 
 def _refuse(found: Rehearsal) -> None:
-    """Raises PrerequisiteError with everything that will not fit and the knobs that change it."""
+    """Raise PrerequisiteError with everything that does not fit and the settings that change it."""
     lines = list(
         dict.fromkeys(
             f"  {one.kind} of {one.model}: {one.memory.peak / GB:.0f} GB of"
@@ -270,7 +275,5 @@ def _refuse(found: Rehearsal) -> None:
             " {distill: none, sft: none}`"
         )
     if lines:
-        hint = (
-            "change the profile (numbers stay) or the experiment (another id), and rehearse again"
-        )
-        raise PrerequisiteError("\n".join(["this plan will not fit:", *lines]), hint=hint)
+        hint = "change the profile (ids stay) or the experiment (ids change), and rehearse again"
+        raise PrerequisiteError("\n".join(["this plan does not fit:", *lines]), hint=hint)

@@ -1,5 +1,5 @@
-"""`study reproduce table N`: run what a page needs in the ignored run folder and print ours-now
-beside committed, run by run.
+"""`study reproduce table N`: run what a table or figure needs, and compare each run with its
+committed record.
 """
 
 from collections.abc import Sequence
@@ -22,9 +22,12 @@ from study.spec.grid.grid import LabelledRun, load_grid
 
 
 def reproduce(
-    kind: Annotated[Literal["table", "figure"], typer.Argument(help="table or figure")],
+    kind: Annotated[Literal["table", "figure"], typer.Argument(help="Table or figure.")],
     number: Annotated[
-        str, typer.Argument(metavar="N", help="below 20: the paper's number; from 20 on: our own")
+        str,
+        typer.Argument(
+            metavar="N", help="A number of the paper (below 20) or of ours (20 and above)."
+        ),
     ],
     seeds: Annotated[str | None, typer.Option(help="Only these seeds, e.g. 0,1 or 0-4.")] = None,
     only: Annotated[
@@ -42,7 +45,7 @@ def reproduce(
         bool, typer.Option("--no-mlflow", help="Do not mirror to MLflow.")
     ] = False,
 ) -> None:
-    """Rerun what a page needs and compare it with the committed records."""
+    """Run again what a table or figure needs and compare it with the committed records."""
     page = table_page(number) if kind == "table" else figure_page(number)
     grid = load_grid(page.grid, page.scale)
     runs = grid.runs(seeds=parse_seeds(seeds), core=core, only=only)
@@ -55,8 +58,8 @@ def reproduce(
 
 
 def compare(runs: Sequence[LabelledRun], results: Results) -> None:
-    """One line a run: the committed score, ours now, and whether the two records agree byte for
-    byte (times and machine aside), which they do on the same kind of processor alone.
+    """Print one line per run: the committed score, the new one, and whether the two records agree
+    byte for byte, times and machine aside. They do only on the same kind of processor.
     """
     rows: list[tuple[str, ...]] = []
     for run in runs:

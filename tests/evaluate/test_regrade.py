@@ -94,7 +94,7 @@ def test_a_run_is_regraded_beside_its_record_which_stays(tmp_path: Path) -> None
 def test_without_generations_it_is_one_message(tmp_path: Path) -> None:
     one = load_grid("smoke", "lab").runs()[0]
     write_record(tmp_path / "runs" / one.run_id / "record.json", record(one, 0.3, 0.5))
-    with pytest.raises(PrerequisiteError, match="was not stored"):
+    with pytest.raises(PrerequisiteError, match="were not stored"):
         run(one.run_id, "--grader", "math-1", "--results", tmp_path)
     committed = next((ROOT / "results" / "records").glob("*.json"))
     (tmp_path / "records").mkdir()
