@@ -110,7 +110,7 @@ def test_wrong_questions_are_refused(tmp_path: Path) -> None:
     stored(tmp_path / "b")
     with pytest.raises(SpecError, match="unknown grader"):
         run(source, "--grader", "math-9")
-    with pytest.raises(SpecError, match="one of them"):
+    with pytest.raises(SpecError, match="either --grader or --preference"):
         run(source)
     with pytest.raises(SpecError, match="2 tasks"):
         run(tmp_path, "--grader", "boxed-1", "--output", tmp_path / "x.json")
