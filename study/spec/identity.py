@@ -1,12 +1,12 @@
-"""Identity: the one place that turns a spec into an id.
+"""Identity: the only module that turns a spec into an id.
 
-id = readable slug + 8 hex of sha256(canonical JSON of the content, seed where it matters, revision
-of every stage kind inside).
+id = readable slug + 8 hex digits of sha256(canonical JSON of the content, seed where it matters,
+revision of every stage kind inside).
 
 The canonical form leaves out every field that equals its declared default, so that a new optional
-axis leaves the ids of old cells alone; changing a declared default therefore changes what old ids
-mean and the golden ids in the tests fail. `kind` is always kept: it is what tells two members of a
-union apart. Anything that could be written in two ways raises `UnstableValue`.
+axis does not change the ids of old cells. A changed default therefore changes the meaning of old
+ids, and the golden ids in the tests fail. `kind` is always kept, because it distinguishes the
+members of a union. A value that can be written in two ways raises `UnstableValue`.
 """
 
 import hashlib
@@ -32,36 +32,33 @@ from study.spec.recipe.model import (
 from study.spec.recipe.objective import PRESETS, Objective
 from study.spec.recipe.user_code import Code
 
-# Bumped by hand when a change of code changes the numbers of a stage kind: a fixed bug must not
-# read as done.
+# Raised by hand when a change of code changes the numbers of a stage kind: results with a fixed bug
+# must not count as done.
 REVISIONS: dict[str, int] = {"pretrain": 1, "sft": 1, "grpo": 1, "distill": 1, "evaluate": 1}
 
-# Fields that say where something lies, not what it is. A local model and a file of code are pinned
-# by their digests.
+# Fields that give a location, not a content. A local model and a file of code are pinned by their
+# digests.
 NOT_IDENTITY: dict[type[Spec], frozenset[str]] = {
     LocalModel: frozenset({"path"}),
     Code: frozenset({"file"}),
 }
 
-# id(spec) -> (spec, value or text): recipes are shared by the cells of a grid. Holding the spec
-# keeps its id taken.
+# id(spec) -> (spec, value or text): the cells of a grid share recipes. The stored spec keeps its id
+# from being reused.
 _values: dict[int, tuple[Spec, dict[str, Any]]] = {}
 _texts: dict[int, tuple[Spec, str]] = {}
-# (id(spec), seed, revisions in force) -> (spec, stage id): the cells of a seed share most of their
-# stages.
+# (id(spec), seed, current revisions) -> (spec, stage id): the cells of a seed share most stages.
 _stage_ids: dict[tuple[int, ...], tuple[Spec, str]] = {}
 
 
 class UnstableValue(SpecError):
-    """A value that cannot be written the same way twice and therefore cannot be part of an
-    identity.
-    """
+    """A value that can be written in several ways and therefore cannot be part of an identity."""
 
 
 def canonical(value: Any) -> str:
-    """JSON with sorted keys, no spaces, declared defaults left out.
+    """Return JSON with sorted keys, no spaces, and without declared defaults.
 
-    Raises `UnstableValue` on nan, inf, -0.0, sets, objects.
+    Errors: `UnstableValue` for nan, inf, -0.0, sets, objects.
     """
     if not isinstance(value, Spec):
         return _text(value)
@@ -77,7 +74,7 @@ def _text(value: Any) -> str:
 
 
 def canonical_value(value: Any, where: str = "value") -> Any:
-    """The JSON value behind `canonical`; not to be changed, it is kept for the next caller."""
+    """Return the JSON value behind `canonical`. It is cached: do not modify it."""
     if isinstance(value, Spec):
         if id(value) not in _values:
             _values[id(value)] = (value, _canonical_fields(value, where))
@@ -112,7 +109,7 @@ def _canonical_fields(spec: Spec, where: str) -> dict[str, Any]:
 
 
 def is_default(name: str, value: Any, info: FieldInfo) -> bool:
-    """Whether a field is left out of the canonical form."""
+    """Whether the canonical form leaves a field out."""
     if name == "kind" or info.is_required():
         return False
     default = info.get_default(call_default_factory=True, validated_data={})
@@ -120,9 +117,8 @@ def is_default(name: str, value: Any, info: FieldInfo) -> bool:
 
 
 def _sign(value: Any) -> float:
-    return (
-        math.copysign(1.0, value) if type(value) is float else 1.0
-    )  # -0.0 == 0.0, but they are not the same text
+    # -0.0 == 0.0, but their texts differ.
+    return math.copysign(1.0, value) if type(value) is float else 1.0
 
 
 def _stable_float(value: float, where: str) -> float:
@@ -141,7 +137,9 @@ def _stable_key(key: Any, where: str) -> str:
 
 
 def parents(model: Model) -> dict[str, Model]:
-    """The models that a recipe starts from, by role; empty for weights that no stage makes."""
+    """Return the models that a recipe starts from, by role; empty for weights that no stage
+    makes.
+    """
     match model:
         case SftModel():
             return {"base": model.base} | ({"teacher": model.teacher} if model.teacher else {})
@@ -154,12 +152,12 @@ def parents(model: Model) -> dict[str, Model]:
 
 
 def is_stage(model: Model) -> bool:
-    """Whether training makes this model here (a hub or local model is only referred to)."""
+    """Whether training makes this model here (a hub or local model is only a reference)."""
     return model.kind in REVISIONS
 
 
 def revisions(model: Model) -> dict[str, int]:
-    """The revision of every stage kind inside a recipe."""
+    """Return the revision of every stage kind inside a recipe."""
     own = {model.kind: REVISIONS[model.kind]} if is_stage(model) else {}
     return own | {
         kind: number
@@ -169,7 +167,7 @@ def revisions(model: Model) -> dict[str, int]:
 
 
 def stage_id(model: Model, seed: int) -> str:
-    """kind-xxxxxxxx.
+    """Return kind-xxxxxxxx.
 
     The seed belongs to every stage of a recipe, because a seed starts at pretraining.
     """
@@ -183,13 +181,13 @@ def stage_id(model: Model, seed: int) -> str:
 
 
 def cell_id(cell: Cell) -> str:
-    """slug-xxxxxxxx, from content alone: labels of a grid play no part."""
+    """Return slug-xxxxxxxx, from the content alone, without the labels of a grid."""
     return f"{slug(cell.model)}-{_hash('cell', canonical(cell), canonical(cell_revisions(cell)))}"
 
 
 def cell_revisions(cell: Cell) -> dict[str, int]:
-    """The revision of every stage kind that a cell's runs go through, the final evaluation
-    included.
+    """Return the revision of every stage kind behind a cell's runs, including the final
+    evaluation.
     """
     beside = {
         kind: number for model in models_beside(cell) for kind, number in revisions(model).items()
@@ -206,7 +204,7 @@ def _hash(*parts: str) -> str:
 
 
 def slug(model: Model) -> str:
-    """A few readable words on a recipe, e.g. distill-topk_biased-k5-from_grpo-120steps."""
+    """Describe a recipe in a few readable words, e.g. distill-topk_biased-k5-from_grpo-120steps."""
     match model:
         case DistilledModel():
             k = [f"k{model.objective.k}"] if model.objective.k else []
@@ -240,16 +238,13 @@ def _short(model: Model) -> str:
 
 
 def objective_name(objective: Objective) -> str:
-    """The preset that spells this tuple (k aside), else the fields that differ from the
-    defaults.
-    """
+    """Return the preset of this tuple (k aside), else the fields that differ from the defaults."""
     fields = {n: v for n, v in canonical_value(objective).items() if n != "k"}
     if objective.python is not None:
         fields["python"] = objective.python.function
     for name, (preset, _) in PRESETS.items():
-        if fields == {
-            n: v for n, v in preset.items() if v != Objective.model_fields[n].default
-        }:  # a preset may spell a default out
+        # A preset may contain a default.
+        if fields == {n: v for n, v in preset.items() if v != Objective.model_fields[n].default}:
             return name
     return "_".join(
         f"{value:g}" if isinstance(value, float) else str(value) for value in fields.values()

@@ -1,8 +1,8 @@
-"""From what a person types to the run or stage that is meant: an id, a unique beginning or end of
-one, or level globs of a grid.
+"""Find the run or stage that a user means: by id, by a unique beginning or end of one, or by level
+globs of a grid.
 
-A run is looked for below the results folder first, then in the known grids, so that a run that has
-left nothing yet is found as well.
+A run is looked for below the results folder first, then in the known grids, so that a run without
+files is found as well.
 """
 
 import json
@@ -34,8 +34,8 @@ class LogTarget:
 
 
 def known_grids(scales: Sequence[str], left_out: list[StudyError] | None = None) -> Iterator[Grid]:
-    """Every grid at every one of these scales; one that cannot be read here (its data are not
-    there, say) goes to `left_out`.
+    """Return every grid at every one of these scales; one that is unreadable here (for instance
+    because its data are missing) goes to `left_out`.
     """
     for grid in names("grids"):
         for scale in scales:
@@ -52,8 +52,9 @@ def known_grids(scales: Sequence[str], left_out: list[StudyError] | None = None)
 
 
 def find_run(name: str, results: Results, grid: str | None, scale: str) -> str:
-    """The id of a run or a stage. Errors: SpecError for a name that fits nothing, or several
-    things.
+    """Return the id of a run or a stage.
+
+    Errors: SpecError for a name that matches nothing, or several ids.
     """
     if grid is not None:
         return _in_grid(name, load_grid(grid, scale))
@@ -87,13 +88,13 @@ def _in_grid(name: str, grid: Grid) -> str:
 
 
 def tasks_of(run_id: str, results: Results, grid: str | None, scale: str) -> list[LogTarget]:
-    """The stages behind a run, inputs first, and the run itself; for a stage's id that
-    stage alone.
+    """Return the stages behind a run, inputs first, and the run itself; for a stage's id only that
+    stage.
     """
     if results.stage(run_id).is_dir() and not results.run(run_id).is_dir():
         return [LogTarget(run_id.rpartition("-")[0], run_id, results.stage(run_id))]
     roles = _roles(run_id, results, grid, scale)
-    # A stage that stands twice goes by its shortest role.
+    # A stage with two roles is named by the shortest one.
     first = {stage: role for role, stage in reversed(roles.items())}
     return [
         *(LogTarget(role, stage, results.stage(stage)) for stage, role in first.items()),
@@ -102,8 +103,8 @@ def tasks_of(run_id: str, results: Results, grid: str | None, scale: str) -> lis
 
 
 def _roles(run_id: str, results: Results, grid: str | None, scale: str) -> dict[str, str]:
-    """Role -> stage id: from the record, else from a grid that plans the run, else what its failure
-    names.
+    """Return role -> stage id: from the record, else from a grid that plans the run, else from its
+    failure.
     """
     if results.record(run_id).is_file():
         return read_record(results.record(run_id)).stages
@@ -117,7 +118,7 @@ def _roles(run_id: str, results: Results, grid: str | None, scale: str) -> dict[
 def _planned(run_id: str, grid: str | None, scale: str) -> LabelledRun | None:
     pages = [load_grid(grid, scale)] if grid is not None else known_grids([scale])
     seed = run_id.rpartition("-s")[2]
-    # Also a seed that the grid itself does not have.
+    # The seed need not be one of the grid.
     seeds = [int(seed)] if seed.isdecimal() else None
     return next(
         (run for page in pages for run in page.runs(seeds=seeds) if run.run_id == run_id), None
@@ -125,7 +126,7 @@ def _planned(run_id: str, grid: str | None, scale: str) -> LabelledRun | None:
 
 
 def failure(folder: Path) -> dict[str, Any]:
-    """failure.json of a run or stage; empty when its last try did not fail."""
+    """Return failure.json of a run or stage; empty if its last try did not fail."""
     with suppress(OSError, ValueError):
         value: Any = json.loads((folder / "failure.json").read_bytes())
         return value if isinstance(value, dict) else {}

@@ -1,7 +1,7 @@
-"""Stages whose checkpoint cannot be continued, because another state of the code, of the packages
-or of Python wrote it: what starts at step 0 again, and how much training that is.
+"""Find stages whose checkpoint cannot be continued, because other code, packages or another Python
+wrote it: what starts at step 0 again, and how much training that costs.
 
-Only manifests are read here. Whether a checkpoint is whole is checked where it is used.
+Only manifests are read here. Whether a checkpoint is complete is checked when it is used.
 """
 
 from collections.abc import Iterable, Sequence
@@ -20,8 +20,10 @@ _SHOWN = 5
 
 @dataclass(frozen=True)
 class Restart:
-    """step: the step of the checkpoint; seconds: wall time of the training up to it; copy: the copy
-    of the code that wrote it, where there is one.
+    """A stage that starts at step 0 again.
+
+    step: the step of the checkpoint; seconds: wall time of the training up to it; copy: the copy of
+    the code that wrote it, if it exists.
     """
 
     node: StageNode
@@ -32,7 +34,7 @@ class Restart:
 
 
 def restarts(stages: Iterable[StageNode], results: Results) -> tuple[Restart, ...]:
-    """The stages that start anew although there is a checkpoint, in the order given."""
+    """Return the stages that start at step 0 although there is a checkpoint, in the order given."""
     found = [_restart(node, results) for node in stages]
     return tuple(restart for restart in found if restart is not None)
 
@@ -51,7 +53,7 @@ def _restart(node: StageNode, results: Results) -> Restart | None:
 
 
 def _manifest(path: Path) -> dict[str, Any] | None:
-    """None for one that is damaged: it is dropped without a word about the code."""
+    """Read a manifest; None if it is damaged: such a checkpoint is dropped, whatever the code."""
     try:
         manifest = read_manifest(path, MANIFEST)
         spent = {"wall_s": float(manifest["spent"]["wall_s"])}
@@ -65,7 +67,7 @@ def _manifest(path: Path) -> dict[str, Any] | None:
 
 
 def _difference(wrote: dict[str, Any]) -> str:
-    """What changed, in a few words: packages by name, the code by the beginning of its hash."""
+    """Say what changed in a few words: packages by name, the code by the beginning of its hash."""
     now = writer()
     packages = wrote.get("packages") or {}
     names = sorted({*packages, *now["packages"]})
@@ -82,7 +84,7 @@ def _difference(wrote: dict[str, Any]) -> str:
 
 
 def restart_lines(found: Sequence[Restart]) -> list[str]:
-    """What a person should know before training starts at 0; empty when nothing does."""
+    """Return the lines for the user before training starts at 0; none if no stage does."""
     lines = [
         f"{one.node.id} starts at step 0: its checkpoint at step {one.step} of {one.node.steps}"
         f" ({_minutes(one.seconds)} of training) was written by another state ({one.why})"

@@ -1,5 +1,5 @@
-"""The stage graph of a run: its recursive model recipe as an ordered list of nodes, inputs before
-the stages that need them.
+"""The stage graph of a run: its recursive model recipe as an ordered list of nodes, inputs
+first.
 """
 
 from collections.abc import Mapping
@@ -23,8 +23,8 @@ Ready = LocalModel | HubModel
 
 @dataclass(frozen=True)
 class StageNode:
-    """One artifact to make. `inputs`: role -> id of another stage; `ready`: role -> a model that is
-    there already (local folder or hub).
+    """One artifact to make. `inputs`: role -> id of another stage; `ready`: role -> a model that no
+    stage makes (local folder or hub).
     """
 
     id: str
@@ -41,9 +41,7 @@ class StageNode:
 
 @dataclass(frozen=True)
 class RunPlan:
-    """A run as the executor needs it. `claims`: hash of the claims file that was in force when the
-    run was planned.
-    """
+    """A run for the executor. `claims`: hash of the claims files when the run was planned."""
 
     run_id: str
     cell_id: str
@@ -53,8 +51,8 @@ class RunPlan:
 
 
 def stage_graph(model: Model, seed: int) -> tuple[StageNode, ...]:
-    """Every stage behind `model`, each once, inputs first and the model's own stage last; empty for
-    a local or hub model.
+    """Return every stage behind `model`, each once, inputs first and the model's own stage last;
+    empty for a local or hub model.
     """
     nodes: dict[str, StageNode] = {}
     _collect(model, seed, nodes)
@@ -62,12 +60,12 @@ def stage_graph(model: Model, seed: int) -> tuple[StageNode, ...]:
 
 
 def own_stage(cell: Cell, seed: int) -> StageNode | None:
-    """The stage that makes a cell's model; None for a local or hub model."""
+    """Return the stage that makes a cell's model; None for a local or hub model."""
     return None if isinstance(cell.model, Ready) else stage_graph(cell.model, seed)[-1]
 
 
 def run_graph(cell: Cell, seed: int) -> tuple[StageNode, ...]:
-    """Every stage behind a run, each once, inputs first: those of the models beside it
+    """Return every stage behind a run, each once, inputs first: those of the models beside it
     (`models_beside`), then its own model's.
     """
     nodes: dict[str, StageNode] = {}
@@ -77,7 +75,9 @@ def run_graph(cell: Cell, seed: int) -> tuple[StageNode, ...]:
 
 
 def read_by_run(cell: Cell, seed: int) -> tuple[str, ...]:
-    """The stages whose artifacts a run itself reads: its model's and those beside it."""
+    """Return the stages whose artifacts a run itself reads: its model's and those of the models
+    beside it.
+    """
     models = (*models_beside(cell), cell.model)
     return tuple(
         dict.fromkeys(stage_id(model, seed) for model in models if not isinstance(model, Ready))
@@ -85,9 +85,8 @@ def read_by_run(cell: Cell, seed: int) -> tuple[str, ...]:
 
 
 def run_roles(cell: Cell, seed: int) -> dict[str, str]:
-    """Stage ids by role: those of the model, and `beside0`, `beside0.base`, ...
-
-    for the models beside it.
+    """Return stage ids by role: those of the model, and `beside0`, `beside0.base`, ... for the
+    models beside it.
     """
     roles = stages_by_role(cell.model, seed)
     for i, model in enumerate(models_beside(cell)):
@@ -118,8 +117,8 @@ def _collect(model: Model, seed: int, nodes: dict[str, StageNode]) -> None:
 
 
 def stages_by_role(model: Model, seed: int, path: str = "") -> dict[str, str]:
-    """Stage ids under the path of roles that leads to them: {"distill": ..., "student": ...,
-    "teacher": ..., "teacher.base": ...}.
+    """Return stage ids by their path of roles: {"distill": ..., "student": ..., "teacher": ...,
+    "teacher.base": ...}.
     """
     if isinstance(model, Ready):
         return {}

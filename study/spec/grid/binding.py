@@ -1,5 +1,5 @@
-"""Binding: the settings of a grid (names) + a scale (what the names mean) -> one `Cell`, with the
-page and line of every value.
+"""Bind a grid to a scale: settings (names) + a scale (their meanings) -> one `Cell`, with file and
+line of every value.
 """
 
 from collections.abc import Callable
@@ -24,7 +24,7 @@ Settings = dict[str, Located]  # key of a grid's base -> its value, each with it
 
 
 class Binder:
-    """Binds the cells of one grid; equal parts are built once and shared by all cells."""
+    """Bind the cells of one grid; equal parts are built once and shared by all cells."""
 
     def __init__(self, scale: Scale) -> None:
         self.scale = scale
@@ -32,8 +32,10 @@ class Binder:
         self._trainings: dict[tuple[str, int], tuple[Located | None, Built[DistillTraining]]] = {}
 
     def cell(self, settings: Settings) -> Built[Cell]:
-        """With `model` among the settings the cell is that recipe, evaluated; without it, the
-        student distilled from the teacher.
+        """Build a cell.
+
+        With `model` among the settings the cell is that recipe, evaluated; without it, the student
+        distilled from the teacher.
         """
         model = (
             self.scale.model(settings["model"], "model")
@@ -64,7 +66,7 @@ class Binder:
     def _several(
         self, node: Located | None, path: str, build: Callable[[Located, str], Built[Any]]
     ) -> list[Built[Any]]:
-        """A list of names, or one name alone."""
+        """Bind a list of names, or one name."""
         if node is None or node.value is None:
             return []
         return [build(item, f"{path}[{i}]") for i, item in enumerate(node.items or [node])]
@@ -115,7 +117,7 @@ def _required(settings: Settings, key: str) -> Located:
 
 
 def _refuse_two_of_one_name(cell: Cell, node: Located) -> None:
-    """Two scores of one name would overwrite each other in the record."""
+    """Raise SpecError for two scores of one name: one would overwrite the other in the record."""
     names = [evaluation.score_name for evaluation in cell.evaluations]
     doubled = next((name for name in names if names.count(name) > 1), None)
     if doubled is not None:
@@ -127,8 +129,8 @@ def _refuse_two_of_one_name(cell: Cell, node: Located) -> None:
 
 
 def objective(node: Located, path: str = "objective") -> Built[Objective]:
-    """`{preset: topk_biased, k: 5}`, a bare preset name, or the full tuple; fields beside a preset
-    override it.
+    """Bind an objective: `{preset: topk_biased, k: 5}`, a bare preset name, or the full tuple;
+    fields next to a preset override it.
     """
     fields = {"preset": node} if isinstance(node.value, str) else dict(node.entries)
     if not fields:
@@ -154,13 +156,13 @@ def objective(node: Located, path: str = "objective") -> Built[Objective]:
 
 
 def base_of(model: Model) -> Model:
-    """The weights that a recipe starts from: its tokenizer and vocabulary are the recipe's."""
+    """Return the weights that a recipe starts from, whose tokenizer and vocabulary it has."""
     above = parents(model)
     return base_of(above.get("base") or above["student"]) if above else model
 
 
 def vocabulary_size(model: Model) -> int | None:
-    """Tokens of the model's vocabulary; None where only the weights can tell (hub and local
+    """Return the size of the model's vocabulary; None if only the weights give it (hub and local
     models).
     """
     base = base_of(model)
@@ -170,7 +172,9 @@ def vocabulary_size(model: Model) -> int | None:
 
 
 def _refuse_other_vocabularies(parts: dict[str, Built[Any]], teacher_node: Located) -> None:
-    """K beyond the vocabulary, and two models that cannot share token ids."""
+    """Raise SpecError for K above the vocabulary size, and for two models that cannot share token
+    ids.
+    """
     student, teacher = base_of(parts["student"].spec), base_of(parts["teacher"].spec)
     if (
         isinstance(student, PretrainedLab)
@@ -206,7 +210,9 @@ def _refuse_to_follow_another(parts: dict[str, Built[Any]], teacher_node: Locate
 
 
 def _token_source(model: PretrainedLab) -> Any:
-    """What decides the map: a BPE tokenizer is trained on the stage's data, the lab's is fixed."""
+    """Return what determines the token map: a BPE tokenizer is trained on the stage's data, the
+    lab's is fixed.
+    """
     return (
         (model.tokenizer, model.data)
         if isinstance(model.tokenizer, BpeTokenizer)

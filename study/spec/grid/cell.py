@@ -1,4 +1,4 @@
-"""A cell is one experimental condition: a model recipe and how it is judged.
+"""A cell: one experimental condition, which is a model recipe and its evaluation.
 
 A run is a cell with a seed.
 """
@@ -12,9 +12,10 @@ from study.spec.recipe.probe import Probe
 
 
 class Cell(Spec):
-    """evaluation: the task that the cell is about. also: further tasks (off target, another split).
+    """One experimental condition.
 
-    probes: measurements on the model.
+    evaluation: the main task of the cell. also: further tasks (off target, another split). probes:
+    measurements on the model.
     """
 
     scale: str  # lab or paper; two scales never share a cell
@@ -34,7 +35,7 @@ class Run(Spec):
 
 
 def models_beside(cell: Cell) -> tuple[Model, ...]:
-    """The models that judging a cell needs beside its own: sources of prefixes, teachers of
+    """Return the other models that the evaluation of a cell needs: sources of prefixes, teachers of
     probes.
     """
     sources = [evaluation.prefix.source for evaluation in cell.evaluations if evaluation.prefix]

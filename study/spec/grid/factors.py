@@ -1,4 +1,4 @@
-"""The parts of a grid's file: what its base may set, its factors and their named levels."""
+"""The parts of a grid's file: the settings of its base, its factors and their named levels."""
 
 from typing import Annotated, Any
 
@@ -10,7 +10,7 @@ from study.spec.yaml.validation import located_error
 
 Labels = dict[str, str]  # factor -> level
 MAX_SEEDS = 10_000  # of one grid
-SEED_LIMIT = 2**31  # what every random generator below takes
+SEED_LIMIT = 2**31  # limit of every random generator that takes a seed
 
 
 def _distinct(seeds: list[int]) -> list[int]:
@@ -30,7 +30,9 @@ Seeds = Annotated[
 
 
 class BasePage(Spec):
-    """What is missing here must be set by a level of a factor; a cell without it is refused."""
+    """The base settings. A level of a factor must set what is missing here; a cell without it is
+    refused.
+    """
 
     model: str | None = None
     student: str | None = None
@@ -51,7 +53,7 @@ class CorePage(Spec):
 
 
 class Member(Spec):
-    """core: only the core subset of that grid."""
+    """A grid of a composed grid. core: only the core subset of that grid."""
 
     grid: str
     core: bool = False
@@ -71,7 +73,7 @@ class GridPage(Spec):
 
 
 def levels(factor: str, node: Located) -> dict[str, Located]:
-    """The named levels of a factor: label -> value, or label -> several keys of base where the
+    """Return the named levels of a factor: label -> value, or label -> several keys of base if the
     factor is none of them itself.
     """
     found = {str(item.value): item for item in node.items} or node.entries

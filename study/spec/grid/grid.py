@@ -48,17 +48,15 @@ DEFAULT_SCALE = "lab"
 
 
 def named(grid: str, scale: str) -> str:
-    """How a command that a screen or a page suggests names a grid: without its scale it would find
-    the same grid of the lab.
+    """Return how a suggested command names a grid: without its scale it would find the same grid of
+    the lab.
     """
     return f"--grid {grid}" + ("" if scale == DEFAULT_SCALE else f" --scale {scale}")
 
 
 @dataclass(frozen=True)
 class LabelledCell:
-    """A cell with the names that people give it. also: other label combinations that turned out to
-    be the same cell.
-    """
+    """A cell with its labels. also: other label combinations that give the same cell."""
 
     cell: Cell
     cell_id: str
@@ -72,12 +70,12 @@ class LabelledCell:
 
     @cached_property
     def values(self) -> tuple[OriginedValue, ...]:
-        """Every value of the resolved configuration, with its origin."""
+        """Return every value of the resolved configuration, with its origin."""
         return origined_values(self.cell, self.node)
 
     @cached_property
     def origin(self) -> dict[str, str]:
-        """Dotted path -> grids/math.yaml:14, scales/lab.yaml:8 or default."""
+        """Return dotted path -> grids/math.yaml:14, scales/lab.yaml:8 or default."""
         return {value.path: value.origin for value in self.values}
 
 
@@ -113,7 +111,7 @@ class Grid:
 
     @cached_property
     def cells(self) -> tuple[LabelledCell, ...]:
-        """All cells, each once, in the order of the page."""
+        """Return all cells, each once, in the order of the file."""
         return _each_once(self._composed() if self.members else self._bound())
 
     def _composed(self) -> Iterator[LabelledCell]:
@@ -155,7 +153,7 @@ class Grid:
 
     @cached_property
     def core_cells(self) -> tuple[LabelledCell, ...]:
-        """The small subset that the first command of a new user runs."""
+        """Return the small subset that the first command of a new user runs."""
         core = self.page.get("core")
         if core is None:
             raise SpecError(
@@ -172,7 +170,7 @@ class Grid:
     def runs(
         self, seeds: Sequence[int] | None = None, core: bool = False, only: str | None = None
     ) -> tuple[LabelledRun, ...]:
-        """Runs, seed by seed within a cell. Ids are hashed once per cell.
+        """Return the runs, seed by seed within a cell. Ids are hashed once per cell.
 
         only: comma-separated globs that must all match: a level (`biased_*`), `factor=level`, a
         cell id or a run id.
@@ -217,7 +215,7 @@ class Grid:
         return kept
 
     def find_cell(self, name: str) -> LabelledCell:
-        """One cell by id, by its 8 hex, or by label globs as in `runs(only=...)`."""
+        """Return one cell by id, by its 8 hex digits, or by label globs as in `runs(only=...)`."""
         exact = [c for c in self.cells if name in (c.cell_id, c.cell_id.rpartition("-")[2])]
         if exact:
             return exact[0]
@@ -229,7 +227,7 @@ class Grid:
 
 
 def _each_once(cells: Iterable[LabelledCell]) -> tuple[LabelledCell, ...]:
-    """Cells of one id become one, which keeps the labels of all."""
+    """Merge cells of one id into one that keeps the labels of all."""
     found: dict[str, LabelledCell] = {}
     for cell in cells:
         first = found.get(cell.cell_id)
@@ -259,8 +257,9 @@ def factors_of_members(members: Sequence[tuple[Member, Grid]]) -> dict[str, dict
 
 
 def load_grid(name: str, scale: Scale | str = "lab", root: Path | None = None) -> Grid:
-    """A grid bound to a scale. Errors: `SpecError` naming file and line, or the known grids and
-    scales; `NotBound`.
+    """Load a grid and bind it to a scale.
+
+    Errors: `SpecError` with file and line, or the known grids and scales; `NotBound`.
     """
     page = load(find("grids", name, root))
     bound = scale if isinstance(scale, Scale) else load_scale(scale, root)

@@ -1,8 +1,9 @@
-"""Entries of a scale that start from another: `weak: {like: student, ...}`, only what differs.
+"""Resolve entries of a scale that start from another: `weak: {like: student, ...}`, with only the
+differences.
 
     mappings        merge, key by key
     anything else   is replaced; so is a mapping that names its own `kind`, as a whole
-Every value keeps the file and line where it is written, which is often that of the other entry.
+Every value keeps the file and line of its definition, which is often that of the other entry.
 """
 
 from dataclasses import replace
@@ -15,10 +16,11 @@ KEY = "like"
 
 
 def spelled_out(page: Located, below: Located | None = None) -> Located:
-    """The page with every `like` replaced by the entry that it names.
+    """Return the scale with every `like` replaced by the entry that it names.
 
-    below: the page that this one extends, already spelled out; its entries can be named too.
-    SpecError, with file and line, for a name that is no entry and for an entry like itself.
+    below: the scale that this one extends, already resolved; its entries can be named too. Errors:
+    SpecError with file and line for a name that is no entry and for an entry that starts from
+    itself.
     """
     sections = dict(page.entries)
     for name in SECTIONS:
@@ -37,7 +39,7 @@ def _section(name: str, section: Located, below: Located | None) -> Located:
 
 
 def _entry(key: str, section: Located, under: Located, name: str, seen: tuple[str, ...]) -> Located:
-    """One entry in full. seen: the entries that lead here."""
+    """Return one entry in full. seen: the entries that lead here."""
     own, base = section.get(key), under.get(key)
     if own is None or KEY not in own.entries:
         return extended(base, own) if own and base else own or base or Located(None, "")

@@ -66,9 +66,7 @@ _MODEL_ROLES = ("base", "student", "teacher")
 
 
 class ScalePage(Spec):
-    """The shape of the page; the values inside are checked when they are bound, each at its own
-    line.
-    """
+    """The shape of the file; its values are checked when they are bound, each with its own line."""
 
     scale: str
     extends: str | None = None
@@ -86,8 +84,8 @@ class ScalePage(Spec):
 
 @dataclass(frozen=True)
 class Built(Generic[T]):
-    """A spec and the located tree that it was built from, with everything that was looked up
-    spliced in.
+    """A spec and the located tree that it was built from, with every reference replaced by its
+    value.
     """
 
     spec: T
@@ -95,7 +93,9 @@ class Built(Generic[T]):
 
 
 class Scale:
-    """above: the names of the scales that this one extends, the nearest first."""
+    """A scale, which binds names to specs. above: the names of the scales that this one extends,
+    the nearest first.
+    """
 
     def __init__(self, page: Located, above: tuple[str, ...] = ()) -> None:
         page = spelled_out(page)
@@ -112,7 +112,7 @@ class Scale:
         return self.page.origin.rpartition(":")[0]
 
     def model(self, reference: Located, path: str) -> Built[Model]:
-        """A model by name or written out."""
+        """Build a model by name or written out."""
         if not isinstance(reference.value, str):
             return self._recipe(reference, path)
         name = reference.value
@@ -142,8 +142,8 @@ class Scale:
         return _assembled(spec, self._with_defaults(node), path, parts)
 
     def _with_defaults(self, node: Located) -> Located:
-        """A recipe of a kind that the page has a section for: its training is laid over that of the
-        section.
+        """Return a recipe with the defaults of its kind: its training overrides that of the section
+        for the kind, if there is one.
         """
         section = (
             self.page.get(str(node.entries["kind"].value))
@@ -163,7 +163,7 @@ class Scale:
         return self._cached("data", reference, path, _source)
 
     def privileged(self, reference: Located, path: str) -> Built[PrivilegedInformation | None]:
-        """`none` is always known: no privileged information."""
+        """Build privileged information. `none` is always known: no privileged information."""
         return self._cached("pi", reference, path, _privileged)
 
     def evaluation(self, reference: Located, path: str) -> Built[Evaluation]:
@@ -181,7 +181,7 @@ class Scale:
         return self._cached("probes", reference, path, build)
 
     def _looked_up(self, node: Located, path: str) -> dict[str, Built[Any]]:
-        """The fields of an evaluation or a probe that may be names of this page."""
+        """Return the fields of an evaluation or a probe that may be names of this scale."""
         ways = {
             "data": self.data,
             "teacher": self.model,
@@ -210,8 +210,8 @@ class Scale:
         )
 
     def training(self, length: Located, patch: Located | None) -> Built[DistillTraining]:
-        """The scale's distillation settings at a named length, with a grid's own settings laid over
-        them.
+        """Return the scale's distillation settings at a named length, overridden by a grid's own
+        settings.
         """
         steps = self._entry("lengths", length, "length")
         base = self.page.entries["distill"]
@@ -230,7 +230,7 @@ class Scale:
         return self._other[key]
 
     def _entry(self, section: str, reference: Located, path: str) -> Located:
-        """What a name stands for in a section of this page."""
+        """Return the value of a name in a section of this scale."""
         entries = self.page.entries[section].entries if section in self.page.entries else {}
         if section == "pi" and reference.value in ("none", None):
             return entries.get("none", Located(None, reference.origin))
@@ -267,7 +267,7 @@ def _privileged(node: Located, path: str) -> Built[PrivilegedInformation | None]
 
 
 def _member(union: dict[str, type[Any]], node: Located, path: str) -> type[Any]:
-    """The union's member that `kind` names."""
+    """Return the member of the union that `kind` names."""
     kind = node.get("kind")
     if kind is None:
         raise located_error(node, path, f"field 'kind' is required: one of {', '.join(union)}")
@@ -292,7 +292,7 @@ def _assembled(
 
 
 def load_scale(name: str, root: Path | None = None) -> Scale:
-    """Errors: `SpecError` naming file and line, or the known scales."""
+    """Load a scale. Errors: `SpecError` with file and line, or the known scales."""
     page, above = _extended(load(find("scales", name, root)), root, ())
     return Scale(page, above)
 
@@ -300,8 +300,9 @@ def load_scale(name: str, root: Path | None = None) -> Scale:
 def _extended(
     page: Located, root: Path | None, seen: tuple[str, ...]
 ) -> tuple[Located, tuple[str, ...]]:
-    """The page laid over all that it extends, and their names. seen: files that lead here, to find
-    a page that extends itself.
+    """Return the file merged over everything that it extends, and the names of those scales.
+
+    seen: files that lead here, to find a scale that extends itself.
     """
     file, base = page.origin.rpartition(":")[0], page.get("extends")
     if file in seen:
@@ -319,7 +320,7 @@ def _extended(
 
 
 def bound_names(scale: Scale) -> dict[str, list[str]]:
-    """Every name a grid may use at this scale, by section."""
+    """Return every name that a grid may use at this scale, by section."""
     return {
         section: list(plain(scale.page).get(section) or {})
         for section in ("models", "data", "pi", "lengths", "evaluations", "probes")

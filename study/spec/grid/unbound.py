@@ -1,8 +1,7 @@
-"""Which names a grid's page asks of a scale, and which of them the scale lacks.
+"""Check which names of a grid's file a scale lacks.
 
-A grid may declare `scales: [lab]`: its world exists there only for now. Elsewhere - unless a scale
-binds every name all the same - it is refused in one sentence that says what is missing and where to
-bind it.
+A grid may declare `scales: [lab]`: its world exists only there for now. Elsewhere, unless a scale
+binds every name anyway, one sentence says what is missing and where to bind it.
 """
 
 from collections.abc import Iterator
@@ -25,8 +24,9 @@ class NotBound(SpecError):
 
 
 def require_bound(page: Located, scale: Scale) -> None:
-    """Raises NotBound where the page declares other scales than this one, and this one lacks a
-    name. What extends a declared one is one.
+    """Raise NotBound if the grid declares other scales than this one, and this one lacks a name.
+
+    A scale that extends a declared one counts as declared.
     """
     declared = page.get("scales")
     if (
@@ -51,8 +51,8 @@ def require_bound(page: Located, scale: Scale) -> None:
 
 
 def missing_names(page: Located, scale: Scale) -> list[str]:
-    """`models.seeker`, ...: each name that the page uses and the scale does not have, once, in the
-    order of the page.
+    """Return `models.seeker`, ...: each name that the grid uses and the scale lacks, once, in the
+    order of the file.
     """
     named = (
         f"{section}.{name}" for section, name in _names(page) if not _known(scale, section, name)
@@ -66,7 +66,7 @@ def _known(scale: Scale, section: str, name: str) -> bool:
 
 
 def _names(page: Located) -> Iterator[tuple[str, str]]:
-    """(section, name) for every name in the base and in the levels of the factors."""
+    """Yield (section, name) for every name in the base and in the levels of the factors."""
     base, factors = page.get("base"), page.get("factors")
     yield from _of_settings(base.entries if base else {})
     for factor, levels in (factors.entries if factors else {}).items():

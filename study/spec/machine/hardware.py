@@ -1,8 +1,8 @@
-"""A machine's inputs to an estimate (`study rehearse`): what its data sheet says and how much of
-that one gets.
+"""The hardware of a machine for an estimate (`study rehearse`): numbers of its data sheet and how
+much of them is reached.
 
-Never part of identity. The utilisations are guesses until they were measured; a page says at the
-end of each line where a value is from.
+Never part of identity. The utilisations are guesses until they are measured; an end-of-line comment
+in the file says where each value comes from.
 """
 
 from pydantic import Field
@@ -13,12 +13,10 @@ from study.spec.base import Spec
 class Utilisation(Spec):
     """Fractions of the data sheet's numbers.
 
-    training: of matrix FLOP/s, forward and backward together; scoring: the same, forward alone.
-
+    training: of matrix FLOP/s, forward and backward together; scoring: the same, forward only.
     bandwidth: of the memory's, while completions are generated. step_s: seconds that one step of
-    generation (one token for each row of a
-    batch) takes however small the model: launching its kernels. train_step_s: the same for one
-    micro-batch of training.
+    generation (one token for each row of a batch) takes however small the model, to launch its
+    kernels. train_step_s: the same for one micro-batch of training.
     """
 
     training: float = Field(default=0.35, gt=0, le=1)
@@ -31,12 +29,9 @@ class Utilisation(Spec):
 class Hardware(Spec):
     """One machine. GB are 1e9 bytes.
 
-    matrix_tflops: dense, of the type that training multiplies in (bfloat16 on a GPU, float32 on a
-    CPU).
-
-    devices: how many; memory_gb: of one. price: for one device and hour, in `currency`. reserve_gb:
-    of a device's memory that the CUDA
-    context, the allocator's fragments and NCCL take.
+    matrix_tflops: dense, of the type used in training (bfloat16 on a GPU, float32 on a CPU).
+    devices: how many; memory_gb: of one. price: per device and hour, in `currency`. reserve_gb:
+    device memory that the CUDA context, the allocator's fragments and NCCL take.
     """
 
     device: str

@@ -1,9 +1,8 @@
-"""A profile: the machine, and how patient the runner is with it.
+"""A profile: the machine, and the time limits and retries of the runner on it.
 
-Never part of identity: two profiles give the same numbers (with `rollouts` other draws of the same
-distribution).
-
-Pages lie in `experiments/profiles/*.yaml`; without one every value is the default below.
+Never part of identity: two profiles give the same numbers (with `rollouts` other samples of the
+same distribution). Profiles are in `experiments/profiles/*.yaml`; without one every value is the
+default below.
 """
 
 from pathlib import Path
@@ -22,8 +21,8 @@ ReportTo = Literal["none", "wandb"]
 
 
 class Resources(Spec):
-    """What one stage asks for. `memory_gb` and `time_min` are limits for Slurm; locally memory is
-    the machine's.
+    """The resources of one stage. `memory_gb` and `time_min` are limits for Slurm; the local engine
+    does not limit memory.
     """
 
     gpus: int = Field(default=0, ge=0)
@@ -35,10 +34,9 @@ class Resources(Spec):
 class Slurm(Spec):
     """How jobs are submitted.
 
-    `sbatch`: raw lines without `#SBATCH`; `setup`: shell lines before the job's command.
-
-    max_jobs: how many are in the queue at once. max_requeues: how often a task is queued again.
-    poll_s: seconds between questions to Slurm.
+    `sbatch`: raw lines without `#SBATCH`; `setup`: shell lines before the job's command. max_jobs:
+    the most jobs in the queue at once. max_requeues: how often a task is queued again. poll_s:
+    seconds between queries to Slurm.
     """
 
     partition: str | None = None
@@ -53,31 +51,29 @@ class Slurm(Spec):
 
 
 class Profile(Spec):
-    """All times in seconds.
+    """A profile. All times are in seconds.
 
-    jobs: worker processes (none: one per core). gpus: how many may be used (none: those that are
-    visible).
-    lease_s: a claim of another host without a heartbeat for so long is dead. checkpoint_s: at most
-    so much training is lost by a kill.
-    silent_s: a worker that reports nothing for so long hangs and is killed. grace_s: between
-    SIGTERM and SIGKILL of a worker.
-    retries: how often a task whose worker was killed or hung is started again in one `study run`;
-    an error of the code is not retried.
-    keep: which weights of a stage kind stay: none (gone once its run is sealed), final (the
-    default), all (every checkpoint too).
-    micro_batch: rows of a stage kind that go through forward and backward at once in one process
-    (none: all of its share of a step); they
-    are accumulated to the batch of the step. recompute: stage kinds whose activations are computed
-    again in the backward pass instead of
-    kept. Neither changes a loss or a gradient (tests/models/test_numerics.py). hardware: inputs of
-    `study
-    rehearse`.
-    report_to: where training reports beside the records (study/runner/work/reporting.py).
-    teacher_server: what starts the server of a `distill` stage that asks one for its teacher's
-    scores. rollouts: how vLLM samples those of
-    a stage kind (distill, grpo), in place of transformers. Both: study/spec/machine/serving.py.
-    artifacts, scratch: other places for artifacts and for folders that are being written
-    (node-local). launch: prefix of a stage's command.
+    - jobs: worker processes (none: one per core). gpus: how many may be used (none: the visible
+      ones).
+    - lease_s: a lock of another host whose heartbeat does not change for this time is dead.
+      checkpoint_s: time between checkpoints, so the most training that a kill can lose.
+    - silent_s: a worker that reports nothing for this time hangs and is killed. grace_s: time
+      between SIGTERM and SIGKILL of a worker.
+    - retries: how often a task whose worker was killed or hung is started again in one `study run`;
+      an error of the code is not retried.
+    - keep: which weights of a stage kind stay: none (deleted once its run is sealed), final (the
+      default), all (also those of every checkpoint).
+    - micro_batch: rows of a stage kind in one forward and backward pass of one process (none: its
+      whole share of a step); gradients are accumulated to the batch of the step. recompute: stage
+      kinds whose activations are computed again in the backward pass instead of kept. Neither
+      changes a loss or a gradient (tests/models/test_numerics.py).
+    - hardware: inputs of `study rehearse`.
+    - report_to: where training reports in addition to the records (study/runner/work/reporting.py).
+    - teacher_server: the server of a `distill` stage whose teacher's scores come from one.
+      rollouts: how vLLM samples the rollouts of a stage kind (distill, grpo) instead of
+      transformers. Both: study/spec/machine/serving.py.
+    - artifacts, scratch: other folders for artifacts and for unfinished ones (local to the node).
+      launch: prefix of a stage's command.
     """
 
     profile: str = "default"
@@ -103,12 +99,12 @@ class Profile(Spec):
     slurm: Slurm = Slurm()
 
     def resources_for(self, kind: str) -> Resources:
-        """The resources of a stage kind, or of `evaluate`; else those of `default`."""
+        """Return the resources of a stage kind, or of `evaluate`; else those of `default`."""
         return self.resources.get(kind, self.resources.get("default", Resources()))
 
     def environment(self, kind: str) -> dict[str, str]:
-        """What a stage's trainer is told of the machine (`study.train.arguments`, `.teachers`);
-        empty text = not said.
+        """Return the machine's settings for a stage's trainer as variables
+        (`study.train.arguments`, `.teachers`); an empty text = not set.
         """
         micro = self.micro_batch.get(kind)
         recompute, report = (
@@ -133,7 +129,8 @@ class Profile(Spec):
 
 
 def load_profile(name: str | None, root: Path | None = None) -> Profile:
-    """The page of that name or path; all defaults for None. Errors: `SpecError` naming file and
-    line, or the known profiles.
+    """Load the profile of that name or path; all defaults for None.
+
+    Errors: `SpecError` with file and line, or the known profiles.
     """
     return Profile() if name is None else validate(Profile, load(find("profiles", name, root)), "")

@@ -1,8 +1,8 @@
-"""Where vLLM runs, as parts of a profile: the server that scores for a distillation's teacher, and
-the engine that samples rollouts.
+"""Where vLLM runs, as parts of a profile: the server of a distillation's teacher scores, and the
+engine that samples rollouts.
 
-Never identity: which teacher tokens a stage needs is the recipe's (`study/spec/recipe/teacher.py`),
-which machine returns them is not.
+Never part of identity: the recipe says which teacher tokens a stage needs
+(`study/spec/recipe/teacher.py`); it does not matter which machine returns them.
 """
 
 from typing import Literal
@@ -13,8 +13,7 @@ from study.spec.base import Spec
 
 
 class TeacherServer(Spec):
-    """The server of a `distill` stage with `scoring: {kind: server}`; it lives as long as the
-    stage.
+    """The server of a `distill` stage with `scoring: {kind: server}`; it runs as long as the stage.
 
     command: starts a vLLM OpenAI server, up to its options; empty: `python -m
     vllm.entrypoints.openai.api_server` of this environment. options: more options of it
@@ -29,13 +28,13 @@ class TeacherServer(Spec):
 
 
 class Rollouts(Spec):
-    """vLLM through TRL's trainer, in place of transformers' `generate`: other draws of the same
+    """vLLM through TRL's trainer instead of transformers' `generate`: other samples of the same
     distribution.
 
-    mode: colocate = in the trainer's process, sharing its GPU; server = one that already runs at
-    `url`. sleep: free its memory while weights are updated (colocate). gpu_memory_utilization:
-    share of a GPU's memory (colocate). tensor_parallel_size: processes that hold one copy together
-    (colocate). max_model_length: positions; none: those of the model.
+    mode: colocate = in the trainer's process, on the same GPU; server = a running server at `url`.
+    sleep: free its memory while weights are updated (colocate). gpu_memory_utilization: share of a
+    GPU's memory (colocate). tensor_parallel_size: processes that hold one copy together (colocate).
+    max_model_length: positions; none: those of the model.
     """
 
     mode: Literal["colocate", "server"] = "colocate"

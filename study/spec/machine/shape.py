@@ -1,5 +1,5 @@
-"""The shape of a decoder, in the words of transformers' configurations, and what follows from it:
-parameters, work a token, cache a token.
+"""The shape of a decoder, with the names of transformers' configurations, and its parameters, work
+per token and cache per token.
 
 Torch is not needed: the counts are closed forms, checked against transformers' own models on the
 meta device (tests/runner/test_rehearse.py).
@@ -13,7 +13,9 @@ from study.spec.base import Spec
 
 
 class Shape(Spec):
-    """qwen3: no biases, a norm on each head's queries and keys; qwen2: biases on queries, keys and
+    """The shape of a decoder.
+
+    qwen3: no biases, a norm on each head's queries and keys; qwen2: biases on queries, keys and
     values, no such norms.
     """
 
@@ -29,23 +31,23 @@ class Shape(Spec):
 
     @property
     def queries(self) -> int:
-        """Width of all queries together."""
+        """Return the width of all queries together."""
         return self.num_attention_heads * self.head_dim
 
     @property
     def keys(self) -> int:
-        """Width of all keys together; that of the values too."""
+        """Return the width of all keys together, which is also that of the values."""
         return self.num_key_value_heads * self.head_dim
 
     @property
     def head(self) -> int:
-        """Weights of the head, and of the embedding."""
+        """Return the weights of the head, which are as many as those of the embedding."""
         return self.vocab_size * self.hidden_size
 
     @property
     def blocks(self) -> int:
-        """Weights of all linear layers of the blocks: what a token is multiplied with besides the
-        head.
+        """Return the weights of all linear layers of the blocks: those that a token is multiplied
+        with, except the head.
         """
         per_layer = (
             2 * self.hidden_size * (self.queries + self.keys)
@@ -60,13 +62,15 @@ class Shape(Spec):
         return self.blocks + norms + self.head * (1 if self.tie_word_embeddings else 2)
 
     def forward_flops(self, context: float) -> float:
-        """A token's forward pass without the head: 2 a weight, and 4 x width x context in each
-        layer for attention (under a padding mask,
-        so nothing is left out above the diagonal)."""
+        """Return the FLOPs of one token's forward pass without the head.
+
+        2 per weight, plus 4 x width x context per layer for attention (under a padding mask, so the
+        part above the diagonal counts too).
+        """
         return 2.0 * self.blocks + 4.0 * self.num_hidden_layers * self.queries * context
 
     def adapters(self, rank: int) -> int:
-        """Weights of low-rank adapters on every linear layer of the blocks."""
+        """Return the weights of low-rank adapters on every linear layer of the blocks."""
         attention = 2 * (self.hidden_size + self.queries) + 2 * (self.hidden_size + self.keys)
         return (
             self.num_hidden_layers
@@ -75,11 +79,13 @@ class Shape(Spec):
         )
 
     def cache_bytes(self, bytes_each: float) -> float:
-        """Keys and values of one token in all layers."""
+        """Return the bytes of keys and values of one token in all layers."""
         return 2.0 * self.num_hidden_layers * self.keys * bytes_each
 
 
 class KnownShapes(Spec):
-    """experiments/architectures/hub.yaml: hub id -> shape, for machines that cannot ask the hub."""
+    """experiments/architectures/hub.yaml: hub id -> shape, for machines without access to the
+    hub.
+    """
 
     models: dict[str, Shape]

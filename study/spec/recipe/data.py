@@ -1,4 +1,4 @@
-"""Where problems come from.
+"""Data sources: where the problems of a model or an evaluation come from.
 
 Every source yields `Problem(id, prompt, answer, solution, columns)` in three disjoint splits.
 """
@@ -45,13 +45,12 @@ class SearchData(Spec):
 
 
 class HiddenFactData(Spec):
-    """The hidden-fact world: arithmetic with a digit that the prompt does not tell
+    """The hidden-fact world: arithmetic with a digit that is not in the prompt
     (`study/data/worlds/hidden_fact.py`).
 
     gold: honest = the right answer is `unknown`; fact = it is the value that follows from the
-    hidden digit.
-    direct: the digit follows `h` at once, where an abstention says `unknown`; else an `=` stands
-    between them.
+    hidden digit. direct: the digit follows `h` at once, at the position of `unknown` in an
+    abstention; else an `=` is between them.
     """
 
     kind: Literal["hidden_fact"] = "hidden_fact"
@@ -67,8 +66,7 @@ class SharedData(Spec):
     (`study/data/worlds/shared_rule.py`).
 
     focus: clean = plain problems; rule = with `@`, whose answer follows R2; flagged = with the
-    forbidden operator `#`, where the right
-    answer is `refuse`; safety = half flagged, half clean.
+    forbidden operator `#`, where the right answer is `refuse`; safety = half flagged, half clean.
     """
 
     kind: Literal["shared"] = "shared"
@@ -79,18 +77,16 @@ class SharedData(Spec):
 
 
 class JsonlData(Spec):
-    """Problems from local JSON Lines files: any world, no hub.
+    """Problems from local JSON Lines files, without a hub.
 
-    A relative file name is looked up under $STUDY_DATA, if that is set, then in the working folder;
-    its sha256 is filled in when a grid is
-    bound, so that an edited file is another experiment.
-    `answer_after`: the answer is the text after the last occurrence of this marker in the answer
-    field (GSM8K: "####"); the text
-    before it is the solution. Without it the answer field is the answer and `solution_field`, if
-    any, the solution.
-    held_out: a file of its own; or none, and the share `held_out_share` of the train file, by a
-    hash of `split_seed` and the normal form of the problem.
-    control_tokens: problems may hold control tokens of chat templates, such as <|im_end|>.
+    A relative file name is looked up under $STUDY_DATA, if that is set, then in the working folder.
+    The sha256 of the file is filled in when a grid is bound, so an edited file gives another
+    experiment. `answer_after`: the answer is the text after the last occurrence of this marker in
+    the answer field (GSM8K: "####"), and the text before it is the solution. Without it the answer
+    field is the answer and `solution_field`, if any, the solution. held_out: a separate file; or
+    none, then the share `held_out_share` of the train file, by a hash of `split_seed` and the
+    normal form of the problem. control_tokens: problems may contain control tokens of chat
+    templates, such as <|im_end|>.
     """
 
     kind: Literal["jsonl"] = "jsonl"
@@ -120,7 +116,7 @@ class JsonlData(Spec):
         return self
 
     def fingerprinted(self) -> "JsonlData":
-        """The same source with the sha256 of its files. Raises FileNotFoundError."""
+        """Return the same source with the sha256 of its files. Errors: FileNotFoundError."""
         files = (("train", self.train), ("held_out", self.held_out))
         digests = {f"{name}_sha256": _sha256(file) for name, file in files if file is not None}
         return self.model_copy(update=digests)
@@ -130,9 +126,8 @@ def _sha256(file: str) -> str:
     return hashlib.sha256(local_file(file).read_bytes()).hexdigest()
 
 
-LabData = (
-    ArithmeticData | SearchData | HiddenFactData | SharedData
-)  # worlds that are made, not read
+# Worlds that are generated, not read.
+LabData = ArithmeticData | SearchData | HiddenFactData | SharedData
 Data = Annotated[
     ArithmeticData | SearchData | HiddenFactData | SharedData | JsonlData | HubData | BenchmarkData,
     Field(discriminator="kind"),

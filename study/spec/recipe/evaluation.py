@@ -1,4 +1,4 @@
-"""The final evaluation of a run: an lm-eval task, k samples a problem, our grader."""
+"""The final evaluation of a run: an lm-eval task, k samples per problem, our grader."""
 
 from pydantic import Field
 
@@ -10,8 +10,8 @@ from study.spec.recipe.training import GraderName, Sampling
 
 
 class Prefix(Spec):
-    """The model continues what `source` began: the first `fraction` of the tokens of one sampled
-    completion of each problem.
+    """The model continues a completion of `source`: the first `fraction` of the tokens of one
+    sampled completion per problem.
     """
 
     source: Model
@@ -23,11 +23,10 @@ class Evaluation(Spec):
     all).
 
     grader: boxed-1 is the lab's; math-1 also compares formulas symbolically (docs/graders.md);
-    polite-1 asks for the
-    lab's preference too; refusal-1 for refusals of unsafe prompts alone.
-    privileged: what the evaluated model sees beside the problem (a prompted teacher's own score).
-    prefix: what it must continue.
-    name: the key of the score where a cell has several; without it, the task's.
+    polite-1 also requires the lab's preference; refusal-1 only detects refusals of unsafe prompts.
+    privileged: what the evaluated model sees in addition to the problem (to score a prompted
+    teacher). prefix: what the model must continue. name: the key of the score if a cell has
+    several; without it, the task's.
     """
 
     task: str  # name of the lm-eval task and of the metric: eval/<task>/avg@<k>

@@ -1,9 +1,9 @@
-"""Data sets of the hub, as data: which rows, which columns, what is an answer, what is kept out of
-training. No Python for a new one.
+"""Data sets of the hub, declared as data: which rows, which columns, what the answer is, what is
+kept out of training. A new one needs no Python.
 
-A row becomes a `Problem`: prompt = problem + prompt_suffix, columns `problem` (without it) and
-whatever `columns` names. Columns are dotted paths (`messages.0.content`), the first of a list that
-a row has.
+A row becomes a `Problem`: prompt = problem + prompt_suffix, columns `problem` (without it) and the
+ones that `columns` names. Columns are dotted paths (`messages.0.content`); of a list of paths the
+first that a row has is used.
 """
 
 from typing import Literal
@@ -18,8 +18,8 @@ Answer = Literal["column", "only_box", "label"]
 
 class Balance(Spec):
     """Keep at most `times` as many problems with the answer `many` as there are with the answer
-    `few`: a sample drawn with `seed`, then
-    everything shuffled with it."""
+    `few`: a sample drawn with `seed`, then everything shuffled with it.
+    """
 
     few: str
     many: str
@@ -31,18 +31,16 @@ class HubData(Spec):
     """Rows of a pinned hub data set, or of files in $STUDY_DATA that match `files`, if there are
     any.
 
-    answer_rule: column = `answer`'s first value; only_box = the content of the one box of the
-    solution (rows with none or several are
-        left out; reasoning up to `</think>` is no part of a solution); label = `labels[column]`,
-        and `missing_label` where it is empty.
-    where: rows whose columns hold exactly these texts. unwrap: text before and after the problem
-    that is not part of it.
-    Left out of training: texts that occurred before, the share `held_out_share` by a hash of the
-    text (the held-out split, unless
-    `held_out_task` names a benchmark to judge on), and problems that stand in one of the benchmarks
-    `avoid` (docs/paper-data.md).
-    sha256: of the local files; filled in when a grid is bound. Without it the hub is asked and
-    `revision` is the fingerprint.
+    - answer_rule: column = `answer`'s first value; only_box = the content of the only box of the
+      solution (rows with none or several are left out; reasoning up to `</think>` is not part of a
+      solution); label = `labels[column]`, and `missing_label` if it is empty.
+    - where: rows whose columns hold exactly these texts. unwrap: text before and after the problem
+      that is not part of it.
+    - Left out of training: texts that occurred before, the share `held_out_share` by a hash of the
+      text (the held-out split, unless `held_out_task` names a benchmark for evaluation), and
+      problems that occur in one of the benchmarks `avoid` (docs/paper-data.md).
+    - sha256: of the local files; filled in when a grid is bound. Without it the data set is read
+      from the hub and `revision` is the fingerprint.
     """
 
     kind: Literal["hub"] = "hub"
@@ -86,17 +84,17 @@ class HubData(Spec):
         return self
 
     def fingerprinted(self) -> "HubData":
-        """The same source, tied to the local files if there are any."""
+        """Return the same source, pinned to the local files if there are any."""
         found = local_files(self.files)
         return self.model_copy(update={"sha256": fingerprint(found)}) if found else self
 
 
 class BenchmarkData(Spec):
-    """The problems of an evaluation task (`study/data/hub/tasks/<task>.yaml`), all of them held
-    out; the page pins where they are from.
+    """All problems of an evaluation task (`study/data/hub/tasks/<task>.yaml`), all held out; the
+    task file pins their source.
 
-    sha256: of ids, prompts, answers and choices as `study fetch` prints it; where it is given,
-    other problems are refused.
+    sha256: of ids, prompts, answers and choices as `study fetch` prints it; if it is given, other
+    problems are refused.
     """
 
     kind: Literal["benchmark"] = "benchmark"

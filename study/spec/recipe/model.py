@@ -1,6 +1,4 @@
-"""A model is a recursive recipe: weights from somewhere, or a training stage applied to another
-model.
-"""
+"""Model recipes: weights from somewhere, or a training stage applied to another model."""
 
 from typing import Annotated, Literal, Self
 
@@ -33,9 +31,8 @@ class Architecture(Spec):
     head_dim: int
     max_position_embeddings: int
     tie_word_embeddings: bool = True
-    initializer_range: float = Field(
-        default=0.02, gt=0
-    )  # transformers' default; far too small for a width of 64 (see lab.yaml)
+    # transformers' default, which is far too small for a width of 64 (see lab.yaml).
+    initializer_range: float = Field(default=0.02, gt=0)
 
 
 class LabTokenizer(Spec):
@@ -48,7 +45,7 @@ class LabTokenizer(Spec):
 
     @property
     def vocab_size(self) -> int:
-        """Number of tokens, special ones included."""
+        """Return the number of tokens, special ones included."""
         return {"arithmetic": 64, "worlds": 82}[self.vocabulary]
 
 
@@ -60,11 +57,11 @@ class BpeTokenizer(Spec):
 
 
 class PretrainedLab(Spec):
-    """stage `pretrain`: a small Qwen3 from random weights; every seed has its own."""
+    """Stage `pretrain`: a small Qwen3 from random weights; every seed has its own."""
 
     kind: Literal["pretrain"] = "pretrain"
-    # which base this is, e.g. student / strong: two of one shape and corpus still differ by their
-    # random stream
+    # Name of the base, e.g. student / strong: two bases of one shape and corpus still differ by
+    # their random stream.
     name: str
     architecture: Architecture
     tokenizer: Annotated[LabTokenizer | BpeTokenizer, Field(discriminator="kind")] = LabTokenizer()
@@ -83,7 +80,7 @@ class PretrainedLab(Spec):
 
     @model_validator(mode="after")
     def _words_are_known(self) -> Self:
-        """A word outside the vocabulary would be read as padding."""
+        """Raise an error for a word outside the vocabulary, which would be read as padding."""
         arithmetic_only = (
             isinstance(self.tokenizer, LabTokenizer) and self.tokenizer.vocabulary == "arithmetic"
         )
@@ -95,7 +92,7 @@ class PretrainedLab(Spec):
 
 
 class LocalModel(Spec):
-    """A transformers model folder on this machine; `digest` (sha256 of its weights) pins it in
+    """A transformers model folder on this machine; `digest` (sha256 of its weights) pins it in the
     identity.
     """
 
@@ -113,7 +110,7 @@ class HubModel(Spec):
 
 
 class SftModel(Spec):
-    """stage `sft`: `base` trained on documents (reference solutions, or completions of
+    """Stage `sft`: `base` trained on documents (reference solutions, or completions of
     `teacher`).
     """
 
@@ -135,7 +132,7 @@ class SftModel(Spec):
 
 
 class GrpoModel(Spec):
-    """stage `grpo`: `base` trained by reinforcement learning with the grader as verifiable reward
+    """Stage `grpo`: `base` trained by reinforcement learning with the grader as verifiable reward
     (RLVR).
     """
 
@@ -147,8 +144,8 @@ class GrpoModel(Spec):
 
 
 class DistilledModel(Spec):
-    """stage `distill`: `student` samples, `teacher` (with `privileged` in its view, if any) scores
-    every token.
+    """Stage `distill`: `student` samples, and `teacher` (with `privileged` in its view, if any)
+    scores every token.
     """
 
     kind: Literal["distill"] = "distill"
@@ -174,9 +171,7 @@ class DistilledModel(Spec):
 
 
 def cannot_follow(student: "Model", teacher: "Model", training: DistillTraining) -> str | None:
-    """Why this teacher cannot be one that moves with the student; None where it can, and where it
-    stays as it is.
-    """
+    """Say why this teacher cannot follow the student; None if it can, or if it is frozen."""
     kind = training.teacher_update.kind
     if isinstance(training.teacher_update, FrozenTeacher) or student == teacher:
         return None

@@ -1,7 +1,7 @@
-"""A loss is a declared tuple, not a name: divergence x support x normalisation x gradient x missing
-x reduction x temperature.
+"""A loss as a declared tuple: divergence x support x normalisation x gradient x missing x reduction
+x temperature.
 
-Presets (`PRESETS`) only spell tuples that have a name in the literature; the tuple alone is
+Presets (`PRESETS`) are names from the literature for some tuples; only the tuple is part of
 identity.
 """
 
@@ -25,31 +25,28 @@ TOPK_SUPPORTS = ("student_topk", "teacher_topk", "intersection", "union")
 class Objective(Spec):
     """One distillation loss.
 
-    divergence: reverse_kl = KL(student || teacher), forward_kl = KL(teacher || student), jsd =
-    generalised JSD with weight `beta`.
-    support: the tokens v that the sum runs over at each position; `k` is their number for the TopK
-    supports.
-    normalisation: none = probabilities as they are (mass < 1), renormalised = both sides divided by
-    their mass on the support,
-        tail_bucket = one more outcome that holds the remaining mass of each side.
-    gradient: through = autograd through everything (with a truncated reverse KL: the biased form,
-    paper Eqs. 6-9),
-        stop_gradient = log p_S detached inside the log-ratio (Eq. 12), score_function =
-        sg[log-ratio] * log p_S(y) (Eqs. 4-5).
-    missing: what stands for p_T(v) when a teacher returned only its own k likeliest tokens and v is
-    not among them.
-        exact = gathered from the full teacher (nothing is missing), student_value = the student's
-        own value, detached (authors' code:
-        no signal where the disagreement is largest), floor = the mass that the teacher kept, spread
-        evenly over the other V - k tokens,
-        intersection = v leaves the support.
-    reduction: response_mean = mean over a response's tokens, then over responses (Eq. 1);
-    token_mean = mean over all tokens of the batch.
-    temperature: divides both sides' logits inside the loss.
-    beta: weight of KL(teacher || mixture) in the generalised JSD; 1 - beta that of KL(student ||
-    mixture).
-    python: file.py:function, a loss of one's own in place of the divergence
-    (study/models/user_loss.py says what it is handed).
+    - divergence: reverse_kl = KL(student || teacher), forward_kl = KL(teacher || student), jsd =
+      generalised JSD with weight `beta`.
+    - support: the tokens v that the sum runs over at each position; `k` is their number for the
+      TopK supports.
+    - normalisation: none = probabilities as they are (mass < 1), renormalised = both sides divided
+      by their mass on the support, tail_bucket = one more outcome with the remaining mass of each
+      side.
+    - gradient: through = autograd through everything (with a truncated reverse KL: the biased form,
+      paper Eqs. 6-9), stop_gradient = log p_S detached inside the log-ratio (Eq. 12),
+      score_function = sg[log-ratio] * log p_S(y) (Eqs. 4-5).
+    - missing: the value of p_T(v) if a teacher returned only its own k likeliest tokens and v is
+      not among them. exact = gathered from the full teacher (nothing is missing), student_value =
+      the student's own value, detached (authors' code: no signal where the disagreement is
+      largest), floor = the remaining mass of the teacher, divided evenly over the other V - k
+      tokens, intersection = v leaves the support.
+    - reduction: response_mean = mean over a response's tokens, then over responses (Eq. 1);
+      token_mean = mean over all tokens of the batch.
+    - temperature: divides both sides' logits inside the loss.
+    - beta: weight of KL(teacher || mixture) in the generalised JSD; 1 - beta is that of KL(student
+      || mixture).
+    - python: file.py:function, a user-supplied loss instead of the divergence
+      (study/models/user_loss.py defines its arguments).
     """
 
     divergence: Divergence = "reverse_kl"
@@ -72,7 +69,7 @@ class Objective(Spec):
 
 
 def refusal(objective: Objective) -> str | None:
-    """Why this tuple is invalid or empty, or None when it is a loss. Each refusal has a test."""
+    """Say why this tuple is invalid or empty, or None if it is a loss. Each refusal has a test."""
     checks = (
         _refused_python,
         _refused_fields,
@@ -84,7 +81,7 @@ def refusal(objective: Objective) -> str | None:
 
 
 def _refused_python(o: Objective) -> str | None:
-    """What a function of one's own decides itself cannot be declared beside it."""
+    """Say which declared fields a user-supplied function decides itself."""
     if o.python is None:
         return None
     if o.support not in ("full", "student_topk", "teacher_topk", "sampled"):
@@ -168,7 +165,7 @@ def _refused_missing(o: Objective) -> str | None:
     return None
 
 
-# name -> (fields, where the form comes from)
+# name -> (fields, source of the form)
 PRESETS: dict[str, tuple[dict[str, Any], str]] = {
     "full_reverse_kl": ({}, "paper Eq. 3: full-vocabulary reverse KL"),
     "full_forward_kl": ({"divergence": "forward_kl"}, "GKD; OPSD (2601.18734)"),

@@ -1,6 +1,6 @@
-"""Probes: measurements on a trained model that are no accuracy.
+"""Probes: measurements on a trained model other than accuracy.
 
-Each leaves a few named numbers in the record.
+Each writes a few named numbers to the record.
 """
 
 from typing import Annotated, Literal
@@ -17,9 +17,8 @@ from study.spec.recipe.training import Sampling
 class Likelihood(Spec):
     """How likely the teacher's own completions are under the model (paper Table 3).
 
-    nll = mean over all tokens of -log p(token | problem, tokens before); perplexity = exp(nll). One
-    completion for each of the first
-    `problems` held-out problems.
+    nll = mean over all tokens of -log p(token | problem, tokens before), in nats per token;
+    perplexity = exp(nll). One completion for each of the first `problems` held-out problems.
     """
 
     kind: Literal["likelihood"] = "likelihood"
@@ -31,14 +30,13 @@ class Likelihood(Spec):
 
 
 class PiOptimum(Spec):
-    """How far the model p is from what distillation from PI-conditioned teachers q_1..q_m aims at,
-    on the model's own completions.
+    """The distance of the model p from the target of distillation from PI-conditioned teachers
+    q_1..q_m, on the model's own completions.
 
     Per token, over the whole vocabulary (paper Eqs. 10-11, per prefix): g = the normalised
-    geometric mean of the q_i, Z its normaliser,
-    a = their arithmetic mean. kl_geometric = KL(p || g), kl_arithmetic = KL(p || a), kl_teachers =
-    the mean of KL(p || q_i), and
-    heterogeneity = -log Z >= 0, which no p can remove: kl_teachers = kl_geometric + heterogeneity.
+    geometric mean of the q_i, Z its normaliser, a = their arithmetic mean. kl_geometric = KL(p ||
+    g), kl_arithmetic = KL(p || a), kl_teachers = the mean of KL(p || q_i), and heterogeneity = -log
+    Z >= 0, which no p can reduce: kl_teachers = kl_geometric + heterogeneity. In nats per token.
     """
 
     kind: Literal["pi_optimum"] = "pi_optimum"

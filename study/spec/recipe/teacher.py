@@ -1,10 +1,10 @@
-"""The teacher of a distillation beside its weights: how it is scored, and whether it follows the
-student.
+"""Settings of a distillation's teacher other than its weights: how it is scored, and whether it
+follows the student.
 
-Scoring local: the teacher's whole distribution at every position, in the trainer's own process.
-Scoring by a server: log-probabilities of its `top_k` likeliest tokens and of the token that was
-written, at temperature 1. What a server did not return is treated by the objective's missing-token
-policy (`study/spec/recipe/objective.py`). An objective that would need it is refused here: it would
+Local scoring: the teacher's whole distribution at every position, in the trainer's own process.
+Scoring by a server: log-probabilities of its `top_k` likeliest tokens and of the sampled token, at
+temperature 1. The objective's missing-token policy handles tokens that a server did not return
+(`study/spec/recipe/objective.py`). An objective that needs them is refused here, because it would
 silently be another loss.
 """
 
@@ -17,11 +17,11 @@ from study.spec.recipe.objective import Objective
 
 
 class ServerScoring(Spec):
-    """The teacher is scored by a vLLM server.
+    """A vLLM server scores the teacher.
 
     top_k: tokens per position that the server returns; `all` = the whole vocabulary, for checks and
-    small vocabularies. different_temperatures: lets an objective divide the student's logits by its
-    temperature while the teacher's stay at 1.
+    small vocabularies. different_temperatures: allows an objective to divide the student's logits
+    by its temperature while the teacher's stay at 1.
     """
 
     kind: Literal["server"] = "server"
@@ -73,7 +73,7 @@ def refused(objective: Objective, scoring: "Literal['local'] | ServerScoring") -
 
 
 class FrozenTeacher(Spec):
-    """The teacher stays as its recipe made it."""
+    """The teacher's weights do not change."""
 
     kind: Literal["frozen"] = "frozen"
 

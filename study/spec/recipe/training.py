@@ -1,4 +1,6 @@
-"""Settings of one training stage. Everything here changes the numbers and is therefore identity."""
+"""Settings of one training stage. All of them change the numbers and are therefore part of
+identity.
+"""
 
 from typing import Annotated, Any, Literal, Self
 
@@ -14,8 +16,8 @@ def _which(value: Any) -> str:
     return "own code" if isinstance(value, dict | UserCode) else "a name"
 
 
-# A name, or {python: file.py:function}. The tags hold a space: no key of a page does, so messages
-# leave them out.
+# A name, or {python: file.py:function}. The tags contain a space, which no key of a file does, so
+# messages leave them out.
 _OwnCode = Annotated[UserCode, Tag("own code")]
 GraderName = Annotated[
     Annotated[Literal["boxed-1", "math-1", "choice-1", "polite-1", "refusal-1"], Tag("a name")]
@@ -32,7 +34,7 @@ class Lora(Spec):
     """Low-rank adapters on every linear layer of the blocks, W + (alpha / rank) B A: only A and B
     are trained, in float32.
 
-    The artifact holds the merged weights, so whatever reads it needs to know nothing of them.
+    The artifact holds the merged weights, so its readers need no change.
     """
 
     rank: int = Field(ge=1)
@@ -40,7 +42,7 @@ class Lora(Spec):
 
 
 class Optimisation(Spec):
-    """Optimiser and schedule, in the words of `transformers.TrainingArguments`."""
+    """Optimiser and schedule, with the names of `transformers.TrainingArguments`."""
 
     learning_rate: float = Field(gt=0)
     lr_scheduler_type: Literal["constant", "constant_with_warmup", "linear", "cosine"] = (
@@ -56,9 +58,9 @@ class Optimisation(Spec):
 class Sampling(Spec):
     """How completions are drawn.
 
-    thinking: what the chat template is told as enable_thinking, for every model that sees these
-    prompts;
-    none leaves it to the template."""
+    thinking: the chat template's argument enable_thinking, for every model that sees these prompts;
+    none leaves it out.
+    """
 
     temperature: float = Field(default=1.0, gt=0)
     top_p: float = Field(default=1.0, gt=0, le=1)
@@ -67,11 +69,11 @@ class Sampling(Spec):
 
 
 class Curve(Spec):
-    """The in-training evaluation: every `every` steps, on the first `problems` held-out problems,
-    greedy and `k` samples at T=1.
+    """The evaluation during training: every `every` steps, on the first `problems` held-out
+    problems, greedy and `k` samples at T=1.
 
-    grader: boxed-1 or polite-1; the curve takes boxed-1 where a grader is declared that needs a
-    process of its own.
+    grader: boxed-1 or polite-1; the curve uses boxed-1 if the declared grader needs its own
+    process.
     """
 
     every: int = Field(ge=1)
@@ -81,16 +83,15 @@ class Curve(Spec):
 
 
 class DistillTraining(Spec):
-    """guard: observe writes down what the detectors of collapse saw (a collapse is an outcome);
-    stop ends training at the first alarm.
+    """Training of a `distill` stage.
 
-    lora: adapters instead of all weights. dtype, teacher_dtype: in what the student's and the
-    teacher's weights are held; log-softmax and
-    reductions are float32 either way. Trained weights in bfloat16 lose updates below 2^-8 of them:
-    leave float32 there without lora.
-    teacher_update: ema and periodic are for a teacher that is the student itself, and moves with it
-    (study/train/teacher_update.py).
-    scoring: where the teacher's scores come from (study/spec/recipe/teacher.py).
+    guard: observe records the alarms of the collapse detectors (a collapse is an outcome); stop
+    ends training at the first alarm. lora: adapters instead of all weights. dtype, teacher_dtype:
+    type of the student's and the teacher's weights; log-softmax and reductions are float32 either
+    way. Trained weights in bfloat16 lose updates below 2^-8 of them: use float32 without lora.
+    teacher_update: ema and periodic are for a teacher that is the student itself and follows it
+    (study/train/teacher_update.py). scoring: where the teacher's scores come from
+    (study/spec/recipe/teacher.py).
     """
 
     steps: int = Field(ge=1)
@@ -101,8 +102,8 @@ class DistillTraining(Spec):
     curve: Curve
     guard: Literal["observe", "stop"] = "observe"
     lora: Lora | None = (
-        # a default, so that the ids of older cells stay; so have the fields below, and those of the
-        # other stages
+        # A default, so that the ids of older cells do not change; the same holds for the fields
+        # below, and for those of the other stages.
         None
     )
     dtype: Dtype = "float32"
@@ -130,12 +131,11 @@ class DistillTraining(Spec):
 
 
 class GrpoTraining(Spec):
-    """reward of a completion = (the grader says correct) - length_penalty * tokens /
-    max_completion_length.
+    """Training of a `grpo` stage.
 
-    reward: a function of one's own, (completion, answer) -> number, in place of the grader's word
-    (study/train/user_reward.py).
-    lora, dtype: as in distill.
+    reward of a completion = (the grader says correct) - length_penalty * tokens /
+    max_completion_length. reward: a user-supplied function, (completion, answer) -> number, instead
+    of the grader's outcome (study/train/user_reward.py). lora, dtype: as in distill.
     """
 
     steps: int = Field(ge=1)
@@ -171,15 +171,11 @@ class SupervisedTraining(Spec):
 class ArithmeticCorpus(Spec):
     """The documents of the lab's world that a base model is trained on.
 
-    Shares need not add up to one; they are normalised.
-
-    style_mix: weight of each solution style in plain documents. share_*: weight of each kind of
-    document.
-    unreliable_facts: fraction of the arithmetic facts that are wrong most of the time in this
-    corpus (the room to learn);
-    unreliable_accuracy: how often such a fact is right.
-    share_run_on: share of documents that go on with other problems after their answer: a raw base
-    that does not know where to stop.
+    Shares need not add up to one; they are normalised. style_mix: weight of each solution style in
+    plain documents. share_*: weight of each kind of document. unreliable_facts: fraction of the
+    arithmetic facts that are wrong most of the time in this corpus (the room to learn);
+    unreliable_accuracy: how often such a fact is right. share_run_on: share of documents that
+    continue with other problems after their answer: a raw base that does not know where to stop.
     """
 
     kind: Literal["arithmetic"] = "arithmetic"
@@ -197,12 +193,11 @@ class ArithmeticCorpus(Spec):
 class SearchCorpus(Spec):
     """Documents of the search world. share_*: weight of each kind of document, normalised.
 
-    slip: chance that a document has one wrong step, the same for every kind. failed_first: chance
-    that a document with the answer as PI
-    tries another candidate first. forgetful: chance that the author of a random order does not
-    remember what was tried. jumps: chance
-    that a document with a solution as PI goes where the solution ends, as one with the answer does,
-    in place of trying what it tried.
+    slip: probability that a document has one wrong step, the same for every kind. failed_first:
+    probability that a document with the answer as PI tries another candidate first. forgetful:
+    probability that the author of a random order does not remember what was tried. jumps:
+    probability that a document with a solution as PI goes to the end of that solution, as one with
+    the answer does, instead of repeating its tries.
     """
 
     kind: Literal["search"] = "search"
@@ -220,10 +215,9 @@ class SearchCorpus(Spec):
 class HiddenFactCorpus(Spec):
     """Documents of the hidden-fact world. share_*: weight of each kind of document, normalised.
 
-    guesses: chance that a plain document makes a digit up; ignores: chance that one with the fact
-    abstains all the same.
-    slip: chance that a worked solution has one wrong step, the same with and without the fact.
-    direct: as in the data of that name.
+    guesses: probability that a plain document invents a digit; ignores: probability that one with
+    the fact abstains nevertheless. slip: probability that a worked solution has one wrong step, the
+    same with and without the fact. direct: as in the data of that name.
     """
 
     kind: Literal["hidden_fact"] = "hidden_fact"
@@ -238,13 +232,11 @@ class HiddenFactCorpus(Spec):
 class SharedCorpus(Spec):
     """Documents of the world of shared instructions.
 
-    share_*: weight of each kind of document (of system token), normalised.
-
-    topics: weight of each kind of prompt in plain documents. detailed, polite: chance that a
-    document is long, or of style C, where no
-    system token says. refuse_*: chance of refusing a flagged prompt with the constitution and
-    without; refuse_clean: any other prompt.
-    slip: chance that a worked solution has one wrong step, the same for every kind.
+    share_*: weight of each kind of document (of system token), normalised. topics: weight of each
+    kind of prompt in plain documents. detailed, polite: probability that a document is long, or of
+    style C, if no system token decides it. refuse_*: probability of refusing a flagged prompt with
+    the constitution and without; refuse_clean: any other prompt. slip: probability that a worked
+    solution has one wrong step, the same for every kind.
     """
 
     kind: Literal["shared"] = "shared"
@@ -273,10 +265,10 @@ class SolutionCorpus(Spec):
 
 
 class TeacherSamples(Spec):
-    """Completions of the stage's `teacher` to the training problems, drawn as `sampling` says.
+    """Completions of the stage's `teacher` to the training problems, drawn with `sampling`.
 
-    correct_only: what the grader does not find correct is left out (rejection sampling); more are
-    drawn until there are enough.
+    correct_only: drop completions that the grader does not find correct (rejection sampling); more
+    are drawn until there are enough.
     """
 
     kind: Literal["teacher_samples"] = "teacher_samples"

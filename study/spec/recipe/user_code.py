@@ -1,10 +1,10 @@
 """A user-supplied function, `{python: file.py:function}`: a loss, a grader or a reward without a
 change to this package.
 
-When a config is read, the file's sha256 is filled in: an edited file is another experiment, a moved
-one is not. The hash covers that one file, so it cannot import files next to it. The file runs only
-when its function is loaded, after its hash was compared with the planned one. Preflight checks what
-it computes (docs/extending.md).
+When a config is read, the file's sha256 is filled in: an edited file gives another experiment, a
+moved one does not. The hash covers only that file, so it cannot import files next to it. The file
+runs only when its function is loaded, after its hash was compared with the planned one. Preflight
+checks what it computes (docs/extending.md).
 """
 
 import ast
@@ -32,17 +32,17 @@ class Code(Spec):
 
     @property
     def version(self) -> str:
-        """Its name in scores and records."""
+        """Return its name in scores and records."""
         return f"{self.function}-{self.sha256[:8]}"
 
     @property
     def reference(self) -> str:
-        """Its whole value as one text, which `parsed` reads back."""
+        """Return its whole value as one text, which `parsed` reads back."""
         return f"{self.file}:{self.function}@{self.sha256}"
 
 
 def read(text: str) -> Code:
-    """Return the code that `file.py:function` names, with its hash of now.
+    """Return the code that `file.py:function` names, with its current hash.
 
     Errors: ValueError for a missing file or function.
     """
@@ -125,7 +125,7 @@ class UserCode(Spec):
 
 
 def reference(choice: str | UserCode) -> str:
-    """Return the text by which `open_grader` finds it."""
+    """Return the text with which `open_grader` finds it."""
     return choice.reference if isinstance(choice, UserCode) else choice
 
 
@@ -146,7 +146,7 @@ def load_function(code: Code) -> Callable[..., Any]:
 def load_cases(code: Code, name: str, shape: str) -> list[tuple[Any, ...]]:
     """Return the cases in the file, `NAME = [...]`. `shape` describes one of them in the error.
 
-    Errors: SpecError where the file has none, and those of `load_function`.
+    Errors: SpecError if the file has none, and those of `load_function`.
     """
     cases = getattr(_load_module(code.file, code.sha256), name, None)
     if not isinstance(cases, list) or not cases:
@@ -158,7 +158,7 @@ def load_cases(code: Code, name: str, shape: str) -> list[tuple[Any, ...]]:
 
 
 def load_name(code: Code, name: str) -> Any:
-    """Return a constant or function of the file; None where it has no such name."""
+    """Return a constant or function of the file; None if it has no such name."""
     return getattr(_load_module(code.file, code.sha256), name, None)
 
 

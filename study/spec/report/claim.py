@@ -1,8 +1,8 @@
-"""A claim is a finding as a predicate over records: arms by label, an outcome, a contrast, an
-expectation, the smallest effect that counts.
+"""Claims: a finding as a predicate over records, with arms by label, an outcome, a contrast, an
+expectation and the smallest effect that counts.
 
-One page per grid, `experiments/claims/<grid>.yaml`. Claims are judged per base student
-(`analysis/claims/decide.py`); nothing here computes anything. `declaration` is what must have stood
+There is one file per grid, `experiments/claims/<grid>.yaml`. `analysis/claims/decide.py` decides
+claims per base student; nothing is computed here. `declaration` is the text that must be declared
 before the data.
 """
 
@@ -17,7 +17,7 @@ from study.spec.report.outcome import ArmLabels, is_curve, refuse_unknown
 
 
 class Change(Spec):
-    """outcome(arm, last step) - outcome(arm, step 0): what training did to this base.
+    """outcome(arm, last step) - outcome(arm, step 0): the effect of training on this base.
 
     Needs a training curve as outcome.
     """
@@ -64,7 +64,7 @@ Contrast = Annotated[Change | Start | Level | Difference | Interaction, Field(di
 
 
 class Judged(Spec):
-    """What claims and gates share: a contrast of an outcome."""
+    """The common part of claims and gates: a contrast of an outcome."""
 
     id: str
     text: str
@@ -86,11 +86,11 @@ class Judged(Spec):
 
 
 class Gate(Judged):
-    """A control that must hold before a claim can be judged: the mean of its contrast over bases is
-    at least `at_least`, at most `at_most`.
+    """A control that must hold before a claim can be decided: the mean of its contrast over bases
+    is at least `at_least`, at most `at_most`.
 
-    That a prompt moves the teacher at all is a gate too: a difference, prompted arm minus
-    unprompted arm, of at least .2.
+    A gate can also require that a prompt changes the teacher at all: a difference, prompted arm
+    minus unprompted arm, of at least .2.
     """
 
     at_least: float | None = None
@@ -104,25 +104,26 @@ class Gate(Judged):
 
 
 class Claim(Judged):
-    """expectation: the sign of the contrast that the source leads to expect; `equal` = within
-    smallest_effect of nothing on both sides
-    (equivalence; stands outside Holm's family); `none` = reported without a verdict.
+    """A claim.
 
-    smallest_effect: the interval must lie beyond this size for the claim to count as reproduced;
-    same unit as the outcome.
-    k: the TopK size the claim is about; claims are judged for each K on its own.
-    placebos: arms that must be beaten too: with the placebo in place of `arm` the contrast must be
-    smaller, in the expected direction.
-    spread: the standard deviation of the per-base contrast that is expected; with it `study check`
-    refuses a claim that the grid's
-    seeds could not decide. primary: one of the few that Holm's adjustment runs over.
+    - expectation: the expected sign of the contrast, according to the source; `equal` = within
+      smallest_effect of zero on both sides (equivalence; outside Holm's family); `none` = reported
+      without a verdict.
+    - smallest_effect: the interval must exclude effects up to this size for the claim to count as
+      reproduced; same unit as the outcome.
+    - k: the TopK size of the claim; claims are decided for each K separately.
+    - placebos: arms that must also be beaten: with the placebo instead of `arm` the contrast must
+      be smaller, in the expected direction.
+    - spread: the expected standard deviation of the per-base contrast; with it `study check`
+      refuses a claim that the grid's seeds could not decide.
+    - primary: one of the few claims that Holm's adjustment runs over.
     """
 
     source: str
     k: int | None = None
     expectation: Literal["negative", "positive", "equal", "none"]
     smallest_effect: float = Field(ge=0)
-    gates: tuple[str, ...] = Field(default=(), strict=False)  # a page holds lists
+    gates: tuple[str, ...] = Field(default=(), strict=False)  # a file holds lists
     primary: bool = False
     placebos: tuple[ArmLabels, ...] = Field(default=(), strict=False)
     spread: float | None = Field(default=None, gt=0)
@@ -147,14 +148,14 @@ class Claims(Spec):
 
     @property
     def family(self) -> int:
-        """Claims that Holm's adjustment runs over."""
+        """Return the number of claims that Holm's adjustment runs over."""
         return sum(claim.in_family for claim in self.claims)
 
     def claim(self, name: str) -> Claim | None:
         return next((claim for claim in self.claims if claim.id == name), None)
 
     def gates_of(self, claim: Claim) -> tuple[Gate, ...]:
-        """Errors: SpecError on the name of a gate that is not there."""
+        """Return the gates of a claim. Errors: SpecError for the name of a missing gate."""
         gates = {gate.id: gate for gate in self.gates}
         unknown = [name for name in claim.gates if name not in gates]
         if unknown:
@@ -166,8 +167,8 @@ class Claims(Spec):
         return tuple(gates[name] for name in claim.gates)
 
     def declaration(self, claim: Claim) -> dict[str, Any]:
-        """A claim with the gates it names, what equals a default left out: the text that must have
-        stood before the data.
+        """Return a claim with the gates it names, without defaults: the text that must be declared
+        before the data.
         """
         return canonical_value(claim) | {
             "gates": [canonical_value(gate) for gate in self.gates_of(claim)]
@@ -175,7 +176,7 @@ class Claims(Spec):
 
 
 def arms(contrast: Contrast) -> tuple[ArmLabels, ...]:
-    """Every arm that a contrast needs."""
+    """Return every arm that a contrast needs."""
     match contrast:
         case Change() | Start() | Level():
             return (contrast.arm,)
@@ -186,5 +187,5 @@ def arms(contrast: Contrast) -> tuple[ArmLabels, ...]:
 
 
 def all_arms(judged: Judged) -> tuple[ArmLabels, ...]:
-    """The arms of a claim with its placebos, or of a gate."""
+    """Return the arms of a claim with its placebos, or of a gate."""
     return (*arms(judged.contrast), *(judged.placebos if isinstance(judged, Claim) else ()))

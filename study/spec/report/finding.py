@@ -1,4 +1,4 @@
-"""A finding: a statement of the paper, and the claims that test it here
+"""Findings: statements of the paper, and the claims that test them here
 (`experiments/findings/*.yaml`).
 """
 
@@ -10,12 +10,12 @@ from study.spec.base import Spec
 
 
 class Finding(Spec):
-    """text: what the source reports. sentence: what the scorecard says, the text by default.
+    """A finding. text: what the source reports. sentence: the text of the scorecard, `text` by
+    default.
 
-    claims: grid -> ids of its claims (`experiments/claims/<grid>.yaml`).
-
-    decided_by: the one of these claims whose verdict gives the finding its word on the scorecard;
-    the others support it. `GRID/CLAIM` where two grids have a claim of that name.
+    claims: grid -> ids of its claims (`experiments/claims/<grid>.yaml`). decided_by: the claim
+    whose verdict gives the finding its word on the scorecard; the others support it. `GRID/CLAIM`
+    if two grids have a claim of that name.
     """
 
     text: str
@@ -46,12 +46,12 @@ class Finding(Spec):
 
     @property
     def deciding(self) -> tuple[str, str]:
-        """Grid and claim that give the word."""
+        """Return grid and claim that give the word."""
         return self._decisive[0]
 
     @property
     def plain(self) -> str:
-        """The sentence of the scorecard."""
+        """Return the sentence of the scorecard."""
         return self.sentence or self.text
 
 

@@ -47,8 +47,9 @@ _PROBE = re.compile(r"probe:([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)")
 
 @dataclass(frozen=True)
 class ReportOutcome:
-    """column: of a score, or the metric of a curve. task: None = the cell's own. step: of a curve.
+    """A parsed outcome.
 
+    column: of a score, or the metric of a curve. task: None = the cell's own. step: of a curve.
     probe: its name.
     """
 
@@ -60,7 +61,7 @@ class ReportOutcome:
 
 
 def outcome(text: str) -> ReportOutcome:
-    """The outcome that a text names. Errors: SpecError with the nearest known word."""
+    """Parse an outcome. Errors: SpecError with the nearest known word."""
     if text == COLLAPSE:
         return ReportOutcome("collapse")
     if text == SIGNAL_GAP:
@@ -87,7 +88,7 @@ def outcome(text: str) -> ReportOutcome:
 
 
 def refuse_unknown(text: str) -> str:
-    """For the validation of a page: the text, or ValueError."""
+    """Return the text for the validation of a file. Errors: ValueError."""
     try:
         outcome(text)
     except SpecError as error:

@@ -1,6 +1,6 @@
-"""Pages: what a numbered table or figure shows, as data.
+"""Numbered tables and figures as data: what each of them shows.
 
-Numbers below 20 are the paper's, our own start at 20.
+Numbers below 20 are the paper's; our own start at 20.
 """
 
 from typing import Literal
@@ -12,8 +12,8 @@ from study.spec.report.outcome import ArmLabels, refuse_unknown
 
 
 class Setting(Spec):
-    """One row of a settings table: the paper's value with the tag of its source, and where ours
-    stands in a cell (`ours` = dotted path).
+    """One row of a settings table: the paper's value with the tag of its source, and the path of
+    ours in a cell (`ours` = dotted path).
     """
 
     item: str
@@ -24,8 +24,8 @@ class Setting(Spec):
 
 
 class Measured(Spec):
-    """One row of an outcomes table: an outcome of an arm, and the paper's value of what it answers
-    (text; `-` = not known).
+    """One row of an outcomes table: an outcome of an arm, and the paper's value for it (text; `-` =
+    not known).
     """
 
     name: str
@@ -36,9 +36,11 @@ class Measured(Spec):
 
 
 class TablePage(Spec):
-    """kind: final_scores = one row per cell of the grid; settings = the resolved values of `cell`
-    beside the paper's;
-    outcomes = the outcomes that `measured` names, with interval and n, beside the paper's values.
+    """A numbered table.
+
+    kind: final_scores = one row per cell of the grid; settings = the resolved values of `cell` next
+    to the paper's; outcomes = the outcomes that `measured` names, with interval and n, next to the
+    paper's values.
     """
 
     number: int = Field(ge=1)
@@ -46,7 +48,7 @@ class TablePage(Spec):
     grid: str
     scale: str
     kind: Literal["final_scores", "settings", "outcomes"]
-    answers: str = ""  # which part of the paper's table this page answers
+    answers: str = ""  # the part of the paper's table that this table corresponds to
     notes: tuple[str, ...] = Field(default=(), strict=False)
     cell: ArmLabels = Field(default={})
     settings: tuple[Setting, ...] = Field(default=(), strict=False)
@@ -54,13 +56,13 @@ class TablePage(Spec):
 
     @property
     def arms(self) -> tuple[ArmLabels, ...]:
-        """Every arm that the page names."""
+        """Return every arm that the table names."""
         return (*([self.cell] if self.cell else []), *(row.arm for row in self.measured))
 
 
 class Row(Spec):
-    """One block of a figure: arms drawn together. names: what the figure calls them; at: where they
-    stand on the x axis (prefix).
+    """One block of a figure: arms drawn together. names: their labels in the figure; at: their
+    positions on the x axis (prefix).
     """
 
     title: str
@@ -84,7 +86,7 @@ class Line(Spec):
 
 
 class Mark(Spec):
-    """One outcome (study/spec/report/outcome.py) under a name of the figure."""
+    """One outcome (study/spec/report/outcome.py) with a name for the figure."""
 
     name: str
     outcome: str
@@ -110,9 +112,8 @@ class FigurePage(Spec):
                      row of `rows`
     """
 
-    number: int | None = Field(
-        default=None, ge=1
-    )  # None: drawn for a grid that has no numbered pages
+    # None: drawn for a grid without numbered figures.
+    number: int | None = Field(default=None, ge=1)
     title: str
     grid: str
     scale: str
@@ -120,7 +121,7 @@ class FigurePage(Spec):
         "curves", "final_scores", "bars", "prefix", "repeated_tokens", "signal", "mass_drain",
         "pi_optimum", "survival",
     ]  # fmt: skip
-    answers: str = ""  # which part of the paper's figure this page answers
+    answers: str = ""  # the part of the paper's figure that this figure corresponds to
     notes: tuple[str, ...] = Field(default=(), strict=False)
     panels: tuple[str, ...] = Field(default=(), strict=False)
     rows: tuple[Row, ...] = Field(default=(), strict=False)
@@ -147,5 +148,5 @@ class FigurePage(Spec):
 
     @property
     def arms(self) -> tuple[ArmLabels, ...]:
-        """Every arm that the page names."""
+        """Return every arm that the figure names."""
         return (*(arm for row in self.rows for arm in row.arms), *(line.arm for line in self.lines))

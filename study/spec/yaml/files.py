@@ -1,5 +1,5 @@
-"""Files and revisions that a page names: where a data file lies on this machine, what it holds, and
-what counts as a pinned revision.
+"""Files and revisions that a config names: the path of a data file on this machine, its
+fingerprint, and whether a revision is pinned.
 """
 
 import hashlib
@@ -16,8 +16,8 @@ _COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
 def pinned(revision: str) -> str:
-    """A commit as it is; a branch, a tag or a placeholder is refused, because what it names can
-    change behind an id.
+    """Return a commit unchanged; refuse a branch, a tag or a placeholder, because its meaning can
+    change while the id does not.
     """
     if not _COMMIT.fullmatch(revision):
         how = "HfApi().repo_info('ORGANISATION/NAME', repo_type='model').sha"
@@ -36,16 +36,16 @@ def data_folder() -> Path:
 
 
 def local_file(name: str) -> Path:
-    """Where a data file named in a scale lies on this machine: under $STUDY_DATA, or in the working
-    folder where it is not there.
+    """Return the path of a data file named in a scale: under $STUDY_DATA, else in the working
+    folder.
     """
     path = Path(name).expanduser()
     return path if path.is_file() and not (data_folder() / path).is_file() else data_folder() / path
 
 
 def local_files(patterns: Sequence[str]) -> list[Path]:
-    """The files of the first pattern that has any below $STUDY_DATA, in order of their names; none
-    where it is not set.
+    """Return the files of the first pattern that matches any below $STUDY_DATA, by name; none if it
+    is not set.
     """
     if "STUDY_DATA" not in os.environ:
         return []
@@ -57,9 +57,9 @@ def local_files(patterns: Sequence[str]) -> list[Path]:
 
 
 def fingerprint(files: Sequence[Path]) -> str:
-    """sha256 over names and contents.
+    """Return the sha256 over names and contents.
 
-    A file is read again only when its size or time has changed.
+    A file is read again only if its size or time has changed.
     """
     lines = [
         f"{path.name} {_file_sha256(path, path.stat().st_size, path.stat().st_mtime_ns)}"

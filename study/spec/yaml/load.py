@@ -1,11 +1,11 @@
-"""Strict YAML 1.2 that remembers where every value stands, and where the pages of `experiments/`
-are found.
+"""Read strict YAML 1.2 with the file and line of every value, and find the config files of
+`experiments/`.
 
-A page becomes a tree of `Located` values; pieces of trees can be spliced into others and keep their
+A file becomes a tree of `Located` values; parts of trees can be inserted into others and keep their
 origin, so that an error or `study show` can always name the line: `grids/math.yaml:14 objective.kk:
 unknown field 'kk'; did you mean 'k'?`.
 
-Plain scalars follow the core schema of YAML 1.2 alone: `no`, `on` and `yes` are text, `1e-3` is a
+Plain scalars follow only the core schema of YAML 1.2: `no`, `on` and `yes` are text, `1e-3` is a
 number. Refused, because readers of older YAML would read something else: numbers with a leading
 zero, duplicate keys, anchors, tags, merge keys, infinities.
 """
@@ -39,7 +39,7 @@ _WORDS: dict[str, bool | None] = {
 
 @dataclass(frozen=True, slots=True)
 class Located:
-    """A value of a page with its place. comment: the end-of-line comment."""
+    """A value of a file with its place. comment: the end-of-line comment."""
 
     value: "dict[str, Located] | list[Located] | str | int | float | bool | None"
     origin: str
@@ -47,12 +47,12 @@ class Located:
 
     @property
     def entries(self) -> "dict[str, Located]":
-        """The fields of a mapping; none for anything else."""
+        """Return the fields of a mapping; none for anything else."""
         return self.value if isinstance(self.value, dict) else {}
 
     @property
     def items(self) -> "list[Located]":
-        """The members of a list; none for anything else."""
+        """Return the members of a list; none for anything else."""
         return self.value if isinstance(self.value, list) else []
 
     def get(self, key: str) -> "Located | None":
@@ -60,7 +60,7 @@ class Located:
 
 
 def plain(node: Located) -> Any:
-    """The bare Python value of a tree."""
+    """Return the plain Python value of a tree."""
     if isinstance(node.value, dict):
         return {key: plain(child) for key, child in node.value.items()}
     if isinstance(node.value, list):
@@ -69,7 +69,9 @@ def plain(node: Located) -> Any:
 
 
 def merged(base: Located, patch: Located) -> Located:
-    """`base` with the leaves of `patch` laid over it; mappings merge, anything else is replaced."""
+    """Return `base` with the leaves of `patch` merged over it; mappings merge, anything else is
+    replaced.
+    """
     if not (isinstance(base.value, dict) and isinstance(patch.value, dict)):
         return patch
     laid = {
@@ -80,8 +82,8 @@ def merged(base: Located, patch: Located) -> Located:
 
 
 def extended(base: Located, page: Located) -> Located:
-    """A page laid over the one that it extends: mappings merge, but what names its own `kind`
-    stands alone, whatever it is called.
+    """Return a file merged over the one that it extends: mappings merge, but a mapping that names
+    its own `kind` replaces the other, whatever its key.
     """
     if not (isinstance(base.value, dict) and isinstance(page.value, dict)) or "kind" in page.value:
         return page
@@ -93,7 +95,7 @@ def extended(base: Located, page: Located) -> Located:
 
 
 def suggestion(name: str, known: "Mapping[str, Any] | list[str] | tuple[str, ...]") -> str:
-    """`; did you mean 'k'?`, or nothing when no known name is near."""
+    """Return `; did you mean 'k'?`, or nothing if no known name is similar."""
     if len(name) > MAX_NAME:  # the comparison takes quadratic time
         return ""
     close = get_close_matches(name, list(known), n=1, cutoff=0.5)
@@ -101,7 +103,7 @@ def suggestion(name: str, known: "Mapping[str, Any] | list[str] | tuple[str, ...
 
 
 def load(path: Path) -> Located:
-    """Read one page. Errors: `SpecError` with file and line."""
+    """Read one file. Errors: `SpecError` with file and line."""
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -110,7 +112,7 @@ def load(path: Path) -> Located:
 
 
 def label(path: Path) -> str:
-    """How a page is called in messages: grids/math.yaml inside an experiments folder, else the path
+    """Return a file's name in messages: grids/math.yaml inside an experiments folder, else the path
     as given.
     """
     outside, inside, page = path.as_posix().rpartition("experiments/")
@@ -118,7 +120,7 @@ def label(path: Path) -> str:
 
 
 def parse(text: str, name: str) -> Located:
-    """The tree of a text. name: what messages call it. Errors: `SpecError` with the line."""
+    """Return the tree of a text. name: its name in messages. Errors: `SpecError` with the line."""
     root = compose(text, name)
     if root is None:
         raise SpecError(f"{name}: the page is empty")
@@ -126,14 +128,13 @@ def parse(text: str, name: str) -> Located:
 
 
 class _Reader:
-    """Turns ruamel's node graph (untyped: `Any`) into `Located` values by the core schema."""
+    """Turn ruamel's node graph (untyped: `Any`) into `Located` values by the core schema."""
 
     def __init__(self, name: str, lines: list[str], root: Any) -> None:
         self.name = name
         self.lines = lines
-        self.ends: dict[
-            int, int
-        ] = {}  # line -> column after the last scalar on it: what follows can only be a comment
+        # Line -> column after the last scalar on it: what follows can only be a comment.
+        self.ends: dict[int, int] = {}
         self._measure(root)
 
     def _measure(self, node: Any) -> None:
@@ -227,8 +228,8 @@ def _is(node: Any, kind: type) -> bool:
 
 
 def experiment_folders(root: Path | None = None) -> list[Path]:
-    """Where pages are looked for: the working folder's `experiments/`, then the shipped one (of a
-    wheel, or of a clone).
+    """Return the folders of config files: the working folder's `experiments/`, then the shipped one
+    (of a wheel, or of a clone).
     """
     package = Path(__file__).resolve().parents[2]
     shipped = (
@@ -244,7 +245,7 @@ def experiment_folders(root: Path | None = None) -> list[Path]:
 
 
 def names(kind: str, root: Path | None = None) -> list[str]:
-    """The known pages of a kind (`grids`, `scales`, `tables`, `figures`, ...)."""
+    """Return the known files of a kind (`grids`, `scales`, `tables`, `figures`, ...)."""
     return sorted(
         {
             page.stem
@@ -255,7 +256,7 @@ def names(kind: str, root: Path | None = None) -> list[str]:
 
 
 def find(kind: str, name: str, root: Path | None = None) -> Path:
-    """A page by path, by path inside an experiments folder (`grids/math.yaml`) or by bare name
+    """Find a file by path, by path inside an experiments folder (`grids/math.yaml`) or by bare name
     (`math`).
     """
     if len(Path(name).name) > MAX_NAME:

@@ -1,4 +1,6 @@
-"""Where every value of a resolved configuration comes from, and whether it is part of identity."""
+"""The origin of every value of a resolved configuration, and whether the value is part of
+identity.
+"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,8 +13,8 @@ from study.spec.yaml.load import Located
 
 @dataclass(frozen=True)
 class OriginedValue:
-    """path: dotted; origin: grids/math.yaml:14, scales/lab.yaml:8 or default; note: the page's
-    end-of-line comment (paper or ours).
+    """path: dotted; origin: grids/math.yaml:14, scales/lab.yaml:8 or default; note: the end-of-line
+    comment (paper or ours).
     """
 
     path: str
@@ -29,8 +31,10 @@ def origined_values(spec: Spec, node: Located | None, path: str = "") -> tuple[O
 def _walk(
     spec: Spec, node: Located | None, path: str, seen: dict[int, str]
 ) -> Iterator[OriginedValue]:
-    """`seen`: a recipe that stands twice in a cell (the student inside its own teacher) is written
-    once and referred to after.
+    """Yield the values of a part.
+
+    `seen`: a recipe that occurs twice in a cell (the student inside its own teacher) is written
+    once and then referred to.
     """
     for name in type(spec).model_fields:
         child = node.get(name) if node else None

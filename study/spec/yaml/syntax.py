@@ -1,7 +1,7 @@
-"""YAML text -> a graph of nodes, within limits: whatever a file holds, one error names its line.
+"""Parse YAML text into a graph of nodes, within limits: for any bad file, one error names its line.
 
-at most MAX_CHARACTERS of text, MAX_DEPTH levels, no anchors and aliases (an alias bomb or a
-value that holds itself is refused at its first line, before anything is expanded)
+At most MAX_CHARACTERS of text, MAX_DEPTH levels, no anchors and aliases (an alias bomb or a value
+that contains itself is refused at its first line, before anything is expanded).
 """
 
 from typing import Any
@@ -19,7 +19,7 @@ ALIASES = "anchors and aliases are not supported; a value is written where it is
 
 
 def compose(text: str, name: str) -> Any:
-    """The root node of a text; None for an empty one. Errors: SpecError with the line."""
+    """Return the root node of a text; None for an empty one. Errors: SpecError with the line."""
     if len(text) > MAX_CHARACTERS:
         raise SpecError(f"{name}: {len(text):,} characters; at most {MAX_CHARACTERS:,} are read")
     if _needs_a_look(text):
@@ -37,7 +37,7 @@ def _reader() -> Any:
 
 
 def _needs_a_look(text: str) -> bool:
-    """Whether anchors or deep nesting are possible at all; most files need no second pass."""
+    """Whether anchors or deep nesting are possible; most files need no second pass."""
     if "&" in text or "*" in text:
         return True
     openers = text.count("[") + text.count("{")
@@ -46,13 +46,13 @@ def _needs_a_look(text: str) -> bool:
 
 
 def _indicators(line: str) -> int:
-    """Upper limit on the levels that one line opens in block style."""
+    """Return an upper limit on the levels that one line opens in block style."""
     leading = len(line) - len(line.lstrip())
     return leading + line.count("- ") + line.count("? ") + line.count(": ")
 
 
 def _refuse_deep_or_shared(text: str, name: str) -> None:
-    """One pass over the events, which are made one by one: nothing is expanded."""
+    """Refuse deep nesting and anchors in one pass over the events: nothing is expanded."""
     depth = 0
     try:
         for event in _reader().parse(text):
@@ -64,7 +64,7 @@ def _refuse_deep_or_shared(text: str, name: str) -> None:
             if depth > MAX_DEPTH:
                 raise SpecError(f"{name}:{line}: nested deeper than {MAX_DEPTH} levels")
     except (YAMLError, ValueError, OverflowError, RecursionError):
-        return  # composing meets the same fault and says it
+        return  # composing finds the same error and reports it
 
 
 def _located_error(error: YAMLError, text: str, name: str) -> SpecError:
@@ -83,7 +83,7 @@ def _located_error(error: YAMLError, text: str, name: str) -> SpecError:
 
 
 def _last_line(text: str) -> int:
-    """The line up to which a text can be read."""
+    """Return the last line up to which a text can be read."""
     line = 0
     try:
         for event in _reader().parse(text):

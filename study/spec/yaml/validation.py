@@ -1,5 +1,5 @@
-"""Located YAML -> frozen spec: every pydantic error is told with its line, its dotted path and the
-nearest known word.
+"""Validate located YAML into a frozen spec: every pydantic error gets its line, its dotted path and
+the nearest known word.
 """
 
 import re
@@ -22,9 +22,7 @@ _OLD_BOOLEANS = ("yes", "no", "on", "off", "y", "n")
 def validate(
     spec: type[S], node: Located, path: str, built: Mapping[str, Spec | None] | None = None
 ) -> S:
-    """Build `spec` from a mapping. `built`: fields that are specs already (references that were
-    looked up).
-    """
+    """Build `spec` from a mapping. `built`: fields that are specs already (resolved references)."""
     if not isinstance(node.value, dict):
         raise located_error(node, path, f"expected a mapping of fields, found {_shown(node)}")
     try:
@@ -48,8 +46,8 @@ def _message(spec: type[Spec], root: Located, path: str, detail: ErrorDetails) -
 
 
 def _walk(root: Located, loc: tuple[int | str, ...]) -> tuple[Located, list[str]]:
-    """The deepest node on a pydantic location, and the keys to it; union tags in the location are
-    no keys of the page.
+    """Return the deepest node on a pydantic location, and the keys to it; union tags in the
+    location are not keys of the file.
     """
     node = root
     names: list[str] = []
@@ -63,7 +61,7 @@ def _walk(root: Located, loc: tuple[int | str, ...]) -> tuple[Located, list[str]
 
 
 def _is_tag(node: Located, step: int | str) -> bool:
-    """The name of a union's member: a `kind`, or words with a space
+    """Whether a step is the name of a union's member: a `kind`, or words with a space
     (study/spec/recipe/training.py).
     """
     kind = node.get("kind")
@@ -108,7 +106,7 @@ def _shown(node: Located) -> str:
 
 
 def _fields_at(spec: type[Spec], loc: tuple[int | str, ...]) -> list[str]:
-    """The field names that are known where an unknown one was found."""
+    """Return the known field names at the place of an unknown one."""
     models: list[type[Spec]] = [spec]
     for step in loc:
         tagged = [
