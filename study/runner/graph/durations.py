@@ -1,4 +1,4 @@
-"""Expected durations: what finished stages and evaluations took here, else the scale's own guess.
+"""Expected durations: those of finished stages and evaluations here, else the scale's own guess.
 
 expected(stage) = mean wall time of the same recipe at other seeds;
     else mean over the kind of (wall seconds / steps) x steps; else guess x steps.
@@ -17,7 +17,9 @@ from study.spec.identity import canonical
 
 
 class Durations:
-    """first_guess: seconds per step by stage kind, `evaluate`: per evaluation (the scale's
+    """Expected durations of stages and evaluations.
+
+    first_guess: seconds per step by stage kind, `evaluate`: per evaluation (the scale's
     `expected_seconds`).
     """
 
@@ -35,7 +37,9 @@ class Durations:
         self._evaluations.append(wall_s)
 
     def stage(self, node: StageNode) -> float:
-        """Seconds of one core for a stage; 0 for a kind that was neither measured nor guessed."""
+        """Return the core seconds of a stage; 0 for a kind that was neither measured nor
+        guessed.
+        """
         same = self._same.get(canonical(node.recipe))
         if same:
             return fmean(same)
@@ -78,8 +82,8 @@ def evaluation_seconds(cost: Mapping[str, Cost]) -> float | None:
 
 
 def _manifest_wall(results: Results, stage: str) -> float | None:
-    """An unreadable manifest is refused where the artifact is used; an estimate can do
-    without it.
+    """Return the wall seconds of a manifest; None if it is unreadable, which is reported when the
+    artifact is used.
     """
     try:
         return float(json.loads((results.artifact(stage) / MANIFEST).read_bytes())["wall_s"])

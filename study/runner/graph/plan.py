@@ -1,10 +1,10 @@
-"""What a grid still needs and why: records and artifacts that are there against runs and stages
-that should be.
+"""Plan a grid: compare the existing records and artifacts with the runs and stages of the grid, and
+say what is missing and why.
 
-Nothing is changed and no model code is loaded. A run is done when its sealed record lies under
-`runs/`; committed evidence in `records/` never counts. A stage is made when its manifest is there
-(its hashes are checked when it is used). Ids come from content, so a record that does not fit any
-more has another id: it is found by its slug and seed, and compared to say what changed.
+Nothing is changed and no model code is loaded. A run is done when its sealed record is under
+`runs/`; committed evidence in `records/` never counts. A stage is made when its manifest exists
+(its hashes are checked when it is used). Ids come from content, so a record of other settings has
+another id: it is found by its slug and seed, and compared to say what changed.
 """
 
 import json
@@ -28,7 +28,7 @@ from study.spec.grid.cell import Cell
 from study.spec.grid.grid import LabelledRun
 from study.spec.identity import canonical_value
 
-# What a plan needs of a record; the rest is let go at once.
+# The fields of a record that a plan needs; the others are dropped at once.
 _READ = ("schema", "run", "spec", "cost", "revisions")
 
 
@@ -51,7 +51,9 @@ class PlannedStage:
 
 @dataclass(frozen=True)
 class PlannedRun:
-    """stages: ids that must be made first, inputs before their users. seconds: the final evaluation
+    """A planned run.
+
+    stages: ids that must be made first, inputs before their users. seconds: of the final evaluation
     alone.
     """
 
@@ -77,14 +79,14 @@ class Plan:
 
     @property
     def core_seconds(self) -> float:
-        """One core's time for everything that is missing."""
+        """Return the time of one core for everything that is missing."""
         return sum(s.seconds for s in self.stages) + sum(
             r.seconds for r in self.runs if r.state is not State.DONE
         )
 
     def seconds(self, jobs: int) -> float:
-        """Wall time on `jobs` processes: the work shared out, but never less than the longest chain
-        of stages.
+        """Return the wall time on `jobs` processes: the work divided by them, but never less than
+        the longest chain of stages.
         """
         return max(self.core_seconds / jobs, self._longest_chain())
 
@@ -144,8 +146,8 @@ def make_plan(
 def _needed(
     graph: tuple[StageNode, ...], read: tuple[str, ...], made: set[str]
 ) -> tuple[StageNode, ...]:
-    """The stages on the way to those that are read which are not made; inputs of a made stage are
-    not needed.
+    """Return the missing stages behind those that are read; inputs of a finished stage are not
+    needed.
     """
     nodes = {node.id: node for node in graph}
     wanted: set[str] = set()
@@ -218,7 +220,7 @@ def _why_pending(
         for path in earlier.get(_slug_and_seed(run.run_id), [])
         if (record := _sealed_record(path))
     ]
-    # The run itself rather than one of other settings.
+    # Prefer the run itself to one of other settings.
     records.sort(key=lambda record: not same_settings(run.cell, record["spec"]))
     if records:
         return _what_changed(run.cell, records[0])
@@ -239,7 +241,7 @@ def _what_changed(cell: Cell, record: dict[str, Any]) -> str:
 
 
 def _differences(old: Any, new: Any, path: str = "") -> list[str]:
-    """Dotted paths where two canonical values differ; `default` = left out."""
+    """Return the dotted paths at which two canonical values differ; `default` = left out."""
     if isinstance(old, dict) and isinstance(new, dict):
         keys = sorted(old.keys() | new.keys())
         return [
@@ -259,7 +261,7 @@ def _brief(value: Any) -> str:
 def _earlier_records(
     runs: Sequence[LabelledRun], results: Results
 ) -> dict[tuple[str, int], list[Path]]:
-    """Records of other ids with the slug and seed of a planned run."""
+    """Return records of other ids with the slug and seed of a planned run."""
     planned = {run.run_id for run in runs}
     found: dict[tuple[str, int], list[Path]] = defaultdict(list)
     for folder in sorted(results.runs.glob("*")) if results.runs.is_dir() else []:
@@ -284,8 +286,8 @@ def _sealed_runs(runs: Sequence[LabelledRun], results: Results) -> dict[str, flo
 
 
 def _sealed_record(path: Path) -> dict[str, Any] | None:
-    """A record that matches its seal, else None. Its schema is checked where it is used; here
-    thousands must pass in a second.
+    """Return a record that matches its seal, else None. Its schema is checked when it is used,
+    because thousands must be read in a second here.
     """
     try:
         data = path.read_bytes()
@@ -296,7 +298,7 @@ def _sealed_record(path: Path) -> dict[str, Any] | None:
 
 
 def _failure(folder: Path) -> str | None:
-    """Why the last try failed, in one line."""
+    """Return why the last try failed, in one line."""
     path = folder / "failure.json"
     if not path.is_file():
         return None

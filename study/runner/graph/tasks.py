@@ -1,5 +1,5 @@
-"""The tasks of a grid: the stages that are not made yet and the runs that are not recorded, each
-with what it must wait for.
+"""The tasks of a grid: the stages that are not made and the runs that are not recorded, each with
+the stages it waits for.
 """
 
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from study.runner.work.worker import Payload, task_id
 
 @dataclass(frozen=True)
 class Task:
-    """`needs`: ids of the stage tasks that must be finished first."""
+    """A task. `needs`: ids of the stage tasks that must be finished first."""
 
     payload: Payload
     needs: frozenset[str]
@@ -23,10 +23,10 @@ class Task:
 
 
 def tasks_for(runs: Sequence[RunPlan], plan: Plan) -> list[Task]:
-    """The tasks of these runs in the order in which they should start: run by run, each stage where
-    it is first needed.
+    """Return the tasks of these runs in the order in which they should start: run by run, each
+    stage where it is first needed.
 
-    A stage whose artifact is there is not a task: the task that uses it checks it. Stages behind a
+    A stage whose artifact exists is not a task: the task that uses it checks it. Stages behind a
     finished one are not needed.
     """
     nodes = {stage.node.id: stage.node for stage in plan.stages}
@@ -42,7 +42,7 @@ def tasks_for(runs: Sequence[RunPlan], plan: Plan) -> list[Task]:
 
 
 def graph_of(task: Task) -> tuple[StageNode, ...]:
-    """Every stage behind a task, itself included if it is one."""
+    """Return every stage behind a task, itself included if it is one."""
     payload = task.payload
     return (
         stage_graph(payload.recipe, payload.seed)
@@ -52,7 +52,7 @@ def graph_of(task: Task) -> tuple[StageNode, ...]:
 
 
 def stages_read_by(task: Task) -> set[str]:
-    """What a task reads: the stage behind a run, the inputs of a stage."""
+    """Return the stages that a task reads: the stage behind a run, the inputs of a stage."""
     payload = task.payload
     return set(
         payload.inputs.values()
