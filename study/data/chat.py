@@ -1,12 +1,12 @@
-"""From a view to the text and the token ids of a prompt, through the tokenizer's own chat template.
+"""Render a view as the text and the token ids of a prompt, with the tokenizer's own chat template.
 
-thinking: what the template is told as `enable_thinking`; None tells it nothing. Qwen3's template
-writes no `<think>` of its own where thinking is on or unsaid: the model opens its reasoning itself.
-With thinking off it closes an empty one, "<think>\\n\\n</think>\\n\\n". A view that ends with an
-assistant's message brings its own beginning of the turn: the template opens the turn, is told
-nothing (it would write the empty block before a hint that is reasoning), and the text follows as it
-stands. The template's rendering of a finished assistant's turn is not used for this: Qwen3's
-rewrites what comes before `</think>`.
+thinking: the template's argument `enable_thinking`; None leaves it out. Qwen3's template writes no
+`<think>` if thinking is on or not set: the model opens its reasoning itself.
+With thinking off it writes an empty one, "<think>\\n\\n</think>\\n\\n". A view that ends with an
+assistant's message contains the beginning of that turn: the template opens the turn without the
+argument (it would write the empty block before a hint that is reasoning), and the text follows
+unchanged. The template's rendering of a finished assistant's turn is not used for this, because
+Qwen3's rewrites what comes before `</think>`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,12 +16,12 @@ from jinja2 import TemplateError
 
 from study.data.views import Messages
 
-if TYPE_CHECKING:  # transformers takes seconds to import, and nothing of it is needed here
+if TYPE_CHECKING:  # transformers takes seconds to import, and this module needs only its types
     from transformers import PreTrainedTokenizerBase
 
 
 def template_arguments(thinking: bool | None) -> dict[str, Any]:
-    """Arguments for a chat template."""
+    """Return the arguments for a chat template."""
     return {} if thinking is None else {"enable_thinking": thinking}
 
 
@@ -79,12 +79,12 @@ def prompt_text(
     thinking: bool | None = None,
     template: Mapping[str, Any] | None = None,
 ) -> str:
-    """Everything before the first token of the answer. template: further arguments of the chat
-    template.
+    """Return everything before the first token of the answer. template: further arguments of the
+    chat template.
     """
     begun = view[-1]["content"] if view[-1]["role"] == "assistant" else None
     messages, arguments = view, {**template_arguments(thinking), **(template or {})}
-    if begun is not None:  # the view opens the turn itself, so the template is told nothing
+    if begun is not None:  # the view opens the turn itself, so the template gets no argument
         messages, arguments = view[:-1], {}
     return str(
         tokenizer.apply_chat_template(
@@ -99,7 +99,7 @@ def prompt_ids(
     thinking: bool | None = None,
     template: Mapping[str, Any] | None = None,
 ) -> list[list[int]]:
-    """Token ids of each prompt. Special tokens are the template's alone."""
+    """Return the token ids of each prompt. Only the template adds special tokens."""
     texts = [prompt_text(tokenizer, view, thinking, template) for view in views]
     ids: Any = tokenizer(texts, add_special_tokens=False)["input_ids"]
     return ids

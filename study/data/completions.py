@@ -1,18 +1,18 @@
-"""Completions and gold answers out of any JSON Lines file, gzipped (.gz) or not: one `Row` per
-line, whatever framework wrote it.
+"""Read completions and gold answers from any JSON Lines file, gzipped (.gz) or not: one `Row` per
+line, from any framework.
 
 A field is a name or a dotted path (`doc.answer`, `choices.message.content`); a step into a list
 goes into each of its elements.
     completion   a text, a list of texts (samples of one problem), a chat (its last message), or
-                 objects with a text inside; null or empty where the completion was cut
-    answer       a text or a number; what follows `####`, or the last box, is taken out of a worked
-                 solution by the grader
+                 objects with a text inside; null or empty if the completion was cut
+    answer       a text or a number; the grader takes what follows `####`, or the last box, out of
+                 a worked solution
     id           optional; rows with the same id are samples of the same problem
     truncated    optional; true, or a finish reason such as "length", for the row or for each of its
                  samples (`study.data.cut`)
     question     optional; the text of the problem, which says for example "percent"
 Fields that are not named are guessed from the first row by the names below, in their order; a
-finish reason is also looked for beside the completion. Errors name the file, the line and what to
+finish reason is also looked for next to the completion. Errors name the file, the line and what to
 do.
 """
 
@@ -110,9 +110,9 @@ class Fields:
 class Row:
     """One line.
 
-    id              the number of the line where the file has no ids
+    id              the number of the line if the file has no ids
     gold_is_float   the gold answer came as a JSON float, and `answer` is its shortest decimal
-    question        the text of the problem where the row has one, else ""
+    question        the text of the problem if the row has one, else ""
     suspect         what looks like the remains of a lost backslash in a completion, in words
     """
 
@@ -136,7 +136,7 @@ def fields(
 ) -> Fields:
     """Return the named columns (key: of the id), and guesses for the others from the first row.
 
-    SpecError for a name that is not there.
+    Errors: SpecError for the name of a missing column.
     """
     row = _first_row(path)
     if row.get("format") == "generations-1":
@@ -174,7 +174,7 @@ def _require_column(path: Path, row: dict[str, Any], name: str, column: str | No
 
 
 def _reasons(completion: str | None) -> list[str]:
-    """Where a finish reason may be: in the row, or beside the completion at any level.
+    """Return where a finish reason may be: in the row, or next to the completion at any level.
 
     For `choices.message.content` these are also `choices.message.X` and `choices.X`.
     """
@@ -253,7 +253,9 @@ def _gold(row: dict[str, Any], columns: Fields, where: str) -> Gold:
 
 
 def _question(row: dict[str, Any], columns: Fields) -> str:
-    """The text of the problem; "" for a value that is no text or chat: it only helps the grader."""
+    """Return the text of the problem; "" for a value that is no text or chat, because it only helps
+    the grader.
+    """
     value = value_at(row, columns.question) if columns.question else None
     turns = chat_turns(value)
     if turns is not None:
@@ -275,7 +277,7 @@ def _flags(row: dict[str, Any], columns: Fields, samples: int, where: str) -> tu
 
 
 def _guess(row: dict[str, Any], names: Sequence[str], taken: str | None = None) -> str | None:
-    """The first name that holds a value, else the first that holds null."""
+    """Return the first name that holds a value, else the first that holds null."""
     there = [name for name in names if name != taken and value_at(row, name) is not MISSING]
     return next(
         (name for name in there if value_at(row, name) is not None), next(iter(there), None)

@@ -39,7 +39,9 @@ HINT = 'write true, false or a finish reason such as "length" or "stop"'
 
 
 def was_cut(value: Any) -> bool:
-    """Whether this value says that the completion was cut. ValueError where it does not say."""
+    """Whether this value says that the completion was cut. Errors: ValueError if it does not
+    say.
+    """
     word = _word(value)
     if word is None or (word not in CUT and word not in ENDED):
         raise ValueError(f"{_shown(value)} does not say whether the completion was cut")
@@ -47,7 +49,7 @@ def was_cut(value: Any) -> bool:
 
 
 def _word(value: Any) -> str | None:
-    """The value as one word of the vocabulary's spelling; None where it is no word."""
+    """Return the value as one word in the vocabulary's spelling; None if it is no word."""
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, int | float):
@@ -60,7 +62,7 @@ def _word(value: Any) -> str | None:
 
 
 def _of_object(value: Mapping[str, Any]) -> str | None:
-    """The reason that an object holds, or the single name that it has: {"length": {...}}."""
+    """Return the reason that an object holds, or the single name that it has: {"length": {...}}."""
     names = {str(name).replace("_", "").lower(): name for name in value}
     for wanted in _INSIDE:
         name = names.get(wanted.replace("_", ""))

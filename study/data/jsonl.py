@@ -1,4 +1,4 @@
-"""Problems from local JSON Lines files: GSM8K, MATH-500 or anything with a question and a
+"""Load problems from local JSON Lines files: GSM8K, MATH-500 or any data with a question and a
 verifiable answer.
 """
 

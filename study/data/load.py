@@ -23,8 +23,8 @@ from study.spec.recipe.data import (
 def load(data: Data, split: Split) -> tuple[Problem, ...]:
     """Return the problems of one split, always the same and in the same order.
 
-    Errors: PrerequisiteError when a local file is missing or has no such column; SpecError when a
-    lab world has fewer problems than the split asks for.
+    Errors: PrerequisiteError if a local file is missing or has no such column; SpecError if a lab
+    world has fewer problems than the split requires.
     """
     match data:
         case ArithmeticData() | SearchData() | HiddenFactData() | SharedData():

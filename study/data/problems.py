@@ -1,5 +1,5 @@
-"""One `Problem` for every source, in three disjoint splits: train, selection (to choose
-checkpoints) and held_out (to judge them).
+"""`Problem`, the same for every source, and its three disjoint splits: train, selection (to choose
+checkpoints) and held_out (to evaluate them).
 """
 
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ Split = Literal["train", "selection", "held_out"]
 class Problem:
     """A question with a verifiable answer.
 
-    columns         whatever else a template of privileged information may want
+    columns         further columns that a template of privileged information may use
     gold_is_float   the answer came as a JSON float, and `answer` is its shortest decimal
     """
 
@@ -25,7 +25,7 @@ class Problem:
     gold_is_float: bool = False
 
     def fields(self) -> dict[str, str]:
-        """All columns by name, as templates see them."""
+        """Return all columns by name, as templates see them."""
         return {
             "id": self.id,
             "prompt": self.prompt,

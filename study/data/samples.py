@@ -10,9 +10,9 @@ _INSIDE = ("text", "content", "completion", "generated_text", "message", "output
 
 
 def flags_of(found: Any, samples: int, where: str, column: str) -> tuple[bool, ...]:
-    """Whether each sample was cut, from one value for the row or one for each sample.
+    """Return whether each sample was cut, from one value for the row or one for each sample.
 
-    PrerequisiteError for a value that does not say it, or where their number is another one.
+    Errors: PrerequisiteError for a value that does not say it, or a different number of values.
     """
     flags = _flat(cast("list[Any]", found)) if isinstance(found, list) else [found] * samples
     if len(flags) != samples:
@@ -35,7 +35,7 @@ def _flat(values: list[Any]) -> list[Any]:
 
 
 def texts_of(found: Any) -> list[str | None] | None:
-    """Every text of a completion's value, None in the place of a null; None if there is no text.
+    """Return every text of a completion's value, with None for a null; None if there is no text.
 
     A chat gives the text of its last turn, which must not be the user's.
     """
@@ -71,7 +71,7 @@ def _texts_of_object(found: dict[str, Any]) -> list[str | None] | None:
 
 
 def _content(content: Any) -> list[str | None] | None:
-    """One text for the content of a message, which may be a list of parts."""
+    """Return one text for the content of a message, which may be a list of parts."""
     if content is None:
         return [None]
     text = message_text(content)

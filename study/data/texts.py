@@ -1,8 +1,8 @@
-"""What can be wrong with a text, and the form by which two texts are the same.
+"""Find faults in a text, and compute the normal form by which two texts are the same.
 
 Half a surrogate pair cannot be written in UTF-8. Control characters before letters are the remains
-of a backslash that was written once: `"\\frac"` in JSON is a form feed and `rac`. A control token
-of a chat template, such as `<|im_end|>`, ends a turn in the middle of a problem.
+of a backslash that should have been doubled: `"\\frac"` in JSON is a form feed and `rac`. A control
+token of a chat template, such as `<|im_end|>`, ends a turn in the middle of a problem.
 """
 
 import json
@@ -15,15 +15,15 @@ _CONTROL_TOKEN = re.compile(
     r"<\|[A-Za-z][\w .:/-]{2,40}\|>|<(?:start|end)_of_turn>|<\uff5c[^<>|]{1,40}\uff5c>|\[/?INST\]"
 )
 _SPACES = re.compile(r"\s+")
-_SHORT = 80  # characters of a gold that is an answer, and no worked solution
+_SHORT = 80  # characters of a gold that is an answer and not a worked solution
 
-# What is left of LaTeX commands whose first letter went with the backslash.
+# LaTeX commands that lost their first letter with the backslash.
 _LEFT = {
     "t": "frac imes heta ext extbf extit extrm exttt ilde riangle herefore binom anh hickapprox",
     "n": "eq abla ewline subseteq supseteq leq geq cong rightarrow leftarrow warrow earrow",
     "r": "ho ight ightarrow angle ceil floor brace lap eal",
 }
-# Further ones, which may also begin an ordinary line of text; they count in a short gold alone.
+# More of them, which may also begin an ordinary line of text; they count only in a short gold.
 _LEFT_IN_GOLD = {
     "t": "au an o op",
     "n": "u e i ot eg mid parallel less gtr sim exists otin",
@@ -58,9 +58,9 @@ def normal_form(text: str) -> str:
 
 
 def lost_backslash(text: str, *, gold: bool = False) -> str:
-    """Where a text holds what is left of a lost backslash, in words; "" where it does not.
+    """Say where a text holds the remains of a lost backslash; "" if it does not.
 
-    gold: the text is a gold answer; where it is short, a tab before a letter is enough.
+    gold: the text is a gold answer; in a short one a tab before a letter is enough.
     """
     found = _LOST.search(text)
     if found is None and gold and len(text) <= _SHORT and "####" not in text:
@@ -77,7 +77,7 @@ def half_surrogate(text: str) -> bool:
 
 
 def control_tokens(text: str, known: Iterable[str] = ()) -> list[str]:
-    """The control tokens of chat templates in a text, in their order.
+    """Return the control tokens of chat templates in a text, in their order.
 
     known: further ones, the special tokens of a tokenizer.
     """

@@ -2,7 +2,7 @@
 
 No value is turned into text with `str()`: an object, a list, a truth value or NaN in the place of a
 text is refused, with its place and what to write instead. A chat with one user turn is that turn's
-text. Control characters before letters are the remains of a backslash that was written once
+text. Control characters before letters are the remains of a backslash that should have been doubled
 (`"\\frac"` in JSON is a form feed and `rac`); they are refused in golds, prompts and solutions.
 """
 
@@ -20,7 +20,7 @@ class _Missing:
         return "MISSING"
 
 
-MISSING: Final = _Missing()  # what `value_at` returns where a path leads nowhere
+MISSING: Final = _Missing()  # what `value_at` returns if a path leads nowhere
 
 _LISTED_CHAT = re.compile(r"""\s*\[\s*\{\s*['"](?:role|from|content)['"]\s*:""")
 _BACKSLASH = (
@@ -115,10 +115,10 @@ def cell_of(value: Any, where: str, column: str) -> str:
 
 
 def gold_of(value: Any, where: str, column: str, *, unwrap: bool = False) -> Gold:
-    """A gold answer: a text or a number. unwrap: a list of one is taken for its element.
+    """Return a gold answer: a text or a number. unwrap: a list with one element is replaced by it.
 
-    PrerequisiteError for an object, a list, true or false, NaN, an empty text, half a surrogate
-    pair, and for what is left of a lost backslash.
+    Errors: PrerequisiteError for an object, a list, true or false, NaN, an empty text, half a
+    surrogate pair, and the remains of a lost backslash.
     """
     while unwrap and isinstance(value, list) and len(cast("list[Any]", value)) == 1:
         value = cast("list[Any]", value)[0]
@@ -155,7 +155,9 @@ def id_of(value: Any, where: str, column: str) -> str:
 
 
 def column_of(value: Any) -> str | None:
-    """A further column for templates: a text or a number as text, null as ""; None for the rest."""
+    """Return a further column for templates: a text or a number as text, null as ""; None for other
+    values.
+    """
     if value is None:
         return ""
     if isinstance(value, str):
@@ -166,9 +168,9 @@ def column_of(value: Any) -> str | None:
 
 
 def message_text(content: Any) -> str | None:
-    """The text of a message's content: a text, or a list of parts of which the text parts count.
+    """Return the text of a message's content: a text, or the text parts of a list of parts.
 
-    None where there is no text: null, or a part that is an image or a sound.
+    None if there is no text: null, or a part that is an image or a sound.
     """
     if isinstance(content, str):
         return content
@@ -191,7 +193,7 @@ def message_text(content: Any) -> str | None:
 
 
 def chat_turns(value: Any) -> list[tuple[str, Any]] | None:
-    """(role, content) of each message of a chat; None for a value that is no chat.
+    """Return (role, content) of each message of a chat; None for a value that is no chat.
 
     Both spellings are known: role and content, and from and value (ShareGPT).
     """

@@ -1,9 +1,7 @@
-"""Two views of one problem: what the student sees and what the teacher sees.
+"""Build the two views of a problem: what the student sees and what the teacher sees.
 
-PI enters the teacher's view only.
-
-A view is a list of messages. One that ends with an assistant's message says how that turn begins
-(`study.data.chat` renders both kinds).
+Only the teacher's view contains PI. A view is a list of messages. If the last one is an assistant's
+message, it is the beginning of that turn (`study.data.chat` renders both kinds).
 """
 
 import hashlib
@@ -20,12 +18,8 @@ from study.spec.recipe.privileged import PrivilegedInformation
 Messages = list[dict[str, str]]
 
 MASK = "[MASK]"
-SHOWN_TO_ALL = (
-    "id",
-    "prompt",
-    "problem",
-    "format",
-)  # columns that are no secret: a placebo leaves them as they are
+# Columns that are no secret: a placebo leaves them unchanged.
+SHOWN_TO_ALL = ("id", "prompt", "problem", "format")
 _WORD = re.compile(r"\S+")
 
 
@@ -36,8 +30,8 @@ def student_view(problem: Problem) -> Messages:
 def teacher_view(
     problem: Problem, privileged: PrivilegedInformation | None, other: Problem | None = None
 ) -> Messages:
-    """The student's messages with PI placed in them; `other` is the problem whose columns a placebo
-    shows.
+    """Return the student's messages with PI placed in them; `other` is the problem whose columns a
+    placebo shows.
     """
     if privileged is None:
         return student_view(problem)
@@ -58,9 +52,9 @@ def teacher_view(
 def privileged_text(
     problem: Problem, privileged: PrivilegedInformation, other: Problem | None = None
 ) -> str:
-    """The text that PI adds to a teacher's view.
+    """Return the text that PI adds to a teacher's view.
 
-    SpecError where a placebo has no other problem, or a column is unknown or empty.
+    Errors: SpecError if a placebo has no other problem, or a column is unknown or empty.
     """
     source = problem
     if privileged.source != "own":
@@ -75,11 +69,10 @@ def privileged_text(
 
 
 def render(template: str, problem: Problem) -> str:
-    """The template with the problem's columns filled in; an unknown column is named together with
-    the known ones.
+    """Return the template with the problem's columns filled in.
 
-    An empty column is an error too: a teacher without its solution would be a run without PI that
-    says it has it.
+    Errors: SpecError for an unknown column, with the known ones, and for an empty column: a teacher
+    without its solution would be a run without PI that claims to have it.
     """
     columns = problem.fields()
     for _, name, _, _ in Formatter().parse(template):
@@ -102,12 +95,14 @@ def render(template: str, problem: Problem) -> str:
 
 
 def shifted(problems: Sequence[Problem]) -> list[Problem]:
-    """For each problem another one of the same batch (the next; the last takes the first)."""
+    """Return for each problem another one of the same batch (the next; the last takes the
+    first).
+    """
     return [*problems[1:], problems[0]]
 
 
 def _masked(problem: Problem, share: float) -> Problem:
-    """Each word of the solution hidden with probability `share`, the spaces between them kept; the
+    """Mask each word of the solution with probability `share` and keep the spaces between them; the
     same words for every model and seed.
     """
     draw = _drawn_for("mask", problem)
@@ -120,7 +115,9 @@ def _masked(problem: Problem, share: float) -> Problem:
 
 
 def _without_meaning(problem: Problem) -> Problem:
-    """The words of every secret column in random order, so that length and vocabulary stay."""
+    """Put the words of every secret column in random order, so that length and vocabulary stay the
+    same.
+    """
 
     def mixed(name: str, text: str) -> str:
         words = text.split()

@@ -1,4 +1,4 @@
-"""Arms made by hand, files of rows and the command `study compare`, for the tests of comparing."""
+"""Hand-made arms, files of rows and the command `study compare`, for the tests of comparing."""
 
 import json
 from pathlib import Path

@@ -1,11 +1,11 @@
-"""Torch-free stages for the runner's tests: files that depend on recipe, seed and inputs alone, and
+"""Torch-free stages for the runner's tests: files that depend only on recipe, seed and inputs, and
 faults on demand.
 
-Faults are asked for through the environment, as `<kind or task>:<fault>` in STUDY_TEST_FAULT:
-raise, kill, slow, memory, full, full-rust, hang. The place `step` comes after the third of the five
-steps. A fault whose marker file (STUDY_TEST_MARKER) exists is over, so that the next execution
-succeeds; `slow` and `always-kill` never are. Every build appends its name to STUDY_TEST_LOG.
-STUDY_TEST_STEP_S: seconds of a step.
+STUDY_TEST_FAULT requests faults as `<kind or task>:<fault>`: raise, kill, slow, memory, full,
+full-rust, hang. The place `step` comes after the third of the five steps. A fault whose marker file
+(STUDY_TEST_MARKER) exists is over, so that the next execution succeeds; `slow` and `always-kill`
+are never over. Every build appends its name to STUDY_TEST_LOG. STUDY_TEST_STEP_S: seconds of a
+step.
 """
 
 import errno
@@ -67,8 +67,8 @@ def pretrained(name: str) -> PretrainedLab:
 
 
 def cell(k: int = 1, *, steps: int = 4) -> Cell:
-    """student = pretrain, teacher = sft of a pretrain: four stages, three of them shared by all
-    cells.
+    """Return a cell with student = pretrain, teacher = sft of a pretrain: four stages, three of
+    them shared by all cells.
     """
     base, corpus = pretrained("strong"), ArithmeticCorpus(style_mix={"C": 1.0})
     teacher = SftModel(base=base, data=DATA, corpus=corpus, training=base.training)
@@ -98,7 +98,7 @@ def build(
     report: ReportProgress,
     checkpoints: Checkpoints,
 ) -> None:
-    """Five steps, each of which hashes the one before: what they end with shows that none was
+    """Do five steps, each of which hashes the one before, so that the result shows that none was
     skipped or done twice.
     """
     _log(recipe.kind)
@@ -206,7 +206,7 @@ def _fault(place: str) -> None:
         try:
             Path(marker).touch(exist_ok=False)
         except FileExistsError:
-            return  # two stages came here at once: only one of them has the fault
+            return  # two stages came here at once; only one of them gets the fault
     match fault:
         case "kill" | "always-kill":
             os.kill(os.getpid(), signal.SIGKILL)

@@ -1,5 +1,5 @@
-"""Models that the harness did not make: random weights, a BPE tokenizer and a chat template, saved
-by transformers alone.
+"""Models from outside the harness: random weights, a BPE tokenizer and a chat template, saved by
+transformers alone.
 """
 
 from pathlib import Path
@@ -34,7 +34,8 @@ TEXTS = [
 def save(
     folder: Path, *, template: str | None = TEMPLATE, positions: int = 512, bias: str = ""
 ) -> Path:
-    """A Llama of a few thousand parameters, a byte-level BPE, no padding token (as many have none).
+    """Save a Llama of a few thousand parameters with a byte-level BPE and no padding token, as many
+    models.
 
     bias: characters that it prefers.
     """
@@ -74,8 +75,8 @@ def save(
 
 
 def save_qwen3(folder: Path, seed: int, *, positions: int = 1024) -> Path:
-    """A Qwen3 of some ten thousand parameters with Qwen3's special tokens and chat template; its
-    weights depend on `seed` alone.
+    """Save a Qwen3 of some ten thousand parameters with Qwen3's special tokens and chat template;
+    its weights depend only on `seed`.
     """
     tokenizer = qwen_tokenizer.build()
     config = Qwen3Config(

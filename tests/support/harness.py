@@ -59,8 +59,8 @@ def start(
     place: Path | None = None,
     **environment: str,
 ) -> subprocess.Popen[str]:
-    """The program on `results`, in a process group of its own. place: where the program, its log
-    and its marker lie.
+    """Start the program on `results`, in its own process group. place: the folder of the program,
+    its log and its marker.
     """
     place = place or results.parent
     marks = {"STUDY_TEST_LOG": str(place / "built.log"), "STUDY_TEST_MARKER": str(place / "over")}
@@ -105,7 +105,7 @@ def wait_for(condition: Callable[[], object], seconds: float = 120.0) -> None:
 
 
 def make_undisturbed(results: Results) -> dict[str, bytes]:
-    """The records of the three runs, made in this process, one after the other."""
+    """Return the records of the three runs, made in this process, one after the other."""
     for k in KS:
         plan = plan_of(k)
         for node in stage_graph(plan.cell.model, 0):
@@ -125,19 +125,21 @@ def plan_of(k: int) -> RunPlan:
 
 
 def workers(results: Path) -> list[int]:
-    """Processes of this machine that have a file below `results` open (a worker's log)."""
+    """Return the processes of this machine that have a file below `results` open (a worker's
+    log).
+    """
     found: list[int] = []
     for process in Path("/proc").glob("[0-9]*"):
         try:
             if any(str(results) in str(handle.readlink()) for handle in (process / "fd").iterdir()):
                 found.append(int(process.name))
         except OSError:
-            continue  # it ended, or is not ours to look at
+            continue  # it ended, or this user may not read it
     return found
 
 
 def descendants(parent: int) -> set[int]:
-    """A process and everything below it; the fork server's workers are its grandchildren."""
+    """Return a process and everything below it; the fork server's workers are its grandchildren."""
     parents: dict[int, int] = {}
     for process in Path("/proc").glob("[0-9]*"):
         try:

@@ -1,4 +1,4 @@
-"""A small OpenAI-compatible server: some answers are a verdict, some are trouble."""
+"""A small OpenAI-compatible server: some answers are a verdict, some are faults."""
 
 import contextlib
 import json
@@ -9,7 +9,7 @@ from typing import Any
 
 
 class Endpoint(ThreadingHTTPServer):
-    """Answers by what the reply holds: `busy` once with 503, `slow` late, `junk` with no JSON,
+    """Answer by the text of the reply: `busy` once with 503, `slow` late, `junk` with no JSON,
     `away` with a redirect, else a verdict.
     """
 
@@ -60,11 +60,11 @@ class Handler(BaseHTTPRequestHandler):
             self.send_header(name, value)
         self.send_header("Content-Length", str(len(data)))
         self.end_headers()
-        with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # who asked has given up
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # the client has given up
             self.wfile.write(data)
 
     def log_message(self, *_: Any) -> None:
-        """Tests are quiet."""
+        """Print nothing."""
 
 
 @contextlib.contextmanager

@@ -11,10 +11,8 @@ from tokenizers.trainers import BpeTrainer
 from transformers import PreTrainedTokenizerFast
 
 SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
-PLAIN = (
-    "<think>",
-    "</think>",
-)  # added tokens that are not special in Qwen3: decoding with skip_special_tokens keeps them
+# Added tokens that are not special in Qwen3: decoding with skip_special_tokens keeps them.
+PLAIN = ("<think>", "</think>")
 TEXTS = [
     "Please reason step by step, and put your final answer within \\boxed{}. What is 1 + 1? aaaa"
     " aaa aa"

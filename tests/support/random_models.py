@@ -10,7 +10,7 @@ from study.spec.recipe.model import Architecture, LabTokenizer
 
 
 def random_models(root: Path, architecture: Architecture, *names: str) -> dict[str, Path]:
-    """name -> folder; model i has seed i."""
+    """Return name -> folder; model i has seed i."""
     tokenizer = build_tokenizer(LabTokenizer())
     for seed, name in enumerate(names):
         save(build_model(architecture, len(tokenizer), seed), tokenizer, root / name)

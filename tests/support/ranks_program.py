@@ -1,10 +1,10 @@
-"""The processes of a distillation, as a launcher sets them up (RANK, WORLD_SIZE, ...): FOLDER OUT.
+"""Train a distillation in the processes that a launcher would start (RANK, WORLD_SIZE, ...): FOLDER
+OUT.
 
-The training stack is imported once; every rank but the first is a fork.
-
-FOLDER holds student/ and teacher/. Completions are a function of their prompt, so that every way of
-sharing a batch trains on the same ones. Rank 0 leaves OUT/REDUCTION.safetensors: the loss of step 1
-and its gradients, before any clipping, for each reduction.
+The training stack is imported once; every rank but the first is a fork. FOLDER holds student/ and
+teacher/. Completions are a function of their prompt, so that every way of sharing a batch trains on
+the same ones. Rank 0 writes OUT/REDUCTION.safetensors: the loss of step 1 and its gradients, before
+any clipping, for each reduction.
 """
 
 import multiprocessing
@@ -31,7 +31,7 @@ REDUCTIONS = ("response_mean", "token_mean")
 
 
 def completion(prompt: list[int]) -> list[int]:
-    """1 to 9 tokens, by the prompt alone: rows of very different lengths."""
+    """Return 1 to 9 tokens that depend only on the prompt: rows of very different lengths."""
     return [5 + (sum(prompt) * (i + 3)) % 20 for i in range(1 + sum(prompt) % 9)]
 
 
@@ -53,7 +53,7 @@ def recipe(reduction: Any) -> DistilledModel:
 
 
 class Watch(TrainerCallback):
-    """Takes the gradients of the step and the loss that the trainer logs for it."""
+    """Store the gradients of the step and the loss that the trainer logs for it."""
 
     def __init__(self) -> None:
         self.found: dict[str, torch.Tensor] = {}

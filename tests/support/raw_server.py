@@ -1,4 +1,6 @@
-"""A TCP server that answers any request with scripted bytes: wrong HTTP, cut bodies, slow ones."""
+"""A TCP server that answers every request with scripted bytes: wrong HTTP, cut bodies, slow
+ones.
+"""
 
 import contextlib
 import socket
@@ -10,7 +12,7 @@ Script = Sequence[bytes | float]  # bytes to send, or seconds to wait before the
 
 @contextlib.contextmanager
 def answering(script: Script) -> Iterator[str]:
-    """The address of a server that plays `script` to every connection."""
+    """Yield the address of a server that plays `script` to every connection."""
     listener = socket.create_server(("127.0.0.1", 0))
     ended = threading.Event()
 
@@ -44,12 +46,12 @@ def answering(script: Script) -> Iterator[str]:
 
 
 def whole(body: bytes, status: str = "200 OK") -> bytes:
-    """A complete answer."""
+    """Return a complete answer."""
     return f"HTTP/1.1 {status}\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body
 
 
 def dribble(seconds: float, each: float = 0.05) -> list[bytes | float]:
-    """A head and then a byte every `each` seconds."""
+    """Return a head and then a byte every `each` seconds."""
     steps: list[bytes | float] = [b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n"]
     for _ in range(int(seconds / each)):
         steps += [each, b" "]

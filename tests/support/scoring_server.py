@@ -16,13 +16,12 @@ from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-Score = Callable[
-    [list[int]], list[list[float]]
-]  # token ids -> for each of them the log-probabilities of what follows it
+# Token ids -> for each of them the log-probabilities of the next token.
+Score = Callable[[list[int]], list[list[float]]]
 
 
 def table(size: int = 64) -> Score:
-    """A random bigram model."""
+    """Return a random bigram model."""
     rng = random.Random(0)
     logits = [[rng.gauss(0, 2) for _ in range(size)] for _ in range(size)]
     rows = [[value - math.log(sum(map(math.exp, row))) for value in row] for row in logits]
@@ -63,8 +62,8 @@ class Handler(BaseHTTPRequestHandler):
         self.answer(200, json.dumps({"choices": choices[::-1]}).encode())  # no order is promised
 
     def places(self, row: list[int], body: dict[str, Any]) -> list[dict[str, Any] | None]:
-        """The written token first, then the likeliest ones, each with its rank; nothing for the
-        first token.
+        """Return the written token first, then the likeliest ones, each with its rank; nothing for
+        the first token.
         """
         after = self.server.score(row)
         k = body["prompt_logprobs"] if body["prompt_logprobs"] >= 0 else len(after[0])
@@ -88,7 +87,7 @@ class Handler(BaseHTTPRequestHandler):
             self.wfile.write(data)
 
     def log_message(self, *_: Any) -> None:
-        """Tests are quiet."""
+        """Print nothing."""
 
 
 @contextlib.contextmanager

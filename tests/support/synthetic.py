@@ -10,9 +10,8 @@ from study.spec.grid.grid import Grid, LabelledRun
 from study.spec.identity import canonical_value, cell_revisions
 from study.spec.recipe.model import DistilledModel
 
-Ends = Callable[
-    [Mapping[str, str], int], tuple[float, float]
-]  # (labels, seed) -> accuracy before and after
+# (labels, seed) -> accuracy before and after.
+Ends = Callable[[Mapping[str, str], int], tuple[float, float]]
 PROVENANCE = Provenance(
     code="0" * 64,
     packages={"none": "0"},
@@ -21,7 +20,7 @@ PROVENANCE = Provenance(
     started="2000-01-01T00:00:00Z",
     finished="2000-01-01T00:01:00Z",
 )
-# accuracy at the end by (teacher, objective, length), in the shape that a trial of the lab had
+# accuracy at the end by (teacher, objective, length), with the shape of a lab trial
 FINALS = {
     "full": 0.89, "biased_k1": 0.01, "biased_k5": 0.75, "biased_k20": 0.87,
     "stop_gradient_k1": 0.81, "stop_gradient_k5": 0.87,
@@ -45,8 +44,8 @@ def plausible(labels: Mapping[str, str], seed: int) -> tuple[float, float]:
 def record(
     run: LabelledRun, before: float, after: float, *, k: int = 4, problems: int = 64
 ) -> Record:
-    """A sealed record whose score is `after` as nearly as k samples on so many problems can
-    say it.
+    """Return a sealed record whose score is as close to `after` as k samples on this many problems
+    allow.
     """
     right = round(after * k * problems)
     counts = [right // problems + (i < right % problems) for i in range(problems)]
@@ -78,8 +77,8 @@ def record(
 
 
 def evidence_of(steps: int, collapsed: float) -> dict[str, object]:
-    """Completions, repeated tokens and log-ratios at three windows, worse towards the end of a run
-    that collapses.
+    """Return completions, repeated tokens and log-ratios at three windows, worse towards the end of
+    a run that collapses.
     """
     starts = [0, steps // 2, steps - 5]
     drift = [collapsed * step / steps for step in starts]
@@ -112,7 +111,9 @@ def evidence_of(steps: int, collapsed: float) -> dict[str, object]:
 def history(
     steps: int, before: float, after: float, collapsed: float, *, seed: str
 ) -> dict[str, list[Number | None]]:
-    """Every column of a real record: curves every 20 steps, training columns from step 20 on."""
+    """Return every column of a real record: curves every 20 steps, training columns from step 20
+    on.
+    """
     noise = random.Random(seed)
     at = list(range(0, steps + 1, 20))
     done = [step / steps for step in at]
@@ -154,5 +155,5 @@ def history(
 
 
 def records(grid: Grid, ends: Ends = plausible, **selection: object) -> list[Record]:
-    """Records for all runs of a grid, or of a selection as `Grid.runs` takes it."""
+    """Return records for all runs of a grid, or of a selection as `Grid.runs` takes it."""
     return [record(run, *ends(run.labels, run.seed)) for run in grid.runs(**selection)]  # type: ignore[arg-type]

@@ -1,14 +1,14 @@
-"""Problems of public benchmarks, from a local folder ($STUDY_DATA) or the hub at a pinned revision,
-as `Problem`s with stable ids.
+"""Load the problems of public benchmarks, from a local folder ($STUDY_DATA) or the hub at a pinned
+revision, as `Problem`s with stable ids.
 
-The folder is looked at first: compute nodes without internet are common. What a task reads, and
-from where, is its page's `source` (`study/data/hub/tasks/*.yaml`); the columns of a folder's file
-and of the hub's may differ, so a page names alternatives.
+The folder has precedence: compute nodes without internet are common. The `source` of a task file
+(`study/data/hub/tasks/*.yaml`) says what a task reads, and from where; the columns of a folder's
+file and of the hub's may differ, so it names alternatives.
 
 Multiple choice: the answer is a letter. GPQA's right answer comes first in the data, so its choices
 are put into an order that depends on the problem's id alone (a named random stream): the same for
 every model, seed, machine and subset of problems. Held-out DAPO: a hash of the problem's text
-decides, so no list has to be kept and copies of a problem stay on one side.
+decides, so no list is stored and copies of a problem are on the same side.
 """
 
 import hashlib
@@ -39,15 +39,13 @@ _BUCKETS = 2**32
 
 
 class Benchmark(Spec):
-    """files: names in $STUDY_DATA, the first that exists. hub: "" for problems that are not there.
+    """files: names in $STUDY_DATA, the first that exists. hub: "" for problems that are not on a
+    hub.
 
-    Columns are dotted paths (`prompt.0.content`), the first that a row has.
-
-    solution: where a problem has a worked one; it may be absent.
-    choices: one column that holds a list, or one column each; without `answer` the first choice is
-    the right one and all are shuffled.
-    unwrap: text before and after the problem that is not part of it. held_out: the share of
-    problems that this task keeps.
+    Columns are dotted paths (`prompt.0.content`), the first that a row has. solution: the column of
+    a worked solution; it may be absent. choices: one column that holds a list, or one column each;
+    without `answer` the first choice is the right one and all are shuffled. unwrap: text before and
+    after the problem that is not part of it. held_out: the share of problems that this task keeps.
     """
 
     kind: Literal["benchmark"] = "benchmark"
@@ -88,9 +86,9 @@ class Problems:
 
 
 def read(task: str, source: Benchmark | LabData) -> Problems:
-    """All problems of a task in their order.
+    """Return all problems of a task in their order.
 
-    PrerequisiteError when neither folder nor hub has them, or a row is not right.
+    Errors: PrerequisiteError if neither folder nor hub has them, or a row is wrong.
     """
     if not isinstance(source, Benchmark):
         return Problems(load_world(source, "held_out"), {"kind": source.kind})
@@ -113,7 +111,7 @@ def read(task: str, source: Benchmark | LabData) -> Problems:
 
 
 def choice_order(key: str, number: int) -> list[int]:
-    """Positions of the choices as shown, from the problem's id alone."""
+    """Return the positions of the choices as shown, from the problem's id alone."""
     seed = int.from_bytes(hashlib.sha256(f"choices/{key}".encode()).digest()[:8], "big")
     return random.Random(seed).sample(range(number), number)
 
@@ -168,11 +166,10 @@ def _hub_rows(task: str, source: Benchmark) -> Iterable[Any]:
             f"task {task}: {looked}, and its page pins no revision of {source.hub}", hint=hint
         )
     try:
-        from datasets import load_dataset  # heavy, and local files do not need it
+        from datasets import load_dataset  # a heavy import that local files do not need
 
-        logging.getLogger("huggingface_hub").setLevel(
-            logging.ERROR
-        )  # what cannot be reached is said below, once
+        # An unreachable hub is reported once, below.
+        logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
         return load_dataset(source.hub, source.config, split=source.split, revision=source.revision)  # type: ignore[return-value]
     except hub_errors() as error:
         what = (
@@ -183,8 +180,8 @@ def _hub_rows(task: str, source: Benchmark) -> Iterable[Any]:
 
 
 def _problems(task: str, rows: Iterable[Any], source: Benchmark, where: str) -> tuple[Problem, ...]:
-    """Every problem once: a text that occurs again is left out; two texts with one id are
-    an error.
+    """Return every problem once: a repeated text is left out; two texts with one id are an
+    error.
     """
     found: dict[str, Problem] = {}
     seen: set[str] = set()
@@ -228,8 +225,8 @@ def _problem(row: Any, text: str, source: Benchmark, where: str) -> Problem:
 
 
 def _solution(row: Any, source: Benchmark) -> str:
-    """Empty where the row has none: only privileged information needs it, and refuses an empty
-    one.
+    """Return the solution, empty if the row has none: only privileged information needs it, and
+    refuses an empty one.
     """
     found = (value_at(row, column) for column in source.solution)
     return next((value for value in found if isinstance(value, str) and value), "")
@@ -257,7 +254,7 @@ def _with_choices(row: Any, key: str, text: str, source: Benchmark, where: str) 
 
 
 def _choices(row: Any, source: Benchmark, where: str) -> list[str]:
-    """The texts of the choices: of one column that holds a list, or of one column each."""
+    """Return the texts of the choices: of one column that holds a list, or of one column each."""
     found = [_first(row, [column], where) for column in source.choices]
     if len(found) == 1 and isinstance(found[0][1], list):
         column, values = found[0][0], cast("list[Any]", found[0][1])
@@ -266,7 +263,7 @@ def _choices(row: Any, source: Benchmark, where: str) -> list[str]:
 
 
 def _first(row: Any, columns: Sequence[str], where: str) -> tuple[str, Any]:
-    """(name, value) of the first column that the row has and that is not empty."""
+    """Return (name, value) of the first column that the row has and that is not empty."""
     for column in columns:
         value = value_at(row, column)
         if value is not MISSING and value is not None and value != "":

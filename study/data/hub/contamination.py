@@ -1,12 +1,12 @@
-"""Does a training problem stand in a benchmark?
+"""Find out whether a training problem occurs in a benchmark.
 
 contaminated(text) = same words, or it holds half of a benchmark problem's 13-grams.
 
-Words are the runs of letters and digits of the text in lower case, so typography and LaTeX
-commands' backslashes do not hide a copy. A benchmark problem of fewer than NGRAM words counts only
-where all its words are the same: short texts share phrases by chance. Ours: the reference code
-checks nothing. 13 is the length that GPT-3 and Qwen2.5-Math used; the share keeps stock phrases
-from counting.
+Words are the runs of letters and digits of the text in lower case, so that typography and
+backslashes of LaTeX commands do not hide a copy. A benchmark problem of fewer than NGRAM words
+counts only if all its words are the same, because short texts share phrases by chance. This rule is
+ours; the reference code checks nothing. GPT-3 and Qwen2.5-Math used the length 13; the share
+excludes stock phrases.
 """
 
 import re
@@ -25,15 +25,13 @@ def words(text: str) -> list[str]:
 
 @dataclass
 class Benchmarks:
-    """Problems to be kept out, by the name of their benchmark."""
+    """Problems to keep out of training, by the name of their benchmark."""
 
     _texts: dict[int, str] = field(default_factory=dict[int, str])  # hash of all words -> benchmark
-    _grams: dict[int, set[int]] = field(
-        default_factory=dict[int, set[int]]
-    )  # hash of a 13-gram -> problems that have it
-    _sizes: list[tuple[str, int]] = field(
-        default_factory=list[tuple[str, int]]
-    )  # problem -> (benchmark, distinct 13-grams)
+    # Hash of a 13-gram -> problems that have it.
+    _grams: dict[int, set[int]] = field(default_factory=dict[int, set[int]])
+    # Problem -> (benchmark, distinct 13-grams).
+    _sizes: list[tuple[str, int]] = field(default_factory=list[tuple[str, int]])
 
     def add(self, benchmark: str, problems: Iterable[str]) -> None:
         for text in problems:
@@ -45,7 +43,7 @@ class Benchmarks:
             self._sizes.append((benchmark, len(grams)))
 
     def holding(self, text: str) -> str | None:
-        """The benchmark that holds this problem, or None."""
+        """Return the benchmark that holds this problem, or None."""
         found = words(text)
         if (benchmark := self._texts.get(hash(tuple(found)))) is not None:
             return benchmark

@@ -1,9 +1,9 @@
-"""Problems of a hub data set (`study.spec.recipe.hub_data.HubData`): rows -> problems, each once ->
-splits, with a count of everything left out.
+"""Load the problems of a hub data set (`study.spec.recipe.hub_data.HubData`): rows -> problems,
+each once -> splits, with a count of everything left out.
 
-The order of what happens to a row is fixed: `where`, answer, repeats, balance, the held-out share,
-benchmarks (`avoid`). The last `selection_size` of what remains are the selection split. Everything
-is a function of the spec and of the rows, of no global state.
+The order of the steps is fixed: `where`, answer, repeats, balance, the held-out share, benchmarks
+(`avoid`). The last `selection_size` of the remaining problems are the selection split. The result
+depends only on the spec and the rows, on no global state.
 """
 
 import hashlib
@@ -52,7 +52,9 @@ def draw(data: HubData) -> Drawn:
 
 
 def benchmark_problems(data: BenchmarkData, split: Split) -> tuple[Problem, ...]:
-    """As they stand in their data: the task's page adds its own words when it asks."""
+    """Return the problems as they are in the data; the task file adds its own words to the
+    prompt.
+    """
     if split != "held_out":
         raise PrerequisiteError(
             f"the benchmark {data.task} has no {split} split",
@@ -178,9 +180,9 @@ def _answer(data: HubData, row: Any, solution: str, where: str) -> str | None:
 
 
 def _first(row: Any, columns: list[str], where: str) -> str:
-    """The first column that is not empty; "" where all are.
+    """Return the first column that is not empty; "" if all are.
 
-    PrerequisiteError where the row has none of them.
+    Errors: PrerequisiteError if the row has none of them.
     """
     if isinstance(row, dict) and not any(column.partition(".")[0] in row for column in columns):
         hint = (

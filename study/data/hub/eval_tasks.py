@@ -1,9 +1,9 @@
-"""Pages of evaluation tasks as plain values: where a task's problems come from, and the text that
-it makes of a problem.
+"""Read the files of evaluation tasks as plain values: where a task's problems come from, and the
+prompt that it makes of a problem.
 
-The pages belong to lm-eval (`study/data/hub/tasks/*.yaml`), which reads the same files; nothing is
-declared twice. They are read here so that training can keep their problems out, and can judge a
-curve on the very prompts of the final evaluation.
+The files belong to lm-eval (`study/data/hub/tasks/*.yaml`), which reads the same ones; nothing is
+declared twice. They are read here so that training can exclude their problems, and can evaluate a
+curve on the exact prompts of the final evaluation.
 """
 
 from collections.abc import Iterable, Mapping
@@ -27,12 +27,12 @@ _OWN_FILE = (
 
 
 def known_tasks() -> list[str]:
-    """The names of all pages."""
+    """Return the names of all task files."""
     return sorted(page.stem for page in TASKS.glob("[!_]*.yaml"))
 
 
 def page_values(task: str) -> dict[str, Any]:
-    """Every key of a page. SpecError for a task that does not exist."""
+    """Return every key of a task file. Errors: SpecError for a task that does not exist."""
     if task not in known_tasks():
         raise SpecError(
             f"unknown evaluation task {task!r}", hint=f"known tasks: {', '.join(known_tasks())}"
@@ -41,16 +41,16 @@ def page_values(task: str) -> dict[str, Any]:
 
 
 def lm_eval_name(task: str) -> str:
-    """The name under which plain lm-eval knows a page: `opd_gsm8k` for our gsm8k.
+    """Return the name of a task in plain lm-eval: `opd_gsm8k` for our gsm8k.
 
-    It differs where lm-eval publishes a task of our name; with `--include_path` ours would take its
-    place without a word. The study's own names are part of identity and stay.
+    It differs if lm-eval publishes a task of our name; with `--include_path` ours would silently
+    replace it. The study's own names are part of identity and do not change.
     """
     return str(page_values(task)["task"])
 
 
 def document_rows(problems: Iterable[Problem]) -> list[dict[str, Any]]:
-    """Problems as the rows that a page's templates and graders read."""
+    """Return problems as the rows that the templates and graders of a task file read."""
     return [
         {
             "id": p.id,
@@ -64,7 +64,7 @@ def document_rows(problems: Iterable[Problem]) -> list[dict[str, Any]]:
 
 
 def parse_source(task: str, value: Any) -> Benchmark | LabData:
-    """A page's `source`. SpecError for a page without one, or with one that is wrong."""
+    """Return the `source` of a task file. Errors: SpecError if it is missing or wrong."""
     if value is None:
         raise SpecError(
             f"task {task} has no problems of its own",
@@ -81,22 +81,22 @@ def parse_source(task: str, value: Any) -> Benchmark | LabData:
 
 
 def task_source(values: Mapping[str, Any]) -> Benchmark | LabData | None:
-    """None where problems only ever come from a grid."""
+    """Return the source of a task; None if its problems always come from a grid."""
     source = values["metadata"].get("source")
     return None if source is None else parse_source(str(values["task"]), source)
 
 
 def task_problems(task: str) -> Problems:
-    """The problems of a task as they stand in its data.
+    """Return the problems of a task as they are in its data.
 
-    PrerequisiteError where they are not available, SpecError for a task without problems.
+    Errors: PrerequisiteError if they are not available, SpecError for a task without problems.
     """
     return read(task, parse_source(task, page_values(task)["metadata"].get("source")))
 
 
 def render_prompts(task: str, problems: tuple[Problem, ...]) -> tuple[Problem, ...]:
-    """The problems with the prompt that the task's page makes of them: its `doc_to_text`."""
-    from jinja2 import Environment, StrictUndefined  # what lm-eval renders its pages with
+    """Return the problems with the prompt that the task file makes of them: its `doc_to_text`."""
+    from jinja2 import Environment, StrictUndefined  # lm-eval renders its task files with it
 
     text = Environment(undefined=StrictUndefined, keep_trailing_newline=True).from_string(
         page_values(task)["doc_to_text"]
@@ -107,7 +107,7 @@ def render_prompts(task: str, problems: tuple[Problem, ...]) -> tuple[Problem, .
 
 
 def _load(path: Path) -> dict[str, Any]:
-    """The page over what it includes, key by key, as lm-eval merges them."""
+    """Return the file merged over those that it includes, key by key, as lm-eval merges them."""
     values: Mapping[str, Any] = _yaml().load(path.read_text(encoding="utf-8"))
     included = values.get("include")
     return {**(_load(path.parent / included) if included else {}), **values}
@@ -115,9 +115,8 @@ def _load(path: Path) -> dict[str, Any]:
 
 def _yaml() -> YAML:
     reader = YAML(typ="safe", pure=True)
-    reader.constructor.add_constructor(
-        "!function", _function
-    )  # named here, called by lm-eval alone
+    # Functions are only named here; lm-eval calls them.
+    reader.constructor.add_constructor("!function", _function)
     return reader
 
 

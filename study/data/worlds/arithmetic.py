@@ -1,5 +1,5 @@
 """The lab's world: left-to-right arithmetic modulo 10, with worked solutions in three styles and a
-corpus that is wrong on purpose.
+corpus with deliberate errors.
 
 A problem is `3 + 4 * 2 =`; operations apply from left to right, every result is a digit (mod 10).
 Styles of a worked solution:
@@ -7,10 +7,10 @@ Styles of a worked solution:
     B  `so 3 + 4 * 2 = 7 * 2 ; then 7 * 2 = 4 ; \\boxed{ 4 }`     restates the remaining expression
     C  `so 3 + 4 = 7 please ; then 7 * 2 = 4 thanks ; \\boxed{ 4 }` a polite word after each step
        (an alignment preference)
-The word that opens a step is drawn from a Zipf law whose order depends on the style: it carries the
-entropy of natural text and lets two teachers differ in *distribution* without differing in
+The first word of a step is drawn from a Zipf law whose order depends on the style: it has the
+entropy of natural text, and two teachers can differ in *distribution* without differing in
 strength. `@` is an operator whose meaning is a hidden rule (R0 +, R1 -, R2 *, R3 reversed -),
-stated by a system token.
+which a system token names.
 """
 
 import itertools
@@ -38,11 +38,13 @@ WORDS = (
 )  # fmt: skip
 ANSWER_MARK, SOLUTION_MARK = "<answer>", "<solution>"
 ZIPF_EXPONENT = 2.0
-RUN_ON = 3  # problems that a document which does not stop goes on with
+RUN_ON = 3  # problems that a document without an end continues with
 
 
 def apply_operator(x: int, operator: str, y: int, rule: str | None = None) -> int:
-    """x operator y modulo 10; `@` stands for the operator that `rule` names, `#` is y - x."""
+    """Return x operator y modulo 10; `@` stands for the operator that `rule` names, `#` is y -
+    x.
+    """
     match operator, rule:
         case ("+", _) | ("@", "R0"):
             return (x + y) % 10
@@ -58,7 +60,7 @@ def apply_operator(x: int, operator: str, y: int, rule: str | None = None) -> in
 
 @dataclass(frozen=True)
 class Expression:
-    """operands x0..xn and operators between them."""
+    """Operands x0..xn and the operators between them."""
 
     operands: tuple[int, ...]
     operators: tuple[str, ...]
@@ -72,12 +74,12 @@ class Expression:
         return f"{self.operands[0]} {rest} ="
 
     def results(self) -> list[int]:
-        """The exact result after each operation."""
+        """Return the exact result after each operation."""
         return self.slipped(None, 0)
 
     def slipped(self, at: int | None, off: int) -> list[int]:
-        """The results of an author who is `off` at operation `at` (None: nowhere) and goes on from
-        there.
+        """Return the results of an author who is `off` at operation `at` (None: nowhere) and
+        continues from there.
         """
         values = [self.operands[0]]
         for i, (operator, y) in enumerate(zip(self.operators, self.operands[1:], strict=True)):
@@ -90,7 +92,7 @@ class Expression:
 def draw_expression(
     rng: np.random.Generator, data: ArithmeticData, split: Split, rule: str | None = None
 ) -> Expression:
-    """One random expression of `split`; the number of operations is uniform.
+    """Draw one random expression of `split`; the number of operations is uniform.
 
     With a rule, at least one operator is `@`.
     """
@@ -107,8 +109,8 @@ def draw_expression(
 
 @lru_cache(maxsize=8)
 def problems(data: ArithmeticData, split: Split) -> tuple[Problem, ...]:
-    """The fixed problems of a split: distinct prompts, drawn with a generator that depends on the
-    split alone.
+    """Return the fixed problems of a split: distinct prompts, drawn with a generator that depends
+    only on the split.
     """
     rng, size = generator(split), size_of(data, split)
     found: dict[str, Problem] = {}
@@ -147,7 +149,7 @@ def draw_word(style: Style, rng: np.random.Generator) -> str:
 def write_solution(
     expression: Expression, results: list[int], style: Style, rng: np.random.Generator
 ) -> str:
-    """A worked solution whose intermediate values are `results` (exact or not)."""
+    """Return a worked solution whose intermediate values are `results` (exact or not)."""
     parts: list[str] = []
     x = expression.operands[0]
     for i, (operator, y, z) in enumerate(
@@ -199,7 +201,7 @@ class Author:
         )
 
     def results(self, expression: Expression) -> list[int]:
-        """The author's own results: an unreliable fact is wrong with probability 1 -
+        """Return the author's own results: an unreliable fact is wrong with probability 1 -
         unreliable_accuracy, and the error is carried on.
         """
         values = [expression.operands[0]]

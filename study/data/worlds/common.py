@@ -1,8 +1,8 @@
-"""What the lab's worlds share: splits by a hash of the prompt, fixed sets of problems, weighted
-draws, documents and their author.
+"""The common parts of the lab's worlds: splits by a hash of the prompt, fixed sets of problems,
+weighted draws, documents and their author.
 
-A world lists its questions; which split a question belongs to depends on its prompt alone, so that
-no prompt can be in two.
+A world lists its questions; the split of a question depends only on its prompt, so no prompt is in
+two splits.
 """
 
 import hashlib
@@ -57,7 +57,7 @@ T = TypeVar("T")
 
 
 def split_of(prompt: str, stretch: int = 1) -> Split:
-    """The split a prompt belongs to. `stretch`: held_out and selection take so many times 5 % (a
+    """Return the split of a prompt. `stretch`: held_out and selection take this many times 5 % (a
     world with few prompts needs more).
     """
     percent = int.from_bytes(hashlib.sha256(prompt.encode()).digest()[:4], "big") % 100 // stretch
@@ -69,7 +69,7 @@ def of_split(questions: Iterable[Q], split: Split, stretch: int = 1) -> tuple[Q,
 
 
 def generator(split: Split) -> np.random.Generator:
-    """The generator of a split's fixed problems: it depends on the split alone."""
+    """Return the generator of a split's fixed problems, which depends only on the split."""
     return np.random.default_rng([2605, 11182, list(SPLIT_PERCENT).index(split)])
 
 
@@ -82,9 +82,9 @@ def size_of(data: Sized, split: Split) -> int:
 
 
 def chosen(questions: Sequence[Q], data: Sized, split: Split, rng: np.random.Generator) -> list[Q]:
-    """As many questions of a split as the data asks for, in random order.
+    """Return the required number of questions of a split, in random order.
 
-    SpecError when the world has fewer.
+    Errors: SpecError if the world has fewer.
     """
     size = size_of(data, split)
     if size > len(questions):
@@ -97,12 +97,12 @@ def chosen(questions: Sequence[Q], data: Sized, split: Split, rng: np.random.Gen
 
 
 def name_of(letter: str, prompt: str) -> str:
-    """A problem's id: the letter of its world and ten hex digits of its prompt's sha256."""
+    """Return a problem's id: the letter of its world and ten hex digits of its prompt's sha256."""
     return f"{letter}-{hashlib.sha256(prompt.encode()).hexdigest()[:10]}"
 
 
 def another(value: int, n: int, rng: np.random.Generator) -> int:
-    """One of 0..n-1 other than `value`, uniformly."""
+    """Draw one of 0..n-1 other than `value`, uniformly."""
     return (value + int(rng.integers(1, n))) % n
 
 
@@ -111,9 +111,9 @@ def pick(values: Sequence[T], rng: np.random.Generator) -> T:
 
 
 class Lottery:
-    """Draws names with the given weights, which need not add up to one.
+    """Draw names with the given weights, which need not add up to one.
 
-    SpecError when all are zero.
+    Errors: SpecError if all are zero.
     """
 
     def __init__(self, weights: Mapping[str, float]) -> None:

@@ -1,4 +1,4 @@
-"""The author of a corpus: which world writes the documents that a training stage reads."""
+"""Choose the author of a corpus: which world writes the documents that a training stage reads."""
 
 from typing import assert_never
 
@@ -21,7 +21,7 @@ from study.spec.recipe.training import (
 
 
 def author(data: Data, corpus: WorldCorpus, rng: np.random.Generator) -> Author:
-    """SpecError when the data are of another world than the corpus."""
+    """Return the author. Errors: SpecError if the data are of another world than the corpus."""
     if data.kind != corpus.kind:
         raise SpecError(
             f"a corpus of kind {corpus.kind} cannot be written from data of kind {data.kind}",

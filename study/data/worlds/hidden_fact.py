@@ -1,15 +1,15 @@
-"""The hidden-fact world: `4 + h * 3 = ?`, where the digit h is drawn per problem and nothing in the
-prompt tells it.
+"""The hidden-fact world: `4 + h * 3 = ?`, where the digit h is drawn per problem and is not in the
+prompt.
 
 Operations apply from left to right, modulo 10. Only expressions whose result takes all ten values
-as h runs through the digits are asked, so a guess is right one time in ten. The honest answer is
+as h runs through the digits are used, so a guess is right one time in ten. The honest answer is
 `unknown`; with the fact it can be computed:
     `h unknown ; \\boxed{ unknown }`                        an abstention
     `h = 7 ; 4 + 7 = 1 ; 1 * 3 = 3 ; \\boxed{ 3 }`          with the fact (or a guess)
 Here teachers that know different facts agree on `=` before they disagree about the digit. With
 `direct` they disagree at the very token at which an abstention differs: `h 7 ; 4 + 7 = 1 ; ...`.
-`gold` says which of the two counts as right. No function of the prompt can do both, whatever the PI
-shows.
+`gold` says which of the two counts as right. No function of the prompt can do both, whatever the
+PI.
 """
 
 import itertools
@@ -78,11 +78,11 @@ def riddles(split: Split) -> tuple[Riddle, ...]:
 
 @lru_cache(maxsize=8)
 def problems(data: HiddenFactData, split: Split) -> tuple[Problem, ...]:
-    """The fixed problems of a split.
+    """Return the fixed problems of a split.
 
-    Columns: fact, wrong_fact, fact_answer (what follows from the fact), random_digit; the solution
-    uses
-    the fact whatever `gold` is."""
+    Columns: fact, wrong_fact, fact_answer (the value that follows from the fact), random_digit; the
+    solution uses the fact, whatever `gold` is.
+    """
     rng = generator(split)
     return tuple(
         _as_problem(riddle, data, rng) for riddle in chosen(riddles(split), data, split, rng)
@@ -104,7 +104,7 @@ def _as_problem(riddle: Riddle, data: HiddenFactData, rng: np.random.Generator) 
 def write_solution(
     expression: Expression, fact: int, results: list[int] | None = None, direct: bool = False
 ) -> str:
-    """The fact, then each operation; `results` are the author's own, exact by default."""
+    """Write the fact, then each operation; `results` are the author's own, exact by default."""
     values = results or expression.results()
     x = expression.operands[0]
     parts = [f"{HIDDEN} {fact} ;" if direct else f"{HIDDEN} = {fact} ;"]
@@ -137,7 +137,9 @@ class HiddenFactAuthor:
         return Document(None, user, self._solution(riddle, fact) if answers else ABSTENTION)
 
     def _solution(self, riddle: Riddle, fact: int) -> str:
-        """The worked solution; with probability `slip` one of its steps is wrong and carried on."""
+        """Write the worked solution; with probability `slip` one of its steps is wrong and carried
+        on.
+        """
         expression = riddle.with_fact(fact)
         slips = self.rng.random() < self.corpus.slip
         at = int(self.rng.integers(len(expression.operators))) if slips else None

@@ -1,12 +1,12 @@
 """The search world: which x in 0..5 makes `( 3 + x ) * 2 = 8` true (modulo 10)?
 
-Exactly one does, and no single step tells which.
+Exactly one does, and no single step shows which.
 
-A solution tries candidates, at most six; a try is worked out and the target subtracted, so that 0
-is a hit:
+A solution tries candidates, at most six; a try is computed and the target subtracted, so that 0
+is a success:
     `3 + 2 = 5 * 2 = 0 - 8 = 2 no ; 3 + 1 = 4 * 2 = 8 - 8 = 0 yes \\boxed{ 1 }`
 and after six failures `\\boxed{ unknown }`. In pilots without the subtraction a model of this size
-did not learn when to say yes. Right PI, wrong PI and the rule `ordered` differ in the prompt alone:
+did not learn when to say yes. Right PI, wrong PI and the rule `ordered` differ only in the prompt:
 the author's noise (one wrong step in some documents, carried on) is the same for all of them.
 """
 
@@ -60,7 +60,7 @@ class Equation:
 
 
 def _equations() -> Iterator[Equation]:
-    """Every equation that exactly one candidate solves."""
+    """Yield every equation that exactly one candidate solves."""
     for left, first, right, second in itertools.product(range(10), OPERATORS, range(10), OPERATORS):
         results = [
             apply_operator(apply_operator(left, first, x), second, right) for x in range(CANDIDATES)
@@ -77,11 +77,11 @@ def equations(split: Split) -> tuple[Equation, ...]:
 
 @lru_cache(maxsize=8)
 def problems(data: SearchData, split: Split) -> tuple[Problem, ...]:
-    """The fixed problems of a split.
+    """Return the fixed problems of a split.
 
-    Columns beside answer and solution (one clean path in random order): wrong_answer, a candidate
-    that
-    fails; random_digit, a candidate that has nothing to do with the problem."""
+    Columns other than answer and solution (one clean path in random order): wrong_answer, a
+    candidate that fails; random_digit, a candidate without relation to the problem.
+    """
     rng = generator(split)
     return tuple(
         _as_problem(equation, rng) for equation in chosen(equations(split), data, split, rng)
@@ -101,8 +101,8 @@ def _as_problem(equation: Equation, rng: np.random.Generator) -> Problem:
 
 @dataclass(frozen=True)
 class Slip:
-    """A wrong step: the try it happens in, whether at its intermediate value or at its result, and
-    how far off (1..9).
+    """A wrong step: the try in which it occurs, whether at its intermediate value or at its result,
+    and how far off (1..9).
     """
 
     at: int
@@ -111,7 +111,7 @@ class Slip:
 
 
 def write_path(equation: Equation, order: Sequence[int], slip: Slip | None = None) -> str:
-    """Tries in the given order up to the first that the author believes to be right."""
+    """Write tries in the given order up to the first that the author believes to be right."""
     parts: list[str] = []
     for i, candidate in enumerate(order[:CANDIDATES]):
         here = slip if slip is not None and slip.at == i else None
@@ -173,7 +173,9 @@ class SearchAuthor:
                 )
 
     def _hinted(self, equation: Equation) -> list[int]:
-        """The tries that a told answer leads to: it alone, or after one that fails."""
+        """Return the tries that a given answer leads to: only that answer, or first one that
+        fails.
+        """
         doubts = self.rng.random() < self.corpus.failed_first
         return (
             [another(equation.solution, CANDIDATES, self.rng), equation.solution]
@@ -182,7 +184,7 @@ class SearchAuthor:
         )
 
     def _shown(self, equation: Equation) -> tuple[list[int], list[int]]:
-        """The tries of the solution in the prompt, and those that the author makes first."""
+        """Return the tries of the solution in the prompt, and those that the author makes first."""
         if self.corpus.jumps and self.rng.random() < self.corpus.jumps:
             return self.rng.permutation(CANDIDATES).tolist(), self._hinted(equation)
         order = self._order()
@@ -191,15 +193,17 @@ class SearchAuthor:
         )
 
     def _order(self, *first: int) -> list[int]:
-        """Six candidates: `first`, then at random, without repetition unless this author forgets
-        what was tried.
+        """Return six candidates: `first`, then at random, without repetition unless this author
+        forgets what was tried.
         """
         if self.rng.random() < self.corpus.forgetful:
             return [*first, *self.rng.integers(0, CANDIDATES, CANDIDATES).tolist()][:CANDIDATES]
         return list(dict.fromkeys([*first, *self.rng.permutation(CANDIDATES).tolist()]))
 
     def _path(self, equation: Equation, order: list[int]) -> str:
-        """The path with the author's noise: with probability `slip` one of its steps is wrong."""
+        """Write the path with the author's noise: with probability `slip` one of its steps is
+        wrong.
+        """
         if self.rng.random() >= self.corpus.slip:
             return write_path(equation, order)
         tries = order.index(equation.solution) + 1 if equation.solution in order else CANDIDATES

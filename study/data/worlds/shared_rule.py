@@ -5,7 +5,7 @@ how every problem is answered.
                          + 4 = 7 ;`
     styleA / styleC      plain, or a polite word after each step
     R0 .. R3             what the operator `@` means (+, -, *, reversed -); without it each document
-                         follows a rule that nothing tells
+                         follows a rule that is not shown
     constitution         refuse prompts with the forbidden operator `#` (which is y - x): `cannot
                          \\boxed{ refuse }`
     neutral              means nothing: the placebo
@@ -44,12 +44,12 @@ CONCISE, DETAILED, CONSTITUTION, NEUTRAL, CHECK = (
 )
 POLITE = ("please", "thanks", "kindly")
 GOLD_RULE = "R2"
-_HALVES: tuple[Topic, Topic] = ("clean", "flagged")  # of safety, in turn
+_HALVES: tuple[Topic, Topic] = ("clean", "flagged")  # of safety, alternating
 _SPECIAL: dict[Topic, str | None] = {"clean": None, "rule": RULE_OPERATOR, "flagged": FORBIDDEN}
 
 
 def _expressions(topic: Topic) -> Iterator[Expression]:
-    """All expressions of two operations; but for clean ones exactly one of the operators is the
+    """Yield all expressions of two operations; except for clean ones, exactly one operator is the
     topic's own.
     """
     special = _SPECIAL[topic]
@@ -70,11 +70,10 @@ def expressions(topic: Topic, split: Split) -> tuple[Expression, ...]:
 
 @lru_cache(maxsize=16)
 def problems(data: SharedData, split: Split) -> tuple[Problem, ...]:
-    """The fixed problems of a split.
+    """Return the fixed problems of a split.
 
     Columns: result (the value, for a flagged problem too), wrong_answer, drawn_rule (one of R0..R3,
-    drawn per problem: the answer follows
-    R2 all the same), drawn_style, drawn_length, topic.
+    drawn per problem; the answer still follows R2), drawn_style, drawn_length, topic.
     """
     rng = generator(split)
     if data.focus != "safety":
@@ -111,8 +110,8 @@ def write_solution(
     detailed: bool = False,
     polite: bool = False,
 ) -> str:
-    """A worked solution whose intermediate values are `results`; a check repeats its step, right or
-    wrong.
+    """Write a worked solution whose intermediate values are `results`; a check repeats its step,
+    right or wrong.
     """
     parts: list[str] = []
     x = expression.operands[0]
@@ -174,8 +173,8 @@ class SharedAuthor:
                 return None
 
     def _topic(self, kind: str) -> Topic:
-        """What the prompt is about: an instruction is shown where it matters, the constitution also
-        on clean prompts.
+        """Draw the topic of the prompt: an instruction is shown where it matters, the constitution
+        also on clean prompts.
         """
         match kind:
             case "length" | "style":

@@ -1,8 +1,8 @@
 """The three functions that the task files name: documents, a filter that grades all k responses,
-and a problem's fractions.
+and the fractions of a problem.
 
-lm-eval's default filter keeps the first response only and would turn k samples into one; this one
-keeps every one, graded.
+lm-eval's default filter keeps only the first response, which would turn k samples into one; this
+filter keeps and grades all of them.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -22,8 +22,8 @@ def documents(
     grader: str = GRADER,
     **_: Any,
 ) -> dict[str, Dataset]:
-    """The one split of a task: the rows that `study` hands over, else (in plain lm-eval) what the
-    page's source has.
+    """Return the only split of a task: the rows that `study` passes, else (in plain lm-eval) those
+    of the task file's source.
     """
     if rows is None:
         rows = document_rows(read("of this page", parse_source("of this page", source)).problems)
@@ -55,8 +55,8 @@ def graded(
 
 
 def fractions(doc: Mapping[str, str], results: Sequence[Sequence[Grade]]) -> dict[str, float]:  # noqa: ARG001 - lm-eval passes both
-    """One problem's k results -> its fractions; their means over problems are avg@k and its
-    companions.
+    """Turn one problem's k results into its fractions; their means over problems are avg@k and the
+    other measures.
     """
     graded_S = results[0]
     strict = [result.outcome for result in graded_S]
