@@ -424,7 +424,7 @@ def one_of_eight(root: Path, paths: list[Path], number: int) -> None:
         *([END] if number != 3 else []),
     ]
     if number == 2:
-        tracking.mirrored.points = lambda _record: os.kill(
+        tracking.fields.points = lambda _record: os.kill(
             os.getpid(), signal.SIGKILL
         )  # parameters are there, metrics are not
     os._exit(
