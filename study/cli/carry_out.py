@@ -35,18 +35,10 @@ def walk_through(
     work: Work,
     profile: Profile | None = None,
 ) -> Walk:
-    """Return the walk through these runs of a grid; what it moves aside is shown as a warning."""
-    expected = grid.scale.expected_seconds
-    return Walk(
-        grid.name,
-        grid.scale.name,
-        tuple(runs),
-        results,
-        work,
-        profile or Profile(),
-        expected,
-        remark=console.warn,
-    )
+    """Return the walk through these runs of a grid."""
+    names = (grid.name, grid.scale.name)
+    guess = grid.scale.expected_seconds
+    return Walk(*names, tuple(runs), results, work, profile or Profile(), guess)
 
 
 def carry_out(
@@ -69,6 +61,8 @@ def carry_out(
     """
     require_writable(walk.results)
     named_grid = named(walk.grid, walk.scale)
+    for message in walk.moved_aside:
+        console.warn(message)
     if not walk.pending:
         sweep(walk.results)
         done = f"nothing to do: all {len(walk.sealed)} runs of {walk.grid} are sealed"

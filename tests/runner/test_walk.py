@@ -12,6 +12,7 @@ from study.record.store import Results, read_record
 from study.runner.engines.notices import Notice
 from study.runner.engines.schedule import run_grid
 from study.runner.graph import plan, walk
+from study.runner.graph.plan import State
 from study.runner.graph.walk import Walk
 from study.runner.work.worker import Event, Finished, Payload
 from study.spec.grid.grid import LabelledRun
@@ -19,14 +20,13 @@ from tests.support.fake_work import WORK
 from tests.support.harness import KS, make_undisturbed, plan_of
 
 
-def walk_of(results: Results, *ks: int, said: list[str] | None = None) -> Walk:
+def walk_of(results: Results, *ks: int) -> Walk:
     plans = [(k, plan_of(k)) for k in ks]
     runs = tuple(
         LabelledRun(one.run_id, one.cell, {"objective": f"k{k}"}, one.seed, one.cell_id)
         for k, one in plans
     )
-    remark = said.append if said is not None else print
-    return Walk("fake", "lab", runs, results, WORK, claims={}, remark=remark)
+    return Walk("fake", "lab", runs, results, WORK, claims={})
 
 
 class NoEngine:
@@ -99,15 +99,15 @@ def test_a_plan_of_a_walk_reads_no_record_again(tmp_path: Path, reads: Counter[s
 
 
 def test_a_damaged_record_is_moved_aside_with_one_remark(tmp_path: Path) -> None:
-    results, said = Results(tmp_path), list[str]()
+    results = Results(tmp_path)
     make_undisturbed(results)
     record = results.record(plan_of(1).run_id)
     record.write_bytes(record.read_bytes().replace(b"completed", b"collapsed"))
-    one = walk_of(results, *KS, said=said)
+    one = walk_of(results, *KS)
     assert [run.run_id for run in one.pending] == [plan_of(1).run_id]
-    assert one.plan.counts["done"] == len(one.sealed) == 2
-    assert len(said) == 1
-    assert "its run is made again" in said[0]
+    assert one.plan.counts[State.DONE] == len(one.sealed) == 2
+    assert len(one.moved_aside) == 1
+    assert "its run is made again" in one.moved_aside[0]
     assert not record.exists()
 
 

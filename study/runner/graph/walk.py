@@ -2,7 +2,7 @@
 from both, once.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -20,10 +20,6 @@ from study.spec.grid.grid import LabelledRun
 from study.spec.machine.profile import Profile
 
 
-def _silent(_message: str) -> None:
-    """Drop a message."""
-
-
 @dataclass(frozen=True)
 class Walk:
     """The runs to bring to a sealed record, and where, how and under which claims.
@@ -33,8 +29,7 @@ class Walk:
     again: before it starts a task, and for the summary.
 
     grid, scale: names, for messages. expected_seconds: the scale's guess for each stage kind.
-    claims: the claims files in force, file name -> bytes. remark: receives a message for each
-    damaged record that is moved aside.
+    claims: the claims files in force, file name -> bytes.
     """
 
     grid: str
@@ -45,16 +40,25 @@ class Walk:
     profile: Profile = field(default_factory=Profile)
     expected_seconds: Mapping[str, float] = field(default_factory=dict[str, float])
     claims: Pages = field(default_factory=in_force)
-    remark: Callable[[str], None] = _silent
+
+    @property
+    def sealed(self) -> dict[str, float | None]:
+        """Ids of the runs with a sealed record -> wall seconds of their evaluation."""
+        return self._records[0]
+
+    @property
+    def moved_aside(self) -> list[str]:
+        """A message for each damaged record that was moved aside."""
+        return self._records[1]
 
     @cached_property
-    def sealed(self) -> dict[str, float | None]:
-        """Ids of the runs with a sealed record -> wall seconds of their evaluation.
+    def _records(self) -> tuple[dict[str, float | None], list[str]]:
+        """Read every record; one that is damaged is moved aside, and its run is pending.
 
-        A damaged record is moved aside, with a remark, and its run is pending. Errors: NewerSchema
-        for a record that a newer version wrote.
+        Errors: NewerSchema for a record that a newer version wrote.
         """
         found: dict[str, float | None] = {}
+        moved: list[str] = []
         for run in self.runs:
             path = self.results.record(run.run_id)
             try:
@@ -64,8 +68,8 @@ class Walk:
                 raise
             except RecordMismatch as error:
                 place = quarantine(path, self.results)
-                self.remark(f"{error.message}; moved to {place}, its run is made again")
-        return found
+                moved.append(f"{error.message}; moved to {place}, its run is made again")
+        return found, moved
 
     @cached_property
     def pending(self) -> tuple[LabelledRun, ...]:
