@@ -1,4 +1,4 @@
-"""How fast the graders are, against math-verify in one process on the same texts in the same run.
+"""Measure the speed of the graders and of math-verify in one process, on the same texts.
 
     python -m benchmarks.bench_graders DATA_FOLDER [--repeats 3] [--pairs 600] [--completions 1200]
 
@@ -7,9 +7,9 @@ DATA_FOLDER holds math500.jsonl and gsm8k-model-solutions.jsonl. Two kinds of wo
     pairs         MATH-500 golds against rewritten equivalents, near misses and shuffled golds
                   (benchmarks/grader_pairs.py); texts differ
     symbolic      those of the pairs that the exact and numeric tiers leave open
-Every measurement is a process of its own, warmed up on a few texts, and the variants take turns, so
+Every measurement runs in its own process, warmed up on a few texts, and the variants take turns, so
 that a busy machine slows all of them. CPU seconds include those of the worker processes and are
-what is compared for one process; wall seconds are what two workers can win.
+compared for one process; wall seconds show the gain of two workers.
 """
 
 import argparse
@@ -68,7 +68,7 @@ def _drawn(samples: list[Sample], number: int) -> list[Sample]:
 
 
 def stock(samples: list[Sample]) -> None:
-    """math-verify as its page shows it: its own extraction, its own timeouts."""
+    """Grade with math-verify as its documentation shows: its own extraction, its own timeouts."""
     from math_verify import parse, verify
 
     for sample in samples:
@@ -76,7 +76,9 @@ def stock(samples: list[Sample]) -> None:
 
 
 def measure(samples: list[Sample], workers: int) -> dict[str, float]:
-    """Wall and CPU seconds of grading `samples` after a warm-up; 0 workers: stock math-verify."""
+    """Return wall and CPU seconds of grading `samples` after a warm-up; 0 workers: stock
+    math-verify.
+    """
     if workers == 0:
         return _timed(lambda: stock(samples), lambda: stock(WARM_UP))
     with open_grader(workers=workers) as grader:
@@ -94,7 +96,7 @@ def _timed(work: Callable[[], object], warm_up: Callable[[], object]) -> dict[st
 
 
 def children_s() -> float:
-    """Processor seconds of the processes below this one, and of those that ended under them."""
+    """Return the CPU seconds of the processes below this one, including those that have ended."""
     times = [child.cpu_times() for child in psutil.Process().children(recursive=True)]
     return sum(t.user + t.system + t.children_user + t.children_system for t in times)
 

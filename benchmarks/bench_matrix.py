@@ -1,13 +1,13 @@
-"""A large matrix of runs: how long a plan of 2,000 runs takes, and the analysis of 20,000 records,
-in seconds and peak memory.
+"""Measure seconds and peak memory of a large matrix: a plan of 2,000 runs, and the analysis of
+20,000 records.
 
     python -m benchmarks.bench_matrix [--records 20000] [--repeats 3]
 
 The grid has 500 cells (63 + 62 TopK losses x 2 teachers x 2 lengths). 4 seeds of it are planned:
 from nothing, and with every run recorded. Then records of plausible shape
-(tests/support/synthetic.py; nothing was trained) of 40 seeds are analysed twice: with 6 and with 45
-rows of history each, about the most that a record's 12 kB hold. Their pages: a table of all cells,
-a figure of six arms, two claims. Times and memory are those of whole processes: `study plan`,
+(tests/support/synthetic.py; no training) of 40 seeds are analysed twice: with 6 and with 45 rows of
+history each, about the most that fit into a record's 12 kB. Their reports: a table of all cells, a
+figure of six arms, two claims. Times and memory are those of whole processes: `study plan`,
 `study analyze`.
 """
 
@@ -49,8 +49,8 @@ class Spent:
 
 
 def write_pages(folder: Path, seeds: int) -> Path:
-    """The pages of the grid below `folder`/experiments: a table of its 500 cells, curves of six,
-    two claims. Returns the grid's page.
+    """Write the config files of the grid below `folder`/experiments: a table of its 500 cells,
+    curves of six, two claims. Return the grid's file.
     """
     losses = [
         (f"{loss}_k{k}", loss, k)
@@ -89,7 +89,7 @@ def write_pages(folder: Path, seeds: int) -> Path:
 
 
 def measured(command: list[str], folder: Path) -> Spent:
-    """Run a process to its end; its own output goes to a file that is shown when it fails."""
+    """Run a process to its end; its output goes to a file that is shown if it fails."""
     with (folder / "output.txt").open("w+") as output:
         started = time.monotonic()
         process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, cwd=folder)
@@ -107,7 +107,7 @@ def measured(command: list[str], folder: Path) -> Spent:
 
 
 def median(command: list[str], folder: Path, repeats: int) -> Spent:
-    """The run with the median wall time."""
+    """Return the run with the median wall time."""
     runs = sorted(
         (measured(command, folder) for _ in range(repeats)), key=lambda spent: spent.wall_s
     )
@@ -115,8 +115,8 @@ def median(command: list[str], folder: Path, repeats: int) -> Spent:
 
 
 def write_records(runs: tuple[LabelledRun, ...], folder: Path, rows: int) -> float:
-    """One record a run below `folder`/runs, all with so many rows of history; the mean size in
-    bytes.
+    """Write one record per run below `folder`/runs, each with this many rows of history; return the
+    mean size in bytes.
     """
     sizes: list[int] = []
     for run in runs:

@@ -1,22 +1,22 @@
-"""Losses at a real vocabulary: time, extra peak memory and gradient error of the chunked driver
-beside three ways of doing without it.
+"""Measure the losses at a real vocabulary: time, extra peak memory and gradient error of the
+chunked driver and of three baselines without it.
 
-    python -m benchmarks.bench_objectives                        # V = 151,936, H = 1024, N = 512,
-        float32: 5 to 10 minutes on one core
+    python -m benchmarks.bench_objectives
+        # V = 151,936, H = 1024, N = 512, float32: 5 to 10 minutes on one core
     python -m benchmarks.bench_objectives --tokens 64 --chunk-tokens 16 --loop-tokens 64
     python -m benchmarks.bench_objectives --device cuda --tokens 4096 --dtype bfloat16
-    --chunk-tokens 512
+        --chunk-tokens 512
 
 Baselines: (a) `naive full` keeps both sides' whole [N, V] log-softmax; (b) `column loop` does a
 TopK loss one column at a time with a copy of the logits for each; (c) `TRL chunked` is TRL's own
-tiled reverse KL (the installed one). Each case runs in a process of its own (peak memory cannot be
+tiled reverse KL (the installed one). Each case runs in its own process (peak memory cannot be
 reset on a CPU): forward and backward to the hidden states; memory is the peak above weights and
 inputs. The heads are frozen: the gradient of a head (as large as the head, the same in every case)
 would hide what the loss itself needs.
 
 error: max |g - g64| / max |g64| of the gradient in the hidden states of a few tokens, g64 from the
 definition in float64 (exact, since a token's gradient is that of its own loss). loop-tokens: (b)
-needs about 40 copies of the logits; where memory is short it is measured on fewer tokens and
+needs about 40 copies of the logits; if memory is short it is measured on fewer tokens and
 scaled, and the table says so. A case during which the machine swapped is marked.
 """
 
@@ -38,8 +38,8 @@ from study.objectives.topk import top_ids
 from study.spec.recipe.objective import Objective
 
 K = 20  # the paper's default
-CHECKED = 8  # tokens whose gradients are compared with float64
-SWAP_FAULTS = 1000  # pages read from disk during a case: more is no memory-resident measurement
+CHECKED = 8  # number of tokens whose gradients are compared with float64
+SWAP_FAULTS = 1000  # pages read from disk during a case; with more, the case did not run in memory
 OBJECTIVES = {
     "full reverse KL": Objective(),
     "TopK stop-gradient": Objective(support="student_topk", k=K, gradient="stop_gradient"),
@@ -99,8 +99,8 @@ def naive_full(inputs: Inputs) -> Tensor:
 
 
 def column_loop(inputs: Inputs) -> Tensor:
-    """sum over K columns of p (sg[log p] - log q), each column with its own pass over the
-    vocabulary.
+    """Compute the sum over K columns of p (sg[log p] - log q), each column with its own pass over
+    the vocabulary.
     """
     student_NV, teacher_NV = inputs.logits()
     loss_N = torch.zeros(len(student_NV), device=student_NV.device)
@@ -154,7 +154,7 @@ CASES: dict[str, Callable[[Inputs], Tensor]] = {
 @dataclass(frozen=True)
 class Result:
     """Best seconds, extra peak MB, mean loss, relative gradient error, and whether the machine
-    swapped meanwhile.
+    swapped during the case.
     """
 
     seconds: float
@@ -165,10 +165,10 @@ class Result:
 
 
 def measure(case: str, sizes: Sizes) -> Result:
-    """One case; runs in a fresh process.
+    """Measure one case in a fresh process.
 
-    clock cpu: the seconds of all threads together, which do not count what other processes do on
-    the machine; wall: for a quiet one.
+    clock cpu: the seconds of all threads together, which do not count other processes of the
+    machine; wall: for a quiet machine.
     """
     torch.manual_seed(0)
     inputs = Inputs(sizes)
@@ -192,16 +192,16 @@ def measure(case: str, sizes: Sizes) -> Result:
 
 
 def _warm_up(case: str, sizes: Sizes) -> None:
-    """Imports and thread pools are no part of a loss: the case once on one token and a small
-    vocabulary.
+    """Run the case once on one token and a small vocabulary, so that imports and thread pools do
+    not count.
     """
     small = Inputs(dataclasses.replace(sizes, tokens=1, hidden=8, vocabulary=64, chunk_tokens=1))
     CASES[case](small).sum().backward()
 
 
 def gradient_error(case: str, inputs: Inputs) -> float:
-    """On the first `CHECKED` tokens. A column loop is the stop-gradient TopK; the other two
-    baselines are the full reverse KL.
+    """Return the gradient error on the first `CHECKED` tokens. A column loop is the stop-gradient
+    TopK; the other two baselines are the full reverse KL.
     """
     assert inputs.student_hidden.grad is not None
     objective = OBJECTIVES.get(
@@ -223,12 +223,12 @@ def gradient_error(case: str, inputs: Inputs) -> float:
 
 
 def _faults() -> int:
-    """Page faults of this process that had to read from disk."""
+    """Return the page faults of this process that had to read from disk."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_majflt
 
 
 def _peak(device: str) -> float:
-    """Peak memory so far in MB."""
+    """Return the peak memory so far in MB."""
     if device == "cuda":
         return torch.cuda.max_memory_allocated() / 1e6
     unit = 1 if sys.platform == "darwin" else 1024
@@ -298,7 +298,7 @@ def _line(case: str, one: Result, naive: Result, measured_on: int | None) -> str
 
 
 def targets(found: dict[str, Result]) -> list[tuple[str, bool]]:
-    """What the losses should reach, with what they did."""
+    """Return what the losses should reach, and what they reached."""
     topk, loop, full, trl = (
         found[name]
         for name in ("TopK stop-gradient", "column loop", "full reverse KL", "TRL chunked")

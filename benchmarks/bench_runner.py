@@ -1,17 +1,17 @@
-"""The runner on stages of pure computing: how much two workers gain over one, and what a task costs
-besides its own work.
+"""Measure the runner on stages of pure computing: the gain of two workers over one, and the
+overhead of a task.
 
     python -m benchmarks.bench_runner [--cells 8] [--seconds 1.0] [--repeats 3]
 
-A grid of so many cells, each a distill stage of about `seconds` core seconds and an evaluation of a
+A grid of `cells` cells, each a distill stage of about `seconds` core seconds and an evaluation of a
 fifth of that, on three shared stages that cost nothing. Runs with one and with two workers
 alternate; the ratio is taken pair by pair, and the median is shown.
 
 overhead of a cell = (wall time of the grid with one worker - wall time inside build and evaluate) /
-cells: start of two processes, claims, hashing, sealing, record, schedule. A lab cell of the math
-grid works for about a minute (docs/benchmarks.md), which is what 2 % refers to. The mirror's writer
-is a process of its own beside the workers; its core seconds are shown per run, and those of
-starting it once.
+cells: start of two processes, locks, hashing, sealing, record, schedule. A lab cell of the math
+grid takes about a minute (docs/benchmarks.md), to which 2 % refers. The mirror's writer is a
+separate process next to the workers; its core seconds are shown per run, and those of its start
+once.
 """
 
 import argparse
@@ -55,7 +55,7 @@ def walk_of(cells: int, results: Results) -> Walk:
 
 
 def rounds_for(seconds: float) -> int:
-    """Rounds of hashing that take about so many core seconds here."""
+    """Return the rounds of hashing that take about this many core seconds here."""
     started = time.process_time()
     spin(2000)
     return int(2000 * seconds / (time.process_time() - started))
@@ -81,14 +81,14 @@ def run(cells: int, jobs: int, folder: Path) -> Measured:
 
 
 def bench_mirror(cells: int, folder: Path) -> tuple[float, float]:
-    """Core seconds of the mirror's writer: to start and make a database, and for each run."""
+    """Return the core seconds of the mirror's writer: to start and make a database, and per run."""
     results = Results(folder / "mirrored")
     walk = walk_of(cells, results)
     engine = LocalEngine(results, WORK, 1, walk.profile)
     os.environ["BENCH_ROUNDS"] = "0"
     run_grid(walk, engine, lambda _notice: None)
     spent = [written(results, []), written(results, walk.runs)]
-    again = written(results, [])  # the database is there now
+    again = written(results, [])  # the database exists now
     return spent[0], (spent[1] - again) / cells
 
 

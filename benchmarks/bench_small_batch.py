@@ -1,9 +1,9 @@
-r"""What a small batch costs: 200 completions of which three hold a formula, against math-verify.
+r"""Measure a small batch against math-verify: 200 completions, three of them with a formula.
 
     python -m benchmarks.bench_small_batch DATA_FOLDER [--repeats 5]
 
-Library against library, each in a fresh process from its import to its last grade, in turn. All
-processor time counts, that of the worker processes included to their end. DATA_FOLDER holds
+Each library runs in a fresh process from its import to its last grade, in turn. All CPU time
+counts, including that of the worker processes to their end. DATA_FOLDER holds
 gsm8k-model-solutions.jsonl.
 """
 
@@ -48,7 +48,7 @@ print(json.dumps([wall, core + used.ru_utime + used.ru_stime]))
 
 
 def measure(samples: list[Sample], work: str) -> tuple[float, float]:
-    """(wall, CPU) seconds of one fresh process."""
+    """Return (wall, CPU) seconds of one fresh process."""
     pairs = json.dumps([[sample.completion, sample.answer] for sample in samples])
     command = [sys.executable, "-c", AROUND.format(work=work)]
     done = subprocess.run(command, input=pairs, check=True, capture_output=True, text=True)

@@ -1,11 +1,10 @@
-"""One whole distillation step: ours against stock TRL on the same work, split into generation,
-teacher and student.
+"""Measure one distillation step, ours and stock TRL on the same work: generation, teacher, student.
 
     python benchmarks/bench_step.py [--steps 12] [--repeats 3] [--prompts 64]
 
 Same weights, prompts, rollout seeds, optimiser and loss (full-vocabulary reverse KL, token mean:
-what the stock trainer knows as beta = 1). Ours also grades the rollouts and measures per-token
-diagnostics, which is part of its price. A third row shows the TopK loss, which has no stock
+beta = 1 in the stock trainer). Ours also grades the rollouts and measures per-token
+diagnostics, which is part of its cost. A third row shows the TopK loss, which has no stock
 counterpart. Variants alternate within each repeat; the median over steps is shown. Times are CPU
 seconds of this process on one torch thread, so that a busy machine changes them little. The models
 have random weights: completions are longer than trained ones.
@@ -54,8 +53,8 @@ _Mixin: Any = object
 
 
 class Measured(_Mixin):
-    """Mixed into a trainer: one row of CPU seconds a step, and the study's rollout seeds, so that
-    all variants see the same completions.
+    """Mixed into a trainer: records CPU seconds per step, and uses the study's rollout seeds, so
+    that all variants see the same completions.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -98,7 +97,9 @@ class Ours(Measured, OnPolicyDistillation):
 
 
 def work(steps: int, prompts: int, out: Path) -> dict[str, Any]:
-    """What every variant gets: fresh copies of the same models, the same rows in the same order."""
+    """Return the inputs of every variant: fresh copies of the same models, the same rows in the
+    same order.
+    """
     tokenizer = build_tokenizer(LabTokenizer())
     data = ArithmeticData(train_size=steps * prompts, selection_size=1, held_out_size=1)
     problems = list(load(data, "train"))
@@ -157,7 +158,9 @@ VARIANTS: dict[str, Callable[[dict[str, Any]], Any]] = {
 def measure(
     make: Callable[[dict[str, Any]], Any], steps: int, prompts: int
 ) -> tuple[list[dict[str, float]], float]:
-    """Rows of all steps after the first (warm-up), and mean tokens sampled a step."""
+    """Return the rows of all steps after the first (warm-up), and the mean number of tokens sampled
+    per step.
+    """
     with tempfile.TemporaryDirectory() as folder:
         trainer = make(work(steps, prompts, Path(folder)))
         trainer.remove_callback(PrinterCallback)

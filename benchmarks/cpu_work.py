@@ -1,5 +1,5 @@
-"""Stages of pure computing for `bench_runner`: a fixed amount of hashing, then what the tests'
-torch-free stages leave.
+"""Stages of pure computing for `bench_runner`: a fixed amount of hashing, then the files of the
+tests' torch-free stages.
 
 BENCH_ROUNDS: rounds of hashing in a distill stage (a fifth of them in an evaluation, none
 elsewhere). BENCH_LOG: a file to which every call appends its task's kind and its own wall and core
@@ -23,7 +23,7 @@ SHARE = {"distill": 1.0, "evaluate": 0.2}
 
 
 def spin(rounds: int) -> str:
-    """The same work on every call, on one core."""
+    """Do the same work on every call, on one core."""
     text = b"0" * 65536
     for _ in range(rounds):
         text = hashlib.sha256(text).digest() + text[32:]

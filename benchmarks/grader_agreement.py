@@ -1,14 +1,14 @@
-r"""How the graders agree with labels and with math-verify, and every disagreement; writes the
+r"""Compare the graders with labels and with math-verify, list every disagreement, and write the
 measured part of docs/graders.md.
 
     python -m benchmarks.grader_agreement DATA_FOLDER [--page docs/graders.md] [--workers 2]
 
 DATA_FOLDER holds math500.jsonl, aime24.jsonl, aime25.jsonl, amc23.jsonl, gsm8k-test.jsonl and
 gsm8k-model-solutions.jsonl. Labels: pairs by how they were made (benchmarks/grader_pairs.py) or by
-hand (grader_cases.py), completions by the label that came with them. math-verify is asked as its
-page shows it, with its own extraction. A disagreement is a pair on which our strict outcome
+hand (grader_cases.py), completions by the label that came with them. math-verify is called as its
+documentation shows, with its own extraction. A disagreement is a pair on which our strict outcome
 (relaxed, for completions without a box) and math-verify differ; the label says who is right, WHY
-what is behind it. All were read first.
+gives the reason. All were read first.
 """
 
 import argparse
@@ -27,8 +27,8 @@ from study.grading.math.extraction import boxed, reference
 from study.grading.registry import Grade, Grader, Sample, open_grader
 
 MARK = "<!-- Everything below this line is written by benchmarks/grader_agreement.py -->"
-LISTED = 40  # of a kind; the rest is counted
-PATIENT_S = 60  # for math-verify, so that a busy machine does not make it wrong
+LISTED = 40  # per kind; the rest is only counted
+PATIENT_S = 60  # seconds for math-verify, so that a busy machine does not make it wrong
 
 WHY: dict[str, str] = {
     "written by hand/ours": (
@@ -58,7 +58,7 @@ WHY: dict[str, str] = {
 
 
 class Case(NamedTuple):
-    """One pair on which both were asked."""
+    """One pair that both graders have graded."""
 
     source: str
     pair: Pair
@@ -78,7 +78,7 @@ def stock(completion: str, answer: str) -> bool:
 
 
 def itself(folder: Path, grader: Grader) -> list[str]:
-    """Rows of the first table: golds against themselves."""
+    """Return the rows of the first table: golds against themselves."""
     lines = [
         "| golds | n | "
         + " | ".join([*STRICT_WRAPPINGS, *RELAXED_WRAPPINGS])
@@ -124,7 +124,9 @@ def made_pairs(folder: Path, grader: Grader) -> list[Case]:
 
 
 def spellings(grader: Grader) -> list[Case]:
-    """Pairs of benchmarks/grader_spellings.py, in a box, or as they are where none is there."""
+    """Return the pairs of benchmarks/grader_spellings.py, in a box, or as they are if they need
+    none.
+    """
     cases: list[Case] = []
     for kinds, wrapping in ((KINDS, "$\\boxed{%s}$"), (STATED, "%s")):
         for kind, some in kinds.items():
@@ -141,9 +143,9 @@ def spellings(grader: Grader) -> list[Case]:
 
 
 def completions(folder: Path, grader: Grader) -> list[Case]:
-    """Model solutions of GSM8K.
+    """Return model solutions of GSM8K.
 
-    They state an answer without a box, so the relaxed outcome is what can agree.
+    They state an answer without a box, so the relaxed outcome is compared.
     """
     with (folder / "gsm8k-model-solutions.jsonl").open(encoding="utf-8") as file:
         rows = [json.loads(line) for line in file]
@@ -195,7 +197,7 @@ def table(cases: Sequence[Case]) -> list[str]:
 
 
 def disagreements(cases: Iterable[Case]) -> list[str]:
-    """Grouped by kind and by who is right; then the pairs on which both are wrong."""
+    """Group by kind and by who is right; then the pairs on which both are wrong."""
     groups: dict[tuple[str, str], list[Case]] = defaultdict(list)
     for case in cases:
         if case.ours_correct != case.stock:

@@ -1,6 +1,6 @@
 r"""Pairs written by hand: (answer, reference, equal).
 
-Spellings that models use, and traps for graders; each was judged by reading.
+Spellings that models use, and difficult cases for graders; each label was set by reading.
 """
 
 CASES: tuple[tuple[str, str, bool], ...] = (

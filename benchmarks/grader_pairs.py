@@ -1,4 +1,4 @@
-r"""Pairs (answer, reference) whose label is known by how they were made: golds against themselves,
+r"""Pairs (answer, reference) whose label is known by construction: golds against themselves,
 rewritten, nearly missed, and shuffled.
 
     itself      the gold answer in a box, in the wrappings in which models write it
@@ -7,7 +7,7 @@ rewritten, nearly missed, and shuffled.
     near miss   one unit more, the sign, the inverse, another bracket, another order of a tuple,
                 another base, another word
     shuffled    the gold of the next problem; equal only by chance
-Nothing here asks a grader.
+No grader is used here.
 """
 
 import json
@@ -59,7 +59,7 @@ def golds(folder: Path, name: str) -> list[str]:
 
 
 def pairs(references: list[str]) -> list[Pair]:
-    """Without those that are the same text after all.
+    """Return the pairs, without those whose texts are the same.
 
     Each different gold is rewritten and missed once.
     """
@@ -77,7 +77,7 @@ def pairs(references: list[str]) -> list[Pair]:
 
 
 def _bare(gold: str) -> str:
-    """x=5 is 5."""
+    """Reduce x=5 to 5."""
     return re.sub(r"^[a-z]=", "", plain(gold))
 
 
@@ -261,7 +261,7 @@ def _DIFFERENT(value: Any) -> dict[str, Any]:
 
 
 def _formulas(gold: str, change: _Change) -> Iterator[tuple[str, str]]:
-    """By sympy where it is one formula, and by writing around it."""
+    """Rewrite with sympy if it is one formula, and by editing the text around it."""
     from math_verify import parse
     from sympy import Expr, latex
 

@@ -1,13 +1,13 @@
-"""Calibrates the guard on the traces that finished runs left behind; nothing is trained.
+"""Calibrate the guard on the traces of finished runs, without training.
 
-    python -m benchmarks.guard_calibration RESULTS [RESULTS ...] [--grid math] [--scale lab] [--docs
-    docs]
+    python -m benchmarks.guard_calibration RESULTS [RESULTS ...] [--grid math] [--scale lab]
+        [--docs docs]
 
 RESULTS are folders of `study run`: artifacts/distill-*/guard.json holds the trace of a run,
 runs/*/record.json its final score (or that of a committed record of the same stage, records/*.json:
-a stage has one number, whoever runs it). Thresholds are chosen on base 0 alone; what is evaluated
-on the other bases are those of `study/train/guard/detectors.py` as it stands, and where the two
-differ the page says so. Writes guard_calibration.csv (one row a run), figures/guard_calibration.png
+a stage has one score, whoever runs it). Thresholds are chosen on base 0 alone; those of
+`study/train/guard/detectors.py` are evaluated on the other bases, and if the two differ the page
+says so. Writes guard_calibration.csv (one row per run), figures/guard_calibration.png
 and the numbers of guard.md, between its two marks. The definitions are in
 `study/train/guard/calibration.py`.
 """
@@ -46,7 +46,7 @@ from study.train.guard.detectors import DETECTORS, Thresholds, first_alarm, repl
 CHOSEN_ON = 0  # the base whose runs set the thresholds
 BEGIN, END = "<!-- numbers:begin -->", "<!-- numbers:end -->"
 OUTCOMES: tuple[Outcome, ...] = ("healthy", "cut short", "dipped", "collapsed")
-SETTINGS = {  # the thresholds that belong to a detector, for its row of the table
+SETTINGS = {  # the thresholds of each detector, for its row of the table
     "topk_drain": ("leak_ratio", "leak_floor"), "entropy": ("entropy_ratio", "entropy_floor"),
     "length": ("length_ratio",),
     "truncation": ("truncated_rise",), "repetition": ("repetition_ratio", "repetition_floor"),
@@ -63,7 +63,9 @@ Seen = Sequence[tuple[Watched, Alarms]]
 
 @dataclass(frozen=True)
 class Planned:
-    """A distillation of the grid. recipe: what it shares with a longer or shorter run of itself."""
+    """A distillation of the grid. recipe: the part that it shares with a longer or shorter run of
+    itself.
+    """
 
     cell: str
     base: int
@@ -78,7 +80,7 @@ class Ending:
 
 
 def planned(grid: str, scale: str) -> dict[str, Planned]:
-    """By stage id, in the order of the grid."""
+    """Return the distillations by stage id, in the order of the grid."""
     found: dict[str, Planned] = {}
     for run in load_grid(grid, scale).runs():
         model = run.cell.model
@@ -94,8 +96,8 @@ def planned(grid: str, scale: str) -> dict[str, Planned]:
 
 
 def endings(folders: Sequence[Path]) -> dict[str, Ending]:
-    """Stage id of a distillation -> how it ended by its record: the final score, and whether that
-    is far below the best of its curve.
+    """Return stage id of a distillation -> how it ended by its record: the final score, and whether
+    that is far below the best of its curve.
     """
     found: dict[str, Ending] = {}
     for record in (
@@ -115,7 +117,7 @@ def endings(folders: Sequence[Path]) -> dict[str, Ending]:
 
 
 def watched(folders: Sequence[Path], stages: Mapping[str, Planned]) -> list[Watched]:
-    """The finished runs below results folders, in the order of the grid.
+    """Return the finished runs below results folders, in the order of the grid.
 
     A run without a record has no outcome yet and is left out.
     """
@@ -133,7 +135,7 @@ def watched(folders: Sequence[Path], stages: Mapping[str, Planned]) -> list[Watc
         if path is None or stage not in known:
             continue
         guard = json.loads(path.read_text(encoding="utf-8"))
-        if guard["policy"] == "observe":  # a stopped run does not show what would have become of it
+        if guard["policy"] == "observe":  # the outcome of a stopped run without the stop is unknown
             longer = any(
                 (other.recipe, other.base) == (plan.recipe, plan.base) and other.steps > plan.steps
                 for other in low
@@ -143,7 +145,9 @@ def watched(folders: Sequence[Path], stages: Mapping[str, Planned]) -> list[Watc
 
 
 def per_run(seen: Seen) -> str:
-    """The CSV: one row a run. Empty = never. Steps but for the accuracies."""
+    """Return the CSV with one row per run. Empty = never. All values are steps, except the
+    accuracies.
+    """
     lines = io.StringIO()
     writer = csv.writer(lines, lineterminator="\n")
     names = [*DETECTORS]
@@ -183,7 +187,7 @@ def per_run(seen: Seen) -> str:
 
 
 def numbers(seen: Seen, chosen: Thresholds) -> str:
-    """The part of guard.md between its marks."""
+    """Return the part of guard.md between its marks."""
     first, others = (
         [s for s in seen if s[0].base == CHOSEN_ON],
         [s for s in seen if s[0].base != CHOSEN_ON],
@@ -220,7 +224,7 @@ def numbers(seen: Seen, chosen: Thresholds) -> str:
 
 
 def missing(plans: Iterable[Planned], runs: Iterable[Watched]) -> str:
-    """The runs that are not there, by cell."""
+    """Return the missing runs, by cell."""
     there, absent = {(run.cell, run.base) for run in runs}, dict[str, list[str]]()
     for plan in plans:
         if (plan.cell, plan.base) not in there:
@@ -254,8 +258,8 @@ def row(of: Worth) -> list[str]:
 
 
 def rules(first: Seen, others: Seen) -> str:
-    """The first alarm of any detector under the thresholds in force and under those of two more
-    sensitive rules.
+    """Return the first alarm of any detector under the thresholds in use and under those of two
+    more sensitive rules.
     """
     base = [run for run, _ in first]
     eager = {
@@ -314,8 +318,8 @@ def first_names(alarms: Alarms) -> str:
 
 
 def costs(found: Sequence[Stopped]) -> str:
-    """One row for each outcome: runs stopped, steps not taken, accuracy at the stop against the
-    final score.
+    """Return one row per outcome: runs stopped, steps not taken, accuracy at the stop compared with
+    the final score.
     """
     rows: list[list[str]] = []
     for outcome in OUTCOMES:

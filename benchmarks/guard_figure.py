@@ -1,5 +1,5 @@
-"""The figure of the guard's calibration: when each detector fired in runs that fell, and how long
-before the fall.
+"""Draw the figure of the guard's calibration: when each detector fired in runs that fell, and how
+long before the fall.
 """
 
 from collections import Counter
@@ -17,7 +17,7 @@ from analysis.pages import style
 from study.train.guard.calibration import ANY, Alarms, Watched, worth
 from study.train.guard.detectors import DETECTORS
 
-# Okabe-Ito colours, and a marker each, so that no two differ by colour alone.
+# Okabe-Ito colours, each with its own marker, so that no two differ only by colour.
 LOOKS: dict[str, tuple[str, str]] = {
     "not_finite": ("#7F7F7F", "<"), "topk_drain": ("#D55E00", "o"), "entropy": ("#0072B2", "s"),
     "length": ("#E69F00", "^"),
@@ -27,13 +27,13 @@ LOOKS: dict[str, tuple[str, str]] = {
 }  # fmt: skip
 STEPS = (5, 10, 20, 50, 100, 200, 400)
 LEADS = (-100, -20, -5, 0, 5, 20, 100)
-PLACES = (1.1, 1.26, 1.42)  # of the three columns of numbers, in widths of the panel
+PLACES = (1.1, 1.26, 1.42)  # positions of the three columns of numbers, in widths of the panel
 Seen = Sequence[tuple[Watched, Alarms]]
 
 
 def draw(seen: Seen) -> Figure:
-    """Left: a line for each run that fell, in steps. Right: a line for each detector, lead in
-    steps, and its shares in words.
+    """Draw the figure. Left: a line for each run that fell, in steps. Right: a line for each
+    detector, with its lead in steps and its shares in words.
     """
     fallen = [(run, alarms) for run, alarms in seen if run.outcome in ("dipped", "collapsed")]
     fallen.sort(key=lambda pair: (pair[0].outcome == "dipped", pair[0].fell or 0))
@@ -73,9 +73,8 @@ def _timelines(ax: Axes, fallen: Seen) -> None:
             )
         for name, step in alarms.items():
             colour, marker = LOOKS[name]
-            shift = (
-                0.1 * (list(DETECTORS).index(name) - 4) / 1.2
-            )  # detectors that fire together stay visible
+            # Shifted, so that detectors that fire together stay visible.
+            shift = 0.1 * (list(DETECTORS).index(name) - 4) / 1.2
             ax.plot(
                 [step],
                 [height + shift],
@@ -138,9 +137,8 @@ def _leads(ax: Axes, seen: Seen) -> None:
         found = worth(name, seen)
         colour, marker = LOOKS[name]
         for place, lead in enumerate(found.leads):
-            offset = 0.16 * (
-                place % 3 - 1
-            )  # leads are sorted, so neighbours do not cover each other
+            # Leads are sorted, so neighbours do not cover each other.
+            offset = 0.16 * (place % 3 - 1)
             ax.plot(
                 [lead],
                 [height + offset],

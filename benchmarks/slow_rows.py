@@ -1,16 +1,16 @@
-r"""Rows that are slow on purpose: how long past its deadline does each end?
+r"""Measure how long after its deadline each deliberately slow row ends.
 
     python -m benchmarks.slow_rows [--deadline 2] [--page docs/graders.md]
 
 Kinds: towers of powers, factorials, nested roots, large matrices, nested boxes and brackets, long
 sums, binomials, and texts and numbers that are slow to read, each with growing sizes. Every row is
-graded by itself, by math-1 with one worker that is running. For each row, from the call to the
+graded alone, by math-1 with one running worker. For each row, from the call to the
 grade:
     wall      time that passes
-    CPU       processor time of this process and of the workers
-    fast      that of this process alone: extraction and the fast tiers
-An overrun is what a row takes beyond the deadline; a row that ends before it has none. On a busy
-machine wall time also holds what other processes took: the deadline is of processor time.
+    CPU       CPU time of this process and of the workers
+    fast      CPU time of this process alone: extraction and the fast tiers
+An overrun is the time of a row after the deadline; a row that ends before it has none. On a busy
+machine wall time also contains that of other processes: the deadline is in CPU time.
 """
 
 import argparse
@@ -41,7 +41,9 @@ class Measured(NamedTuple):
 
 
 def rows(number: int) -> Iterator[tuple[str, Sample]]:
-    """(kind, row), so many of every kind, from sizes that end at once to sizes that never do."""
+    """Yield (kind, row), `number` of every kind, from sizes that end at once to sizes that never
+    do.
+    """
     for n in range(1, number + 1):
         yield "tower of powers", _boxed(rf"{n + 2}^{{{n + 3}^{{{n + 4}^{{{n + 5}}}}}}}")
         yield "factorial", _boxed(rf"({10**5 * n})!")
@@ -85,7 +87,7 @@ def measure(grader: Grader, kind: str, sample: Sample) -> Measured:
     outcome = grader.grade_sample(sample).outcome
     fast = time.process_time() - own
     spent = time.monotonic() - wall
-    time.sleep(0.02)  # the server notes what a killed worker has used
+    time.sleep(0.02)  # the server records the CPU time of a killed worker
     return Measured(kind, str(outcome), spent, fast + children_s() - below, fast)
 
 
@@ -100,7 +102,7 @@ def table(found: Sequence[Measured], deadline: float) -> list[str]:
 
 
 def _line(kind: str, some: Sequence[Measured], deadline: float) -> str:
-    """The worst of each column."""
+    """Return the worst value of each column."""
     late = sum(each.outcome == "timed_out" for each in some)
     core = max(each.cpu_s for each in some)
     wall = max(each.wall_s for each in some)
@@ -123,8 +125,8 @@ def main() -> None:
     found: list[Measured] = []
     started, load = time.monotonic(), os.getloadavg()[0]
     with open_grader(workers=1, deadline_s=options.deadline) as grader:
-        grader.grade(r"\boxed{x+1}", "1+x")  # the server is running
-        with suppress(KeyboardInterrupt):  # the table of the rows until then
+        grader.grade(r"\boxed{x+1}", "1+x")  # starts the server
+        with suppress(KeyboardInterrupt):  # keeps the table of the rows so far
             for kind, sample in rows(options.rows):
                 found.append(measure(grader, kind, sample))
                 print(found[-1], file=sys.stderr)

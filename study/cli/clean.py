@@ -71,8 +71,8 @@ def clean(
 
 
 def _refuse_unsure(found: Sequence[Waste], left_out: Sequence[StudyError]) -> None:
-    """What a grid that cannot be read may still need is not removed unless its scale is left out by
-    name.
+    """Refuse to remove files that an unreadable grid may still need, unless its scale is left out
+    by name.
     """
     unsure = [item for item in found if not item.sure]
     if unsure and left_out:
@@ -97,7 +97,7 @@ def _show(found: Sequence[Waste], results: Path) -> None:
 
 
 def _bytes(size: int) -> str:
-    """1 234 567 -> 1.2 MB"""
+    """Format bytes: 1234567 -> 1.2 MB."""
     number, unit = float(size), 0
     while number >= 1000 and unit < len(_UNITS) - 1:
         number, unit = number / 1000, unit + 1

@@ -1,5 +1,5 @@
-"""`study compare`: A minus B with everything that a reader needs to believe it, or a refusal that
-says why not.
+"""`study compare`: show A minus B with everything that a reader needs to judge it, or refuse and
+say why.
 """
 
 import json
@@ -172,7 +172,7 @@ def _k(row: Row) -> str:
 
 
 def _details(row: Row) -> None:
-    """The other interval, bases one by one, lengths and costs."""
+    """Print the other interval, every base, lengths and costs."""
     seen = row.over_problems
     if row.bases is not None:
         console.say(f"over problems: {points(seen.interval)}, detectable {_missed(seen)}")
@@ -206,7 +206,9 @@ def _shown(value: float | None) -> str:
 
 
 def _show_settings(rows: Sequence[Row]) -> None:
-    """Of several rows what holds for all of them; the JSON file has each."""
+    """Print the settings that differ in all of several rows; the JSON file has those of each
+    row.
+    """
     lines = [
         [f"compared in spite of it: {name} {one} / {other}" for name, one, other in row.allowed]
         for row in rows
@@ -250,7 +252,7 @@ def _show_recipes(found: Sequence[Sequence[tuple[str, str, str]]]) -> None:
 
 
 def _shared(lists: Sequence[Sequence[_T]]) -> list[_T]:
-    """What stands in all of them."""
+    """Return the items that are in all lists."""
     return [each for each in dict.fromkeys(lists[0]) if all(each in other for other in lists[1:])]
 
 

@@ -22,7 +22,7 @@ def is_terminal() -> bool:
 
 
 def width() -> int:
-    """Columns to fill: those of the terminal; in a pipe wide enough that nothing is cut."""
+    """Return the columns to fill: those of the terminal; in a pipe enough that nothing is cut."""
     return shutil.get_terminal_size().columns if is_terminal() else 400
 
 
@@ -60,7 +60,7 @@ def status(text: str) -> None:
 
 
 def _emit(text: str, stream: TextIO | None = None) -> None:
-    print(text, end="", file=stream or sys.stdout, flush=True)  # the one print
+    print(text, end="", file=stream or sys.stdout, flush=True)  # the only print
 
 
 def _clear_status() -> None:
@@ -119,9 +119,9 @@ def _plain(cells: list[list[str]], right: Sequence[int]) -> list[str]:
 
 @contextmanager
 def redrawn() -> Iterator[Callable[[Sequence[str]], None]]:
-    """Show a block of lines that the next one replaces, gone at the end.
+    """Show a block of lines that the next one replaces; remove it at the end.
 
-    Off a terminal every block that is new is printed below the last.
+    Off a terminal every new block is printed below the last one.
     """
     if not is_terminal():
         shown: list[list[str]] = []
@@ -138,7 +138,7 @@ def _say_once(lines: list[str], shown: list[list[str]]) -> None:
 
 
 def duration(seconds: float) -> str:
-    """A time a person can plan with: 40 s, 12 min, 3.5 h."""
+    """Format a time for planning: 40 s, 12 min, 3.5 h."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

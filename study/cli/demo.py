@@ -1,8 +1,8 @@
-"""`make demo`: a collapse and its fix in about three minutes; and `study verify --demo`, which
-makes the demo's shipped stages again.
+"""`make demo`: show a collapse and its fix in about three minutes. `study verify --demo`: make the
+demo's shipped stages again.
 
-Student and teacher are shipped (`results/demo-stages`); the two distillations are run here, in a
-results folder of the demo's own, so that nothing of it counts for another grid.
+Student and teacher are shipped (`results/demo-stages`); the two distillations run here, in the
+demo's own results folder, so that they do not count for another grid.
 """
 
 import time
@@ -99,7 +99,7 @@ def _curve_name(history: Mapping[str, object]) -> str:
 def verify_demo(folder: Path, shipped: Path = SHIPPED, work: Work | None = None) -> list[Remade]:
     """Make the shipped stages again below `folder` and compare every file, in about five minutes.
 
-    Raises IncompleteResults where none is shipped.
+    Errors: IncompleteResults if none is shipped.
     """
     nodes = shipped_stages(shipped, load_grid(GRID).runs()) if shipped.is_dir() else []
     if not nodes:
@@ -119,11 +119,11 @@ def verify_demo(folder: Path, shipped: Path = SHIPPED, work: Work | None = None)
 
 
 def _silent(phase: str, done: int, total: int, latest: dict[str, float]) -> None:
-    """No progress line: `console.status` names the stage."""
+    """Print no progress line, because `console.status` names the stage."""
 
 
 def show_remade(found: Sequence[Remade]) -> None:
-    """One line a stage. Raises RunFailed where equal bytes were expected and are not there."""
+    """Print one line per stage. Errors: RunFailed if equal bytes were expected and differ."""
     for one in found:
         if not one.differing:
             console.say(f"{console.styled('bitwise equal', 'good')}  {one.stage}")
@@ -140,7 +140,7 @@ def show_remade(found: Sequence[Remade]) -> None:
 
 
 def main() -> int:
-    """Entry point of `make demo`; the exit code."""
+    """Entry point of `make demo`; return the exit code."""
     try:
         demo()
     except StudyError as error:

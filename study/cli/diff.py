@@ -1,4 +1,4 @@
-"""`study diff`: two cells or two recorded runs, and only what is different."""
+"""`study diff`: show the differences between two cells or two recorded runs."""
 
 import re
 from collections.abc import Sequence
@@ -16,13 +16,13 @@ from study.spec.grid.cell import Cell
 from study.spec.grid.grid import Grid, load_grid
 from study.spec.yaml.origin import origined_values
 
-_ABSENT = "-"  # one side has no such value
+_ABSENT = "-"  # this side has no such value
 
 
 @dataclass(frozen=True)
 class Side:
-    """name: cell or run id. records: those of the run, or of the cell's runs; run: whether one run
-    was meant.
+    """name: cell or run id. records: those of the run, or of the cell's runs; run: whether the user
+    named one run.
     """
 
     name: str
@@ -61,7 +61,7 @@ def diff(
 
 
 def differences(a: Cell, b: Cell) -> list[tuple[str, str, str, str]]:
-    """(dotted path, A, B, whether it is identity), in the order of the fields; a dash where one
+    """Return (dotted path, A, B, whether it is identity), in the order of the fields; a dash if one
     side has no such field.
     """
     left, right = _values(a), _values(b)
@@ -89,9 +89,7 @@ def _shown(values: dict[str, tuple[Any, bool]], path: str) -> str:
 
 
 def _side(name: str, grid: Grid, results: Path) -> Side:
-    """A recorded run when the name says a seed, else a cell of the grid with what is recorded of
-    it.
-    """
+    """Return a recorded run if the name has a seed, else a cell of the grid with its records."""
     paths = {_run_of(path): path for path in _record_files(results)}
     if re.search(r"s[0-9]+$", name):
         fitting = [run_id for run_id in paths if run_id == name or run_id.endswith(f"-{name}")]
@@ -106,7 +104,7 @@ def _side(name: str, grid: Grid, results: Path) -> Side:
 
 
 def _record_files(results: Path) -> list[Path]:
-    """Committed records first: a run made here replaces them."""
+    """Return the record files, committed ones first, so that a run made here replaces them."""
     return [*record_paths(results / "records"), *record_paths(results / "runs")]
 
 

@@ -1,4 +1,4 @@
-"""`study evaluate MODEL`: benchmark tasks on any model, with intervals; needs no grid."""
+"""`study evaluate MODEL`: evaluate any model on benchmark tasks, with intervals; needs no grid."""
 
 import re
 import time
@@ -135,9 +135,7 @@ def _planned(task: Any) -> str:
 
 
 class _Screen:
-    """Progress on a terminal's last line; off a terminal a finished line now and then, so that a
-    log shows that something happens.
-    """
+    """Progress: on a terminal a line that is replaced, in a log a finished line now and then."""
 
     def __init__(self) -> None:
         self._started = self._said = time.monotonic()
@@ -165,7 +163,7 @@ class _Screen:
 
 
 def show(evaluations: Sequence[dict[str, Any]]) -> None:
-    """Scores with their intervals, then what stands behind them."""
+    """Print the scores with their intervals, then their settings."""
     console.say()
     rows = [
         [e["task"], m["name"], _percent(m["strict"]), _percent(m["relaxed"])]
@@ -244,8 +242,10 @@ def _advise(evaluation: dict[str, Any]) -> None:
 
 
 def _percent(interval: dict[str, Any]) -> str:
-    """A bootstrap over problems that all scored alike has no width; that is no certainty, and no
-    interval is shown.
+    """Format a percentage with its interval.
+
+    A bootstrap over problems with equal scores has no width. This is not certainty, so no interval
+    is shown.
     """
     limits = (
         ""

@@ -1,4 +1,4 @@
-"""Load evidence and show its tables: shared by the verbs that report."""
+"""Load evidence and show its tables, for the verbs that report."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -39,7 +39,7 @@ _COLOURS = {
 def folders(
     results: Path, records: Path | None, out: Path | None, committed: bool
 ) -> tuple[Path, Path]:
-    """Where records are read and pages are written."""
+    """Return the folders from which records are read and to which reports are written."""
     if committed:
         return records or results / "records", out or results
     return records or results / "runs", out or results / "analysis"
@@ -87,7 +87,9 @@ def _coloured(text: str) -> str:
 
 
 def refuse_differences(lines: list[str], source: Path, target: Path, verb: str) -> None:
-    """Raise RecordMismatch that names each committed file that the records do not give."""
+    """Raise RecordMismatch that names each committed file that cannot be rebuilt from the
+    records.
+    """
     if lines:
         hint = f"rebuild them: study {verb} --committed  (records: {source})"
         raise RecordMismatch(

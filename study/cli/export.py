@@ -1,4 +1,6 @@
-"""`study export`: a trained model as a folder that transformers loads without this package."""
+"""`study export`: write a trained model as a folder that transformers loads without this
+package.
+"""
 
 from pathlib import Path
 from typing import Annotated

@@ -1,5 +1,5 @@
-"""`study fetch`: everything that a scale pins on the hub, downloaded and looked at, for machines
-without internet.
+"""`study fetch`: download and check everything that a scale pins on the hub, for machines without
+internet.
 """
 
 import os
@@ -30,13 +30,11 @@ def fetch(
     Each is opened once, to check that it can be read.
     """
     if into is not None:
-        os.environ["HF_HOME"] = str(
-            into.expanduser().resolve()
-        )  # read when huggingface_hub is imported, below
+        # huggingface_hub reads this when it is imported, below.
+        os.environ["HF_HOME"] = str(into.expanduser().resolve())
     if not show and not _reachable():
-        os.environ["HF_HUB_OFFLINE"] = (
-            "1"  # else every item is asked for five times, half a minute each
-        )
+        # Otherwise every item is requested five times, half a minute each.
+        os.environ["HF_HUB_OFFLINE"] = "1"
         console.say(
             "the hub cannot be reached from here: only what the cache and STUDY_DATA hold is"
             " looked at"
@@ -57,7 +55,7 @@ def fetch(
 
 
 def _reachable() -> bool:
-    """One question to the hub, through whatever proxy is set, before its client is imported and
+    """Try one request to the hub, through any proxy that is set, before its client is imported and
     reads HF_HUB_OFFLINE.
     """
     if os.environ.get("HF_HUB_OFFLINE", "").lower() in ("1", "true", "yes", "on"):

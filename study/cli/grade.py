@@ -143,7 +143,7 @@ def grade(
 def _graded(
     grading: Grading, columns: Fields, outcomes: OutcomeFile | None, found: Survey, version: str
 ) -> list[Graded]:
-    """Grade all completions; each outcome is in its file before the next is graded."""
+    """Grade all completions; each outcome is written before the next completion is graded."""
     stored = outcomes.stored if outcomes else []
     if stored:
         console.say(f"{len(stored)} of {found.samples} outcomes are there already: going on")
@@ -181,7 +181,7 @@ def _cores() -> int:
 def _warn_of_golden_set(judge: Grader, grader: str) -> None:
     try:
         held = golden_failure(judge, grader)
-    except SpecError as error:  # no golden set yet: the grades are shown all the same
+    except SpecError as error:  # no golden set yet, but the grades are still shown
         held = error.message
     if held:
         console.warn(f"{grader}: {held}")

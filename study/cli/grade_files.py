@@ -25,7 +25,7 @@ def check(
 ) -> None:
     """Refuse, before any work, an unknown suffix or a file that would be overwritten.
 
-    An unfinished outcome file is not overwritten: the run goes on with it.
+    An unfinished outcome file is not overwritten; the run continues it.
     """
     if target is None:
         return
@@ -41,7 +41,9 @@ def check(
 
 
 def outcome_line(graded: Graded, version: str) -> dict[str, Any]:
-    """One row of the outcome file; the columns of the second opinion only where there is one."""
+    """Return one row of the outcome file; with the columns of the second opinion only if there is
+    one.
+    """
     row, grade = graded.row, graded.grade
     line = {
         "id": row.id,

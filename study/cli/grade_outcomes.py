@@ -1,7 +1,7 @@
-"""The outcome file of `study grade`: rows are written as they are graded, and a run that was
-stopped goes on where it ended.
+"""The outcome file of `study grade`: rows are written as they are graded, and a stopped run
+continues where it ended.
 
-Beside an unfinished file OUT is OUT.unfinished: the input's sha256, the options that decide
+OUT.unfinished next to an unfinished file OUT holds the input's sha256, the options that determine
 outcomes, and how much of OUT is complete. It is written about once a second and removed at the end;
 after a kill the rows behind that mark are graded again. A file without it is finished.
 """
@@ -23,7 +23,7 @@ from study.grading.registry import Grade
 from study.record.store import atomic_write
 
 FORMAT = "unfinished-grades-1"
-MARK_S = 1.0  # between two marks
+MARK_S = 1.0  # seconds between two marks
 Identity = dict[str, Any]
 
 
@@ -37,19 +37,19 @@ class Stored(NamedTuple):
 
 
 def unfinished(output: Path) -> Path:
-    """The mark beside an outcome file that is not complete."""
+    """Return the mark next to an outcome file that is not complete."""
     return output.with_name(f"{output.name}.unfinished")
 
 
 def identity(source: Path, options: dict[str, Any]) -> Identity:
-    """What must be the same for two runs to give the same rows."""
+    """Return what must be the same for two runs to give the same rows."""
     with source.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     return {"file": source.name, "sha256": digest, **options}
 
 
 class OutcomeFile:
-    """Appends rows to `output`; `stored` are those of an earlier run with the same identity."""
+    """Append rows to `output`; `stored` are those of an earlier run with the same identity."""
 
     def __init__(
         self,
@@ -66,7 +66,7 @@ class OutcomeFile:
         self._size = self._resumed(force)
 
     def _resumed(self, force: bool) -> int:
-        """Bytes of the rows that are kept; reads them into `stored`."""
+        """Return the bytes of the rows that are kept; read them into `stored`."""
         mark = _mark(self._output)
         if mark is None:
             return 0
@@ -88,7 +88,7 @@ class OutcomeFile:
         return len(kept)
 
     def append(self, row: dict[str, Any]) -> None:
-        """Write one row at once; note it in the mark when that is due."""
+        """Write one row at once; update the mark if that is due."""
         if self._file is None:
             self._file = self._opened(list(row))
         self._write(_text(self._output, row))
@@ -114,7 +114,7 @@ class OutcomeFile:
         self._size += len(data)
 
     def mark(self) -> None:
-        """Make what was written count."""
+        """Update the mark, so that the rows written so far count."""
         if self._file is not None:
             os.fsync(self._file.fileno())
             mark = {"format": FORMAT, "bytes": self._size, "run": self._run}
@@ -122,14 +122,14 @@ class OutcomeFile:
         self._marked = self._now()
 
     def discard(self) -> None:
-        """The input or an option is at fault: a file that only this run has written goes."""
+        """Remove a file that only this run has written, because the input or an option is wrong."""
         if self._file is not None and not self.stored:
             self._file.close()
             self._output.unlink(missing_ok=True)
             unfinished(self._output).unlink(missing_ok=True)
 
     def finish(self) -> None:
-        """All rows are written: the file is complete."""
+        """Remove the mark: all rows are written, and the file is complete."""
         if self._file is not None:
             os.fsync(self._file.fileno())
             self._file.close()
@@ -152,7 +152,7 @@ def _mark(output: Path) -> dict[str, Any] | None:
 
 
 def _difference(before: Identity, now: Identity) -> str:
-    """What differs, in words; empty where nothing does."""
+    """Say what differs; an empty text if nothing does."""
     now = json.loads(json.dumps(now))
     if before.get("sha256") != now["sha256"]:
         return "another input: the file has changed"
@@ -183,7 +183,7 @@ def _parsed(output: Path, data: bytes) -> list[Stored]:
 
 
 def _stored(row: dict[str, Any]) -> Stored:
-    """CSV has no null: what is empty there was null."""
+    """Return a stored row. CSV has no null: an empty field was null."""
     grade = Grade(
         Outcome(row["outcome"]),
         Outcome(row["relaxed"]),

@@ -1,4 +1,4 @@
-"""The rows of `study grade`: a first look at the whole file, then grades one by one."""
+"""The rows of `study grade`: survey the whole file, then grade row by row."""
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
@@ -16,12 +16,12 @@ from study.grading.registry import Grade, Grader, Sample
 from study.grading.second_opinion import MathVerify, Opinion
 from study.grading.symbolic.inquiry import Inquiry
 
-OPEN = 64  # second opinions that are waited for at a time
-SENTENCE = 12  # words of a reference that is more than an answer
+OPEN = 64  # largest number of second opinions that are pending
+SENTENCE = 12  # a reference with more words is more than an answer
 
 
 class Graded(NamedTuple):
-    """A row without its texts (they may be gigabytes), which of its samples, and the grade."""
+    """The grade of one sample of a row, without the row's texts, which may be gigabytes."""
 
     row: Row
     number: int
@@ -31,7 +31,7 @@ class Graded(NamedTuple):
 
 @dataclass
 class Survey:
-    """What a first look at the file found. Each note is the first of its kind."""
+    """The result of the survey of the file. Each note is the first of its kind."""
 
     samples: int = 0
     skipped: list[str] = field(default_factory=list)
@@ -43,7 +43,7 @@ class Survey:
 def survey(file: Path, columns: Fields, *, skip_malformed: bool) -> Survey:
     """Read all rows before one is graded, so that a fault is found before anything is written.
 
-    PrerequisiteError for a malformed line, unless they are skipped; for rows of one id with
+    Errors: PrerequisiteError for a malformed line, unless they are skipped; for rows of one id with
     different gold answers; and for a file without a row.
     """
     found, first = Survey(), {}
@@ -74,13 +74,13 @@ def survey(file: Path, columns: Fields, *, skip_malformed: bool) -> Survey:
 
 
 class Grading:
-    """Grades the samples of a file in order, those that were stored first."""
+    """Grade the samples of a file in order, the stored ones first."""
 
     def __init__(self, file: Path, judge: Grader, second: MathVerify | None) -> None:
         self._file, self._judge, self._second = file, judge, second
 
     def grades(self, columns: Fields, stored: Sequence[Stored]) -> Iterator[Graded]:
-        """PrerequisiteError where the grader cannot take a gold answer."""
+        """Yield the grades. Errors: PrerequisiteError if the grader rejects a gold answer."""
         places = _places(row for row, _ in completions.rows(self._file, columns))
         for before, (row, number, _) in zip(stored, islice(places, len(stored)), strict=True):
             if (before.id, before.sample) != (row.id, number):
@@ -125,7 +125,7 @@ class Grading:
 
 
 def _places(rows: Iterable[Row | PrerequisiteError]) -> Iterator[tuple[Row, int, Sample]]:
-    """Every sample with its bare row; malformed lines were counted by `survey`."""
+    """Yield every sample with its row, without texts; `survey` has counted the malformed lines."""
     for row in rows:
         if isinstance(row, PrerequisiteError):
             continue

@@ -1,4 +1,4 @@
-"""What `study grade` shows: columns, progress, measures, outcomes and what to look at."""
+"""The output of `study grade`: columns, progress, measures, outcomes and rows to look at."""
 
 import time
 from collections import Counter
@@ -13,7 +13,7 @@ from study.grading.boxed import Outcome
 from study.grading.math.extraction import reference
 from study.grading.second_opinion import MATH_VERIFY, Agreement, agreement
 
-HEARTBEAT_S = 30.0  # between two lines of a log
+HEARTBEAT_S = 30.0  # seconds between two lines of a log
 REDRAWN_S = 0.2
 LISTED = 100  # disagreements on the screen; --output has all of them
 
@@ -36,9 +36,9 @@ def columns_line(columns: Fields) -> str:
 
 
 class Progress:
-    """A line with the time left: replaced on a terminal, now and then a new one in a log.
+    """A line with the time left: replaced on a terminal, in a log a new one now and then.
 
-    done: completions that an earlier run has graded; they say nothing about the speed.
+    done: completions that an earlier run has graded; they do not count for the speed.
     """
 
     def __init__(self, total: int, done: int, now: Callable[[], float] = time.monotonic) -> None:
@@ -114,7 +114,7 @@ def explain_band(summary: Summary) -> None:
 
 
 def show_notes(found: Survey, summary: Summary) -> None:
-    """What the first look at the file found that changes how the numbers read."""
+    """Print the findings of the survey that change the meaning of the numbers."""
     if found.floats:
         console.say(
             f"{found.floats} gold answers are JSON floats: they equal every value within 1e-12 of"
@@ -142,7 +142,7 @@ def show_notes(found: Survey, summary: Summary) -> None:
 
 
 def _with_skipped(summary: Summary, skipped: int) -> float:
-    """The strict average if every malformed line were a problem without a right answer."""
+    """Return the strict average if every malformed line were a problem without a right answer."""
     return summary.measures[0].strict.mean * summary.problems / (summary.problems + skipped)
 
 
@@ -155,13 +155,13 @@ def disagreements(graded: Iterable[Graded]) -> list[Graded]:
 
 
 def opinion_counts(graded: Iterable[Graded]) -> dict[str, int]:
-    """How often each agreement occurs, all of them named."""
+    """Count how often each agreement occurs, including those that never do."""
     found = Counter(agreement(each.grade, each.opinion) for each in graded if each.opinion)
     return {str(each): found[each] for each in Agreement}
 
 
 def show_opinions(graded: Sequence[Graded], version: str) -> None:
-    """The counts, and every disagreement with both readings."""
+    """Print the counts, and every disagreement with both readings."""
     counts = ", ".join(f"{name} {number}" for name, number in opinion_counts(graded).items())
     differing = disagreements(graded)
     console.say()
@@ -208,7 +208,7 @@ def _short(text: str) -> str:
 def _percent(interval: Any) -> str:
     """Format a mean with its interval.
 
-    Problems that all score alike give an interval of no width. That is not certainty: none is
+    Problems with equal scores give an interval without width. This is not certainty, so none is
     shown.
     """
     mean = f"{100 * interval.mean:.1f}%"

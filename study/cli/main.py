@@ -24,7 +24,7 @@ class VerbCommand(TyperCommand):
         examples = VERBS[str(self.name)].examples
         formatter.write_paragraph()
         formatter.write("Examples:\n" if len(examples) > 1 else "Example:\n")
-        # not write_text: a command that is wrapped cannot be pasted
+        # not write_text, because a wrapped command cannot be pasted
         formatter.write("".join(f"  {example}\n" for example in examples))
 
 
@@ -121,7 +121,7 @@ def _usage_error(error: Exception) -> int:
     """
     show: Callable[[], None] | None = getattr(error, "show", None)
     if show is None:
-        if type(error).__name__ == "Abort":  # what click makes of Ctrl-C
+        if type(error).__name__ == "Abort":  # click raises it on Ctrl-C
             warn("study: interrupted")
             return 130
         raise error

@@ -140,9 +140,8 @@ class Board:
     def summary(self) -> str:
         failed = f", {self.failed_runs} failed" if self.failed_runs else ""
         eta = self.eta_s
-        known = (
-            eta > 0 or self.sealed_runs + self.failed_runs == self.total_runs
-        )  # without a guess and a measurement the rest is unknown, not zero
+        # Without a guess and a measurement the rest is unknown, not zero.
+        known = eta > 0 or self.sealed_runs + self.failed_runs == self.total_runs
         return f"{self.sealed_runs}/{self.total_runs} runs{failed}" + (
             f", about {console.duration(eta)} left" if known else ""
         )

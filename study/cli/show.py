@@ -1,4 +1,4 @@
-"""`study show`: the settings of a cell and where each one comes from."""
+"""`study show`: show the settings of a cell and where each one comes from."""
 
 from typing import Annotated
 

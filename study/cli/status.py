@@ -1,4 +1,4 @@
-"""`study status`: what is being made right now, from a second shell."""
+"""`study status`: show from a second shell what runs now."""
 
 import time
 from pathlib import Path
@@ -35,9 +35,9 @@ def status(
 
 
 def follow(results: Results, every: float) -> None:
-    """In place on a terminal, a block of plain lines a look elsewhere.
+    """Show the status again and again: in place on a terminal, else as blocks of plain lines.
 
-    Ctrl-C is how one stops watching: no error.
+    Ctrl-C ends it without an error.
     """
     try:
         with console.redrawn() as draw:
@@ -69,7 +69,7 @@ def report(seen: Snapshot) -> list[str]:
 
 
 def _left_behind(seen: Snapshot) -> str:
-    """What lies there when nothing runs."""
+    """Say what is left in the folder when nothing runs."""
     sealed, failed = (
         len(list(seen.results.runs.glob(f"*/{name}.json"))) for name in ("record", "failure")
     )
@@ -99,7 +99,7 @@ def _session(seen: Snapshot, session: Session) -> list[str]:
 
 
 def _counts(what: str, count: Count, done: str) -> str:
-    """72 runs: 12 sealed, 2 running, 58 waiting"""
+    """Format a count: 72 runs: 12 sealed, 2 running, 58 waiting."""
     parts = {
         done: count.done,
         "running": count.running,

@@ -1,4 +1,4 @@
-"""`study sync-mlflow`: make the MLflow mirror complete from the records."""
+"""`study sync-mlflow`: complete the MLflow mirror from the records."""
 
 import json
 import shutil
@@ -23,13 +23,13 @@ from study.runner.work.sessions import sessions
 from study.spec.grid.grid import Grid, LabelledRun, load_grid
 from study.spec.yaml.load import names
 
-_SECONDS_PER_RUN = 0.15  # measured: 0.11 CPU seconds a run, parameters and curves included
+_SECONDS_PER_RUN = 0.15  # measured: 0.11 CPU seconds per run, parameters and curves included
 _DATABASE_FILES = ("", "-journal", "-wal", "-shm")
 
 
 @dataclass(frozen=True)
 class _Source:
-    """Records that are mirrored together. pages: where their report, tables and figures are.
+    """Records that are mirrored together. pages: the folder of their report, tables and figures.
 
     suffix: of the experiments' names, so that committed records and local runs stay apart.
     """
@@ -88,7 +88,7 @@ def sync_mlflow(
 
 
 def _sources(results: Results, records: Path | None, *, committed: bool) -> list[_Source]:
-    """What there is to mirror. Raises IncompleteResults where there is nothing."""
+    """Return the sources to mirror. Errors: IncompleteResults if there are none."""
     own = _Source(_by_run(records or results.runs), results.root / "analysis")
     kept = _Source(_by_run(results.records) if committed else {}, results.root, "-committed")
     found = [source for source in (own, kept) if source.paths]
@@ -109,8 +109,10 @@ def _by_run(folder: Path) -> dict[str, Path]:
 
 
 def _runs(grid: Grid, source: _Source) -> list[LabelledRun]:
-    """The recorded runs of a grid. Of the committed records each grid shows its own: a composed one
-    would show all of them a second time.
+    """Return the recorded runs of a grid.
+
+    Of the committed records each grid shows its own: a composed one would show all of them a second
+    time.
     """
     if source.committed and grid.members:
         return []
@@ -159,7 +161,7 @@ def _sync(
 
 
 def _send(mirror: Mirror, results: Results, grid: Grid, source: _Source, *, at_work: bool) -> int:
-    """Send everything there is of one grid; the number of its records."""
+    """Send all data of one grid; return the number of its records."""
     runs, scale = _runs(grid, source), grid.scale.name
     working = at_work and not source.committed
     mirror.begin(grid.name, f"{scale}{source.suffix}")
@@ -179,15 +181,15 @@ def _send(mirror: Mirror, results: Results, grid: Grid, source: _Source, *, at_w
 
 
 def _failures(results: Results, grid: Grid, source: _Source) -> dict[str, tuple[LabelledRun, str]]:
-    """Run id -> the run and why its last try failed, for runs without a record."""
+    """Return run id -> the run and why its last try failed, for runs without a record."""
     missing = [run for run in grid.runs() if run.run_id not in source.paths]
     reasons = ((run, _reason(results.run(run.run_id))) for run in missing)
     return {run.run_id: (run, reason) for run, reason in reasons if reason}
 
 
 def grid_pages(folder: Path, grid: Grid) -> dict[str, list[Path]]:
-    """Artifact folder -> the files about a grid below `folder`, as `study analyze` and `study
-    report` leave them: figures, tables, verdicts and, at the top, report and scorecard.
+    """Return artifact folder -> the files about a grid below `folder`, as `study analyze` and
+    `study report` write them: figures, tables, verdicts and, at the top, report and scorecard.
     """
     numbers = [str(page.number) for page in figure_pages(grid.name)]
     tables = [str(page.number) for page in table_pages(grid.name)]
@@ -205,7 +207,7 @@ def grid_pages(folder: Path, grid: Grid) -> dict[str, list[Path]]:
 
 
 def _reason(folder: Path) -> str | None:
-    """Why the last try of a run failed."""
+    """Return why the last try of a run failed."""
     try:
         return str(json.loads((folder / "failure.json").read_bytes())["error"])
     except FileNotFoundError:
@@ -215,9 +217,9 @@ def _reason(folder: Path) -> str | None:
 
 
 def set_damaged_aside(database: Path) -> Path | None:
-    """Move a database that SQLite cannot read, with its journals, out of the way; its new name.
+    """Move a database that SQLite cannot read, with its journals, aside; return its new path.
 
-    One that is merely locked stays.
+    A database that is only locked stays.
     """
     if not database.is_file() or not _is_damaged(database):
         return None
@@ -236,13 +238,13 @@ def _is_damaged(database: Path) -> bool:
         with closing(sqlite3.connect(database, timeout=1)) as connection:
             return connection.execute("pragma quick_check(1)").fetchone() != ("ok",)
     except sqlite3.OperationalError:
-        return False  # locked, or not to be opened now
+        return False  # locked, or it cannot be opened now
     except sqlite3.DatabaseError:
         return True
 
 
 def _remove_mirror(results: Results) -> None:
-    # a journal that outlives its database would be played into the next one
+    # SQLite would apply an old journal to the new database.
     for suffix in _DATABASE_FILES:
         results.database.with_name(results.database.name + suffix).unlink(missing_ok=True)
     shutil.rmtree(results.root / "mlartifacts", ignore_errors=True)

@@ -1,4 +1,4 @@
-"""The table of verbs, in the order of a person's work, and the README's table made from it.
+"""The table of verbs, in the order of a user's work, and the README's table made from it.
 
 `python -m study.cli.verbs README.md` writes the README's table again.
 """
@@ -214,7 +214,7 @@ VERBS: dict[str, Verb] = {
 
 
 def by_panel() -> dict[str, dict[str, Verb]]:
-    """The verbs of each panel, both in the order of the table."""
+    """Return the verbs of each panel, both in the order of the table."""
     panels: dict[str, dict[str, Verb]] = {}
     for name, verb in VERBS.items():
         panels.setdefault(verb.panel, {})[name] = verb
@@ -222,7 +222,7 @@ def by_panel() -> dict[str, dict[str, Verb]]:
 
 
 def markdown() -> str:
-    """The verbs as a Markdown table with one example each."""
+    """Return the verbs as a Markdown table with one example each."""
     lines = ["| | command | what it does | example |", "|---|---|---|---|"]
     for panel, verbs in by_panel().items():
         for number, (name, verb) in enumerate(verbs.items()):
@@ -233,9 +233,9 @@ def markdown() -> str:
 
 
 def with_verbs(text: str) -> str:
-    """The text with the table between its two marks written again.
+    """Return the text with the table between its two marks written again.
 
-    Raises ValueError when a mark is missing.
+    Errors: ValueError if a mark is missing.
     """
     before, begin, rest = text.partition(BEGIN)
     _, end, after = rest.partition(END)

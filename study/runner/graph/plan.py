@@ -68,9 +68,7 @@ class PlannedRun:
 class Plan:
     runs: tuple[PlannedRun, ...]
     stages: tuple[PlannedStage, ...]  # to be made; inputs first
-    published: (
-        int  # of these runs, records among the committed evidence (they never satisfy a plan)
-    )
+    published: int  # committed records of these runs, which never satisfy a plan
     restarts: tuple[Restart, ...] = ()  # stages whose checkpoint another state of the code wrote
 
     @cached_property

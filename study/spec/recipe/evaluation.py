@@ -34,9 +34,8 @@ class Evaluation(Spec):
     k: int = Field(ge=1)
     problems: int | None = Field(default=None, ge=1)
     sampling: Sampling
-    grader: GraderName = (
-        "boxed-1"  # a default, so that the ids of older cells stay; so have the fields below
-    )
+    # A default, so that the ids of older cells do not change; the same holds for the fields below.
+    grader: GraderName = "boxed-1"
     privileged: PrivilegedInformation | None = None
     prefix: Prefix | None = None
     name: str | None = None
