@@ -125,7 +125,8 @@ def test_prompts_of_a_file_label_and_reach_the_judge(endpoint: Endpoint, tmp_pat
     (tmp_path / "p.jsonl").write_text('{"id": "b", "prompt": "x"}\n')
     with pytest.raises(PrerequisiteError, match="no prompt for 1 of 1 ids"):
         with_prompts(items_of(tmp_path / "r.jsonl"), tmp_path / "p.jsonl")
-    assert "cannot be told apart" in run(tmp_path / "r.jsonl", "--preference", "refusal")
+    said = run(tmp_path / "r.jsonl", "--preference", "refusal")
+    assert "it is not known which prompts are unsafe" in said
 
 
 @pytest.mark.parametrize("key", ["secret-3\nsecond", "secret-3\u0448"])
