@@ -85,7 +85,9 @@ def require_text(content: bytes, path: Path) -> None:
             f"{path} is not a text file in UTF-8, but UTF-16",
             hint="iconv -f UTF-16 -t UTF-8 FILE",
         )
-    if content.startswith((b"PAR1", b"\x1f\x8b", b"PK\x03\x04")) or b"\0" in content[:4096]:
+    if content.startswith(b"\x1f\x8b"):
+        raise PrerequisiteError(f"{path} is packed with gzip", hint=f"gunzip --keep {path}")
+    if content.startswith((b"PAR1", b"PK\x03\x04")) or b"\0" in content[:4096]:
         raise PrerequisiteError(f"{path} is not a text file", hint=_TABLE)
 
 

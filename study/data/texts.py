@@ -12,7 +12,8 @@ from collections.abc import Iterable, Mapping
 
 _HALF = re.compile("[\ud800-\udfff]")
 _CONTROL_TOKEN = re.compile(
-    r"<\|[A-Za-z][\w .:/-]{2,40}\|>|<(?:start|end)_of_turn>|<\uff5c[^<>|]{1,40}\uff5c>|\[/?INST\]"
+    r"<\|[A-Za-z][\w .:/-]{2,40}\|>|<(?:start|end)_of_turn>|<\uff5c[^<>|]{1,40}\uff5c>"
+    r"|\[/?INST\]|<</?SYS>>|</?s>|<(?:bos|eos|pad|unk)>"
 )
 _SPACES = re.compile(r"\s+")
 _SHORT = 80  # characters of a gold that is an answer and not a worked solution
@@ -30,7 +31,10 @@ _LEFT_IN_GOLD = {
     "r": "m oot",
 }
 _CONTROL = {"t": "\t", "n": "\n", "r": "\r"}
-_NAMES = {"\b": "backspace", "\f": "form feed", "\t": "tab", "\n": "line feed", "\r": "return"}
+_NAMES = {
+    "\a": "bell", "\b": "backspace", "\f": "form feed", "\t": "tab", "\n": "line feed",
+    "\r": "return", "\v": "vertical tab",
+}  # fmt: skip
 
 
 def _pattern(words: Mapping[str, str]) -> str:
@@ -40,8 +44,9 @@ def _pattern(words: Mapping[str, str]) -> str:
     return "|".join(kinds)
 
 
-# A form feed before a capital letter is a page break.
-_LOST = re.compile(rf"[\b](?=[A-Za-z])|\f(?=[a-z])|{_pattern(_LEFT)}")
+# A form feed before a capital letter is a page break. Bell and vertical tab come from Python texts
+# without a raw prefix: "\alpha", "\varphi".
+_LOST = re.compile(rf"[\a\b\v](?=[A-Za-z])|\f(?=[a-z])|{_pattern(_LEFT)}")
 _LOST_IN_GOLD = re.compile(rf"[\t\r](?=[A-Za-z])|{_pattern(_LEFT_IN_GOLD)}")
 
 

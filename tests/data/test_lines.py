@@ -205,11 +205,22 @@ def test_what_differs_to_the_eye_stays_different() -> None:
     assert len(set(map(normal_form, ["x2", "x\u00b2", "X2", "x 2", "x-2"]))) == 5
 
 
+def test_a_python_escape_is_a_lost_backslash_too() -> None:
+    assert lost_backslash("\varrho") == 'a vertical tab before "arrho"'
+    assert lost_backslash("\aleph") == 'a bell before "leph"'
+
+
+def test_a_gzipped_file_is_told_what_it_is(tmp_path: Path) -> None:
+    with pytest.raises(PrerequisiteError, match="packed with gzip"):
+        require_text(b"\x1f\x8b\x08", tmp_path / "rows.jsonl.gz")
+
+
 def test_control_tokens_are_found() -> None:
     assert control_tokens("a<|im_end|>b<|eot_id|><end_of_turn>") == [
         "<|im_end|>",
         "<|eot_id|>",
         "<end_of_turn>",
     ]
+    assert control_tokens("[INST] a </s> b <pad>") == ["[INST]", "</s>", "<pad>"]
     assert control_tokens("0 <|x|> 1 and a < b | c > d") == []
     assert control_tokens("to </s> be", ["</s>", ""]) == ["</s>"]

@@ -24,7 +24,11 @@ SAME = [
     ("y^3-1", "y**3-1"), (r"\sqrt{\sqrt{3}}", "3**(1/4)"), ("4⁵", "1024"), ("７", "7"),
     ("（2，5）", "(2,5)"), ("2⅓", r"\frac73"), ("pi/6", r"\frac{\pi}{6}"), ("x ≤ 4", r"x\le4"),
     (r"\\left(\\frac{1}{3}, 2\\right)", r"(\frac13,2)"), ("31\\", "31"), ("17,", "17"),
+    ("³√27", "3"), ("sin(pi/2)", "1"), ("exp(3)", "e^3"), ("2Pi", r"2\pi"), ("-0,25", "-1/4"),
+    ("2.345.678", "2345678"), ("2_000_000", "2000000"), (r"S_{\triangle PQR}=8", "8"),
+    ("[-2,2]", r"-2\le\sin x\le2"),
     # units and currencies, of either side alone or of both
+    ("70 kWh", "70"), ("33 Ω", "33"), ("8 m s^{-2}", "8"),
     ("88 km/h", "88"), ("3 m/s", "3"), ("9 m²", "9"), ("64公斤", "64"), ("7元", "7"), ("7€", "7"),
     ("€7", "7 euros"), (r"\text{£}7", "7"), ("12 кг", "12"), (r"4\text{ m}/\text{s}", "4 m/s"),
     (r"60\text{ miles per hour}", "60 mph"), ("3 million dollars", "3000000"), ("2万", "20000"),
@@ -47,6 +51,9 @@ SAME = [
 ]  # fmt: skip
 
 DIFFERENT = [
+    ("7 , 321", "7321"), ("7,050", "7, 50"), ("7,000", "7, 0"), ("2⁴√16", r"2\sqrt[4]{16}"),
+    ("33 Ω", "33 volts"), ("8 m s^{-2}", r"8\text{ m}/\text{s}"), ("2.345", "2345"),
+    ("[-2,2]", r"-2<\sin x<2"), ("sin(2)", "2"),
     ("34", "3**4"), ("3y-1", "y**3-1"), ("12, 500", "12500"), ("12500", "12, 500"),
     ("4, 120", "4120"), ("45", "4⁵"), ("12", "a₁₂"), (r"\sqrt{3}", "3**(1/4)"),
     ("88 km/h", "88 m/s"), ("7€", "7 dollars"), ("3 million dollars", "3"), ("2万", "2"),
@@ -109,6 +116,8 @@ def test_units_are_split_off() -> None:
         (r"The roots are \boxed{1} in the first case. Otherwise \boxed{-4}.", "1, -4"),
         (r"\boxed{5}. So the answer is \boxed{5.0}.", "5"),
         (r"the larger one is $\boxed 4$.", "4"),
+        (r"it is $\boxed\frac{2}{9}$.", r"\frac{2}{9}"),
+        (r"it is $\boxed\text{seven}$.", r"\text{seven}"),
         (r"put it in \boxed{...}: \boxed{4}", "4"),
         (r"\boxed{4 and then no end", "4 and then no end"),
     ],

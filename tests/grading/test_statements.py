@@ -22,6 +22,11 @@ READ = [
     ("所以共有3 + 8 = 11只", "11"), ("答案：每份是 (\\frac{2}{7}) 吨。", "2/7"),
     ("the answer 79 * 2 - 66 هو **92**.", "92"), ("how many $? just about 4$", "4"),
     ("a rise of 15 percent", r"15\%"), ("it takes 2 1/2 hours", "2.5"), ("(5 apples)", "5"),
+    ('<answer lang="en">\\frac{2}{9}</answer>', "2/9"), ("<final_answer>6</final_answer>", "6"),
+    ("答えは４です。", "4"), ("Answer: $PQ$ has length 14.", "14"),
+    ("Answer: It rang 6 times.", "6"),
+    ("Answer: There are 3 zeros of $g(x)=0$.", "3"), ("Answer: the ratio is 5:8", "5:8"),
+    ("Answer: 7 pi", r"7\pi"), (r"it is $\boxed 9$", "9"), (r"it is $\fbox{9}$", "9"),
     ("so the area is 1,200.75m²", "1200.75"), ("Answer $ \\frac{1}{2} \\$ = \\frac{9}{7} $", "9/7"),
 ]  # fmt: skip
 
@@ -32,6 +37,12 @@ NOT_READ = [
     ("(3, 4)", "4"), ("[3, 4)", "3"), ("5/8", "8"), ("2 1/2", "1/2"), ("12,750", "750"),
     (r"12{,}750", "750"), ("so 2.5e3", "3"), ("1,5", "5"), ("AZYUK2A", "2"),
     (r"<answer>1/2</answer>", "2"),
+    ("Answer: 9 pi", "9"), ("It is 9 π", "9"), ("log_4 16", "16"), ("8 choose 3", "3"),
+    ("8 choose 3", "8"), ("The ratio is 5:8.", "8"), ("The ratio is 5 to 8.", "8"), ("5 : 8", "8"),
+    ("Answer: For $n=6$ it is 15.", "6"), ("Answer: For n = 6 we get 15", "6"), ("∛11", "11"),
+    ("It is the square root of 11", "11"), ("It is at least 11.", "11"), ("is 4 x", "4"),
+    ("It is 11 squared", "11"), ("It is 2 and a half", "2"), ("It is 3 times 4", "4"),
+    ("so $3x=12$", "12"), ("so y^2 = 49", "49"), ("Answer: $3x=12$", "12"),
     (r"\binom{5}{2}", "2"), ("100!", "100"), ("the answer is $x+3$", "3"), ("7:30", "7:30:00"),
 ]  # fmt: skip
 

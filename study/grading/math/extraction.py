@@ -20,7 +20,7 @@ LONG = 25  # words in a reference: a longer one is a solution and not an answer
 _BOX = "\\boxed"
 _BRACE_OR_ESCAPE = re.compile(r"\\.|[{}]", re.DOTALL)  # an escaped brace is text, not structure
 _DOTS = re.compile(r"(?:\\[cl]?dots|\.|…|_|\s)*")
-_BARE_BOX = re.compile(r"\\boxed(?![A-Za-z{])\s*([^\s${}]+)")
+_BARE_BOX = re.compile(r"\\boxed(?![A-Za-z{])\s*([^\s${}]+(?:\{[^{}]{0,200}\})*)")
 _PERCENT_AFTER = re.compile(
     r"[\s$~]*(?:\\\)|\\[,; ])?\s*(?:\\?%|(?:\\text\{\s*)?(?:percent|per cent|pct)\b)", re.IGNORECASE
 )

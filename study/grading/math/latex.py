@@ -49,7 +49,7 @@ _SUBSCRIPT_WORD = re.compile(
     r"_\s*(?:\{\s*)?\\(?:text\s*\{\s*(\w+)\s*\}|(max|min|sup|inf))(?:\s*\})?"
 )
 _THOUSANDS_COMMA = re.compile(r",\\!\s*|\{\s*,\s*\}")
-_LISTED_THOUSAND = re.compile(r"(?<=[0-9]), +(?=[0-9]{3}(?![0-9]))")
+_LISTED_THOUSAND = re.compile(r"(?<=[0-9])(?: +, *|, +)(?=[0-9]{3}(?![0-9]))")
 _COMMAND_NAMES = (
     "left|right|[dtc]?frac|sqrt|text|mathrm|pi|cdot|times|infty|le|leq|ge|geq|ne|in|cup|pm|circ|sin"
     "|cos|tan|log|ln|binom|theta|alpha|begin|end|boxed|overline|mathbb"

@@ -15,7 +15,7 @@ from study.grading.math.formulas import letters, value
 from study.grading.math.latex import split
 from study.grading.math.quantities import quantity
 
-_SUBSCRIPT = r"(?:_(?:\w|\{[\w,]+\}))?"
+_SUBSCRIPT = r"(?:_(?:\w|\{(?:\\triangle ?|\\angle ?)?[\w,]+\}))?"
 _SYMBOL = rf"(?:[A-Za-z]|\\(?!pi|infty|frac|sqrt|text|begin)[a-z]+(?![a-z]))'*{_SUBSCRIPT}"
 _POINTS = rf"[A-Z]{{2,4}}{_SUBSCRIPT}"
 _NAME = (
@@ -27,9 +27,10 @@ _NAME = (
 _NAMED = re.compile(rf"({_NAME})(=|\\in(?![A-Za-z])) ?(.*)", re.DOTALL)
 _NAME_LAST = re.compile(rf"([^=<>]+)=({_NAME})", re.DOTALL)
 _RELATION = re.compile(r"[=<>]|\\(?:le|ge|in|ne)(?![A-Za-z])")
+_OF_ONE = rf"{_NAME}|\\(?:sin|cos|tan|ln|log|exp) ?(?:[a-z]|\([a-z]\))"
 _LESS, _MORE = r"<|\\le(?![a-z]) ?", r">|\\ge(?![a-z]) ?"
-_CHAIN = re.compile(rf"(.+?)({_LESS}) ?({_NAME})({_LESS}) ?(.+)")
-_FALLING_CHAIN = re.compile(rf"(.+?)({_MORE}) ?({_NAME})({_MORE}) ?(.+)")
+_CHAIN = re.compile(rf"(.+?)({_LESS}) ?({_OF_ONE})({_LESS}) ?(.+)")
+_FALLING_CHAIN = re.compile(rf"(.+?)({_MORE}) ?({_OF_ONE})({_MORE}) ?(.+)")
 _ONE_SIDED = re.compile(rf"({_NAME})({_LESS}|{_MORE}) ?(.+)")
 _REVERSED = re.compile(rf"(.+?)({_LESS}|{_MORE}) ?({_NAME})")
 _MIRRORED = {"<": ">", ">": "<", "\\le": "\\ge", "\\ge": "\\le"}

@@ -52,15 +52,21 @@ _FRACTIONS = {
 }  # fmt: skip
 _FRACTION = re.compile(f"[{''.join(_FRACTIONS)}]")
 _ROOTS = {"√": "\\sqrt", "∛": "\\sqrt[3]", "∜": "\\sqrt[4]"}
-_ROOT = re.compile(r"([√∛∜])\s*(?:(\d+(?:\.\d+)?)|(\\[A-Za-z]+|[A-Za-z])|(?=[({]))")
+_ROOT_INDEX = re.compile(r"(?:^|(?<=[-+*/=(,{ ]))([⁰¹²³⁴⁵⁶⁷⁸⁹]+)√")  # ⁴√16; 2⁴√16 is a product
+_ROOT = re.compile(r"([√∛∜]|\\sqrt\[\d+\]√)\s*(?:(\d+(?:\.\d+)?)|(\\[A-Za-z]+|[A-Za-z])|(?=[({]))")
 
 _BOLD = re.compile(r"(?<![\w)\]}!])\*\*(?=\S)([^*]+)(?<=\S)\*\*(?![\w(\[{\\.-])")
 _LOOSE_STARS = re.compile(r"^\s*\*\*|\*\*\s*$")
 _TEXT = re.compile(r"(\\(?:text|mbox|mathrm|textbf)\s*\{[^{}]*\})")
 _ASCII_ROOT = re.compile(r"(?<![A-Za-z])\\?sqrt\s*(?=\()")
-_ASCII_COMMAND = re.compile(r"(?<![A-Za-z\\])(pi|infinity|inf|theta)(?![A-Za-z])")
-_SPELLED = {"inf": "infty", "infinity": "infty"}
+_ASCII_COMMAND = re.compile(
+    r"(?<![A-Za-z\\])(?:([Pp]i|infinity|inf|theta)(?![A-Za-z])|(sin|cos|tan|log|ln|exp)(?= ?\())"
+)
+_SPELLED = {"inf": "infty", "infinity": "infty", "Pi": "pi"}
 _OPERAND = re.compile(r"\s*([+-]?\s*(?:\d+(?:\.\d+)?(?![\d.])|\\[A-Za-z]+|[A-Za-z]))")
+_GROUPED = re.compile(  # 1_000_000 and 1.234.567: nothing else is written so
+    r"(?<![\w.,])(?:[1-9]\d{0,2}(?:_\d{3})+|[1-9]\d{0,2}(?:\.\d{3}){2,})(?![\w.])"
+)
 _LONG_EXPONENT = re.compile(r"\^(-?\d{2,}|-\d|-[A-Za-z])")
 
 
@@ -74,6 +80,7 @@ def latex_notation(text: str) -> str:
 
 def _from_unicode(text: str) -> str:
     text = _WIDE.sub(lambda match: unicodedata.normalize("NFKC", match[0]), text)
+    text = _ROOT_INDEX.sub(lambda match: f"\\sqrt[{match[1].translate(_RAISED)}]√", text)
     text = _SUPERSCRIPT.sub(lambda match: f"^{{{match[0].translate(_RAISED)}}}", text)
     text = _SUBSCRIPT.sub(lambda match: f"_{{{match[0].translate(_RAISED)}}}", text)
     text = _FRACTION.sub(_vulgar_fraction, text)
@@ -87,7 +94,7 @@ def _vulgar_fraction(match: re.Match[str]) -> str:
 
 
 def _root(match: re.Match[str]) -> str:
-    name = _ROOTS[match[1]]
+    name = _ROOTS.get(match[1]) or match[1].removesuffix("√")
     radicand = match[2] or match[3]
     return f"{name}{{{radicand}}}" if radicand else f"{name}"
 
@@ -96,6 +103,7 @@ def _from_ascii(text: str) -> str:
     if "**" in text:
         text = _LOOSE_STARS.sub("", _BOLD.sub(r"\1", text))
         text = re.sub(r"\s*\*\*\s*", "^", text)
+    text = _GROUPED.sub(lambda match: re.sub("[._]", "", match[0]), text)
     if "sqrt" in text:
         text = _bracketed(_ASCII_ROOT.sub(r"\\sqrt", text), "\\sqrt")
     if "^" in text:
@@ -106,8 +114,13 @@ def _from_ascii(text: str) -> str:
 
 
 def _outside_text(text: str) -> str:
-    text = _ASCII_COMMAND.sub(lambda match: f"\\{_SPELLED.get(match[1], match[1])} ", text)
+    text = _ASCII_COMMAND.sub(_command, text)
     return text.replace("<=", "\\le ").replace(">=", "\\ge ").replace("=<", "\\le ")
+
+
+def _command(match: re.Match[str]) -> str:
+    name = match[1] or match[2]
+    return f"\\{_SPELLED.get(name, name)} "
 
 
 def _nested_powers(text: str) -> str:

@@ -14,7 +14,12 @@ from collections.abc import Iterator
 TAIL = 20_000  # characters from the end in which an answer is searched
 MAX_STATED = 300  # characters of a stated answer: a longer text is prose, not an answer
 
-_TAG = re.compile(r"<answer>((?:(?!<answer>).){1,300}?)</answer>", re.IGNORECASE | re.DOTALL)
+_TAG = re.compile(
+    r"<(?:final[-_]?)?answer(?:\s[^<>]{0,100})?>((?:(?!<[a-z_-]*answer).){1,300}?)</[a-z_-]*answer>",
+    re.IGNORECASE | re.DOTALL,
+)
+_BOX = re.compile(r"\\(?:f|frame)?box(?:ed)?(?![A-Za-z])")  # one that holds no braces: \boxed 7
+_WIDE_DIGITS = str.maketrans("０１２３４５６７８９．", "0123456789.")
 _MARKERS = (
     re.compile(r"####[ \t]*"),
     re.compile(r"\bfinal answer(?: is)?\b[ \t*:=]*(?:is\b)?[ \t*:]*", re.IGNORECASE),
@@ -25,7 +30,11 @@ _MARKERS = (
     ),
 )
 _CLAUSE_END = re.compile(r"\n|(?<!\\)[.!?](?=\s|$)|。|,? (?:because|since|so|which|as|where) ")
-_VERB = re.compile(r"\b(?:is|are|was|be|equals|equal to)\b[ \t:]*|[=:：是为] *")
+_VERB = re.compile(r"\b(?:is|are|was|be|equals|equal to)\b[ \t:]*")
+_SIGN = re.compile(r"[=：是为] *|:(?![0-9]) *")  # 3:4 is a ratio
+_CONDITION = re.compile(r"(?:for|if|when|since|let|with|at|suppose|given)\b", re.IGNORECASE)
+_SCALED = re.compile(r"^\s*(?:[0-9.]+ ?[A-Za-z]|[A-Za-z]\^\{?[0-9]+\}?)\s*$")  # 2x = 10
+_NAME = re.compile(r"\\?[A-Za-z]+(?:_\{?\w+\}?)?'*")
 _MATH = re.compile(
     r"(?<!\\)\$((?:[^$\n\\]|\\.){1,300})(?<!\\)\$|\\\(([^\n]{1,300}?)\\\)|\\\[([^\n]{1,300}?)\\\]"
 )
@@ -37,12 +46,20 @@ _NUMBER = (
     r"|[0-9]{1,3}(?: [0-9]{3})+(?![0-9])|[0-9]+(?:,[0-9]+)+"
     r"|(?:[0-9]+(?:\.[0-9]+)?|\.[0-9]+)(?:[eE][-+]?[0-9]+)?"
 )
+# Words of mathematics, which change a number that they stand beside: 2 pi, log_2 8, 7 choose 2.
+_OPERATION = (
+    r"(?<![A-Za-z\\])(?:(?:pi|choose|mod|sin|cos|tan|sqrt|ln|exp|squared|cubed|factorial|and a half"
+    r"|(?<=[0-9] )to(?= [0-9])|(?:times|plus|minus|divided by|to the power of|root of|at least"
+    r"|at most|(?:more|less|greater|fewer) than)(?= [0-9]))(?![A-Za-z])|log(?![A-Za-z])(?:_[0-9])?)"
+)
 _PIECE = re.compile(
-    rf"(?P<number>{_NUMBER})|\\[A-Za-z]+|\\[{{}}|$%]"
+    rf"(?P<number>{_NUMBER})|\\[A-Za-z]+|\\[{{}}|$%]|(?<=[0-9])(?: :(?= [0-9])|:(?=[0-9]))"
+    rf"|(?P<operation>{_OPERATION})"
     r"|(?P<letter>(?<![A-Za-z\\])[A-Za-zπ](?![A-Za-z]))|(?P<word>(?<=[0-9])[A-Za-z]{2,})"
-    r"|[-+*/^_=<>|!(){}\[\]×·⋅÷±√°%$€£¥\u2212⁰¹²³⁴⁵⁶⁷⁸⁹½⅓⅔¼¾≈≤≥]"
+    r"|[-+*/^_=<>|!(){}\[\]×·⋅÷±√∛∜°%$€£¥\u2212⁰¹²³⁴⁵⁶⁷⁸⁹½⅓⅔¼¾≈≤≥]"
 )
 _PERCENT_WORD = re.compile(r" ?(?:percent|per cent|pct)\b", re.IGNORECASE)
+_FACTORS = tuple("πxyzknie")  # letters that multiply a number before them: 4 x
 _MONEY = "$€£¥%"
 _PAIRS = {")": "(", "]": "[", "}": "{"}
 _STRAY_BEFORE, _STRAY_AFTER = "*=<>/^_|!)}]≈≤≥× ", "*=<>/^_|([{-+≈≤≥× "
@@ -50,7 +67,7 @@ _STRAY_BEFORE, _STRAY_AFTER = "*=<>/^_|!)}]≈≤≥× ", "*=<>/^_|([{-+≈≤�
 
 def stated(text: str) -> list[str]:
     """Return the readings, none where there is neither a marker nor a number."""
-    tail = _THOUSANDS.sub(",", text[-TAIL:])
+    tail = _THOUSANDS.sub(",", _BOX.sub("", text[-TAIL:]).translate(_WIDE_DIGITS))
     tags = [tag for tag in _TAG.findall(tail) if tag.strip()]
     if tags:
         return _readings(tags[-1].strip())
@@ -75,13 +92,30 @@ def _readings(clause: str) -> list[str]:
     one in it.
     """
     found = [clause]
-    starts = [0, *(match.end() for match in _VERB.finditer(clause))]
-    for start in starts:
+    formulas = [match for match in _MATH.finditer(clause) if not _is_prose(match)]
+    for start in _value_starts(clause, formulas):
         if (read := _value_at(clause[start:])) is not None:
             return list(dict.fromkeys([*found, *read]))
-    formulas = [match for match in _MATH.finditer(clause) if not _is_prose(match)]
-    values = [_inside(match) for match in formulas] or [run for run, _ in _runs(clause)]
-    return list(dict.fromkeys([*found, *values])) if len(values) == 1 else found
+    values = [_inside(match) for match in formulas]
+    if all(_NAME.fullmatch(value) for value in values):  # "$AB$ has length 10"
+        values = [run for run, _ in _runs(clause)] or values
+    return list(dict.fromkeys([*found, *_sides(values[0])])) if len(values) == 1 else found
+
+
+def _value_starts(clause: str, formulas: list[re.Match[str]]) -> list[int]:
+    """Return where the value may start: at once except after a name, after a verb, after a sign.
+
+    What is inside a formula is no sign: of "For $n=7$ the sum is 12" the answer is not 7.
+    """
+    named = bool(formulas) and not clause[: formulas[0].start()].strip(" *")
+    named = named and _NAME.fullmatch(_inside(formulas[0])) is not None
+    starts = [] if named and clause[formulas[0].end() :].strip(" *") else [0]
+    conditional = _CONDITION.match(clause)  # "For n = 4 we get 9"
+    for pattern in (_VERB,) if conditional else (_VERB, _SIGN):
+        for match in pattern.finditer(clause):
+            if not any(each.start() < match.start() < each.end() for each in formulas):
+                starts.append(match.end())
+    return starts
 
 
 def _value_at(text: str) -> list[str] | None:
@@ -94,9 +128,11 @@ def _value_at(text: str) -> list[str] | None:
 
 
 def _sides(formula: str) -> list[str]:
-    """Return a formula, and the last side of an equation."""
-    last = formula.rpartition("=")[2].strip()
-    return [formula, last] if "=" in formula and last else [formula]
+    """Return a formula and the last side of an equation, if that is no value of `2x` or `x^2`."""
+    before, _, last = formula.rpartition("=")
+    last = last.strip()
+    valued = "=" in formula and last and not _SCALED.search(before)
+    return [formula, last] if valued else [formula]
 
 
 def _is_prose(match: re.Match[str]) -> bool:
@@ -146,6 +182,8 @@ def _goes_on(text: str, pieces: list[re.Match[str]], match: re.Match[str]) -> bo
     if gap.isspace() and "\n" not in gap:
         if last[0] in _MONEY and match["letter"]:  # 2.74 $ a month
             return False
+        if last["number"] and gap == " " and match["letter"] in _FACTORS:
+            return True
         separate = [each["number"] or each["letter"] or each["word"] for each in (last, match)]
         return not all(separate)
     return gap.strip() in (",", ";") and _depth(pieces) > 0
@@ -163,7 +201,10 @@ def _run(text: str, pieces: list[re.Match[str]]) -> Iterator[tuple[str, int]]:
     run = text[start:end]
     if percent := _PERCENT_WORD.match(text, end):
         run += percent[0]
-    last_side = re.split(r"=|≈|\\approx(?![A-Za-z])", run)[-1]
+    signs = list(re.finditer(r"=|≈|\\approx(?![A-Za-z])", run))
+    if signs and _SCALED.search(run[: signs[-1].start()]):
+        signs = []
+    last_side = run[signs[-1].end() :] if signs else run
     start += len(run) - len(last_side)
     run = last_side.lstrip(_STRAY_BEFORE)
     start += len(last_side) - len(run)

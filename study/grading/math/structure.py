@@ -195,7 +195,8 @@ def _one_sided(
             return comma
         listed = tuple(left.split(","))
         compact = theirs.kind != "list" or ", " not in right or comparison.relaxed
-        if len(listed) == len(theirs.parts) > 1 and compact:
+        padded = any(re.match(r"0[0-9]", member) for member in listed)  # 1,050 is not 1 and 50
+        if len(listed) == len(theirs.parts) > 1 and compact and not padded:
             return as_sets(listed, theirs.parts, (left, right), comparison)
         return OTHER
     if ours and ours.kind == "list" and (comma := _decimal_comma(left, right, comparison)):
@@ -213,7 +214,7 @@ def _decimal_comma(listed: str, other: str, comparison: Comparison) -> Equality 
     list. Relaxed: 2,5 is 2.5 as well, though it may be a list.
     """
     number, match = quantity(other), re.fullmatch(r"([+-]?)([0-9]+),([0-9]+)", listed)
-    if match is None or number is None or not number.decimals:
+    if match is None or number is None or number.decimals == 0:
         return None
     if match[2] != "0" and not comparison.relaxed:
         return None

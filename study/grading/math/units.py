@@ -37,6 +37,7 @@ _KNOWN = {
     "cent": "cent", "degree": "degree deg", "radian": "radian rad", "unit": "unit",
     "newton": "newton", "joule": "joule", "watt": "watt", "volt": "volt", "mole": "mol mole",
     "pascal": "pascal", "am": "am a.m", "pm": "pm p.m", "hertz": "hz hertz", "kelvin": "kelvin",
+    "kilowatt-hour": "kwh", "ohm": "ohm",
 }  # fmt: skip
 CANONICAL = {
     spelling: unit for unit, spellings in _KNOWN.items() for spelling in spellings.split()
@@ -87,12 +88,19 @@ _FOREIGN = re.compile(r"(?:\\text\{\s*)?((?:[^\W\d_]|[/ ])*[^\W\d_a-zA-Z](?:[^\W
 _DEGREES = re.compile(r"\^\\circ ?(?:\\text\{)?(?P<scale>[CF]?)\}?$")
 
 
+_INVERSE = re.compile(r"(?<=[0-9}])([A-Za-z]{1,3}) ([A-Za-z]{1,3})\^\{-([123])\}$")
+_OHM = re.compile(r"(?<=[0-9])\\Omega$")
+
+
 def split_unit(text: str, *, letters: bool = False) -> tuple[str, str | None]:
     """Return (text, unit), (text, None) without a unit. `letters`: one letter after a number may be
     a unit (`5m`, `5m/s`, `5m^2`), which otherwise is a variable.
     """
     if match := _DEGREES.search(text):
         return text[: match.start()], f"degree{match['scale'].lower()}"
+    text = _OHM.sub("ohm", text)
+    if letters:  # 9.8 m s^{-1}
+        text = _INVERSE.sub(_as_quotient, text)
     body, money = _money(text)
     if money is not None:
         inner, words = _words(body)
@@ -110,6 +118,11 @@ def split_unit(text: str, *, letters: bool = False) -> tuple[str, str | None]:
     if letters and (match := re.search(r"(?<=[0-9}])([mshgl])(?:\^\{?([23])\}?)?$", text)):
         return text[: match.start()], CANONICAL[match[1]] + (match[2] or "")
     return _words(text)
+
+
+def _as_quotient(match: re.Match[str]) -> str:
+    power = "" if match[3] == "1" else f"^{match[3]}"
+    return f"{match[1]}/{match[2]}{power}"
 
 
 def _money(text: str) -> tuple[str, str | None]:
