@@ -25,7 +25,7 @@ from study.spec.yaml.load import names
 class LogTarget:
     """role: `run`, or the path of roles that leads to a stage (distill, teacher, teacher.base).
 
-    folder: where its log lies.
+    folder: of its log.
     """
 
     role: str
@@ -41,7 +41,7 @@ def known_grids(scales: Sequence[str], left_out: list[StudyError] | None = None)
         for scale in scales:
             try:
                 page = load_grid(grid, scale)
-                page.runs()  # its cells are built here, where they can fail
+                page.runs()  # builds its cells, which can fail
             except (SpecError, PrerequisiteError) as error:
                 if left_out is not None:
                     left_out.append(

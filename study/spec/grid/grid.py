@@ -2,19 +2,19 @@
 inclusions, x seeds.
 
     name, question
-    base: {student, teacher, pi, objective, length, data, evaluation, also, probes}   names that the
-        scale binds (objective and pi may be
-        written out); model: a recipe of the scale, evaluated as it is, and what belongs to a
-        distillation plays no part
-    factors: {key of base: {level label: value}}   or a list, where the label is the value
-        {any other name: {level label: {key of base: value, ...}}}   levels that set several keys at
-            once
+    base: {student, teacher, pi, objective, length, data, evaluation, also, probes}
+        names that the scale binds (objective and pi may be written out);
+        model: a recipe of the scale, evaluated as it is, without the settings of a distillation
+    factors: {key of base: {level label: value}}
+        or a list, where the label is the value
+        {any other name: {level label: {key of base: value, ...}}}
+        levels that set several keys at once
     exclude, include: label combinations; a label may be a list of labels; an exclusion names some
-    factors, an inclusion all of them
+        factors, an inclusion all of them
     seeds: [0, 1, 2]                core: {select: label combinations, seeds: [0]}
-    scales: [lab]   the scales that bind it, where not all do (study/spec/grid/unbound.py)
-    compose: [{grid: name, core: true}, ...]   instead of base and factors: the cells of other
-        grids, each once
+    scales: [lab]   the scales that bind it, if not all do (study/spec/grid/unbound.py)
+    compose: [{grid: name, core: true}, ...]
+        instead of base and factors: the cells of other grids, each once
 
 Labels are row names for people and never part of identity: two combinations that give one cell are
 one cell.

@@ -1,19 +1,19 @@
-"""A scale binds names: which recipe is `student`, which source is `math`, how many steps are
-`standard`. One YAML page per scale.
+"""A scale binds names to specs: which recipe is `student`, which source is `math`, how many steps are
+`standard`. One YAML file per scale.
 
-    scale: lab                      extends: the name of another page, optional: this one holds only
-                                    what is different (see `extended`)
+    scale: lab                      extends: the name of another scale, optional: this file then
+                                    contains only the differences (see `extended`)
     data: {name: source}            models: {name: recipe, or the name of another model}
     pi: {name: template, or null}   lengths: {name: steps, or settings of the distillation}
     distill: training without steps evaluations: {name: evaluation}   probes: {name: probe}
     An entry of data, models, evaluations or probes may start from another one of its section:
     {like: NAME, ...} (`study/spec/grid/like.py`).
-    sft, grpo: training that a recipe of this kind starts from, its own settings laid over it
+    sft, grpo: training that a recipe of this kind starts from; its own settings override it
     expected_seconds: {stage kind: seconds per training step; evaluate: seconds per evaluation}
-        (for the first estimate of a plan only)
+        (only for the first estimate of a plan)
 
-Inside a recipe `base`, `student`, `teacher`, `data` and `privileged` may be names of this page;
-what is looked up is built once and shared.
+Inside a recipe `base`, `student`, `teacher`, `data` and `privileged` may be names of this scale;
+each name is built once and shared.
 """
 
 from dataclasses import dataclass

@@ -1,25 +1,22 @@
-"""What a claim, a gate or a figure looks at: one number per base student of an arm, written as a
-short text.
+"""Outcomes of claims, gates and figures: one number per base student of an arm, written as a short
+text.
 
-score                          avg@k of the final evaluation; `parsed_accuracy` = correct / samples
-                               with a readable answer;
-                               greedy, truncated_fraction, unparsed_fraction, mean_tokens: the other
-                               columns of a score
-score:<task>                   the same of a further task of the cell; every column takes `:<task>`
-probe:<name>.<value>           a number of a probe
-<metric>                       a training curve (docs/metrics.md) at its last measured step:
-                               eval/avg@k
-<metric>@<step>                at this step: eval/avg@k@40
-auc:<metric>                   the mean height of the curve: area by the trapezoid rule / steps
-                               between its ends; the metric's unit
-best:<metric>                  the largest value of the curve. A best step is chosen by its result;
-                               pages say so
-signal_gap                     the teacher's signal |log p_S - log p_T| of sampled tokens at the
-                               start of training: mean over wrong
-                               completions minus mean over correct ones, in nats (signed means per
-                               bin of positions, pooled)
-collapse_step                  optimiser steps until the run collapsed; a run that did not counts
-                               its last step (censored)
+score                 avg@k of the final evaluation; `parsed_accuracy` = correct / samples with a
+                      readable answer; greedy, truncated_fraction, unparsed_fraction, mean_tokens:
+                      the other columns of a score
+score:<task>          the same of a further task of the cell; every column takes `:<task>`
+probe:<name>.<value>  a number of a probe
+<metric>              a training curve (docs/metrics.md) at its last measured step: eval/avg@k
+<metric>@<step>       at this step: eval/avg@k@40
+auc:<metric>          the mean height of the curve: area by the trapezoid rule / steps between its
+                      ends; the metric's unit
+best:<metric>         the largest value of the curve. A best step is chosen by its result; tables
+                      and figures say so
+signal_gap            the teacher's signal |log p_S - log p_T| of sampled tokens at the start of
+                      training: mean over wrong completions minus mean over correct ones, in nats
+                      per token (signed means per bin of positions, pooled)
+collapse_step         optimiser steps until the run collapsed; a run that did not counts its last
+                      step (censored)
 """
 
 import re

@@ -93,21 +93,21 @@ class Mark(Spec):
 
 
 class FigurePage(Spec):
-    """kind, and what of the page it reads:
+    """A numbered figure: its kind, and the fields that this kind reads.
 
     curves           a row of panels per entry of `rows`, a column per metric of `panels`
-    final_scores     a mark per cell and base of the whole grid
+    final_scores     one mark per cell and base of the whole grid
     bars             outcomes (`panels`, score by default) of the arms of `rows`, `lines` across
                      them
     prefix           outcomes (`panels`) of `rows` against their `at`; rows in pairs, a control and
                      what it is compared with
-    repeated_tokens  what repeats in the rollouts of each arm of `rows`: start, middle, end of
+    repeated_tokens  the most repeated tokens in the rollouts of each arm of `rows`: start, middle, end of
                      training
     signal           the teacher-student log-ratio of each arm of `rows`, by correctness, position
                      and step
-    mass_drain       the student's TopK mass of each arm of `rows` beside the fixed point that its
-                     loss predicts
-    pi_optimum       outcomes (`marks`, probes as a rule) of the arms of `rows` beside each other
+    mass_drain       the student's TopK mass of each arm of `rows` and the fixed point that its loss
+                     predicts
+    pi_optimum       outcomes (`marks`, usually probes) of the arms of `rows` next to each other
     survival         the share of bases that have not collapsed, against steps, for the arms of each
                      row of `rows`
     """
