@@ -14,7 +14,6 @@ import typer
 
 from study.cli import console
 from study.cli.carry_out import engine_for, processes
-from study.cli.demo import show_remade, verify_demo
 from study.cli.progress import Board, display_for
 from study.record.machine import this_machine
 from study.record.provenance import packages
@@ -79,6 +78,9 @@ def verify(
     Shared stages are made again too. The exit code is 1 when a run differs.
     """
     if demo:
+        # Workers import this module again from the copy of the code, which has no `analysis`.
+        from study.cli.demo import show_remade, verify_demo
+
         with _folder(keep) as folder:
             show_remade(verify_demo(folder))
         return

@@ -12,7 +12,7 @@ import pytest
 from study.errors import RecordMismatch
 from study.record.store import Results, read_records
 from study.runner.graph.stages import RunPlan, StageNode, stage_graph, stages_by_role
-from study.runner.graph.tasks import Task
+from study.runner.graph.tasks import WorkItem
 from study.runner.graph.walk import Walk
 from study.runner.work.artifacts import verify_artifact
 from study.runner.work.execute import execute_stage
@@ -37,7 +37,7 @@ def labelled(k: int) -> LabelledRun:
     return LabelledRun(plan.run_id, plan.cell, {"objective": f"k{k}"}, plan.seed, plan.cell_id)
 
 
-def tasks(results: Results, *ks: int) -> tuple[Task, ...]:
+def tasks(results: Results, *ks: int) -> tuple[WorkItem, ...]:
     """What a walk through these runs, started now, has to do."""
     return Walk("fake", "lab", tuple(labelled(k) for k in ks), results, WORK).tasks
 

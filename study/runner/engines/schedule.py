@@ -23,7 +23,7 @@ from study.record.store import Results, write_json
 from study.runner.engines.devices import size
 from study.runner.engines.notices import Engine, Left, Observe, Started, Summary, Tick
 from study.runner.graph.stages import RunPlan, StageNode
-from study.runner.graph.tasks import Task, graph_of, stages_read_by
+from study.runner.graph.tasks import WorkItem, graph_of, stages_read_by
 from study.runner.graph.walk import Walk
 from study.runner.work.artifacts import drop_weights, is_made
 from study.runner.work.locks import Watch
@@ -47,7 +47,7 @@ class Schedule:
 
     def __init__(
         self,
-        tasks: Sequence[Task],
+        tasks: Sequence[WorkItem],
         results: Results,
         engine: Engine,
         observe: Observe,
@@ -117,7 +117,7 @@ class Schedule:
                 self._engine.start(task.payload)
                 self._observe(Started(task.id))
 
-    def _done_elsewhere(self, task: Task) -> bool:
+    def _done_elsewhere(self, task: WorkItem) -> bool:
         """Whether another runner made it. The plan cannot say: it is older than this moment."""
         if isinstance(task.payload, StageNode):
             return is_made(self._results.artifact(task.id))
@@ -183,7 +183,7 @@ class Schedule:
                 name for name in node.inputs.values() if not is_made(self._results.artifact(name))
             ]
             wanted += [name for name in missing if name not in wanted]
-            self._tasks[stage] = Task(node, frozenset(missing))
+            self._tasks[stage] = WorkItem(node, frozenset(missing))
             self._finished.discard(stage)
             if stage not in (*self._waiting, *self._running, *self._elsewhere):
                 self._waiting.insert(0, stage)
@@ -228,7 +228,7 @@ class Schedule:
                 self._fail(Failed(name, reason, event.hint), origin)
 
 
-def _readers_of_unkept(tasks: Sequence[Task], profile: Profile) -> dict[str, set[str]]:
+def _readers_of_unkept(tasks: Sequence[WorkItem], profile: Profile) -> dict[str, set[str]]:
     """Stage id -> the tasks that read its weights, for stages whose weights the profile does not
     keep.
     """

@@ -11,7 +11,7 @@ from study.runner.work.worker import Payload, task_id
 
 
 @dataclass(frozen=True)
-class Task:
+class WorkItem:
     """A task. `needs`: ids of the stage tasks that must be finished first."""
 
     payload: Payload
@@ -22,7 +22,7 @@ class Task:
         return task_id(self.payload)
 
 
-def tasks_for(runs: Sequence[RunPlan], plan: Plan) -> list[Task]:
+def tasks_for(runs: Sequence[RunPlan], plan: Plan) -> list[WorkItem]:
     """Return the tasks of these runs in the order in which they should start: run by run, each
     stage where it is first needed.
 
@@ -31,17 +31,17 @@ def tasks_for(runs: Sequence[RunPlan], plan: Plan) -> list[Task]:
     """
     nodes = {stage.node.id: stage.node for stage in plan.stages}
     missing_for = {planned.run.run_id: planned.stages for planned in plan.runs}
-    tasks: dict[str, Task] = {}
+    tasks: dict[str, WorkItem] = {}
     for run in runs:
         missing = set(missing_for[run.run_id])
         for stage in missing_for[run.run_id]:
             needs = frozenset(nodes[stage].inputs.values()) & missing
-            tasks.setdefault(stage, Task(nodes[stage], needs))
-        tasks[run.run_id] = Task(run, frozenset(read_by_run(run.cell, run.seed)) & missing)
+            tasks.setdefault(stage, WorkItem(nodes[stage], needs))
+        tasks[run.run_id] = WorkItem(run, frozenset(read_by_run(run.cell, run.seed)) & missing)
     return list(tasks.values())
 
 
-def graph_of(task: Task) -> tuple[StageNode, ...]:
+def graph_of(task: WorkItem) -> tuple[StageNode, ...]:
     """Return every stage behind a task, itself included if it is one."""
     payload = task.payload
     return (
@@ -51,7 +51,7 @@ def graph_of(task: Task) -> tuple[StageNode, ...]:
     )
 
 
-def stages_read_by(task: Task) -> set[str]:
+def stages_read_by(task: WorkItem) -> set[str]:
     """Return the stages that a task reads: the stage behind a run, the inputs of a stage."""
     payload = task.payload
     return set(

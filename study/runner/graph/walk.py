@@ -13,7 +13,7 @@ from study.record.upgrade import NewerSchema
 from study.runner.graph.durations import evaluation_seconds
 from study.runner.graph.plan import Plan, make_plan
 from study.runner.graph.stages import RunPlan, own_stage
-from study.runner.graph.tasks import Task, tasks_for
+from study.runner.graph.tasks import WorkItem, tasks_for
 from study.runner.work.artifacts import quarantine
 from study.runner.work.execute import Work
 from study.spec.grid.grid import LabelledRun
@@ -81,7 +81,7 @@ class Walk:
         return make_plan(self.runs, self.results, self.expected_seconds, self.sealed)
 
     @cached_property
-    def tasks(self) -> tuple[Task, ...]:
+    def tasks(self) -> tuple[WorkItem, ...]:
         """The stages to make and the runs to record, in the order in which they should start."""
         claims = state_hash(self.claims)
         plans = [

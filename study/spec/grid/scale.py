@@ -1,5 +1,5 @@
-"""A scale binds names to specs: which recipe is `student`, which source is `math`, how many steps are
-`standard`. One YAML file per scale.
+"""A scale binds names to specs: which recipe is `student`, which source is `math`, how many steps
+are `standard`. One YAML file per scale.
 
     scale: lab                      extends: the name of another scale, optional: this file then
                                     contains only the differences (see `extended`)

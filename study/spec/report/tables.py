@@ -101,8 +101,8 @@ class FigurePage(Spec):
                      them
     prefix           outcomes (`panels`) of `rows` against their `at`; rows in pairs, a control and
                      what it is compared with
-    repeated_tokens  the most repeated tokens in the rollouts of each arm of `rows`: start, middle, end of
-                     training
+    repeated_tokens  the most repeated tokens in the rollouts of each arm of `rows`: start, middle
+                     and end of training
     signal           the teacher-student log-ratio of each arm of `rows`, by correctness, position
                      and step
     mass_drain       the student's TopK mass of each arm of `rows` and the fixed point that its loss
