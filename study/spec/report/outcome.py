@@ -14,7 +14,7 @@ best:<metric>         the largest value of the curve. A best step is chosen by i
                       and figures say so
 signal_gap            the teacher's signal |log p_S - log p_T| of sampled tokens at the start of
                       training: mean over wrong completions minus mean over correct ones, in nats
-                      per token (signed means per bin of positions, pooled)
+                      (signed means per bin of positions, pooled)
 collapse_step         optimiser steps until the run collapsed; a run that did not counts its last
                       step (censored)
 """
