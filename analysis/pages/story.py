@@ -136,8 +136,16 @@ def _outcome(record: Record, curves: Series) -> str:
         )
     return (
         f"It did not collapse within its {points[-1][0]} steps. Sampled accuracy went from {start}"
-        f" to {end}."
+        f" to {end}{_peak(points)}."
     )
+
+
+def _peak(points: Sequence[tuple[int, float]]) -> str:
+    """Name the best value where it is above the first and the last, so that a fall shows."""
+    step, best = max(points, key=lambda point: point[1])
+    if best <= max(points[0][1], points[-1][1]):
+        return ""
+    return f" (highest: {number(best, 3)} at step {step})"
 
 
 def _title(name: str) -> str:

@@ -68,7 +68,9 @@ def compare(
     ] = False,
     allow_differences: Annotated[
         bool,
-        typer.Option("--allow-differences", help="In spite of another grader, decoding, problems."),
+        typer.Option(
+            "--allow-differences", help="Compare although grader, decoding or problems differ."
+        ),
     ] = False,
     output: Annotated[
         Path | None, typer.Option("--json", help="Write everything to this file.")

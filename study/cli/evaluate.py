@@ -190,8 +190,7 @@ def show(evaluations: Sequence[dict[str, Any]]) -> None:
     console.table(names, [_behind(e) for e in evaluations], right=range(1, 11))
     console.say()
     console.say(
-        "strict: the answer in the last box; relaxed: also stated otherwise, the other end of a"
-        " band",
+        "strict: the answer in the last box; relaxed: also answers stated without a box",
         "dim",
     )
     console.say(

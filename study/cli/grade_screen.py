@@ -101,8 +101,7 @@ def _explain(summary: Summary) -> None:
 def explain_band(summary: Summary) -> None:
     """Explain the two ends of the band; user-supplied graders have none."""
     console.say(
-        "strict: the last \\boxed{...}; relaxed: also answers stated without a box, 50 for 50%; the"
-        " other end of a band",
+        "strict: the last \\boxed{...}; relaxed: also answers stated without a box, and 50 for 50%",
         "dim",
     )
     silent = summary.counts[Outcome.unparsed][0]

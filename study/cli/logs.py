@@ -50,6 +50,11 @@ def logs(
     console.say(run_id, "bold")
     _show_failure(tasks)
     ends = {task.id: _show_log(task, lines) for task in tasks}
+    if not any(_log(task).is_file() for task in tasks):
+        console.say()
+        console.say(f"{folder.root} has no log of it: study run writes them as it works")
+        if any(task.id == run_id and task.role == "run" for task in tasks):
+            console.say(f"  -> where it has a published record: study explain {run_id}")
     if follow:
         _follow(tasks, ends, folder, run_id)
 
@@ -79,9 +84,13 @@ def _show_failure(tasks: Sequence[LogTarget]) -> None:
                 console.say(f"  -> {found['hint']}")
 
 
+def _log(task: LogTarget) -> Path:
+    return task.folder / "log.txt"
+
+
 def _show_log(task: LogTarget, lines: int) -> int:
     """Show the last lines; return the offset at which reading ended."""
-    path = task.folder / "log.txt"
+    path = _log(task)
     console.say()
     if not path.is_file():
         console.say(f"{task.role}  {task.id}: no log yet", "dim")
@@ -113,7 +122,7 @@ def _follow(
 
 
 def _show_new(task: LogTarget, start: int) -> int:
-    path = task.folder / "log.txt"
+    path = _log(task)
     if not path.is_file():
         return start
     with path.open("rb") as handle:

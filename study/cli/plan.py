@@ -57,8 +57,8 @@ def show_plan(grid: Grid, plan: Plan, jobs: int) -> None:
     say(f"{counts} of {len(plan.runs)} runs")
     if plan.published:
         say(
-            f"{plan.published} of them have a published record; committed evidence never satisfies"
-            " a plan",
+            f"{plan.published} of them have a published record (study report, study table): a plan"
+            " counts only runs made in this results folder",
             "dim",
         )
     for line in restart_lines(plan.restarts):

@@ -310,7 +310,8 @@ def _show_needed(name: str, design: Design, spread: Spread, effect: float) -> No
         fewest(effect / 100.0, spread, design, "problems", knob) for knob in ("problems", "k")
     )
     line = f"{name}: to find {effect:g} points, paired, over problems: "
-    line += f"{_needed(problems, 'problems')}, or {_needed(k, 'samples per problem')}"
+    joint = "; " if k is None else ", or "
+    line += f"{_needed(problems, 'problems')}{joint}{_needed(k, 'samples per problem')}"
     if design.bases > 1:
         line += (
             "; over bases:"
@@ -320,7 +321,7 @@ def _show_needed(name: str, design: Design, spread: Spread, effect: float) -> No
 
 
 def _needed(number: int | None, what: str) -> str:
-    return f"no number of {what} is enough" if number is None else f"{number:,} {what}"
+    return f"more {what} alone are not enough" if number is None else f"{number:,} {what}"
 
 
 def _write(output: Path, page: dict[str, Any]) -> None:

@@ -9,6 +9,7 @@ from analysis.pages import readme
 from analysis.pages.all_grids import differences, write
 from analysis.pages.overview import parts, scored
 from analysis.pages.report import Part
+from analysis.pages.tables import count
 from study.cli.console import say
 from study.cli.evidence import (
     OutOption,
@@ -58,7 +59,7 @@ def _say(made: list[Part], target: Path) -> None:
             f", {len(part.evidence.missing)} runs not there yet" if part.evidence.missing else ""
         )
         say(
-            f"{part.evidence.grid}: {len(part.report.figures)} figures, {len(part.report.verdicts)}"
-            f" claims{missing}"
+            f"{part.evidence.grid}: {count(len(part.report.figures), 'figure')},"
+            f" {count(len(part.report.verdicts), 'claim')}{missing}"
         )
     say(f"wrote {target / 'report.md'} and {target / 'report.html'}: every claim with its controls")

@@ -59,7 +59,7 @@ def report(seen: Snapshot) -> list[str]:
         rows = [_row(task) for task in seen.tasks]
         lines += ["", *console.aligned(("task", "phase", "step", "left", "silent", "latest"), rows)]
     else:
-        lines.append(f"no task is at work in {seen.results.root}{_left_behind(seen)}")
+        lines.append(f"no task is running in {seen.results.root}{_left_behind(seen)}")
     if seen.foreign:
         rows = [
             (task.task, task.host, f"{console.duration(task.beat_s)} ago") for task in seen.foreign
@@ -69,11 +69,13 @@ def report(seen: Snapshot) -> list[str]:
 
 
 def _left_behind(seen: Snapshot) -> str:
-    """Say what is left in the folder when nothing runs."""
+    """Count what earlier runs left; in an empty folder say how to start one."""
     sealed, failed = (
         len(list(seen.results.runs.glob(f"*/{name}.json"))) for name in ("record", "failure")
     )
-    return f"; {sealed} runs sealed, {failed} failed" if sealed or failed else ""
+    if sealed or failed:
+        return f"; {sealed} runs sealed, {failed} failed"
+    return "; no run is there yet: study run --grid GRID starts one"
 
 
 def _session(seen: Snapshot, session: Session) -> list[str]:

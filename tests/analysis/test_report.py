@@ -14,7 +14,7 @@ from analysis.evidence.frames import evidence_from
 from analysis.pages import html
 from analysis.pages.overview import grids_with_records, markdown, parts, what_would_change
 from analysis.pages.report import Part, build
-from analysis.pages.story import spark, story
+from analysis.pages.story import _peak, spark, story
 from study.cli.explain import explain
 from study.cli.report import report
 from study.errors import IncompleteResults, RecordMismatch, SpecError
@@ -126,6 +126,13 @@ def test_the_story_tells_what_happened_in_order() -> None:
     assert "| Sampled accuracy (avg@k, T = 1) | 0.300 |" in text
     steady = story(record(load_grid("smoke").runs()[0], 0.3, 0.8))
     assert "It did not collapse within its 120 steps" in steady
+
+
+def test_a_fall_that_is_no_collapse_is_told_by_the_highest_value() -> None:
+    rose = [(0, 0.45), (60, 0.97), (120, 0.59)]
+    assert _peak(rose) == " (highest: 0.970 at step 60)"
+    assert _peak([(0, 0.4), (60, 0.5), (120, 0.6)]) == ""
+    assert _peak([(0, 0.6), (60, 0.5), (120, 0.4)]) == ""
 
 
 def test_explain_finds_a_run_by_the_end_of_its_id_and_writes_pages(

@@ -98,6 +98,17 @@ def test_the_reason_of_a_failure_comes_first_and_once(
     assert f"run  {run.run_id}: no log yet" in said
 
 
+def test_a_run_without_any_log_names_the_verb_that_reads_its_record(
+    results: Results, runs: tuple[LabelledRun, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    name = runs[0].run_id
+    said = shown(capsys, results, name)
+    assert f"{results.root} has no log of it: study run writes them as it works" in said
+    assert said[-1] == f"  -> where it has a published record: study explain {name}"
+    log(results.run(name), "step 1")
+    assert not any("study explain" in line for line in shown(capsys, results, name))
+
+
 @pytest.mark.slow
 def test_one_stage_can_be_asked_for(
     results: Results, runs: tuple[LabelledRun, ...], capsys: pytest.CaptureFixture[str]

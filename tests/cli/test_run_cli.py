@@ -134,7 +134,7 @@ def study(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
         (("run", "--grid", "smoke", "--only", "biased_k9"), 2, "selects no run"),
         (("publish",), 1, "no sealed run to publish"),
         (("sync-mlflow",), 1, "no records"),
-        (("status",), 0, "no task is at work"),
+        (("status",), 0, "no task is running"),
     ],
 )
 def test_the_verbs_answer_and_leave_nothing_behind(

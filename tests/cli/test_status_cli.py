@@ -135,7 +135,7 @@ def test_half_written_files_are_passed_over(results: Results, damage: str) -> No
     make(folder(results) / "x.json", damage)
     assert snapshot(results).tasks == ()
     assert snapshot(results).sessions == ()
-    assert "no task is at work" in text(results)
+    assert "no task is running" in text(results)
 
 
 def test_clocks_of_others_never_give_a_negative_time(results: Results) -> None:
@@ -147,7 +147,7 @@ def test_clocks_of_others_never_give_a_negative_time(results: Results) -> None:
 def test_when_nothing_runs_what_lies_there_is_counted(results: Results) -> None:
     make(results.record("a-s0"))
     make(results.run("b-s0") / "failure.json")
-    assert f"no task is at work in {results.root}; 1 runs sealed, 1 failed" in text(results)
+    assert f"no task is running in {results.root}; 1 runs sealed, 1 failed" in text(results)
 
 
 def test_watch_ends_when_nothing_runs_any_more(
@@ -169,7 +169,10 @@ def test_watch_ends_when_nothing_runs_any_more(
     assert len(looks) == 3
     assert said.count("30/120") == 1  # a block that did not change is not printed again
     assert said.count("60/120") == 1
-    assert said.endswith(f"no task is at work in {results.root}\n")
+    assert said.endswith(
+        f"no task is running in {results.root}; no run is there yet: study run --grid GRID starts"
+        " one\n"
+    )
 
 
 def test_a_watch_left_by_ctrl_c_is_no_error(

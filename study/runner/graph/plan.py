@@ -222,11 +222,10 @@ def _why_pending(
     records.sort(key=lambda record: not same_settings(run.cell, record["spec"]))
     if records:
         return _what_changed(run.cell, records[0])
-    return (
-        f"no record yet; {len(missing)} stage artifacts missing"
-        if missing
-        else "no record yet; its model is made"
-    )
+    if not missing:
+        return "no record yet; its model is made"
+    noun = "artifact" if len(missing) == 1 else "artifacts"
+    return f"no record yet; {len(missing)} stage {noun} missing"
 
 
 def _what_changed(cell: Cell, record: dict[str, Any]) -> str:
