@@ -23,7 +23,8 @@ CUT = _words(
     " model_context_window_exceeded context_length context_length_exceeded context_window"
     " limit error_limit stopped_limit truncated cut incomplete unfinished timeout timed_out"
     " max_time time_limit abort aborted cancelled canceled content_filter content_filtered"
-    " safety recitation error pause_turn"
+    " safety recitation error pause_turn stop_limit out_of_tokens num_predict max_length_reached"
+    " max_tokens_exceeded context_overflow"
 )
 # The completion ended by itself: an end token, a stop text, a tool call.
 ENDED = _words(
@@ -31,9 +32,9 @@ ENDED = _words(
     " stop_word stop_words stopped_eos stopped_word eos eos_token eos_token_id eos_found"
     " end end_turn end_of_turn end_of_text end_of_sequence complete completed finished finish"
     " done success natural not_truncated not_cut tool_call tool_calls tool_use function_call"
-    " refusal"
+    " refusal endoftext stop_eos"
 )
-_INSIDE = ("type", "reason", "finish_reason", "stop_reason", "name", "value", "status")
+_INSIDE = ("type", "reason", "finish_reason", "stop_reason", "name", "value", "status", "kind")
 _PREFIXES = ("finish_reason_", "stop_reason_", "finished_", "finish_")
 HINT = 'write true, false or a finish reason such as "length" or "stop"'
 

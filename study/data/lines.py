@@ -18,6 +18,10 @@ from study.errors import PrerequisiteError
 
 ARRAY = "one object per line; a JSON array is turned into lines by: jq -c '.[]' FILE"
 _ESCAPE = "in JSON a backslash is written twice: \\\\frac; json.dumps writes it so"
+_NUMBER = 'a number of more than 4300 digits is written as a text: "123..."'
+_NESTED = "brackets are nested too deeply; a row holds texts, numbers and lists of them"
+_UTF16 = "iconv -f UTF-16 -t UTF-8 FILE"
+_GZIP = b"\x1f\x8b"
 _ENCODING = "save the file as UTF-8; for example: iconv -f LATIN1 -t UTF-8 FILE"
 _WIDE = (b"\xff\xfe", b"\xfe\xff")  # byte-order marks of UTF-16
 _TABLE = (
@@ -56,8 +60,7 @@ def parse_object(line: bytes, where: str) -> dict[str, Any]:
     try:
         value = json.loads(text, object_pairs_hook=_object)
     except (ValueError, RecursionError) as error:
-        hint = _ESCAPE if "escape" in str(error) else ARRAY
-        raise PrerequisiteError(f"{where}: not JSON ({error})", hint=hint) from error
+        raise PrerequisiteError(f"{where}: not JSON ({error})", hint=_hint(error)) from error
     if not isinstance(value, dict):
         raise PrerequisiteError(f"{where}: not a JSON object", hint=ARRAY)
     if isinstance(value, _Repeats):
@@ -68,14 +71,29 @@ def parse_object(line: bytes, where: str) -> dict[str, Any]:
     return cast("dict[str, Any]", value)
 
 
+def _hint(error: Exception) -> str:
+    if isinstance(error, RecursionError):
+        return _NESTED
+    if "digits" in str(error):
+        return _NUMBER
+    return _ESCAPE if "escape" in str(error) else ARRAY
+
+
 def decode(line: bytes, where: str) -> str:
     """Return the text of one line. PrerequisiteError where it is not UTF-8."""
     try:
         return line.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise PrerequisiteError(
-            f"{where}: not JSON in UTF-8 ({error.reason} at byte {error.start + 1})", hint=_ENCODING
+            f"{where}: not JSON in UTF-8 ({error.reason} at byte {error.start + 1})",
+            hint=_encoding(line),
         ) from error
+
+
+def _encoding(line: bytes) -> str:
+    if line.startswith(_GZIP):
+        return "the file is packed with gzip: gunzip it, or give it a name that ends in .gz"
+    return _UTF16 if line.startswith(_WIDE) else _ENCODING
 
 
 def require_text(content: bytes, path: Path) -> None:
@@ -83,9 +101,9 @@ def require_text(content: bytes, path: Path) -> None:
     if content.startswith(_WIDE):
         raise PrerequisiteError(
             f"{path} is not a text file in UTF-8, but UTF-16",
-            hint="iconv -f UTF-16 -t UTF-8 FILE",
+            hint=_UTF16,
         )
-    if content.startswith(b"\x1f\x8b"):
+    if content.startswith(_GZIP):
         raise PrerequisiteError(f"{path} is packed with gzip", hint=f"gunzip --keep {path}")
     if content.startswith((b"PAR1", b"PK\x03\x04")) or b"\0" in content[:4096]:
         raise PrerequisiteError(f"{path} is not a text file", hint=_TABLE)

@@ -12,11 +12,13 @@ YES = [
     "FinishReason.LENGTH", "<FinishReason.LENGTH: 'length'>", "FINISH_REASON_MAX_TOKENS",
     "RequestStatus.FINISHED_LENGTH_CAPPED", "model_context_window_exceeded", "abort",
     {"type": "length", "length": 4096}, {"reason": "max_output_tokens"}, {"length": {"n": 1}},
+    "out_of_tokens", "MAX_LENGTH_REACHED", {"kind": "length"}, "context_overflow",
     {"finishReason": "MAX_TOKENS"}, {"type": {"name": "LENGTH"}}, {"truncated": True},
 ]  # fmt: skip
 NO = [
     False, 0, 0.0, "false", "no", "0", "stop", "STOP", "eos_token", "EOS", "end_turn", "endTurn",
     "stop_sequence", "tool_calls", "FinishReason.STOP", "FINISH_REASON_STOP", "COMPLETE",
+    "endoftext", {"kind": "eos"},
     {"type": "stop", "matched": 2}, {"type": "stop"}, {"stop": 151645}, {"truncated": False},
 ]  # fmt: skip
 UNKNOWN = [

@@ -210,6 +210,21 @@ def test_a_python_escape_is_a_lost_backslash_too() -> None:
     assert lost_backslash("\aleph") == 'a bell before "leph"'
 
 
+@pytest.mark.parametrize(
+    ("line", "advice"),
+    [
+        (b'{"a": ' + b"7" * 4400 + b"}", "written as a text"),
+        (b'{"a": ' + b"[" * 90_000 + b"]" * 90_000 + b"}", "nested too deeply"),
+        ('{"a": 1}'.encode("utf-16"), "iconv -f UTF-16"),
+        (b"\x1f\x8b\x08\xff", "packed with gzip"),
+    ],
+)
+def test_the_advice_is_about_what_is_wrong(line: bytes, advice: str) -> None:
+    with pytest.raises(PrerequisiteError) as caught:
+        parse_object(line, "rows.jsonl:1")
+    assert advice in str(caught.value.hint)
+
+
 def test_a_gzipped_file_is_told_what_it_is(tmp_path: Path) -> None:
     with pytest.raises(PrerequisiteError, match="packed with gzip"):
         require_text(b"\x1f\x8b\x08", tmp_path / "rows.jsonl.gz")

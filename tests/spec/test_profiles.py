@@ -10,6 +10,7 @@ from study.errors import PrerequisiteError, SpecError
 from study.record.store import Results
 from study.runner.engines.slurm.queue import parameters, raw_lines
 from study.runner.verbs.check import check_profile
+from study.spec.grid.scale import load_scale
 from study.spec.machine.profile import Profile, Resources, Slurm, load_profile
 
 NAMES = ("laptop", "node-8gpu", "cluster", "h200", "a100x8", "rtx-pro-6000x10", "cpu-core")
@@ -18,6 +19,16 @@ NAMES = ("laptop", "node-8gpu", "cluster", "h200", "a100x8", "rtx-pro-6000x10", 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_shipped_profile_is_read(name: str) -> None:
     assert check_profile(name, None).startswith("engine")
+
+
+def test_a_name_of_300_letters_is_refused_with_its_line(tmp_path: Path) -> None:
+    page = tmp_path / "long.yaml"
+    page.write_text(f"profile: {'p' * 300}\n")
+    with pytest.raises(SpecError, match=r"long\.yaml:1 profile: .*at most 100 characters"):
+        load_profile(str(page))
+    page.write_text(f"scale: {'s' * 300}\nextends: lab\n")
+    with pytest.raises(SpecError, match=r"long\.yaml:1 scale: .*at most 100 characters"):
+        load_scale(str(page))
 
 
 def test_the_laptop_is_what_runs_without_a_profile() -> None:

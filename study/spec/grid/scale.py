@@ -48,7 +48,7 @@ from study.spec.recipe.model import (
 from study.spec.recipe.privileged import PrivilegedInformation
 from study.spec.recipe.probe import Likelihood, PiOptimum, Probe
 from study.spec.recipe.training import DistillTraining
-from study.spec.yaml.load import Located, extended, find, load, merged, plain, suggestion
+from study.spec.yaml.load import MAX_NAME, Located, extended, find, load, merged, plain, suggestion
 from study.spec.yaml.validation import located_error, validate
 
 T = TypeVar("T")
@@ -68,7 +68,7 @@ _MODEL_ROLES = ("base", "student", "teacher")
 class ScalePage(Spec):
     """The shape of the file; its values are checked when they are bound, each with its own line."""
 
-    scale: str
+    scale: str = Field(min_length=1, max_length=MAX_NAME)
     extends: str | None = None
     data: dict[str, Any]
     models: dict[str, Any]

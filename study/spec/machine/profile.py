@@ -13,7 +13,7 @@ from pydantic import Field
 from study.spec.base import Spec
 from study.spec.machine.hardware import Hardware
 from study.spec.machine.serving import Rollouts, TeacherServer
-from study.spec.yaml.load import find, load
+from study.spec.yaml.load import MAX_NAME, find, load
 from study.spec.yaml.validation import validate
 
 Keep = Literal["none", "final", "all"]
@@ -76,7 +76,7 @@ class Profile(Spec):
       launch: prefix of a stage's command.
     """
 
-    profile: str = "default"
+    profile: str = Field(default="default", min_length=1, max_length=MAX_NAME)
     engine: Literal["local", "slurm"] = "local"
     jobs: int | None = Field(default=None, ge=1)
     gpus: int | None = Field(default=None, ge=0)
