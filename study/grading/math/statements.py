@@ -33,6 +33,7 @@ _CLAUSE_END = re.compile(r"\n|(?<!\\)[.!?](?=\s|$)|。|,? (?:because|since|so|wh
 _VERB = re.compile(r"\b(?:is|are|was|be|equals|equal to)\b[ \t:]*")
 _SIGN = re.compile(r"[=：是为] *|:(?![0-9]) *")  # 3:4 is a ratio
 _CONDITION = re.compile(r"(?:for|if|when|since|let|with|at|suppose|given)\b", re.IGNORECASE)
+_SEVERAL = re.compile(r"=[^=]{1,60}(?:,|;|\bor\b|\band\b)[^=]{0,20}=")
 _SCALED = re.compile(r"^\s*(?:[0-9.]+ ?[A-Za-z]|[A-Za-z]\^\{?[0-9]+\}?)\s*$")  # 2x = 10
 _NAME = re.compile(r"\\?[A-Za-z]+(?:_\{?\w+\}?)?'*")
 _MATH = re.compile(
@@ -49,14 +50,17 @@ _NUMBER = (
 # Words of mathematics, which change a number that they stand beside: 2 pi, log_2 8, 7 choose 2.
 _OPERATION = (
     r"(?<![A-Za-z\\])(?:(?:pi|choose|mod|sin|cos|tan|sqrt|ln|exp|squared|cubed|factorial|and a half"
-    r"|(?<=[0-9] )to(?= [0-9])|(?:times|plus|minus|divided by|to the power of|root of|at least"
-    r"|at most|(?:more|less|greater|fewer) than)(?= [0-9]))(?![A-Za-z])|log(?![A-Za-z])(?:_[0-9])?)"
+    r"|(?<=[0-9] )(?:to|and|or)(?= [0-9])"
+    r"|(?:times|plus|minus|divided by|to the power of|root of|at least"
+    r"|at most|(?:more|less|greater|fewer) than)(?= [0-9]))(?![A-Za-z])"
+    r"|log(?![A-Za-z])(?:_[0-9])?)"
 )
 _PIECE = re.compile(
-    rf"(?P<number>{_NUMBER})|\\[A-Za-z]+|\\[{{}}|$%]|(?<=[0-9])(?: :(?= [0-9])|:(?=[0-9]))"
+    rf"(?P<number>{_NUMBER})|\\log_(?:\w|\{{\w+\}}) ?|\\[A-Za-z]+|\\[{{}}|$%]"
+    r"|(?<=[0-9])(?: :(?= [0-9])|:(?=[0-9]))"
     rf"|(?P<operation>{_OPERATION})"
     r"|(?P<letter>(?<![A-Za-z\\])[A-Za-zπ](?![A-Za-z]))|(?P<word>(?<=[0-9])[A-Za-z]{2,})"
-    r"|[-+*/^_=<>|!(){}\[\]×·⋅÷±√∛∜°%$€£¥\u2212⁰¹²³⁴⁵⁶⁷⁸⁹½⅓⅔¼¾≈≤≥]"
+    r"|[-+*/^_=<>|!(){}\[\]×·⋅÷±√∛∜°%$€£¥\u2212⁰¹²³⁴⁵⁶⁷⁸⁹½⅓⅔¼¾≈≤≥≠‰∙∕⁄–—ˣ₀₁₂₃₄₅₆₇₈₉]"
 )
 _PERCENT_WORD = re.compile(r" ?(?:percent|per cent|pct)\b", re.IGNORECASE)
 _FACTORS = tuple("πxyzknie")  # letters that multiply a number before them: 4 x
@@ -110,7 +114,8 @@ def _value_starts(clause: str, formulas: list[re.Match[str]]) -> list[int]:
     named = bool(formulas) and not clause[: formulas[0].start()].strip(" *")
     named = named and _NAME.fullmatch(_inside(formulas[0])) is not None
     starts = [] if named and clause[formulas[0].end() :].strip(" *") else [0]
-    conditional = _CONDITION.match(clause)  # "For n = 4 we get 9"
+    # As in: For n = 4 we get 9. Or: x is 3 or x is 4.
+    conditional = _CONDITION.match(clause) or _SEVERAL.search(clause)
     for pattern in (_VERB,) if conditional else (_VERB, _SIGN):
         for match in pattern.finditer(clause):
             if not any(each.start() < match.start() < each.end() for each in formulas):
@@ -131,7 +136,8 @@ def _sides(formula: str) -> list[str]:
     """Return a formula and the last side of an equation, if that is no value of `2x` or `x^2`."""
     before, _, last = formula.rpartition("=")
     last = last.strip()
-    valued = "=" in formula and last and not _SCALED.search(before)
+    one = not _SCALED.search(before) and not _SEVERAL.search(formula)
+    valued = "=" in formula and last and one
     return [formula, last] if valued else [formula]
 
 
@@ -206,9 +212,10 @@ def _run(text: str, pieces: list[re.Match[str]]) -> Iterator[tuple[str, int]]:
         signs = []
     last_side = run[signs[-1].end() :] if signs else run
     start += len(run) - len(last_side)
-    run = last_side.lstrip(_STRAY_BEFORE)
+    bars = "|" if last_side.count("|") % 2 == 0 else ""  # |-7| is 7
+    run = last_side.lstrip(_STRAY_BEFORE.replace(bars, "") if bars else _STRAY_BEFORE)
     start += len(last_side) - len(run)
-    run = _balanced(run.rstrip(_STRAY_AFTER))
+    run = _balanced(run.rstrip(_STRAY_AFTER.replace(bars, "") if bars else _STRAY_AFTER))
     if any(letter.isdigit() for letter in run):
         yield run, start
 
