@@ -14,9 +14,9 @@ from analysis.pages.render import Column, Table, Value
 LOW, HIGH, WIDTH = -4.0, 8.0, 25
 ZERO, SMALLEST, DOT, LEFT, RIGHT, EMPTY = "│", "┊", "•", "‹", "›", "·"
 READING = (
-    f"Strip: {DOT} is one base student, a digit so many at one place; {ZERO} zero; {SMALLEST} the"
-    f" smallest effect that counts (without {SMALLEST} any effect counts, on a scale of its own);"
-    " right is what the paper says."
+    f"Strip: {DOT} is one base student; a digit is that many of them at one place; {ZERO} is zero,"
+    f" {SMALLEST} the smallest effect that counts, in multiples of which the strip is drawn"
+    f" (without {SMALLEST}, any effect counts). To the right is what the paper says."
 )
 COLUMNS = (
     Column("word", "Here"),

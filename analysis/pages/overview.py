@@ -128,7 +128,7 @@ def _row(verdict: Verdict, grid: str) -> tuple[Value, ...]:
 
 def markdown(made: Sequence[Part]) -> str:
     """Write the whole report."""
-    lines = ["# Report", "", *_opening(made), ""]
+    lines = ["# On-policy distillation: what was found", "", *_opening(made), ""]
     lines += _scorecard(made)
     if any(part.report.verdicts for part in made):
         found = findings_table(_verdicts(made), made[0].evidence.scale)
