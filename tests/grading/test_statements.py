@@ -26,6 +26,7 @@ READ = [
     ("答えは４です。", "4"), ("Answer: $PQ$ has length 14.", "14"),
     ("Answer: It rang 6 times.", "6"),
     ("Answer: There are 3 zeros of $g(x)=0$.", "3"), ("Answer: the ratio is 5:8", "5:8"),
+    ("She needs to score at least 11 points.", "11"),
     ("Answer: 7 pi", r"7\pi"), (r"it is $\boxed 9$", "9"), (r"it is $\fbox{9}$", "9"),
     ("so the area is 1,200.75m²", "1200.75"), ("Answer $ \\frac{1}{2} \\$ = \\frac{9}{7} $", "9/7"),
 ]  # fmt: skip
@@ -40,7 +41,7 @@ NOT_READ = [
     ("Answer: 9 pi", "9"), ("It is 9 π", "9"), ("log_4 16", "16"), ("8 choose 3", "3"),
     ("8 choose 3", "8"), ("The ratio is 5:8.", "8"), ("The ratio is 5 to 8.", "8"), ("5 : 8", "8"),
     ("Answer: For $n=6$ it is 15.", "6"), ("Answer: For n = 6 we get 15", "6"), ("∛11", "11"),
-    ("It is the square root of 11", "11"), ("It is at least 11.", "11"), ("is 4 x", "4"),
+    ("It is the square root of 11", "11"), ("is 4 x", "4"),
     ("The roots are 5 and 8.", "8"), ("Answer: 5 or 8", "5"), ("Answer: $x=5, y=8$", "8"),
     ("Answer: x=5 or x=8", "5"), (r"\log_3 8", "8"), ("log₃8", "8"), ("|−8|", "-8"), ("8∕5", "5"),
     ("8–5", "5"), ("x ≠ 8", "8"), ("8‰", "8"),

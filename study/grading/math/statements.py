@@ -51,8 +51,7 @@ _NUMBER = (
 _OPERATION = (
     r"(?<![A-Za-z\\])(?:(?:pi|choose|mod|sin|cos|tan|sqrt|ln|exp|squared|cubed|factorial|and a half"
     r"|(?<=[0-9] )(?:to|and|or)(?= [0-9])"
-    r"|(?:times|plus|minus|divided by|to the power of|root of|at least"
-    r"|at most|(?:more|less|greater|fewer) than)(?= [0-9]))(?![A-Za-z])"
+    r"|(?:times|plus|minus|divided by|to the power of|root of)(?= [0-9]))(?![A-Za-z])"
     r"|log(?![A-Za-z])(?:_[0-9])?)"
 )
 _PIECE = re.compile(
