@@ -178,5 +178,5 @@ def test_the_command_asks_each_preference(endpoint: Endpoint, tmp_path: Path) ->
         0.0,
         1.0,
     )
-    with pytest.raises(SpecError, match="needs its address"):
+    with pytest.raises(SpecError, match="needs the address"):
         run(source, "--preference", "judge")
