@@ -81,6 +81,7 @@ def test_only_grids_with_records_are_reported(smoke: Path, tmp_path: Path) -> No
         parts(tmp_path, "lab")
 
 
+@pytest.mark.slow
 def test_the_html_needs_nothing_beside_it(smoke: Path) -> None:
     page = (smoke / "report.html").read_text(encoding="utf-8")
     assert "data:image/png;base64," in page

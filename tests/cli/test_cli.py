@@ -207,6 +207,7 @@ def test_durations(seconds: float, text: str) -> None:
     assert console.duration(seconds) == text
 
 
+@pytest.mark.slow
 def test_check_finds_every_shipped_file_right_and_names_a_wrong_one(tmp_path: Path) -> None:
     """Data files of other scales are not part of a clone, which is no fault of a grid."""
     page = tmp_path / "experiments" / "figures" / "99.yaml"

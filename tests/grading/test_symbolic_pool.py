@@ -134,6 +134,7 @@ def _used() -> float:
     return sum(t.user + t.system + t.children_user + t.children_system for t in times)
 
 
+@pytest.mark.slow
 def test_a_server_that_was_killed_is_started_again() -> None:
     with SymbolicPool() as pool:
         assert pool.equal([("x", "x+0")]) == [True]

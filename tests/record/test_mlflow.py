@@ -38,6 +38,8 @@ from study.spec.identity import cell_id
 from tests.support.fake_work import WORK, cell
 from tests.support.synthetic import record
 
+pytestmark = pytest.mark.slow
+
 BAD = {"objective": "a@b (c); d\n\x00é\ud800/../" + "x" * 7000, "odd @(;)": "y"}
 GRID = {"op": "grid", "grid": "fake", "scale": "lab"}
 END = {"op": "end", "status": "FINISHED"}
@@ -113,7 +115,6 @@ def children(client: Any) -> list[tuple[str, str, bool]]:
     )
 
 
-@pytest.mark.slow
 def test_children_are_nested_below_the_grid_with_their_true_status(
     mirrored: tuple[Results, list[Record]], client: Any
 ) -> None:
@@ -432,7 +433,6 @@ def one_of_eight(root: Path, paths: list[Path], number: int) -> None:
     )
 
 
-@pytest.mark.slow
 def test_eight_writers_at_once_lose_nothing_and_make_nothing_twice(tmp_path: Path) -> None:
     import mlflow.tracking  # noqa: F401 - once, before the forks
 
@@ -509,7 +509,6 @@ def server(folder: Path, database: Path) -> Iterator[str]:
         process.wait()
 
 
-@pytest.mark.slow
 def test_a_tracking_server_is_made_whole_by_sync_mlflow(
     mirrored: tuple[Results, list[Record]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -33,6 +33,8 @@ from study.spec.identity import cell_id
 from tests.support.fake_work import WORK, cell
 from tests.support.paths import ROOT
 
+pytestmark = pytest.mark.slow
+
 GRID = {"op": "grid", "grid": "fake", "scale": "lab"}
 END = {"op": "end", "status": "FINISHED"}
 
@@ -242,7 +244,6 @@ def test_what_libraries_print_passes_without_secrets(tmp_path: Path) -> None:
     assert (tmp_path / "log").read_text() == "401 for ***\n"
 
 
-@pytest.mark.slow
 def test_a_server_that_is_down_costs_a_warning_and_no_password(tmp_path: Path) -> None:
     with closing(socket.socket()) as free:
         free.bind(("127.0.0.1", 0))
@@ -259,7 +260,6 @@ def test_a_server_that_is_down_costs_a_warning_and_no_password(tmp_path: Path) -
     assert "someone" not in log
 
 
-@pytest.mark.slow
 def test_a_grid_is_sealed_though_its_server_is_down(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -40,6 +40,8 @@ from tests.support.harness import (
     workers,
 )
 
+pytestmark = pytest.mark.slow
+
 EVERY_STEP = Profile(checkpoint_s=0)
 
 
@@ -121,7 +123,6 @@ def counting(change: Callable[..., object], left: list[int]) -> Callable[..., ob
     return counted
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("what", ["stage", "run"])
 def test_a_kill_before_any_change_of_the_disk_loses_nothing(
     tmp_path: Path, undisturbed: dict[str, bytes], what: str
