@@ -153,7 +153,13 @@ def test_a_killed_command_goes_on(tmp_path: Path) -> None:
     file, output = write(tmp_path / "x.jsonl", made), tmp_path / "o.jsonl"
     study = [sys.executable, "-m", "study.cli.main", "grade", str(file), "-o", str(output)]
     study += ["--grader", f"{tmp_path / 'holding.py'}:grade"]
-    running = subprocess.Popen(study, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    running = subprocess.Popen(
+        study,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        # a suite that runs in the background has it ignored, and so would its children
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline and (
         not output.exists() or len(output.read_text().splitlines()) < 3
