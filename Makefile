@@ -29,7 +29,7 @@ help:
 	@echo "make setup             the environment alone (TORCH_INDEX=<url> adds an index with CPU wheels of torch)"
 	@echo "make test-fast         the tests without the slow ones: under two minutes on two cores"
 	@echo "make check             ruff, format, imports, types, dependencies, every grid expands"
-	@echo "make demo              a collapse and its fix in three minutes, curves drawn on the terminal"
+	@echo "make demo              a collapse and its fix in a minute (after set-up), curves drawn on the terminal"
 	@echo "make table-N           table N from the committed records, in seconds      (figure-N likewise)"
 	@echo "make reproduce-table-N rerun what table N needs, print ours-now beside the committed values (reproduce-figure-N likewise)"
 	@echo "make soak              kill it at random, 100 times and more, and compare what comes out (about 20 minutes)"

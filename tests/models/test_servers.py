@@ -196,6 +196,7 @@ def test_the_stage_itself_cleans_up_after_a_killed_leash(script: list[str], tmp_
     assert family(tmp_path) == []
 
 
+@pytest.mark.slow
 def test_a_server_that_never_gets_healthy_is_told_with_the_end_of_its_log(
     script: list[str], tmp_path: Path
 ) -> None:

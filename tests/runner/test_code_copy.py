@@ -130,6 +130,7 @@ def test_the_environment_comes_back(monkeypatch: pytest.MonkeyPatch, tmp_path: P
     assert "PYTHONSAFEPATH" not in os.environ
 
 
+@pytest.mark.slow
 def test_an_edit_during_a_run_does_not_reach_its_workers(tmp_path: Path) -> None:
     """The checkout is edited while a stage runs, and the worker server is killed: the workers that
     start later still have the code that the run started from.

@@ -80,6 +80,7 @@ def test_a_local_stage_behind_a_launcher(tmp_path: Path) -> None:
     assert contents(tmp_path / "results")[run] == make_undisturbed(Results(tmp_path / "alone"))[run]
 
 
+@pytest.mark.slow
 def test_a_launcher_ends_with_the_runner_and_its_stage_continues(tmp_path: Path) -> None:
     slow = {"launch": {"distill": ["nice", "-n", "1"]}, "checkpoint_s": 0}
     process = start(tmp_path / "results", ks=(1,), profile=slow, STUDY_TEST_STEP_S="0.3")

@@ -31,6 +31,8 @@ from tests.support.harness import (
     workers,
 )
 
+pytestmark = pytest.mark.slow
+
 
 def labelled(k: int) -> LabelledRun:
     plan = plan_of(k)
