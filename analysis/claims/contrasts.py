@@ -1,5 +1,6 @@
 """Compute a claim's contrast for each base student, and write it in words."""
 
+import math
 from collections.abc import Mapping
 
 import numpy as np
@@ -14,6 +15,7 @@ from study.spec.report.claim import (
     Difference,
     Interaction,
     Level,
+    Share,
     Start,
     arms,
 )
@@ -29,7 +31,7 @@ WEIGHTS: dict[str, tuple[float, ...]] = {
 
 def contrast_by_base(contrast: Contrast, text: str, evidence: Evidence) -> dict[int, float]:
     """The contrast for every base that has all of its arms; bases without one of them are counted
-    as missing, never as zero.
+    as missing, never as zero. nan: undefined for this base.
     """
     match contrast:
         case Change():
@@ -40,16 +42,34 @@ def contrast_by_base(contrast: Contrast, text: str, evidence: Evidence) -> dict[
             weights = WEIGHTS["difference"]
         case Start():
             parts, weights = [ends(evidence, contrast.arm, text, "first")], (1.0,)
+        case Share():
+            parts, weights = [by_base(evidence, arm, text) for arm in arms(contrast)], ()
         case Level() | Difference() | Interaction():
             parts, weights = (
                 [by_base(evidence, arm, text) for arm in arms(contrast)],
                 WEIGHTS[contrast.kind],
             )
-    shared = set.intersection(*(set(part) for part in parts))
+    shared = sorted(set.intersection(*(set(part) for part in parts)))
+    by_part = {base: [part[base] for part in parts] for base in shared}
+    if isinstance(contrast, Share):
+        return {base: _share(contrast, *values) for base, values in by_part.items()}
+    if isinstance(contrast, Change | Difference) and contrast.scale == "log":
+        return {base: _log_ratio(*values) for base, values in by_part.items()}
     return {
-        base: sum(w * part[base] for w, part in zip(weights, parts, strict=True))
-        for base in sorted(shared)
+        base: sum(w * value for w, value in zip(weights, values, strict=True))
+        for base, values in by_part.items()
     }
+
+
+def _share(contrast: Share, arm: float, start: float, full: float) -> float:
+    """(arm - start) / (full - start); nan where `full` moves less than declared."""
+    moved = full - start
+    return (arm - start) / moved if abs(moved) >= contrast.moves_at_least else math.nan
+
+
+def _log_ratio(arm: float, versus: float) -> float:
+    """log(arm / versus); nan unless both are positive."""
+    return math.log(arm / versus) if arm > 0.0 and versus > 0.0 else math.nan
 
 
 def over_placebo(claim: Claim, placebo: ArmLabels, evidence: Evidence) -> dict[int, float]:
@@ -69,7 +89,10 @@ def over_problems(contrast: Contrast, text: str, evidence: Evidence) -> Interval
     other bases.
     """
     wanted = outcome(text)
-    if wanted.kind != "score" or wanted.column != "score" or isinstance(contrast, Change | Start):
+    linear = isinstance(contrast, Level | Difference | Interaction) and not (
+        isinstance(contrast, Difference) and contrast.scale == "log"
+    )
+    if wanted.kind != "score" or wanted.column != "score" or not linear:
         return None
     sides = [_shares(evidence, arm, wanted.task or evidence.task_of(arm)) for arm in arms(contrast)]
     shared = sorted(set.intersection(*(set(side) for side in sides)))
@@ -104,14 +127,24 @@ def _shares(
 def contrast_text(contrast: Contrast) -> str:
     """The contrast in words."""
     match contrast:
+        case Change(scale="log"):
+            return f"log of last step / step 0 of [{arm_text(contrast.arm)}]"
         case Change():
             return f"last step minus step 0 of [{arm_text(contrast.arm)}]"
         case Start():
             return f"step 0 of [{arm_text(contrast.arm)}]"
         case Level():
             return f"[{arm_text(contrast.arm)}]"
+        case Difference(scale="log"):
+            return f"log of [{arm_text(contrast.arm)}] / [{arm_text(contrast.versus)}]"
         case Difference():
             return f"[{arm_text(contrast.arm)}] minus [{arm_text(contrast.versus)}]"
+        case Share():
+            start = arm_text(contrast.start)
+            return (
+                f"([{arm_text(contrast.arm)}] minus [{start}]) as a share of"
+                f" ([{arm_text(contrast.full)}] minus [{start}])"
+            )
         case Interaction():
             first = f"([{arm_text(contrast.arm)}] minus [{arm_text(contrast.versus)}])"
             return (

@@ -85,9 +85,8 @@ class Verdict:
 
     @property
     def p_holm(self) -> float | None:
-        return (
-            min(1.0, self.factor * self.p) if self.claim.in_family and self.p is not None else None
-        )
+        counts = self.claim.in_first_family
+        return min(1.0, self.factor * self.p) if counts and self.p is not None else None
 
     @property
     def deciding(self) -> Interval | None:
@@ -125,12 +124,10 @@ class Verdict:
 def decide_all(page: Claims, evidence: Evidence) -> tuple[Verdict, ...]:
     """Every claim's verdict, in the order of the file."""
     measured = [measure(page, claim, evidence) for claim in page.claims]
-    p_values = {v.claim.id: v.p for v in measured if v.claim.in_family and v.p is not None}
+    p_values = {v.claim.id: v.p for v in measured if v.claim.in_first_family and v.p is not None}
     factors = holm_factors(p_values, page.family)
-    with_levels = [
-        replace(v, factor=factors.get(v.claim.id, float(page.family) if v.claim.in_family else 1.0))
-        for v in measured
-    ]
+    alone = {v.claim.id: float(page.family) if v.claim.in_first_family else 1.0 for v in measured}
+    with_levels = [replace(v, factor=factors.get(v.claim.id, alone[v.claim.id])) for v in measured]
     return tuple(decide(verdict, page.gates_of(verdict.claim), evidence) for verdict in with_levels)
 
 

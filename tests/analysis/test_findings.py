@@ -75,7 +75,7 @@ def checked(tmp_path: Path, finding: str) -> str:
 def test_a_claim_that_does_not_exist_is_refused(tmp_path: Path) -> None:
     claims = "{math: [biased_k1_colapses]}"
     said = checked(
-        tmp_path, f"{{text: a, source: b, decided_by: biased_k1_colapses, claims: {claims}}}"
+        tmp_path, f"{{id: a, text: a, source: b, decided_by: biased_k1_colapses, claims: {claims}}}"
     )
     assert "mine.yaml:2" in said
     assert "math has no claim 'biased_k1_colapses'" in said
@@ -83,7 +83,7 @@ def test_a_claim_that_does_not_exist_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_finding_that_no_claim_decides_is_refused(tmp_path: Path) -> None:
-    said = checked(tmp_path, "{text: a, source: b, claims: {math: [biased_k1_collapses]}}")
+    said = checked(tmp_path, "{id: a, text: a, source: b, claims: {math: [biased_k1_collapses]}}")
     assert "mine.yaml:2" in said
     assert "field 'decided_by' is required" in said
 
@@ -99,7 +99,8 @@ def test_the_deciding_claim_is_one_of_its_own_with_an_expectation(
     tmp_path: Path, decided_by: str, problem: str
 ) -> None:
     claims = "{math: [biased_k1_collapses, biased_k20_reported]}"
-    said = checked(tmp_path, f"{{text: a, source: b, decided_by: {decided_by}, claims: {claims}}}")
+    page = f"{{id: a, text: a, source: b, decided_by: {decided_by}, claims: {claims}}}"
+    said = checked(tmp_path, page)
     assert "mine.yaml:2" in said
     assert problem in said
     assert "biased_k1_collapses" in said

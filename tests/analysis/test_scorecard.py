@@ -31,7 +31,7 @@ def scored(
     text: str = "The loss collapses",
     declared: DeclaredWord = "declared before data",
 ) -> Scored:
-    finding = Finding(text=text, source="s", decided_by="it", claims={"math": ["it"]})
+    finding = Finding(id="f", text=text, source="s", decided_by="it", claims={"math": ["it"]})
     if word is None:
         return Scored(finding, None)
     claim = Claim.model_validate(

@@ -15,15 +15,18 @@ from study.spec.base import Spec
 from study.spec.identity import canonical_value
 from study.spec.report.outcome import ArmLabels, is_curve, refuse_unknown
 
+Measure = Literal["linear", "log"]
+
 
 class Change(Spec):
     """outcome(arm, last step) - outcome(arm, step 0): the effect of training on this base.
 
-    Needs a training curve as outcome.
+    `scale: log`: log of their ratio, for a positive quantity. Needs a training curve as outcome.
     """
 
     kind: Literal["change"] = "change"
     arm: ArmLabels
+    scale: Measure = "linear"
 
 
 class Start(Spec):
@@ -41,11 +44,32 @@ class Level(Spec):
 
 
 class Difference(Spec):
-    """outcome(arm) - outcome(versus), for the same base."""
+    """outcome(arm) - outcome(versus), for the same base.
+
+    `scale: log`: log(outcome(arm) / outcome(versus)), for two positive quantities.
+    """
 
     kind: Literal["difference"] = "difference"
     arm: ArmLabels
     versus: ArmLabels
+    scale: Measure = "linear"
+
+
+class Share(Spec):
+    """(outcome(arm) - outcome(start)) / (outcome(full) - outcome(start)), for the same base.
+
+    - share internalised: arm = student, start = untouched, full = prompted
+    - gap recovery: arm = student, start = student before training, full = teacher
+
+    moves_at_least: the share is undefined for a base whose `full` differs from its `start` by less
+    (in the outcome's unit); such a base counts as one in which a gate fails.
+    """
+
+    kind: Literal["share"] = "share"
+    arm: ArmLabels
+    start: ArmLabels
+    full: ArmLabels
+    moves_at_least: float = Field(gt=0)
 
 
 class Interaction(Spec):
@@ -60,7 +84,9 @@ class Interaction(Spec):
     control_versus: ArmLabels
 
 
-Contrast = Annotated[Change | Start | Level | Difference | Interaction, Field(discriminator="kind")]
+Contrast = Annotated[
+    Change | Start | Level | Difference | Share | Interaction, Field(discriminator="kind")
+]
 
 
 class Judged(Spec):
@@ -86,15 +112,22 @@ class Judged(Spec):
 
 
 class Gate(Judged):
-    """A control that must hold before a claim can be decided: the mean of its contrast over bases
-    is at least `at_least`, at most `at_most`.
+    """A control that must hold before a claim can be decided: in each base its contrast is at least
+    `at_least`, at most `at_most`.
 
     A gate can also require that a prompt changes the teacher at all: a difference, prompted arm
     minus unprompted arm, of at least .2.
+
+    - tolerated: the share of bases that may fail. If more fail, the claim is INVALID; if fewer do,
+      the verdict is computed with and without them, and the worse one counts.
+    - pre_treatment: the contrast reads nothing that a treatment of the claim could change, so bases
+      may be screened by it (`screening`).
     """
 
     at_least: float | None = None
     at_most: float | None = None
+    tolerated: float = Field(default=0.2, ge=0, lt=1)
+    pre_treatment: bool = False
 
     @model_validator(mode="after")
     def _has_a_limit(self) -> "Gate":
@@ -103,12 +136,22 @@ class Gate(Judged):
         return self
 
 
+class NotTestable(Spec):
+    """Why the worlds of this study cannot test a claim, and what world could. Declared in the page;
+    never derived from data.
+    """
+
+    reason: str
+    world: str
+
+
 class Claim(Judged):
     """A claim.
 
     - expectation: the expected sign of the contrast, according to the source; `equal` = within
-      smallest_effect of zero on both sides (equivalence; outside Holm's family); `none` = reported
-      without a verdict.
+      smallest_effect of zero on both sides (two one-sided tests); `not_worse` = not worse than
+      zero by smallest_effect (one-sided non-inferiority); `none` = reported without a verdict.
+    - better: for `not_worse`, whether higher or lower values of the outcome are better.
     - smallest_effect: the interval must exclude effects up to this size for the claim to count as
       reproduced; same unit as the outcome.
     - k: the TopK size of the claim; claims are decided for each K separately.
@@ -116,17 +159,20 @@ class Claim(Judged):
       be smaller, in the expected direction.
     - spread: the expected standard deviation of the per-base contrast; with it `study check`
       refuses a claim that the grid's seeds could not decide.
-    - primary: one of the few claims that Holm's adjustment runs over.
+    - primary: one of the few claims that Holm's adjustment runs over, in the family of its finding.
+    - not_testable: the verdict is NOT TESTABLE HERE, whatever the records say.
     """
 
     source: str
     k: int | None = None
-    expectation: Literal["negative", "positive", "equal", "none"]
+    expectation: Literal["negative", "positive", "equal", "not_worse", "none"]
+    better: Literal["higher", "lower"] = "higher"
     smallest_effect: float = Field(ge=0)
     gates: tuple[str, ...] = Field(default=(), strict=False)  # a file holds lists
     primary: bool = False
     placebos: tuple[ArmLabels, ...] = Field(default=(), strict=False)
     spread: float | None = Field(default=None, gt=0)
+    not_testable: NotTestable | None = None
 
     @property
     def directed(self) -> bool:
@@ -136,20 +182,51 @@ class Claim(Judged):
     @property
     def in_family(self) -> bool:
         """Whether it counts for Holm's adjustment."""
+        return self.primary and self.expectation != "none"
+
+    @property
+    def in_first_family(self) -> bool:
+        """Whether it counted under the first rules, which left equivalence out."""
         return self.primary and self.directed
 
 
+class Screening(Spec):
+    """Reserve seeds that are gone through in order until `bases` of them pass every gate named.
+
+    Only gates with `pre_treatment` may screen. The share of seeds that pass is reported: claims are
+    about bases of this kind.
+    """
+
+    gates: tuple[str, ...] = Field(strict=False, min_length=1)
+    seeds: tuple[int, ...] = Field(strict=False, min_length=1)
+    bases: int = Field(ge=3)
+
+
+class WorldChange(Spec):
+    """A change of what some arms are, made after data of theirs had been seen.
+
+    For records whose state does not hold the world itself. arms: as in a contrast, each may name
+    part of the factors only; empty = all arms of the grid.
+    """
+
+    date: str
+    text: str
+    arms: tuple[ArmLabels, ...] = Field(default=(), strict=False)
+
+
 class Claims(Spec):
-    """One family of claims over one grid. Holm's adjustment runs over its primary claims."""
+    """The claims on one grid. Families run over findings (`study/spec/report/finding.py`)."""
 
     grid: str
     gates: tuple[Gate, ...] = Field(default=(), strict=False)
     claims: tuple[Claim, ...] = Field(strict=False)
+    screening: Screening | None = None
+    world_changes: tuple[WorldChange, ...] = Field(default=(), strict=False)
 
     @property
     def family(self) -> int:
-        """Return the number of claims that Holm's adjustment runs over."""
-        return sum(claim.in_family for claim in self.claims)
+        """Return the number of claims that Holm's adjustment ran over under the first rules."""
+        return sum(claim.in_first_family for claim in self.claims)
 
     def claim(self, name: str) -> Claim | None:
         return next((claim for claim in self.claims if claim.id == name), None)
@@ -182,6 +259,8 @@ def arms(contrast: Contrast) -> tuple[ArmLabels, ...]:
             return (contrast.arm,)
         case Difference():
             return (contrast.arm, contrast.versus)
+        case Share():
+            return (contrast.arm, contrast.start, contrast.full)
         case Interaction():
             return (contrast.arm, contrast.versus, contrast.control_arm, contrast.control_versus)
 

@@ -10,14 +10,16 @@ from study.spec.base import Spec
 
 
 class Finding(Spec):
-    """A finding. text: what the source reports. sentence: the text of the scorecard, `text` by
-    default.
+    """A finding. id: its name, also that of its family: Holm's adjustment runs over the primary
+    claims of a finding, at whatever grid. text: what the source reports. sentence: the text of the
+    scorecard, `text` by default.
 
     claims: grid -> ids of its claims (`experiments/claims/<grid>.yaml`). decided_by: the claim
     whose verdict gives the finding its word on the scorecard; the others support it. `GRID/CLAIM`
     if two grids have a claim of that name.
     """
 
+    id: str
     text: str
     sentence: str | None = None
     source: str
