@@ -109,8 +109,8 @@ def test_the_deciding_claim_is_one_of_its_own_with_an_expectation(
 def test_a_claim_is_named_with_its_grid_where_two_have_the_name() -> None:
     claims = {"math": ["same"], "loss": ["same", "other"]}
     with pytest.raises(ValueError, match="'same' are several of the finding's own claims"):
-        Finding(text="a", source="b", decided_by="same", claims=claims)
-    named = Finding(text="a", source="b", decided_by="loss/same", claims=claims)
+        Finding(id="f", text="a", source="b", decided_by="same", claims=claims)
+    named = Finding(id="f", text="a", source="b", decided_by="loss/same", claims=claims)
     assert named.deciding == ("loss", "same")
 
 
