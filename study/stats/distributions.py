@@ -36,6 +36,18 @@ def noncentral_t_upper_tail(value: float, degrees: int, shift: float) -> float:
     return float(_scipy("stats").nct.sf(value, degrees, shift))
 
 
+def chi_square_quantiles(probabilities: NDArray[np.float64], degrees: int) -> NDArray[np.float64]:
+    """Return the values that chi-square with `degrees` degrees of freedom stays below with these
+    probabilities.
+    """
+    return np.asarray(_scipy("stats").chi2.ppf(probabilities, degrees), dtype=np.float64)
+
+
+def normal_below(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return P(Z < value) of the standard normal distribution."""
+    return np.asarray(_scipy("special").ndtr(values), dtype=np.float64)
+
+
 def binomial_limits(successes: int, trials: int, confidence: float = 0.95) -> tuple[float, float]:
     """Return the exact (Clopper-Pearson) limits of the probability of success, given `successes` of
     `trials` independent trials.
