@@ -14,9 +14,13 @@ import numpy as np
 from analysis.evidence.curves import series_of
 from analysis.evidence.definitions import canonical_metric
 from analysis.evidence.frames import Evidence
+from study.errors import SpecError
 from study.record.schema import Record, Score
-from study.spec.report.outcome import ReportOutcome, outcome
+from study.spec.report.outcome import COLLAPSED, ReportOutcome, outcome
 from study.stats.collapse import fell_at
+from study.stats.distributions import binomial_limits
+from study.stats.estimators import pass_at_k
+from study.stats.intervals import Interval, t_interval
 
 ACCURACY = "eval/avg@k"
 
@@ -26,6 +30,13 @@ class Lasting(NamedTuple):
 
     step: int
     collapsed: bool
+
+
+class Reached(NamedTuple):
+    """When a curve reached a value: the step, or where it never did the step that counts."""
+
+    step: int
+    reached: bool
 
 
 def by_base(evidence: Evidence, arm: Mapping[str, str], text: str) -> dict[int, float]:
@@ -62,6 +73,13 @@ def value(record: Record, wanted: ReportOutcome, task: str) -> float | None:
             return _signal_gap(record)
         case "collapse":
             return None if (lasted := lasting(record)) is None else float(lasted.step)
+        case "collapsed":
+            return None if (lasted := lasting(record)) is None else float(lasted.collapsed)
+        case "pass":
+            score = record.scores.get(wanted.task or task)
+            return None if score is None else _pass_at_k(score, wanted.k)
+        case "steps_to":
+            return None if (reached := steps_to(record, wanted)) is None else float(reached.step)
         case _:
             return _of_curve(series_of(record).get(canonical_metric(wanted.column), []), wanted)
 
@@ -78,6 +96,18 @@ def of_score(score: Score, column: str) -> float | None:
             return score.mean / readable if readable > 1e-9 else math.nan
         case _:
             return getattr(score, column)
+
+
+def _pass_at_k(score: Score, k: int) -> float:
+    """Unbiased pass@k from the correct samples of each problem. Errors: SpecError for more than
+    there are.
+    """
+    if k > score.k:
+        raise SpecError(
+            f"pass@{k} needs at least {k} samples of a problem; this evaluation has {score.k}",
+            hint=f"pass@1 to pass@{score.k}, or an evaluation with k: {k}",
+        )
+    return pass_at_k([int(digit, 36) for digit in score.correct], score.k, k)
 
 
 def _of_probe(record: Record, wanted: ReportOutcome) -> float | None:
@@ -120,6 +150,28 @@ def _of_curve(points: list[tuple[int, float]], wanted: ReportOutcome) -> float |
             return values[-1]
 
 
+def steps_to(record: Record, wanted: ReportOutcome) -> Reached | None:
+    """When the curve is at least `wanted.reached` for the first time; None without a curve.
+
+    A run that never is counts its last step. One that the guard stopped before counts all steps
+    that were declared for it: its early end is no early success.
+    """
+    points = series_of(record).get(canonical_metric(wanted.column), [])
+    if not points:
+        return None
+    for step, number in points:
+        if math.isfinite(number) and number >= wanted.reached:
+            return Reached(step, reached=True)
+    last = points[-1][0]
+    return Reached(last if record.collapsed_at is None else max(last, _declared(record)), False)
+
+
+def _declared(record: Record) -> int:
+    """The declared number of training steps of the run's own model; 0 where it is not trained."""
+    training = record.spec.get("model", {}).get("training") or {}
+    return int(training.get("steps", 0))
+
+
 def lasting(record: Record) -> Lasting | None:
     """The guard's stop, or the step from which sampled accuracy stays below half of its best, or
     the last step; None without a curve.
@@ -140,3 +192,52 @@ def lastings(evidence: Evidence, arm: Mapping[str, str]) -> dict[int, Lasting]:
         for record in evidence.records(arm)
         if (lasted := lasting(record)) is not None
     }
+
+
+def interval_of(text: str, by_base: Mapping[int, float]) -> Interval | None:
+    """The mean over bases with its 95% interval; None without a base.
+
+    Student's t, but exact (Clopper-Pearson) for `collapsed`, whose mean is a rate. Of values that
+    are not all finite the mean is nan and there is no interval.
+    """
+    values = list(by_base.values())
+    if not values:
+        return None
+    if not all(map(math.isfinite, values)):
+        return Interval(math.nan, None, None, len(values))
+    if outcome(text).kind != "collapsed":
+        return t_interval(values)
+    events = round(sum(values))
+    return Interval(events / len(values), *binomial_limits(events, len(values)), len(values))
+
+
+def note_of(evidence: Evidence, arm: Mapping[str, str], text: str) -> str:
+    """What the mean of an outcome hides, for one arm: the rate of collapse with its exact interval,
+    or how many runs are censored; empty for other outcomes and without a base.
+    """
+    wanted = outcome(text)
+    if wanted.kind == "collapsed":
+        return _rate(by_base(evidence, arm, text))
+    if wanted.kind == "collapse":
+        lasted = lastings(evidence, arm).values()
+        censored = sum(not each.collapsed for each in lasted)
+        return _censored(censored, len(lasted), "did not collapse")
+    if wanted.kind == "steps_to":
+        found = [steps_to(record, wanted) for record in evidence.records(arm)]
+        runs = [each for each in found if each is not None]
+        never = sum(not each.reached for each in runs)
+        return _censored(never, len(runs), f"never reached {wanted.reached:g}")
+    return ""
+
+
+def _rate(by_base: Mapping[int, float]) -> str:
+    interval = interval_of(COLLAPSED, by_base)
+    if interval is None or interval.low is None or interval.high is None:
+        return ""
+    events = round(interval.mean * interval.n)
+    limits = f"[{interval.low:.3f}, {interval.high:.3f}]"
+    return f"{events} of {interval.n} collapsed, rate {interval.mean:.3f} {limits} (exact 95%)"
+
+
+def _censored(count: int, runs: int, what: str) -> str:
+    return f"{count} of {runs} {what} and count the steps they had" if runs else ""

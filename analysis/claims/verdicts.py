@@ -6,10 +6,12 @@ from typing import Any
 from analysis.claims.contrasts import contrast_text
 from analysis.claims.decide import Verdict
 from analysis.claims.declared import Declared
-from analysis.evidence.frames import Evidence
+from analysis.claims.outcomes import note_of
+from analysis.evidence.frames import Evidence, arm_text
 from analysis.pages.render import Column, Table, Value, interval_text, number
 from analysis.pages.render import to_markdown as table_markdown
 from analysis.pages.tables import scope_note
+from study.spec.report.claim import all_arms
 from study.stats.comparisons import ENOUGH, FIRM
 
 COLUMNS = (
@@ -74,23 +76,23 @@ def to_markdown(verdicts: tuple[Verdict, ...], evidence: Evidence) -> str:
     """The table, then a paragraph per claim: what it says, where it comes from, what was compared,
     why this word, what would help.
     """
-    details = [line for verdict in verdicts for line in _paragraph(verdict)]
+    details = [line for verdict in verdicts for line in _paragraph(verdict, evidence)]
     return "\n".join([table_markdown(summary_table(verdicts, evidence)), *details])
 
 
-def _paragraph(verdict: Verdict) -> list[str]:
+def _paragraph(verdict: Verdict, evidence: Evidence) -> list[str]:
     return [
         f"### {verdict.claim.id}: {verdict.label}",
         "",
         verdict.claim.text,
         "",
-        *facts(verdict),
+        *facts(verdict, evidence),
         "",
         *changed(verdict.declared),
     ]
 
 
-def facts(verdict: Verdict) -> list[str]:
+def facts(verdict: Verdict, evidence: Evidence) -> list[str]:
     """What there is to say on one claim, a bullet each."""
     claim = verdict.claim
     per_base = (
@@ -104,6 +106,7 @@ def facts(verdict: Verdict) -> list[str]:
             f" {claim.expectation}."
         ),
         f"- Per base: {per_base}.",
+        *_notes(verdict, evidence),
         f"- Why: {verdict.reason}.",
     ]
     lines += [f"- Control: {gate}." for gate in verdict.gates]
@@ -113,6 +116,14 @@ def facts(verdict: Verdict) -> list[str]:
     return lines + [
         f"- What would help: {verdict.next_step}." for _ in range(bool(verdict.next_step))
     ]
+
+
+def _notes(verdict: Verdict, evidence: Evidence) -> list[str]:
+    """What the outcome's mean hides in each arm of the claim: rates, censored runs."""
+    found = [
+        (arm, note_of(evidence, arm, verdict.claim.outcome)) for arm in all_arms(verdict.claim)
+    ]
+    return [f"- [{arm_text(arm)}]: {note}." for arm, note in found if note]
 
 
 def _descriptive(verdict: Verdict) -> str:

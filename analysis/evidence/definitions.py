@@ -12,7 +12,7 @@ weighs every token of those rollouts alike. An `eval/` value is measured at the 
 from dataclasses import dataclass
 from typing import Literal
 
-from study.spec.report.outcome import outcome
+from study.spec.report.outcome import ReportOutcome, outcome
 
 
 @dataclass(frozen=True)
@@ -89,6 +89,66 @@ DEFINITIONS: tuple[Definition, ...] = (
         " highest value so far, to the end",
         "A run that does not collapse counts its last step (censored). A dip from which a run comes"
         " back is no collapse.",
+    ),
+    Definition(
+        "collapsed",
+        "Collapse rate",
+        "share of bases",
+        "1 if the guard stopped the run or eval/avg@k stays below half of its highest value so far"
+        " from some step to the end, else 0; over n bases the rate is (collapsed bases) / n",
+        "The interval of a rate is exact (Clopper-Pearson, 95%): with none of five it is [0, .522]."
+        " Limits: a run is judged over the steps it had, so arms of unequal length are no fair"
+        " comparison; a curve with few points dates a fall late or misses it.",
+        bounds=SHARE,
+    ),
+    Definition(
+        "score/pass@k",
+        "pass@k",
+        "share of problems",
+        "(1 / P) sum_p [1 - C(n - c_p, k) / C(n, k)],  c_p of the n samples of problem p correct",
+        "Outcome `pass@4`, or `pass@4:TASK`: the chance that k samples hold a correct one, unbiased"
+        " for 1 - (1 - accuracy_p)^k, from the samples of the final evaluation. Limits: k = 1 is"
+        " the score; k is at most n; k = n is the share of problems with any correct sample, and"
+        " its variance over samples is largest there.",
+        bounds=SHARE,
+    ),
+    Definition(
+        "steps_to",
+        "Steps to a value",
+        "optimiser steps",
+        "min {step : metric(step) >= value} over the measured steps",
+        "Outcome `steps_to:0.6:eval/avg@k`. A run that never gets there counts its last step, one"
+        " that the guard stopped before counts all steps that were declared for it (censored: the"
+        " truth is larger). Limits: no finer than the curve's steps; reaching a value and losing it"
+        " again counts as reached; arms of unequal length are censored at different steps.",
+    ),
+    Definition(
+        "auc",
+        "Mean over steps",
+        "as the metric",
+        "area under the curve by the trapezoid rule / (last step - first step)",
+        "Outcome `auc:METRIC`: how high a curve is on average, so an early rise counts. Limits: one"
+        " measured step has none.",
+        bounds=(None, None),
+    ),
+    Definition(
+        "best",
+        "Best step",
+        "as the metric",
+        "max over measured steps of the metric",
+        "Outcome `best:METRIC`. Chosen by its result, so biased upwards by the noise of the curve;"
+        " tables and figures say so.",
+        bounds=(None, None),
+    ),
+    Definition(
+        "signal_gap",
+        "Signal on wrong minus on right",
+        "nats per token",
+        "mean |log p - log q| of the sampled tokens of wrong completions minus that of correct"
+        " ones, at the start of training (signed means per bin of positions, pooled)",
+        "Above zero the teacher disagrees more with the wrong completions of its student. Not"
+        " measured where the start of training has no completion of one of the two kinds.",
+        bounds=(None, None),
     ),
     Definition(
         "score/mean_tokens",
@@ -273,6 +333,62 @@ DEFINITIONS: tuple[Definition, ...] = (
     ),
 )
 
+
+@dataclass(frozen=True)
+class ContrastDefinition:
+    """What a contrast of outcomes means: `study.spec.report.claim` has the kinds."""
+
+    name: str
+    unit: str
+    formula: str
+    meaning: str
+
+
+CONTRASTS: tuple[ContrastDefinition, ...] = (
+    ContrastDefinition("level", "the outcome's", "a", "The outcome of one arm."),
+    ContrastDefinition(
+        "difference", "the outcome's", "a - b", "Two arms of the same base student."
+    ),
+    ContrastDefinition(
+        "interaction",
+        "the outcome's",
+        "(a - b) - (c - d)",
+        "How much larger one difference is than a control difference.",
+    ),
+    ContrastDefinition(
+        "change, start",
+        "the outcome's",
+        "last step - step 0; step 0",
+        "Of a training curve: the effect of training, and the student before it.",
+    ),
+    ContrastDefinition(
+        "share: share internalised",
+        "1 = all of it",
+        "(student - untouched) / (prompted - untouched)",
+        "How much of what the prompt does to the teacher is in its student without the prompt. 0:"
+        " nothing; 1: as the prompted teacher; above 1: beyond it. Not a number for a base whose"
+        " `full` differs from its `start` by less than `moves_at_least` (in the outcome's unit):"
+        " there is nothing to internalise there. Limits: the denominator is measured too, so a"
+        " small one makes the share noisy; shares of outcomes in other units can be compared,"
+        " effects cannot.",
+    ),
+    ContrastDefinition(
+        "share: gap recovery",
+        "1 = all of it",
+        "(student - start) / (teacher - start)",
+        "How much of the distance from the student before training to its teacher was closed; the"
+        " same rule for a teacher that is too near. Limits: near a ceiling every student recovers"
+        " all, whatever the teacher.",
+    ),
+    ContrastDefinition(
+        "difference, change with `scale: log`",
+        "log ratio (nats)",
+        "log(a / b); log(last step / step 0)",
+        "For two positive quantities of which the ratio is steady and the difference is not: a tail"
+        " mass, a KL, a length. 0.69 is a factor of 2. Not a number unless both are above zero.",
+    ),
+)
+
 BY_NAME: dict[str, Definition] = {definition.name: definition for definition in DEFINITIONS}
 
 
@@ -286,19 +402,44 @@ def outcome_words(text: str) -> tuple[str, str]:
     """Title and unit of an outcome (study/spec/report/outcome.py), for an axis."""
     wanted = outcome(text)
     task = f", {wanted.task}" if wanted.task else ""
-    match wanted.kind:
-        case "probe":
-            return f"{wanted.probe} {wanted.column}", "probe"
-        case "collapse":
-            found = BY_NAME["collapse_step"]
-        case "score":
-            found = BY_NAME["score" if wanted.column == "score" else f"score/{wanted.column}"]
-        case _:
-            found = BY_NAME[canonical_metric(wanted.column)]
+    if wanted.kind == "probe":
+        return f"{wanted.probe} {wanted.column}", "probe"
+    found = BY_NAME[_defined(wanted)]
+    if wanted.kind == "pass":
+        return f"pass@{wanted.k}{task}", found.unit
+    if wanted.kind == "steps_to":
+        metric = BY_NAME[canonical_metric(wanted.column)]
+        return f"Steps to {metric.title.lower()} {wanted.reached:g}", found.unit
     how = {"step": f", step {wanted.step}", "auc": ", mean over steps", "best": ", best step"}.get(
         wanted.kind, ""
     )
     return f"{found.title}{task}{how}", found.unit
+
+
+def outcome_bounds(text: str) -> tuple[float | None, float | None]:
+    """The values that an outcome cannot leave (None = open); a probe's are not known."""
+    wanted = outcome(text)
+    if wanted.kind == "probe":
+        return None, None
+    name = _defined(wanted)
+    return BY_NAME[name].bounds if name in BY_NAME else (None, None)
+
+
+def _defined(wanted: ReportOutcome) -> str:
+    """The name under which an outcome is defined; a curve's is its metric, whose values `auc`,
+    `best` and a step share.
+    """
+    match wanted.kind:
+        case "collapse":
+            return "collapse_step"
+        case "collapsed" | "signal_gap" | "steps_to":
+            return wanted.kind
+        case "pass":
+            return "score/pass@k"
+        case "score":
+            return "score" if wanted.column == "score" else f"score/{wanted.column}"
+        case _:
+            return canonical_metric(wanted.column)
 
 
 def metrics_page() -> str:
@@ -326,8 +467,29 @@ def metrics_page() -> str:
             "|---|---|---|---|---|",
             *rows,
             "",
+            *_contrasts(),
+            "",
         ]
     )
+
+
+def _contrasts() -> list[str]:
+    rows = [
+        f"| {each.name} | {each.unit} | `{_escaped(each.formula)}` | {_escaped(each.meaning)} |"
+        for each in CONTRASTS
+    ]
+    return [
+        "## Contrasts",
+        "",
+        (
+            "A claim compares outcomes of arms for one base student at a time; a, b, ... are the"
+            " outcomes of its arms for that base ([claims.md](claims.md) has the spelling)."
+        ),
+        "",
+        "| contrast | unit | per base | meaning and limits |",
+        "|---|---|---|---|",
+        *rows,
+    ]
 
 
 def _escaped(text: str) -> str:

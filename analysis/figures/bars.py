@@ -13,7 +13,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from analysis.claims.outcomes import by_base
+from analysis.claims.outcomes import by_base, interval_of
+from analysis.evidence.definitions import outcome_bounds
 from analysis.evidence.frames import Evidence
 from analysis.figures.parts import (
     BASE_LINE,
@@ -24,8 +25,6 @@ from analysis.figures.parts import (
     add_note,
     axis_label,
     bases_note,
-    bounds_of,
-    interval_of,
     looks_of,
     names_of,
 )
@@ -59,7 +58,7 @@ def plotted(page: FigurePage, evidence: Evidence) -> list[Point]:
 
 
 def _points(panel: str, row: str, name: str, values: dict[int, float]) -> list[Point]:
-    interval = interval_of(values)
+    interval = interval_of(panel, values)
     dots = [Point(panel, row, name, str(seed), value, None, None) for seed, value in values.items()]
     return (
         [*dots, Point(panel, row, name, MEAN, interval.mean, interval.low, interval.high)]
@@ -107,7 +106,7 @@ def draw(page: FigurePage, evidence: Evidence, points: list[Point]) -> Figure:
             )
         for panel, ax in zip(panels, axes[-1], strict=True):
             ax.set_xlabel(axis_label(panel))
-            if bounds_of(panel) == (0.0, 1.0):
+            if outcome_bounds(panel) == (0.0, 1.0):
                 ax.set_xlim(0.0, 1.02)  # an interval over few bases can leave what is possible
         for panel, ax in zip(panels, axes[0], strict=True):
             _name_lines(ax, [point for point in points if point.panel == panel and not point.row])

@@ -15,15 +15,14 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis.evidence.definitions import BY_NAME, canonical_metric, outcome_words
+from analysis.evidence.definitions import outcome_words
 from analysis.evidence.frames import Evidence
 from analysis.evidence.gather import objective_family
 from analysis.pages import style
 from analysis.pages.tables import count, scale_note
 from study.spec.recipe.model import DistilledModel
-from study.spec.report.outcome import ArmLabels, outcome
+from study.spec.report.outcome import ArmLabels
 from study.spec.report.tables import FigurePage, Row
-from study.stats.intervals import Interval, t_interval
 
 WIDTH = 7.0
 GREY = "#5A5A5A"
@@ -109,16 +108,6 @@ def _coloured(row: Row, evidence: Evidence, alike: int) -> list[style.Look]:
     return [style.Look(order[i % len(order)], "-", "o", look.name) for i, look in enumerate(looks)]
 
 
-def interval_of(by_base: Mapping[int, float]) -> Interval | None:
-    """Mean and t-interval over bases; of values that are not all finite the mean is nan and there
-    is no interval.
-    """
-    values = list(by_base.values())
-    if values and not all(map(math.isfinite, values)):
-        return Interval(math.nan, None, None, len(values))
-    return t_interval(values) if values else None
-
-
 def mean_line(lines: Mapping[str, Sequence[tuple[float, float]]]) -> list[tuple[float, float]]:
     """(x, mean over bases) where every base was measured: a mean over fewer would jump for no
     reason of its own.
@@ -169,17 +158,6 @@ def axis_label(text: str, width: int = 26) -> str:
     """Name and unit of an outcome, for an axis; lines of at most `width` characters."""
     title, unit = outcome_words(text)
     return f"{textwrap.fill(title, width)}\n{textwrap.fill(f'({unit})', width)}"
-
-
-def bounds_of(text: str) -> tuple[float | None, float | None]:
-    """The values that an outcome cannot leave."""
-    wanted = outcome(text)
-    name = (
-        f"score/{wanted.column}"
-        if wanted.kind == "score" and wanted.column != "score"
-        else canonical_metric(wanted.column)
-    )
-    return BY_NAME[name].bounds if name in BY_NAME else (None, None)
 
 
 def bases_note(seeds: Iterable[str], evidence: Evidence) -> str:

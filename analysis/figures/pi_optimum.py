@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis.claims.outcomes import by_base
+from analysis.claims.outcomes import by_base, interval_of
 from analysis.evidence.frames import Evidence
 from analysis.figures.parts import (
     MEAN,
@@ -19,7 +19,6 @@ from analysis.figures.parts import (
     add_heading,
     add_note,
     bases_note,
-    interval_of,
     looks_of,
     names_of,
 )
@@ -49,7 +48,7 @@ def plotted(page: FigurePage, evidence: Evidence) -> list[Point]:
                     Point(row.title, name, mark.name, str(seed), value, None, None)
                     for seed, value in values.items()
                 ]
-                interval = interval_of(values)
+                interval = interval_of(mark.outcome, values)
                 points += (
                     [
                         Point(

@@ -213,7 +213,7 @@ def _claim(verdict: Verdict, part: Part, shown: set[str]) -> Iterator[str]:
         yield from (f"![{figure.page.title}](figures/{figure.name}.png)", "")
     change = what_would_change(verdict)
     yield from (
-        *facts(verdict),
+        *facts(verdict, part.evidence),
         *([f"- What would change it: {change}."] if change else []),
         "",
         *changed(verdict.declared),

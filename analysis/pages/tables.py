@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from statistics import fmean
 from typing import Any
 
-from analysis.claims.outcomes import by_base
+from analysis.claims.outcomes import by_base, interval_of, note_of
 from analysis.evidence.definitions import BY_NAME
 from analysis.evidence.frames import Evidence, arm_text
 from analysis.evidence.revisions import older_text
@@ -175,13 +175,15 @@ def outcomes(page: TablePage, evidence: Evidence) -> Table:
         Column("paper", "Paper"),
         Column("source", "Source"),
     )
-    found = [(row, list(by_base(evidence, row.arm, row.outcome).values())) for row in page.measured]
+    found = [(row, by_base(evidence, row.arm, row.outcome)) for row in page.measured]
     rows = tuple(
-        (row.name, t_interval(values) if values else None, len(values), row.paper, row.source)
+        (row.name, interval_of(row.outcome, values), len(values), row.paper, row.source)
         for row, values in found
     )
+    hidden = [(row.name, note_of(evidence, row.arm, row.outcome)) for row in page.measured]
     notes = (
         *_page_notes(page),
+        *(f"{name}: {note}." for name, note in hidden if note),
         *_score_notes(evidence)[:1],
         "Values of the two columns are never mixed.",
     )

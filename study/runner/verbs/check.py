@@ -15,6 +15,7 @@ from study.spec.identity import REVISIONS, is_stage, stage_id
 from study.spec.machine.profile import load_profile
 from study.spec.report.claim import Claim, Claims, all_arms
 from study.spec.report.finding import Finding, Findings
+from study.spec.report.outcome import outcome
 from study.spec.report.tables import FigurePage, TablePage
 from study.spec.yaml.load import Located, find, load, names, suggestion
 from study.spec.yaml.validation import validate
@@ -162,11 +163,31 @@ def _check_claims(name: str, root: Path | None) -> str:
     grid = load_grid(page.grid, "lab", root)
     for judged in (*page.gates, *page.claims):
         for arm in all_arms(judged):
-            _one_cell(grid, arm, f"claims/{name}.yaml {judged.id}")
+            cell = _one_cell(grid, arm, f"claims/{name}.yaml {judged.id}")
+            _refuse_more_k(judged.outcome, cell, f"claims/{name}.yaml {judged.id}")
     for claim in page.claims:
         page.gates_of(claim)
         _refuse_undecidable(page, claim, len(grid.seeds))
     return f"{len(page.claims)} claims, {page.family} of them primary"
+
+
+def _refuse_more_k(text: str, labelled: LabelledCell, where: str) -> None:
+    """Raise SpecError for pass@k with more samples than the cell's evaluation draws."""
+    wanted = outcome(text)
+    if wanted.kind != "pass":
+        return
+    found = [
+        evaluation
+        for evaluation in labelled.cell.evaluations
+        if wanted.task in (None, evaluation.score_name)
+    ]
+    samples = found[0].k if found else None
+    if samples is not None and wanted.k > samples:
+        raise SpecError(
+            f"{where}: pass@{wanted.k} needs at least {wanted.k} samples of a problem; the"
+            f" evaluation of {labelled.text} draws {samples}",
+            hint=f"pass@1 to pass@{samples}, or an evaluation with k: {wanted.k}",
+        )
 
 
 def _refuse_undecidable(page: Claims, claim: Claim, bases: int) -> None:

@@ -15,8 +15,15 @@ best:<metric>         the largest value of the curve. A best step is chosen by i
 signal_gap            the teacher's signal |log p_S - log p_T| of sampled tokens at the start of
                       training: mean over wrong completions minus mean over correct ones, in nats
                       (signed means per bin of positions, pooled)
+pass@<k>              unbiased pass@k of the final evaluation, from its samples; pass@<k>:<task> of
+                      a further task
+steps_to:<value>:<metric>
+                      the first measured step at which the curve is at least this value; a run that
+                      never is counts its last step (censored), one that the guard stopped all the
+                      steps that were declared for it
 collapse_step         optimiser steps until the run collapsed; a run that did not counts its last
                       step (censored)
+collapsed             1 if the run collapsed, else 0
 """
 
 import re
@@ -37,9 +44,16 @@ COLUMNS = (
     "unparsed_fraction",
     "mean_tokens",
 )
-COLLAPSE, SIGNAL_GAP = "collapse_step", "signal_gap"
+COLLAPSE, COLLAPSED, SIGNAL_GAP = "collapse_step", "collapsed", "signal_gap"
+_WORDS: dict[str, Literal["collapse", "collapsed", "signal_gap"]] = {
+    COLLAPSE: "collapse",
+    COLLAPSED: "collapsed",
+    SIGNAL_GAP: "signal_gap",
+}
 _METRIC = re.compile(r"eval/avg@(?:k|\d+)|(?:train|eval|rollout)/[a-z0-9_/]+")
 _PROBE = re.compile(r"probe:([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)")
+_PASS = re.compile(r"pass@([1-9]\d*)(?::(.+))?")
+_STEPS_TO = re.compile(r"steps_to:(-?\d+(?:\.\d+)?):(.+)")
 
 
 @dataclass(frozen=True)
@@ -47,24 +61,41 @@ class ReportOutcome:
     """A parsed outcome.
 
     column: of a score, or the metric of a curve. task: None = the cell's own. step: of a curve.
-    probe: its name.
+    probe: its name. k: of pass@k. reached: the value of steps_to.
     """
 
-    kind: Literal["score", "last", "step", "auc", "best", "probe", "collapse", "signal_gap"]
+    kind: Literal[
+        "score",
+        "pass",
+        "last",
+        "step",
+        "auc",
+        "best",
+        "steps_to",
+        "probe",
+        "collapse",
+        "collapsed",
+        "signal_gap",
+    ]
     column: str = ""
     task: str | None = None
     step: int | None = None
     probe: str = ""
+    k: int = 0
+    reached: float = 0.0
 
 
 def outcome(text: str) -> ReportOutcome:
     """Parse an outcome. Errors: SpecError with the nearest known word."""
-    if text == COLLAPSE:
-        return ReportOutcome("collapse")
-    if text == SIGNAL_GAP:
-        return ReportOutcome("signal_gap")
+    if text in _WORDS:
+        return ReportOutcome(_WORDS[text])
     if found := _PROBE.fullmatch(text):
         return ReportOutcome("probe", found[2], probe=found[1])
+    if found := _PASS.fullmatch(text):
+        return ReportOutcome("pass", task=found[2], k=int(found[1]))
+    found = _STEPS_TO.fullmatch(text)
+    if found and _METRIC.fullmatch(found[2]):
+        return ReportOutcome("steps_to", found[2], reached=float(found[1]))
     head, colon, tail = text.partition(":")
     if head in COLUMNS and (tail or not colon):
         return ReportOutcome("score", head, task=tail or None)
@@ -75,11 +106,11 @@ def outcome(text: str) -> ReportOutcome:
     metric, _, step = text.rpartition("@")
     if step.isdigit() and _METRIC.fullmatch(metric):
         return ReportOutcome("step", metric, step=int(step))
-    known = [*COLUMNS, COLLAPSE, SIGNAL_GAP, "auc:", "best:", "probe:"]
-    fixed = ", ".join((*COLUMNS, COLLAPSE, SIGNAL_GAP))
+    known = [*COLUMNS, *_WORDS, "auc:", "best:", "probe:", "pass@", "steps_to:"]
+    fixed = ", ".join((*COLUMNS, *_WORDS))
     hint = (
         f"one of {fixed}, a metric of docs/metrics.md, METRIC@STEP, auc:METRIC, best:METRIC,"
-        " probe:NAME.VALUE"
+        " pass@K, steps_to:VALUE:METRIC, probe:NAME.VALUE"
     )
     raise SpecError(f"{text!r} is no outcome{suggestion(text, known)}", hint=hint)
 
