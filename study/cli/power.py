@@ -1,22 +1,21 @@
 """`study power`: the smallest effects that a comparison of two arms can detect, and its cost,
-before anything is run.
+before anything is run; with `--claims`, what the undecided claims of a study need.
 """
 
 import json
 import re
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from analysis.compare.designs import Measured, from_arms, minutes
+from analysis.compare.designs import Measured, from_arms
 from analysis.compare.selectors import Place, arms_of
-from study.cli import console
+from study.cli import console, power_claims, power_designs
 from study.errors import SpecError
 from study.record.store import atomic_write
-from study.stats.power import Design, Over, Sight, Spread, assumed, fewest, power_of, sight
+from study.stats.power import Design, assumed
 
 SIZES = {
     "math500": 500,
@@ -28,17 +27,6 @@ SIZES = {
     "mmlu_pro": 12032,
     "lab_math": 256,
 }
-LEGEND = (
-    (
-        "points of accuracy. significant: the smallest observed difference with p < .05; found: the"
-        " smallest true difference that 80 % of studies find"
-    ),
-    (
-        "other: what the result generalises to: other problems of the kind with these bases, or"
-        " other bases on these problems"
-    ),
-)
-_OVER: tuple[Over, ...] = ("problems", "bases")
 
 
 @dataclass(frozen=True)
@@ -109,47 +97,66 @@ def power(
     tokens: Annotated[
         float | None, typer.Option(min=1, help="Tokens of a completion, for the cost.")
     ] = None,
+    claims: Annotated[
+        bool,
+        typer.Option(
+            "--claims", help="Show what the undecided claims need; of --grid, or of all grids."
+        ),
+    ] = False,
     output: Annotated[
         Path | None, typer.Option("--json", help="Write everything to this file.")
     ] = None,
 ) -> None:
     """Show what a comparison can detect (two-sided 5 %, power 80 %), paired and unpaired, and
-    its cost.
+    its cost. With --claims: the bases that each undecided claim needs.
     """
-    _check_effect(effect)
-    found = _measured(grid, scale, pair, results)
-    if found is None:
+    if claims:
+        every = None if grid in (None, "all") else grid
+        page = power_claims.show(every, scale, results)
+    else:
         guess = _Assumed(accuracy / 100.0, between, alike)
-        spread, origin = assumed(guess.accuracy, between=between, alike=alike), guess.text
+        page = _designs(
+            tasks, k, bases, effect, _measured(grid, scale, pair, results), guess, tokens
+        )
+    if output is not None:
+        _write(output, page)
+
+
+def _designs(
+    tasks: str | None,
+    k: int | None,
+    bases: int | None,
+    effect: float | None,
+    found: Measured | None,
+    guess: _Assumed,
+    tokens: float | None,
+) -> dict[str, Any]:
+    """Show what each task's design can detect; return it as data."""
+    _check_effect(effect)
+    if found is None:
+        spread = assumed(guess.accuracy, between=guess.between, alike=guess.alike)
+        origin = guess.text
     else:
         median = (
             f"the median of {found.pairs} pairs of cells"
             if found.pairs > 1
             else "one pair of cells"
         )
-        spread, origin = (
-            found.spread,
-            (
-                f"measured: {median}, {found.bases} bases, {found.problems} problems, k = {found.k}"
-                f" ({found.task})"
-            ),
+        spread = found.spread
+        origin = (
+            f"measured: {median}, {found.bases} bases, {found.problems} problems, k = {found.k}"
+            f" ({found.task})"
         )
-    named = _tasks(tasks, found)
-    designs = [
-        (
-            name,
-            Design(size, k or (found.k if found else 1), bases or (found.bases if found else 1)),
-        )
-        for name, size in named
+    samples = k or (found.k if found else 1)
+    units = bases or (found.bases if found else 1)
+    designs = [(name, Design(size, samples, units)) for name, size in _tasks(tasks, found)]
+    pages = [
+        power_designs.page(name, design, spread, effect, found, tokens) for name, design in designs
     ]
-    pages = [_page(name, design, spread, effect, found, tokens) for name, design in designs]
-    _show(pages, origin, spread, effect)
+    power_designs.show(pages, origin, spread, effect)
     for name, design in designs if effect is not None else ():
-        _show_needed(name, design, spread, effect or 0.0)
-    if output is not None:
-        _write(
-            output, {"origin": origin, "spread": asdict(spread), "effect": effect, "tasks": pages}
-        )
+        power_designs.show_needed(name, design, spread, effect or 0.0)
+    return {"origin": origin, "spread": asdict(spread), "effect": effect, "tasks": pages}
 
 
 def _check_effect(effect: float | None) -> None:
@@ -192,136 +199,6 @@ def _task(text: str) -> tuple[str, int]:
         f"--tasks: how many problems has {text!r}?",
         hint=f"{name or text}=NUMBER; known: {', '.join(SIZES)}",
     )
-
-
-def _page(
-    name: str,
-    design: Design,
-    spread: Spread,
-    effect: float | None,
-    found: Measured | None,
-    tokens: float | None,
-) -> dict[str, Any]:
-    length = tokens or (found.tokens if found else None)
-    spent = minutes(design, found) if found else {}
-    return {
-        "task": name, "problems": design.problems, "k": design.k, "bases": design.bases,
-        "samples": design.samples,
-        "tokens": None if length is None else round(length * design.samples),
-        "core_minutes": sum(spent.values()) or None, "minutes_of": spent,
-        "over": {over: _over(design, spread, over, effect) for over in _OVER},
-    }  # fmt: skip
-
-
-def _over(design: Design, spread: Spread, over: Over, effect: float | None) -> dict[str, Any]:
-    def one(paired: bool) -> dict[str, Any] | None:
-        chosen = replace(design, paired=paired)
-        seen: Sight | None = sight(spread, chosen, over)
-        if seen is None:
-            return None
-        chance = None if effect is None else power_of(effect / 100.0, spread, chosen, over)
-        return {"critical": seen.critical, "detectable": seen.detectable, "power": chance}
-
-    return {"paired": one(True), "unpaired": one(False)}
-
-
-def _show(
-    pages: Sequence[dict[str, Any]], origin: str, spread: Spread, effect: float | None
-) -> None:
-    console.say(origin)
-    parts = spread.difference
-    named = (
-        ("between problems", parts.problem),
-        ("between bases", parts.base),
-        ("both", parts.both),
-        ("a sample of each arm", parts.sampling),
-    )
-    deviations = ", ".join(f"{name} {100 * variance**0.5:.1f}" for name, variance in named)
-    console.say(f"standard deviation of the difference, points: {deviations}", "dim")
-    console.say()
-    heads = (
-        "task",
-        "problems",
-        "k",
-        "bases",
-        "other",
-        "paired: significant",
-        "found",
-        "unpaired: significant",
-        "found",
-    )
-    chance = ("power",) if effect is not None else ()
-    console.table(
-        (*heads, *chance), [line for page in pages for line in _lines(page, effect is not None)]
-    )
-    console.say()
-    for line in LEGEND:
-        console.say(line, "dim")
-    console.say()
-    console.table(
-        ("task", "samples of both arms", "tokens", "core minutes"),
-        [_cost(page) for page in pages],
-        right=(1, 2),
-    )
-
-
-def _lines(page: dict[str, Any], with_power: bool) -> list[tuple[str, ...]]:
-    lines: list[tuple[str, ...]] = []
-    for over in _OVER:
-        paired, unpaired = page["over"][over]["paired"], page["over"][over]["unpaired"]
-        if paired is not None:
-            shown = [
-                f"{100 * each[part]:.1f}"
-                for each in (paired, unpaired)
-                for part in ("critical", "detectable")
-            ]
-            power = (f"{paired['power']:.0%}",) if with_power else ()
-            lines.append(
-                (
-                    page["task"],
-                    str(page["problems"]),
-                    str(page["k"]),
-                    str(page["bases"]),
-                    over,
-                    *shown,
-                    *power,
-                )
-            )
-    nothing = ("-", *["nothing at n = 1"] * 4, *["-"] * with_power)
-    return lines or [
-        (page["task"], str(page["problems"]), str(page["k"]), str(page["bases"]), *nothing)
-    ]
-
-
-def _cost(page: dict[str, Any]) -> tuple[str, str, str, str]:
-    spent = ", ".join(f"{name} {value:.1f}" for name, value in page["minutes_of"].items())
-    tokens = "not known: --tokens" if page["tokens"] is None else f"{page['tokens']:,}"
-    return (
-        page["task"],
-        f"{page['samples']:,}",
-        tokens,
-        f"{page['core_minutes']:.1f} ({spent})" if spent else "not known: --grid",
-    )
-
-
-def _show_needed(name: str, design: Design, spread: Spread, effect: float) -> None:
-    """Show how much of each setting would be enough with the others unchanged."""
-    problems, k = (
-        fewest(effect / 100.0, spread, design, "problems", knob) for knob in ("problems", "k")
-    )
-    line = f"{name}: to find {effect:g} points, paired, over problems: "
-    joint = "; " if k is None else ", or "
-    line += f"{_needed(problems, 'problems')}{joint}{_needed(k, 'samples per problem')}"
-    if design.bases > 1:
-        line += (
-            "; over bases:"
-            f" {_needed(fewest(effect / 100.0, spread, design, 'bases', 'bases'), 'bases')}"
-        )
-    console.say(line)
-
-
-def _needed(number: int | None, what: str) -> str:
-    return f"more {what} alone are not enough" if number is None else f"{number:,} {what}"
 
 
 def _write(output: Path, page: dict[str, Any]) -> None:

@@ -72,6 +72,7 @@ def bases_needed(
     the interval must leave out; for `equal` the smallest effect. alpha: 1 - confidence of the
     interval that decides. Raises ValueError below two bases.
     """
+
     def fewest(spread: float) -> int | None:
         return _fewest(mean, spread, threshold, expectation, alpha, probability)
 
