@@ -23,12 +23,12 @@ def t_quantile(probability: float, degrees: int) -> float:
     """Return the value that Student's t with `degrees` degrees of freedom stays below with this
     probability.
     """
-    return float(_scipy("stats").t.ppf(probability, degrees))
+    return float(_scipy("special").stdtrit(degrees, probability))
 
 
 def t_upper_tail(value: float, degrees: int) -> float:
     """Return P(T > value)."""
-    return float(_scipy("stats").t.sf(value, degrees))
+    return float(_scipy("special").stdtr(degrees, -value))
 
 
 def noncentral_t_upper_tail(value: float, degrees: int, shift: float) -> float:

@@ -50,6 +50,10 @@ _WORDS: dict[str, Literal["collapse", "collapsed", "signal_gap"]] = {
     COLLAPSED: "collapsed",
     SIGNAL_GAP: "signal_gap",
 }
+# Curves that are fractions, next to all names in `avg@`, `_fraction` and `_mass`.
+_FRACTIONS = frozenset(
+    {"accuracy", "greedy", "repetition_3gram", "topk_overlap", "teacher_coverage"}
+)
 _METRIC = re.compile(r"eval/avg@(?:k|\d+)|(?:train|eval|rollout)/[a-z0-9_/]+")
 _PROBE = re.compile(r"probe:([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)")
 _PASS = re.compile(r"pass@([1-9]\d*)(?::(.+))?")
@@ -127,3 +131,34 @@ def refuse_unknown(text: str) -> str:
 def is_curve(text: str) -> bool:
     """Whether an outcome is the last value of a training curve, which also has a first one."""
     return outcome(text).kind == "last"
+
+
+def bounds(text: str) -> tuple[float | None, float | None]:
+    """Return the values that an outcome cannot leave; None = no limit on this side.
+
+    A number of a probe has none unless its name says that it is a fraction.
+    """
+    wanted = outcome(text)
+    match wanted.kind:
+        case "collapse" | "steps_to":
+            return 0.0, None
+        case "collapsed" | "pass":
+            return 0.0, 1.0
+        case "signal_gap":
+            return None, None
+        case "score":
+            return (0.0, None) if wanted.column == "mean_tokens" else (0.0, 1.0)
+        case "probe":
+            is_fraction = wanted.column.endswith("_fraction") or wanted.column == "accuracy"
+            return (0.0, 1.0) if is_fraction else (None, None)
+        case _:
+            return _curve_bounds(wanted.column)
+
+
+def _curve_bounds(metric: str) -> tuple[float | None, float | None]:
+    name = metric.rpartition("/")[2]
+    if name == "loss":
+        return None, None
+    if name.startswith("avg@") or name in _FRACTIONS or name.endswith(("_fraction", "_mass")):
+        return 0.0, 1.0
+    return 0.0, None
