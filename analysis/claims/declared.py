@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from analysis.evidence.frames import Evidence
-from study.record.declared import stored
+from study.record.declared.states import stored
 from study.record.schema import canonical_json
 from study.spec.report.claim import Claim, Claims, all_arms
 from study.spec.yaml.load import load

@@ -8,7 +8,7 @@ from tempfile import TemporaryFile
 from study.cli import console
 from study.cli.progress import Board, Display, display_for, run_name
 from study.errors import PrerequisiteError, RunFailed
-from study.record.declared import keep
+from study.record.declared.states import keep
 from study.record.mlflow.client import Mirror
 from study.record.mlflow.fields import cell_parameters
 from study.record.mlflow.live import LivePoints
@@ -38,7 +38,8 @@ def walk_through(
     """Return the walk through these runs of a grid."""
     names = (grid.name, grid.scale.name)
     guess = grid.scale.expected_seconds
-    return Walk(*names, tuple(runs), results, work, profile or Profile(), guess)
+    machine = profile or Profile()
+    return Walk(*names, tuple(runs), results, work, machine, guess, source=grid)
 
 
 def carry_out(
@@ -88,7 +89,7 @@ def _keep_claims(walk: Walk) -> None:
     start stores them.
     """
     try:
-        keep(walk.results.declared, walk.claims)
+        keep(walk.results.declared, walk.declared)
     except OSError as error:
         console.warn(f"the claims in force could not be kept: {error.strerror}")
 

@@ -22,7 +22,13 @@ from typing import Any, Literal
 
 from study.errors import RecordMismatch
 from study.record import provenance
-from study.record.folders import nothing_to_check, refused, seal_folder, verify_folder
+from study.record.folders import (
+    nothing_to_check,
+    read_manifest,
+    refused,
+    seal_folder,
+    verify_folder,
+)
 from study.record.owner import owner
 
 MANIFEST = "checkpoint.json"
@@ -37,7 +43,7 @@ class Checkpoints:
     every_s: seconds between two of them (0: at every step). clock: wall_s and core_s of this
     attempt so far, added in each manifest to what earlier attempts had spent. training: True while
     a loop runs that reads `due` after each step. check_lock: raises once another process has taken
-    the stage over.
+    the stage over. carried: entries that every manifest keeps from the first attempt on.
     """
 
     def __init__(
@@ -50,8 +56,18 @@ class Checkpoints:
         self.folder, self.every_s, self.keep, self.clock = folder, every_s, keep, clock
         self.check_lock: Callable[[], None] = nothing_to_check
         self.training, self.stop_asked = False, False
+        self.carried: dict[str, Any] = {}
         self._before: dict[str, float] = dict.fromkeys(_SECONDS, 0.0)
         self._last = time.monotonic()
+
+    def first_manifest(self) -> dict[str, Any] | None:
+        """Return the manifest of the oldest checkpoint that can be read, of whatever state of the
+        code; None without one.
+        """
+        for path in sorted(self._entries(), key=step_of):
+            with contextlib.suppress(RecordMismatch):
+                return read_manifest(path, MANIFEST)
+        return None
 
     def latest(self) -> Path | None:
         """Return the newest whole checkpoint. Everything else is removed: damaged, half-written,
@@ -174,7 +190,7 @@ class Checkpoints:
     def _manifest(self, step: int) -> dict[str, Any]:
         now = self.clock() if self.clock else {}
         spent = {name: round(self._before[name] + now.get(name, 0.0), 3) for name in _SECONDS}
-        return {"step": step, "spent": spent, "written_by": writer()}
+        return {"step": step, "spent": spent, "written_by": writer(), **self.carried}
 
 
 def writer() -> dict[str, Any]:

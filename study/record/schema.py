@@ -12,7 +12,9 @@ is compared byte for byte. What an older schema did not hold (guard, tokens of t
 what one record left out to fit its size, is compared where both have it.
 
 Schema 2 added `revisions`, `guard`, the status `collapsed` and the evaluation's tokens; schema 3
-the machine (`provenance.machine`). `study/record/upgrade.py` reads older records.
+the machine (`provenance.machine`); schema 4 the states of the claims under which the stages were
+started (`provenance.stage_claims`) and the preregistration. `study/record/upgrade.py` reads older
+records.
 """
 
 import hashlib
@@ -24,7 +26,7 @@ from pydantic import BaseModel, ConfigDict, Field, Strict, model_validator
 
 from study.record.shortened import shared_part
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 MAX_RECORD_BYTES = 12_000
 
 # JSON has no NaN; a diverged loss is a result and is written by name.
@@ -66,6 +68,11 @@ class Provenance(Sealed):
 
     stage_code, stage_machines: stages built by other code than `code` or on another kind of
     machine, with its hash or its description.
+
+    claims: hash of the state of the claims when the run was started. stage_claims: stages that were
+    started under another state, with its hash ("" = nothing was declared, None = not recorded);
+    None in records older than schema 4: not recorded for any stage. preregistration: seal of the
+    one that the run cites.
     """
 
     code: str
@@ -76,6 +83,8 @@ class Provenance(Sealed):
     python: str
     platform: str
     claims: str | None = None
+    stage_claims: dict[str, str | None] | None = None
+    preregistration: str | None = None
     started: str
     finished: str
 
@@ -152,7 +161,7 @@ class Record(Sealed):
     step at which the guard stopped.
     """
 
-    schema_version: Literal[3] = Field(default=SCHEMA_VERSION, alias="schema")
+    schema_version: Literal[4] = Field(default=SCHEMA_VERSION, alias="schema")
     run: Name
     cell: Name
     seed: int

@@ -13,8 +13,8 @@ Done means sealed: an existing folder alone does not count as done.
     results/quarantine/               damaged files, moved aside and made again
     results/records/<run id>.json     committed evidence: written by `study publish` alone, never a
                                       reason to skip a run
-    results/declared/<hash>/          the claims files that runs were started under
-                                      (study/record/declared.py), committed too
+    results/declared/<hash>/          the claims that runs were started under, and what their arms
+                                      were (study/record/declared/states.py), committed too
 """
 
 import contextlib

@@ -40,7 +40,14 @@ def from_2_to_3(value: Value) -> Value:
     return {**value, "schema": 3}
 
 
-UPGRADES: dict[int, Callable[[Value], Value]] = {1: from_1_to_2, 2: from_2_to_3}
+def from_3_to_4(value: Value) -> Value:
+    """Upgrade schema 3, which did not record under which claims the stages were started:
+    `Provenance` reads this as None, "not recorded".
+    """
+    return {**value, "schema": 4}
+
+
+UPGRADES: dict[int, Callable[[Value], Value]] = {1: from_1_to_2, 2: from_2_to_3, 3: from_3_to_4}
 
 
 def upgraded(value: Value) -> Value:

@@ -16,7 +16,7 @@ from analysis.claims.verdicts import changed
 from analysis.evidence.frames import Evidence, evidence_from, load
 from analysis.pages.numbered import claims_of
 from study.errors import RecordMismatch, SpecError
-from study.record.declared import keep
+from study.record.declared.states import keep
 from study.runner.verbs.check import _refuse_undecidable
 from study.spec.grid.grid import Grid, load_grid
 from study.spec.report.claim import Claims

@@ -98,7 +98,7 @@ def test_what_is_written_is_read_and_carries_its_seal(tmp_path: Path) -> None:
         lambda text: text[: len(text) // 2],
         lambda text: "",
         lambda text: "[1, 2]",
-        lambda text: text.replace('"schema":3', '"schema":4'),
+        lambda text: text.replace('"schema":4', '"schema":5'),
         lambda text: "\x00" + text,
     ],
 )

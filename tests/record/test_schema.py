@@ -36,7 +36,7 @@ def as_schema_1(made: Record) -> dict[str, Any]:
     value = {
         name: item for name, item in made.model_dump(mode="json").items() if name not in NEW
     } | {"schema": 1}
-    for later in ("machine", "stage_machines"):
+    for later in ("machine", "stage_machines", "stage_claims", "preregistration"):
         value["provenance"].pop(later)
     return value | {"seal": seal_of(value)}
 
@@ -58,7 +58,7 @@ def test_committed_records_of_schema_1_read_as_todays() -> None:
         written = json.loads(path.read_bytes())
         read = read_record(path)
         assert (read.schema_version, read.status, read.guard, read.collapsed_at) == (
-            3,
+            4,
             "completed",
             None,
             None,
@@ -68,6 +68,7 @@ def test_committed_records_of_schema_1_read_as_todays() -> None:
         kept = read.model_dump(mode="json", exclude={"schema_version", *NEW})
         made = kept["provenance"]
         assert (made.pop("machine"), made.pop("stage_machines")) == (None, {})
+        assert (made.pop("stage_claims"), made.pop("preregistration")) == (None, None)
         assert kept == {name: item for name, item in written.items() if name != "schema"}
 
 
@@ -78,9 +79,9 @@ def test_an_old_file_whose_content_changed_is_corrupt(tmp_path: Path) -> None:
 
 
 def test_a_newer_schema_is_said_to_be_newer_and_not_corrupt(tmp_path: Path) -> None:
-    value = record().model_dump(mode="json") | {"schema": 4, "a_field_of_tomorrow": 1}
+    value = record().model_dump(mode="json") | {"schema": 5, "a_field_of_tomorrow": 1}
     path = write(tmp_path / "records" / "a-s0.json", value | {"seal": seal_of(value)})
-    with pytest.raises(NewerSchema, match=r"made by a newer version.*schema 4") as caught:
+    with pytest.raises(NewerSchema, match=r"made by a newer version.*schema 5") as caught:
         read_record(path)
     assert str(path) in caught.value.message
     assert "corrupt" not in caught.value.message
@@ -110,7 +111,7 @@ def test_the_upgrade_changes_nothing_but_what_it_adds() -> None:
         name: item for name, item in old.items() if name != "schema"
     }
     today = upgraded(old)
-    assert today == {**new, "schema": 3}
+    assert today == {**new, "schema": 4}
     assert upgraded(today) == today
 
 

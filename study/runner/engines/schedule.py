@@ -178,7 +178,7 @@ class Schedule:
         nodes = {node.id: node for node in graph_of(task)}
         wanted = [event.stage]
         for stage in wanted:
-            node = nodes[stage]
+            node = replace(nodes[stage], claims=task.payload.claims)
             missing = [
                 name for name in node.inputs.values() if not is_made(self._results.artifact(name))
             ]

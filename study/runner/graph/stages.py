@@ -24,7 +24,7 @@ Ready = LocalModel | HubModel
 @dataclass(frozen=True)
 class StageNode:
     """One artifact to make. `inputs`: role -> id of another stage; `ready`: role -> a model that no
-    stage makes (local folder or hub).
+    stage makes (local folder or hub). claims: hash of the state in force when it was planned.
     """
 
     id: str
@@ -33,6 +33,7 @@ class StageNode:
     seed: int
     inputs: Mapping[str, str]
     ready: Mapping[str, Ready]
+    claims: str | None = None
 
     @property
     def steps(self) -> int:
@@ -41,13 +42,16 @@ class StageNode:
 
 @dataclass(frozen=True)
 class RunPlan:
-    """A run for the executor. `claims`: hash of the claims files when the run was planned."""
+    """A run for the executor. claims: hash of the state in force when the run was planned.
+    preregistration: seal of the one that covers it.
+    """
 
     run_id: str
     cell_id: str
     cell: Cell
     seed: int
     claims: str | None = None
+    preregistration: str | None = None
 
 
 def stage_graph(model: Model, seed: int) -> tuple[StageNode, ...]:

@@ -3,7 +3,7 @@ the stages it waits for.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from study.runner.graph.plan import Plan
 from study.runner.graph.stages import RunPlan, StageNode, read_by_run, run_graph, stage_graph
@@ -30,13 +30,14 @@ def tasks_for(runs: Sequence[RunPlan], plan: Plan) -> list[WorkItem]:
     finished one are not needed.
     """
     nodes = {stage.node.id: stage.node for stage in plan.stages}
+    claims = runs[0].claims if runs else None
     missing_for = {planned.run.run_id: planned.stages for planned in plan.runs}
     tasks: dict[str, WorkItem] = {}
     for run in runs:
         missing = set(missing_for[run.run_id])
         for stage in missing_for[run.run_id]:
             needs = frozenset(nodes[stage].inputs.values()) & missing
-            tasks.setdefault(stage, WorkItem(nodes[stage], needs))
+            tasks.setdefault(stage, WorkItem(replace(nodes[stage], claims=claims), needs))
         tasks[run.run_id] = WorkItem(run, frozenset(read_by_run(run.cell, run.seed)) & missing)
     return list(tasks.values())
 

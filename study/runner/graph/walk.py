@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from study.errors import RecordMismatch
-from study.record.declared import Pages, in_force, state_hash
+from study.record.declared.states import Pages, in_force, state_hash
+from study.record.declared.world import with_world
 from study.record.store import Results, read_record
 from study.record.upgrade import NewerSchema
 from study.runner.graph.durations import evaluation_seconds
@@ -16,7 +17,8 @@ from study.runner.graph.stages import RunPlan, own_stage
 from study.runner.graph.tasks import WorkItem, tasks_for
 from study.runner.work.artifacts import quarantine
 from study.runner.work.execute import Work
-from study.spec.grid.grid import LabelledRun
+from study.spec.grid.grid import Grid, LabelledRun
+from study.spec.grid.scale import load_scale
 from study.spec.machine.profile import Profile
 
 
@@ -29,7 +31,8 @@ class Walk:
     again: before it starts a task, and for the summary.
 
     grid, scale: names, for messages. expected_seconds: the scale's guess for each stage kind.
-    claims: the claims files in force, file name -> bytes.
+    claims: the claims and findings in force, file name -> bytes. source: the grid of the runs, if
+    they have one.
     """
 
     grid: str
@@ -40,6 +43,7 @@ class Walk:
     profile: Profile = field(default_factory=Profile)
     expected_seconds: Mapping[str, float] = field(default_factory=dict[str, float])
     claims: Pages = field(default_factory=in_force)
+    source: Grid | None = None
 
     @property
     def sealed(self) -> dict[str, float | None]:
@@ -81,9 +85,20 @@ class Walk:
         return make_plan(self.runs, self.results, self.expected_seconds, self.sealed)
 
     @cached_property
+    def declared(self) -> Pages:
+        """The state that the records of these runs name: the claims in force and their world.
+
+        Only needed where a run is pending: expanding the grids with claims takes about .1 s.
+        """
+        if not self.claims:
+            return {}
+        scale = self.source.scale if self.source else load_scale(self.scale)
+        return with_world(self.claims, scale, self.results, self.source)
+
+    @cached_property
     def tasks(self) -> tuple[WorkItem, ...]:
         """The stages to make and the runs to record, in the order in which they should start."""
-        claims = state_hash(self.claims)
+        claims = state_hash(self.declared)
         plans = [
             RunPlan(run.run_id, run.cell_id, run.cell, run.seed, claims) for run in self.pending
         ]

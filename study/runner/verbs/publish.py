@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from study.errors import IncompleteResults
-from study.record.declared import copy_states
+from study.record.declared.states import copy_states
 from study.record.schema import same_content
 from study.record.store import Results, atomic_write, read_record, record_paths
 

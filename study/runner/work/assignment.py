@@ -6,7 +6,7 @@ so a file cannot contradict them.
 """
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,7 @@ def write_assignment(path: Path, assignment: Assignment) -> None:
             "recipe": payload.recipe.model_dump(mode="json"),
             "seed": payload.seed,
             "id": payload.id,
+            "claims": payload.claims,
         }
     write_json(
         path,
@@ -69,8 +70,9 @@ def read_assignment(path: Path) -> Assignment:
 def _payload(task: dict[str, Any]) -> Payload:
     if "cell" in task:
         cell = Cell.model_validate_json(json.dumps(task["cell"]))
-        return RunPlan(task["run_id"], task["cell_id"], cell, task["seed"], task["claims"])
+        names = ("run_id", "cell_id", "seed", "claims", "preregistration")
+        return RunPlan(cell=cell, **{name: task[name] for name in names})
     node = stage_graph(_RECIPE.validate_json(json.dumps(task["recipe"])), task["seed"])[-1]
     if node.id != task["id"]:
         raise ValueError(f"it asks for stage {task['id']}, but its recipe is that of {node.id}")
-    return node
+    return replace(node, claims=task["claims"])

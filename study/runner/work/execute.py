@@ -33,7 +33,7 @@ from study.runner.work.artifacts import (
     seal_artifact,
     verify_artifact,
 )
-from study.runner.work.recording import Clock, manifest_of, read_json, record_of
+from study.runner.work.recording import Clock, first_claims, manifest_of, read_json, record_of
 from study.spec.grid.cell import models_beside
 from study.spec.identity import canonical, stage_id
 from study.spec.recipe.evaluation import Evaluation
@@ -126,12 +126,14 @@ def execute_stage(
             quarantine(target, results)
     clock = Clock()
     checkpoints.clock = clock.read
+    checkpoints.carried = first_claims(node, target, checkpoints)
     inputs = _input_folders(node, results)
     partial = _fresh(results.partial(node.id, owner()))
     build: Build = load(work.build)
     try:
         build(node.recipe, node.seed, inputs, partial, report, checkpoints)
-        seal_artifact(partial, target, manifest_of(node, clock, checkpoints.spent()), check_lock)
+        manifest = manifest_of(node, clock, checkpoints.spent()) | checkpoints.carried
+        seal_artifact(partial, target, manifest, check_lock)
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise

@@ -11,11 +11,12 @@ from typing import Any
 
 from study.record import provenance
 from study.record.assemble import assemble, rounded_tree, score
+from study.record.checkpoints import Checkpoints
 from study.record.machine import this_machine
 from study.record.schema import Cost, Machine, Provenance, Record
 from study.record.store import Results
 from study.runner.graph.stages import Ready, RunPlan, StageNode, run_graph, run_roles
-from study.runner.work.artifacts import read_manifest
+from study.runner.work.artifacts import Damaged, is_dropped, read_manifest
 from study.spec.identity import REVISIONS, canonical, stage_id
 
 
@@ -58,6 +59,23 @@ def manifest_of(node: StageNode, clock: Clock, before: Mapping[str, float]) -> d
         "packages": provenance.packages(),
         "machine": this_machine().model_dump(),
     }
+
+
+def first_claims(node: StageNode, target: Path, checkpoints: Checkpoints) -> dict[str, Any]:
+    """Return `claims`, the state under which a stage was first started, for its manifest; empty
+    where that is not recorded.
+
+    A stage that is made again because its weights were dropped, or that continues from a
+    checkpoint, has curves that could be seen before: the earlier state stays. None: nothing was
+    declared.
+    """
+    try:
+        before = read_manifest(target) if is_dropped(target) else checkpoints.first_manifest()
+    except Damaged:
+        return {}
+    if before is None:
+        return {"claims": node.claims}
+    return {"claims": before["claims"]} if "claims" in before else {}
 
 
 def record_of(
@@ -124,9 +142,22 @@ def _provenance(run: RunPlan, manifests: list[dict[str, Any]], started: str) -> 
         python=provenance.python_version(),
         platform=provenance.platform_name(),
         claims=run.claims,
+        stage_claims={
+            manifest["id"]: _claims_of(manifest)
+            for manifest in manifests
+            if _claims_of(manifest) != (run.claims or "")
+        },
+        preregistration=run.preregistration,
         started=started,
         finished=provenance.utc_now(),
     )
+
+
+def _claims_of(manifest: dict[str, Any]) -> str | None:
+    """Return the state under which a stage was started: "" if nothing was declared, None for a
+    stage made before manifests named it.
+    """
+    return (manifest["claims"] or "") if "claims" in manifest else None
 
 
 def _machine_of(manifest: dict[str, Any]) -> Machine | None:

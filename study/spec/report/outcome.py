@@ -36,6 +36,10 @@ from study.spec.yaml.load import suggestion
 # An arm by factor -> level label; the labels must name exactly one cell of the grid.
 ArmLabels = dict[str, str]
 
+# Raised by hand when a change of code gives another number for the same outcome of the same
+# records. Claims that were declared under another revision are labelled so (docs/claims.md).
+REVISION = 1
+
 COLUMNS = (
     "score",
     "parsed_accuracy",

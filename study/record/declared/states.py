@@ -1,17 +1,21 @@
-"""Store every state of `experiments/claims/` in which runs were started, by content.
+"""Store every state of the claims in which runs were started, by content.
 
-    state = the claims files in force, file name -> bytes
+    state = the files in force, name -> bytes
+              GRID.yaml             the claims of a grid
+              findings/NAME.yaml    findings, which are the families of the claims
+              world.json            what the arms were (study/record/declared/world.py)
     hash  = sha256 over the lines `<file name>\\0<sha256 of its bytes>`, names sorted; a record
             holds it as `provenance.claims`
     place = results/declared/<first 16 digits of the hash>/<file name>
 
-So a run's record shows whether a claim was declared before the run started. Records from the time
-of a single claims file hold the sha256 of that file: such a state is one file with this sha256. A
-state whose files do not give its hash is refused.
+So a run's record shows whether a claim was declared before the run started. States of earlier
+versions hold claims only: they do not say what the arms were. Records from the time of a single
+claims file hold the sha256 of that file: such a state is one file with this sha256. A state whose
+files do not give its hash is refused.
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from study.errors import RecordMismatch
@@ -20,16 +24,23 @@ from study.spec.yaml.load import experiment_folders
 
 Pages = Mapping[str, bytes]
 DIGITS = 16
+WORLD = "world.json"
+FINDINGS = "findings"
 
 
 def in_force(root: Path | None = None) -> dict[str, bytes]:
-    """Return the claims files for a run that starts now; a file of the working folder hides the
-    shipped one of its name.
+    """Return the claims and findings for a run that starts now; a file of the working folder hides
+    the shipped one of its name. No claims: nothing is declared.
     """
     pages: dict[str, bytes] = {}
+    findings: dict[str, bytes] = {}
     for folder in reversed(experiment_folders(root)):
         pages |= {path.name: path.read_bytes() for path in (folder / "claims").glob("*.yaml")}
-    return dict(sorted(pages.items()))
+        findings |= {
+            f"{FINDINGS}/{path.name}": path.read_bytes()
+            for path in (folder / FINDINGS).glob("*.yaml")
+        }
+    return dict(sorted((pages | findings).items())) if pages else {}
 
 
 def state_hash(pages: Pages) -> str | None:
@@ -56,7 +67,7 @@ def stored(declared: Path, name: str) -> dict[str, bytes]:
     do not give the hash.
     """
     folder = declared / name[:DIGITS]
-    pages = {path.name: path.read_bytes() for path in sorted(folder.glob("*.yaml"))}
+    pages = _files(folder)
     single = hashlib.sha256(next(iter(pages.values()))).hexdigest() if len(pages) == 1 else None
     if pages and name not in (state_hash(pages), single):
         raise RecordMismatch(
@@ -66,7 +77,14 @@ def stored(declared: Path, name: str) -> dict[str, bytes]:
     return pages
 
 
-def copy_states(names: set[str], source: Path, target: Path) -> None:
+def _files(folder: Path) -> dict[str, bytes]:
+    """Return the files of a state by their name in it; temporary files of a writer are none."""
+    places = (folder.glob("*.yaml"), folder.glob(f"{FINDINGS}/*.yaml"), folder.glob(WORLD))
+    paths = sorted(path for found in places for path in found)
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths}
+
+
+def copy_states(names: Iterable[str], source: Path, target: Path) -> None:
     """Copy states, each checked, from one `declared` folder to another, except those that are not
     in `source`.
     """
