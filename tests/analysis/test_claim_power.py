@@ -1,4 +1,4 @@
-"""What undecided claims need: committed records give the numbers of an independent analysis, and the
+"""What undecided claims need: committed records give the numbers of an independent analysis, the
 variance that sampled answers add is the simulated one.
 """
 
