@@ -45,7 +45,10 @@ from study.stats.comparisons import (
 from study.stats.distributions import sign_flip_p
 from study.stats.intervals import Interval, t_interval
 
-Word = Literal["REPRODUCED", "CONTRADICTED", "UNDECIDED", "INVALID", "REPORTED"]
+Word = Literal[
+    "REPRODUCED", "CONTRADICTED", "UNDECIDED", "INVALID", "REPORTED", "NOT TESTABLE HERE"
+]
+NOT_TESTABLE: Word = "NOT TESTABLE HERE"
 ALPHA = 0.05
 
 

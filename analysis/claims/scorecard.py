@@ -7,8 +7,9 @@ source says:
     position = sign * contrast / smallest effect     sign = -1 for an expected fall, else +1
 
 A directed claim holds where the whole interval is beyond +1; a claim of equality where it is within
--1 and +1. A claim without a smallest effect has a unit of its own: half of its largest distance
-from zero, so that the row shows signs and no sizes.
+-1 and +1; one of non-inferiority where it is beyond -1. A claim without a smallest effect has a
+unit of its own: half of its largest distance from zero, so that the row shows signs and no sizes. A
+finding whose claim these worlds cannot test has dots and no result: `this lab cannot tell`.
 """
 
 import math
@@ -17,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from analysis.claims.decide import Verdict
+from analysis.claims.decide import NOT_TESTABLE, Verdict
 from study.spec.report.finding import Finding, Findings
 from study.spec.yaml.load import find, load, names
 from study.spec.yaml.validation import validate
@@ -29,8 +30,10 @@ WORDS: dict[str, str] = {
     "UNDECIDED": "undecided",
     "INVALID": "control failed",
     "REPORTED": "no expectation",
+    NOT_TESTABLE: "this lab cannot tell",
 }
-Zone = Literal["beyond", "within", "any"]  # where the source's statement would be
+# where the source's statement would be
+Zone = Literal["beyond", "within", "not_worse", "any"]
 Verdicts = Mapping[tuple[str, str], Verdict]  # (grid, claim) -> verdict
 
 
@@ -51,10 +54,18 @@ class Scored:
         return f"{self.word} (provisional)" if provisional else self.word
 
     @property
+    def reason(self) -> str:
+        """Why the worlds of this study cannot tell; empty for a finding that they can test."""
+        untestable = self.verdict is not None and self.verdict.word == NOT_TESTABLE
+        declared = self.verdict.claim.not_testable if self.verdict and untestable else None
+        return declared.reason if declared else ""
+
+    @property
     def zone(self) -> Zone:
         if self.verdict is None or not self.verdict.claim.smallest_effect:
             return "any"
-        return "within" if self.verdict.claim.expectation == "equal" else "beyond"
+        zones: dict[str, Zone] = {"equal": "within", "not_worse": "not_worse"}
+        return zones.get(self.verdict.claim.expectation, "beyond")
 
     @property
     def unit(self) -> float:
@@ -124,17 +135,19 @@ def scorecard_of(
 
 def tally(rows: Sequence[Scored]) -> str:
     """`12 findings: 5 hold, ...` in the order of the words."""
-    order = [*WORDS.values(), NOT_RUN]
-    counts = [(word, sum(row.word == word for row in rows)) for word in order]
+    counts = [(word, sum(row.word == word for row in rows)) for word in (*WORDS.values(), NOT_RUN)]
+    said = [f"{count} {_counted(word, count)}" for word, count in counts if count]
+    number = "1 finding" if len(rows) == 1 else f"{len(rows)} findings"
+    return f"{number}: {', '.join(said)}"
+
+
+def _counted(word: str, count: int) -> str:
+    """A word of the scorecard behind the number of its findings."""
+    if word == WORDS[NOT_TESTABLE]:
+        return f"that {word}"
     plural = {
         "holds": "hold",
         "does not appear": "do not appear",
         "control failed": "with a failed control",
     }
-    said = [
-        f"{count} {plural.get(word, word) if count > 1 else word}"
-        for word, count in counts
-        if count
-    ]
-    number = "1 finding" if len(rows) == 1 else f"{len(rows)} findings"
-    return f"{number}: {', '.join(said)}"
+    return plural.get(word, word) if count > 1 else word

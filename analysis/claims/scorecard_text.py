@@ -18,6 +18,10 @@ READING = (
     f" {SMALLEST} the smallest effect that counts, in multiples of which the strip is drawn"
     f" (without {SMALLEST}, any effect counts). To the right is what the paper says."
 )
+CANNOT_TELL = (
+    "This lab cannot tell: its worlds cannot test the finding. Dots there are measured, but they"
+    " are no result, whatever they show."
+)
 COLUMNS = (
     Column("word", "Here"),
     Column("finding", "Finding of the paper"),
@@ -27,12 +31,17 @@ COLUMNS = (
 )
 
 
+def reading(rows: Sequence[Scored]) -> list[str]:
+    """How to read the strips, and what `this lab cannot tell` means where a row says so."""
+    return [READING, *([CANNOT_TELL] if any(row.reason for row in rows) else [])]
+
+
 def strip(row: Scored) -> str:
     """WIDTH characters; blank for a finding without records."""
     if row.verdict is None:
         return " " * WIDTH
     line = [EMPTY] * WIDTH
-    borders = {"beyond": (1.0,), "within": (-1.0, 1.0), "any": ()}[row.zone]
+    borders = {"beyond": (1.0,), "within": (-1.0, 1.0), "not_worse": (-1.0,), "any": ()}[row.zone]
     for place, mark in [(0.0, ZERO), *((border, SMALLEST) for border in borders)]:
         line[_column(place)] = mark
     count: dict[int, int] = {}
@@ -76,14 +85,18 @@ def to_text(
         first, *rest = textwrap.wrap(row.finding.plain, room)
         lines.append(f"{first:<{room}}  {strip(row)}  {paint(row.label, row.word)}")
         lines += rest
-    return "\n".join([*lines, "", tally(rows) + ".", *textwrap.wrap(READING, width)])
+        lines += textwrap.wrap(
+            row.reason, room, initial_indent="  why: ", subsequent_indent="       "
+        )
+    notes = [note for text in reading(rows) for note in textwrap.wrap(text, width)]
+    return "\n".join([*lines, "", tally(rows) + ".", *notes])
 
 
 def to_table(rows: Sequence[Scored], scale: str) -> Table:
     """The same as a table, for Markdown."""
     notes = (
         f"{tally(rows)}. Scale: {scale}.",
-        READING,
+        *reading(rows),
         "Positions are multiples of the smallest effect that counts, of the claim that decides.",
     )
     return Table("The paper's findings at this scale", COLUMNS, tuple(map(_table_row, rows)), notes)
@@ -93,4 +106,5 @@ def _table_row(row: Scored) -> tuple[Value, ...]:
     grid, claim = row.finding.deciding
     declared = row.verdict.declared.word if row.verdict else "-"
     shown = f"`{strip(row)}`" if row.verdict else NOT_RUN
-    return row.label, row.finding.plain, shown, f"{grid} / {claim}", declared
+    why = f" (why not: {row.reason})" if row.reason else ""
+    return row.label, f"{row.finding.plain}{why}", shown, f"{grid} / {claim}", declared

@@ -4,14 +4,14 @@ import json
 from typing import Any
 
 from analysis.claims.contrasts import contrast_text
-from analysis.claims.decide import Verdict
+from analysis.claims.decide import NOT_TESTABLE, Verdict
 from analysis.claims.declared import Declared
 from analysis.claims.outcomes import note_of
 from analysis.evidence.frames import Evidence, arm_text
 from analysis.pages.render import Column, Table, Value, interval_text, number
 from analysis.pages.render import to_markdown as table_markdown
 from analysis.pages.tables import scope_note
-from study.spec.report.claim import all_arms
+from study.spec.report.claim import Claim, all_arms
 from study.stats.comparisons import ENOUGH, FIRM
 
 COLUMNS = (
@@ -24,6 +24,10 @@ COLUMNS = (
     Column("p_holm", "p (Holm)"),
     Column("detectable", "Detectable at power .8", 2),
     Column("declared", "Declared"),
+)
+UNTESTED = (
+    f"{NOT_TESTABLE}: the page declares that this lab cannot test the claim, why, and what world"
+    " could. Its effect is measured and is no result."
 )
 
 
@@ -47,6 +51,7 @@ def summary_table(verdicts: tuple[Verdict, ...], evidence: Evidence) -> Table:
             " Detectable: the true distance from the smallest effect that this spread and level"
             " find in 8 of 10 studies."
         ),
+        *([UNTESTED] if any(verdict.word == NOT_TESTABLE for verdict in verdicts) else []),
         "Declared: derived from the claims files that each record was started under.",
     )
     return Table("Verdicts on declared claims", COLUMNS, rows, notes)
@@ -54,18 +59,31 @@ def summary_table(verdicts: tuple[Verdict, ...], evidence: Evidence) -> Table:
 
 def _row(verdict: Verdict) -> tuple[Value, ...]:
     claim = verdict.claim
-    sign = {"negative": "-", "positive": "+", "equal": "within ", "none": "+-"}[claim.expectation]
     return (
         verdict.label,
         claim.id,
         "-" if claim.k is None else claim.k,
         verdict.comparison.interval if verdict.comparison else "-",
-        f"{sign}{number(claim.smallest_effect, 2)}" if claim.expectation != "none" else "-",
+        smallest_text(claim),
         verdict.n,
         "-" if verdict.p_holm is None else p_text(verdict.p_holm),
         "-" if verdict.minimum_detectable is None else verdict.minimum_detectable,
         verdict.declared.word,
     )
+
+
+def smallest_text(claim: Claim) -> str:
+    """The smallest effect that counts, on the side where the interval must be; a dash without an
+    expectation.
+    """
+    signs = {
+        "negative": "-",
+        "positive": "+",
+        "equal": "within ",
+        "not_worse": "not below -" if claim.better == "higher" else "not above +",
+    }
+    sign = signs.get(claim.expectation)
+    return f"{sign}{number(claim.smallest_effect, 2)}" if sign else "-"
 
 
 def p_text(p: float) -> str:
@@ -108,6 +126,7 @@ def facts(verdict: Verdict, evidence: Evidence) -> list[str]:
         f"- Per base: {per_base}.",
         *_notes(verdict, evidence),
         f"- Why: {verdict.reason}.",
+        *_not_testable(verdict),
     ]
     lines += [f"- Control: {gate}." for gate in verdict.gates]
     lines += [f"- Control: {placebo}." for placebo in verdict.placebos]
@@ -116,6 +135,22 @@ def facts(verdict: Verdict, evidence: Evidence) -> list[str]:
     return lines + [
         f"- What would help: {verdict.next_step}." for _ in range(bool(verdict.next_step))
     ]
+
+
+def _not_testable(verdict: Verdict) -> list[str]:
+    """What a claim that these worlds cannot test says: the reason, and the world that could."""
+    declared = verdict.claim.not_testable
+    if verdict.word != NOT_TESTABLE or declared is None:
+        return []
+    return [
+        f"- Not testable here: {_sentence(declared.reason)}",
+        f"- A world that would test it: {_sentence(declared.world)}",
+        "- Effect and bases above: measured, no verdict.",
+    ]
+
+
+def _sentence(text: str) -> str:
+    return text.strip().removesuffix(".") + "."
 
 
 def _notes(verdict: Verdict, evidence: Evidence) -> list[str]:
@@ -207,6 +242,7 @@ def _as_data(verdict: Verdict) -> dict[str, Any]:
         "gates": list(verdict.gates),
         "placebos": list(verdict.placebos),
         "declared": verdict.declared.word,
+        "not_testable": claim.not_testable.model_dump() if claim.not_testable else None,
         "reason": verdict.reason,
         "next": verdict.next_step,
     }

@@ -12,7 +12,8 @@ from typing import NamedTuple
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis.claims.scorecard import Scored
+from analysis.claims.decide import NOT_TESTABLE
+from analysis.claims.scorecard import WORDS, Scored
 from analysis.figures.parts import WIDTH
 from analysis.pages import style
 
@@ -22,15 +23,19 @@ READING = (
     "Dots: one base student each. Line: the interval that decides. Green: where the whole interval"
     " must be for the finding to hold. Triangle: beyond the axis."
 )
+CANNOT_TELL = WORDS[NOT_TESTABLE]
+HOLLOW = "Hollow dots: measured, but no result, since this lab's worlds cannot test the finding."
 ROW, HEAD, FOOT = 0.45, 0.66, 0.78  # inches
 MARGIN, STRIP, WORD = 0.01, (0.50, 0.80), 0.815  # shares of the width
-LINE, WORD_LINE = 56, 15  # characters of a line of a sentence, of a word
+LINE, WORD_LINE, REASON_LINE = 56, 15, 74  # characters of a line of a sentence, word, reason
 SENTENCE_LINE, CLAIM_LINE = 0.30, 0.25  # heights of print, in rows
+AIR = 0.2  # of a row, above and below its print
 COLOURS: dict[str, str] = {
     "holds": "#00694D",
     "does not appear": "#A84300",
     "control failed": "#8A1C4B",
     "undecided": "#5F5F5F",
+    CANNOT_TELL: "#7A7A7A",
 }
 FAINT = "#9A9A9A"  # of a word without a colour of its own
 ZONE, BORDER = "#E3F0EA", "#5B9A80"
@@ -39,6 +44,7 @@ ZONE, BORDER = "#E3F0EA", "#5B9A80"
 class Point(NamedTuple):
     """A row of the CSV: a base student (`seed`), or the interval that decides (`interval`) with its
     limits in `low` and `high`. Positions are multiples of `unit`, positive as the source says.
+    reason: why this lab cannot tell; empty for a finding that it can test.
 
     A finding without records has one row without a value.
     """
@@ -54,6 +60,7 @@ class Point(NamedTuple):
     value: float | None
     low: float | None
     high: float | None
+    reason: str = ""
 
 
 def plotted(rows: Sequence[Scored]) -> list[Point]:
@@ -63,37 +70,51 @@ def plotted(rows: Sequence[Scored]) -> list[Point]:
 def _of_row(row: Scored) -> list[Point]:
     grid, claim = row.finding.deciding
     if row.verdict is None:
-        return [
-            Point(row.finding.plain, row.label, grid, claim, "", row.zone, None, "", *[None] * 3)
-        ]
+        about = (row.finding.plain, row.label, grid, claim, "", row.zone, None)
+        return [Point(*about, "", None, None, None)]
     declared = row.verdict.declared.word
     about = (row.finding.plain, row.label, grid, claim, declared, row.zone, row.unit)
-    dots = [Point(*about, str(base), value, None, None) for base, value in row.dots.items()]
+    dots = [
+        Point(*about, str(base), value, None, None, row.reason) for base, value in row.dots.items()
+    ]
     limits = row.interval
-    return [*dots, Point(*about, "interval", None, *limits)] if limits else dots
+    if limits is None:
+        return dots
+    return [*dots, Point(*about, "interval", None, *limits, row.reason)]
 
 
 def draw(points: Sequence[Point], summary: str, note: str) -> Figure:
     """summary: the words counted, under the title. note: scale and number of bases, at the end of
     the small print.
     """
-    rows = list(dict.fromkeys(point.finding for point in points))
-    height = HEAD + ROW * len(rows) + FOOT
+    rows: dict[str, list[Point]] = {}
+    for point in points:
+        rows.setdefault(point.finding, []).append(point)
+    heights = [max(1.0, _block(row[0]) + AIR) for row in rows.values()]
+    edges = [sum(heights[:i]) for i in range(len(heights) + 1)]  # in rows, from the top
+    strips = ROW * edges[-1]
+    height = HEAD + strips + FOOT
     with style.styled():
         figure = Figure(figsize=(WIDTH, height))
         left, right = STRIP
-        ax = figure.add_axes((left, FOOT / height, right - left, ROW * len(rows) / height))
-        _axis(ax, len(rows))
-        for place, sentence in enumerate(rows):
-            _row(ax, place, [point for point in points if point.finding == sentence])
+        ax = figure.add_axes((left, FOOT / height, right - left, strips / height))
+        _axis(ax, edges)
+        for above, below, row in zip(edges, edges[1:], rows.values(), strict=False):
+            _row(ax, (above + below) / 2, row)
         _heading(figure, height, summary)
-        _small_print(figure, note)
+        _small_print(figure, f"{HOLLOW} {note}" if any(p.reason for p in points) else note)
     return figure
 
 
-def _axis(ax: Axes, count: int) -> None:
+def _block(point: Point) -> float:
+    """The height of a row's print, in rows."""
+    small = len(_claim_lines(point))
+    return len(balanced(point.finding, LINE)) * SENTENCE_LINE + small * CLAIM_LINE
+
+
+def _axis(ax: Axes, edges: Sequence[float]) -> None:
     ax.set_xlim(LOW - 0.5, EDGE)
-    ax.set_ylim(count - 0.5, -0.5)
+    ax.set_ylim(edges[-1], edges[0])
     ax.set_yticks([])
     ax.set_xticks(range(int(LOW), int(HIGH) + 1, 2))
     ax.tick_params(axis="x", length=2.5, labelsize=7, colors="#444444")
@@ -101,15 +122,16 @@ def _axis(ax: Axes, count: int) -> None:
     for side in ("left", "bottom"):
         ax.spines[side].set_visible(False)
     ax.set_xlabel("multiples of the smallest effect that counts", fontsize=7, color="#444444")
-    for edge in range(1, count):
-        ax.axhline(edge - 0.5, color="#E6E6E6", linewidth=0.6, zorder=0)
+    for edge in edges[1:-1]:
+        ax.axhline(edge, color="#E6E6E6", linewidth=0.6, zorder=0)
     ax.axvline(0.0, color="#1C1C1C", linewidth=0.8, zorder=2)
 
 
-def _row(ax: Axes, place: int, points: list[Point]) -> None:
+def _row(ax: Axes, place: float, points: list[Point]) -> None:
     first = points[0]
     colour = COLOURS.get(first.word.removesuffix(" (provisional)"), FAINT)
-    _zone(ax, place, first.zone)
+    if not first.reason:  # there is no place where the finding would hold
+        _zone(ax, place, first.zone)
     for point in points:
         if point.seed == "interval" and point.low is not None and point.high is not None:
             ax.plot(
@@ -120,15 +142,17 @@ def _row(ax: Axes, place: int, points: list[Point]) -> None:
                 alpha=0.7,
                 zorder=3,
             )
-    _dots(ax, place, [point.value for point in points if point.value is not None], colour)
+    values = [point.value for point in points if point.value is not None]
+    _dots(ax, place, values, colour, filled=not first.reason)
     _words(ax, place, first, colour)
 
 
-def _zone(ax: Axes, place: int, zone: str) -> None:
+def _zone(ax: Axes, place: float, zone: str) -> None:
     """Where the whole interval must be for the finding to hold; its borders are the smallest
     effect.
     """
-    low, high = {"beyond": (1.0, EDGE), "within": (-1.0, 1.0)}.get(zone, (0.0, EDGE))
+    zones = {"beyond": (1.0, EDGE), "within": (-1.0, 1.0), "not_worse": (-1.0, EDGE)}
+    low, high = zones.get(zone, (0.0, EDGE))
     bottom, top = place - 0.38, place + 0.38
     ax.fill_between([low, high], bottom, top, color=ZONE, linewidth=0, zorder=0)
     for border in (low, high):
@@ -136,7 +160,7 @@ def _zone(ax: Axes, place: int, zone: str) -> None:
             ax.plot([border] * 2, [bottom, top], color=BORDER, linewidth=1.0, zorder=1)
 
 
-def _dots(ax: Axes, place: int, values: list[float], colour: str) -> None:
+def _dots(ax: Axes, place: float, values: list[float], colour: str, *, filled: bool) -> None:
     """Dots that fall on each other are moved apart in height; what is off the axis is a triangle at
     its edge.
     """
@@ -149,9 +173,9 @@ def _dots(ax: Axes, place: int, values: list[float], colour: str) -> None:
             [place + shift],
             s=15 if not beyond else 18,
             marker=marker,
-            facecolor=colour,
-            edgecolor="white",
-            linewidth=0.5,
+            facecolor=colour if filled else "white",
+            edgecolor="white" if filled else colour,
+            linewidth=0.5 if filled else 0.9,
             zorder=4,
             clip_on=False,
         )
@@ -170,25 +194,31 @@ def _apart(values: Sequence[float]) -> list[float]:
     return shifts
 
 
-def _words(ax: Axes, place: int, point: Point, colour: str) -> None:
+def _words(ax: Axes, place: float, point: Point, colour: str) -> None:
     """The sentence over the claim that decides it, and the word to the right of the strip."""
     left, right = STRIP
     across = ax.get_yaxis_transform()
     start, word = (MARGIN - left) / (right - left), (WORD - left) / (right - left)
     sentence = balanced(point.finding, LINE)
-    claim = ", ".join([f"{point.grid} / {point.claim}", *_remarks(point)])
-    block = len(sentence) * SENTENCE_LINE + CLAIM_LINE
-    top = place - block / 2
+    top = place - _block(point) / 2
     ax.text(
         start, top, "\n".join(sentence), transform=across, va="top", fontsize=8.5, linespacing=1.08
     )
     below = top + len(sentence) * SENTENCE_LINE
-    ax.text(start, below, claim, transform=across, va="top", fontsize=7, color="#6B6B6B")
+    for line in _claim_lines(point):
+        ax.text(start, below, line, transform=across, va="top", fontsize=7, color="#6B6B6B")
+        below += CLAIM_LINE
     shown = "\n".join(textwrap.wrap(point.word, WORD_LINE))
     ax.text(
         word, place, shown, transform=across, va="center", fontsize=9, fontweight="bold",
         color=colour,
     )  # fmt: skip
+
+
+def _claim_lines(point: Point) -> list[str]:
+    """The small print under a sentence: the claim that decides it; why this lab cannot tell."""
+    claim = ", ".join([f"{point.grid} / {point.claim}", *_remarks(point)])
+    return [claim, *(balanced(point.reason, REASON_LINE) if point.reason else [])]
 
 
 def balanced(text: str, width: int) -> list[str]:
@@ -202,7 +232,11 @@ def balanced(text: str, width: int) -> list[str]:
 
 def _remarks(point: Point) -> list[str]:
     """What a reader must know to read this row's strip."""
-    remarks = {"within": ["no difference expected"], "any": ["own scale: any effect counts"]}
+    remarks = {
+        "within": ["no difference expected"],
+        "not_worse": ["only not worse is claimed"],
+        "any": ["own scale: any effect counts"],
+    }
     late = ["declared after data"] if point.declared.endswith("after data") else []
     return [*(remarks.get(point.zone, []) if point.unit is not None else []), *late]
 

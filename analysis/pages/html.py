@@ -19,7 +19,7 @@ from markdown_it import MarkdownIt
 
 from analysis.claims import scorecard
 
-WORDS = ("REPRODUCED", "CONTRADICTED", "UNDECIDED", "INVALID", "REPORTED")
+WORDS = tuple(scorecard.WORDS)
 SCORED = tuple(scorecard.WORDS.values())  # coloured like the verdicts they come from
 _WORD = re.compile(rf"\b({'|'.join(WORDS)})\b( \(provisional\))?")
 _INTERVAL = re.compile(r"<td>(-?[\d.]+ \[[^\]]*\])</td>")
@@ -47,9 +47,7 @@ def page(markdown: str, *, title: str, folder: Path | None = None, digest: str =
         for child in token.children or []:
             if child.type == "image":
                 child.attrs["src"] = _data(folder, str(child.attrs["src"]))
-    body = _WORD.sub(
-        r'<span class="word \1">\1\2</span>', parser.renderer.render(tokens, parser.options, {})
-    )
+    body = _WORD.sub(_verdict, parser.renderer.render(tokens, parser.options, {}))
     body = _SCORED.sub(_coloured, body)
     body = _INTERVAL.sub(r'<td class="interval">\1</td>', body)
     body = body.replace("<table>", '<div class="wide"><table>').replace(
@@ -74,7 +72,16 @@ def _coloured(cell: re.Match[str]) -> str:
     """A cell of the scorecard in the colour of the verdict behind its word."""
     word = cell[1].removesuffix(" (provisional)")
     verdict = next(name for name, shown in scorecard.WORDS.items() if shown == word)
-    return f'<td class="scored"><span class="word {verdict}">{cell[1]}</span></td>'
+    return f'<td class="scored">{_span(verdict, cell[1])}</td>'
+
+
+def _verdict(found: re.Match[str]) -> str:
+    """The word of a verdict in its colour."""
+    return _span(found[1], found[0])
+
+
+def _span(verdict: str, shown: str) -> str:
+    return f'<span class="word {verdict.replace(" ", "_")}">{shown}</span>'
 
 
 def _name_headings(tokens: list[Any]) -> str:
@@ -89,7 +96,7 @@ def _name_headings(tokens: list[Any]) -> str:
         taken.add(name)
         opening.attrs["id"] = name
         if opening.tag in ("h2", "h3"):
-            shown = _WORD.sub(r'<span class="word \1">\1\2</span>', html.escape(inline.content))
+            shown = _WORD.sub(_verdict, html.escape(inline.content))
             lines.append(f'<li class="{opening.tag}"><a href="#{name}">{shown}</a></li>')
     return "\n".join([*lines, "</ul>"])
 

@@ -10,11 +10,11 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from analysis.claims.decide import Verdict
+from analysis.claims.decide import NOT_TESTABLE, Verdict
 from analysis.claims.findings import findings_table
 from analysis.claims.scorecard import Scored, Verdicts, by_claim, scorecard
 from analysis.claims.scorecard_text import to_table
-from analysis.claims.verdicts import changed, facts, p_text
+from analysis.claims.verdicts import changed, facts, p_text, smallest_text
 from analysis.evidence.frames import load
 from analysis.pages.numbered import claims_of, figure_pages, table_pages
 from analysis.pages.render import Column, Table, Value, number, to_markdown
@@ -111,7 +111,9 @@ def claims_table(made: Sequence[Part], primary: bool = False) -> Table:
     ]
     rows = tuple(_row(verdict, part.evidence.grid) for verdict, part in chosen)
     counts = Counter(verdict.word for verdict, _ in chosen)
+    untested = counts.pop(NOT_TESTABLE, 0)
     tally = ", ".join(f"{count} {word}" for word, count in sorted(counts.items()))
+    tally += f"; {untested} {NOT_TESTABLE}, which are no results" if untested else ""
     kind = "primary claims" if primary else "claims"
     notes = (f"Scale: {made[0].evidence.scale}. {len(rows)} {kind}: {tally}.",) if rows else ()
     return Table("Claims and verdicts", COLUMNS, rows, notes)
@@ -119,8 +121,7 @@ def claims_table(made: Sequence[Part], primary: bool = False) -> Table:
 
 def _row(verdict: Verdict, grid: str) -> tuple[Value, ...]:
     claim = verdict.claim
-    sign = {"negative": "-", "positive": "+", "equal": "within "}.get(claim.expectation)
-    smallest = f"{sign}{number(claim.smallest_effect, 2)}" if sign else "-"
+    smallest = smallest_text(claim)
     effect = verdict.comparison.interval if verdict.comparison else "-"
     p = "-" if verdict.p_holm is None else p_text(verdict.p_holm)
     return verdict.label, claim.id, grid, effect, smallest, verdict.n, p, verdict.declared.word
@@ -187,8 +188,10 @@ def _how_to_read() -> list[str]:
             "A verdict is drawn over base students. REPRODUCED: the whole interval is beyond the"
             " smallest effect that counts, every control holds and every placebo is beaten."
             " CONTRADICTED: an effect of that size is excluded. UNDECIDED: neither. INVALID: a"
-            " control failed. Primary claims are decided at Holm's level, by an interval wider than"
-            " the one shown. docs/records.md says how `declared` is derived."
+            " control failed. NOT TESTABLE HERE: the page declares that this lab cannot test the"
+            " claim, and why; its effect is measured and is no result. Primary claims are decided"
+            " at Holm's level, by an interval wider than the one shown. docs/records.md says how"
+            " `declared` is derived."
         ),
         "",
     ]
@@ -249,6 +252,8 @@ def what_would_change(verdict: Verdict) -> str:
             return "a control that holds; until then the comparison says nothing"
         case "REPORTED":
             return "nothing: no expectation was declared"
+        case "NOT TESTABLE HERE":
+            return "another world; no number of bases of this one"
     if interval is None or interval.low is None or interval.high is None:
         return "more bases"
     limits = [abs(limit - verdict.threshold) for limit in (interval.low, interval.high)]

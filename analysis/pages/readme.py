@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from analysis.claims.decide import NOT_TESTABLE
 from analysis.claims.scorecard import tally
 from analysis.pages.overview import claims_table, scored
 from analysis.pages.render import Table, to_markdown
@@ -34,11 +35,18 @@ def results(made: Sequence[Part]) -> str:
 def _sentence(made: Sequence[Part], counted: str) -> str:
     runs = len({row["run"] for part in made for row in part.evidence.run_rows})
     bases = len({seed for part in made for seed in part.evidence.bases})
-    claims = sum(bool(verdict.n) for part in made for verdict in part.report.verdicts)
+    claims = [verdict for part in made for verdict in part.report.verdicts if verdict.n]
+    untested = sum(verdict.word == NOT_TESTABLE for verdict in claims)
+    limits = (
+        f" {untested} of them cannot be tested in this lab's worlds: each has its reason, and what"
+        " world would test it."
+        if untested
+        else ""
+    )
     said = (
         f"**{counted}.** From {runs} runs of {len(made)} grids, {bases} base students, scale"
         f" {made[0].evidence.scale}. [The report](results/report.md) has the same as text and all"
-        f" {claims} claims with their controls."
+        f" {len(claims)} claims with their controls.{limits}"
     )
     return textwrap.fill(said, WIDTH, break_long_words=False, break_on_hyphens=False)
 

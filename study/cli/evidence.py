@@ -33,6 +33,7 @@ _COLOURS = {
     "UNDECIDED": "warn",
     "INVALID": "bad",
     "REPORTED": "dim",
+    "NOT TESTABLE HERE": "dim",
 }
 
 
@@ -65,7 +66,12 @@ def show_scorecard(rows: Sequence[Scored]) -> None:
     """Print the paper's findings with a strip and a word each; nothing where none is decided."""
     if not rows:
         return
-    paint = {"holds": "good", "does not appear": "bad", "control failed": "bad"}
+    paint = {
+        "holds": "good",
+        "does not appear": "bad",
+        "control failed": "bad",
+        "this lab cannot tell": "dim",
+    }
     say()
     say("The paper's findings at this scale", "bold")
     columns = min(width(), 100)

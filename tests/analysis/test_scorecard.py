@@ -7,7 +7,7 @@ from typing import get_args
 import pytest
 
 from analysis import figures
-from analysis.claims.decide import Verdict, Word
+from analysis.claims.decide import NOT_TESTABLE, Verdict, Word
 from analysis.claims.declared import Declared
 from analysis.claims.declared import Word as DeclaredWord
 from analysis.claims.scorecard import NOT_RUN, WORDS, Scored, tally
@@ -28,6 +28,7 @@ def scored(
     *,
     expectation: str = "negative",
     smallest: float = 0.1,
+    not_testable: dict[str, str] | None = None,
     text: str = "The loss collapses",
     declared: DeclaredWord = "declared before data",
 ) -> Scored:
@@ -43,6 +44,7 @@ def scored(
             "source": "s",
             "expectation": expectation,
             "smallest_effect": smallest,
+            "not_testable": not_testable,
         }
     )
     finite = all(map(math.isfinite, differences.values()))
@@ -141,6 +143,60 @@ def test_the_figure_is_drawn_from_its_csv_and_twice_the_same(tmp_path: Path) -> 
 def test_every_word_of_a_verdict_is_on_the_scorecard() -> None:
     assert set(WORDS) == set(get_args(Word))
     assert set(figure.COLOURS) <= set(WORDS.values())
+
+
+NO_ROOM = {"reason": "All students end at the ceiling", "world": "A held-out style."}
+
+
+def untestable(text: str = "A near teacher is better") -> Scored:
+    return scored(NOT_TESTABLE, text=text, not_testable=NO_ROOM)
+
+
+def test_a_finding_that_this_lab_cannot_test_has_a_word_and_a_reason_of_its_own() -> None:
+    row = untestable()
+    assert (row.word, row.label) == ("this lab cannot tell", "this lab cannot tell")
+    assert row.reason == NO_ROOM["reason"]
+    assert row.dots == scored().dots  # measured, no verdict
+    assert scored(not_testable=NO_ROOM).reason == ""  # declared, but another word was drawn
+    assert tally([row]) == "1 finding: 1 that this lab cannot tell"
+    assert tally([scored(), row, row]) == "3 findings: 1 holds, 2 that this lab cannot tell"
+
+
+def test_its_reason_is_in_text_table_html_and_figure(tmp_path: Path) -> None:
+    rows = [scored(), untestable()]
+    for width in (80, 100):
+        text = to_text(rows, width)
+        assert max(map(len, text.splitlines())) <= width
+        assert "why: All students end at the ceiling" in " ".join(text.split())
+        assert "no result" in " ".join(text.split())
+    assert "no result" not in to_text([scored()])
+    table = to_markdown(to_table(rows, "lab"))
+    assert "(why not: All students end at the ceiling)" in table
+    page = html.page(table, title="t")
+    assert '<span class="word NOT_TESTABLE_HERE">this lab cannot tell</span>' in page
+    points = figure.plotted(rows)
+    assert {point.reason for point in points if point.word == "holds"} == {""}
+    assert {point.reason for point in points if point.word != "holds"} == {NO_ROOM["reason"]}
+    drawn = figure.draw(points, tally(rows), "a note")
+    said = " ".join(
+        " ".join(text.get_text().split()) for place in (drawn, *drawn.axes) for text in place.texts
+    )
+    assert "All students end at the ceiling" in said
+    assert "no result" in said
+    style.save(drawn, tmp_path / "one", figures.csv_text(figure.Point, points))
+
+
+def test_the_word_of_such_a_claim_is_coloured_as_one_word() -> None:
+    page = html.page("### a: NOT TESTABLE HERE\n\n### b: INVALID (provisional)\n", title="t")
+    assert '<span class="word NOT_TESTABLE_HERE">NOT TESTABLE HERE</span>' in page
+    assert '<span class="word INVALID">INVALID (provisional)</span>' in page
+
+
+def test_non_inferiority_holds_beyond_minus_one() -> None:
+    row = scored(expectation="not_worse", differences={0: 0.2, 1: 0.25, 2: 0.3})
+    assert row.zone == "not_worse"
+    marks = strip(row)
+    assert marks.index("┊") < marks.index("│")
 
 
 def test_lines_of_a_sentence_are_about_equally_long() -> None:
