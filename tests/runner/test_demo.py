@@ -7,9 +7,11 @@ import shutil
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from study.cli import demo
-from study.errors import RecordMismatch, RunFailed
+from study.cli.main import build_app
+from study.errors import IncompleteResults, RecordMismatch, RunFailed
 from study.record.machine import this_machine
 from study.record.provenance import packages
 from study.record.store import Results
@@ -23,6 +25,7 @@ from tests.support.fake_work import WORK, cell
 from tests.support.paths import ROOT
 
 SHIPPED = ROOT / "results" / "demo-stages"
+VERIFY_DEMO = demo.verify_demo
 
 
 def fake_run(k: int = 1) -> LabelledRun:
@@ -124,6 +127,65 @@ def test_other_bytes_fail_only_where_equal_ones_were_expected(
     else:
         with pytest.raises(RunFailed, match="not what today's code makes"):
             demo.show_remade([found])
+
+
+def test_the_manifests_name_the_machine_that_made_them() -> None:
+    for manifest in SHIPPED.glob("*/stage.json"):
+        machine = json.loads(manifest.read_bytes())["machine"]
+        assert machine["processor"]
+        assert machine["threads"] == 1
+
+
+class OneRun:
+    """A grid of one run whose stages need no torch."""
+
+    def runs(self) -> list[LabelledRun]:
+        return [fake_run()]
+
+
+@pytest.fixture
+def shipping(made: Results, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Results:
+    """The artifacts that `study verify --demo` finds shipped, made by the torch-free stages."""
+    monkeypatch.setattr(demo, "load_grid", lambda name: OneRun())
+    monkeypatch.setattr(demo, "verify_demo", lambda f: VERIFY_DEMO(f, made.artifacts, WORK))
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
+    (tmp_path / "temporary").mkdir()
+    return made
+
+
+def test_the_verb_makes_the_shipped_stages_again_and_removes_its_folder(
+    shipping: Results, tmp_path: Path
+) -> None:
+    done = CliRunner().invoke(build_app(), ["verify", "--demo"])
+    assert done.exit_code == 0, done.output
+    stages = [path.name for path in shipping.artifacts.iterdir()]
+    assert sorted(done.output.splitlines()) == sorted(f"bitwise equal  {name}" for name in stages)
+    assert not list((tmp_path / "temporary").iterdir())
+
+
+def test_the_verb_fails_for_a_stage_that_is_not_what_today_s_code_makes(
+    shipping: Results, tmp_path: Path
+) -> None:
+    node = stage_graph(fake_run().cell.model, 0)[0]
+    here = this_machine().model_copy(update={"torch": "2.0", "threads": 1}).model_dump()
+    other = reseal(shipping.artifact(node.id), tmp_path / node.id, True, machine=here)
+    shutil.rmtree(shipping.artifact(node.id))
+    other.rename(shipping.artifact(node.id))
+    done = CliRunner().invoke(build_app(), ["verify", "--demo", "--keep"])
+    assert f"other bytes  {node.id}: extra.json (" in done.output
+    (kept,) = (tmp_path / "temporary").iterdir()
+    assert f"kept: {kept}" in done.output
+    again, changed = kept / "artifacts" / node.id, shipping.artifact(node.id)
+    assert set(verify_artifact(again)["files"]) < set(verify_artifact(changed)["files"])
+
+
+def test_without_shipped_stages_the_verb_names_the_checkout(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(IncompleteResults, match="no stage of today's recipes") as caught:
+        VERIFY_DEMO(tmp_path / "made", work=WORK)
+    assert "checkout of the repository" in caught.value.hint
 
 
 def test_the_word_for_what_happened() -> None:

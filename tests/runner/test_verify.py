@@ -14,7 +14,7 @@ import typer
 from study.cli import verify as verb
 from study.errors import IncompleteResults, SpecError
 from study.record.checkpoints import Checkpoints
-from study.record.schema import Record, Score, sealed
+from study.record.schema import Machine, Record, Score, sealed
 from study.record.store import Results, read_record, write_record
 from study.runner.graph.stages import RunPlan, stage_graph
 from study.runner.graph.walk import Walk
@@ -252,6 +252,41 @@ def test_the_verb_leaves_results_alone_and_removes_its_folder(
     assert f"different  {made[1].run}" in said
     assert [f"kept: {folder}" in said for folder in (tmp_path / "temporary").iterdir()] == [True]
     assert {path for path in results.root.rglob("*") if path.is_file()} == before.keys()
+
+
+def test_what_can_be_expected_is_said_before_anything_is_made(
+    made: dict[int, Record], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    here = Machine(processor="AMD EPYC 26/2", torch="2.13.0+cpu", threads=1)
+    monkeypatch.setattr(verb, "_workers_machine", lambda profile: here)
+    monkeypatch.setattr(verb, "packages", lambda: made[1].provenance.packages)
+    there = here.model_copy(update={"threads": 8})
+    records = [made[1], *(_made_on(made[2], machine) for machine in (here, there, here))]
+    verb.foretell(records, Profile())
+    said = capsys.readouterr().out.splitlines()
+    assert len(said) == 3
+    assert said[0].startswith("bitwise equality is unknown beforehand: the record does not say")
+    assert said[0].endswith("(1 of 4 runs)")
+    assert said[1].startswith("bitwise equality is expected: same kind of processor")
+    assert said[1].endswith("(2 of 4 runs)")
+    assert said[2].startswith("bitwise equality is not expected: torch threads 8 -> 1;")
+    assert said[2].endswith("(1 of 4 runs)")
+
+
+def _made_on(record: Record, machine: Machine) -> Record:
+    update = {"machine": machine, "stage_machines": {}}
+    return changed(record, provenance=record.provenance.model_copy(update=update))
+
+
+def test_records_without_a_machine_need_no_torch_and_slurm_s_node_is_unknown(
+    made: dict[int, Record], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(verb, "import_module", lambda name: pytest.fail(f"imports {name}"))
+    verb.foretell([made[1]], Profile())
+    assert "(1 of 1 runs)" in capsys.readouterr().out
+    here = Machine(processor="AMD EPYC 26/2", torch="2.13.0+cpu", threads=1)
+    verb.foretell([_made_on(made[1], here)], Profile(engine="slurm"))
+    assert "the machine that will do the work is not known here" in capsys.readouterr().out
 
 
 @pytest.mark.slow

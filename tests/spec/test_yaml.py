@@ -74,6 +74,13 @@ def test_every_value_knows_its_line_and_its_comment() -> None:
     assert page.value["b"].origin == "p.yaml:2"
 
 
+def test_a_text_is_read_once_and_another_text_or_name_anew() -> None:
+    first = parse("k: 5\n", "a.yaml")
+    assert parse("k: 5\n", "a.yaml") is first
+    assert plain(parse("k: 6\n", "a.yaml")) == {"k": 6}
+    assert parse("k: 5\n", "b.yaml").entries["k"].origin == "b.yaml:1"
+
+
 def test_merging_keeps_the_line_of_what_won() -> None:
     both = merged(parse("a: {b: 1, c: 2}", "base.yaml"), parse("\na: {c: 3}", "patch.yaml"))
     assert plain(both) == {"a": {"b": 1, "c": 3}}

@@ -33,7 +33,9 @@ class Expectation:
                 " packages as recorded; anything else fails"
             )
         if self.expected is None:
-            return f"bitwise equality cannot be foretold: {because}; judged by the statistical rule"
+            return (
+                f"bitwise equality is unknown beforehand: {because}; judged by the statistical rule"
+            )
         return f"bitwise equality is not expected: {because}; judged by the statistical rule"
 
 

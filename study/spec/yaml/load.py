@@ -14,6 +14,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
+from functools import lru_cache
 from math import isfinite
 from pathlib import Path
 from typing import Any
@@ -119,8 +120,13 @@ def label(path: Path) -> str:
     return page if inside and (not outside or outside.endswith("/")) else str(path)
 
 
+@lru_cache(maxsize=256)
 def parse(text: str, name: str) -> Located:
-    """Return the tree of a text. name: its name in messages. Errors: `SpecError` with the line."""
+    """Return the tree of a text. name: its name in messages. Errors: `SpecError` with the line.
+
+    The same text is read once per process: every grid reads the same scales again, and reading
+    takes a hundred times as long as looking the text up. Trees are never changed in place.
+    """
     root = compose(text, name)
     if root is None:
         raise SpecError(f"{name}: the page is empty")
