@@ -28,7 +28,7 @@ from analysis.evidence.columns import (
     repeated_rows,
 )  # fmt: skip
 from analysis.evidence.curves import Curves, Ends
-from analysis.evidence.gather import Gathered, Made, gather
+from analysis.evidence.gather import Gathered, Made, Origin, gather
 from analysis.evidence.ledger import Ledger
 from analysis.evidence.revisions import older, older_text, refuse_mixed
 from study.errors import IncompleteResults, RecordMismatch, SpecError
@@ -75,6 +75,13 @@ class Evidence:
         default_factory=dict[str, float]
     )  # the scale's guess before anything was run
     declared: Path | None = None  # the folder with the states of the claims that records name
+    origins: Mapping[str, Origin] = field(
+        default_factory=dict[str, Origin]
+    )  # run -> the states that it and its stages were started under
+    states: Mapping[str, str] = field(
+        default_factory=dict[str, str]
+    )  # state that any record of the folder names -> first start under it
+    recorded_cells: frozenset[str] = frozenset()  # of every record of the folder
 
     def __repr__(self) -> str:
         """What a notebook shows: how much there is, and what to ask for."""
@@ -295,6 +302,9 @@ def _evidence(
         reference=grid.name if not reference or grid.name in names("grids") else reference,
         declared=declared,
         made=made.made,
+        origins=made.origins,
+        states=made.states,
+        recorded_cells=frozenset(made.recorded_cells),
         expected_seconds=grid.scale.expected_seconds,
     )
 

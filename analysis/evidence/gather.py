@@ -33,6 +33,18 @@ class Made(NamedTuple):
 
 
 @dataclass(frozen=True)
+class Origin:
+    """Under which states of the claims a run and its stages were started, as its record says
+    (`study/record/schema.py`). stages: role -> stage id.
+    """
+
+    claims: str | None
+    stage_claims: Mapping[str, str | None] | None
+    stages: Mapping[str, str]
+    preregistration: str | None
+
+
+@dataclass(frozen=True)
 class Kept:
     """What stays of a record to judge its revisions. spec: of a record of another revision only."""
 
@@ -45,7 +57,8 @@ class Kept:
 @dataclass
 class Gathered:
     """rows: a row of the frame `runs` per wanted run. earlier: records with the slug and seed of a
-    wanted run but another id.
+    wanted run but another id. origins: of each wanted run. states: of every record, wanted or not,
+    the states it names -> the first start under each (UTC). recorded_cells: of every record.
     """
 
     curves: Curves
@@ -55,6 +68,9 @@ class Gathered:
     curve_sizes: set[int] = field(default_factory=set[int])
     ledger: Ledger = field(default_factory=Ledger)
     made: Counter[Made] = field(default_factory=Counter[Made])
+    origins: dict[str, Origin] = field(default_factory=dict[str, Origin])
+    states: dict[str, str] = field(default_factory=dict[str, str])
+    recorded_cells: set[str] = field(default_factory=set[str])
 
     @property
     def curve_k(self) -> int | None:
@@ -75,6 +91,7 @@ def gather(
     names = {slug_and_seed(run_id) for run_id in cells}
     revisions: dict[tuple[tuple[str, int], ...], Mapping[str, int]] = {}
     for record in records:
+        _take_states(gathered, record)
         same = revisions.setdefault(tuple(record.revisions.items()), record.revisions)
         if record.run in cells:
             if read is None:
@@ -87,6 +104,16 @@ def gather(
     return gathered
 
 
+def _take_states(gathered: Gathered, record: Record) -> None:
+    """Keep what every record says about the states of the claims."""
+    made = record.provenance
+    gathered.recorded_cells.add(record.cell)
+    for state in {made.claims, *(made.stage_claims or {}).values()}:
+        if state:
+            known = gathered.states.get(state, made.started)
+            gathered.states[state] = min(known, made.started)
+
+
 def _take(
     gathered: Gathered, record: Record, labelled: LabelledCell, revisions: Mapping[str, int]
 ) -> None:
@@ -95,6 +122,9 @@ def _take(
     gathered.curves.add(record)
     gathered.ledger.add(record)
     found = record.provenance
+    gathered.origins[record.run] = Origin(
+        found.claims, found.stage_claims, record.stages, found.preregistration
+    )
     packages = ", ".join(
         f"{name} {found.packages[name]}"
         for name in ("torch", "transformers", "trl")

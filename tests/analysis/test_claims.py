@@ -307,8 +307,8 @@ def test_declared_before_changed_after_and_declared_after_are_read_from_the_reco
     ]
     found = [under(state, tmp_path, page) for state in (*states, None, "0" * 64)]
     assert [each.word for each in found] == [
-        "declared before data", "changed after data", "declared after data", "declared after data",
-        "declared after data",
+        "text before data, world not recorded", "changed after data", "declared after data",
+        "declared after data", "declared after data",
     ]  # fmt: skip
     assert found[1].earlier[0]["smallest_effect"] == 0.3
     table = "\n".join(changed(found[1]))
@@ -343,7 +343,7 @@ def test_a_state_that_was_written_over_is_refused(tmp_path: Path) -> None:
 def test_the_committed_records_were_made_under_today_s_claims_of_math() -> None:
     loaded = load(ROOT / "results" / "records")
     assert {declared_state(declared(), claim, loaded).word for claim in declared().claims} == {
-        "declared before data"
+        "text before data, world not recorded"
     }
 
 

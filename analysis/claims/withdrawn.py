@@ -1,0 +1,92 @@
+"""Claims that were declared and no longer stand: they stay in the count of their family.
+
+A family holds every primary claim with an expectation of every state that any record of the
+evidence names. A claim that was in one of them and is no longer on its page, or is no longer
+primary there, or no longer has an expectation, is withdrawn: it counts in Holm's m, and is listed
+with its text and its states.
+
+The family of a withdrawn claim is, in this order: the finding that lists it today; the finding that
+listed it in the last of its states that holds findings; else the family of its grid (None).
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from analysis.claims.states import State, family_of, stored_state
+from analysis.evidence.frames import Evidence
+from study.spec.report.claim import Claim, Claims
+from study.spec.report.finding import Finding
+
+How = Literal["no longer declared", "no longer primary", "no longer with an expectation"]
+
+
+@dataclass(frozen=True)
+class Withdrawn:
+    """A claim that counts although it does not stand.
+
+    claim: as in the last state that has it. family: the id of its finding; None = the family of its
+    grid. states: those that have it as primary, by the first start under them.
+    """
+
+    grid: str
+    claim: Claim
+    family: str | None
+    how: How
+    states: tuple[str, ...]
+
+
+def states_of(evidence: Evidence) -> tuple[State, ...]:
+    """Return every stored state that a record of the folder names, by the first start under it."""
+    if evidence.declared is None:
+        return ()
+    names = sorted(evidence.states, key=lambda name: (evidence.states[name], name))
+    found = (stored_state(evidence.declared, name) for name in names)
+    return tuple(state for state in found if state is not None)
+
+
+def withdrawn(
+    pages: Mapping[str, Claims], findings: Sequence[Finding], states: Sequence[State]
+) -> tuple[Withdrawn, ...]:
+    """Return the withdrawn claims of all grids, by grid and name.
+
+    pages: grid -> the claims of today. findings: those of today. states: as `states_of` gives them.
+    """
+    last: dict[tuple[str, str], list[tuple[State, Claim]]] = {}
+    for state in states:
+        for grid, claim in _primary(state):
+            last.setdefault((grid, claim.id), []).append((state, claim))
+    found = [
+        _withdrawn(grid, had, how, findings)
+        for (grid, name), had in sorted(last.items())
+        if (how := _how(pages.get(grid), name)) is not None
+    ]
+    return tuple(found)
+
+
+def _primary(state: State) -> Iterator[tuple[str, Claim]]:
+    for grid in state.grids:
+        page = state.page(grid)
+        for claim in page.claims if page else ():
+            if claim.in_family:
+                yield grid, claim
+
+
+def _how(page: Claims | None, name: str) -> How | None:
+    """Return why a claim does not count by today's page; None if it does."""
+    claim = page.claim(name) if page else None
+    if claim is None:
+        return "no longer declared"
+    if claim.expectation == "none":
+        return "no longer with an expectation"
+    return None if claim.primary else "no longer primary"
+
+
+def _withdrawn(
+    grid: str, had: Sequence[tuple[State, Claim]], how: How, findings: Sequence[Finding]
+) -> Withdrawn:
+    _, claim = had[-1]
+    listed = [state.findings for state, _ in reversed(had) if state.findings is not None]
+    families = (family_of(grid, claim.id, each) for each in (tuple(findings), *listed))
+    family = next((each for each in families if each is not None), None)
+    return Withdrawn(grid, claim, family, how, tuple(state.name for state, _ in had))
