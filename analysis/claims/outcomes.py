@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from analysis.evidence.curves import series_of
+from analysis.evidence.curves import curve_of, series_of
 from analysis.evidence.definitions import canonical_metric
 from analysis.evidence.frames import Evidence
 from study.errors import SpecError
@@ -81,7 +81,7 @@ def value(record: Record, wanted: ReportOutcome, task: str) -> float | None:
         case "steps_to":
             return None if (reached := steps_to(record, wanted)) is None else float(reached.step)
         case _:
-            return _of_curve(series_of(record).get(canonical_metric(wanted.column), []), wanted)
+            return _of_curve(_curve(record, wanted), wanted)
 
 
 def of_score(score: Score, column: str) -> float | None:
@@ -131,6 +131,10 @@ def _pooled(values: Sequence[float | None], tokens: Sequence[int]) -> float | No
     return sum(abs(value) * n for value, n in held) / sum(n for _, n in held) if held else None
 
 
+def _curve(record: Record, wanted: ReportOutcome) -> list[tuple[int, float]]:
+    return curve_of(series_of(record), canonical_metric(wanted.column))
+
+
 def _of_curve(points: list[tuple[int, float]], wanted: ReportOutcome) -> float | None:
     if not points:
         return None
@@ -156,7 +160,7 @@ def steps_to(record: Record, wanted: ReportOutcome) -> Reached | None:
     A run that never is counts its last step. One that the guard stopped before counts all steps
     that were declared for it: its early end is no early success.
     """
-    points = series_of(record).get(canonical_metric(wanted.column), [])
+    points = _curve(record, wanted)
     if not points:
         return None
     for step, number in points:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from operator import itemgetter
 from typing import NamedTuple
 
-from analysis.evidence.definitions import canonical_metric
+from analysis.evidence.definitions import COMPLEMENTS, canonical_metric
 from study.record.schema import Measured, Record
 
 Series = dict[
@@ -42,6 +42,13 @@ def series_of(record: Record) -> Series:
     for points in found.values():
         points.sort(key=itemgetter(0))  # stable, and quick where they are in order
     return found
+
+
+def curve_of(series: Series, metric: str) -> list[tuple[int, float]]:
+    """One curve, also one that is 1 - a column of the record; no point if it was not measured."""
+    if metric in COMPLEMENTS:
+        return [(step, 1.0 - value) for step, value in series.get(COMPLEMENTS[metric], [])]
+    return series.get(metric, [])
 
 
 def ends_of(record: Record) -> dict[str, Ends]:
@@ -98,6 +105,9 @@ class Curves:
 
     def ends(self, run: str, metric: str) -> Ends:
         """The two ends of one curve; a run or metric that is not there was not measured."""
+        if metric in COMPLEMENTS:
+            ends = self.ends(run, COMPLEMENTS[metric])
+            return Ends(*(None if value is None else 1.0 - value for value in ends))
         measured, values = self._ends.get(run, (0, array("d")))
         place = 2 * self._places.get(metric, len(values))
         return Ends(
@@ -106,7 +116,7 @@ class Curves:
 
     def points(self, run: str, metric: str) -> list[tuple[int, float]]:
         """One whole curve, read again from its record."""
-        return self.whole(run).get(metric, [])
+        return curve_of(self.whole(run), metric)
 
     def record(self, run: str) -> Record:
         """A run's record, read again; the last ones used stay."""

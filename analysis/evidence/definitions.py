@@ -258,6 +258,17 @@ DEFINITIONS: tuple[Definition, ...] = (
         shown=(0.8, 1.0),
     ),
     Definition(
+        "train/student_tail_mass",
+        "Student tail mass",
+        "probability",
+        "1 - train/student_topk_mass",
+        "What the student keeps outside its K likeliest tokens: the tail into which the biased loss"
+        " drains. Not a column of records; computed from the one that is. It starts near zero, so"
+        " its ratio tells more than its difference. Limits: as many digits as the record keeps of"
+        " the mass.",
+        bounds=SHARE,
+    ),
+    Definition(
         "train/topk_overlap",
         "TopK overlap",
         "share of K",
@@ -390,6 +401,10 @@ CONTRASTS: tuple[ContrastDefinition, ...] = (
 )
 
 BY_NAME: dict[str, Definition] = {definition.name: definition for definition in DEFINITIONS}
+
+
+# Metrics that are 1 - a column of the records.
+COMPLEMENTS: dict[str, str] = {"train/student_tail_mass": "train/student_topk_mass"}
 
 
 def canonical_metric(column: str) -> str:

@@ -91,6 +91,23 @@ def test_columns_of_a_curve() -> None:
     assert math.isnan(read(made, "train/loss") or 0.0)
 
 
+def test_the_tail_is_what_the_topk_mass_leaves() -> None:
+    history = {"step": [0, 10, 40], "train/student_topk_mass": [None, 0.9, 0.75]}
+    made = one().model_copy(update={"history": history})
+    assert read(made, "train/student_tail_mass@10") == pytest.approx(0.1)
+    assert read(made, "train/student_tail_mass") == pytest.approx(0.25)
+    assert read(made, "steps_to:0.2:train/student_tail_mass") == 40.0
+    assert read(one().model_copy(update={"history": {}}), "train/student_tail_mass") is None
+    evidence = measured({0: 0.01, 1: 0.8, 2: 0.8})
+    mass = evidence.ends(ARM, "train/student_topk_mass")
+    tail = evidence.ends(ARM, "train/student_tail_mass")
+    assert mass
+    for base, ends in mass.items():
+        assert ends.last is not None
+        assert tail[base].last == pytest.approx(1.0 - ends.last)
+        assert (tail[base].first is None) == (ends.first is None)
+
+
 def test_a_number_of_a_probe() -> None:
     made = one().model_copy(
         update={"probes": {"pi": {"kl_geometric": 0.25, "heterogeneity": "inf"}}}
