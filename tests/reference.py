@@ -5,6 +5,7 @@ They share no code with `study.objectives`: plain Python floats, probabilities i
 log-probabilities, sets instead of tensors.
 """
 
+import itertools
 import math
 from collections.abc import Sequence
 
@@ -88,6 +89,8 @@ def outcomes(
 
 def value(objective: Objective, student: Row, teacher: Row, token: int) -> float:
     """The loss at one position."""
+    if objective.advantage is not None:
+        return -objective.advantage
     p, q = outcomes(objective, student, teacher, token)
     return math.log(p[0] / q[0]) if objective.support == "sampled" else divergence(objective, p, q)
 
@@ -104,6 +107,8 @@ def gradient(
         p, q = outcomes(objective, logits, teacher, token, at=student)
         if objective.gradient == "stop_gradient":
             return math.fsum(x * math.log(x_0 / y) for x, x_0, y in zip(p, p_0, q, strict=True))
+        if objective.advantage is not None:
+            return -objective.advantage * math.log(p[0])
         if objective.gradient == "score_function":
             return math.log(p[0]) * math.log(p_0[0] / q_0[0])
         return (
@@ -117,3 +122,55 @@ def gradient(
         (varying(shifted(j, step)) - varying(shifted(j, -step))) / (2 * step)
         for j in range(len(student))
     ]
+
+
+# Completions: every way to write tokens until token 0 or the limit; a batch is some of them.
+
+Logits = dict[tuple[int, ...], Row]  # prefix -> logits of the next token
+
+
+def completions(student: Logits, limit: int) -> list[tuple[tuple[int, ...], float]]:
+    """Every completion with its probability."""
+    found: list[tuple[tuple[int, ...], float]] = []
+
+    def write(prefix: tuple[int, ...], probability: float) -> None:
+        if len(prefix) == limit or (prefix and prefix[-1] == 0):
+            found.append((prefix, probability))
+            return
+        for token, p in enumerate(softmax(student[prefix])):
+            write((*prefix, token), probability * p)
+
+    write((), 1.0)
+    return found
+
+
+def weights(reduction: str, lengths: Sequence[int], constant_tokens: int) -> list[float]:
+    """What a reduction multiplies each token of each response by."""
+    number = len(lengths)
+    if reduction == "token_mean":
+        return [1 / sum(lengths)] * number
+    if reduction == "constant":
+        return [1 / (number * constant_tokens)] * number
+    return [1 / (number * length) for length in lengths]
+
+
+def expected_gradient(
+    objective: Objective, student: Logits, teacher: Logits, limit: int, number: int, constant: int
+) -> dict[tuple[int, ...], list[float]]:
+    """The mean of the gradient over every batch of `number` responses, by state."""
+    every = completions(student, limit)
+    total = {prefix: [0.0] * len(row) for prefix, row in student.items()}
+    known: dict[tuple[tuple[int, ...], int], list[float]] = {}
+    for batch in itertools.product(every, repeat=number):
+        probability = math.prod(p for _, p in batch)
+        by_response = weights(objective.reduction, [len(y) for y, _ in batch], constant)
+        for (written, _), weight in zip(batch, by_response, strict=True):
+            for place, token in enumerate(written):
+                prefix = written[:place]
+                if (prefix, token) not in known:
+                    known[prefix, token] = gradient(
+                        objective, student[prefix], teacher[prefix], token
+                    )
+                for j, slope in enumerate(known[prefix, token]):
+                    total[prefix][j] += probability * weight * slope
+    return total

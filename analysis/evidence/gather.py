@@ -140,6 +140,8 @@ def objective_family(objective: Objective) -> str:
     """The family that colours are keyed by, from the loss tuple itself."""
     if objective.divergence != "reverse_kl" or objective.python is not None:
         return "other"
+    if objective.advantage is not None:
+        return "other"
     if objective.support == "sampled":
         return "sampled_pg" if objective.gradient == "score_function" else "sampled_plain"
     if objective.support == "full":

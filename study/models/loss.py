@@ -118,6 +118,8 @@ def _sampled(
         sampled.token_logprobs(student_NV, tokens_N),
         sampled.token_logprobs(teacher_NV, tokens_N),
     )
+    if objective.advantage is not None:
+        return sampled.constant_advantage(student_N, objective.advantage)
     match objective.gradient:
         case "score_function":
             return sampled.score_function(student_N, teacher_N)

@@ -22,7 +22,7 @@ from study.data.chat import prompt_ids
 from study.models.logprobs import TokenLosses, token_losses
 from study.models.sampling import at_once
 from study.models.server.scores import Returned
-from study.objectives.reductions import response_mean, token_mean
+from study.objectives.reductions import constant, response_mean, token_mean
 from study.record.seeds import stream
 from study.spec.recipe.objective import Objective
 from study.train.evidence import Evidence
@@ -193,7 +193,13 @@ class OnPolicyDistillation(DistillationTrainer):
         num_responses = (
             self.args.per_device_train_batch_size * self.args.gradient_accumulation_steps
         )
+        if self.objective.reduction == "constant":
+            return constant(values_BT, mask_BT, num_responses, self._constant_tokens())
         return response_mean(values_BT, mask_BT, num_responses)
+
+    def _constant_tokens(self) -> int:
+        """Return C of reduction `constant`: declared, or the limit of a completion."""
+        return self.objective.constant_tokens or int(self.max_completion_length or 0)
 
     def _measure(self, losses: TokenLosses, mask_BT: Tensor, inputs: dict[str, Any]) -> None:
         num_tokens = int(mask_BT.sum())

@@ -9,7 +9,7 @@ import os
 import socket
 import subprocess
 import sys
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from study.errors import PrerequisiteError
 from study.models.loading import load_model
 from study.models.logprobs import token_losses
 from study.objectives.divergences import logprobs
-from study.objectives.reductions import response_mean, token_mean
+from study.objectives.reductions import constant, response_mean, token_mean
 from study.spec.machine.profile import Profile
 from study.spec.recipe.model import GrpoModel, PretrainedLab, SftModel
 from study.spec.recipe.objective import PRESETS, Objective
@@ -125,12 +125,14 @@ def test_two_processes_have_the_gradient_of_one(
         )
 
 
-@pytest.mark.parametrize("reduce", [response_mean, token_mean])
+@pytest.mark.parametrize(
+    "reduce", [response_mean, token_mean, partial(constant, constant_tokens=5)]
+)
 def test_parts_of_a_batch_add_up_to_the_whole(reduce: Any) -> None:
     generator = torch.Generator().manual_seed(0)
     values_BT = torch.randn(6, 9, generator=generator)
     mask_BT = torch.rand(6, 9, generator=generator) < 0.6
-    number = 6 if reduce is response_mean else int(mask_BT.sum())
+    number = int(mask_BT.sum()) if reduce is token_mean else 6
     whole = reduce(values_BT, mask_BT, number)
     for size in (1, 2, 3):
         parts = [
@@ -139,7 +141,7 @@ def test_parts_of_a_batch_add_up_to_the_whole(reduce: Any) -> None:
         ]
         assert float(torch.stack(parts).sum()) == pytest.approx(float(whole), abs=TOLERANCE)
     local = [
-        reduce(v, m, len(v) if reduce is response_mean else int(m.sum()))
+        reduce(v, m, int(m.sum()) if reduce is token_mean else len(v))
         for v, m in zip(values_BT.split(2), mask_BT.split(2), strict=True)
     ]
     if reduce is token_mean:  # what a mean of local means would give instead

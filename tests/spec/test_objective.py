@@ -2,6 +2,8 @@
 reason.
 """
 
+from functools import partial
+
 import pytest
 import torch
 from pydantic import ValidationError
@@ -9,10 +11,11 @@ from pydantic import ValidationError
 from study.errors import SpecError
 from study.models.loss import bind
 from study.objectives import diagnostics
-from study.objectives.reductions import response_mean, token_mean
+from study.objectives.reductions import constant, response_mean, token_mean
 from study.objectives.topk import Support, inside, top_ids, union
-from study.spec.recipe.objective import PRESETS, TOPK_SUPPORTS, Objective
+from study.spec.recipe.objective import PRESETS, TOPK_SUPPORTS, Objective, bias_note
 
+SAMPLED = {"support": "sampled", "gradient": "score_function"}
 REFUSED = [
     ({"support": "student_topk"}, "needs k"),
     ({"k": 5}, "k has no meaning with support 'full'"),
@@ -69,6 +72,14 @@ REFUSED = [
     ({"temperature": 0.0}, "greater than 0"),
     ({"temperature": float("inf")}, "finite"),
     ({"divergence": "jsd", "beta": 1.0}, "less than 1"),
+    ({"constant_tokens": 48}, "the divisor of reduction 'constant'"),
+    ({"reduction": "token_mean", "constant_tokens": 48}, "'token_mean' counts tokens itself"),
+    ({"reduction": "constant", "constant_tokens": 0}, "greater than or equal to 1"),
+    ({"advantage": 1.0}, "use support 'sampled' and gradient 'score_function'"),
+    ({"support": "sampled", "advantage": 1.0}, "use support 'sampled' and gradient"),
+    (SAMPLED | {"advantage": 0.0}, "no gradient at all"),
+    (SAMPLED | {"advantage": -1.0}, "has the gradient of the plain loss"),
+    (SAMPLED | {"advantage": float("nan")}, "finite"),
 ]
 
 
@@ -130,14 +141,38 @@ def test_response_mean_weighs_responses_and_token_mean_tokens() -> None:
     )
     assert response_mean(values, mask, 2).item() == pytest.approx((3 + 7) / 2)
     assert token_mean(values, mask, 4).item() == pytest.approx((1 + 3 + 5 + 7) / 4)
+    assert constant(values, mask, 2, 10).item() == pytest.approx((1 + 3 + 5 + 7) / 20)
 
 
-@pytest.mark.parametrize(("reduction", "count"), [(response_mean, 4), (token_mean, 9)])
+@pytest.mark.parametrize(
+    ("reduction", "count"),
+    [(response_mean, 4), (token_mean, 9), (partial(constant, constant_tokens=7), 4)],
+)
 def test_micro_batches_add_up_to_the_batch(reduction, count: int) -> None:
     values = torch.randn(4, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     mask = torch.tensor([[1, 1, 1, 0, 0], [1, 0, 0, 0, 0], [1, 1, 1, 1, 1], [0, 0, 0, 0, 0]])
     parts = sum(reduction(values[rows], mask[rows], count) for rows in ([0], [1, 2], [3]))
     torch.testing.assert_close(parts, reduction(values, mask, count))
+
+
+@pytest.mark.parametrize(
+    ("fields", "note"),
+    [
+        ({}, None),
+        ({"support": "student_topk", "k": 5}, None),
+        ({"reduction": "token_mean"}, None),
+        (SAMPLED, "biased by 1/T, which depends on the sampled token: at any batch size"),
+        (SAMPLED | {"reduction": "token_mean"}, "falling as 1/batch size"),
+        (SAMPLED | {"reduction": "constant"}, None),
+        ({"support": "sampled"}, "expected gradient is that of E[1/T], not zero"),
+        ({"support": "sampled", "reduction": "token_mean"}, "that of E[1/sum T], not zero"),
+        (SAMPLED | {"advantage": 2.0}, "expected gradient is that of E[1/T], not zero"),
+        (SAMPLED | {"advantage": 2.0, "reduction": "constant"}, None),
+    ],
+)
+def test_a_biased_estimator_is_named_as_one(fields: dict, note: str | None) -> None:
+    found = bias_note(Objective(**fields))
+    assert found is None if note is None else note in (found or "")
 
 
 def test_diagnostics_in_numbers() -> None:

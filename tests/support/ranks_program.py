@@ -27,7 +27,7 @@ from study.train import distill as module
 
 HERE = LocalModel(path="unused", digest="unused")
 ROWS = 4
-REDUCTIONS = ("response_mean", "token_mean")
+REDUCTIONS = ("response_mean", "token_mean", "constant")
 
 
 def completion(prompt: list[int]) -> list[int]:

@@ -139,6 +139,32 @@ def test_the_reduction_is_the_objectives_own_where_it_is_applied(
         assert tokens != responses
 
 
+@pytest.mark.parametrize(("declared", "used"), [(None, 10), (7, 7)])
+def test_the_constant_divisor_is_declared_or_the_limit_of_a_completion(
+    declared: int | None, used: int, folders: dict[str, Path], tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """C does not depend on what was drawn: the loss is the sum over tokens / (responses * C)."""
+    calls: list[tuple[float, int]] = []
+    original = distill_module.constant
+
+    def spy(values: Any, mask: Any, num_responses: Any, constant_tokens: int) -> Any:
+        found = original(values, mask, num_responses, constant_tokens)
+        # every token has the value -A = -1
+        expected = -int(mask.sum()) / (4 * used)
+        assert float(found.detach()) == pytest.approx(expected, rel=1e-6)
+        calls.append((float(num_responses), constant_tokens))
+        return found
+
+    monkeypatch.setattr(distill_module, "constant", spy)
+    objective = Objective(
+        **PRESETS["constant_advantage"][0], reduction="constant", constant_tokens=declared
+    )
+    run(distilled(objective, steps=2), folders, tmp_path / "d")
+    assert calls == [(4, used)] * 2
+    assert SAMPLING.max_completion_length == 10
+
+
 def test_the_trainers_loss_is_equation_1(
     folders: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

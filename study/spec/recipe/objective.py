@@ -1,8 +1,8 @@
-"""A loss as a declared tuple: divergence x support x normalisation x gradient x missing x reduction
-x temperature.
+"""A loss as a declared tuple: divergence x support x normalisation x gradient x missing x advantage
+x reduction x temperature.
 
 Presets (`PRESETS`) are names from the literature for some tuples; only the tuple is part of
-identity.
+identity. `bias_note` says which tuples are biased estimators.
 """
 
 from typing import Any, Literal
@@ -17,7 +17,7 @@ Support = Literal["full", "student_topk", "teacher_topk", "intersection", "union
 Normalisation = Literal["none", "renormalised", "tail_bucket"]
 Gradient = Literal["through", "stop_gradient", "score_function"]
 Missing = Literal["exact", "student_value", "floor", "intersection"]
-Reduction = Literal["response_mean", "token_mean"]
+Reduction = Literal["response_mean", "token_mean", "constant"]
 
 TOPK_SUPPORTS = ("student_topk", "teacher_topk", "intersection", "union")
 
@@ -40,8 +40,14 @@ class Objective(Spec):
       the student's own value, detached (authors' code: no signal where the disagreement is
       largest), floor = the remaining mass of the teacher, divided evenly over the other V - k
       tokens, intersection = v leaves the support.
+    - advantage: a number A in place of the sampled token's advantage, log p_T(y) - log p_S(y), in
+      the score function: -A * log p_S(y). A placebo: no teacher is in it.
     - reduction: response_mean = mean over a response's tokens, then over responses (Eq. 1);
-      token_mean = mean over all tokens of the batch.
+      token_mean = mean over all tokens of the batch; constant = sum over all tokens divided by
+      (responses * C), with C fixed before any token is drawn. What each one does to a sampled
+      loss: study/objectives/reductions.py.
+    - constant_tokens: C of reduction constant, in tokens; None = the limit of a completion,
+      `sampling.max_completion_length` of the training.
     - temperature: divides both sides' logits inside the loss.
     - beta: weight of KL(teacher || mixture) in the generalised JSD; 1 - beta is that of KL(student
       || mixture).
@@ -59,6 +65,9 @@ class Objective(Spec):
     temperature: float = Field(default=1.0, gt=0, allow_inf_nan=False)
     beta: float | None = Field(default=None, gt=0, lt=1)
     python: CodeField | None = None
+    # defaults, so that the ids of older cells do not change
+    advantage: float | None = Field(default=None, allow_inf_nan=False)
+    constant_tokens: int | None = Field(default=None, ge=1)
 
     @model_validator(mode="after")
     def _refuse_empty_combinations(self) -> "Objective":
@@ -76,6 +85,7 @@ def refusal(objective: Objective) -> str | None:
         _refused_normalisation,
         _refused_gradient,
         _refused_missing,
+        _refused_advantage,
     )
     return next((reason for check in checks if (reason := check(objective))), None)
 
@@ -91,7 +101,7 @@ def _refused_python(o: Objective) -> str | None:
         )
     decided = {
         name: Objective.model_fields[name].default
-        for name in ("divergence", "normalisation", "gradient", "missing", "beta")
+        for name in ("divergence", "normalisation", "gradient", "missing", "beta", "advantage")
     }
     said = next((name for name, default in decided.items() if getattr(o, name) != default), None)
     return f"{said} is what the function of `python` decides; remove it" if said else None
@@ -104,6 +114,11 @@ def _refused_fields(o: Objective) -> str | None:
         return f"k has no meaning with support {o.support!r}; remove it"
     if (o.divergence == "jsd") != (o.beta is not None):
         return "beta belongs to divergence 'jsd' and is required there"
+    if o.constant_tokens is not None and o.reduction != "constant":
+        return (
+            f"constant_tokens is the divisor of reduction 'constant'; reduction {o.reduction!r}"
+            " counts tokens itself"
+        )
     return None
 
 
@@ -165,6 +180,46 @@ def _refused_missing(o: Objective) -> str | None:
     return None
 
 
+def _refused_advantage(o: Objective) -> str | None:
+    if o.advantage is None:
+        return None
+    if o.gradient != "score_function":
+        return (
+            "advantage replaces the log-ratio of the sampled-token estimator; use support"
+            " 'sampled' and gradient 'score_function'"
+        )
+    if o.advantage == 0:
+        return "an advantage of 0 has no gradient at all; use a number such as 1.0"
+    if o.advantage == -1:
+        return (
+            "an advantage of -1 has the gradient of the plain loss; use gradient 'through' without"
+            " advantage"
+        )
+    return None
+
+
+def bias_note(objective: Objective) -> str | None:
+    """Say in one sentence how this objective's estimator is biased, or None where it is not.
+
+    A sampled token's loss is the only form that can be: the others are functions of the state, so
+    every reduction of them has the gradient of its own definition at the visited states. The
+    derivation is in study/objectives/sampled.py.
+    """
+    if objective.support != "sampled" or objective.reduction == "constant":
+        return None
+    weight, detail = "1/T", "at any batch size"
+    if objective.reduction == "token_mean":
+        weight, detail = "1/sum T", "falling as 1/batch size"
+    if objective.python is not None:
+        return f"its weight {weight} depends on the sampled token: biased {detail} (docs/losses.md)"
+    if objective.gradient == "through" or objective.advantage is not None:
+        return f"its expected gradient is that of E[{weight}], not zero (docs/losses.md)"
+    return (
+        f"this estimator of the reverse KL's gradient is biased by {weight}, which depends on the"
+        f" sampled token: {detail} (docs/losses.md)"
+    )
+
+
 # name -> (fields, source of the form)
 PRESETS: dict[str, tuple[dict[str, Any], str]] = {
     "full_reverse_kl": ({}, "paper Eq. 3: full-vocabulary reverse KL"),
@@ -223,6 +278,13 @@ PRESETS: dict[str, tuple[dict[str, Any], str]] = {
         (
             "negative control, Fig. 12: the log-ratio as a plain loss has a teacher-independent"
             " gradient"
+        ),
+    ),
+    "constant_advantage": (
+        {"support": "sampled", "gradient": "score_function", "advantage": 1.0},
+        (
+            "negative control: a policy gradient with a constant advantage, whose expected gradient"
+            " is zero under reduction constant"
         ),
     ),
 }

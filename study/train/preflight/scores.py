@@ -125,15 +125,17 @@ def zero(scored: Scored, objective: Objective, subject: str) -> Check:
         scored, _shuffled(scored.again_NH), scored.student_head, objective
     )
     left = _relative(gradient_NH, usual_NH)
+    # a constant advantage has the value -A at every token, whatever the teacher
+    constant = -(objective.advantage or 0.0)
     measured = {
-        "largest_loss": float(loss_N.abs().max()),
+        "largest_loss": float((loss_N - constant).abs().max()),
         "relative_gradient": left,
         "tokens": loss_N.numel(),
     }
     if measured["largest_loss"] > ZERO:
         message = (
             f"a teacher equal to the student has a loss of up to {measured['largest_loss']:.2g}"
-            " nats a token"
+            " nats per token"
         )
         hint = (
             "look for dropout in the student, or a padding or a head that the two sides treat"
@@ -231,12 +233,14 @@ def teacher_matters(scored: Scored, objective: Objective, subject: str) -> Check
 
 
 def negative_control(objective: Objective) -> bool:
-    """Whether the form is that of a preset declared as a negative control; temperature and
-    reduction do not change the form.
+    """Whether the form is that of a preset declared as a negative control; temperature, reduction
+    and the size of a constant advantage do not change the form.
     """
     if objective.python is not None:
         return False
-    form = ("divergence", "support", "normalisation", "gradient")
+    if objective.advantage is not None:
+        return True
+    form = ("divergence", "support", "normalisation", "gradient", "advantage")
     declared = [
         Objective.model_validate(fields)
         for fields, source in PRESETS.values()
