@@ -225,6 +225,8 @@ def test_nearly_every_field_can_be_changed_alone() -> None:
         "gradient",
         "missing",
         "beta",
+        "advantage",
+        "constant_tokens",
         "problems",
         "thinking",
         "min_operations",
@@ -244,6 +246,23 @@ def test_the_id_changes_when_any_identity_field_changes(path: tuple[Any, ...]) -
     ):  # the sampled token has its own gradient; the change must be one that is a loss
         dump["model"]["objective"]["gradient"] = "score_function"
     assert cell_id(Cell.model_validate(dump)) != cell_id(minimal_cell())
+
+
+def test_the_fields_that_need_another_one_are_part_of_the_identity_too() -> None:
+    dump = minimal_cell().model_dump()
+    sampled = {"support": "sampled", "gradient": "score_function"}
+    variants = [
+        sampled,
+        sampled | {"advantage": 1.0},
+        sampled | {"advantage": 2.0},
+        sampled | {"reduction": "constant"},
+        sampled | {"reduction": "constant", "constant_tokens": 48},
+    ]
+    ids: set[str] = set()
+    for fields in variants:
+        dump["model"]["objective"] = Objective.model_validate(fields).model_dump()
+        ids.add(cell_id(Cell.model_validate(dump)))
+    assert len(ids) == len(variants)
 
 
 _JSON = st.recursive(
