@@ -67,6 +67,20 @@ def _share(contrast: Share, arm: float, start: float, full: float) -> float:
     return (arm - start) / moved if abs(moved) >= contrast.moves_at_least else math.nan
 
 
+def undefined_bases(contrast: Contrast, text: str, evidence: Evidence) -> frozenset[int]:
+    """The bases for which a share is undefined: `full` moves less than declared. A base with a
+    number that is not finite is not among them.
+    """
+    if not isinstance(contrast, Share):
+        return frozenset()
+    arm, start, full = (by_base(evidence, each, text) for each in arms(contrast))
+    return frozenset(
+        base
+        for base in arm.keys() & start.keys() & full.keys()
+        if abs(full[base] - start[base]) < contrast.moves_at_least
+    )
+
+
 def _log_ratio(arm: float, versus: float) -> float:
     """log(arm / versus); nan unless both are positive."""
     return math.log(arm / versus) if arm > 0.0 and versus > 0.0 else math.nan

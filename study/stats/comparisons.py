@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from study.stats.distributions import noncentral_t_upper_tail, root, t_quantile, t_upper_tail
-from study.stats.intervals import Interval, t_interval
+from study.stats.intervals import UNLIMITED, Interval, Span, span_interval
 
 ENOUGH, FIRM = 3, 5  # bases for any verdict; bases from which it is no longer provisional
 
@@ -38,14 +38,16 @@ def paired_differences(
     return {base: a_by_base[base] - b_by_base[base] for base in sorted(a_by_base)}
 
 
-def compare(differences: Sequence[float], confidence: float = 0.95) -> Comparison:
+def compare(
+    differences: Sequence[float], confidence: float = 0.95, span: Span = UNLIMITED
+) -> Comparison:
     """Compare by the paired t: the mean difference with t_{n-1} limits, and p = 2 P(T_{n-1} >
     |mean| sqrt(n) / s).
 
     Limits: s = 0 gives p = 0 for a difference other than zero and p = 1 for none; n = 1 has neither
-    interval nor p.
+    interval nor p. span: what is possible (`span_interval`); p does not depend on it.
     """
-    interval = t_interval(differences, confidence)
+    interval = span_interval(differences, confidence, span)
     if interval.n == 1:
         return Comparison(tuple(differences), interval, None, None)
     deviation = float(np.std(np.asarray(differences, dtype=np.float64), ddof=1))

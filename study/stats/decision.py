@@ -182,7 +182,7 @@ def decide(
     if not all(math.isfinite(values[i]) for i in defined):
         return Decision("INVALID", "not_finite")
     groups = [*gates, Failing(undefined)] if undefined else [*gates]
-    over = tuple(i for i, gate in enumerate(groups) if _too_many(gate, n))
+    over = tuple(i for i, gate in enumerate(groups) if too_many(gate, n))
     failing = tuple(sorted({base for gate in groups for base in gate.bases}))
     if over:
         return Decision("INVALID", "gates", failing=failing, over=over)
@@ -277,7 +277,8 @@ def _weaker(every: Ruling, passing: Ruling) -> tuple[Word, Because]:
     return "UNDECIDED", "differs"
 
 
-def _too_many(gate: Failing, n: int) -> bool:
+def too_many(gate: Failing, n: int) -> bool:
+    """Return whether more of n bases fail a gate than its tolerated share."""
     return len(gate.bases) > gate.tolerated * n + 1e-9
 
 
