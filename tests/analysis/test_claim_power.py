@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 from analysis.claims.decide import decide_all
 from analysis.claims.evaluation_noise import score_variance
 from analysis.claims.power import ClaimPower, claim_power, to_table
+from analysis.claims.rules import FIRST
 from analysis.evidence.frames import load
 from analysis.pages.numbered import claims_of
 from study.cli.main import build_app
@@ -62,7 +63,7 @@ def found() -> dict[str, ClaimPower]:
         page = claims_of(grid)
         assert page is not None
         evidence = load(ROOT / "results/records", grid=grid)
-        for verdict in decide_all(page, evidence):
+        for verdict in decide_all(page, evidence, FIRST):
             if one := claim_power(verdict, evidence):
                 powers[one.claim] = one
     return powers

@@ -12,6 +12,7 @@ import pytest
 from analysis.claims.decide import Verdict, decide_all
 from analysis.claims.declared import Declared
 from analysis.claims.declared import declared as declared_state
+from analysis.claims.rules import FIRST, SECOND, Rules
 from analysis.claims.verdicts import changed
 from analysis.evidence.frames import Evidence, evidence_from, load
 from analysis.pages.numbered import claims_of
@@ -115,12 +116,15 @@ def test_contradicted_when_an_effect_of_that_size_is_excluded() -> None:
 
 
 def test_undecided_when_the_interval_holds_the_smallest_effect_and_says_how_many_bases() -> None:
-    scattered = verdicts(with_final("renormalised_k5", {0: 0.75, 1: 0.85, 2: 0.93}))[
-        "renormalised_k5_ahead"
-    ]
+    ends = with_final("renormalised_k5", {0: 0.82, 1: 0.86, 2: 0.93})
+    scattered = verdicts(ends)["renormalised_k5_ahead"]
     assert scattered.word == "UNDECIDED"
     assert "holds +" not in scattered.reason
-    assert "bases would decide it: study run --grid math --seeds 0,1,2,3" in scattered.next_step
+    step = scattered.next_step
+    assert "would decide it with probability 0.9: study run --grid math --seeds 0,1,2,3" in step
+    first = {each.claim.id: each for each in decide_all(declared(), evidence(ends), FIRST)}
+    old = first["renormalised_k5_ahead"].next_step
+    assert "bases would decide it: study run --grid math --seeds 0,1,2,3" in old
 
 
 def test_a_teacher_that_does_not_teach_makes_the_claims_invalid() -> None:
@@ -218,8 +222,8 @@ def page_of(*claims: dict[str, object], gates: tuple[dict[str, object], ...] = (
     )
 
 
-def judged(page: Claims, ends: Ends = plausible) -> Verdict:
-    return decide_all(page, evidence(ends, (0, 1, 2, 3, 4)))[0]
+def judged(page: Claims, ends: Ends = plausible, rules: Rules = SECOND) -> Verdict:
+    return decide_all(page, evidence(ends, (0, 1, 2, 3, 4)), rules)[0]
 
 
 def test_a_gain_below_its_placebo_is_not_a_gain() -> None:
@@ -255,7 +259,9 @@ def test_a_gate_can_have_an_upper_limit() -> None:
         "contrast": {"kind": "level", "arm": PLAIN},
         "at_most": 0.5,
     }
-    assert "above 0.500" in judged(page_of(GAIN | {"gates": ["rate"]}, gates=(gate,))).reason
+    page = page_of(GAIN | {"gates": ["rate"]}, gates=(gate,))
+    assert "at most 0.500 in 0 of 5 bases" in judged(page).reason
+    assert "above 0.500" in judged(page, rules=FIRST).reason
 
 
 def test_holm_widens_the_interval_that_decides_a_primary_claim() -> None:
