@@ -16,7 +16,7 @@ from study.grading.math import extraction
 from study.grading.math.equivalence import Equality, compare
 from study.grading.math.latex import plain
 from study.grading.math.quantities import quantity
-from study.grading.math.statements import stated
+from study.grading.math.statements import stated, stated_at_the_end
 
 _PERCENT = re.compile(r"\bper\s?cent|\bpct\b|what \\?%", re.IGNORECASE)
 
@@ -93,11 +93,14 @@ def _relaxed_texts(sample: Sample, text: str | None, reference: str) -> list[str
         filled = extraction.filled_box(sample.completion)
         if filled is not None:
             return [filled]
-        return [] if sample.truncated else stated(sample.completion)
+        if sample.truncated:
+            return []
+        whole = sample.completion.strip()
+        return [whole] if whole == sample.answer.strip() else stated(whole)
     parts = reference.count(",") + 1
     together = ", ".join(extraction.boxes(sample.completion, parts)) if parts > 1 else text
-    last = extraction.boxed(sample.completion) or text
-    return list(dict.fromkeys([text, last, together]))
+    later = stated_at_the_end(extraction.after_last_box(sample.completion))
+    return list(dict.fromkeys([text, together, *later]))
 
 
 def outcome(reading: Reading, answers: Answers) -> Outcome:

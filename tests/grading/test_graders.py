@@ -130,7 +130,7 @@ def test_boxes_that_are_listed_are_one_answer(grader: Grader) -> None:
     result = grader.grade(listed, "3, 5, 7")
     assert (result.outcome, result.relaxed) == (Outcome.correct, Outcome.correct)
     result = grader.grade(listed, "7")  # three guesses are no answer
-    assert (result.outcome, result.relaxed) == (Outcome.wrong, Outcome.correct)
+    assert (result.outcome, result.relaxed) == (Outcome.wrong, Outcome.wrong)
     apart = r"\boxed{3} is the first root. The others are \boxed{5} and \boxed{7}"
     result = grader.grade(apart, "3, 5, 7")
     assert (result.outcome, result.relaxed) == (Outcome.wrong, Outcome.correct)

@@ -29,6 +29,12 @@ READ = [
     ("She needs to score at least 11 points.", "11"),
     ("Answer: 7 pi", r"7\pi"), (r"it is $\boxed 9$", "9"), (r"it is $\fbox{9}$", "9"),
     ("so the area is 1,200.75m²", "1200.75"), ("Answer $ \\frac{1}{2} \\$ = \\frac{9}{7} $", "9/7"),
+    # all members of a list
+    ("The zeros are $5$ and $8$.", "5,8"), ("x = 5, 8", "5,8"), ("So y = 5 or y = 8.", "5,8"),
+    ("The values are 5, 6 and 8.", "5,6,8"), ("It may be $5$, $6$, or $8$.", "5,6,8"),
+    ("Thus $a=5$ and $b=8$.", "(5,8)"), ("We have 5 and 8, so the sum is 13.", "13"),
+    ("The area is 15, and the perimeter is 16", "16"), ("There are 6! ways", "720"),
+    ("It is 8, not 9.", "8"), ("5 is not possible, so the answer is 6", "6"),
 ]  # fmt: skip
 
 NOT_READ = [
@@ -48,6 +54,13 @@ NOT_READ = [
     ("It is 11 squared", "11"), ("It is 2 and a half", "2"), ("It is 3 times 4", "4"),
     ("so $3x=12$", "12"), ("so y^2 = 49", "49"), ("Answer: $3x=12$", "12"),
     (r"\binom{5}{2}", "2"), ("100!", "100"), ("the answer is $x+3$", "3"), ("7:30", "7:30:00"),
+    ("The zeros are $5$ and $8$.", "8"), ("x = 5, 8", "8"), ("So y = 5 or y = 8.", "8"),
+    ("Either 5 or 8.", "8"), ("It may be $5$, $6$, or $8$.", "8"), ("Thus $a=5$ and $b=8$.", "8"),
+    ("It is between $5$ and $8$.", "8"), ("from $5$ to $8$", "8"), ("pages 5 through 8", "8"),
+    ("5 and/or 8", "8"), ("There are 6! ways", "6"), ("There are $6!$ ways", "6"),
+    ("It is not 8.", "8"), ("It cannot be 8", "8"), ("The answer is not $8$.", "8"),
+    ("So 8 is not the answer.", "8"), ("y=8 is not a solution", "8"), ("It is 8, not 9.", "9"),
+    ("It is less than 8.", "8"), ("It is greater than or equal to 8", "8"),
 ]  # fmt: skip
 
 

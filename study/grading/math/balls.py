@@ -51,6 +51,11 @@ def rational(value: Fraction | int) -> Real:
         return Real(value, Decimal(value.numerator) / Decimal(value.denominator))
 
 
+def as_fraction(value: Real) -> Fraction:
+    """Return the exact value, or the middle of the ball."""
+    return Fraction(str(value.mid)) if value.exact is None else value.exact
+
+
 def same(left: Real, right: Real) -> bool:
     """Whether two numbers are the same; Unknown where neither equality nor difference can be
     proven.

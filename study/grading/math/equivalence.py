@@ -15,9 +15,8 @@ longer than `latex.MAX_LENGTH` are compared as text.
 """
 
 import re
-from fractions import Fraction
 
-from study.grading.math.balls import rational
+from study.grading.math.balls import as_fraction, rational
 from study.grading.math.equality import OTHER, SAME, Comparison, Equality, Tier
 from study.grading.math.formulas import letters, same_value, value
 from study.grading.math.latex import MAX_LENGTH, closing, plain
@@ -74,14 +73,10 @@ def _is_near(text: str, gold: str) -> bool:
     if candidate is not None:
         distance = abs(candidate.value - number.value)
     elif exact is not None and letters(text) == frozenset():
-        distance = abs(_fraction(exact.exact, str(exact.mid)) - number.value)
+        distance = abs(as_fraction(exact) - number.value)
     else:
         return False
     return distance <= abs(number.value) * FLOAT_ERROR
-
-
-def _fraction(exact: Fraction | None, decimal: str) -> Fraction:
-    return Fraction(decimal) if exact is None else exact
 
 
 def _compare(left: str, right: str, relaxed: bool, depth: int) -> Equality:
@@ -108,7 +103,7 @@ def _as_formula(left: str, right: str, comparison: Comparison) -> Equality:
     would drop silently.
     """
     for text, other, swapped in ((left, right, False), (right, left, True)):
-        if text[0] == "(" and closing(text, 0) == len(text) - 1:
+        if text[0] + text[-1] in ("()", "[]") and closing(text, 0) == len(text) - 1:
             inner = text[1:-1]
             return comparison.parts(other, inner) if swapped else comparison.parts(inner, other)
     (left_body, left_unit), (right_body, right_unit) = split_unit(left), split_unit(right)
@@ -138,8 +133,7 @@ def _by_value(left: str, right: str) -> bool | None:
 
 def _rounds(decimal: Quantity, formula: str) -> bool:
     """Whether a decimal is the rounding of a formula's value."""
-    exact = value(formula) or rational(0)
-    return is_rounding(decimal, _fraction(exact.exact, str(exact.mid)))
+    return is_rounding(decimal, as_fraction(value(formula) or rational(0)))
 
 
 def _is_equation(text: str) -> bool:

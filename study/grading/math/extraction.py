@@ -4,21 +4,25 @@ r"""Find the answer in a completion: `answer` (strict) and `statements.stated` (
              the other (`\boxed{1}, \boxed{2} and \boxed{3}`, `x=\boxed{1}, y=\boxed{2}`) are one
              answer; a box that holds nothing or dots is an instruction and no answer
     relaxed  that too; else the last box that holds something; else what is stated without a box.
-             Where the reference is a list of n parts, also the last n boxes together
+             Where the reference is a list of n parts, also the last n boxes together; and a final
+             answer that is stated after the last box
 
 `reference(text)` reads the answer from a column of gold answers: all of its boxes, what follows
-`####` (GSM8K), or all of it. All of it is linear in the text.
+`####` (GSM8K), the final answer that a solution states, or all of it. Everything here is linear in
+the text.
 """
 
 import re
 
 from study.grading.math.equivalence import vote
+from study.grading.math.statements import stated_at_the_end
 
 MAX_LISTED = 60  # boxes that are read together
 LONG = 25  # words in a reference: a longer one is a solution and not an answer
 
 _BOX = "\\boxed"
 _BRACE_OR_ESCAPE = re.compile(r"\\.|[{}]", re.DOTALL)  # an escaped brace is text, not structure
+_BRACE = re.compile(r"[{}]")
 _DOTS = re.compile(r"(?:\\[cl]?dots|\.|…|_|\s)*")
 _BARE_BOX = re.compile(r"\\boxed(?![A-Za-z{])\s*([^\s${}]+(?:\{[^{}]{0,200}\})*)")
 _PERCENT_AFTER = re.compile(
@@ -45,7 +49,7 @@ def answer(text: str) -> str | None:
             break
         if found and not _listed(text[_end_of(text, box) : end]):
             break
-        found.append(content.strip())
+        found.append(content.strip().removesuffix("\\"))
         end = start
     if len(found) < 2:
         return found[0] if found else None
@@ -74,6 +78,12 @@ def boxed(text: str) -> str | None:
     """
     found = _box_before(text, len(text))
     return (found[1] or "").strip() or None if found else None
+
+
+def after_last_box(text: str) -> str:
+    """Return the text after the last box; "" where there is none or it never closes."""
+    box = _box_before(text, len(text))
+    return "" if box is None or box[1] is None else text[_end_of(text, box) :]
 
 
 def filled_box(text: str) -> str | None:
@@ -138,8 +148,16 @@ def _end_of(text: str, box: tuple[int, str | None]) -> int:
 
 
 def _braced(text: str, start: int, end: int) -> str | None:
+    r"""Return what is inside the braces. Where they never close otherwise, the backslash of
+    `\boxed{64\}` does not escape the brace.
+    """
+    closed = _closed(text, start, end, _BRACE_OR_ESCAPE)
+    return _closed(text, start, end, _BRACE) if closed is None else closed
+
+
+def _closed(text: str, start: int, end: int, braces: re.Pattern[str]) -> str | None:
     depth = 1
-    for match in _BRACE_OR_ESCAPE.finditer(text, start, end):
+    for match in braces.finditer(text, start, end):
         depth += {"{": 1, "}": -1}.get(match.group(), 0)
         if depth == 0:
             return text[start : match.start()]
@@ -171,6 +189,8 @@ def _boxed_reference(text: str) -> str:
 def _marked_reference(text: str) -> str:
     if "####" in text:
         return text.rpartition("####")[2]
+    if is_long(text) and (said := stated_at_the_end(text)):
+        return said[0]
     if "\n" not in text.strip():
         return text
     last = text.rstrip().rpartition("\n")[2]

@@ -30,23 +30,27 @@ _SPACING = re.compile(
 _FONT = re.compile(
     r"\\(?:mathrm|mathbf|mathit|mathsf|textbf|textit|textrm|textnormal|textsf|mbox|hbox|operatorname|boldsymbol|bm)\s*(?=\{)"
 )
-_FRACTION = re.compile(r"\\[dtc]frac(?![A-Za-z])")
+_CURRENCY = re.compile(
+    r"^\s*[+-]?(?:US|AU?|CA?|R|HK|NZ|NT|MX|S)(\$)\s*(?=[0-9.,])"  # R$ 50: no delimiter
+)
+_FRACTION = re.compile(r"\\[dtc](frac|binom)(?![A-Za-z])")
 _SYNONYM = {
     "leq": "le", "geq": "ge", "leqslant": "le", "geqslant": "ge", "neq": "ne", "lbrace": "{",
-    "rbrace": "}", "langle": "(", "rangle": ")",
+    "rbrace": "}", "mod": "bmod", "langle": "(", "rangle": ")",
     "lbrack": "[", "rbrack": "]", "degree": "circ", "varnothing": "emptyset", "vert": "|",
     "lvert": "|", "rvert": "|", "lt": "<", "gt": ">", "colon": ":", "dots": "ldots",
     "cdots": "ldots", "pounds": "£", "euro": "€", "yen": "¥",
 }  # fmt: skip
 _SYNONYMS = re.compile(rf"\\({'|'.join(_SYNONYM)})(?![A-Za-z])")
 _LITERAL = {"(", ")", "[", "]", "|", "<", ">", ":", "£", "€", "¥"}
-_DIGIT_ARGUMENTS = re.compile(r"\\frac\s*(?:\{([^{}]*)\}|(\d))\s*(?:\{([^{}]*)\}|(\d))")
+_DIGIT_ARGUMENTS = re.compile(r"\\(frac|binom)\s*(?:\{([^{}]*)\}|(\d))\s*(?:\{([^{}]*)\}|(\d))")
 _BARE_ROOT = re.compile(r"\\sqrt\s*(\d|[A-Za-z](?![A-Za-z]))")
 _BARE_CIRCLE = re.compile(r"\^\s*\{\s*\\circ\s*\}")
 _ONE_DIGIT_SCRIPT = re.compile(r"([\^_])\s*\{\s*(\w)\s*\}")
 _UPRIGHT_LETTER = re.compile(r"\\mathrm\s*\{\s*([eid])\s*\}")
 _SUBSCRIPT_WORD = re.compile(
-    r"_\s*(?:\{\s*)?\\(?:text\s*\{\s*(\w+)\s*\}|(max|min|sup|inf))(?:\s*\})?"
+    r"(?<!log)_\s*(?:\{\s*)?\\(?:text\s*\{\s*(\w+)\s*\}|(max|min|sup|inf))(?:\s*\})?"
+    r"|(?<!log)_\s*\{\s*\\(?!pi|infty)([A-Za-z]+)\s*\}"
 )
 _THOUSANDS_COMMA = re.compile(r",\\!\s*|\{\s*,\s*\}")
 _LISTED_THOUSAND = re.compile(r"(?<=[0-9])(?: +, *|, +)(?=[0-9]{3}(?![0-9]))")
@@ -74,13 +78,15 @@ def plain(text: str) -> str:
         return text.strip()
     text = latex_notation(_once_escaped(text))
     text = _THOUSANDS_COMMA.sub(",", text)
+    if text.count("$") == 1 and (currency := _CURRENCY.match(text)):
+        text = f"{text[: currency.start(1)]}\\{text[currency.start(1) :]}"
     text = _SPACING.sub(" ", _SIZE.sub("", _DELIMITER.sub("", text)))
     text = _FONT.sub(r"\\text", _UPRIGHT_LETTER.sub(r"\1", text))
-    text = _SYNONYMS.sub(_canonical, _FRACTION.sub(r"\\frac", text))
+    text = _SYNONYMS.sub(_canonical, _FRACTION.sub(r"\\\1", text))
     text = text.replace("\\$", "$").replace("\\%", "%")
     text = _EMPTY_TEXT.sub("", _BARE_CIRCLE.sub(r"^\\circ", text))
     text = _BARE_ROOT.sub(r"\\sqrt{\1}", _DIGIT_ARGUMENTS.sub(_fraction, text))
-    text = _SUBSCRIPT_WORD.sub(lambda match: f"_{{{match[1] or match[2]}}}", text)
+    text = _SUBSCRIPT_WORD.sub(lambda match: f"_{{{match[1] or match[2] or match[3]}}}", text)
     text = _ONE_DIGIT_SCRIPT.sub(r"\1\2", text)
     text = _without_idle_spaces(text).rstrip(_TRAILING)
     return _unwrapped(_LEADING.sub("", text, count=1) if _LEADING.match(text) else text)
@@ -103,11 +109,9 @@ def _canonical(match: re.Match[str]) -> str:
 
 
 def _fraction(match: re.Match[str]) -> str:
-    top, bottom = (
-        match[1] if match[1] is not None else match[2],
-        (match[3] if match[3] is not None else match[4]),
-    )
-    return rf"\frac{{{top.strip()}}}{{{bottom.strip()}}}"
+    top = match[2] if match[2] is not None else match[3]
+    bottom = match[4] if match[4] is not None else match[5]
+    return rf"\{match[1]}{{{top.strip()}}}{{{bottom.strip()}}}"
 
 
 def _without_idle_spaces(text: str) -> str:

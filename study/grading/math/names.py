@@ -3,31 +3,50 @@ x^2`, `x_{max} = 5`, `2 = x`, `x \in [1,2]`, `0 < f(x) < 1`, `17 \bmod 5 = 2`.
 
     one side named     x = 5 is 5; x \in [1,2] and 1 \le x \le 2 are [1,2]
     both named         the same name: what they say of it; other names with numbers: different
-    arithmetic         an equation without variables ends in its answer: 5+7=12 is 12
+    arithmetic         an equation without variables, or of one operation, ends in its answer:
+                       5+7=12 is 12, \gcd(8,12)=4 is 4; 2+2=5 is false and has no answer
     assignments(text)  `x=1,y=2` -> {x: 1, y: 2};  solutions: `p=5,q=2;p=7,q=2` -> one of them each
 """
 
 import re
 from collections.abc import Sequence
+from fractions import Fraction
 
+from study.grading.math.balls import Real, Unknown, as_fraction, rational, same
 from study.grading.math.equality import OTHER, Comparison, Equality
 from study.grading.math.formulas import letters, value
 from study.grading.math.latex import split
-from study.grading.math.quantities import quantity
+from study.grading.math.quantities import FLOAT_ERROR, quantity
 
-_SUBSCRIPT = r"(?:_(?:\w|\{(?:\\triangle ?|\\angle ?)?[\w,]+\}))?"
-_SYMBOL = rf"(?:[A-Za-z]|\\(?!pi|infty|frac|sqrt|text|begin)[a-z]+(?![a-z]))'*{_SUBSCRIPT}"
-_POINTS = rf"[A-Z]{{2,4}}{_SUBSCRIPT}"
+ROUNDED = Fraction(1, 100)  # relative: by so much a rounded last side may differ
+
+_INDEX = r"(?:_(?:\w|\{(?:\\triangle ?|\\angle ?)?[\w,]+\}))?"
+_SYMBOL = rf"(?:[A-Za-z]|\\(?!pi|infty|frac|sqrt|text|begin)[a-z]+(?![a-z]))'*{_INDEX}"
+_POINTS = rf"[A-Z]{{2,4}}{_INDEX}"
+_ARGUMENT = r"(?:[A-Za-z]|\\(?:theta|nu|phi|alpha|lambda|omega|mu|tau|rho|sigma|xi))"
+_FUNCTION = rf"(?:[fghFGHpPqQEVWRLS]|\\(?:phi|psi|varphi|sigma|tau|zeta|Gamma)) ?'*{_INDEX}"
 _NAME = (
-    rf"{_SYMBOL}|{_SYMBOL}(?:\^{{?-1}}?)?\([A-Za-z](?:,[A-Za-z])*\)|{_POINTS}|\|{_POINTS}\|"
-    rf"|\\(?:angle|overline|triangle) ?\{{?{_POINTS}\}}?|\\text\{{[A-Za-z ]+\}}{_SUBSCRIPT}"
+    rf"{_SYMBOL}|{_SYMBOL}(?:\^{{?-1}}?)?\({_ARGUMENT}(?:,{_ARGUMENT})*\)|{_POINTS}|\|{_POINTS}\|"
+    rf"|{_FUNCTION}\(-?[0-9]+\)"
+    rf"|\\(?:angle|overline|triangle) ?\{{?{_POINTS}\}}?|\\text\{{[A-Za-z ]+\}}{_INDEX}"
     rf"|(?:{_SYMBOL}|{_POINTS}):(?:{_SYMBOL}|{_POINTS})|\\frac\{{{_POINTS}\}}\{{{_POINTS}\}}"
     rf"|\({_SYMBOL}(?:,{_SYMBOL})*\)|[^\W\d_A-Za-z]+"  # 面积=5
 )
 _NAMED = re.compile(rf"({_NAME})(=|\\in(?![A-Za-z])) ?(.*)", re.DOTALL)
-_NAME_LAST = re.compile(rf"([^=<>]+)=({_NAME})", re.DOTALL)
+_MATRIX = re.compile(  # A=..., A^{-1}=..., where the rest is one matrix
+    r"([A-Z](?:\^(?:[0-9nT]|\{-?[0-9nT]+\}|\{\\top\}))?)(=)(\\begin\{[pb]?matrix\}.*)", re.DOTALL
+)
+_CONGRUENCE = re.compile(r"(.+?)\\equiv ?(.+?)\\pmod ?\{?([0-9]{1,9})\}?")
+_NAME_LAST = re.compile(rf"([^<>]+)=({_NAME})", re.DOTALL)
+# Their value is not computed here: of `\\gcd(12,18)=6` the last side is the answer all the same.
+_OPERATION = re.compile(
+    r"\\(?:lim|int|iint|oint|sum|prod|gcd|lcm|det|max|min|deg|dim)(?![A-Za-z])"
+    r"|(?:\\text\{ ?)?(?:gcd|lcm|hcf|gcf|det|rank|trace|tr)\}?[({]"
+    r"|\\begin\{[vV]matrix\}|e\^(?:i(?![A-Za-z])|\{[^{}=]*(?<![A-Za-z_])i(?![A-Za-z]))",
+    re.IGNORECASE,
+)
 _RELATION = re.compile(r"[=<>]|\\(?:le|ge|in|ne)(?![A-Za-z])")
-_OF_ONE = rf"{_NAME}|\\(?:sin|cos|tan|ln|log|exp) ?(?:[a-z]|\([a-z]\))"
+_OF_ONE = rf"{_NAME}|\\(?:sin|cos|tan|ln|log|exp) ?(?:{_ARGUMENT}|\({_ARGUMENT}\))"
 _LESS, _MORE = r"<|\\le(?![a-z]) ?", r">|\\ge(?![a-z]) ?"
 _CHAIN = re.compile(rf"(.+?)({_LESS}) ?({_OF_ONE})({_LESS}) ?(.+)")
 _FALLING_CHAIN = re.compile(rf"(.+?)({_MORE}) ?({_OF_ONE})({_MORE}) ?(.+)")
@@ -71,18 +90,60 @@ def _same_function(ours: tuple[str, str, str], theirs: tuple[str, str, str]) -> 
     """Whether two names are of one constant function in different variables: W(n)=1 and W(x)=1."""
     functions = ["(" in each[0] and each[0].partition("(")[0] for each in (ours, theirs)]
     constant = letters(ours[2]) == letters(theirs[2]) == frozenset()
-    return bool(functions[0]) and functions[0] == functions[1] and constant
+    at_a_number = any(letter.isdigit() for each in (ours, theirs) for letter in each[0])
+    return bool(functions[0]) and functions[0] == functions[1] and constant and not at_a_number
 
 
 def _end_of_arithmetic(text: str) -> str | None:
-    """Return what follows the last `=` of an equation whose other sides are numbers."""
-    before, equals, last = text.rpartition("=")
-    if not equals or before.endswith(("<", ">")) or not last or has_relation(last):
+    """Return what follows the last `=` of an equation whose other sides are numbers or operations.
+
+    A side that differs from the last one by more than a rounding makes the equation false, and a
+    false equation has no answer.
+    """
+    if match := _CONGRUENCE.fullmatch(text):
+        return match[2] if _congruent(match[1], match[2], int(match[3])) else None
+    *before, last = split(text, "=")
+    sides = [side for side in before if side]
+    if not last or has_relation(last):
         return None
-    sides = [side for side in before.split("=") if side]
-    closed = [letters(side) == frozenset() and value(side) is not None for side in sides]
     number = letters(last) == frozenset() or quantity(last) is not None
-    return last if sides and all(closed) and number else None
+    known = [_leads_to(side, last) for side in sides]
+    return last if sides and number and all(known) else None
+
+
+def _congruent(left: str, right: str, modulus: int) -> bool:
+    """Whether two numbers leave the same remainder: 100 and 1 modulo 9."""
+    if letters(left) != frozenset() or letters(right) != frozenset():
+        return False
+    numbers = [value(left), value(right)]
+    exact = [number.exact for number in numbers if number is not None]
+    if len(exact) < 2 or exact[0] is None or exact[1] is None or modulus == 0:
+        return False
+    return (exact[0] - exact[1]) % modulus == 0
+
+
+def _leads_to(side: str, last: str) -> bool:
+    if _OPERATION.match(side):
+        return True
+    start = quantity(side)
+    computed = value(side) if letters(side) == frozenset() else None
+    if start is not None:
+        computed = rational(start.value)
+    if computed is None:
+        return False
+    number, result = quantity(last), value(last)
+    if number is not None:
+        rounded = bool(number.decimals) or number.percent
+        error = abs(number.value - as_fraction(computed))
+        return error <= (ROUNDED if rounded else FLOAT_ERROR) * abs(number.value)
+    return result is not None and _not_different(computed, result)
+
+
+def _not_different(left: Real, right: Real) -> bool:
+    try:
+        return same(left, right)
+    except Unknown:
+        return True
 
 
 def _as_intervals(left: str, right: str, comparison: Comparison) -> Equality | None:
@@ -104,14 +165,14 @@ def _set_of(text: str) -> str:
 
 
 def named(text: str) -> tuple[str, str, str] | None:
-    r"""Return (name, `=` or `\in`, the rest); where a number comes first, the sides are swapped:
-    2=x.
+    r"""Return (name, `=` or `\in`, the rest); where numbers come first, the sides are swapped: 2=x,
+    1+1=2=x.
     """
-    if match := _NAMED.fullmatch(text):
+    if match := _NAMED.fullmatch(text) or _MATRIX.fullmatch(text):
         several = has_relation(match[3]) and _SEPARATOR.search(match[3])  # x=1,y=2
         return None if several else (match[1], match[2], match[3])
     match = _NAME_LAST.fullmatch(text)
-    if match is not None and letters(match[1]) == frozenset():
+    if match is not None and all(letters(side) == frozenset() for side in match[1].split("=")):
         return (match[2], "=", match[1])
     return None
 

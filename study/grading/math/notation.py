@@ -43,6 +43,7 @@ _WIDE = re.compile("[\uff01-\uff5e\uffe0-\uffe6\U0001d400-\U0001d7ff\ufe62-\ufe6
 _SUPERSCRIPTS = "⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻⁽⁾ⁿⁱ"
 _SUBSCRIPTS = "₀₁₂₃₄₅₆₇₈₉₊₋₍₎ₙ"
 _RAISED = str.maketrans(_SUPERSCRIPTS + _SUBSCRIPTS, "0123456789+-()ni" + "0123456789+-()n")
+_MICRO = re.compile(r"(?<=[0-9])\s*[µμ]([msgLlFAV])(?![A-Za-z])")
 _SUPERSCRIPT = re.compile(f"[{_SUPERSCRIPTS}]+")
 _SUBSCRIPT = re.compile(f"[{_SUBSCRIPTS}]+")
 _FRACTIONS = {
@@ -80,6 +81,7 @@ def latex_notation(text: str) -> str:
 
 def _from_unicode(text: str) -> str:
     text = _WIDE.sub(lambda match: unicodedata.normalize("NFKC", match[0]), text)
+    text = _MICRO.sub(r"\\text{micro\1}", text)
     text = _ROOT_INDEX.sub(lambda match: f"\\sqrt[{match[1].translate(_RAISED)}]√", text)
     text = _SUPERSCRIPT.sub(lambda match: f"^{{{match[0].translate(_RAISED)}}}", text)
     text = _SUBSCRIPT.sub(lambda match: f"_{{{match[0].translate(_RAISED)}}}", text)

@@ -29,6 +29,7 @@ from study.grading.math.names import (
     solutions,
 )
 from study.grading.math.quantities import quantity
+from study.grading.math.units import same_unit, split_unit
 
 MAX_PARTS = 60
 _COMMAND = re.compile(r"\\[a-z]+|\\\{")
@@ -41,6 +42,7 @@ _LISTS = {  # may be several things without looking like a list
     "\\in",
 }
 
+_PAIRS = re.compile(r"[+-]?[1-9][0-9]?(?:,[0-9]{2})+,[0-9]{3}(?:\.[0-9]+)?")
 _AND = re.compile(r"\\text\{,?\s*(?:and|or)\s*\}|,?(?<![A-Za-z\\])(?:and|or)(?![a-z])")
 _MATRIX = re.compile(r"\\begin\{([pbvBV]?matrix|array)\}(?:\{[lcr|]*\})?(.*)\\end\{\1\}", re.DOTALL)
 
@@ -190,17 +192,23 @@ def _one_sided(
     """Compare with a list whose commas look like thousands separators or a decimal comma, or a set
     of one element; otherwise they differ.
     """
-    if theirs and theirs.kind in ("list", "set", "tuple") and quantity(left) is not None:
-        if theirs.kind == "list" and (comma := _decimal_comma(right, left, comparison)) is not None:
-            return comma
+    if theirs and theirs.kind == "tuple" and quantity(left) is not None:
+        return OTHER  # 1,200 is no point
+    if theirs and theirs.kind in ("list", "set") and quantity(left) is not None:
+        if theirs.kind == "list":
+            for rule in (_decimal_comma, _grouped_in_pairs):
+                if (same_number := rule(right, left, comparison)) is not None:
+                    return same_number
         listed = tuple(left.split(","))
         compact = theirs.kind != "list" or ", " not in right or comparison.relaxed
         padded = any(re.match(r"0[0-9]", member) for member in listed)  # 1,050 is not 1 and 50
         if len(listed) == len(theirs.parts) > 1 and compact and not padded:
             return as_sets(listed, theirs.parts, (left, right), comparison)
         return OTHER
-    if ours and ours.kind == "list" and (comma := _decimal_comma(left, right, comparison)):
-        return comma
+    if ours and ours.kind == "list":
+        for rule in (_decimal_comma, _grouped_in_pairs):
+            if (same_number := rule(left, right, comparison)) is not None:
+                return same_number
     for some, other, swapped in ((ours, right, False), (theirs, left, True)):
         if some and some.kind == "set" and len(some.parts) == 1:
             one = some.parts[0]
@@ -219,6 +227,16 @@ def _decimal_comma(listed: str, other: str, comparison: Comparison) -> Equality 
     if match[2] != "0" and not comparison.relaxed:
         return None
     same = Fraction(f"{match[1]}{match[2]}.{match[3]}") == number.value
+    return Equality(True, Tier.numeric) if same else None
+
+
+def _grouped_in_pairs(listed: str, other: str, _: Comparison) -> Equality | None:
+    """Read 12,34,567 as 1234567, as India writes it, where the other side is that number."""
+    body, unit = split_unit(listed)
+    number = quantity(other)
+    if number is None or _PAIRS.fullmatch(body) is None or not same_unit(unit, number.unit):
+        return None
+    same = Fraction(body.replace(",", "")) == number.value
     return Equality(True, Tier.numeric) if same else None
 
 

@@ -17,6 +17,10 @@ SYMBOLS = {
 _CODES = {
     "usd": "dollar", "eur": "euro", "gbp": "pound", "jpy": "yen", "cny": "yuan", "rmb": "yuan",
     "inr": "rupee", "rs": "rupee", "us$": "dollar", "rub": "ruble", "krw": "won", "chf": "franc",
+    "r$": "real", "brl": "real", "a$": "aud", "au$": "aud", "aud": "aud", "c$": "cad",
+    "ca$": "cad", "cad": "cad", "nz$": "nzd", "nzd": "nzd", "s$": "sgd", "sgd": "sgd",
+    "hk$": "hkd", "hkd": "hkd", "nt$": "twd", "twd": "twd", "mx$": "peso", "mxn": "peso",
+    "sek": "krona", "nok": "krone", "dkk": "krone", "kr": "krona", "pln": "zloty", "zar": "rand",
 }  # fmt: skip
 _SYMBOL = f"[{''.join(map(re.escape, SYMBOLS))}]"
 _CODE = rf"(?:{'|'.join(map(re.escape, _CODES))})(?![A-Za-z])\.?"
@@ -37,12 +41,21 @@ _KNOWN = {
     "cent": "cent", "degree": "degree deg", "radian": "radian rad", "unit": "unit",
     "newton": "newton", "joule": "joule", "watt": "watt", "volt": "volt", "mole": "mol mole",
     "pascal": "pascal", "am": "am a.m", "pm": "pm p.m", "hertz": "hz hertz", "kelvin": "kelvin",
-    "kilowatt-hour": "kwh", "ohm": "ohm",
+    "kilowatt-hour": "kwh", "ohm": "ohm", "kiloohm": "kohm kiloohm", "megaohm": "megaohm",
+    "m*newton": "newtonmeter newtonmetre", "kilonewton*m": "kilonewtonmeter",
+    "kilonewton": "kn kilonewton", "kilopascal": "kpa kilopascal", "kilowatt": "kw kilowatt",
+    "ampere": "ampere amp", "coulomb": "coulomb", "farad": "farad", "kilojoule": "kj kilojoule",
+    "micrometer": "microm micrometer micrometre micron", "microsecond": "micros microsecond",
+    "microgram": "microg microgram", "microliter": "microl microliter microlitre",
+    "microfarad": "microf microfarad", "microamp": "microa microampere", "microvolt": "microv",
 }  # fmt: skip
 CANONICAL = {
     spelling: unit for unit, spellings in _KNOWN.items() for spelling in spellings.split()
 } | {code: unit for code, unit in _CODES.items() if code.isalpha() and code != "rs"}
-LETTERS = {"m", "s", "h", "g", "l"}
+_CAPITALS = {  # that are units inside of \text{...} alone
+    "N": "newton", "J": "joule", "W": "watt", "V": "volt", "Pa": "pascal", "A": "ampere",
+    "K": "kelvin",
+}  # fmt: skip
 _WHOLE = {"mph": "mile/hour", "kph": "km/hour", "kmh": "km/hour", "kmph": "km/hour"}
 _POWERS = {"square": "2", "squared": "2", "sq": "2", "cubic": "3", "cubed": "3", "cu": "3"}
 _NEVER = frozenset(
@@ -89,7 +102,10 @@ _DEGREES = re.compile(r"\^\\circ ?(?:\\text\{)?(?P<scale>[CF]?)\}?$")
 
 
 _INVERSE = re.compile(r"(?<=[0-9}])([A-Za-z]{1,3}) ([A-Za-z]{1,3})\^\{-([123])\}$")
-_OHM = re.compile(r"(?<=[0-9])\\Omega$")
+_OHM = re.compile(r"(?<=[0-9])([kM]?)\\Omega$")
+_OHMS = {"": "ohm", "k": "kohm", "M": "megaohm"}
+_TORQUE = re.compile(r"(?<=[0-9])(k?)N(?:\\cdot ?|\*)m$")  # a product would be written 6mN
+_MICRO = re.compile(r"(?<=[0-9}])\\mu ?(?:\\text\{ ?([msgLlFAV]) ?\}|([msgLlFAV]))$")
 
 
 def split_unit(text: str, *, letters: bool = False) -> tuple[str, str | None]:
@@ -98,7 +114,10 @@ def split_unit(text: str, *, letters: bool = False) -> tuple[str, str | None]:
     """
     if match := _DEGREES.search(text):
         return text[: match.start()], f"degree{match['scale'].lower()}"
-    text = _OHM.sub("ohm", text)
+    text = _OHM.sub(lambda match: _OHMS[match[1]], text)
+    text = _TORQUE.sub(lambda match: f"{'kilo' * len(match[1])}newtonmeter", text)
+    if (match := _MICRO.search(text)) and (match[1] or letters):
+        text = f"{text[: match.start()]}\\text{{micro{match[1] or match[2]}}}"
     if letters:  # 9.8 m s^{-1}
         text = _INVERSE.sub(_as_quotient, text)
     body, money = _money(text)
@@ -142,6 +161,8 @@ def _words(text: str) -> tuple[str, str | None]:
     if re.search(r"[A-Za-z]\s*(?:/|·|\bper\b(?! cent))\s*[A-Za-z]", said):
         unit = _compound(*_first_and_rest(said), power=match["power"] or "")
         return (text[: match.start()], unit) if unit else (text, None)
+    if match["text"] is not None and said.strip() in _CAPITALS and not match["power"]:
+        return text[: match.start()], _CAPITALS[said.strip()]
     words = said.casefold().replace(".", " ").split()
     if _NEVER & set(words) or (match["text"] is None and not _bare_unit(words)):
         return text, None
@@ -177,7 +198,7 @@ def _factor(text: str) -> str | None:
     match = re.fullmatch(r"\s*(?:\\text\{)?([A-Za-z .]+?)\}?(?:\^\{?(-?[1-4])\}?)?\s*", text)
     if match is None:
         return None
-    words = match[1].casefold().replace(".", "").split()
+    words = _CAPITALS.get(match[1], match[1]).casefold().replace(".", "").split()
     if not words or _NEVER & set(words):
         return None
     unit = canonical_unit(words, "")
@@ -261,6 +282,5 @@ def _is_known(unit: str | None) -> bool:
     if unit is None:
         return False
     parts = [part.rstrip("-1234") for part in re.split(r"[/*]", unit)]
-    return all(part in _KNOWN or part in SYMBOLS.values() for part in parts) or unit.startswith(
-        "degree"
-    )
+    known = (_KNOWN, SYMBOLS.values(), _CODES.values())
+    return unit.startswith("degree") or all(any(part in one for one in known) for part in parts)
