@@ -27,7 +27,7 @@ from analysis.claims.states import State, family_of, findings_today, stored_stat
 from analysis.evidence.frames import Evidence, arm_text
 from study.record.declared.world import GridWorld, cells_with
 from study.record.schema import canonical_json
-from study.spec.report.claim import Claim, Claims, WorldChange, all_arms
+from study.spec.report.claim import Claim, Claims, SeedsAdded, WorldChange, all_arms
 from study.spec.report.outcome import REVISION, ArmLabels
 
 Word = Literal[
@@ -146,7 +146,8 @@ def _same_text(
     ]
     if changes:
         return "world changed after data", list(dict.fromkeys(changes))
-    added = list(dict.fromkeys(_extensions(behind, worlds)))
+    told = [] if recorded else _told_extensions(page.extensions, behind)
+    added = list(dict.fromkeys([*_extensions(behind, worlds), *told]))
     if added:
         return "extended after data", added
     if not recorded:
@@ -213,6 +214,18 @@ def _told(changes: Sequence[WorldChange], arms: Sequence[ArmLabels]) -> Iterator
         meant = [arm for arm in arms for part in change.arms if part.items() <= arm.items()]
         if meant or not change.arms:
             yield f"{change.date}: {change.text}"
+
+
+def _told_extensions(told: Sequence[SeedsAdded], behind: Sequence[Behind]) -> Iterator[str]:
+    """Yield what the page tells of added seeds that no state holds, where such a seed and one of
+    the others are used.
+    """
+    bases = {run.seed for run in behind}
+    for each in told:
+        added = bases & set(each.seeds)
+        if added and added != bases:
+            seeds = ", ".join(map(str, sorted(added)))
+            yield f"{each.date}: seeds {seeds} were {each.text}"
 
 
 def _extensions(behind: Sequence[Behind], worlds: dict[str, GridWorld | None]) -> Iterator[str]:

@@ -74,6 +74,7 @@ def test_the_trial_s_shape_reproduces_what_is_expected() -> None:
     reported = {name for name, word in words.items() if word == "REPORTED"}
     assert reported == {
         "biased_k20_reported",
+        "biased_k20_tail",
         "renormalised_k20_reported",
         "policy_gradient_beside_stop_gradient_k1",
     }
@@ -346,11 +347,16 @@ def test_a_state_that_was_written_over_is_refused(tmp_path: Path) -> None:
         under(state, tmp_path, page_of(GAIN))
 
 
-def test_the_committed_records_were_made_under_today_s_claims_of_math() -> None:
+def test_the_labels_of_the_committed_math_claims() -> None:
     loaded = load(ROOT / "results" / "records")
-    assert {declared_state(declared(), claim, loaded).word for claim in declared().claims} == {
-        "text before data, world not recorded"
+    words = {each.id: declared_state(declared(), each, loaded).word for each in declared().claims}
+    # seeds 3 and 4 came after the others; three claims have a text that is newer than the records
+    newer = {
+        "biased_k20_reported": "changed after data",
+        "renormalised_k20_reported": "changed after data",
+        "biased_k20_tail": "declared after data",
     }
+    assert words == dict.fromkeys(words, "extended after data") | newer
 
 
 @pytest.mark.parametrize(

@@ -214,6 +214,17 @@ class WorldChange(Spec):
     arms: tuple[ArmLabels, ...] = Field(default=(), strict=False)
 
 
+class SeedsAdded(Spec):
+    """Seeds that were added to the grid after data of its other seeds had been seen.
+
+    For records whose state does not hold the seeds that were declared. text: what had been seen.
+    """
+
+    date: str
+    text: str
+    seeds: tuple[int, ...] = Field(strict=False, min_length=1)
+
+
 class Claims(Spec):
     """The claims on one grid. Families run over findings (`study/spec/report/finding.py`)."""
 
@@ -222,6 +233,7 @@ class Claims(Spec):
     claims: tuple[Claim, ...] = Field(strict=False)
     screening: Screening | None = None
     world_changes: tuple[WorldChange, ...] = Field(default=(), strict=False)
+    extensions: tuple[SeedsAdded, ...] = Field(default=(), strict=False)
 
     @property
     def family(self) -> int:
