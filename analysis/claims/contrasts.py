@@ -6,7 +6,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from analysis.claims.outcomes import by_base
-from analysis.evidence.frames import Evidence, arm_text
+from analysis.evidence.frames import Evidence
 from analysis.pages.tables import ends
 from study.spec.report.claim import (
     Change,
@@ -136,32 +136,3 @@ def _shares(
         base: (score.problems, [int(digit, 36) / score.k for digit in score.correct])
         for base, score in scores.items()
     }
-
-
-def contrast_text(contrast: Contrast) -> str:
-    """The contrast in words."""
-    match contrast:
-        case Change(scale="log"):
-            return f"log of last step / step 0 of [{arm_text(contrast.arm)}]"
-        case Change():
-            return f"last step minus step 0 of [{arm_text(contrast.arm)}]"
-        case Start():
-            return f"step 0 of [{arm_text(contrast.arm)}]"
-        case Level():
-            return f"[{arm_text(contrast.arm)}]"
-        case Difference(scale="log"):
-            return f"log of [{arm_text(contrast.arm)}] / [{arm_text(contrast.versus)}]"
-        case Difference():
-            return f"[{arm_text(contrast.arm)}] minus [{arm_text(contrast.versus)}]"
-        case Share():
-            start = arm_text(contrast.start)
-            return (
-                f"([{arm_text(contrast.arm)}] minus [{start}]) as a share of"
-                f" ([{arm_text(contrast.full)}] minus [{start}])"
-            )
-        case Interaction():
-            first = f"([{arm_text(contrast.arm)}] minus [{arm_text(contrast.versus)}])"
-            return (
-                f"{first} minus ([{arm_text(contrast.control_arm)}] minus"
-                f" [{arm_text(contrast.control_versus)}])"
-            )

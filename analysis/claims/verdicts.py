@@ -3,15 +3,15 @@
 import json
 from typing import Any
 
-from analysis.claims.contrasts import contrast_text
 from analysis.claims.decide import NOT_TESTABLE, Verdict
-from analysis.claims.declared import Declared
+from analysis.claims.declared import MEANING, Declared
 from analysis.claims.outcomes import note_of
 from analysis.evidence.frames import Evidence, arm_text
 from analysis.pages.render import Column, Table, Value, interval_text, number
 from analysis.pages.render import to_markdown as table_markdown
 from analysis.pages.tables import scope_note
 from study.spec.report.claim import Claim, all_arms
+from study.spec.report.sentences import contrast_words
 from study.stats.comparisons import ENOUGH, FIRM
 
 COLUMNS = (
@@ -52,7 +52,7 @@ def summary_table(verdicts: tuple[Verdict, ...], evidence: Evidence) -> Table:
             " find in 8 of 10 studies."
         ),
         *([UNTESTED] if any(verdict.word == NOT_TESTABLE for verdict in verdicts) else []),
-        "Declared: derived from the claims files that each record was started under.",
+        declared_note(verdicts),
     )
     return Table("Verdicts on declared claims", COLUMNS, rows, notes)
 
@@ -84,6 +84,13 @@ def smallest_text(claim: Claim) -> str:
     }
     sign = signs.get(claim.expectation)
     return f"{sign}{number(claim.smallest_effect, 2)}" if sign else "-"
+
+
+def declared_note(verdicts: tuple[Verdict, ...]) -> str:
+    """What the labels of these verdicts mean."""
+    words = {verdict.declared.word for verdict in verdicts}
+    said = [f"{word} = {meaning}" for word, meaning in MEANING.items() if word in words]
+    return f"Declared, derived from the records: {'; '.join(said)}."
 
 
 def p_text(p: float) -> str:
@@ -120,7 +127,7 @@ def facts(verdict: Verdict, evidence: Evidence) -> list[str]:
     lines = [
         f"- Source: {claim.source}.",
         (
-            f"- Outcome: `{claim.outcome}`; contrast: {contrast_text(claim.contrast)}; expected:"
+            f"- Outcome: `{claim.outcome}`; contrast: {contrast_words(claim.contrast)}; expected:"
             f" {claim.expectation}."
         ),
         f"- Per base: {per_base}.",

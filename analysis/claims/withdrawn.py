@@ -11,12 +11,14 @@ listed it in the last of its states that holds findings; else the family of its 
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
-from analysis.claims.states import State, family_of, stored_state
+from analysis.claims.states import State, family_of, findings_today, stored_state
 from analysis.evidence.frames import Evidence
-from study.spec.report.claim import Claim, Claims
+from study.spec.report.claim import Claim, Claims, load_claims
 from study.spec.report.finding import Finding
+from study.spec.yaml.load import names
 
 How = Literal["no longer declared", "no longer primary", "no longer with an expectation"]
 
@@ -43,6 +45,12 @@ def states_of(evidence: Evidence) -> tuple[State, ...]:
     names = sorted(evidence.states, key=lambda name: (evidence.states[name], name))
     found = (stored_state(evidence.declared, name) for name in names)
     return tuple(state for state in found if state is not None)
+
+
+def withdrawn_today(evidence: Evidence, root: Path | None = None) -> tuple[Withdrawn, ...]:
+    """Return the withdrawn claims by today's pages and the states of all records."""
+    pages = {name: load_claims(name, root) for name in names("claims", root)}
+    return withdrawn(pages, findings_today(root), states_of(evidence))
 
 
 def withdrawn(

@@ -35,6 +35,7 @@ from study.errors import IncompleteResults, RecordMismatch, SpecError
 from study.record.schema import Record
 from study.record.store import read_record, record_paths
 from study.spec.grid.grid import Grid, LabelledCell, LabelledRun, load_grid, named
+from study.spec.report.sentences import arm_words as arm_text
 from study.spec.yaml.load import names
 
 
@@ -329,7 +330,3 @@ def require_complete(evidence: Evidence, source: Path) -> None:
         f" ({first.run_id}){older_text(evidence.older)}",
         hint=command + (look if len(evidence.runs) else ""),
     )
-
-
-def arm_text(arm: Mapping[str, str]) -> str:
-    return " ".join(f"{factor}={level}" for factor, level in arm.items())

@@ -237,7 +237,7 @@ def _remarks(point: Point) -> list[str]:
         "not_worse": ["only not worse is claimed"],
         "any": ["own scale: any effect counts"],
     }
-    late = ["declared after data"] if point.declared.endswith("after data") else []
+    late = [point.declared] if point.declared.endswith("after data") else []
     return [*(remarks.get(point.zone, []) if point.unit is not None else []), *late]
 
 

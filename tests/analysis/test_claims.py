@@ -18,7 +18,7 @@ from analysis.evidence.frames import Evidence, evidence_from, load
 from analysis.pages.numbered import claims_of
 from study.errors import RecordMismatch, SpecError
 from study.record.declared.states import keep
-from study.runner.verbs.check import _refuse_undecidable
+from study.runner.verbs.check_families import refuse_undecidable
 from study.spec.grid.grid import Grid, load_grid
 from study.spec.report.claim import Claims
 from tests.support.paths import ROOT
@@ -372,6 +372,6 @@ def test_check_refuses_a_claim_that_its_seeds_could_never_decide(
 ) -> None:
     page = page_of(GAIN | claim)
     with pytest.raises(SpecError, match=re.escape(word)):
-        _refuse_undecidable(page, page.claims[0], seeds)
+        refuse_undecidable(page, page.claims[0], seeds)
     easy = page_of(GAIN | {"spread": 0.04})
-    _refuse_undecidable(easy, easy.claims[0], 5)
+    refuse_undecidable(easy, easy.claims[0], 5)

@@ -8,18 +8,18 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from study.errors import PrerequisiteError, SpecError
+from study.runner.verbs.check_families import check_families, refuse_undecidable
 from study.spec.grid.grid import Grid, LabelledCell, load_grid
 from study.spec.grid.scale import load_scale
 from study.spec.grid.unbound import NotBound
 from study.spec.identity import REVISIONS, is_stage, stage_id
 from study.spec.machine.profile import load_profile
-from study.spec.report.claim import Claim, Claims, all_arms
+from study.spec.report.claim import Claims, all_arms, load_claims
 from study.spec.report.finding import Finding, Findings
 from study.spec.report.outcome import outcome
 from study.spec.report.tables import FigurePage, TablePage
 from study.spec.yaml.load import Located, find, load, names, suggestion
 from study.spec.yaml.validation import validate
-from study.stats.comparisons import ENOUGH, minimum_detectable_effect
 
 Outcome = tuple[str, str | SpecError]  # file, its content or what is wrong
 
@@ -37,6 +37,7 @@ def check_experiments(root: Path | None = None) -> Iterator[Outcome]:
         yield f"profiles/{name}.yaml", _tried(check_profile, name, root)
     for name in names("findings", root):
         yield f"findings/{name}.yaml", _tried(check_findings, name, root)
+    yield from check_families(root)
     for kind, spec in (("tables", TablePage), ("figures", FigurePage)):
         for name in names(kind, root):
             yield f"{kind}/{name}.yaml", _tried(_check_page, kind, spec, name, root)
@@ -96,7 +97,7 @@ def check_findings(name: str, root: Path | None) -> str:
     places = located.entries["findings"].items
     for finding, place in zip(page.findings, places, strict=True):
         for grid, wanted in finding.claims.items():
-            claims = validate(Claims, load(find("claims", grid, root)), "")
+            claims = load_claims(grid, root)
             _refuse_unknown_claims(wanted, claims, place)
         _refuse_without_expectation(finding, place, root)
     return f"{len(page.findings)} findings"
@@ -116,7 +117,7 @@ def _refuse_unknown_claims(wanted: Sequence[str], page: Claims, place: Located) 
 def _refuse_without_expectation(finding: Finding, place: Located, root: Path | None) -> None:
     """Raise SpecError for a claim that is only reported: it has no verdict."""
     grid, name = finding.deciding
-    page = validate(Claims, load(find("claims", grid, root)), "")
+    page = load_claims(grid, root)
     claim = page.claim(name)
     if claim is not None and claim.expectation == "none":
         expecting = {each.id for each in page.claims if each.expectation != "none"}
@@ -154,7 +155,7 @@ def _check_claims(name: str, root: Path | None) -> str:
     """Check that every arm is one cell, every gate exists, and the grid's seeds can decide every
     claim.
     """
-    page = validate(Claims, load(find("claims", name, root)), "")
+    page = load_claims(name, root)
     if page.grid != name:
         raise SpecError(
             f"claims/{name}.yaml: it is about the grid {page.grid!r}",
@@ -167,7 +168,7 @@ def _check_claims(name: str, root: Path | None) -> str:
             _refuse_more_k(judged.outcome, cell, f"claims/{name}.yaml {judged.id}")
     for claim in page.claims:
         page.gates_of(claim)
-        _refuse_undecidable(page, claim, len(grid.seeds))
+        refuse_undecidable(page, claim, len(grid.seeds))
     return f"{len(page.claims)} claims, {page.family} of them primary"
 
 
@@ -188,37 +189,6 @@ def _refuse_more_k(text: str, labelled: LabelledCell, where: str) -> None:
             f" evaluation of {labelled.text} draws {samples}",
             hint=f"pass@1 to pass@{samples}, or an evaluation with k: {wanted.k}",
         )
-
-
-def _refuse_undecidable(page: Claims, claim: Claim, bases: int) -> None:
-    """Raise SpecError for a claim that cannot get a verdict.
-
-    A verdict needs ENOUGH bases, and an effect of zero must be distinguishable from the smallest
-    effect that counts. The strictest level that Holm's adjustment can require is alpha / m.
-    """
-    where = f"claims/{page.grid}.yaml {claim.id}"
-    if claim.expectation == "none":
-        return
-    if bases < ENOUGH:
-        raise SpecError(
-            f"{where}: the grid declares {bases} seeds; no verdict is drawn from fewer than"
-            f" {ENOUGH}",
-            hint="add seeds",
-        )
-    if claim.spread is None:
-        return
-    alpha = 0.05 / (page.family if claim.primary else 1)
-    detectable = minimum_detectable_effect(claim.spread, bases, alpha=alpha)
-    if claim.smallest_effect < detectable:
-        what = (
-            f"{where}: {bases} bases with a spread of {claim.spread:g} find an effect of"
-            f" {detectable:.3g} (power .8, level {alpha:.3g})"
-        )
-        hint = (
-            "declare more seeds, fewer primary claims, a larger smallest effect or a less noisy"
-            " outcome"
-        )
-        raise SpecError(f"{what}, not one of {claim.smallest_effect:g}", hint=hint)
 
 
 def _check_page(

@@ -6,6 +6,7 @@ claims per base student; nothing is computed here. `declaration` is the text tha
 before the data.
 """
 
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
@@ -14,6 +15,8 @@ from study.errors import SpecError
 from study.spec.base import Spec
 from study.spec.identity import canonical_value
 from study.spec.report.outcome import ArmLabels, is_curve, refuse_unknown
+from study.spec.yaml.load import find, load
+from study.spec.yaml.validation import validate
 
 Measure = Literal["linear", "log"]
 
@@ -262,6 +265,13 @@ class Claims(Spec):
         return canonical_value(claim) | {
             "gates": [canonical_value(gate) for gate in self.gates_of(claim)]
         }
+
+
+def load_claims(grid: str, root: Path | None = None) -> Claims:
+    """Return the claims of `experiments/claims/<grid>.yaml`. Errors: SpecError with file and
+    line.
+    """
+    return validate(Claims, load(find("claims", grid, root)), "")
 
 
 def arms(contrast: Contrast) -> tuple[ArmLabels, ...]:

@@ -2,11 +2,14 @@
 (`experiments/findings/*.yaml`).
 """
 
+from pathlib import Path
 from typing import Self
 
 from pydantic import Field, model_validator
 
 from study.spec.base import Spec
+from study.spec.yaml.load import find, load, names
+from study.spec.yaml.validation import validate
 
 
 class Finding(Spec):
@@ -59,3 +62,12 @@ class Finding(Spec):
 
 class Findings(Spec):
     findings: list[Finding] = Field(min_length=1)
+
+
+def load_findings(root: Path | None = None) -> list[Finding]:
+    """Return every finding of `experiments/findings/`. Errors: SpecError with file and line."""
+    pages = (
+        validate(Findings, load(find("findings", name, root)), "")
+        for name in names("findings", root)
+    )
+    return [finding for page in pages for finding in page.findings]
