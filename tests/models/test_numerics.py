@@ -5,10 +5,6 @@ Equivalence classes: the same rollouts of one optimiser step as one micro-batch,
 recomputed, and on two processes (gloo).
 """
 
-import os
-import socket
-import subprocess
-import sys
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
@@ -28,9 +24,8 @@ from study.spec.recipe.objective import PRESETS, Objective
 from study.spec.recipe.training import GrpoTraining, Lora, SupervisedTraining
 from study.train import grpo as grpo_module
 from study.train.arguments import arguments
-from tests.support.harness import ROOT
 from tests.support.random_models import random_models
-from tests.support.ranks_program import REDUCTIONS, ROWS, trained
+from tests.support.ranks_program import REDUCTIONS, ROWS, in_ranks, trained
 from tests.train.test_training import (
     ARCHITECTURE,
     CURVE,
@@ -104,20 +99,7 @@ def test_two_processes_have_the_gradient_of_one(
 ) -> None:
     """Two rows each, one at a time: torch.distributed's gloo, as a launcher starts them."""
     root = folders["student"].parent
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
-    shared = {
-        "WORLD_SIZE": "2",
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": port,
-        "ACCELERATE_USE_CPU": "true",
-        "STUDY_MICRO_BATCH": "1",
-    }
-    environment = os.environ | shared | {"PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-m", "tests.support.ranks_program", str(root), str(tmp_path)]
-    done = subprocess.run(command, cwd=ROOT, env=environment, timeout=900, check=False)
-    assert done.returncode == 0
+    assert in_ranks(2, root, tmp_path) == [0, 0]
     for reduction in REDUCTIONS:
         _same(
             load_file(tmp_path / f"{reduction}.safetensors"),

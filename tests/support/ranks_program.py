@@ -1,19 +1,19 @@
-"""Train a distillation in the processes that a launcher would start (RANK, WORLD_SIZE, ...): FOLDER
-OUT.
+"""Train a distillation in the processes that a launcher would start (RANK, WORLD_SIZE, ...).
 
-The training stack is imported once; every rank but the first is a fork. FOLDER holds student/ and
-teacher/. Completions are a function of their prompt, so that every way of sharing a batch trains on
-the same ones. Rank 0 writes OUT/REDUCTION.safetensors: the loss of step 1 and its gradients, before
-any clipping, for each reduction.
+FOLDER holds student/ and teacher/. Every rank is a fork of the process that calls `in_ranks`, so
+that the training stack is imported once. Completions are a function of their prompt, so that every
+way of sharing a batch trains on the same ones. Rank 0 writes OUT/REDUCTION.safetensors: the loss of
+step 1 and its gradients, before any clipping, for each reduction.
 """
 
 import multiprocessing
 import os
-import sys
+import socket
 from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate.state import AcceleratorState, GradientState, PartialState
 from safetensors.torch import save_file
 from transformers import TrainerCallback
 
@@ -103,23 +103,37 @@ def trained(folder: Path, reduction: str, work: Path) -> dict[str, torch.Tensor]
     return watch.found
 
 
-def main(folder: Path, out: Path, rank: int) -> None:
-    os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank)}
+def in_ranks(number: int, folder: Path, out: Path) -> list[int | None]:
+    """Train with this number of ranks; return their exit codes."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    shared = {
+        "WORLD_SIZE": str(number),
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": port,
+        "ACCELERATE_USE_CPU": "true",
+        "STUDY_MICRO_BATCH": "1",
+    }
+    fork = multiprocessing.get_context("fork")
+    ranks = [fork.Process(target=_rank, args=(shared, folder, out, rank)) for rank in range(number)]
+    for rank in ranks:
+        rank.start()
+    for rank in ranks:
+        rank.join(300)
+    codes = [rank.exitcode for rank in ranks]
+    for rank in ranks:
+        rank.kill()
+    return codes
+
+
+def _rank(shared: dict[str, str], folder: Path, out: Path, rank: int) -> None:
+    os.environ |= {**shared, "RANK": str(rank), "LOCAL_RANK": str(rank)}
+    # accelerate keeps what it found in the process that was forked: one process
+    AcceleratorState._reset_state(reset_partial_state=True)
+    GradientState._reset_state()
     for reduction in REDUCTIONS:
         found = trained(folder, reduction, out / f"work-{reduction}-{rank}")
+        assert PartialState().num_processes == int(shared["WORLD_SIZE"])
         if rank == 0:
             save_file(found, out / f"{reduction}.safetensors")
-
-
-if __name__ == "__main__":
-    folder, out = Path(sys.argv[1]), Path(sys.argv[2])
-    others = [
-        multiprocessing.get_context("fork").Process(target=main, args=(folder, out, rank))
-        for rank in range(1, int(os.environ["WORLD_SIZE"]))
-    ]
-    for other in others:
-        other.start()
-    main(folder, out, 0)
-    for other in others:
-        other.join()
-    sys.exit(max((other.exitcode or 0 for other in others), default=0))
