@@ -41,7 +41,10 @@ def losses(
         ),
     ] = False,
 ) -> None:
-    """Compare every loss with the full reverse KL: value, gradient, bias, fixed point."""
+    """Compare every loss with the full reverse KL: value, gradient, bias, fixed point.
+
+    A second table shows what each reduction does to the losses of a sampled token.
+    """
     # torch takes two CPU seconds to import; `--help` does without it
     from study.cli.loss_comparison import Source, show_losses
 

@@ -9,7 +9,7 @@ training would see.
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
@@ -161,11 +161,11 @@ def as_loss(objective: Objective) -> Loss:
 def _bias(objective: Objective, loss: Loss, states: States, full_NV: Tensor) -> float | None:
     """Return ||g - g with log p_S detached|| / ||g_full||.
 
-    The plain sampled loss has nothing but this term.
+    The plain sampled loss and the constant advantage have nothing but this term.
     """
     if objective.divergence != "reverse_kl":
         return None
-    if objective.gradient != "through":
+    if objective.gradient != "through" and objective.advantage is None:
         return 0.0
     gradient_NV = value_and_gradient(loss, states)[1]
     if objective.support != "sampled":
@@ -180,24 +180,33 @@ def _bias(objective: Objective, loss: Loss, states: States, full_NV: Tensor) -> 
     return float(gradient_NV.norm() / full_NV.norm())
 
 
-def pair_states(
-    student_dir: Path,
-    teacher_dir: Path,
-    data: Data,
-    *,
-    num_states: int,
-    seed: int,
-    max_completion_length: int = 64,
-) -> States:
-    """Return the logits of two model folders at positions of the student's own completions
-    (temperature 1, no privileged information).
+class Pair(NamedTuple):
+    """A student, a teacher and the student's own completions as (prompt, completion) token ids.
 
-    Positions are drawn by seed from all completion tokens. Errors: PrerequisiteError for a missing
-    folder, SpecError for tokenizers that disagree.
+    shared: the number of ids that both sides have. ends: the ids that end a completion. limit: of a
+    completion, in tokens.
+    """
+
+    student: torch.nn.Module
+    teacher: torch.nn.Module
+    texts: list[tuple[list[int], list[int]]]
+    shared: int
+    ends: list[int]
+    limit: int
+
+
+def open_pair(
+    student_dir: Path, teacher_dir: Path, data: Data, *, num_completions: int, seed: int,
+    max_completion_length: int = 64,
+) -> Pair:  # fmt: skip
+    """Load two model folders and let the student write completions (temperature 1, no privileged
+    information).
+
+    Errors: PrerequisiteError for a missing folder, SpecError for tokenizers that disagree.
     """
     # transformers takes seconds to import; random states need no model.
     from study.models.loading import load_model, load_tokenizer, require_same_tokens
-    from study.models.sampling import generate
+    from study.models.sampling import end_token_ids, generate
 
     student, teacher, tokenizer = (
         load_model(student_dir).eval(),
@@ -205,21 +214,29 @@ def pair_states(
         load_tokenizer(student_dir),
     )
     shared = require_same_tokens(tokenizer, load_tokenizer(teacher_dir))
-    problems = load(data, "selection")[: max(8, num_states // 8)]
+    problems = load(data, "selection")[:num_completions]
     prompts = [_prompt_ids(tokenizer, student_view(problem)) for problem in problems]
-    completions = generate(
-        student,
-        tokenizer,
-        prompts,
-        Sampling(max_completion_length=max_completion_length),
-        k=1,
-        seed=seed,
-    )
+    sampling = Sampling(max_completion_length=max_completion_length)
+    completions = generate(student, tokenizer, prompts, sampling, k=1, seed=seed)
     texts = [
         (prompt, list(drawn[0].ids)) for prompt, drawn in zip(prompts, completions, strict=True)
     ]
-    places = _places([len(ids) for _, ids in texts], num_states, seed)
-    return _scored(student, teacher, texts, places, shared)
+    ends = sorted(end_token_ids(student, tokenizer))
+    return Pair(student, teacher, texts, shared, ends, max_completion_length)
+
+
+def pair_states(pair: Pair, num_states: int, seed: int) -> States:
+    """Return the logits of both sides at positions drawn by seed from all completion tokens."""
+    places = _places([len(ids) for _, ids in pair.texts], num_states, seed)
+    parts = [_scored(pair, row, positions) for row, positions in places.items()]
+    return States(*(torch.cat(side) for side in zip(*parts, strict=True)))
+
+
+def completion_states(pair: Pair) -> Iterator[States]:
+    """Return the logits of both sides at every position, one completion after the other."""
+    for row, (_, ids) in enumerate(pair.texts):
+        if ids:
+            yield _scored(pair, row, list(range(len(ids))))
 
 
 def _prompt_ids(tokenizer: "PreTrainedTokenizerBase", messages: Messages) -> list[int]:
@@ -244,25 +261,14 @@ def _places(lengths: Sequence[int], number: int, seed: int) -> dict[int, list[in
     return chosen
 
 
-def _scored(
-    student: torch.nn.Module,
-    teacher: torch.nn.Module,
-    texts: Sequence[tuple[list[int], list[int]]],
-    places: dict[int, list[int]],
-    shared: int,
-) -> States:
-    """Score one completion at a time: no padding, and only the chosen positions' logits are
-    kept.
-    """
-    sides: tuple[list[Tensor], list[Tensor]] = ([], [])
-    tokens: list[int] = []
-    for row, positions in places.items():
-        prompt, completion = texts[row]
-        ids = torch.tensor([prompt + completion])
-        where = torch.tensor(positions) + len(prompt) - 1
-        for model, kept in zip((student, teacher), sides, strict=True):
-            with torch.inference_mode():
-                kept.append(model(input_ids=ids).logits[0, where, :shared].float().clone())
-        tokens += [completion[position] for position in positions]
-    student_NV, teacher_NV = (torch.cat(kept).clone() for kept in sides)
-    return States(student_NV.double(), teacher_NV.double(), torch.tensor(tokens))
+def _scored(pair: Pair, row: int, positions: Sequence[int]) -> States:
+    """Score one completion: no padding, and only the chosen positions' logits are kept."""
+    prompt, completion = pair.texts[row]
+    ids = torch.tensor([prompt + completion])
+    where = torch.tensor(positions) + len(prompt) - 1
+    sides: list[Tensor] = []
+    for model in (pair.student, pair.teacher):
+        with torch.inference_mode():
+            sides.append(model(input_ids=ids).logits[0, where, : pair.shared].float().clone())
+    student_NV, teacher_NV = (side_NV.clone().double() for side_NV in sides)
+    return States(student_NV, teacher_NV, torch.tensor([completion[t] for t in positions]))

@@ -13,7 +13,7 @@ from study.cli.losses import losses
 from study.errors import PrerequisiteError, SpecError
 from study.models.lab import build_model, build_tokenizer
 from study.models.loading import save
-from study.models.loss_table import as_loss, pair_states, report
+from study.models.loss_table import as_loss, completion_states, open_pair, pair_states, report
 from study.objectives.diagnostics import support_mass
 from study.objectives.divergences import logprobs
 from study.objectives.landscape import (
@@ -208,19 +208,23 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 def test_states_of_a_pair_are_both_models_logits_on_the_students_own_text(
     pair: tuple[Path, Path],
 ) -> None:
+    def states_of(student: Path, teacher: Path) -> States:
+        opened = open_pair(
+            student, teacher, ArithmeticData(), num_completions=8, seed=0, max_completion_length=12
+        )
+        return pair_states(opened, 40, seed=0)
+
     torch.manual_seed(5)
-    states = pair_states(*pair, ArithmeticData(), num_states=40, seed=0, max_completion_length=12)
+    states = states_of(*pair)
     torch.manual_seed(6)
-    again = pair_states(*pair, ArithmeticData(), num_states=40, seed=0, max_completion_length=12)
+    again = states_of(*pair)
     assert (
         states.student_NV.shape
         == states.teacher_NV.shape
         == (40, len(build_tokenizer(LabTokenizer())))
     )
     assert all(torch.equal(a, b) for a, b in zip(states, again, strict=True))
-    same = pair_states(
-        pair[0], pair[0], ArithmeticData(), num_states=40, seed=0, max_completion_length=12
-    )
+    same = states_of(pair[0], pair[0])
     assert torch.equal(same.student_NV, same.teacher_NV)
     assert torch.equal(same.student_NV, states.student_NV)
 
@@ -232,8 +236,23 @@ def test_the_command_prints_a_table_for_random_states_and_for_a_pair(
     printed = capsys.readouterr().out
     assert "topk_biased" in printed
     assert "random states, seed 0" in printed
+    assert "every completion of a random tree, 5 tokens, at most 5 of them, seed 0" in printed
+    assert "token_mean, B = 64" in printed
+    assert "constant divides by 5 tokens per response" in printed
     losses(k=[2], states=8, student=pair[0], teacher=pair[1])
-    assert f"teacher {pair[1]}" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert f"teacher {pair[1]}" in printed
+    assert "estimated on 8 whole completions of the student" in printed
+    assert "standard error" in printed
+    assert "constant divides by 64 tokens per response" in printed
+
+
+def test_the_states_of_whole_completions_follow_one_another(pair: tuple[Path, Path]) -> None:
+    opened = open_pair(*pair, ArithmeticData(), num_completions=5, seed=0, max_completion_length=12)
+    sides = list(completion_states(opened))
+    assert [side.tokens_N.tolist() for side in sides] == [ids for _, ids in opened.texts if ids]
+    every = pair_states(opened, 10**6, seed=0)
+    assert torch.equal(torch.cat([side.student_NV for side in sides]), every.student_NV)
 
 
 def test_a_pair_needs_both_folders_and_they_must_exist(
