@@ -21,6 +21,7 @@ from study.spec.report.claim import (
 )
 from study.spec.report.outcome import ArmLabels, outcome
 from study.stats.intervals import Interval, bootstrap_interval
+from study.stats.repeats import RepeatComponents, repeat_components
 
 WEIGHTS: dict[str, tuple[float, ...]] = {
     "level": (1.0,),
@@ -59,6 +60,24 @@ def contrast_by_base(contrast: Contrast, text: str, evidence: Evidence) -> dict[
         base: sum(w * value for w, value in zip(weights, values, strict=True))
         for base, values in by_part.items()
     }
+
+
+def components(contrast: Contrast, text: str, evidence: Evidence) -> RepeatComponents | None:
+    """The variance of a contrast between bases and between the training seeds of one base; None
+    where no arm has repeats.
+
+    Repeat j of an arm is taken with repeat j of the others, an arm without repeats with its one
+    run.
+    """
+    if not any(row["repeat"] for arm in arms(contrast) for row in evidence.runs_of(arm)):
+        return None
+    found: dict[int, list[float]] = {}
+    for repeat in range(evidence.repeats):
+        each = contrast_by_base(contrast, text, evidence.of_repeat(repeat))
+        for base, value in each.items():
+            if math.isfinite(value):
+                found.setdefault(base, []).append(value)
+    return repeat_components(list(found.values()))
 
 
 def _share(contrast: Share, arm: float, start: float, full: float) -> float:

@@ -1,5 +1,6 @@
 """Estimate which share of a contrast's variance between bases is sampling of the evaluation."""
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -61,12 +62,18 @@ def _by_base(claim: Claim, evidence: Evidence) -> dict[int, float]:
 
 def _of_scores(evidence: Evidence, arm: ArmLabels, task: str | None) -> dict[int, float]:
     name = task or evidence.task_of(arm)
-    scores = {record.seed: record.scores.get(name) for record in evidence.records(arm)}
-    return {
-        seed: variance
-        for seed, score in scores.items()
-        if score is not None and (variance := score_variance(score)) is not None
-    }
+    found: dict[int, list[float]] = {}
+    for record in evidence.every_record(arm):
+        score = record.scores.get(name)
+        variance = None if score is None else score_variance(score)
+        if variance is not None:
+            found.setdefault(record.seed, []).append(variance)
+    return {seed: _of_mean(variances) for seed, variances in found.items()}
+
+
+def _of_mean(variances: list[float]) -> float:
+    """Return the variance of the mean of independent values with these variances."""
+    return sum(variances) / len(variances) ** 2
 
 
 def score_variance(score: Score) -> float | None:
@@ -93,7 +100,8 @@ def _of_curve(
         means = {
             seed: value for seed, at in ends.items() if (value := getattr(at, end)) is not None
         }
-    return {seed: mean * (1.0 - mean) / samples for seed, mean in means.items()}
+    repeats = Counter(int(row["seed"]) for row in evidence.runs_of(arm))
+    return {seed: mean * (1.0 - mean) / (samples * repeats[seed]) for seed, mean in means.items()}
 
 
 def _curve_samples(evidence: Evidence, arm: Mapping[str, str]) -> int | None:

@@ -13,7 +13,7 @@ import numpy as np
 
 from analysis.evidence.curves import curve_of, series_of
 from analysis.evidence.definitions import canonical_metric
-from analysis.evidence.frames import Evidence
+from analysis.evidence.frames import Evidence, mean_by_base
 from study.errors import SpecError
 from study.record.schema import Record, Score
 from study.spec.report.outcome import COLLAPSED, ReportOutcome, outcome
@@ -40,7 +40,7 @@ class Reached(NamedTuple):
 
 
 def by_base(evidence: Evidence, arm: Mapping[str, str], text: str) -> dict[int, float]:
-    """The outcome for every base that has it, bases in order."""
+    """The outcome for every base that has it, bases in order; the mean over its repeats."""
     wanted = outcome(text)
     if (
         wanted.kind == "score"
@@ -57,8 +57,8 @@ def by_base(evidence: Evidence, arm: Mapping[str, str], text: str) -> dict[int, 
 def _read(
     evidence: Evidence, arm: Mapping[str, str], get: Callable[[Record], float | None]
 ) -> dict[int, float]:
-    found = {record.seed: get(record) for record in evidence.records(arm)}
-    return {seed: number for seed, number in found.items() if number is not None}
+    found = ((record.seed, get(record)) for record in evidence.every_record(arm))
+    return mean_by_base((seed, number) for seed, number in found if number is not None)
 
 
 def value(record: Record, wanted: ReportOutcome, task: str) -> float | None:

@@ -5,13 +5,14 @@ claim is decided today (`study/stats/needed.py`).
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from analysis.claims.contrasts import components
 from analysis.claims.decide import Verdict
 from analysis.claims.evaluation_noise import sampling_share
 from analysis.evidence.frames import Evidence
-from analysis.pages.render import Column, Table, Value
+from analysis.pages.render import ABSENT, Column, Table, Value
 from study.stats.comparisons import bases_to_decide
 from study.stats.needed import (
     MOST,
@@ -21,6 +22,7 @@ from study.stats.needed import (
     decision_chance,
     word_in_sight,
 )
+from study.stats.repeats import RepeatComponents
 
 COLUMNS = (
     Column("grid", "Grid"),
@@ -50,7 +52,10 @@ NOTES = (
 
 @dataclass(frozen=True)
 class ClaimPower:
-    """own: the number of bases under the first rules. evaluation: share of the variance."""
+    """own: the number of bases under the first rules. evaluation: share of the variance.
+
+    components: of the variance, where bases have several training seeds.
+    """
 
     grid: str
     claim: str
@@ -65,6 +70,7 @@ class ClaimPower:
     chance_10: float
     chance_20: float
     evaluation: float | None
+    components: RepeatComponents | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return the value that `study power --claims --json` writes."""
@@ -98,6 +104,7 @@ def claim_power(verdict: Verdict, evidence: Evidence) -> ClaimPower | None:
         chance(10),
         chance(20),
         sampling_share(claim, evidence, verdict.differences, deviation),
+        components(claim.contrast, claim.outcome, evidence),
     )
 
 
@@ -115,7 +122,20 @@ def _level(verdict: Verdict) -> float:
 def to_table(found: Sequence[ClaimPower]) -> Table:
     """Write the claims as a table, those that need the fewest bases first."""
     order = sorted(found, key=lambda one: (one.needed.n or MOST + 1, one.grid, one.claim))
-    return Table("Undecided claims", COLUMNS, tuple(_row(one) for one in order), NOTES)
+    table = Table("Undecided claims", COLUMNS, tuple(_row(one) for one in order), NOTES)
+    return table if all(one.components is None for one in order) else _with_components(table, order)
+
+
+def _with_components(table: Table, order: Sequence[ClaimPower]) -> Table:
+    """Add the deviations between bases and between training seeds of one base."""
+    parts = [one.components for one in order]
+    rows = tuple(
+        (*row, *((ABSENT, ABSENT) if part is None else (part.base**0.5, part.repeat**0.5)))
+        for row, part in zip(table.rows, parts, strict=True)
+    )
+    note = "sd bases, sd repeats: between bases, and between training seeds on one base."
+    more = (Column("sd_base", "sd bases"), Column("sd_repeat", "sd repeats"))
+    return replace(table, columns=(*table.columns, *more), rows=rows, notes=(*table.notes, note))
 
 
 def _row(one: ClaimPower) -> tuple[Value, ...]:

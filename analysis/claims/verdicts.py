@@ -3,6 +3,7 @@
 import json
 from typing import Any
 
+from analysis.claims.contrasts import components
 from analysis.claims.decide import NOT_TESTABLE, Verdict
 from analysis.claims.declared import MEANING, Declared
 from analysis.claims.outcomes import note_of
@@ -131,6 +132,7 @@ def facts(verdict: Verdict, evidence: Evidence) -> list[str]:
             f" {claim.expectation}."
         ),
         f"- Per base: {per_base}.",
+        *_variances(verdict, evidence),
         *_notes(verdict, evidence),
         f"- Why: {verdict.reason}.",
         *_not_testable(verdict),
@@ -141,6 +143,18 @@ def facts(verdict: Verdict, evidence: Evidence) -> list[str]:
     lines += [f"- Declared: {verdict.declared.text}."]
     return lines + [
         f"- What would help: {verdict.next_step}." for _ in range(bool(verdict.next_step))
+    ]
+
+
+def _variances(verdict: Verdict, evidence: Evidence) -> list[str]:
+    """What several training seeds on one base say; nothing where there is one."""
+    found = components(verdict.claim.contrast, verdict.claim.outcome, evidence)
+    if found is None:
+        return []
+    return [
+        f"- Variance: standard deviation {number(found.base**0.5, 3)} between bases,"
+        f" {number(found.repeat**0.5, 3)} between training seeds on one base"
+        f" ({found.repeats:.3g} per base; the value of a base is their mean)."
     ]
 
 

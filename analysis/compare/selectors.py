@@ -22,6 +22,7 @@ from study.errors import IncompleteResults, PrerequisiteError, SpecError
 from study.record.schema import Record
 from study.record.store import read_record, record_paths
 from study.spec.grid.grid import Grid, LabelledCell, load_grid, named
+from study.spec.identity import parts_of_run
 from study.spec.yaml.load import names
 
 
@@ -143,7 +144,7 @@ def _plain(folder: Path) -> list[Path]:
     return [
         path
         for path in [*record_paths(folder), *folder.glob("record.json")]
-        if re.search(r"-s[0-9]+$", _run(path))
+        if parts_of_run(_run(path))
     ]
 
 
@@ -214,16 +215,20 @@ def _one_run(text: str, records: Sequence[Record]) -> Record | None:
     fitting = [
         record
         for record in records
-        if re.search(r"s[0-9]+$", text) and (record.run == text or record.run.endswith(f"-{text}"))
+        if re.search(r"s[0-9]+(r[0-9]+)?$", text)
+        and (record.run == text or record.run.endswith(f"-{text}"))
     ]
     return fitting[0] if len(fitting) == 1 else None
 
 
 def _of_cell(cell: LabelledCell, records: Sequence[Record], place: Place) -> list[Record]:
+    """The records of a cell, the first training seed of each base."""
     return [
         record
         for record in records
-        if record.cell == cell.cell_id and (place.seeds is None or record.seed in place.seeds)
+        if record.cell == cell.cell_id
+        and (place.seeds is None or record.seed in place.seeds)
+        and not record.repeat
     ]
 
 

@@ -27,6 +27,7 @@ RUN_COLUMNS: tuple[Column, ...] = (
     Column("cell", "string", "cell id"),
     Column("arm", "string", "level labels of the cell, in the order of the grid's factors"),
     Column("seed", "int64", "seed = base student: a seed starts at pretraining"),
+    Column("repeat", "int64", "which training seed on this base; 0 is the first"),
     Column("scale", "string", "lab or paper"),
     Column(
         "objective.family",

@@ -1,5 +1,6 @@
 """Estimate the cost of more evidence from the costs in records."""
 
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from statistics import fmean
@@ -30,14 +31,20 @@ class More:
 
 
 def more_evidence(evidence: Evidence, seeds: Iterable[int]) -> More:
-    """All cells of the grid for these seeds; runs that are there cost nothing."""
+    """All cells of the grid for these seeds, as often repeated as those there are; runs that are
+    there cost nothing.
+    """
     names = sorted(set(seeds))
-    done = {(row["cell"], row["seed"]) for row in evidence.run_rows}
+    done = {(row["cell"], row["seed"], row["repeat"]) for row in evidence.run_rows}
+    repeats = Counter[str]()
+    for row in evidence.run_rows:
+        repeats[row["cell"]] = max(repeats[row["cell"]], int(row["repeat"]))
     pending = [
         (cell, seed)
         for cell in evidence.all_cells
         for seed in names
-        if (cell.cell_id, seed) not in done
+        for repeat in range(repeats[cell.cell_id] + 1)
+        if (cell.cell_id, seed, repeat) not in done
     ]
     command = f"study run {evidence.named} --seeds {','.join(map(str, names))}"
     return More(command, len(pending), _minutes(evidence, pending))

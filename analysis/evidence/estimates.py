@@ -8,7 +8,7 @@ per evaluation; each stage once.
 from collections.abc import Iterator, Mapping
 
 from analysis.evidence.frames import Evidence
-from study.spec.identity import is_stage, parents, stage_id
+from study.spec.identity import is_stage, parents, repeated, stage_id
 from study.spec.recipe.model import Model
 
 EVALUATE = "evaluate"
@@ -23,7 +23,8 @@ def estimated_hours(evidence: Evidence) -> dict[str, float]:
     seconds: dict[str, float] = {}
     seen: set[str] = set()
     for row in evidence.run_rows:
-        for name, kind, steps in _stages(cells[row["cell"]].model, int(row["seed"])):
+        cell = repeated(cells[row["cell"]], int(row["repeat"]))
+        for name, kind, steps in _stages(cell.model, int(row["seed"])):
             if name not in seen and kind in guess:
                 seen.add(name)
                 seconds[kind] = seconds.get(kind, 0.0) + guess[kind] * steps

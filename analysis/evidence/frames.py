@@ -8,7 +8,7 @@ first use: what tables and claims need does not grow with the length of the hist
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -45,6 +45,27 @@ class Point(NamedTuple):
     seed: int
     step: int
     value: float
+
+
+def mean_by_base(values: Iterable[tuple[int, float]]) -> dict[int, float]:
+    """Return the mean of the values with one key, keys in order; a single value stays as it is."""
+    found: dict[int, list[float]] = {}
+    for key, value in values:
+        found.setdefault(key, []).append(value)
+    return {
+        key: each[0] if len(each) == 1 else sum(each) / len(each)
+        for key, each in sorted(found.items())
+    }
+
+
+def _mean_ends(ends: Sequence[Ends]) -> Ends:
+    if len(ends) == 1:
+        return ends[0]
+    means: list[float | None] = []
+    for side in zip(*ends, strict=True):
+        known = [value for value in side if value is not None]
+        means.append(sum(known) / len(known) if known else None)
+    return Ends(*means)
 
 
 @dataclass(frozen=True, repr=False)
@@ -130,15 +151,20 @@ class Evidence:
         return self.by_base(arm, "score")
 
     def by_base(self, arm: Mapping[str, str], column: str) -> dict[int, float]:
-        """A number column of `runs` by base of one arm, bases in order."""
-        return {int(row["seed"]): float(row[column]) for row in self.runs_of(arm)}
+        """A number column of `runs` by base of one arm, bases in order; the mean over repeats."""
+        return mean_by_base((int(row["seed"]), float(row[column])) for row in self.runs_of(arm))
 
     def series(self, arm: Mapping[str, str], metric: str) -> list[Point]:
-        """The measured points of one arm, by base and step. Read again from the records."""
+        """The measured points of one arm, by base and step; the mean over repeats. Read again from
+        the records.
+        """
+        found: dict[int, list[tuple[int, float]]] = {}
+        for row in self.runs_of(arm):
+            found.setdefault(int(row["seed"]), []).extend(self.curves.points(row["run"], metric))
         return [
-            Point(int(row["seed"]), *point)
-            for row in self.runs_of(arm)
-            for point in self.curves.points(row["run"], metric)
+            Point(seed, step, value)
+            for seed, points in found.items()
+            for step, value in mean_by_base(points).items()
         ]
 
     def task_of(self, arm: Mapping[str, str]) -> str:
@@ -146,16 +172,41 @@ class Evidence:
         return self.cell_of(arm).cell.evaluation.score_name
 
     def records(self, arm: Mapping[str, str]) -> Iterator[Record]:
-        """The records of one arm by base, read again one at a time."""
+        """The records of one arm by base, read again one at a time; the first repeat of each."""
+        return (self.curves.record(row["run"]) for row in self.runs_of(arm) if not row["repeat"])
+
+    def every_record(self, arm: Mapping[str, str]) -> Iterator[Record]:
+        """The records of one arm with all repeats, bases in order."""
         return (self.curves.record(row["run"]) for row in self.runs_of(arm))
 
+    @cached_property
+    def repeats(self) -> int:
+        """The largest number of training seeds on one base."""
+        return max((int(row["repeat"]) + 1 for row in self.run_rows), default=1)
+
+    def of_repeat(self, repeat: int) -> "Evidence":
+        """The same evidence with one training seed per base: this repeat where an arm has repeats,
+        its only run where it has none.
+        """
+        cells = {row["cell"] for row in self.run_rows if row["repeat"]}
+        wanted = [
+            row["repeat"] == (repeat if row["cell"] in cells else 0)
+            for row in self.runs.to_dict("records")
+        ]
+        return replace(self, runs=self.runs[wanted])
+
     def runs_of(self, arm: Mapping[str, str]) -> list[dict[str, Any]]:
-        """The rows of `runs` of one arm, bases in order."""
+        """The rows of `runs` of one arm, bases in order, the repeats of a base after each other."""
         return self._runs_of_cell.get(self.cell_of(arm).cell_id, [])
 
     def ends(self, arm: Mapping[str, str], metric: str) -> dict[int, Ends]:
-        """The first and last value of a metric by base of one arm, bases in order."""
-        return {int(row["seed"]): self.curves.ends(row["run"], metric) for row in self.runs_of(arm)}
+        """The first and last value of a metric by base of one arm, bases in order; means over the
+        repeats that have one.
+        """
+        found: dict[int, list[Ends]] = {}
+        for row in self.runs_of(arm):
+            found.setdefault(int(row["seed"]), []).append(self.curves.ends(row["run"], metric))
+        return {seed: _mean_ends(ends) for seed, ends in found.items()}
 
     @cached_property
     def history(self) -> pd.DataFrame:
@@ -182,7 +233,10 @@ class Evidence:
     @cached_property
     def run_rows(self) -> list[dict[str, Any]]:
         """`runs` as plain rows, by cell and base."""
-        return sorted(self.runs.to_dict("records"), key=lambda row: (row["cell"], row["seed"]))
+        return sorted(
+            self.runs.to_dict("records"),
+            key=lambda row: (row["cell"], row["seed"], row["repeat"]),
+        )
 
     @cached_property
     def _runs_of_cell(self) -> dict[str, list[dict[str, Any]]]:

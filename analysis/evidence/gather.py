@@ -161,6 +161,7 @@ def _run_row(record: Record, labelled: LabelledCell) -> dict[str, Any]:
         "cell": labelled.cell_id,
         "arm": labelled.text,
         "seed": record.seed,
+        "repeat": record.repeat,
         "scale": record.scale,
         **_objective_columns(labelled.cell),
         "task": labelled.cell.evaluation.score_name,

@@ -31,7 +31,7 @@ def refuse_mixed(records: Sequence[Kept], grid: str, scale: str) -> None:
 
 def older(earlier: Iterable[Kept], missing: Iterable[LabelledRun]) -> dict[str, str]:
     """Missing run -> under which older revision it is recorded."""
-    runs: dict[tuple[str, int] | None, list[LabelledRun]] = {}
+    runs: dict[tuple[str, int, int] | None, list[LabelledRun]] = {}
     for run in missing:
         runs.setdefault(slug_and_seed(run.run_id), []).append(run)
     pairs = [

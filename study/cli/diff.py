@@ -14,6 +14,7 @@ from study.record.store import read_record, record_paths
 from study.runner.verbs.verify import cell_of, provenance_differences
 from study.spec.grid.cell import Cell
 from study.spec.grid.grid import Grid, load_grid
+from study.spec.identity import parts_of_run
 from study.spec.yaml.origin import origined_values
 
 _ABSENT = "-"  # this side has no such value
@@ -91,13 +92,17 @@ def _shown(values: dict[str, tuple[Any, bool]], path: str) -> str:
 def _side(name: str, grid: Grid, results: Path) -> Side:
     """Return a recorded run if the name has a seed, else a cell of the grid with its records."""
     paths = {_run_of(path): path for path in _record_files(results)}
-    if re.search(r"s[0-9]+$", name):
+    if re.search(r"s[0-9]+(r[0-9]+)?$", name):
         fitting = [run_id for run_id in paths if run_id == name or run_id.endswith(f"-{name}")]
         if len(fitting) == 1:
             record = read_record(paths[fitting[0]])
             return Side(record.run, _cell(record, grid), (record,), run=True)
     found = grid.find_cell(name)
-    ids = [run_id for run_id in sorted(paths) if run_id.rpartition("-s")[0] == found.cell_id]
+    ids = [
+        run_id
+        for run_id in sorted(paths)
+        if (parts := parts_of_run(run_id)) and parts.cell == found.cell_id
+    ]
     return Side(
         found.cell_id, found.cell, tuple(read_record(paths[run_id]) for run_id in ids), run=False
     )

@@ -12,7 +12,7 @@ from study.cli.options import GridOption, ResultsOption, ScaleOption, parse_seed
 from study.record.store import Results
 from study.runner.graph.plan import Plan, PlannedRun, make_plan
 from study.runner.graph.restarts import restart_lines
-from study.spec.grid.grid import Grid, load_grid
+from study.spec.grid.grid import Grid, LabelledRun, load_grid
 
 
 def plan(
@@ -80,10 +80,14 @@ def _show_cells(grid: Grid, plan: Plan) -> None:
     rows: list[list[str]] = []
     for (cell_id, state, why), members in groups.items():
         labels = [members[0].run.labels[factor] for factor in factors]
-        seeds = ",".join(str(member.run.seed) for member in members)
+        seeds = ",".join(_seed(member.run) for member in members)
         rows.append([*labels, seeds, state, why, cell_id])
     say()
     table([*factors, "seeds", "state", "why", "cell"], rows)
+
+
+def _seed(run: LabelledRun) -> str:
+    return f"{run.seed}r{run.repeat}" if run.repeat else str(run.seed)
 
 
 def _show_stages(plan: Plan) -> None:

@@ -24,7 +24,8 @@ _HEADLINE = ("eval/avg@", "train/reverse_kl", "train/loss")
 
 
 def run_name(run: LabelledRun) -> str:
-    return " ".join([*run.labels.values(), f"s{run.seed}"])
+    seed = f"s{run.seed}" + (f"r{run.repeat}" if run.repeat else "")
+    return " ".join([*run.labels.values(), seed])
 
 
 def stage_name(node: StageNode, own: dict[str, list[LabelledRun]]) -> str:

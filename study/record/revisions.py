@@ -10,19 +10,20 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from study.spec.grid.cell import Cell
-from study.spec.identity import canonical, cell_revisions
+from study.spec.identity import canonical, cell_revisions, parts_of_run
 
-_RUN_NAME = re.compile(r"(?P<slug>.+)-[0-9a-f]{8}-s(?P<seed>[0-9]+)")
+_CELL_NAME = re.compile(r"(?P<slug>.+)-[0-9a-f]{8}")
 
 Revisions = Mapping[str, int]
 
 
-def slug_and_seed(run_id: str) -> tuple[str, int] | None:
-    """Return what the ids of one run under different revisions have in common; None for a name that
-    is not a run id.
+def slug_and_seed(run_id: str) -> tuple[str, int, int] | None:
+    """Return what the ids of one run under different revisions have in common: slug, seed, repeat;
+    None for a name that is not a run id.
     """
-    match = _RUN_NAME.fullmatch(run_id)
-    return (match["slug"], int(match["seed"])) if match else None
+    parts = parts_of_run(run_id)
+    match = _CELL_NAME.fullmatch(parts.cell) if parts else None
+    return (match["slug"], parts.seed, parts.repeat) if match and parts else None
 
 
 def same_settings(cell: Cell, spec: Mapping[str, Any]) -> bool:

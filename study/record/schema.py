@@ -13,8 +13,8 @@ what one record left out to fit its size, is compared where both have it.
 
 Schema 2 added `revisions`, `guard`, the status `collapsed` and the evaluation's tokens; schema 3
 the machine (`provenance.machine`); schema 4 the states of the claims under which the stages were
-started (`provenance.stage_claims`) and the preregistration. `study/record/upgrade.py` reads older
-records.
+started (`provenance.stage_claims`), the preregistration and `repeat`. `study/record/upgrade.py`
+reads older records.
 """
 
 import hashlib
@@ -157,6 +157,8 @@ class Record(Sealed):
 
     `trimmed` names the rules that shortened evidence to fit 12 kB (`study/record/assemble.py`).
 
+    repeat: which training seed on this base; 0 is the first (study/spec/identity.py).
+
     revisions: stage kind -> revision of its code's numbers, `evaluate` included. collapsed_at: the
     step at which the guard stopped.
     """
@@ -165,6 +167,7 @@ class Record(Sealed):
     run: Name
     cell: Name
     seed: int
+    repeat: int = Field(default=0, ge=0)
     scale: str
     status: Literal["completed", "collapsed"] = "completed"
     collapsed_at: int | None = None

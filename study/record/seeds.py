@@ -27,6 +27,14 @@ def stream(seed: int, *names: str | int) -> int:
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> (64 - _BITS)
 
 
+def training_seed(seed: int, repeat: int) -> int:
+    """Return the seed of a trained stage's own draws: the run's, and for a repeat another one.
+
+    Below 2**31, which every random generator takes.
+    """
+    return stream(seed, "repeat", repeat) % 2**31 if repeat else seed
+
+
 def _spelled(name: str | int) -> str:
     if type(name) not in (str, int):  # True == 1, and a float's repr is no name
         raise TypeError(f"a stream name is a string or a whole number, not {name!r}")

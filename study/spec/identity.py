@@ -13,7 +13,7 @@ import hashlib
 import json
 import math
 import re
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 from pydantic.fields import FieldInfo
 
@@ -42,6 +42,9 @@ NOT_IDENTITY: dict[type[Spec], frozenset[str]] = {
     LocalModel: frozenset({"path"}),
     Code: frozenset({"file"}),
 }
+
+Repeatable = SftModel | GrpoModel | DistilledModel
+_RUN_NAME = re.compile(r"(.+)-s([0-9]+)(?:r([1-9][0-9]*))?")
 
 # id(spec) -> (spec, value or text): the cells of a grid share recipes. The stored spec keeps its id
 # from being reused.
@@ -181,7 +184,10 @@ def stage_id(model: Model, seed: int) -> str:
 
 
 def cell_id(cell: Cell) -> str:
-    """Return slug-xxxxxxxx, from the content alone, without the labels of a grid."""
+    """Return slug-xxxxxxxx, from the content alone, without the labels of a grid; the repeats of a
+    cell share it.
+    """
+    cell = repeated(cell, 0)
     return f"{slug(cell.model)}-{_hash('cell', canonical(cell), canonical(cell_revisions(cell)))}"
 
 
@@ -195,8 +201,47 @@ def cell_revisions(cell: Cell) -> dict[str, int]:
     return revisions(cell.model) | beside | {"evaluate": REVISIONS["evaluate"]}
 
 
+def repeat_of(cell: Cell) -> int:
+    """Return which repeat of a cell's own stage its model is; 0 for the first, and for a model that
+    is never repeated.
+    """
+    return getattr(cell.model, "repeat", 0)
+
+
+def repeated(cell: Cell, repeat: int) -> Cell:
+    """Return the cell with another repeat of its own stage, its parents unchanged.
+
+    Errors: SpecError for a model that is never repeated (pretrained here, local or of the hub).
+    """
+    if repeat_of(cell) == repeat:
+        return cell
+    if not isinstance(cell.model, Repeatable):
+        raise SpecError(f"a {cell.model.kind} model has no repeats")
+    return cell.model_copy(update={"model": cell.model.model_copy(update={"repeat": repeat})})
+
+
 def run_id(run: Run) -> str:
-    return f"{cell_id(run.cell)}-s{run.seed}"
+    """Return slug-xxxxxxxx-s0 of base 0, and slug-xxxxxxxx-s0r1 of its second training seed."""
+    return run_name(cell_id(run.cell), run.seed, repeat_of(run.cell))
+
+
+def run_name(cell: str, seed: int, repeat: int = 0) -> str:
+    """Return the id of a run, given that of its cell."""
+    return f"{cell}-s{seed}" + (f"r{repeat}" if repeat else "")
+
+
+class RunName(NamedTuple):
+    """The parts of a run's id."""
+
+    cell: str
+    seed: int
+    repeat: int
+
+
+def parts_of_run(name: str) -> RunName | None:
+    """Return the parts of a run's id; None for a name that is none."""
+    match = _RUN_NAME.fullmatch(name)
+    return RunName(match[1], int(match[2]), int(match[3] or 0)) if match else None
 
 
 def _hash(*parts: str) -> str:

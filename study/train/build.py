@@ -24,7 +24,7 @@ from study.models.loading import load_model, load_tokenizer, require_same_tokens
 from study.models.sampling import end_token_ids
 from study.record.checkpoints import Checkpoints
 from study.record.progress import ReportProgress
-from study.record.seeds import stream
+from study.record.seeds import stream, training_seed
 from study.spec.recipe.data import HubData
 from study.spec.recipe.model import DistilledModel, GrpoModel, Model, PretrainedLab, SftModel
 from study.train import supervised
@@ -58,6 +58,7 @@ def build(
     # One thread: several stages share a machine, and the bytes of a result depend on the number of
     # threads.
     torch.set_num_threads(1)
+    seed = training_seed(seed, getattr(recipe, "repeat", 0))
     match recipe:
         case PretrainedLab():
             left: dict[str, Any] = {

@@ -28,7 +28,7 @@ from tests.record.test_record import record
 from tests.support.paths import ROOT
 
 COMMITTED = sorted((ROOT / "results" / "records").glob("*.json"))
-NEW = ("revisions", "guard", "collapsed_at", "probes")
+NEW = ("revisions", "guard", "collapsed_at", "probes", "repeat")
 
 
 def as_schema_1(made: Record) -> dict[str, Any]:

@@ -245,7 +245,12 @@ def test_the_id_changes_when_any_identity_field_changes(path: tuple[Any, ...]) -
         path[-1] == "support"
     ):  # the sampled token has its own gradient; the change must be one that is a loss
         dump["model"]["objective"]["gradient"] = "score_function"
-    assert cell_id(Cell.model_validate(dump)) != cell_id(minimal_cell())
+    changed, known = (
+        Run(cell=cell, seed=0) for cell in (Cell.model_validate(dump), minimal_cell())
+    )
+    assert run_id(changed) != run_id(known)
+    # The repeats of a cell share its id and differ in those of their runs.
+    assert (cell_id(changed.cell) == cell_id(known.cell)) == (path == ("model", "repeat"))
 
 
 def test_the_fields_that_need_another_one_are_part_of_the_identity_too() -> None:

@@ -25,7 +25,7 @@ from study.errors import StudyError
 from study.record.store import Results
 from study.runner.graph.walk import Walk
 from study.spec.grid.grid import LabelledRun
-from study.spec.identity import cell_id
+from study.spec.identity import cell_id, repeated, run_name
 from study.spec.machine.profile import Profile
 from tests.support.fake_work import WORK, cell
 
@@ -34,7 +34,12 @@ PROFILE = Profile.model_validate_json(os.environ.get("STUDY_TEST_PROFILE", "{}")
 if __name__ == "__main__":
     ks = [int(k) for k in sys.argv[3].split(",")]
     cells = [(k, cell(k), cell_id(cell(k))) for k in ks]
-    runs = [LabelledRun(f"{i}-s0", c, {"objective": f"k{k}"}, 0, i) for k, c, i in cells]
+    repeats = range(int(os.environ.get("STUDY_TEST_REPEATS", "1")))
+    runs = [
+        LabelledRun(run_name(i, 0, r), repeated(c, r), {"objective": f"k{k}"}, 0, i)
+        for k, c, i in cells
+        for r in repeats
+    ]
     results = Results(Path(sys.argv[1]))
     workers = int(sys.argv[2])
     try:

@@ -61,7 +61,7 @@ def record(
     )  # fmt: skip
     return sealed(
         Record(
-            run=run.run_id, cell=run.cell_id, seed=run.seed, scale="lab",
+            run=run.run_id, cell=run.cell_id, seed=run.seed, repeat=run.repeat, scale="lab",
             spec=canonical_value(run.cell), stages={},
             revisions=cell_revisions(run.cell), provenance=PROVENANCE,
             scores={evaluation.score_name: score for evaluation in run.cell.evaluations},

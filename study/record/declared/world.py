@@ -24,6 +24,7 @@ from study.record.store import Results, record_paths
 from study.spec.base import Spec
 from study.spec.grid.grid import Grid, load_grid
 from study.spec.grid.scale import Scale
+from study.spec.identity import parts_of_run
 from study.spec.report.outcome import REVISION, ArmLabels
 
 
@@ -144,9 +145,8 @@ def _recorded(results: Results) -> dict[str, set[int]]:
     found: dict[str, set[int]] = {}
     for path in (*record_paths(results.runs), *record_paths(results.records)):
         run = path.parent.name if path.name == "record.json" else path.stem
-        cell, _, seed = run.rpartition("-s")
-        if seed.isdigit():
-            found.setdefault(cell, set()).add(int(seed))
+        if parts := parts_of_run(run):
+            found.setdefault(parts.cell, set()).add(parts.seed)
     return found
 
 

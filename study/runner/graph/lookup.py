@@ -18,6 +18,7 @@ from study.runner.graph.stages import run_roles
 from study.runner.verbs.verify import one_of
 from study.runner.work.sessions import sessions
 from study.spec.grid.grid import Grid, LabelledRun, load_grid
+from study.spec.identity import parts_of_run
 from study.spec.yaml.load import names
 
 
@@ -117,9 +118,9 @@ def _roles(run_id: str, results: Results, grid: str | None, scale: str) -> dict[
 
 def _planned(run_id: str, grid: str | None, scale: str) -> LabelledRun | None:
     pages = [load_grid(grid, scale)] if grid is not None else known_grids([scale])
-    seed = run_id.rpartition("-s")[2]
+    parts = parts_of_run(run_id)
     # The seed need not be one of the grid.
-    seeds = [int(seed)] if seed.isdecimal() else None
+    seeds = [parts.seed] if parts else None
     return next(
         (run for page in pages for run in page.runs(seeds=seeds) if run.run_id == run_id), None
     )

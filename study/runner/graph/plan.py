@@ -190,7 +190,7 @@ def _planned_run(
     needed: tuple[StageNode, ...],
     stages: Mapping[str, PlannedStage],
     results: Results,
-    earlier: Mapping[tuple[str, int], list[Path]],
+    earlier: Mapping[tuple[str, int, int], list[Path]],
     evaluation_s: float,
 ) -> PlannedRun:
     ids = tuple(node.id for node in needed)
@@ -211,7 +211,7 @@ def _planned_run(
 
 
 def _why_pending(
-    run: LabelledRun, missing: tuple[str, ...], earlier: Mapping[tuple[str, int], list[Path]]
+    run: LabelledRun, missing: tuple[str, ...], earlier: Mapping[tuple[str, int, int], list[Path]]
 ) -> str:
     records = [
         record
@@ -257,18 +257,18 @@ def _brief(value: Any) -> str:
 
 def _earlier_records(
     runs: Sequence[LabelledRun], results: Results
-) -> dict[tuple[str, int], list[Path]]:
-    """Return records of other ids with the slug and seed of a planned run."""
+) -> dict[tuple[str, int, int], list[Path]]:
+    """Return records of other ids with the slug, seed and repeat of a planned run."""
     planned = {run.run_id for run in runs}
-    found: dict[tuple[str, int], list[Path]] = defaultdict(list)
+    found: dict[tuple[str, int, int], list[Path]] = defaultdict(list)
     for folder in sorted(results.runs.glob("*")) if results.runs.is_dir() else []:
         if folder.name not in planned and slug_and_seed(folder.name):
             found[_slug_and_seed(folder.name)].append(folder / "record.json")
     return found
 
 
-def _slug_and_seed(run_id: str) -> tuple[str, int]:
-    return slug_and_seed(run_id) or (run_id, -1)
+def _slug_and_seed(run_id: str) -> tuple[str, int, int]:
+    return slug_and_seed(run_id) or (run_id, -1, 0)
 
 
 def _sealed_runs(runs: Sequence[LabelledRun], results: Results) -> dict[str, float | None]:

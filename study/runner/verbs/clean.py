@@ -24,6 +24,7 @@ from study.runner.work.artifacts import MANIFEST, is_made
 from study.runner.work.locks import holder
 from study.runner.work.sessions import sessions
 from study.spec.grid.grid import Grid
+from study.spec.identity import parts_of_run
 
 _OWNED = re.compile(r"\.partial-(?P<owner>[^/]+)$|^\.(?P<file>.+)\.(?P<writer>[^.]+)\.tmp$")
 
@@ -207,11 +208,7 @@ def _seeds(results: Results) -> set[int]:
     """Return the seeds of the runs and artifacts in this folder: a grid may have been run at seeds
     beyond its own.
     """
-    seeds = {
-        int(match[1])
-        for path in results.runs.glob("*")
-        if (match := re.search(r"-s([0-9]+)$", path.name))
-    }
+    seeds = {parts.seed for path in results.runs.glob("*") if (parts := parts_of_run(path.name))}
     for path in results.artifacts.glob(f"*/{MANIFEST}"):
         with suppress(OSError, ValueError, KeyError, TypeError):
             seeds.add(int(json.loads(path.read_bytes())["seed"]))

@@ -18,7 +18,7 @@ from study.record.schema import Record
 from study.record.store import Results, read_record, record_paths
 from study.runner.verbs.card import model_card
 from study.runner.work.artifacts import MANIFEST, is_dropped, verify_artifact
-from study.spec.identity import REVISIONS
+from study.spec.identity import REVISIONS, parts_of_run
 
 MODEL_FILES = (
     "*.safetensors", "*.safetensors.index.json", "config.json", "generation_config.json",
@@ -163,10 +163,10 @@ def _make_again(name: str, results: Results) -> str:
     """Return the command that makes a model again. The stages of a run are made again only if its
     record is missing.
     """
-    cell, dash, seed = name.rpartition("-s")
+    parts = parts_of_run(name)
     again = (
-        f"study run --grid GRID --only {cell} --seeds {seed}"
-        if dash and seed.isdigit()
+        f"study run --grid GRID --only {parts.cell} --seeds {parts.seed}"
+        if parts
         else "study run --grid GRID"
     )
     return f"rm {results.record(name)}; {again}" if results.record(name).is_file() else again

@@ -35,7 +35,7 @@ from study.record.store import read_record, record_paths
 from study.runner.verbs.equality import expectation
 from study.spec.grid.cell import Cell
 from study.spec.grid.grid import LabelledRun
-from study.spec.identity import cell_id
+from study.spec.identity import cell_id, run_name
 from study.stats.intervals import Interval, t_interval
 
 CONFIDENCE = 0.99
@@ -121,7 +121,7 @@ def runs_of(
     for record in records:
         cell = grid[record.run].cell if record.run in grid else cell_of(record)
         name = cell_id(cell)
-        if f"{name}-s{record.seed}" == record.run:
+        if run_name(name, record.seed, record.repeat) == record.run:
             labels = grid[record.run].labels if record.run in grid else {"cell": name}
             runs.append(LabelledRun(record.run, cell, labels, record.seed, name))
         else:

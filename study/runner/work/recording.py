@@ -17,7 +17,7 @@ from study.record.schema import Cost, Machine, Provenance, Record
 from study.record.store import Results
 from study.runner.graph.stages import Ready, RunPlan, StageNode, run_graph, run_roles
 from study.runner.work.artifacts import Damaged, is_dropped, read_manifest
-from study.spec.identity import REVISIONS, canonical, stage_id
+from study.spec.identity import REVISIONS, canonical, repeat_of, stage_id
 
 
 class Clock:
@@ -99,6 +99,7 @@ def record_of(
         "run": run.run_id,
         "cell": run.cell_id,
         "seed": run.seed,
+        "repeat": repeat_of(run.cell),
         "scale": run.cell.scale,
         "status": "completed" if stopped_at is None else "collapsed",
         "collapsed_at": stopped_at,

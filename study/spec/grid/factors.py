@@ -10,6 +10,7 @@ from study.spec.yaml.validation import located_error
 
 Labels = dict[str, str]  # factor -> level
 MAX_SEEDS = 10_000  # of one grid
+MAX_REPEATS = 20  # training seeds on one base
 SEED_LIMIT = 2**31  # limit of every random generator that takes a seed
 
 
@@ -69,6 +70,7 @@ class GridPage(Spec):
     include: list[dict[str, Any]] = Field(default=[])
     scales: list[str] = Field(default=[])
     seeds: Seeds = Field(default=[0, 1, 2])
+    repeat: int = Field(default=1, ge=1, le=MAX_REPEATS)
     core: CorePage | None = None
 
 

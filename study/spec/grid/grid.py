@@ -11,6 +11,8 @@ inclusions, x seeds.
         levels that set several keys at once
     exclude, include: label combinations; a label may be a list of labels; an exclusion names some
         factors, an inclusion all of them
+    repeat: 2       training seeds on each base, 1 by default; a stage that another cell starts from
+        is shared by the repeats, and the core subset has one
     seeds: [0, 1, 2]                core: {select: label combinations, seeds: [0]}
     scales: [lab]   the scales that bind it, if not all do (study/spec/grid/unbound.py)
     compose: [{grid: name, core: true}, ...]
@@ -28,7 +30,7 @@ from pathlib import Path
 
 from study.errors import SpecError
 from study.spec.grid.binding import Binder
-from study.spec.grid.cell import Cell, Run
+from study.spec.grid.cell import Cell, Run, models_beside
 from study.spec.grid.factors import (
     BasePage,
     GridPage,
@@ -39,7 +41,15 @@ from study.spec.grid.factors import (
 from study.spec.grid.patterns import label_words, matches, read_patterns, require_complete, selects
 from study.spec.grid.scale import Scale, load_scale
 from study.spec.grid.unbound import require_bound
-from study.spec.identity import cell_id
+from study.spec.identity import (
+    Repeatable,
+    canonical,
+    cell_id,
+    parents,
+    repeat_of,
+    repeated,
+    run_name,
+)
 from study.spec.yaml.load import Located, find, load, suggestion
 from study.spec.yaml.origin import OriginedValue, origined_values
 from study.spec.yaml.validation import located_error, validate
@@ -88,6 +98,11 @@ class LabelledRun:
     cell_id: str
 
     @property
+    def repeat(self) -> int:
+        """Which training seed on this base; 0 is the first."""
+        return repeat_of(self.cell)
+
+    @property
     def run(self) -> Run:
         return Run(cell=self.cell, seed=self.seed)
 
@@ -127,6 +142,10 @@ class Grid:
         binder = Binder(self.scale)
         for labels in self._combinations():
             built = binder.cell(self._settings(labels))
+            if repeat_of(built.spec):
+                raise located_error(
+                    built.node, "model.repeat", "is set by a grid: write `repeat: 2` there"
+                )
             yield LabelledCell(built.spec, cell_id(built.spec), labels, built.node)
 
     def _combinations(self) -> list[Labels]:
@@ -170,7 +189,8 @@ class Grid:
     def runs(
         self, seeds: Sequence[int] | None = None, core: bool = False, only: str | None = None
     ) -> tuple[LabelledRun, ...]:
-        """Return the runs, seed by seed within a cell. Ids are hashed once per cell.
+        """Return the runs, seed by seed within a cell, the repeats of a seed after each other. Ids
+        are hashed once per cell.
 
         only: comma-separated globs that must all match: a level (`biased_*`), `factor=level`, a
         cell id or a run id.
@@ -184,11 +204,42 @@ class Grid:
             else self.seeds
         )
         runs = tuple(
-            LabelledRun(f"{c.cell_id}-s{seed}", c.cell, c.labels, seed, c.cell_id)
+            LabelledRun(run_name(c.cell_id, seed, repeat), cell, c.labels, seed, c.cell_id)
             for c in cells
+            for repeats in [self._repeats(c.cell, core)]
             for seed in chosen
+            for repeat, cell in enumerate(repeats)
         )
         return runs if only is None else self._selected(runs, only)
+
+    def _repeats(self, cell: Cell, core: bool) -> list[Cell]:
+        """Return a cell with each of its training seeds.
+
+        Only a stage of its own is repeated: weights that are given, the bases, and a model that
+        another cell of the grid starts from or looks at are the same for all repeats.
+        """
+        number = 1 if core else self.shape.repeat
+        if number == 1 or not isinstance(cell.model, Repeatable):
+            return [cell]
+        if canonical(cell.model) in self._shared:
+            return [cell]
+        return [repeated(cell, repeat) for repeat in range(number)]
+
+    @cached_property
+    def _shared(self) -> set[str]:
+        """Every model that is behind or beside that of a cell."""
+        found: set[str] = set()
+        open_ = [
+            model
+            for labelled in self.cells
+            for model in (*parents(labelled.cell.model).values(), *models_beside(labelled.cell))
+        ]
+        while open_:
+            model = open_.pop()
+            if canonical(model) not in found:
+                found.add(canonical(model))
+                open_ += parents(model).values()
+        return found
 
     def _selected(self, runs: tuple[LabelledRun, ...], only: str) -> tuple[LabelledRun, ...]:
         also = {c.cell_id: c.also for c in self.cells}

@@ -19,6 +19,10 @@ from study.spec.recipe.training import (
 )
 from study.spec.yaml.files import Revision
 
+# A repeat of a stage has the same parents, data and settings and another training seed: the order
+# of its problems or documents, its rollouts, its adapters. A grid sets it (`repeat: 2`).
+Repeat = Annotated[int, Field(default=0, ge=0)]
+
 
 class Architecture(Spec):
     """A `Qwen3ForCausalLM` of any size."""
@@ -120,6 +124,7 @@ class SftModel(Spec):
     data: Data
     corpus: Annotated[WorldCorpus | SolutionCorpus | TeacherSamples, Field(discriminator="kind")]
     training: SupervisedTraining
+    repeat: Repeat = 0
 
     @model_validator(mode="after")
     def _check_teacher(self) -> "SftModel":
@@ -141,6 +146,7 @@ class GrpoModel(Spec):
     data: Data
     privileged: PrivilegedInformation | None = None
     training: GrpoTraining
+    repeat: Repeat = 0
 
 
 class DistilledModel(Spec):
@@ -155,6 +161,7 @@ class DistilledModel(Spec):
     privileged: PrivilegedInformation | None = None
     objective: Objective
     training: DistillTraining
+    repeat: Repeat = 0
 
     @model_validator(mode="after")
     def _follows_itself(self) -> Self:
