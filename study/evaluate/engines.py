@@ -18,7 +18,7 @@ from study.errors import PrerequisiteError
 from study.evaluate.task_page import Decoding
 from study.models.sampling import Completion, generate
 from study.record.seeds import stream
-from study.spec.recipe.training import Sampling
+from study.spec.recipe.training import Sampler, Sampling
 
 Drawn = Callable[[int, int], None]
 
@@ -37,7 +37,7 @@ class Engine(Protocol):
 
 
 class TransformersEngine:
-    """Draw with `generate` of transformers.
+    """Draw with the declared sampler: `generate` of transformers, or the loop for the lab's models.
 
     batch_size: samples drawn together, at least the k of one problem; None: one call with one
     random stream, as in a run's final evaluation.
@@ -51,8 +51,10 @@ class TransformersEngine:
         tokenizer: PreTrainedTokenizerBase,
         *,
         batch_size: int | None = None,
+        sampler: Sampler = "transformers",
     ) -> None:
         self._model, self._tokenizer, self._batch_size = model, tokenizer, batch_size
+        self._sampler: Sampler = sampler
         self.context: int | None = getattr(model.config, "max_position_embeddings", None)
 
     def draw(
@@ -77,8 +79,12 @@ class TransformersEngine:
         seed: int,
         batch_size: int | None,
     ) -> list[list[Completion]]:
-        drawn = {"top_p": decoding.top_p, "max_completion_length": decoding.max_completion_length}
-        sampling = Sampling(temperature=1.0 if decoding.greedy else decoding.temperature, **drawn)
+        sampling = Sampling(
+            temperature=1.0 if decoding.greedy else decoding.temperature,
+            top_p=decoding.top_p,
+            max_completion_length=decoding.max_completion_length,
+            sampler=self._sampler,
+        )
         return generate(
             self._model, self._tokenizer, prompts, sampling, k=k, seed=seed, greedy=decoding.greedy,
             batch_size=batch_size

@@ -223,7 +223,7 @@ def run_task(
     The same seed gives the same completions.
     """
     decoding = Decoding(sampling.temperature, sampling.top_p, sampling.max_completion_length)
-    engine = TransformersEngine(model, tokenizer)
+    engine = TransformersEngine(model, tokenizer, sampler=sampling.sampler)
     return evaluate_task(
         task,
         problems,

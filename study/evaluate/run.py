@@ -78,7 +78,7 @@ def evaluate(
         "k": spec.k,
         "n": len(problems),
         "grader": version(spec.grader),
-        **spec.sampling.model_dump(exclude_none=True),
+        **spec.sampling.model_dump(exclude_none=True, exclude={"sampler"}),
         f"avg@{spec.k}": result.accuracy,
         "avg@1_greedy": _accuracy(greedy) if greedy else None,
         "mean_tokens": result.mean_tokens,
@@ -88,7 +88,7 @@ def evaluate(
         **outcome_counts(result),
     }
     (out / "evaluation.json").write_text(json.dumps(content), encoding="utf-8")
-    drawn = spec.sampling.model_dump(exclude={"thinking"})
+    drawn = spec.sampling.model_dump(exclude={"thinking", "sampler"})
     header = generations.Header(
         spec.task, version(spec.grader), spec.k, **drawn, model=model_dir.name, seed=seed
     )

@@ -1,6 +1,7 @@
 """Draw completions through one contract: token ids in, token ids out.
 
-The engine here is transformers' `generate`.
+The engine is the declared sampler: transformers' `generate`, or the loop for the lab's architecture
+(`study.models.decode`), which gives the same completions.
 
 Randomness is an argument: the same seed gives the same completions whatever the global random
 state, and leaves that state alone.
@@ -8,12 +9,14 @@ state, and leaves that state alone.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from study.spec.recipe.training import Sampling
+from study.models import decode
+from study.spec.recipe.training import Sampler, Sampling
 
 ROWS = 512  # drawn together where memory sets no other number
 # share of a GPU's free memory for the keys and values of one batch: `generate` concatenates, and so
@@ -69,7 +72,8 @@ def generate(
     with torch.random.fork_rng(devices=_devices(model)), torch.inference_mode():
         torch.manual_seed(seed)
         for start in range(0, len(rows), batch_size):
-            completions += _batch(model, rows[start : start + batch_size], config, ends, pad)
+            some = rows[start : start + batch_size]
+            completions += _batch(model, sampling.sampler, some, config, ends, pad)
     model.train(was_training)
     return [completions[i * k : (i + 1) * k] for i in range(len(prompts))]
 
@@ -92,6 +96,7 @@ def _generation_config(
 
 def _batch(
     model: PreTrainedModel,
+    sampler: Sampler,
     rows: list[list[int]],
     config: GenerationConfig,
     ends: list[int],
@@ -100,8 +105,18 @@ def _batch(
     width = max(map(len, rows))
     ids = torch.tensor([[pad] * (width - len(r)) + r for r in rows], device=model.device)
     mask = torch.tensor([[0] * (width - len(r)) + [1] * len(r) for r in rows], device=model.device)
-    out: Any = model.generate(input_ids=ids, attention_mask=mask, generation_config=config)  # pyright: ignore[reportCallIssue]
+    draw: Any = drawing_by(model, sampler)
+    out = draw(input_ids=ids, attention_mask=mask, generation_config=config)
     return [_cut(row, ends) for row in out[:, width:].tolist()]
+
+
+def drawing_by(model: PreTrainedModel, sampler: Sampler) -> Any:
+    """Return a sampler's function with the arguments and the result of `model.generate`."""
+    match sampler:
+        case "transformers":
+            return model.generate
+        case "qwen3":
+            return partial(decode.generate, model)
 
 
 def _cut(row: list[int], ends: list[int]) -> Completion:

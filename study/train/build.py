@@ -186,6 +186,7 @@ def _distill(
             student, teacher, args, prompt_rows(problems, recipe), tokenizer,
             objective=recipe.objective, seed=seed, evidence=evidence,
             callbacks=[curve, GuardCallback(guard, DISTILL_LOG, evidence.step.take)],
+            sampler=sampling.sampler,
         )  # fmt: skip
         moving = (
             {}

@@ -25,9 +25,10 @@ from study.models.server.scores import Returned
 from study.objectives.reductions import constant, response_mean, token_mean
 from study.record.seeds import stream
 from study.spec.recipe.objective import Objective
+from study.spec.recipe.training import Sampler
 from study.train.evidence import Evidence
 from study.train.guard.callback import Scored
-from study.train.rollouts import seeded
+from study.train.rollouts import drawn_by, seeded
 from study.train.teachers import ServerTeacher
 
 DEFAULT_K = 5  # K of the TopK diagnostics where the objective has none (our choice)
@@ -52,7 +53,7 @@ class OnPolicyDistillation(DistillationTrainer):
         self, model: PreTrainedModel, teacher: PreTrainedModel | ServerTeacher,
         args: DistillationConfig, train_dataset: Dataset,
         processing_class: PreTrainedTokenizerBase, *, objective: Objective, seed: int,
-        evidence: Evidence, callbacks: Sequence[Any] = (),
+        evidence: Evidence, callbacks: Sequence[Any] = (), sampler: Sampler = "transformers",
     ) -> None:  # fmt: skip
         # The teacher is set below: TRL refuses two padded widths of one vocabulary, which the
         # chunked driver cuts to the shared ids.
@@ -69,6 +70,7 @@ class OnPolicyDistillation(DistillationTrainer):
                 teacher.eval().requires_grad_(False), evaluation_mode=True
             )
         self.objective, self.run_seed, self.evidence = objective, seed, evidence
+        self.sampler: Sampler = sampler
         self.seconds = {"generation": 0.0, "teacher": 0.0, "student": 0.0}
         self.tokens = {"sampled": 0, "scored": 0}
 
@@ -99,6 +101,7 @@ class OnPolicyDistillation(DistillationTrainer):
         with (
             torch.random.fork_rng(devices=range(torch.cuda.device_count())),
             seeded(self, self.run_seed),
+            drawn_by(self, self.sampler),
         ):
             torch.manual_seed(
                 stream(

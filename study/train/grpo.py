@@ -21,11 +21,11 @@ from study.grading.registry import Sample, open_grader
 from study.models.sampling import at_once
 from study.record.seeds import stream
 from study.spec.recipe.model import GrpoModel
-from study.spec.recipe.training import GrpoTraining
+from study.spec.recipe.training import GrpoTraining, Sampler
 from study.spec.recipe.user_code import UserCode, reference
 from study.train import user_reward
 from study.train.arguments import arguments, rollout_settings
-from study.train.rollouts import seeded
+from study.train.rollouts import drawn_by, seeded
 
 
 class Correctness:
@@ -93,24 +93,26 @@ class InParts(GRPOTrainer):
     """
 
     run_seed = 0
+    sampler: Sampler = "transformers"
 
     def _generate_single_turn(
         self, prompt_ids: list[list[int]], *args: Any, **kwargs: Any
     ) -> tuple[list[list[int]], Any]:
         if self.use_vllm:
-            with seeded(self, self.run_seed):
+            with drawn_by(self, self.sampler), seeded(self, self.run_seed):
                 return super()._generate_single_turn(prompt_ids, *args, **kwargs)
         size = at_once(
             self.accelerator.unwrap_model(self.model),
             prompt_ids,
             int(self.max_completion_length or 0),
         )
-        if size >= len(prompt_ids):
-            return super()._generate_single_turn(prompt_ids, *args, **kwargs)
-        parts = [
-            super(InParts, self)._generate_single_turn(prompt_ids[i : i + size], *args, **kwargs)
-            for i in range(0, len(prompt_ids), size)
-        ]
+        some = [prompt_ids[i : i + size] for i in range(0, len(prompt_ids), size)]
+        with drawn_by(self, self.sampler):
+            parts = [
+                super(InParts, self)._generate_single_turn(part, *args, **kwargs) for part in some
+            ]
+        if len(parts) == 1:
+            return parts[0]
         # The second value would be log-probabilities, which only vLLM gives.
         return [row for ids, _ in parts for row in ids], None
 
@@ -150,7 +152,7 @@ def grpo_trainer(
         model=model, reward_funcs=reward, args=args,  # pyright: ignore[reportArgumentType]
         train_dataset=rows, processing_class=tokenizer, callbacks=list(callbacks),
     )  # fmt: skip
-    trainer.run_seed = seed
+    trainer.run_seed, trainer.sampler = seed, training.sampling.sampler
     _drop_reference(trainer)
     return trainer
 

@@ -1,4 +1,5 @@
-"""Draw rollouts from vLLM through TRL's trainers, with a seed that reaches the sampler.
+"""Draw rollouts through TRL's trainers: by the declared sampler, or from vLLM with a seed that
+reaches it.
 
 TRL makes a colocated engine with its process index as seed and passes sampling settings without
 one: the trainer's seed changes nothing (TRL issue 7040). One seed in its `generation_kwargs` would
@@ -19,9 +20,35 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+from study.errors import PrerequisiteError
+from study.models.sampling import drawing_by
 from study.record.seeds import stream
+from study.spec.recipe.training import Sampler
 
 _REQUESTS = 64  # concurrent requests; TRL's own number for requests of one prompt each
+
+
+@contextlib.contextmanager
+def drawn_by(trainer: Any, sampler: Sampler) -> Iterator[None]:
+    """Let the trainer's call of `model.generate` inside the block reach the declared sampler.
+
+    Raises PrerequisiteError where the profile draws rollouts from vLLM and the recipe declares
+    another sampler than transformers.
+    """
+    if sampler == "transformers":
+        yield
+        return
+    if getattr(trainer, "use_vllm", False):
+        raise PrerequisiteError(
+            f"the recipe declares `sampler: {sampler}` and the profile draws rollouts from vLLM",
+            hint="leave `rollouts` out of the profile, or declare `sampler: transformers`",
+        )
+    model = trainer.accelerator.unwrap_model(trainer.model)
+    model.generate = drawing_by(model, sampler)
+    try:
+        yield
+    finally:
+        del model.generate
 
 
 @contextlib.contextmanager

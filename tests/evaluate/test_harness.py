@@ -13,8 +13,9 @@ from transformers import PreTrainedTokenizerFast, Qwen3ForCausalLM
 from study.data.problems import Problem
 from study.errors import SpecError
 from study.evaluate.harness import Chat, known_tasks, run_task
-from study.evaluate.light import prompt_ids, sample
+from study.evaluate.light import curve_point, prompt_ids, sample
 from study.grading.boxed import Outcome
+from study.models import decode
 from study.models.lab import LAB_VOCABULARY, build_model, build_tokenizer
 from study.spec.recipe.model import Architecture, LabTokenizer
 from study.spec.recipe.training import Curve, GrpoTraining, Optimisation, Sampling
@@ -164,6 +165,30 @@ def test_the_curve_and_the_reward_can_be_judged_by_the_grader_of_the_evaluation(
         reward = Correctness(formulas, tokenizer, TRAINING.model_copy(update={"grader": name}))
         assert reward(ids, rows) == expected
         reward.grader.close()
+
+
+def test_the_declared_sampler_reaches_the_final_evaluation_and_the_curve(
+    tokenizer, problems, monkeypatch
+) -> None:
+    model, drawn = build_model(SHAPE, len(LAB_VOCABULARY), seed=0).eval(), []
+    loop = decode.generate
+
+    def counted(model, input_ids, **rest):
+        drawn.append(len(input_ids))
+        return loop(model, input_ids, **rest)
+
+    monkeypatch.setattr(decode, "generate", counted)
+    other = SAMPLING.model_copy(update={"sampler": "qwen3"})
+    results = [
+        run_task("lab_math", problems, model, tokenizer, k=2, sampling=sampling, seed=3)
+        for sampling in (SAMPLING, other)
+    ]
+    assert results[0] == results[1]
+    assert drawn == [2 * len(problems)]
+    curve = Curve(every=1, problems=5, k=3)
+    points = [curve_point(model, tokenizer, problems, curve, how, 0) for how in (SAMPLING, other)]
+    assert points[0] == points[1]
+    assert drawn[1:] == [5, 15]
 
 
 def test_decoding_settings_reach_the_sampler(model, tokenizer, problems) -> None:

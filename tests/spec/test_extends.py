@@ -9,7 +9,9 @@ from study.runner.verbs import check
 from study.spec.grid.grid import load_grid
 from study.spec.grid.scale import Scale, load_scale
 from study.spec.grid.unbound import NotBound, missing_names
-from study.spec.recipe.model import GrpoModel, HubModel, PretrainedLab
+from study.spec.identity import stage_id
+from study.spec.recipe.model import GrpoModel, HubModel, PretrainedLab, SftModel
+from study.spec.recipe.training import TeacherSamples
 from study.spec.yaml.load import Located, find, load
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -126,3 +128,45 @@ def test_study_check_does_not_call_an_unbound_grid_wrong(tmp_path: Path) -> None
     }
     assert str(told["opsd-shared"]).startswith("not bound at this scale (lab, paper only)")
     assert type(told["math"]) is SpecError
+
+
+def test_the_sampler_of_a_scale_is_that_of_every_sampling_that_names_none(tmp_path: Path) -> None:
+    models = "models: {rlvr: {training: {sampling: {sampler: transformers}}}}\n"
+    mine, lab = scale_page(tmp_path, f"extends: lab\nsampler: qwen3\n{models}"), load_scale("lab")
+
+    def samplers(scale: Scale) -> dict[str, str]:
+        warm, rlvr = model(scale, "warm_c"), model(scale, "rlvr")
+        assert isinstance(warm, SftModel)
+        assert isinstance(warm.corpus, TeacherSamples)
+        assert isinstance(rlvr, GrpoModel)
+        named = {name: Located(name, "here") for name in ("search", "math", "facts")}
+        declared = {
+            "distill": scale.training(named["search"], None).spec.sampling,
+            "grpo": rlvr.training.sampling,
+            "documents": warm.corpus.sampling,
+            "evaluation": scale.evaluation(named["math"], "").spec.sampling,
+            "probe": scale.probe(named["facts"], "").spec.sampling,
+        }
+        return {place: sampling.sampler for place, sampling in declared.items()}
+
+    assert set(samplers(lab).values()) == {"transformers"}
+    assert samplers(mine) == dict.fromkeys(samplers(lab), "qwen3") | {"grpo": "transformers"}
+    sampling = mine.page.entries["distill"].entries["sampling"]
+    assert sampling.entries["sampler"].origin == "scales/mine.yaml:3"
+
+
+def test_the_sampler_is_part_of_identity_and_its_default_is_in_no_id(tmp_path: Path) -> None:
+    lab = load_scale("lab")
+    said = scale_page(tmp_path, "extends: lab\nsampler: transformers\n", "said")
+    other = scale_page(tmp_path, "extends: lab\nsampler: qwen3\n", "other")
+    stages = [
+        [stage_id(one.cell.model, 0) for one in load_grid("smoke", scale).cells]
+        for scale in (lab, said, other)
+    ]
+    assert stages[0] == stages[1]
+    assert not set(stages[0]) & set(stages[2])
+
+
+def test_an_unknown_sampler_names_its_line_and_the_known_ones(tmp_path: Path) -> None:
+    with pytest.raises(SpecError, match=r"mine.yaml:3 sampler: 'qwen' is not one of transf"):
+        scale_page(tmp_path, "extends: lab\nsampler: qwen\n")

@@ -5,14 +5,16 @@ is left behind.
 import json
 from collections.abc import Iterable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 
-from study.errors import SpecError
+from study.errors import PrerequisiteError, SpecError
 from study.grading.boxed import Outcome
 from study.grading.registry import BoxedGrader, Grade, Sample
+from study.models import decode
 from study.models.lab import build_model, build_tokenizer
 from study.models.loading import load_model, load_tokenizer, save
 from study.models.sampling import generate
@@ -42,6 +44,7 @@ from study.spec.recipe.training import (
 from study.train import distill as distill_module
 from study.train import grpo as grpo_module
 from study.train.build import build
+from study.train.rollouts import drawn_by
 
 DATA = ArithmeticData(train_size=64, selection_size=8, held_out_size=8)
 ARCHITECTURE = Architecture(
@@ -373,3 +376,68 @@ def test_golden_distill(folders: dict[str, Path], tmp_path: Path) -> None:
         tmp_path / "d",
     )
     assert history(out)["train/reverse_kl"][1:] == pytest.approx(GOLDEN["distill"], rel=1e-3)
+
+
+def completions_drawn(monkeypatch: pytest.MonkeyPatch) -> list[list[list[int]]]:
+    """Return a list to which every call of the decode loop adds its sequences."""
+    drawn: list[list[list[int]]] = []
+    loop = decode.generate
+
+    def watched(model: Any, **given: Any) -> torch.Tensor:
+        drawn.append(loop(model, **given).tolist())
+        return torch.tensor(drawn[-1])
+
+    monkeypatch.setattr(decode, "generate", watched)
+    return drawn
+
+
+def with_sampler(recipe: Any, sampler: str) -> Any:
+    sampling = SAMPLING.model_copy(update={"sampler": sampler})
+    training = recipe.training.model_copy(update={"sampling": sampling})
+    return recipe.model_copy(update={"training": training})
+
+
+def test_a_distillation_is_the_same_with_either_sampler(
+    folders: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn = completions_drawn(monkeypatch)
+    recipe = distilled(Objective(support="student_topk", k=5), steps=3)
+    theirs = run(with_sampler(recipe, "transformers"), folders, tmp_path / "transformers")
+    assert drawn == []
+    ours = run(with_sampler(recipe, "qwen3"), folders, tmp_path / "qwen3")
+    # points 0, 2 and 3 of the curve, greedy and sampled, and a rollout at each step
+    assert [len(rows) for rows in drawn] == [4, 8, 4, 4, 4, 8, 4, 4, 8]
+    written = [json.loads((made / "evidence.json").read_text()) for made in (ours, theirs)]
+    assert written[0]["completions"] == written[1]["completions"]
+    expected, found = history(theirs), history(ours)
+    assert expected.keys() == found.keys()
+    for name, column in expected.items():
+        for mine, value in zip(found[name], column, strict=True):
+            assert mine == (value if value is None else pytest.approx(value, rel=1e-4)), name
+    torch.testing.assert_close(weights(ours), weights(theirs), rtol=1e-4, atol=1e-6)
+
+
+def test_reinforcement_learning_is_the_same_with_either_sampler(
+    folders: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(grpo_module, "open_grader", lambda version: Arbitrary())
+    drawn = completions_drawn(monkeypatch)
+    training = GrpoTraining(
+        steps=2, prompts_per_step=2, rollouts_per_prompt=4, optimisation=OPTIMISATION,
+        sampling=SAMPLING, curve=CURVE,
+    )  # fmt: skip
+    recipe = GrpoModel(base=HERE, data=DATA, training=training)
+    made = [
+        run(with_sampler(recipe, name), {"base": folders["student"]}, tmp_path / name)
+        for name in ("transformers", "qwen3")
+    ]
+    assert [len(rows) for rows in drawn] == [4, 8, 8, 8, 4, 8]
+    torch.testing.assert_close(weights(made[1]), weights(made[0]), rtol=1e-4, atol=1e-6)
+
+
+def test_rollouts_of_vllm_are_not_those_of_a_declared_loop() -> None:
+    trainer = SimpleNamespace(use_vllm=True)
+    with drawn_by(trainer, "transformers"):
+        pass
+    with pytest.raises(PrerequisiteError, match="sampler: qwen3"), drawn_by(trainer, "qwen3"):
+        pass

@@ -1,5 +1,5 @@
-"""Resolve entries of a scale that start from another: `weak: {like: student, ...}`, with only the
-differences.
+"""Complete the entries of a scale: those that start from another, `weak: {like: student, ...}` with
+only the differences, and the sampler of every `sampling` that names none.
 
     mappings        merge, key by key
     anything else   is replaced; so is a mapping that names its own `kind`, as a whole
@@ -58,3 +58,16 @@ def _entry(key: str, section: Located, under: Located, name: str, seen: tuple[st
         raise located_error(wanted, path, f"{other!r} is a name, and not an entry written out")
     rest = {field: value for field, value in own.entries.items() if field != KEY}
     return extended(start, replace(own, value=rest))
+
+
+def with_sampler(node: Located, sampler: Located | None) -> Located:
+    """Return a tree in which every mapping `sampling` names a sampler: its own, else this one."""
+    if sampler is None:
+        return node
+    if node.items:
+        return replace(node, value=[with_sampler(item, sampler) for item in node.items])
+    fields = {key: with_sampler(child, sampler) for key, child in node.entries.items()}
+    if "sampling" in fields:
+        sampling = fields["sampling"]
+        fields["sampling"] = replace(sampling, value={"sampler": sampler} | sampling.entries)
+    return replace(node, value=fields) if fields else node

@@ -9,6 +9,7 @@ are `standard`. One YAML file per scale.
     An entry of data, models, evaluations or probes may start from another one of its section:
     {like: NAME, ...} (`study/spec/grid/like.py`).
     sft, grpo: training that a recipe of this kind starts from; its own settings override it
+    sampler: for every `sampling` of this file that names none (study/models/decode.py)
     expected_seconds: {stage kind: seconds per training step; evaluate: seconds per evaluation}
         (only for the first estimate of a plan)
 
@@ -24,7 +25,7 @@ from pydantic import Field
 
 from study.errors import PrerequisiteError
 from study.spec.base import Spec
-from study.spec.grid.like import spelled_out
+from study.spec.grid.like import spelled_out, with_sampler
 from study.spec.recipe.data import (
     ArithmeticData,
     BenchmarkData,
@@ -47,7 +48,7 @@ from study.spec.recipe.model import (
 )
 from study.spec.recipe.privileged import PrivilegedInformation
 from study.spec.recipe.probe import Likelihood, PiOptimum, Probe
-from study.spec.recipe.training import DistillTraining
+from study.spec.recipe.training import DistillTraining, Sampler
 from study.spec.yaml.load import MAX_NAME, Located, extended, find, load, merged, plain, suggestion
 from study.spec.yaml.validation import located_error, validate
 
@@ -79,6 +80,7 @@ class ScalePage(Spec):
     grpo: dict[str, Any] = Field(default={})
     evaluations: dict[str, Any]
     probes: dict[str, Any] = Field(default={})
+    sampler: Sampler = "transformers"
     expected_seconds: dict[str, float] = Field(default={})
 
 
@@ -98,7 +100,7 @@ class Scale:
     """
 
     def __init__(self, page: Located, above: tuple[str, ...] = ()) -> None:
-        page = spelled_out(page)
+        page = with_sampler(spelled_out(page), page.get("sampler"))
         self.page, self.above = page, above
         self.shape = validate(ScalePage, page, "")
         self.name = self.shape.scale

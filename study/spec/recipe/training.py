@@ -28,6 +28,7 @@ RewardName = Annotated[
     Annotated[Literal["correctness"], Tag("a name")] | _OwnCode, Discriminator(_which)
 ]
 Dtype = Literal["float32", "bfloat16"]
+Sampler = Literal["transformers", "qwen3"]
 
 
 class Lora(Spec):
@@ -59,13 +60,16 @@ class Sampling(Spec):
     """How completions are drawn.
 
     thinking: the chat template's argument enable_thinking, for every model that sees these prompts;
-    none leaves it out.
+    none leaves it out. sampler: `generate` of transformers, for every model; or the loop of
+    study/models/decode.py, for Qwen3 in float32 on a CPU. The loop refuses other models.
     """
 
     temperature: float = Field(default=1.0, gt=0)
     top_p: float = Field(default=1.0, gt=0, le=1)
     max_completion_length: int = Field(ge=1)
     thinking: bool | None = None
+    # A default, so that the ids of older cells do not change; it is left out of texts, too.
+    sampler: Sampler = Field(default="transformers", repr=False)
 
 
 class Curve(Spec):

@@ -418,7 +418,7 @@ def rollouts(
         )
         trainer = OnPolicyDistillation(
             student, teacher, args, build.prompt_rows(list(problems), recipe), tokenizer,
-            objective=recipe.objective, seed=0, evidence=evidence,
+            objective=recipe.objective, seed=0, evidence=evidence, sampler=sampling.sampler,
         )  # fmt: skip
 
         def rolled(seed: int, prompts: list[list[int]]) -> list[list[int]]:
