@@ -22,6 +22,7 @@ from analysis.claims.decide import NOT_TESTABLE, Verdict
 from study.spec.report.finding import Finding, Findings
 from study.spec.yaml.load import find, load, names
 from study.spec.yaml.validation import validate
+from study.stats.sign_flip import FROM
 
 NOT_RUN = "not run"
 WORDS: dict[str, str] = {
@@ -59,6 +60,19 @@ class Scored:
         untestable = self.verdict is not None and self.verdict.word == NOT_TESTABLE
         declared = self.verdict.claim.not_testable if self.verdict and untestable else None
         return declared.reason if declared else ""
+
+    @property
+    def remark(self) -> str:
+        """That the word is another one without the bases that fail a control; else empty."""
+        decision = self.verdict.decision if self.verdict else None
+        if decision is None or decision.every is None or decision.passing is None:
+            return ""
+        with_all, without = decision.every.word, decision.passing.word
+        if with_all == without:
+            return ""
+        failing = ", ".join(map(str, self.verdict.failing)) if self.verdict else ""
+        bases = "base" if "," not in failing else "bases"
+        return f"{WORDS[with_all]} with all bases, {WORDS[without]} without {bases} {failing}"
 
     @property
     def zone(self) -> Zone:
@@ -139,6 +153,19 @@ def tally(rows: Sequence[Scored]) -> str:
     said = [f"{count} {_counted(word, count)}" for word, count in counts if count]
     number = "1 finding" if len(rows) == 1 else f"{len(rows)} findings"
     return f"{number}: {', '.join(said)}"
+
+
+def firmness(rows: Sequence[Scored]) -> str:
+    """How many words rest on the normal shape of the differences alone; empty where none does."""
+    normal = sum(row.verdict is not None and row.verdict.normal for row in rows)
+    if not normal:
+        return ""
+    decided = ("REPRODUCED", "CONTRADICTED")
+    all_words = sum(row.verdict is not None and row.verdict.word in decided for row in rows)
+    return (
+        f"{normal} of the {all_words} findings that hold or do not appear rest on normality: no"
+        f" exact sign-flip test confirms them, which takes {FROM} bases or more."
+    )
 
 
 def _counted(word: str, count: int) -> str:

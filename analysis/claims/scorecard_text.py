@@ -8,7 +8,7 @@ what is further out.
 import textwrap
 from collections.abc import Callable, Sequence
 
-from analysis.claims.scorecard import NOT_RUN, Scored, tally
+from analysis.claims.scorecard import NOT_RUN, Scored, firmness, tally
 from analysis.pages.render import Column, Table, Value
 
 LOW, HIGH, WIDTH = -4.0, 8.0, 25
@@ -32,8 +32,11 @@ COLUMNS = (
 
 
 def reading(rows: Sequence[Scored]) -> list[str]:
-    """How to read the strips, and what `this lab cannot tell` means where a row says so."""
-    return [READING, *([CANNOT_TELL] if any(row.reason for row in rows) else [])]
+    """How to read the strips, what `this lab cannot tell` means where a row says so, and what the
+    words rest on.
+    """
+    cannot = CANNOT_TELL if any(row.reason for row in rows) else ""
+    return [text for text in (READING, cannot, firmness(rows)) if text]
 
 
 def strip(row: Scored) -> str:
@@ -85,9 +88,8 @@ def to_text(
         first, *rest = textwrap.wrap(row.finding.plain, room)
         lines.append(f"{first:<{room}}  {strip(row)}  {paint(row.label, row.word)}")
         lines += rest
-        lines += textwrap.wrap(
-            row.reason, room, initial_indent="  why: ", subsequent_indent="       "
-        )
+        why = row.reason or row.remark
+        lines += textwrap.wrap(why, room, initial_indent="  why: ", subsequent_indent="       ")
     notes = [note for text in reading(rows) for note in textwrap.wrap(text, width)]
     return "\n".join([*lines, "", tally(rows) + ".", *notes])
 
@@ -107,4 +109,5 @@ def _table_row(row: Scored) -> tuple[Value, ...]:
     declared = row.verdict.declared.word if row.verdict else "-"
     shown = f"`{strip(row)}`" if row.verdict else NOT_RUN
     why = f" (why not: {row.reason})" if row.reason else ""
-    return row.label, f"{row.finding.plain}{why}", shown, f"{grid} / {claim}", declared
+    remark = f" ({row.remark})" if row.remark else ""
+    return row.label, f"{row.finding.plain}{why}{remark}", shown, f"{grid} / {claim}", declared

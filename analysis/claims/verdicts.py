@@ -14,6 +14,8 @@ from analysis.pages.tables import scope_note
 from study.spec.report.claim import Claim, all_arms
 from study.spec.report.sentences import contrast_words
 from study.stats.comparisons import ENOUGH, FIRM
+from study.stats.decision import Flip
+from study.stats.sign_flip import FROM
 
 COLUMNS = (
     Column("verdict", "Verdict"),
@@ -24,8 +26,17 @@ COLUMNS = (
     Column("n", "n bases"),
     Column("p_holm", "p (Holm)"),
     Column("detectable", "Detectable at power .8", 2),
+    Column("passing", "Without failing bases"),
+    Column("firm", "Rests on"),
     Column("declared", "Declared"),
 )
+FLIPS: dict[Flip | None, str] = {
+    "agrees": "agrees",
+    "disagrees": "disagrees",
+    "out of reach": "it cannot reach the level with so many claims",
+    "not needed": f"below {FROM} bases it is not applied",
+    None: "not applied",
+}
 UNTESTED = (
     f"{NOT_TESTABLE}: the page declares that this lab cannot test the claim, why, and what world"
     " could. Its effect is measured and is no result."
@@ -52,6 +63,11 @@ def summary_table(verdicts: tuple[Verdict, ...], evidence: Evidence) -> Table:
             " Detectable: the true distance from the smallest effect that this spread and level"
             " find in 8 of 10 studies."
         ),
+        (
+            "Without failing bases: the word on the bases in which every control holds; a decided"
+            " word needs both. Rests on normality: no exact sign-flip test confirms the word; it"
+            f" can from {FROM} bases on."
+        ),
         *([UNTESTED] if any(verdict.word == NOT_TESTABLE for verdict in verdicts) else []),
         declared_note(verdicts),
     )
@@ -69,8 +85,23 @@ def _row(verdict: Verdict) -> tuple[Value, ...]:
         verdict.n,
         "-" if verdict.p_holm is None else p_text(verdict.p_holm),
         "-" if verdict.minimum_detectable is None else verdict.minimum_detectable,
+        _passing_word(verdict),
+        _rests_on(verdict),
         verdict.declared.word,
     )
+
+
+def _passing_word(verdict: Verdict) -> str:
+    """The word without the bases that fail a control; a dash where none fails."""
+    decision = verdict.decision
+    return decision.passing.word if decision and decision.passing else "-"
+
+
+def _rests_on(verdict: Verdict) -> str:
+    """What a decided word rests on: the normal shape alone, or the sign-flip test too."""
+    if verdict.normal:
+        return "normality"
+    return "sign-flip test" if sign_flip_state(verdict) == "agrees" else "-"
 
 
 def smallest_text(claim: Claim) -> str:
@@ -134,16 +165,15 @@ def facts(verdict: Verdict, evidence: Evidence) -> list[str]:
         f"- Per base: {per_base}.",
         *_variances(verdict, evidence),
         *_notes(verdict, evidence),
-        f"- Why: {verdict.reason}.",
-        *_not_testable(verdict),
+        *_why(verdict),
     ]
     lines += [f"- Control: {gate}." for gate in verdict.gates]
     lines += [f"- Control: {placebo}." for placebo in verdict.placebos]
     lines += [f"- {text}" for text in [_descriptive(verdict)] if text]
     lines += [f"- Declared: {verdict.declared.text}."]
-    return lines + [
-        f"- What would help: {verdict.next_step}." for _ in range(bool(verdict.next_step))
-    ]
+    if verdict.next_step and verdict.word != NOT_TESTABLE:
+        lines += [f"- What would help: {verdict.next_step}."]
+    return lines
 
 
 def _variances(verdict: Verdict, evidence: Evidence) -> list[str]:
@@ -158,16 +188,47 @@ def _variances(verdict: Verdict, evidence: Evidence) -> list[str]:
     ]
 
 
-def _not_testable(verdict: Verdict) -> list[str]:
-    """What a claim that these worlds cannot test says: the reason, and the world that could."""
+def _why(verdict: Verdict) -> list[str]:
+    """The reason of the word and how firm it is; of a claim that these worlds cannot test the
+    reason, and the world that could.
+    """
     declared = verdict.claim.not_testable
     if verdict.word != NOT_TESTABLE or declared is None:
-        return []
+        return [f"- Why: {verdict.reason}.", *both_ways(verdict), *_firmness(verdict)]
     return [
         f"- Not testable here: {_sentence(declared.reason)}",
         f"- A world that would test it: {_sentence(declared.world)}",
         "- Effect and bases above: measured, no verdict.",
     ]
+
+
+def both_ways(verdict: Verdict) -> list[str]:
+    """The word with all bases and the word without those that fail a control, where some do."""
+    decision = verdict.decision
+    if decision is None or decision.every is None or decision.passing is None:
+        return []
+    left_out = ", ".join(map(str, verdict.failing))
+    which = "base" if len(verdict.failing) == 1 else "bases"
+    return [
+        f"- Both ways: {decision.every.word} with all {decision.every.n} bases,"
+        f" {decision.passing.word} without {which} {left_out}; a decided word needs both."
+    ]
+
+
+def _firmness(verdict: Verdict) -> list[str]:
+    """Whether the exact sign-flip test stands behind a decided word."""
+    if verdict.normal:
+        return [
+            "- Rests on normality: no sign-flip test confirms it"
+            f" ({FLIPS[sign_flip_state(verdict)]})."
+        ]
+    return ["- Sign-flip test: agrees."] if sign_flip_state(verdict) == "agrees" else []
+
+
+def sign_flip_state(verdict: Verdict) -> Flip | None:
+    """What the exact sign-flip test says of the word; None where it was not decided by the rule."""
+    ruling = verdict.decision.counts if verdict.decision else None
+    return ruling.flip if ruling else None
 
 
 def _sentence(text: str) -> str:
@@ -235,6 +296,7 @@ def to_json(verdicts: tuple[Verdict, ...], evidence: Evidence) -> str:
 
 def _as_data(verdict: Verdict) -> dict[str, Any]:
     claim, interval = verdict.claim, verdict.comparison.interval if verdict.comparison else None
+    decision = verdict.decision
     return {
         "id": claim.id,
         "verdict": verdict.word,
@@ -253,6 +315,11 @@ def _as_data(verdict: Verdict) -> dict[str, Any]:
         "p": _rounded(verdict.p),
         "p_holm": _rounded(verdict.p_holm),
         "p_sign_flip": _rounded(verdict.sign_flip),
+        "sign_flip_test": sign_flip_state(verdict),
+        "rests_on_normality": verdict.normal,
+        "failing_bases": list(verdict.failing),
+        "word_with_all": decision.every.word if decision and decision.every else None,
+        "word_without_failing": decision.passing.word if decision and decision.passing else None,
         "over_problems": (
             [_rounded(verdict.problems.low), _rounded(verdict.problems.high)]
             if verdict.problems

@@ -27,7 +27,7 @@ CANNOT_TELL = WORDS[NOT_TESTABLE]
 HOLLOW = "Hollow dots: measured, but no result, since this lab's worlds cannot test the finding."
 ROW, HEAD, FOOT = 0.45, 0.66, 0.78  # inches
 MARGIN, STRIP, WORD = 0.01, (0.50, 0.80), 0.815  # shares of the width
-LINE, WORD_LINE, REASON_LINE = 56, 15, 74  # characters of a line of a sentence, word, reason
+LINE, WORD_LINE, SMALL_LINE = 56, 15, 70  # characters of a line of a sentence, word, small print
 SENTENCE_LINE, CLAIM_LINE = 0.30, 0.25  # heights of print, in rows
 AIR = 0.2  # of a row, above and below its print
 COLOURS: dict[str, str] = {
@@ -37,6 +37,7 @@ COLOURS: dict[str, str] = {
     "undecided": "#5F5F5F",
     CANNOT_TELL: "#7A7A7A",
 }
+UNREMARKABLE = ("", "declared before data", "no data yet")
 FAINT = "#9A9A9A"  # of a word without a colour of its own
 ZONE, BORDER = "#E3F0EA", "#5B9A80"
 
@@ -44,7 +45,8 @@ ZONE, BORDER = "#E3F0EA", "#5B9A80"
 class Point(NamedTuple):
     """A row of the CSV: a base student (`seed`), or the interval that decides (`interval`) with its
     limits in `low` and `high`. Positions are multiples of `unit`, positive as the source says.
-    reason: why this lab cannot tell; empty for a finding that it can test.
+    reason: why this lab cannot tell; empty for a finding that it can test. remark: that the word
+    differs without the bases that fail a control.
 
     A finding without records has one row without a value.
     """
@@ -61,6 +63,7 @@ class Point(NamedTuple):
     low: float | None
     high: float | None
     reason: str = ""
+    remark: str = ""
 
 
 def plotted(rows: Sequence[Scored]) -> list[Point]:
@@ -74,13 +77,12 @@ def _of_row(row: Scored) -> list[Point]:
         return [Point(*about, "", None, None, None)]
     declared = row.verdict.declared.word
     about = (row.finding.plain, row.label, grid, claim, declared, row.zone, row.unit)
-    dots = [
-        Point(*about, str(base), value, None, None, row.reason) for base, value in row.dots.items()
-    ]
+    notes = (row.reason, row.remark)
+    dots = [Point(*about, str(base), value, None, None, *notes) for base, value in row.dots.items()]
     limits = row.interval
     if limits is None:
         return dots
-    return [*dots, Point(*about, "interval", None, *limits, row.reason)]
+    return [*dots, Point(*about, "interval", None, *limits, *notes)]
 
 
 def draw(points: Sequence[Point], summary: str, note: str) -> Figure:
@@ -218,16 +220,21 @@ def _words(ax: Axes, place: float, point: Point, colour: str) -> None:
 def _claim_lines(point: Point) -> list[str]:
     """The small print under a sentence: the claim that decides it; why this lab cannot tell."""
     claim = ", ".join([f"{point.grid} / {point.claim}", *_remarks(point)])
-    return [claim, *(balanced(point.reason, REASON_LINE) if point.reason else [])]
+    small = [text for text in (claim, point.reason, point.remark) if text]
+    return [line for text in small for line in balanced(text, SMALL_LINE)]
 
 
 def balanced(text: str, width: int) -> list[str]:
     """Lines of at most `width` characters, as few as that takes and about equally long."""
-    lines = textwrap.wrap(text, width)
+    lines = _wrapped(text, width)
     narrower = width - 1
-    while narrower > 0 and len(textwrap.wrap(text, narrower)) == len(lines):
-        lines, narrower = textwrap.wrap(text, narrower), narrower - 1
+    while narrower > 0 and len(_wrapped(text, narrower)) == len(lines):
+        lines, narrower = _wrapped(text, narrower), narrower - 1
     return lines
+
+
+def _wrapped(text: str, width: int) -> list[str]:
+    return textwrap.wrap(text, width, break_on_hyphens=False)
 
 
 def _remarks(point: Point) -> list[str]:
@@ -237,8 +244,8 @@ def _remarks(point: Point) -> list[str]:
         "not_worse": ["only not worse is claimed"],
         "any": ["own scale: any effect counts"],
     }
-    late = [point.declared] if point.declared.endswith("after data") else []
-    return [*(remarks.get(point.zone, []) if point.unit is not None else []), *late]
+    label = [point.declared] if point.declared not in UNREMARKABLE else []
+    return [*(remarks.get(point.zone, []) if point.unit is not None else []), *label]
 
 
 def _heading(figure: Figure, height: float, summary: str) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from analysis import figures
-from analysis.claims.scorecard import tally
+from analysis.claims.scorecard import firmness, tally
 from analysis.figures import scorecard as scorecard_figure
 from analysis.pages import html, report, style
 from analysis.pages.overview import markdown, scored
@@ -52,7 +52,8 @@ def _write_scorecard(made: Sequence[Part], target: Path) -> None:
     if not rows:
         return
     bases = {base for row in rows if row.verdict for base in row.verdict.differences}
-    note = f"{scale_note(made[0].evidence)} {count(len(bases), 'base student')}."
+    scope = f"{scale_note(made[0].evidence)} {count(len(bases), 'base student')}."
+    note = f"{firmness(rows)} {scope}".strip()
     drawn = scorecard_figure.draw(scorecard_figure.plotted(rows), tally(rows), note)
     style.save(drawn, target / "figures" / SCORECARD, _scorecard_csv(made))
 

@@ -1,11 +1,12 @@
 """`study analyze`: build the tables, figures and verdicts of a grid from its records."""
 
+from collections import Counter
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from analysis.claims.decide import Verdict
+from analysis.claims.decide import NOT_TESTABLE, Verdict
 from analysis.claims.verdicts import summary_table
 from analysis.evidence import definitions
 from analysis.evidence.frames import Evidence
@@ -94,11 +95,15 @@ def show_curves(evidence: Evidence) -> None:
 
 
 def _show_next_steps(verdicts: tuple[Verdict, ...]) -> None:
-    """Print what would decide the undecided claims, each step once."""
-    steps = dict.fromkeys(verdict.next_step for verdict in verdicts if verdict.next_step)
-    for step in steps:
-        undecided = [verdict.claim.id for verdict in verdicts if verdict.next_step == step]
-        say(f"  {len(undecided)} undecided: {step}")
+    """Print what would decide the claims without a result, each step once."""
+    kinds = {NOT_TESTABLE: "not testable here"}
+    steps = Counter(
+        (kinds.get(verdict.word, "undecided"), verdict.next_step)
+        for verdict in verdicts
+        if verdict.next_step
+    )
+    for (kind, step), count in steps.items():
+        say(f"  {count} {kind}: {step}")
 
 
 def _write(report: Report, evidence: Evidence, target: Path) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import get_args
 
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from analysis import figures
 from analysis.claims.decide import NOT_TESTABLE, Verdict, Word
@@ -190,6 +191,39 @@ def test_the_word_of_such_a_claim_is_coloured_as_one_word() -> None:
     page = html.page("### a: NOT TESTABLE HERE\n\n### b: INVALID (provisional)\n", title="t")
     assert '<span class="word NOT_TESTABLE_HERE">NOT TESTABLE HERE</span>' in page
     assert '<span class="word INVALID">INVALID (provisional)</span>' in page
+
+
+@pytest.mark.parametrize(
+    ("declared", "shown"),
+    [
+        ("declared before data", False),
+        ("changed after data", True),
+        ("extended after data", True),
+        ("text before data, world not recorded", True),
+    ],
+)
+def test_the_figure_shows_the_label_of_a_claim_unless_all_was_declared_before(
+    declared: DeclaredWord, shown: bool
+) -> None:
+    points = figure.plotted([scored(declared=declared)])
+    drawn = figure.draw(points, "", "")
+    small = " ".join(text.get_text() for text in drawn.axes[0].texts)
+    assert (declared in small) == shown
+
+
+def test_no_print_of_a_row_reaches_the_strip() -> None:
+    long = scored(
+        "UNDECIDED", smallest=0.0, declared="text before data, world not recorded",
+        text="A sentence of the paper that is about as long as they get, and then some more words",
+    )  # fmt: skip
+    drawn = figure.draw(figure.plotted([long, untestable()]), "", "")
+    canvas = FigureCanvasAgg(drawn)
+    canvas.draw()
+    ax = drawn.axes[0]
+    strip_left = ax.get_window_extent().x0
+    for text in ax.texts:
+        if text.get_ha() == "left" and text.get_fontweight() != "bold":
+            assert text.get_window_extent(canvas.get_renderer()).x1 < strip_left
 
 
 def test_non_inferiority_holds_beyond_minus_one() -> None:
