@@ -54,7 +54,8 @@ NOTES = (
 class ClaimPower:
     """own: the number of bases under the first rules. evaluation: share of the variance.
 
-    components: of the variance, where bases have several training seeds.
+    components: of the variance, where bases have several training seeds. why: what keeps it
+    undecided (`Because` of study/stats/decision.py).
     """
 
     grid: str
@@ -71,6 +72,7 @@ class ClaimPower:
     chance_20: float
     evaluation: float | None
     components: RepeatComponents | None = None
+    why: str = "holds"
 
     def to_json(self) -> dict[str, Any]:
         """Return the value that `study power --claims --json` writes."""
@@ -83,7 +85,7 @@ def claim_power(verdict: Verdict, evidence: Evidence) -> ClaimPower | None:
     if verdict.word != "UNDECIDED" or found is None or found.deviation is None:
         return None
     claim, mean, deviation = verdict.claim, found.interval.mean, found.deviation
-    bar, alpha = verdict.threshold, _level(verdict)
+    bar, alpha = verdict.threshold, verdict.planning_alpha
 
     def chance(bases: int) -> float:
         return decision_chance(mean, deviation, bases, bar, claim.expectation, alpha)
@@ -97,33 +99,41 @@ def claim_power(verdict: Verdict, evidence: Evidence) -> ClaimPower | None:
         mean,
         bar,
         deviation,
-        verdict.n,
+        found.interval.n,
         word_in_sight(mean, bar, claim.expectation),
-        bases_needed(mean, deviation, verdict.n, bar, claim.expectation, alpha),
+        bases_needed(mean, deviation, found.interval.n, bar, claim.expectation, alpha),
         own,
         chance(10),
         chance(20),
         sampling_share(claim, evidence, verdict.differences, deviation),
         components(claim.contrast, claim.outcome, evidence),
+        _why(verdict),
     )
 
 
-def _level(verdict: Verdict) -> float:
-    """Return alpha of the interval that decides, with Holm's factor = adjusted p / p.
-
-    The adjusted p is at most 1, so the factor is at most 1 / p: it matters for a claim that more
-    bases are asked about while its p is large.
-    """
-    if verdict.p is None or verdict.p_holm is None or verdict.p <= 0.0:
-        return verdict.alpha
-    return verdict.alpha * verdict.factor * verdict.p / verdict.p_holm
+def _why(verdict: Verdict) -> str:
+    return verdict.decision.because if verdict.decision else "holds"
 
 
 def to_table(found: Sequence[ClaimPower]) -> Table:
     """Write the claims as a table, those that need the fewest bases first."""
     order = sorted(found, key=lambda one: (one.needed.n or MOST + 1, one.grid, one.claim))
     table = Table("Undecided claims", COLUMNS, tuple(_row(one) for one in order), NOTES)
+    if any(one.why != "holds" for one in order):
+        table = _with_reasons(table, order)
     return table if all(one.components is None for one in order) else _with_components(table, order)
+
+
+def _with_reasons(table: Table, order: Sequence[ClaimPower]) -> Table:
+    """Add what keeps each claim undecided, where for some it is not the interval."""
+    rows = tuple((*row, one.why) for row, one in zip(table.rows, order, strict=True))
+    note = (
+        "Why: holds = the interval holds the threshold; sign_flip = the sign-flip test disagrees;"
+        " differs = the words with and without the bases that fail a gate differ; placebo = a"
+        " placebo is not separated. n90 is about the interval alone."
+    )
+    columns = (*table.columns, Column("why", "Why"))
+    return replace(table, columns=columns, rows=rows, notes=(*table.notes, note))
 
 
 def _with_components(table: Table, order: Sequence[ClaimPower]) -> Table:

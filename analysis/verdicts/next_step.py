@@ -27,7 +27,7 @@ def more_bases(verdict: Verdict, evidence: Evidence, rules: Rules) -> str:
         found.interval.n,
         verdict.threshold,
         verdict.claim.expectation,
-        verdict.alpha,
+        verdict.planning_alpha,
     )
     if needed.n is None or needed.n > MOST:
         return f"{needed.text}: a smaller question or a less noisy outcome is the better way"

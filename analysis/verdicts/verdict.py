@@ -63,6 +63,15 @@ class Verdict:
         return min(1.0, self.factor * self.p) if self.family and self.p is not None else None
 
     @property
+    def planning_alpha(self) -> float:
+        """The level for numbers of more bases: as `alpha`, with an adjusted p of at most 1. So a
+        claim whose p is large today is not planned at the level that its siblings would force.
+        """
+        if self.p is None or self.p_holm is None or self.p <= 0.0:
+            return self.alpha
+        return ALPHA * self.p / self.p_holm
+
+    @property
     def rule(self) -> Rule | None:
         """What decides the claim; None without an expectation."""
         return rule_of(self.claim, self.alpha, sign_flip=True, span=self.span)

@@ -103,6 +103,9 @@ def power(
             "--claims", help="Show what the undecided claims need; of --grid, or of all grids."
         ),
     ] = False,
+    rules: Annotated[
+        str, typer.Option(help="Rules of evidence for --claims: 1, or 2 as in docs/claims.md.")
+    ] = "2",
     output: Annotated[
         Path | None, typer.Option("--json", help="Write everything to this file.")
     ] = None,
@@ -112,7 +115,7 @@ def power(
     """
     if claims:
         every = None if grid in (None, "all") else grid
-        page = power_claims.show(every, scale, results)
+        page = power_claims.show(every, scale, results, rules)
     else:
         guess = _Assumed(accuracy / 100.0, between, alike)
         page = _designs(
