@@ -22,6 +22,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from analysis.claims.cited import preregistered
 from analysis.claims.origins import NOTHING, Behind, runs_behind
 from analysis.claims.states import State, family_of, findings_today, stored_state
 from analysis.evidence.frames import Evidence, arm_text
@@ -59,7 +60,8 @@ Text = dict[str, Any]
 @dataclass(frozen=True)
 class Declared:
     """now: the text today. earlier: other texts that records were started under. runs: records
-    used; under: of them under today's text. details: what changed or was added.
+    used; under: of them under today's text. details: what changed or was added. preregistered: what
+    the preregistrations say that its runs cite.
     """
 
     word: Word
@@ -68,6 +70,7 @@ class Declared:
     runs: int = 0
     under: int = 0
     details: tuple[str, ...] = ()
+    preregistered: tuple[str, ...] = ()
 
     @property
     def text(self) -> str:
@@ -103,9 +106,12 @@ def declared(page: Claims, claim: Claim, evidence: Evidence) -> Declared:
     if under < len(behind):
         word: Word = "changed after data" if others else "declared after data"
         earlier = tuple(others[key] for key in sorted(others))
-        return Declared(word, now, earlier, len(behind), under)
-    word, details = _same_text(page, claim, arms, behind, evidence)
-    return Declared(word, now, (), len(behind), under, tuple(details))
+        details: list[str] = []
+    else:
+        word, details = _same_text(page, claim, arms, behind, evidence)
+        earlier = ()
+    cited = tuple(preregistered(claim, [run.run for run in behind], evidence))
+    return Declared(word, now, earlier, len(behind), under, tuple(details), cited)
 
 
 def arms_behind(page: Claims, claim: Claim) -> list[ArmLabels]:

@@ -171,6 +171,7 @@ def facts(verdict: Verdict, evidence: Evidence) -> list[str]:
     lines += [f"- Control: {placebo}." for placebo in verdict.placebos]
     lines += [f"- {text}" for text in [_descriptive(verdict)] if text]
     lines += [f"- Declared: {verdict.declared.text}."]
+    lines += [f"- Preregistered: {text}." for text in verdict.declared.preregistered]
     if verdict.next_step and verdict.word != NOT_TESTABLE:
         lines += [f"- What would help: {verdict.next_step}."]
     return lines

@@ -16,6 +16,7 @@ from typing import Literal
 
 from analysis.claims.states import State, family_of, findings_today, stored_state
 from analysis.evidence.frames import Evidence
+from analysis.verdicts.families import own_family
 from study.spec.report.claim import Claim, Claims, load_claims
 from study.spec.report.finding import Finding
 from study.spec.yaml.load import names
@@ -70,6 +71,15 @@ def withdrawn(
         if (how := _how(pages.get(grid), name)) is not None
     ]
     return tuple(found)
+
+
+def by_family(found: Sequence[Withdrawn]) -> dict[str, list[str]]:
+    """Return family -> its withdrawn claims, GRID/CLAIM."""
+    families: dict[str, list[str]] = {}
+    for each in found:
+        name = f"{each.grid}/{each.claim.id}"
+        families.setdefault(each.family or own_family(each.grid), []).append(name)
+    return families
 
 
 def _primary(state: State) -> Iterator[tuple[str, Claim]]:

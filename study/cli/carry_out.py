@@ -1,6 +1,7 @@
 """The body of `study run`: plan, engine, display and mirror put together."""
 
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from tempfile import TemporaryFile
@@ -19,6 +20,7 @@ from study.runner.engines.notices import Engine, Notice, Started, Stopped, Summa
 from study.runner.engines.schedule import run_grid
 from study.runner.graph.plan import Plan, State
 from study.runner.graph.restarts import restart_lines
+from study.runner.graph.stages import RunPlan
 from study.runner.graph.walk import Walk
 from study.runner.work.execute import Work
 from study.runner.work.sessions import present
@@ -70,6 +72,7 @@ def carry_out(
         console.say(f"{done}; next: study analyze {named_grid}" if say_next else done)
         return Summary(sealed_before=list(walk.sealed))
     walk.work.require_packages()
+    _say_preregistered(walk)
     if preflight:
         preflight()
     _keep_claims(walk)
@@ -82,6 +85,17 @@ def carry_out(
     if say_next:
         console.say(f"next: study analyze {named_grid}")
     return summary
+
+
+def _say_preregistered(walk: Walk) -> None:
+    """Name the preregistrations that the missing runs will cite."""
+    names = {page.seal: page.name for page in walk.preregistrations}
+    plans = [task.payload for task in walk.tasks if isinstance(task.payload, RunPlan)]
+    cited = Counter(plan.preregistration for plan in plans)
+    said = [f"{names[seal]} ({count} runs)" for seal, count in cited.items() if seal is not None]
+    if said:
+        without = f"; {cited[None]} runs cite none" if cited[None] else ""
+        console.say(f"preregistered: {', '.join(said)}{without}")
 
 
 def _keep_claims(walk: Walk) -> None:

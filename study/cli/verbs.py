@@ -44,6 +44,13 @@ VERBS: dict[str, Verb] = {
         "study plan --grid smoke",
         "study plan --grid math --only 'biased_*,teacher=rlvr'",
     ),
+    "declare": _verb(
+        "Start",
+        "declare",
+        "Seal claims, arms, seeds and expected power before runs",
+        "study declare --grid math --seeds 5-14",
+        "study declare --grid math --variance-from results/records --pilot 0-4",
+    ),
     "run": _verb(
         "Start",
         "run",

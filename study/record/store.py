@@ -15,6 +15,8 @@ Done means sealed: an existing folder alone does not count as done.
                                       reason to skip a run
     results/declared/<hash>/          the claims that runs were started under, and what their arms
                                       were (study/record/declared/states.py), committed too
+    results/preregistrations/         what was declared before runs, sealed, committed too
+                                      (study/record/declared/preregistration.py)
 """
 
 import contextlib
@@ -35,6 +37,9 @@ from study.record.upgrade import NewerSchema, record_of
 
 if TYPE_CHECKING:
     from study.spec.machine.profile import Profile
+
+
+PREREGISTRATIONS = "preregistrations"
 
 
 @dataclass(frozen=True)
@@ -91,6 +96,10 @@ class Results:
     @property
     def declared(self) -> Path:
         return self.root / "declared"
+
+    @property
+    def preregistrations(self) -> Path:
+        return self.root / PREREGISTRATIONS
 
     @property
     def database(self) -> Path:

@@ -13,7 +13,7 @@ from study.cli import main, verbs
 from tests.support.paths import ROOT
 
 ORDER = {
-    "Start": "init plan run status",
+    "Start": "init plan declare run status",
     "Look": "show diff losses logs explain",
     "Judge": "evaluate grade compare power regrade",
     "Report": "analyze report table figure reproduce",

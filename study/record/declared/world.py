@@ -74,7 +74,7 @@ def with_world(
     named = [name.removesuffix(".yaml") for name in pages if "/" not in name and name != WORLD]
     grids = [grid for name in named if (grid := _grid(name, scale, source)) is not None]
     earlier = list(_stored_worlds(results.declared, scale.name))
-    recorded = _recorded(results)
+    recorded = recorded_seeds(results)
     world = World(
         scale=scale.name,
         outcomes_revision=REVISION,
@@ -140,7 +140,7 @@ def _extended(
     return (*kept, *new)
 
 
-def _recorded(results: Results) -> dict[str, set[int]]:
+def recorded_seeds(results: Results) -> dict[str, set[int]]:
     """Return cell id -> seeds with a record, by the names of the records in runs/ and records/."""
     found: dict[str, set[int]] = {}
     for path in (*record_paths(results.runs), *record_paths(results.records)):

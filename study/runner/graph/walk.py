@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from study.errors import RecordMismatch
+from study.record.declared.preregistration import Preregistration, preregistrations
 from study.record.declared.states import Pages, in_force, state_hash
 from study.record.declared.world import with_world
 from study.record.store import Results, read_record
@@ -100,9 +101,23 @@ class Walk:
         """The stages to make and the runs to record, in the order in which they should start."""
         claims = state_hash(self.declared)
         plans = [
-            RunPlan(run.run_id, run.cell_id, run.cell, run.seed, claims) for run in self.pending
+            RunPlan(run.run_id, run.cell_id, run.cell, run.seed, claims, self._cited(run, claims))
+            for run in self.pending
         ]
         return tuple(tasks_for(plans, self.plan))
+
+    def _cited(self, run: LabelledRun, state: str | None) -> str | None:
+        """Return the seal of the newest preregistration that covers a run."""
+        place = (self.grid, self.scale, state, run.cell_id, run.seed)
+        return next((page.seal for page in self.preregistrations if page.covers(*place)), None)
+
+    @cached_property
+    def preregistrations(self) -> tuple[Preregistration, ...]:
+        """The preregistrations in the results folder, the newest first.
+
+        Errors: RecordMismatch for one that is not as it was sealed.
+        """
+        return tuple(preregistrations(self.results.preregistrations))
 
     @cached_property
     def own_stages(self) -> dict[str, list[LabelledRun]]:

@@ -1,18 +1,20 @@
 """Publish sealed runs as committed evidence: copy results/runs/<run id>/record.json unchanged to
 results/records/<run id>.json.
 
-The states of the claims that the records name (results/declared) are copied too. Tables, figures
-and claims read the committed records. Only this module writes them, and they never satisfy a plan.
+The states of the claims that the records name (results/declared) and the preregistrations that they
+cite (results/preregistrations) are copied too. Tables, figures and claims read the committed
+records. Only this module writes them, and they never satisfy a plan.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from study.errors import IncompleteResults
+from study.record.declared.preregistration import copy_preregistrations
 from study.record.declared.states import copy_states
-from study.record.schema import same_content
-from study.record.store import Results, atomic_write, read_record, record_paths
+from study.record.schema import Record, same_content
+from study.record.store import PREREGISTRATIONS, Results, atomic_write, read_record, record_paths
 
 
 @dataclass
@@ -53,6 +55,16 @@ def publish(results: Results, target: Path, run_ids: Collection[str] | None = No
             continue
         (published.new if known is None else published.changed).append(run_id)
         atomic_write(committed, found[run_id].read_bytes())
-    states = {record.provenance.claims for record in records.values() if record.provenance.claims}
-    copy_states(states, results.declared, target.parent / "declared")
+    copy_states(_states(records.values()), results.declared, target.parent / "declared")
+    cited = {record.provenance.preregistration for record in records.values()}
+    copy_preregistrations(
+        {seal for seal in cited if seal}, results.preregistrations, target.parent / PREREGISTRATIONS
+    )
     return published
+
+
+def _states(records: Iterable[Record]) -> set[str]:
+    """Return the states that records name, for themselves or for a stage."""
+    made = [record.provenance for record in records]
+    named = [name for one in made for name in (one.claims, *(one.stage_claims or {}).values())]
+    return {name for name in named if name}
