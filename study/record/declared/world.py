@@ -74,7 +74,7 @@ def with_world(
     named = [name.removesuffix(".yaml") for name in pages if "/" not in name and name != WORLD]
     grids = [grid for name in named if (grid := _grid(name, scale, source)) is not None]
     earlier = list(_stored_worlds(results.declared, scale.name))
-    recorded = recorded_seeds(results)
+    recorded = _recorded_seeds(results)
     world = World(
         scale=scale.name,
         outcomes_revision=REVISION,
@@ -140,14 +140,18 @@ def _extended(
     return (*kept, *new)
 
 
-def recorded_seeds(results: Results) -> dict[str, set[int]]:
-    """Return cell id -> seeds with a record, by the names of the records in runs/ and records/."""
-    found: dict[str, set[int]] = {}
+def recorded_runs(results: Results) -> dict[str, set[tuple[int, int]]]:
+    """Return cell id -> (seed, repeat) of the records in runs/ and records/, by their names."""
+    found: dict[str, set[tuple[int, int]]] = {}
     for path in (*record_paths(results.runs), *record_paths(results.records)):
         run = path.parent.name if path.name == "record.json" else path.stem
         if parts := parts_of_run(run):
-            found.setdefault(parts.cell, set()).add(parts.seed)
+            found.setdefault(parts.cell, set()).add((parts.seed, parts.repeat))
     return found
+
+
+def _recorded_seeds(results: Results) -> dict[str, set[int]]:
+    return {cell: {seed for seed, _ in runs} for cell, runs in recorded_runs(results).items()}
 
 
 def _stored_worlds(declared: Path, scale: str) -> Iterator[World]:

@@ -12,7 +12,7 @@ from study.record.declared.preregistration import (
     sealed,
 )
 from study.record.declared.states import Pages, state_hash
-from study.record.declared.world import recorded_seeds
+from study.record.declared.world import recorded_runs
 from study.record.provenance import utc_now
 from study.record.store import Results
 from study.spec.grid.grid import Grid
@@ -106,7 +106,7 @@ def preregistration(
 
 def seen_so_far(grid: Grid, results: Results) -> Seen:
     """Count the records of a grid's cells in runs/ and records/."""
-    recorded = recorded_seeds(results)
-    found = [recorded.get(cell.cell_id, set[int]()) for cell in grid.cells]
-    seeds = sorted(set[int]().union(*found))
+    recorded = recorded_runs(results)
+    found = [recorded.get(cell.cell_id, set[tuple[int, int]]()) for cell in grid.cells]
+    seeds = sorted({seed for runs in found for seed, _ in runs})
     return Seen(seeds=tuple(seeds), runs=sum(map(len, found)))
