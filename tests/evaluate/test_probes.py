@@ -31,7 +31,7 @@ from study.spec.recipe.training import Sampling, SupervisedTraining, TeacherSamp
 from study.train.supervised import teacher_documents
 from tests.support.fake_work import cell, pretrained
 from tests.support.random_models import random_models
-from tests.train.test_training import ARCHITECTURE, DATA, HERE, OPTIMISATION, SAMPLING, quiet
+from tests.support.tiny_stages import ARCHITECTURE, DATA, HERE, OPTIMISATION, SAMPLING, quiet
 
 ONE = LocalModel(path="one", digest="1" * 64)
 TWO = LocalModel(path="two", digest="2" * 64)

@@ -26,17 +26,17 @@ from study.train import grpo as grpo_module
 from study.train.arguments import arguments
 from tests.support.random_models import random_models
 from tests.support.ranks_program import REDUCTIONS, ROWS, in_ranks, trained
-from tests.train.test_training import (
+from tests.support.tiny_stages import (
     ARCHITECTURE,
     CURVE,
     DATA,
     HERE,
     OPTIMISATION,
     SAMPLING,
-    Arbitrary,
-    _pretrained,
+    OddTexts,
     distilled,
     history,
+    pretrained,
     run,
     weights,
 )
@@ -134,9 +134,9 @@ def test_parts_of_a_batch_add_up_to_the_whole(reduce: Any) -> None:
 def test_supervised_and_reinforced_stages_do_not_see_micro_batches(
     folders: dict[str, Path], tmp_path: Path, alone: pytest.MonkeyPatch
 ) -> None:
-    alone.setattr(grpo_module, "open_grader", lambda version: Arbitrary())
+    alone.setattr(grpo_module, "open_grader", lambda version: OddTexts())
     supervised = SftModel(
-        base=HERE, data=DATA, corpus=_pretrained().corpus, training=_pretrained(2).training
+        base=HERE, data=DATA, corpus=pretrained().corpus, training=pretrained(2).training
     )
     training = GrpoTraining(
         steps=1,
@@ -331,9 +331,9 @@ def test_bfloat16_weights_are_an_option_and_random_ones_are_no_place_for_it(
         torch.bfloat16
     }
     assert weights(out).numel() == weights(folders["student"]).numel()
-    fields = _pretrained().model_dump()
+    fields = pretrained().model_dump()
     fields["training"] |= {"dtype": "bfloat16"}
     with pytest.raises(ValueError, match="trained whole and in float32"):
         PretrainedLab.model_validate(fields)
-    assert isinstance(_pretrained().training, SupervisedTraining)
+    assert isinstance(pretrained().training, SupervisedTraining)
     assert ROWS == 4

@@ -32,7 +32,7 @@ from study.train import teachers
 from tests.support.paths import ROOT
 from tests.support.raw_server import Script, answering, dribble, whole
 from tests.support.scoring_server import Score, serving, table
-from tests.train.test_training import distilled, folders, history, run  # noqa: F401 - a fixture
+from tests.support.tiny_stages import distilled, history, run
 
 K = 5
 FILLED = Objective(support="student_topk", k=K, missing="student_value")
@@ -360,14 +360,14 @@ def threaded(folder: Path, _dtype: str) -> Iterator[Any]:
 
 @pytest.mark.slow
 def test_a_stage_whose_server_returns_everything_is_the_stage_with_a_local_teacher(
-    folders: dict[str, Path],  # noqa: F811
+    lab_models: dict[str, Path],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(teachers, "_serving", threaded)
     objective = Objective(support="student_topk", k=K)
-    local = history(run(distilled(objective), folders, tmp_path / "local"))
-    server = history(run(server_recipe(objective, "all"), folders, tmp_path / "server"))
+    local = history(run(distilled(objective), lab_models, tmp_path / "local"))
+    server = history(run(server_recipe(objective, "all"), lab_models, tmp_path / "server"))
     assert server.keys() - local.keys() == {"train/teacher_coverage", "train/teacher_coverage_mass"}
     for name, column in local.items():
         assert [value is None for value in server[name]] == [value is None for value in column], (
@@ -378,12 +378,12 @@ def test_a_stage_whose_server_returns_everything_is_the_stage_with_a_local_teach
 
 
 def test_a_stage_with_a_small_top_k_says_what_was_covered_and_leaves_out_what_it_cannot_know(
-    folders: dict[str, Path],  # noqa: F811
+    lab_models: dict[str, Path],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(teachers, "_serving", threaded)
-    columns = history(run(server_recipe(FILLED, 7), folders, tmp_path / "d"))
+    columns = history(run(server_recipe(FILLED, 7), lab_models, tmp_path / "d"))
     assert all(0 < share < 1 for share in columns["train/teacher_coverage"][1:])
     assert all(0 < share < 1 for share in columns["train/teacher_coverage_mass"][1:])
     assert columns["train/teacher_coverage"][0] is None
@@ -400,7 +400,7 @@ def test_a_stage_with_a_small_top_k_says_what_was_covered_and_leaves_out_what_it
 
 
 def test_the_stage_starts_its_server_and_ends_it(
-    folders: dict[str, Path],  # noqa: F811
+    lab_models: dict[str, Path],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
@@ -419,11 +419,11 @@ def test_the_stage_starts_its_server_and_ends_it(
         "PYTHONPATH",
         os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]),
     )
-    columns = history(run(server_recipe(FILLED, 7, steps=1), folders, tmp_path / "d"))
+    columns = history(run(server_recipe(FILLED, 7, steps=1), lab_models, tmp_path / "d"))
     assert 0 < columns["train/teacher_coverage"][-1] <= 1  # pyright: ignore[reportOptionalOperand]
     said = json.loads(capfd.readouterr().err.partition("asked for ")[2].splitlines()[0])
     wanted = {
-        "--model": str(folders["teacher"]),
+        "--model": str(lab_models["teacher"]),
         "--served-model-name": "teacher",
         "--dtype": "float32",
         "--max-logprobs": "-1",
@@ -453,14 +453,14 @@ def test_without_a_profile_the_server_is_vllm_of_this_environment(tmp_path: Path
 
 
 def test_a_server_that_does_not_start_ends_the_stage(
-    folders: dict[str, Path],  # noqa: F811
+    lab_models: dict[str, Path],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     broken = TeacherServer(command=[sys.executable, "-c", "raise SystemExit('no such model')"])
     monkeypatch.setenv("STUDY_TEACHER_SERVER", broken.model_dump_json())
     with pytest.raises(ServerFailed, match="ended before it was healthy"):
-        run(server_recipe(FILLED, 7), folders, tmp_path / "d")
+        run(server_recipe(FILLED, 7), lab_models, tmp_path / "d")
 
 
 def test_the_server_sees_the_gpus_that_the_profile_gives_it(

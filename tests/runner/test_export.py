@@ -28,7 +28,8 @@ from study.spec.recipe.model import DistilledModel, LocalModel, PretrainedLab
 from study.spec.recipe.objective import Objective
 from study.spec.recipe.privileged import PrivilegedInformation
 from study.spec.recipe.training import DistillTraining, SupervisedTraining
-from tests.train.test_resume import ARCHITECTURE, CORPUS, DATA, SHARED
+from tests.support.resumed_stages import CORPUS, SHARED
+from tests.support.tiny_stages import ARCHITECTURE, DATA
 
 WORK = Work(evaluate="tests.runner.test_export:evaluate")
 

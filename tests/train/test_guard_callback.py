@@ -15,42 +15,27 @@ from study.models.loading import load_model
 from study.record.checkpoints import Checkpoints
 from study.spec.grid.grid import load_grid
 from study.spec.identity import cell_id
-from study.spec.recipe.data import ArithmeticData
 from study.spec.recipe.model import (
-    Architecture,
     DistilledModel,
     GrpoModel,
     LabTokenizer,
-    LocalModel,
 )
 from study.spec.recipe.objective import Objective
-from study.spec.recipe.training import Curve, DistillTraining, GrpoTraining, Optimisation, Sampling
+from study.spec.recipe.training import Curve, DistillTraining, GrpoTraining, Optimisation
 from study.train.build import build
 from study.train.guard import detectors as guard_module
 from study.train.guard.callback import Scored, token_table
 from study.train.guard.detectors import DETECTORS, SIGNALS
-from tests.support.random_models import random_models
+from tests.support.tiny_stages import DATA, HERE, SAMPLING
 
-ARCHITECTURE = Architecture(
-    hidden_size=16, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2,
-    num_key_value_heads=1, head_dim=8,
-    max_position_embeddings=96, initializer_range=0.1,
-)  # fmt: skip
-DATA = ArithmeticData(train_size=64, selection_size=8, held_out_size=8)
-HERE = LocalModel(path="unused", digest="unused")
 STEPS = 8
-
-
-@pytest.fixture(scope="module")
-def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    return random_models(tmp_path_factory.mktemp("models"), ARCHITECTURE, "student", "teacher")
 
 
 def common(steps: int = STEPS, learning_rate: float = 1e-2) -> dict[str, Any]:
     return {
         "steps": steps, "prompts_per_step": 4,
         "optimisation": Optimisation(learning_rate=learning_rate),
-        "sampling": Sampling(max_completion_length=10), "curve": Curve(every=20, problems=2, k=1),
+        "sampling": SAMPLING, "curve": Curve(every=20, problems=2, k=1),
     }  # fmt: skip
 
 
@@ -85,21 +70,21 @@ def weights(folder: Path) -> torch.Tensor:
 
 
 @pytest.fixture(scope="module")
-def watching(folders: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+def watching(lab_models: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run whose guard observes."""
-    return run(distilled(), folders, tmp_path_factory.mktemp("watching") / "d")
+    return run(distilled(), lab_models, tmp_path_factory.mktemp("watching") / "d")
 
 
 @pytest.mark.slow
 def test_observe_is_bitwise_the_run_without_a_guard(
-    folders: dict[str, Path], watching: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    lab_models: dict[str, Path], watching: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     guard = read(watching)
     assert guard["trace"]["step"] == list(range(1, STEPS + 1))
     assert guard["trace"].keys() == {"step", *SIGNALS}
     assert all(value is not None for column in guard["trace"].values() for value in column)
     monkeypatch.setattr(guard_module.Guard, "observe", lambda *_: [])
-    bare = run(distilled(), folders, tmp_path / "bare")
+    bare = run(distilled(), lab_models, tmp_path / "bare")
     assert read(bare)["trace"] == {"step": []}
     assert torch.equal(weights(watching), weights(bare))
     assert read(watching, "history") == read(bare, "history")
@@ -121,13 +106,15 @@ def test_the_trace_agrees_with_the_curve(watching: Path) -> None:
 
 
 @pytest.mark.slow
-def test_stop_seals_what_there_is_with_forensics(folders: dict[str, Path], tmp_path: Path) -> None:
+def test_stop_seals_what_there_is_with_forensics(
+    lab_models: dict[str, Path], tmp_path: Path
+) -> None:
     """A teacher equal to its student gives no gradient: the first window without one ends the run.
 
     The learning rate is next to nothing: Adam makes full steps of a gradient that is rounding
     alone, and the two would come apart.
     """
-    same = {"student": folders["student"], "teacher": folders["student"]}
+    same = {"student": lab_models["student"], "teacher": lab_models["student"]}
     seen = read(run(distilled(learning_rate=1e-12), same, tmp_path / "observed"))
     out = run(distilled("stop", learning_rate=1e-12), same, tmp_path / "stopped")
     guard, bundle = read(out), read(out, "forensics")
@@ -171,10 +158,10 @@ def test_the_token_table_counts_what_ends_a_repeated_3gram_with_both_sides_score
 
 
 def test_stop_without_an_alarm_is_bitwise_observe(
-    folders: dict[str, Path], watching: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    lab_models: dict[str, Path], watching: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(guard_module, "DETECTORS", {"not_finite": DETECTORS["not_finite"]})
-    stopping = run(distilled("stop"), folders, tmp_path / "d")
+    stopping = run(distilled("stop"), lab_models, tmp_path / "d")
     assert read(stopping)["stopped_at"] is None
     assert torch.equal(weights(stopping), weights(watching))
     assert read(stopping)["trace"] == read(watching)["trace"]
@@ -182,7 +169,7 @@ def test_stop_without_an_alarm_is_bitwise_observe(
 
 @pytest.mark.slow
 def test_a_gradient_that_is_not_finite_stops_before_it_reaches_the_weights(
-    folders: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    lab_models: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from study.train import distill
 
@@ -193,20 +180,20 @@ def test_a_gradient_that_is_not_finite_stops_before_it_reaches_the_weights(
         return original(*arguments) * (float("nan") if len(calls) == 3 else 1.0)
 
     monkeypatch.setattr(distill, "response_mean", broken)
-    out = run(distilled("stop"), folders, tmp_path / "d")
+    out = run(distilled("stop"), lab_models, tmp_path / "d")
     assert read(out)["stopped_at"] == read(out)["alarms"]["not_finite"] == 3
     assert torch.isfinite(weights(out)).all()
     monkeypatch.undo()
-    assert torch.equal(weights(out), weights(run(distilled(steps=2), folders, tmp_path / "two")))
+    assert torch.equal(weights(out), weights(run(distilled(steps=2), lab_models, tmp_path / "two")))
 
 
 def test_grpo_is_observed_where_it_measures_the_same(
-    folders: dict[str, Path], tmp_path: Path
+    lab_models: dict[str, Path], tmp_path: Path
 ) -> None:
     training = GrpoTraining(rollouts_per_prompt=2, **common(6))
     out = run(
         GrpoModel(base=HERE, data=DATA, training=training),
-        {"base": folders["student"]},
+        {"base": lab_models["student"]},
         tmp_path / "g",
     )
     guard = read(out)

@@ -18,8 +18,8 @@ from study.runner.verbs.export import Source, export
 from study.spec.recipe.training import Lora
 from study.train import grpo as grpo_module
 from study.train.build import build
-from tests.support.random_models import random_models
-from tests.train.test_resume import ARCHITECTURE, RECIPES, OddTexts, at, content, shaken
+from tests.support.resumed_stages import RECIPES, at, content, shaken
+from tests.support.tiny_stages import OddTexts
 
 LORA = Lora(rank=2, alpha=4.0)
 KINDS = ["sft", "grpo", "distill"]
@@ -33,9 +33,23 @@ def half_of_the_texts_are_right(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="module")
-def inputs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    made = random_models(tmp_path_factory.mktemp("models"), ARCHITECTURE, "base", "teacher")
-    return {**made, "student": made["base"]}
+def inputs(lab_models: dict[str, Path]) -> dict[str, Path]:
+    return {**lab_models, "base": lab_models["student"]}
+
+
+@pytest.fixture(scope="module")
+def through(
+    inputs: dict[str, Path], tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[str], Path]:
+    """Return the artifact of a stage that ran through and made no checkpoint, built once a kind."""
+    root = tmp_path_factory.mktemp("through")
+
+    def of(kind: str) -> Path:
+        if not (root / kind).exists():
+            run(recipe(kind), inputs, root / kind, Checkpoints(root / f"{kind}-c", every_s=1e9))
+        return root / kind
+
+    return of
 
 
 def recipe(kind: str, **changes: Any) -> Any:
@@ -73,12 +87,11 @@ def change(before: Path, after: Path) -> dict[str, torch.Tensor]:
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_stage_with_adapters_leaves_a_plain_model_and_resumes_to_the_same_bytes(
-    kind: str, inputs: dict[str, Path], tmp_path: Path
+    kind: str, inputs: dict[str, Path], through: Callable[[str], Path], tmp_path: Path
 ) -> None:
-    made = recipe(kind)
-    through = run(made, inputs, tmp_path / "through", Checkpoints(tmp_path / "none", every_s=1e9))
-    assert not list(through.rglob("adapter*"))
-    changed = change(inputs["base"], through)
+    made, whole = recipe(kind), through(kind)
+    assert not list(whole.rglob("adapter*"))
+    changed = change(inputs["base"], whole)
     assert {name.split(".")[-2] for name in changed} == LINEAR
     assert all(
         torch.linalg.matrix_rank(delta, rtol=1e-3) <= LORA.rank for delta in changed.values()
@@ -95,17 +108,16 @@ def test_a_stage_with_adapters_leaves_a_plain_model_and_resumes_to_the_same_byte
     shaken()
     assert content(
         run(made, inputs, tmp_path / "b", Checkpoints(tmp_path / "c", every_s=1e9))
-    ) == content(through)
+    ) == content(whole)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_kept_steps_are_plain_models_too_and_can_be_exported(
-    kind: str, inputs: dict[str, Path], tmp_path: Path
+    kind: str, inputs: dict[str, Path], through: Callable[[str], Path], tmp_path: Path
 ) -> None:
-    made = recipe(kind)
+    made, plain = recipe(kind), through(kind)
     out = run(made, inputs, tmp_path / "out", Checkpoints(tmp_path / "c", every_s=0, keep="all"))
-    plain = run(made, inputs, tmp_path / "plain", Checkpoints(tmp_path / "none", every_s=1e9))
     assert (out / "model.safetensors").read_bytes() == (plain / "model.safetensors").read_bytes(), (
         "keeping steps changes nothing"
     )

@@ -32,10 +32,8 @@ from study.runner.work.artifacts import weights_digest
 from study.spec.grid.cell import Cell
 from study.spec.grid.grid import LabelledCell, load_grid
 from study.spec.identity import cell_id, stage_id
-from study.spec.recipe.data import ArithmeticData
 from study.spec.recipe.evaluation import Evaluation
 from study.spec.recipe.model import (
-    Architecture,
     DistilledModel,
     GrpoModel,
     LabTokenizer,
@@ -62,15 +60,9 @@ from study.train.preflight import text as contracts_text
 from study.train.preflight.check import Check, refuse
 from study.train.preflight.order import check_grid
 from study.train.preflight.pairs import PROBLEMS, sources_of
+from tests.support.tiny_stages import ARCHITECTURE, DATA, SAMPLING
 
-DATA = ArithmeticData(train_size=64, selection_size=8, held_out_size=8)
-ARCHITECTURE = Architecture(
-    hidden_size=16, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2,
-    num_key_value_heads=1, head_dim=8,
-    max_position_embeddings=96, initializer_range=0.1,
-)  # fmt: skip
 OPTIMISATION = Optimisation(learning_rate=1e-2)
-SAMPLING = Sampling(max_completion_length=10)
 CURVE = Curve(every=1, problems=2, k=1)
 EVALUATION = Evaluation(task="lab_math", data=DATA, k=1, sampling=SAMPLING)
 STUDENT, TEACHER = LocalModel(path="student", digest="a"), LocalModel(path="teacher", digest="b")

@@ -16,16 +16,13 @@ from transformers import TrainingArguments
 from trl.extras import profiling
 
 from study.errors import PrerequisiteError, SpecError
-from study.models.lab import build_model, build_tokenizer
-from study.models.loading import save
 from study.record.checkpoints import Checkpoints
 from study.runner.work import reporting
 from study.runner.work.reporting import with_reports
 from study.spec.machine.profile import Profile
-from study.spec.recipe.model import LabTokenizer
 from study.train.arguments import arguments
 from study.train.build import build
-from tests.train.test_resume import ARCHITECTURE, RECIPES, SHARED, content
+from tests.support.resumed_stages import RECIPES, SHARED, content
 
 
 class Stub(types.ModuleType):
@@ -80,10 +77,8 @@ def wandb(monkeypatch: pytest.MonkeyPatch) -> Stub:
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    tokenizer = build_tokenizer(LabTokenizer())
-    save(build_model(ARCHITECTURE, len(tokenizer), 0), tokenizer, tmp_path / "model")
-    return tmp_path / "model"
+def folder(lab_models: dict[str, Path]) -> Path:
+    return lab_models["student"]
 
 
 def trained(folder: Path, out: Path) -> dict[str, bytes]:

@@ -6,104 +6,22 @@ import json
 import multiprocessing
 import os
 import signal
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 
-from study.grading.base import Grade, Sample
-from study.grading.boxed import Outcome
 from study.models.loading import load_model, load_tokenizer
 from study.record.checkpoints import Checkpoints
-from study.record.progress import ReportProgress
-from study.spec.recipe.data import ArithmeticData
-from study.spec.recipe.model import (
-    Architecture,
-    DistilledModel,
-    GrpoModel,
-    LocalModel,
-    PretrainedLab,
-    SftModel,
-)
-from study.spec.recipe.objective import Objective
-from study.spec.recipe.training import (
-    ArithmeticCorpus,
-    Curve,
-    DistillTraining,
-    GrpoTraining,
-    Optimisation,
-    Sampling,
-    SupervisedTraining,
-)
 from study.train import build as stages_module
 from study.train import grpo as grpo_module
-from study.train.build import build
 from study.train.checkpoint import between_generations
 from study.train.guard import detectors as guard_module
-from tests.support.random_models import random_models
-
-DATA = ArithmeticData(train_size=64, selection_size=8, held_out_size=8)
-ARCHITECTURE = Architecture(
-    hidden_size=16, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2,
-    num_key_value_heads=1, head_dim=8,
-    max_position_embeddings=96, initializer_range=0.1,
-)  # fmt: skip
-HERE = LocalModel(path="unused", digest="unused")
-STEPS = 6
-SHARED: dict[str, Any] = {
-    "steps": STEPS,
-    "optimisation": Optimisation(learning_rate=1e-2, warmup_steps=2, lr_scheduler_type="cosine"),
-    "sampling": Sampling(max_completion_length=10), "curve": Curve(every=2, problems=4, k=2),
-}  # fmt: skip
-
-
-def supervised(steps: int = 45) -> SupervisedTraining:
-    """45 steps: the loss is logged every second one, so that a stop also falls between two logs."""
-    return SupervisedTraining(
-        steps=steps, documents_per_step=4, optimisation=SHARED["optimisation"], max_length=64
-    )
-
-
-CORPUS = ArithmeticCorpus(style_mix={"A": 1.0}, unreliable_facts=0.3, unreliable_accuracy=0.4)
-RECIPES: dict[str, Any] = {
-    "pretrain": PretrainedLab(
-        name="resumed", architecture=ARCHITECTURE, data=DATA, corpus=CORPUS, training=supervised()
-    ),
-    "sft": SftModel(base=HERE, data=DATA, corpus=CORPUS, training=supervised()),
-    "grpo": GrpoModel(
-        base=HERE,
-        data=DATA,
-        training=GrpoTraining(
-            prompts_per_step=2, rollouts_per_prompt=4, kl_coefficient=0.1, **SHARED
-        ),
-    ),
-    "distill": DistilledModel(
-        student=HERE,
-        teacher=HERE,
-        data=DATA,
-        objective=Objective(support="student_topk", k=5, gradient="stop_gradient"),
-        training=DistillTraining(prompts_per_step=4, **SHARED),
-    ),
-}
-
-
-@pytest.fixture(scope="module")
-def inputs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    return random_models(
-        tmp_path_factory.mktemp("models"), ARCHITECTURE, "student", "teacher", "base"
-    )
-
-
-class OddTexts:
-    def grade_many(self, samples: Iterable[Sample]) -> list[Grade]:
-        said = [
-            Outcome.correct if len(sample.completion) % 2 else Outcome.wrong for sample in samples
-        ]
-        return [Grade(outcome, outcome) for outcome in said]
+from tests.support.resumed_stages import RECIPES, STEPS, at, attempt, content, shaken
+from tests.support.tiny_stages import OddTexts
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -118,7 +36,7 @@ def reward_for_odd_texts() -> Any:
 
 @pytest.fixture(scope="module")
 def undisturbed(
-    inputs: dict[str, Path], tmp_path_factory: pytest.TempPathFactory
+    lab_models: dict[str, Path], tmp_path_factory: pytest.TempPathFactory
 ) -> Callable[[str], dict[str, bytes]]:
     """The artifact of a stage that ran through and never made a checkpoint, built once for each
     kind.
@@ -129,56 +47,13 @@ def undisturbed(
         if kind not in made:
             root = tmp_path_factory.mktemp(kind)
             made[kind] = content(
-                attempt(kind, inputs, root / "out", Checkpoints(root / "checkpoints", every_s=1e9))
+                attempt(
+                    kind, lab_models, root / "out", Checkpoints(root / "checkpoints", every_s=1e9)
+                )
             )
         return made[kind]
 
     return of
-
-
-def attempt(
-    kind: str,
-    inputs: dict[str, Path],
-    out: Path,
-    checkpoints: Checkpoints,
-    report: ReportProgress = lambda *_: None,
-) -> Path:
-    out.mkdir()
-    build(RECIPES[kind], 0, inputs, out, report, checkpoints)
-    return out
-
-
-def content(folder: Path) -> dict[str, bytes]:
-    """The files of an artifact; of cost.json what is no time."""
-    files = {
-        path.relative_to(folder).as_posix(): path.read_bytes()
-        for path in sorted(folder.rglob("*"))
-        if path.is_file()
-    }
-    if "cost.json" in files:
-        cost = json.loads(files["cost.json"])
-        files["cost.json"] = json.dumps(
-            {name: value for name, value in cost.items() if not name.endswith("_s")}
-        ).encode()
-    return files
-
-
-def at(step: int, act: Callable[[], None]) -> ReportProgress:
-    """A report that acts once, when `step` is reached."""
-    waiting = [act]
-
-    def report(phase: str, done: int, total: int, latest: dict[str, float]) -> None:
-        if done >= step and waiting:
-            waiting.pop()()
-
-    return report
-
-
-def shaken() -> None:
-    """Another process has other global random states."""
-    torch.manual_seed(987)
-    np.random.seed(987)
-    torch.rand(5)
 
 
 @pytest.mark.slow
@@ -196,13 +71,13 @@ def shaken() -> None:
 def test_a_stage_told_to_stop_continues_to_the_same_bytes(
     kind: str,
     step: int,
-    inputs: dict[str, Path],
+    lab_models: dict[str, Path],
     undisturbed: Callable[[str], dict[str, bytes]],
     tmp_path: Path,
 ) -> None:
     first = Checkpoints(tmp_path / "c", every_s=1e9)
     with pytest.raises(SystemExit) as left:
-        attempt(kind, inputs, tmp_path / "a", first, at(step, first.ask_to_stop))
+        attempt(kind, lab_models, tmp_path / "a", first, at(step, first.ask_to_stop))
     assert left.value.code == 143
     assert [p.name for p in (tmp_path / "c").iterdir()] == [
         f"step-{step + (kind in ('pretrain', 'sft'))}"
@@ -211,7 +86,7 @@ def test_a_stage_told_to_stop_continues_to_the_same_bytes(
     steps_seen: list[int] = []
     out = attempt(
         kind,
-        inputs,
+        lab_models,
         tmp_path / "b",
         Checkpoints(tmp_path / "c", every_s=1e9),
         lambda phase, done, *_: steps_seen.append(done),
@@ -224,7 +99,7 @@ def test_a_stage_told_to_stop_continues_to_the_same_bytes(
 @pytest.mark.parametrize("kind", ["distill", "grpo"])
 def test_killed_again_and_again_a_stage_ends_with_the_same_bytes(
     kind: str,
-    inputs: dict[str, Path],
+    lab_models: dict[str, Path],
     undisturbed: Callable[[str], dict[str, bytes]],
     tmp_path: Path,
 ) -> None:
@@ -234,7 +109,7 @@ def test_killed_again_and_again_a_stage_ends_with_the_same_bytes(
     expected, outs, codes = undisturbed(kind), [], []
     while 0 not in codes and len(codes) < STEPS:
         outs.append(tmp_path / str(len(codes)))
-        arguments = (kind, inputs, outs[-1], tmp_path / "c", len(codes) == 1)
+        arguments = (kind, lab_models, outs[-1], tmp_path / "c", len(codes) == 1)
         process = multiprocessing.get_context("fork").Process(target=one_life, args=arguments)
         process.start()
         process.join()
@@ -247,7 +122,7 @@ def test_killed_again_and_again_a_stage_ends_with_the_same_bytes(
 
 
 def one_life(
-    kind: str, inputs: dict[str, Path], out: Path, folder: Path, while_sealing: bool
+    kind: str, lab_models: dict[str, Path], out: Path, folder: Path, while_sealing: bool
 ) -> None:
     """A process that makes a checkpoint at every step and kills itself at its third report of a
     step, or amid its second seal.
@@ -268,24 +143,24 @@ def one_life(
             return rename(path, target) if calls[0] == 1 else os.kill(os.getpid(), signal.SIGKILL)  # type: ignore[return-value]
 
         Path.rename = killing  # type: ignore[method-assign] - this process ends here
-    attempt(kind, inputs, out, Checkpoints(folder, every_s=0), report)
+    attempt(kind, lab_models, out, Checkpoints(folder, every_s=0), report)
 
 
 @pytest.mark.slow
 def test_kept_steps_are_models_and_change_nothing_else(
-    inputs: dict[str, Path], undisturbed: Callable[[str], dict[str, bytes]], tmp_path: Path
+    lab_models: dict[str, Path], undisturbed: Callable[[str], dict[str, bytes]], tmp_path: Path
 ) -> None:
     """keep = all: also the steps that an attempt which failed had reached."""
     with pytest.raises(RuntimeError, match="told to fail"):
         attempt(
             "distill",
-            inputs,
+            lab_models,
             tmp_path / "a",
             Checkpoints(tmp_path / "c", every_s=0, keep="all"),
             at(4, told_to_fail),
         )
     out = attempt(
-        "distill", inputs, tmp_path / "b", Checkpoints(tmp_path / "c", every_s=0, keep="all")
+        "distill", lab_models, tmp_path / "b", Checkpoints(tmp_path / "c", every_s=0, keep="all")
     )
     assert sorted(path.name for path in (out / "steps").iterdir()) == [
         f"step-{n}" for n in range(1, STEPS)
@@ -294,7 +169,7 @@ def test_kept_steps_are_models_and_change_nothing_else(
         name: value for name, value in content(out).items() if not name.startswith("steps/")
     } == undisturbed("distill")
     sizes = {path.name for path in (out / "steps" / "step-1").iterdir()}
-    assert sizes == {path.name for path in inputs["student"].iterdir()}
+    assert sizes == {path.name for path in lab_models["student"].iterdir()}
     first, final = load_model(out / "steps" / "step-1"), load_model(out)
     assert load_tokenizer(out / "steps" / "step-1").get_vocab() == load_tokenizer(out).get_vocab()
     assert any(
@@ -308,7 +183,7 @@ def told_to_fail() -> None:
 
 @pytest.mark.slow
 def test_nothing_continues_beyond_the_step_where_the_guard_stopped(
-    inputs: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    lab_models: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recipe = RECIPES["distill"]
     stopping = recipe.model_copy(
@@ -319,15 +194,19 @@ def test_nothing_continues_beyond_the_step_where_the_guard_stopped(
         guard_module, "DETECTORS", {"third_step": lambda seen: seen.columns["step"][-1] >= 3}
     )
     expected = content(
-        attempt("stopped", inputs, tmp_path / "a", Checkpoints(tmp_path / "unused", every_s=1e9))
+        attempt(
+            "stopped", lab_models, tmp_path / "a", Checkpoints(tmp_path / "unused", every_s=1e9)
+        )
     )
     with monkeypatch.context() as patch:
         patch.setattr(stages_module, "save_trained", lambda *_: told_to_fail())
         with pytest.raises(RuntimeError, match="told to fail"):
-            attempt("stopped", inputs, tmp_path / "b", Checkpoints(tmp_path / "c", every_s=0))
+            attempt("stopped", lab_models, tmp_path / "b", Checkpoints(tmp_path / "c", every_s=0))
     assert [path.name for path in (tmp_path / "c").iterdir()] == ["step-2"]
     assert (
-        content(attempt("stopped", inputs, tmp_path / "d", Checkpoints(tmp_path / "c", every_s=0)))
+        content(
+            attempt("stopped", lab_models, tmp_path / "d", Checkpoints(tmp_path / "c", every_s=0))
+        )
         == expected
     )
     assert json.loads(expected["guard.json"])["stopped_at"] == 3

@@ -23,16 +23,7 @@ from study.spec.recipe.objective import Objective
 from study.spec.recipe.training import GrpoTraining
 from study.train import rollouts
 from study.train.arguments import rollout_settings
-from tests.train.test_training import (
-    CURVE,
-    DATA,
-    HERE,
-    OPTIMISATION,
-    SAMPLING,
-    distilled,
-    folders,  # noqa: F401 - a fixture
-    run,
-)
+from tests.support.tiny_stages import CURVE, DATA, HERE, OPTIMISATION, SAMPLING, distilled, run
 
 Call = list[tuple[tuple[int, ...], int]]  # (prompt, seed) of each prompt of one call
 
@@ -104,13 +95,13 @@ def seeds(calls: list[Call]) -> list[list[int]]:
 
 @pytest.mark.slow
 def test_two_run_seeds_differ_and_one_repeats_in_what_the_sampler_is_handed(
-    folders: dict[str, Path],  # noqa: F811
+    lab_models: dict[str, Path],
     tmp_path: Path,
     calls: list[Call],
 ) -> None:
     handed = []
     for name, seed in (("a", 0), ("b", 0), ("c", 1)):
-        run(distilled(Objective(), steps=2), folders, tmp_path / name, seed=seed)
+        run(distilled(Objective(), steps=2), lab_models, tmp_path / name, seed=seed)
         handed.append(seeds(calls))
         calls.clear()
     assert handed[0] == handed[1] != handed[2]
@@ -122,18 +113,18 @@ def test_two_run_seeds_differ_and_one_repeats_in_what_the_sampler_is_handed(
 
 
 def test_what_was_sampled_is_what_is_trained_on(
-    folders: dict[str, Path],  # noqa: F811
+    lab_models: dict[str, Path],
     tmp_path: Path,
     calls: list[Call],
 ) -> None:
-    out = run(distilled(Objective(), steps=1), folders, tmp_path / "d")
+    out = run(distilled(Objective(), steps=1), lab_models, tmp_path / "d")
     cost = json.loads((out / "cost.json").read_text())
     assert cost["tokens_sampled"] == cost["tokens_scored"] == 12
 
 
 @pytest.mark.slow
 def test_the_copies_of_a_prompt_have_seeds_of_their_own_in_grpo(
-    folders: dict[str, Path],  # noqa: F811
+    lab_models: dict[str, Path],
     tmp_path: Path,
     calls: list[Call],
 ) -> None:
@@ -147,7 +138,7 @@ def test_the_copies_of_a_prompt_have_seeds_of_their_own_in_grpo(
     )
     recipe = GrpoModel(base=HERE, data=DATA, training=training)
     for name, seed in (("a", 0), ("b", 0), ("c", 1)):
-        run(recipe, {"base": folders["student"]}, tmp_path / name, seed=seed)
+        run(recipe, {"base": lab_models["student"]}, tmp_path / name, seed=seed)
     assert calls[0] == calls[1]
     assert seeds(calls[:1]) != seeds(calls[2:])
     assert len({prompt for prompt, _ in calls[0]}) == 2

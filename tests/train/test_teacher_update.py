@@ -3,6 +3,7 @@ bytes, identity, and what is refused.
 """
 
 import copy
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,8 +13,8 @@ import torch
 from trl.trainer.callbacks import SyncRefModelCallback
 
 from study.errors import PrerequisiteError, SpecError
-from study.models.lab import build_model, build_tokenizer
-from study.models.loading import load_model, save
+from study.models.lab import build_model
+from study.models.loading import load_model
 from study.record.checkpoints import Checkpoints
 from study.runner.estimate import memory, workload
 from study.runner.estimate.advice import knobs
@@ -22,7 +23,7 @@ from study.runner.estimate.sizes import Sizes
 from study.runner.estimate.workload import Lengths
 from study.spec.grid.grid import load_grid
 from study.spec.identity import canonical
-from study.spec.recipe.model import DistilledModel, LabTokenizer, LocalModel
+from study.spec.recipe.model import DistilledModel, LocalModel
 from study.spec.recipe.objective import Objective
 from study.spec.recipe.privileged import PrivilegedInformation
 from study.spec.recipe.teacher import (
@@ -37,7 +38,8 @@ from study.train.adapters import adapted, plain_weights
 from study.train.build import build
 from study.train.rehearsal import Bench
 from study.train.teacher_update import FILE, Follow, decay_at, follow, followed
-from tests.train.test_resume import ARCHITECTURE, DATA, HERE, SHARED, at, content, shaken
+from tests.support.resumed_stages import SHARED, at, content, shaken
+from tests.support.tiny_stages import ARCHITECTURE, DATA, HERE
 
 EMA, PERIODIC = EmaTeacher(decay=0.9), PeriodicTeacher(every=2)
 
@@ -59,11 +61,23 @@ def recipe(update: TeacherUpdate, **changes: Any) -> DistilledModel:
 
 
 @pytest.fixture(scope="module")
-def inputs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+def inputs(lab_models: dict[str, Path]) -> dict[str, Path]:
     """One model in both roles, as the recipe says."""
-    folder, tokenizer = tmp_path_factory.mktemp("models") / "both", build_tokenizer(LabTokenizer())
-    save(build_model(ARCHITECTURE, len(tokenizer), 0), tokenizer, folder)
-    return {"student": folder, "teacher": folder}
+    return {"student": lab_models["student"], "teacher": lab_models["student"]}
+
+
+@pytest.fixture(scope="module")
+def through(
+    inputs: dict[str, Path], tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[TeacherUpdate], Path]:
+    """Return the artifact of a distillation that ran through, built once for each update."""
+    root = tmp_path_factory.mktemp("through")
+
+    def of(update: TeacherUpdate) -> Path:
+        out = root / update.kind
+        return out if out.exists() else run(recipe(update), inputs, out)
+
+    return of
 
 
 def run(
@@ -210,16 +224,15 @@ def test_in_training_the_teacher_is_the_average_of_the_students_so_far(
 
 @pytest.mark.slow
 def test_the_loss_is_that_of_the_teacher_that_moves(
-    inputs: dict[str, Path], tmp_path: Path
+    inputs: dict[str, Path], through: Callable[[TeacherUpdate], Path], tmp_path: Path
 ) -> None:
     """Before its first copy a periodic teacher is the frozen one; the others lead to other
     students.
     """
-    weights = {}
+    weights = {"ema": (through(EMA) / "model.safetensors").read_bytes()}
     for name, update in (
         ("copied", PeriodicTeacher(every=1)),
         ("frozen", FrozenTeacher()),
-        ("ema", EMA),
         ("late", PeriodicTeacher(every=99)),
     ):
         weights[name] = (
@@ -233,10 +246,13 @@ def test_the_loss_is_that_of_the_teacher_that_moves(
 @pytest.mark.parametrize("update", [EMA, PERIODIC], ids=["ema", "periodic"])
 @pytest.mark.parametrize("step", [1, 3, 5])
 def test_stopped_and_continued_it_leaves_the_same_bytes(
-    update: TeacherUpdate, step: int, inputs: dict[str, Path], tmp_path: Path
+    update: TeacherUpdate,
+    step: int,
+    inputs: dict[str, Path],
+    through: Callable[[TeacherUpdate], Path],
+    tmp_path: Path,
 ) -> None:
-    made = recipe(update)
-    expected = content(run(made, inputs, tmp_path / "through"))
+    made, expected = recipe(update), content(through(update))
     first = Checkpoints(tmp_path / "c", every_s=1e9, keep="all")
     with pytest.raises(SystemExit):
         run(made, inputs, tmp_path / "a", first, at(step, first.ask_to_stop))
@@ -251,13 +267,15 @@ def test_stopped_and_continued_it_leaves_the_same_bytes(
 
 @pytest.mark.slow
 def test_a_teacher_that_was_not_read_back_would_be_seen(
-    inputs: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    inputs: dict[str, Path],
+    through: Callable[[TeacherUpdate], Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """What the test above compares can tell: without the file's weights the continued training is
     another one.
     """
-    made = recipe(EMA)
-    expected = content(run(made, inputs, tmp_path / "through"))
+    made, expected = recipe(EMA), content(through(EMA))
     first = Checkpoints(tmp_path / "c", every_s=1e9)
     with pytest.raises(SystemExit):
         run(made, inputs, tmp_path / "a", first, at(3, first.ask_to_stop))

@@ -3,7 +3,6 @@ is left behind.
 """
 
 import json
-from collections.abc import Iterable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,102 +11,46 @@ import pytest
 import torch
 
 from study.errors import PrerequisiteError, SpecError
-from study.grading.boxed import Outcome
-from study.grading.registry import BoxedGrader, Grade, Sample
 from study.models import decode
 from study.models.lab import build_model, build_tokenizer
 from study.models.loading import load_model, load_tokenizer, save
 from study.models.sampling import generate
-from study.record.checkpoints import Checkpoints
-from study.spec.recipe.data import ArithmeticData
 from study.spec.recipe.model import (
-    Architecture,
     BpeTokenizer,
-    DistilledModel,
     GrpoModel,
     LabTokenizer,
-    LocalModel,
-    PretrainedLab,
     SftModel,
 )
 from study.spec.recipe.objective import PRESETS, Objective
 from study.spec.recipe.privileged import PrivilegedInformation
 from study.spec.recipe.training import (
-    ArithmeticCorpus,
-    Curve,
-    DistillTraining,
     GrpoTraining,
-    Optimisation,
-    Sampling,
-    SupervisedTraining,
 )
 from study.train import distill as distill_module
 from study.train import grpo as grpo_module
-from study.train.build import build
 from study.train.rollouts import drawn_by
-
-DATA = ArithmeticData(train_size=64, selection_size=8, held_out_size=8)
-ARCHITECTURE = Architecture(
-    hidden_size=16, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2,
-    num_key_value_heads=1, head_dim=8,
-    max_position_embeddings=96, initializer_range=0.1,
-)  # fmt: skip
-SAMPLING = Sampling(max_completion_length=10)
-CURVE = Curve(every=2, problems=4, k=2)
-HERE = LocalModel(path="unused", digest="unused")
-OPTIMISATION = Optimisation(learning_rate=1e-2, warmup_steps=1)
-
-
-def quiet(*_: Any) -> None:
-    """A report that nobody reads."""
-
-
-@pytest.fixture(scope="module")
-def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Two random models of one tokenizer, as the roles of a distillation."""
-    root = tmp_path_factory.mktemp("models")
-    tokenizer = build_tokenizer(LabTokenizer())
-    for seed, role in enumerate(("student", "teacher")):
-        save(build_model(ARCHITECTURE, len(tokenizer), seed), tokenizer, root / role)
-    return {role: root / role for role in ("student", "teacher")}
-
-
-def distilled(
-    objective: Objective, *, steps: int = 3, privileged: PrivilegedInformation | None = None
-) -> DistilledModel:
-    training = DistillTraining(
-        steps=steps, prompts_per_step=4, optimisation=OPTIMISATION, sampling=SAMPLING, curve=CURVE
-    )
-    return DistilledModel(
-        student=HERE,
-        teacher=HERE,
-        data=DATA,
-        objective=objective,
-        training=training,
-        privileged=privileged,
-    )
-
-
-def history(folder: Path) -> dict[str, list[float | None]]:
-    return json.loads((folder / "history.json").read_text())["columns"]
-
-
-def weights(folder: Path) -> torch.Tensor:
-    return torch.cat([p.detach().flatten() for p in load_model(folder).parameters()])
-
-
-def run(recipe: Any, inputs: dict[str, Path], out: Path, seed: int = 0) -> Path:
-    out.mkdir(parents=True)
-    build(recipe, seed, inputs, out, quiet, Checkpoints(out.with_name(f"{out.name}-checkpoints")))
-    return out
+from tests.support.tiny_stages import (
+    ARCHITECTURE,
+    CURVE,
+    DATA,
+    HERE,
+    OPTIMISATION,
+    SAMPLING,
+    OddTexts,
+    distilled,
+    history,
+    pretrained,
+    run,
+    weights,
+)
 
 
 def test_teacher_equal_to_student_gives_zero_loss_and_zero_kl(
-    folders: dict[str, Path], tmp_path: Path
+    lab_models: dict[str, Path], tmp_path: Path
 ) -> None:
     out = run(
         distilled(Objective(), steps=1),
-        {"student": folders["student"], "teacher": folders["student"]},
+        {"student": lab_models["student"], "teacher": lab_models["student"]},
         tmp_path / "d",
     )
     columns = history(out)
@@ -118,7 +61,7 @@ def test_teacher_equal_to_student_gives_zero_loss_and_zero_kl(
 
 @pytest.mark.parametrize("reduction", ["response_mean", "token_mean"])
 def test_the_reduction_is_the_objectives_own_where_it_is_applied(
-    reduction: str, folders: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    reduction: str, lab_models: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Spies on the denominator: TRL counts tokens (`num_items_in_batch`); Eq.
 
@@ -135,7 +78,7 @@ def test_the_reduction_is_the_objectives_own_where_it_is_applied(
             return original(values, mask, denominator)
 
         monkeypatch.setattr(distill_module, name, spy)
-    run(distilled(Objective(reduction=reduction), steps=2), folders, tmp_path / "d")  # type: ignore[arg-type]
+    run(distilled(Objective(reduction=reduction), steps=2), lab_models, tmp_path / "d")  # type: ignore[arg-type]
     assert not calls["token_mean" if reduction == "response_mean" else "response_mean"]
     for denominator, tokens, responses in calls[reduction]:
         assert denominator == (responses if reduction == "response_mean" else tokens)
@@ -144,7 +87,7 @@ def test_the_reduction_is_the_objectives_own_where_it_is_applied(
 
 @pytest.mark.parametrize(("declared", "used"), [(None, 10), (7, 7)])
 def test_the_constant_divisor_is_declared_or_the_limit_of_a_completion(
-    declared: int | None, used: int, folders: dict[str, Path], tmp_path: Path,
+    declared: int | None, used: int, lab_models: dict[str, Path], tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     """C does not depend on what was drawn: the loss is the sum over tokens / (responses * C)."""
@@ -163,13 +106,13 @@ def test_the_constant_divisor_is_declared_or_the_limit_of_a_completion(
     objective = Objective(
         **PRESETS["constant_advantage"][0], reduction="constant", constant_tokens=declared
     )
-    run(distilled(objective, steps=2), folders, tmp_path / "d")
+    run(distilled(objective, steps=2), lab_models, tmp_path / "d")
     assert calls == [(4, used)] * 2
     assert SAMPLING.max_completion_length == 10
 
 
 def test_the_trainers_loss_is_equation_1(
-    folders: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    lab_models: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The value that TRL logs after all its own scaling equals the mean of response means computed
     here.
@@ -183,25 +126,27 @@ def test_the_trainers_loss_is_equation_1(
         return original(values_BT, mask_BT, denominator)
 
     monkeypatch.setattr(distill_module, "response_mean", spy)
-    out = run(distilled(Objective(), steps=2), folders, tmp_path / "d")
+    out = run(distilled(Objective(), steps=2), lab_models, tmp_path / "d")
     assert history(out)["train/loss"][-1] == pytest.approx(sum(seen) / 2, rel=1e-4)
 
 
 @pytest.mark.slow
-def test_a_run_is_a_function_of_its_seed_alone(folders: dict[str, Path], tmp_path: Path) -> None:
+def test_a_run_is_a_function_of_its_seed_alone(lab_models: dict[str, Path], tmp_path: Path) -> None:
     recipe = distilled(Objective(), steps=3)
-    first = weights(run(recipe, folders, tmp_path / "a"))
+    first = weights(run(recipe, lab_models, tmp_path / "a"))
     torch.manual_seed(987)
     torch.rand(5)
-    assert torch.equal(first, weights(run(recipe, folders, tmp_path / "b")))
-    assert not torch.equal(first, weights(run(recipe, folders, tmp_path / "c", seed=1)))
+    assert torch.equal(first, weights(run(recipe, lab_models, tmp_path / "b")))
+    assert not torch.equal(first, weights(run(recipe, lab_models, tmp_path / "c", seed=1)))
 
 
 @pytest.mark.slow
-def test_cells_of_one_seed_see_the_same_prompts(folders: dict[str, Path], tmp_path: Path) -> None:
+def test_cells_of_one_seed_see_the_same_prompts(
+    lab_models: dict[str, Path], tmp_path: Path
+) -> None:
     prompts = []
     for name in ("full_reverse_kl", "sampled_plain_loss"):
-        out = run(distilled(Objective(**PRESETS[name][0])), folders, tmp_path / name)
+        out = run(distilled(Objective(**PRESETS[name][0])), lab_models, tmp_path / name)
         prompts.append(
             [
                 (c["step"], c["prompt"])
@@ -213,10 +158,10 @@ def test_cells_of_one_seed_see_the_same_prompts(folders: dict[str, Path], tmp_pa
 
 
 def test_pi_reaches_the_teacher_and_not_the_student(
-    folders: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    lab_models: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     views: dict[str, list[str]] = {"student": [], "teacher": []}
-    tokenizer = load_tokenizer(folders["student"])
+    tokenizer = load_tokenizer(lab_models["student"])
     original = distill_module.OnPolicyDistillation._hidden
 
     def spy(self: Any, model: Any, prompt_ids: Any, prompt_mask: Any, inputs: Any) -> Any:
@@ -229,14 +174,16 @@ def test_pi_reaches_the_teacher_and_not_the_student(
 
     monkeypatch.setattr(distill_module.OnPolicyDistillation, "_hidden", spy)
     pi = PrivilegedInformation(template="<answer> {answer}")
-    run(distilled(Objective(), steps=1, privileged=pi), folders, tmp_path / "d")
+    run(distilled(Objective(), steps=1, privileged=pi), lab_models, tmp_path / "d")
     assert len(views["teacher"]) == len(views["student"]) == 4
     assert all("<answer>" in view for view in views["teacher"])
     assert not any("<answer>" in view for view in views["student"])
 
 
-def test_what_a_distillation_leaves_behind(folders: dict[str, Path], tmp_path: Path) -> None:
-    out = run(distilled(Objective(support="student_topk", k=5), steps=3), folders, tmp_path / "d")
+def test_what_a_distillation_leaves_behind(lab_models: dict[str, Path], tmp_path: Path) -> None:
+    out = run(
+        distilled(Objective(support="student_topk", k=5), steps=3), lab_models, tmp_path / "d"
+    )
     columns = history(out)
     assert columns["step"] == [0, 2, 3]
     assert (
@@ -263,13 +210,13 @@ def test_what_a_distillation_leaves_behind(folders: dict[str, Path], tmp_path: P
 
 
 def test_padded_widths_may_differ_and_token_maps_may_not(
-    folders: dict[str, Path], tmp_path: Path
+    lab_models: dict[str, Path], tmp_path: Path
 ) -> None:
     tokenizer = build_tokenizer(LabTokenizer())
     save(build_model(ARCHITECTURE, len(tokenizer) + 8, 1), tokenizer, tmp_path / "wide")
     out = run(
         distilled(Objective(), steps=1),
-        {"student": folders["student"], "teacher": tmp_path / "wide"},
+        {"student": lab_models["student"], "teacher": tmp_path / "wide"},
         tmp_path / "d",
     )
     assert history(out)["train/teacher_cut_mass"][-1] > 0
@@ -278,15 +225,15 @@ def test_padded_widths_may_differ_and_token_maps_may_not(
     with pytest.raises(SpecError, match="disagree on"):
         run(
             distilled(Objective(), steps=1),
-            {"student": folders["student"], "teacher": tmp_path / "other"},
+            {"student": lab_models["student"], "teacher": tmp_path / "other"},
             tmp_path / "e",
         )
 
 
 def test_sampling_depends_on_its_seed_and_leaves_the_global_state_alone(
-    folders: dict[str, Path],
+    lab_models: dict[str, Path],
 ) -> None:
-    model, tokenizer = load_model(folders["student"]), load_tokenizer(folders["student"])
+    model, tokenizer = load_model(lab_models["student"]), load_tokenizer(lab_models["student"])
     prompts = [[3, 5, 15, 6, 4], [3, 5, 4]]
     torch.manual_seed(0)
     before = torch.get_rng_state()
@@ -304,16 +251,6 @@ def test_sampling_depends_on_its_seed_and_leaves_the_global_state_alone(
 
 # Golden trajectories: numerics that change without a bump of the stage's revision
 # (study/spec/identity.py) fail here.
-def _pretrained(steps: int = 4) -> PretrainedLab:
-    corpus = ArithmeticCorpus(style_mix={"A": 1.0}, unreliable_facts=0.3, unreliable_accuracy=0.4)
-    training = SupervisedTraining(
-        steps=steps, documents_per_step=8, optimisation=OPTIMISATION, max_length=64
-    )
-    return PretrainedLab(
-        name="golden", architecture=ARCHITECTURE, data=DATA, corpus=corpus, training=training
-    )
-
-
 GOLDEN = {
     "pretrain": [4.239469, 4.276713, 4.012113, 3.878328],
     "sft": [4.333712, 4.327013, 4.117978, 3.865546],
@@ -323,32 +260,24 @@ GOLDEN = {
 
 
 def test_golden_pretrain(tmp_path: Path) -> None:
-    losses = history(run(_pretrained(), {}, tmp_path / "p"))["train/loss"]
+    losses = history(run(pretrained(), {}, tmp_path / "p"))["train/loss"]
     assert losses == pytest.approx(GOLDEN["pretrain"], rel=1e-3)
 
 
-def test_golden_sft(folders: dict[str, Path], tmp_path: Path) -> None:
+def test_golden_sft(lab_models: dict[str, Path], tmp_path: Path) -> None:
     recipe = SftModel(
-        base=HERE, data=DATA, corpus=_pretrained().corpus, training=_pretrained().training
+        base=HERE, data=DATA, corpus=pretrained().corpus, training=pretrained().training
     )
-    losses = history(run(recipe, {"base": folders["student"]}, tmp_path / "s"))["train/loss"]
+    losses = history(run(recipe, {"base": lab_models["student"]}, tmp_path / "s"))["train/loss"]
     assert losses == pytest.approx(GOLDEN["sft"], rel=1e-3)
 
 
-class Arbitrary(BoxedGrader):
-    def grade_many(self, samples: Iterable[Sample]) -> list[Grade]:
-        outcomes = [
-            Outcome.correct if len(sample.completion) % 2 else Outcome.wrong for sample in samples
-        ]
-        return [Grade(outcome, outcome) for outcome in outcomes]
-
-
 def test_golden_grpo(
-    folders: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    lab_models: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # A random model never answers, and without a correct completion there is no signal: reward an
     # arbitrary half of the texts.
-    monkeypatch.setattr(grpo_module, "open_grader", lambda version: Arbitrary())
+    monkeypatch.setattr(grpo_module, "open_grader", lambda version: OddTexts())
     training = GrpoTraining(
         steps=2,
         prompts_per_step=2,
@@ -359,7 +288,7 @@ def test_golden_grpo(
     )
     out = run(
         GrpoModel(base=HERE, data=DATA, training=training),
-        {"base": folders["student"]},
+        {"base": lab_models["student"]},
         tmp_path / "g",
     )
     columns = history(out)
@@ -369,10 +298,10 @@ def test_golden_grpo(
     assert columns["train/grad_norm"][-1] > 0
 
 
-def test_golden_distill(folders: dict[str, Path], tmp_path: Path) -> None:
+def test_golden_distill(lab_models: dict[str, Path], tmp_path: Path) -> None:
     out = run(
         distilled(Objective(support="student_topk", k=5, gradient="stop_gradient"), steps=3),
-        folders,
+        lab_models,
         tmp_path / "d",
     )
     assert history(out)["train/reverse_kl"][1:] == pytest.approx(GOLDEN["distill"], rel=1e-3)
@@ -398,13 +327,13 @@ def with_sampler(recipe: Any, sampler: str) -> Any:
 
 
 def test_a_distillation_is_the_same_with_either_sampler(
-    folders: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    lab_models: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     drawn = completions_drawn(monkeypatch)
     recipe = distilled(Objective(support="student_topk", k=5), steps=3)
-    theirs = run(with_sampler(recipe, "transformers"), folders, tmp_path / "transformers")
+    theirs = run(with_sampler(recipe, "transformers"), lab_models, tmp_path / "transformers")
     assert drawn == []
-    ours = run(with_sampler(recipe, "qwen3"), folders, tmp_path / "qwen3")
+    ours = run(with_sampler(recipe, "qwen3"), lab_models, tmp_path / "qwen3")
     # points 0, 2 and 3 of the curve, greedy and sampled, and a rollout at each step
     assert [len(rows) for rows in drawn] == [4, 8, 4, 4, 4, 8, 4, 4, 8]
     written = [json.loads((made / "evidence.json").read_text()) for made in (ours, theirs)]
@@ -418,9 +347,9 @@ def test_a_distillation_is_the_same_with_either_sampler(
 
 
 def test_reinforcement_learning_is_the_same_with_either_sampler(
-    folders: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    lab_models: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(grpo_module, "open_grader", lambda version: Arbitrary())
+    monkeypatch.setattr(grpo_module, "open_grader", lambda version: OddTexts())
     drawn = completions_drawn(monkeypatch)
     training = GrpoTraining(
         steps=2, prompts_per_step=2, rollouts_per_prompt=4, optimisation=OPTIMISATION,
@@ -428,7 +357,7 @@ def test_reinforcement_learning_is_the_same_with_either_sampler(
     )  # fmt: skip
     recipe = GrpoModel(base=HERE, data=DATA, training=training)
     made = [
-        run(with_sampler(recipe, name), {"base": folders["student"]}, tmp_path / name)
+        run(with_sampler(recipe, name), {"base": lab_models["student"]}, tmp_path / name)
         for name in ("transformers", "qwen3")
     ]
     assert [len(rows) for rows in drawn] == [4, 8, 8, 8, 4, 8]
