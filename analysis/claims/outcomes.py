@@ -201,15 +201,16 @@ def lastings(evidence: Evidence, arm: Mapping[str, str]) -> dict[int, Lasting]:
 def interval_of(text: str, by_base: Mapping[int, float]) -> Interval | None:
     """The mean over bases with its 95% interval; None without a base.
 
-    Student's t, but exact (Clopper-Pearson) for `collapsed`, whose mean is a rate. Of values that
-    are not all finite the mean is nan and there is no interval.
+    Student's t, but exact (Clopper-Pearson) for `collapsed`, whose mean is a rate, where each base
+    has one training seed. Of values that are not all finite the mean is nan and there is no
+    interval.
     """
     values = list(by_base.values())
     if not values:
         return None
     if not all(map(math.isfinite, values)):
         return Interval(math.nan, None, None, len(values))
-    if outcome(text).kind != "collapsed":
+    if outcome(text).kind != "collapsed" or not set(values) <= {0.0, 1.0}:
         return t_interval(values)
     events = round(sum(values))
     return Interval(events / len(values), *binomial_limits(events, len(values)), len(values))
@@ -223,12 +224,13 @@ def note_of(evidence: Evidence, arm: Mapping[str, str], text: str) -> str:
     if wanted.kind == "collapsed":
         return _rate(by_base(evidence, arm, text))
     if wanted.kind == "collapse":
-        lasted = lastings(evidence, arm).values()
+        found = [lasting(record) for record in evidence.every_record(arm)]
+        lasted = [each for each in found if each is not None]
         censored = sum(not each.collapsed for each in lasted)
         return _censored(censored, len(lasted), "did not collapse")
     if wanted.kind == "steps_to":
-        found = [steps_to(record, wanted) for record in evidence.records(arm)]
-        runs = [each for each in found if each is not None]
+        reached = [steps_to(record, wanted) for record in evidence.every_record(arm)]
+        runs = [each for each in reached if each is not None]
         never = sum(not each.reached for each in runs)
         return _censored(never, len(runs), f"never reached {wanted.reached:g}")
     return ""
@@ -238,6 +240,8 @@ def _rate(by_base: Mapping[int, float]) -> str:
     interval = interval_of(COLLAPSED, by_base)
     if interval is None or interval.low is None or interval.high is None:
         return ""
+    if not set(by_base.values()) <= {0.0, 1.0}:
+        return f"rate {interval.mean:.3f} over several training seeds per base: no exact interval"
     events = round(interval.mean * interval.n)
     limits = f"[{interval.low:.3f}, {interval.high:.3f}]"
     return f"{events} of {interval.n} collapsed, rate {interval.mean:.3f} {limits} (exact 95%)"

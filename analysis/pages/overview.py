@@ -14,11 +14,12 @@ from analysis.claims.decide import NOT_TESTABLE, Verdict
 from analysis.claims.findings import findings_table
 from analysis.claims.scorecard import Scored, Verdicts, by_claim, scorecard
 from analysis.claims.scorecard_text import to_table
-from analysis.claims.verdicts import changed, facts, p_text, smallest_text
+from analysis.claims.verdicts import changed, smallest_text
 from analysis.evidence.frames import load
 from analysis.pages.numbered import claims_of, figure_pages, table_pages
 from analysis.pages.render import Column, Table, Value, number, to_markdown
 from analysis.pages.report import DrawnPage, Part, build
+from analysis.verdicts.facts import facts, p_text
 from study.errors import IncompleteResults, PrerequisiteError, SpecError
 from study.record.store import record_paths
 from study.spec.grid.grid import load_grid, named

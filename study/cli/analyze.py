@@ -8,8 +8,8 @@ import typer
 
 from analysis.claims.decide import NOT_TESTABLE, Verdict
 from analysis.claims.verdicts import summary_table
-from analysis.evidence import definitions
 from analysis.evidence.frames import Evidence
+from analysis.evidence.metrics_page import metrics_page as metrics_text
 from analysis.pages.report import Report, build, differences, write
 from analysis.pages.terminal import curves as draw_curves
 from study.cli.console import is_terminal, say, warn, width
@@ -120,5 +120,5 @@ def _write_metrics_page(path: Path) -> None:
             f"there is no folder {path.parent}",
             hint="name a file in a folder that exists, e.g. docs/metrics.md",
         )
-    path.write_text(definitions.metrics_page(), encoding="utf-8", newline="\n")
+    path.write_text(metrics_text(), encoding="utf-8", newline="\n")
     warn(f"wrote {path}")

@@ -17,6 +17,7 @@ from study.spec.report.claim import Change, Difference, Share
 from study.spec.report.outcome import ReportOutcome, outcome
 from study.stats.collapse import fell_at, kaplan_meier
 from study.stats.comparisons import holm, holm_factors
+from study.stats.intervals import t_interval
 from tests.support.synthetic import record, records
 
 RUN = load_grid("smoke").runs()[0]
@@ -252,6 +253,8 @@ def test_the_rate_of_collapse_has_an_exact_interval() -> None:
     assert student.high is not None
     assert student.high > 1.0  # Student's t, as before
     assert interval_of("collapsed", {}) is None
+    repeats = interval_of("collapsed", {0: 0.5, 1: 1.0, 2: 0.0})  # two training seeds per base
+    assert repeats == t_interval([0.5, 1.0, 0.0])
 
 
 def test_censored_runs_are_counted_beside_the_mean() -> None:

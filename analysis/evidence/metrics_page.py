@@ -1,0 +1,123 @@
+"""Write `docs/metrics.md`: every metric, outcome and contrast with unit, formula and limits."""
+
+from dataclasses import dataclass
+
+from analysis.evidence.definitions import DEFINITIONS
+
+LEGEND = """
+B responses, T tokens of a response, P problems, S samples per problem, V vocabulary; p =
+student, q = teacher next-token probabilities at one position of the student's own completion, K =
+the k of the objective, else 5; top = the K likeliest tokens of p. A `train/` or `rollout/` value at
+a step is the mean over the steps since the previous point, so step 0 has none; "mean over tokens"
+weighs every token of those rollouts alike. An `eval/` value is measured at the step itself.
+"""
+
+
+@dataclass(frozen=True)
+class ContrastDefinition:
+    """What a contrast of outcomes means: `study.spec.report.claim` has the kinds."""
+
+    name: str
+    unit: str
+    formula: str
+    meaning: str
+
+
+CONTRASTS: tuple[ContrastDefinition, ...] = (
+    ContrastDefinition("level", "the outcome's", "a", "The outcome of one arm."),
+    ContrastDefinition(
+        "difference", "the outcome's", "a - b", "Two arms of the same base student."
+    ),
+    ContrastDefinition(
+        "interaction",
+        "the outcome's",
+        "(a - b) - (c - d)",
+        "How much larger one difference is than a control difference.",
+    ),
+    ContrastDefinition(
+        "change, start",
+        "the outcome's",
+        "last step - step 0; step 0",
+        "Of a training curve: the effect of training, and the student before it.",
+    ),
+    ContrastDefinition(
+        "share: share internalised",
+        "1 = all of it",
+        "(student - untouched) / (prompted - untouched)",
+        "How much of what the prompt does to the teacher is in its student without the prompt. 0:"
+        " nothing; 1: as the prompted teacher; above 1: beyond it. Not a number for a base whose"
+        " `full` differs from its `start` by less than `moves_at_least` (in the outcome's unit):"
+        " there is nothing to internalise there. Limits: the denominator is measured too, so a"
+        " small one makes the share noisy; shares of outcomes in other units can be compared,"
+        " effects cannot.",
+    ),
+    ContrastDefinition(
+        "share: gap recovery",
+        "1 = all of it",
+        "(student - start) / (teacher - start)",
+        "How much of the distance from the student before training to its teacher was closed; the"
+        " same rule for a teacher that is too near. Limits: near a ceiling every student recovers"
+        " all, whatever the teacher.",
+    ),
+    ContrastDefinition(
+        "difference, change with `scale: log`",
+        "log ratio (nats)",
+        "log(a / b); log(last step / step 0)",
+        "For two positive quantities of which the ratio is steady and the difference is not: a tail"
+        " mass, a KL, a length. 0.69 is a factor of 2. Not a number unless both are above zero.",
+    ),
+)
+
+
+def metrics_page() -> str:
+    """The text of `docs/metrics.md`."""
+    legend = " ".join(LEGEND.split())
+    head = [
+        "# What is measured",
+        "",
+        (
+            "Generated from the definitions in `analysis/evidence/` by `study analyze"
+            " --metrics-page`; edit them there."
+        ),
+        "",
+        legend,
+        "",
+    ]
+    rows = [
+        f"| `{d.name}` | {d.title} | {d.unit} | `{_escaped(d.formula)}` | {_escaped(d.meaning)} |"
+        for d in DEFINITIONS
+    ]
+    return "\n".join(
+        [
+            *head,
+            "| metric | title | unit | definition | meaning |",
+            "|---|---|---|---|---|",
+            *rows,
+            "",
+            *_contrasts(),
+            "",
+        ]
+    )
+
+
+def _contrasts() -> list[str]:
+    rows = [
+        f"| {each.name} | {each.unit} | `{_escaped(each.formula)}` | {_escaped(each.meaning)} |"
+        for each in CONTRASTS
+    ]
+    return [
+        "## Contrasts",
+        "",
+        (
+            "A claim compares outcomes of arms for one base student at a time; a, b, ... are the"
+            " outcomes of its arms for that base ([claims.md](claims.md) has the spelling)."
+        ),
+        "",
+        "| contrast | unit | per base | meaning and limits |",
+        "|---|---|---|---|",
+        *rows,
+    ]
+
+
+def _escaped(text: str) -> str:
+    return text.replace("|", "\\|")
