@@ -3,11 +3,13 @@ number there is typed by hand.
 """
 
 import textwrap
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from analysis.claims.decide import NOT_TESTABLE
+from analysis.claims.declared import MEANING
 from analysis.claims.scorecard import tally
 from analysis.pages.overview import claims_table, scored
 from analysis.pages.render import Table, to_markdown
@@ -49,6 +51,14 @@ def _sentence(made: Sequence[Part], counted: str) -> str:
         f" {len(claims)} claims with their controls.{limits}"
     )
     return textwrap.fill(said, WIDTH, break_long_words=False, break_on_hyphens=False)
+
+
+def _labels(made: Sequence[Part]) -> str:
+    """How many claims with a measurement have each label, the strongest first."""
+    counts = Counter(
+        verdict.declared.word for part in made for verdict in part.report.verdicts if verdict.n
+    )
+    return "; ".join(f"{counts[word]} {word}" for word in MEANING if counts[word])
 
 
 def _claims(made: Sequence[Part]) -> list[Table]:
