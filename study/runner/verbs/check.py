@@ -12,8 +12,10 @@ from study.runner.verbs.check_families import check_families, refuse_undecidable
 from study.spec.grid.grid import Grid, LabelledCell, load_grid
 from study.spec.grid.scale import load_scale
 from study.spec.grid.unbound import NotBound
-from study.spec.identity import REVISIONS, is_stage, stage_id
+from study.spec.identity import REVISIONS, canonical, is_stage, stage_id
 from study.spec.machine.profile import load_profile
+from study.spec.recipe.model import DistilledModel
+from study.spec.recipe.objective import TOPK_SUPPORTS
 from study.spec.report.claim import Claims, all_arms, load_claims
 from study.spec.report.finding import Finding, Findings
 from study.spec.report.outcome import outcome
@@ -85,7 +87,21 @@ def _check_grid(name: str, scale: str, root: Path | None) -> str:
         {cell.cell_id for cell in grid.cells}
     ) != len(grid.cells):
         raise SpecError(f"grids/{name}.yaml: two cells have one id")
-    return f"{len(grid.cells)} cells, {len(runs)} runs, {len(stages)} models"
+    note = "; note: a grid of losses has no teacher = student placebo (docs/claims.md)"
+    missing = note if _lacks_self_placebo(grid) else ""
+    return f"{len(grid.cells)} cells, {len(runs)} runs, {len(stages)} models{missing}"
+
+
+def _lacks_self_placebo(grid: Grid) -> bool:
+    """Whether a grid compares three or more TopK or sampled losses, and in none of its arms the
+    teacher is the student itself, without privileged information: there the true gradient is zero,
+    and what moves the student is bias.
+    """
+    models = [cell.cell.model for cell in grid.cells if isinstance(cell.cell.model, DistilledModel)]
+    supports = (*TOPK_SUPPORTS, "sampled")
+    losses = {canonical(each.objective) for each in models if each.objective.support in supports}
+    placebo = any(each.teacher == each.student and each.privileged is None for each in models)
+    return len(losses) >= 3 and not placebo
 
 
 def check_findings(name: str, root: Path | None) -> str:
