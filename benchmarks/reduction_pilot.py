@@ -52,7 +52,7 @@ def arms() -> dict[tuple[str, str, str], Objective]:
     forms = {"full": {}, "sampled": SAMPLED}
     found = {
         (teacher, form, reduction): Objective.model_validate(fields | divisor)
-        for teacher in ("aligned", "mismatched")
+        for teacher in ("mismatched", "aligned")
         for form, fields in forms.items()
         for reduction, divisor in REDUCTIONS.items()
     }
@@ -69,11 +69,14 @@ def undecided(out: Path) -> Path:
     assert isinstance(student, PretrainedLab)
     sft = scale.model(Located("warm_r", "pilot"), "student").spec
     assert isinstance(sft, SftModel)
+    # Documents are batched by length, long ones first in every 50 steps: at a constant learning
+    # rate the short ones of the last steps, which all end, would decide where the student stops.
+    optimisation = sft.training.optimisation.model_copy(update={"lr_scheduler_type": "cosine"})
     recipe = SftModel(
         base=HERE,
         data=student.data,
         corpus=student.corpus.model_copy(update={"share_run_on": RUN_ON}),
-        training=sft.training.model_copy(update={"steps": SFT_STEPS}),
+        training=sft.training.model_copy(update={"steps": SFT_STEPS, "optimisation": optimisation}),
     )
     return stage(recipe, 900, {"base": SHIPPED / STUDENT}, out / "student")
 

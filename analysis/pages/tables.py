@@ -1,6 +1,6 @@
 """Tables from evidence: final scores per cell, and settings next to the paper's."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from statistics import fmean
 from typing import Any
 
@@ -12,7 +12,8 @@ from analysis.pages.render import Column, Table, Value
 from study.errors import SpecError
 from study.spec.grid.binding import base_of
 from study.spec.grid.grid import LabelledCell
-from study.spec.recipe.model import PretrainedLab
+from study.spec.recipe.model import DistilledModel, PretrainedLab
+from study.spec.recipe.objective import bias_note
 from study.spec.report.tables import Setting, TablePage
 from study.stats.intervals import t_interval
 
@@ -50,8 +51,20 @@ def final_scores(
         + _measures(evidence, cell)
         for cell in evidence.cells
     ]
-    return Table(
-        title, (*labels, *MEASURES), tuple(rows), (*notes, *_score_notes(evidence)), number
+    all_notes = (*notes, *_score_notes(evidence), *estimator_notes(evidence.cells))
+    return Table(title, (*labels, *MEASURES), tuple(rows), all_notes, number)
+
+
+def estimator_notes(cells: Iterable[LabelledCell]) -> tuple[str, ...]:
+    """One sentence for each way in which an estimator of these cells is biased, with the cells."""
+    found: dict[str, list[str]] = {}
+    for cell in cells:
+        if isinstance(cell.cell.model, DistilledModel):
+            note = bias_note(cell.cell.model.objective)
+            if note is not None:
+                found.setdefault(note, []).append(f"[{arm_text(cell.labels)}]")
+    return tuple(
+        f"Estimator of {', '.join(dict.fromkeys(arms))}: {note}." for note, arms in found.items()
     )
 
 
@@ -185,6 +198,7 @@ def outcomes(page: TablePage, evidence: Evidence) -> Table:
         *_page_notes(page),
         *(f"{name}: {note}." for name, note in hidden if note),
         *_score_notes(evidence)[:1],
+        *estimator_notes(evidence.cell_of(row.arm) for row in page.measured),
         "Values of the two columns are never mixed.",
     )
     return Table(page.title, columns, rows, notes, page.number)

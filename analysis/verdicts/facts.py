@@ -7,6 +7,7 @@ from analysis.claims.decide import NOT_TESTABLE, Verdict
 from analysis.claims.outcomes import note_of
 from analysis.evidence.frames import Evidence, arm_text
 from analysis.pages.render import interval_text, number
+from analysis.pages.tables import estimator_notes
 from study.spec.report.claim import all_arms
 from study.spec.report.sentences import contrast_words
 from study.stats.decision import Flip
@@ -37,6 +38,7 @@ def facts(verdict: Verdict, evidence: Evidence) -> list[str]:
         f"- Per base: {per_base}.",
         *_variances(verdict, evidence),
         *_notes(verdict, evidence),
+        *_estimators(verdict, evidence),
         *_why(verdict),
     ]
     lines += [f"- Control: {gate}." for gate in verdict.gates]
@@ -114,6 +116,12 @@ def _notes(verdict: Verdict, evidence: Evidence) -> list[str]:
         (arm, note_of(evidence, arm, verdict.claim.outcome)) for arm in all_arms(verdict.claim)
     ]
     return [f"- [{arm_text(arm)}]: {note}." for arm, note in found if note]
+
+
+def _estimators(verdict: Verdict, evidence: Evidence) -> list[str]:
+    """Which arms of the claim were trained by a biased estimator, and how it is biased."""
+    cells = [evidence.cell_of(arm) for arm in all_arms(verdict.claim)]
+    return [f"- {note}" for note in estimator_notes(cells)]
 
 
 def _descriptive(verdict: Verdict) -> str:

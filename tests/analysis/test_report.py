@@ -15,6 +15,8 @@ from analysis.pages import html
 from analysis.pages.overview import grids_with_records, markdown, parts, what_would_change
 from analysis.pages.report import Part, build
 from analysis.pages.story import _peak, spark, story
+from analysis.pages.tables import final_scores
+from analysis.verdicts.facts import facts
 from study.cli.explain import explain
 from study.cli.report import report
 from study.errors import IncompleteResults, RecordMismatch, SpecError
@@ -41,6 +43,26 @@ def math_part() -> Part:
     grid = load_grid("math")
     evidence = evidence_from(records(grid, seeds=(0, 1, 2)), grid, scale="lab", seeds=(0, 1, 2))
     return Part(evidence, build(evidence), grid.question)
+
+
+def test_a_biased_estimator_is_named_with_its_arms_in_the_table_and_in_its_claims() -> None:
+    part = math_part()
+    biased = [
+        "Estimator of [teacher=rlvr objective=sampled_pg length=standard]",
+        "biased by its weight 1/T",
+    ]
+    table = final_scores(part.evidence, "Final scores", None, ())
+    note = next(note for note in table.notes if note.startswith("Estimator"))
+    assert all(words in note for words in biased)
+    assert "objective=full" not in note
+    lines = {
+        verdict.claim.id: "\n".join(facts(verdict, part.evidence))
+        for verdict in part.report.verdicts
+    }
+    assert all(words in lines["plain_loss_fails"] for words in biased)
+    assert "expected gradient is that of E[1/T], not zero" in lines["plain_loss_fails"]
+    untouched = next(text for text in lines.values() if "sampled_" not in text)
+    assert "Estimator" not in untouched
 
 
 def test_claims_come_first_then_settings_then_provenance() -> None:

@@ -161,7 +161,10 @@ def test_micro_batches_add_up_to_the_batch(reduction, count: int) -> None:
         ({}, None),
         ({"support": "student_topk", "k": 5}, None),
         ({"reduction": "token_mean"}, None),
-        (SAMPLED, "biased by 1/T, which depends on the sampled token: at any batch size"),
+        (
+            SAMPLED,
+            "biased by its weight 1/T, which depends on the sampled tokens, at any batch size",
+        ),
         (SAMPLED | {"reduction": "token_mean"}, "falling as 1/batch size"),
         (SAMPLED | {"reduction": "constant"}, None),
         ({"support": "sampled"}, "expected gradient is that of E[1/T], not zero"),

@@ -207,16 +207,15 @@ def bias_note(objective: Objective) -> str | None:
     """
     if objective.support != "sampled" or objective.reduction == "constant":
         return None
-    weight, detail = "1/T", "at any batch size"
+    weight, size = "1/T", "at any batch size"
     if objective.reduction == "token_mean":
-        weight, detail = "1/sum T", "falling as 1/batch size"
-    if objective.python is not None:
-        return f"its weight {weight} depends on the sampled token: biased {detail} (docs/losses.md)"
-    if objective.gradient == "through" or objective.advantage is not None:
+        weight, size = "1/sum T", "falling as 1/batch size"
+    teacher_free = objective.gradient == "through" or objective.advantage is not None
+    if teacher_free and objective.python is None:
         return f"its expected gradient is that of E[{weight}], not zero (docs/losses.md)"
     return (
-        f"this estimator of the reverse KL's gradient is biased by {weight}, which depends on the"
-        f" sampled token: {detail} (docs/losses.md)"
+        f"biased by its weight {weight}, which depends on the sampled tokens, {size}"
+        " (docs/losses.md)"
     )
 
 
