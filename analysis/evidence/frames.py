@@ -96,6 +96,7 @@ class Evidence:
     expected_seconds: Mapping[str, float] = field(
         default_factory=dict[str, float]
     )  # the scale's guess before anything was run
+    screening: str = ""  # which share of the reserve seeds passed, where bases were screened
     declared: Path | None = None  # the folder with the states of the claims that records name
     origins: Mapping[str, Origin] = field(
         default_factory=dict[str, Origin]

@@ -14,8 +14,8 @@ from analysis.claims.decide import NOT_TESTABLE, Verdict
 from analysis.claims.findings import findings_table
 from analysis.claims.scorecard import Scored, Verdicts, by_claim, scorecard
 from analysis.claims.scorecard_text import to_table
+from analysis.claims.screening import load_screened
 from analysis.claims.verdicts import changed, smallest_text
-from analysis.evidence.frames import load
 from analysis.pages.numbered import claims_of, figure_pages, table_pages
 from analysis.pages.render import Column, Table, Value, number, to_markdown
 from analysis.pages.report import DrawnPage, Part, build
@@ -94,7 +94,7 @@ def parts(folder: Path, scale: str, root: Path | None = None) -> list[Part]:
     is recorded.
     """
     found = grids_with_records(folder, scale, root)
-    loaded = [load(folder, grid=name, scale=scale) for name in found]
+    loaded = [load_screened(folder, name, scale, root) for name in found]
     return [
         Part(each, build(each, root), load_grid(each.grid, scale, root).question) for each in loaded
     ]

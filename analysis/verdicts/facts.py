@@ -37,6 +37,7 @@ def facts(verdict: Verdict, evidence: Evidence) -> list[str]:
         ),
         f"- Per base: {per_base}.",
         *_variances(verdict, evidence),
+        *([f"- Screening: {evidence.screening}."] if evidence.screening else []),
         *_notes(verdict, evidence),
         *_estimators(verdict, evidence),
         *_why(verdict),

@@ -43,7 +43,7 @@ def gate_states(
 
 def failing_bases(gate: Gate, by_base: Mapping[int, float], bases: Sequence[int]) -> frozenset[int]:
     """The bases in which a gate fails; one in which it was not measured fails."""
-    return frozenset(base for base in bases if not _within(gate, by_base.get(base, math.nan)))
+    return frozenset(base for base in bases if not within(gate, by_base.get(base, math.nan)))
 
 
 def by_base(gate: Gate, evidence: Evidence, bases: Sequence[int]) -> GateState:
@@ -82,7 +82,8 @@ def _verb(holds: bool, tolerated: float) -> str:
     return f"up to {limit} may fail" if holds else f"more than {limit} fail"
 
 
-def _within(gate: Gate, value: float) -> bool:
+def within(gate: Gate, value: float) -> bool:
+    """Whether a value is finite and inside the limits of a gate."""
     above = gate.at_least is None or value >= gate.at_least
     below = gate.at_most is None or value <= gate.at_most
     return math.isfinite(value) and above and below

@@ -8,6 +8,7 @@ import typer
 
 from analysis.claims.scorecard import Scored
 from analysis.claims.scorecard_text import to_text as scorecard_text
+from analysis.claims.screening import load_screened
 from analysis.evidence.frames import Evidence, load, require_complete
 from analysis.pages.render import Table, to_text
 from study.cli.console import say, styled, width
@@ -56,7 +57,11 @@ def load_evidence(
     partial: bool = False,
     needs_records: bool = True,
 ) -> Evidence:
-    evidence = load(source, grid=grid, scale=scale, seeds=parse_seeds(seeds), core=core)
+    chosen = parse_seeds(seeds)
+    if chosen is None:
+        evidence = load_screened(source, grid, scale, core=core)
+    else:
+        evidence = load(source, grid=grid, scale=scale, seeds=chosen, core=core)
     if needs_records and not (partial and len(evidence.runs)):
         require_complete(evidence, source)
     return evidence

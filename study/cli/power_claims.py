@@ -8,9 +8,10 @@ from typing import Any
 from analysis.claims.decide import Verdict, judge
 from analysis.claims.power import ClaimPower, claim_power, to_table
 from analysis.claims.rules import VERSIONS, Rules
+from analysis.claims.screening import load_screened
 from analysis.claims.states import findings_today
 from analysis.claims.withdrawn import withdrawn_today
-from analysis.evidence.frames import Evidence, load
+from analysis.evidence.frames import Evidence
 from analysis.pages.numbered import claims_of
 from analysis.pages.overview import grids_with_records
 from analysis.verdicts.families import own_family
@@ -50,7 +51,7 @@ def _judged(grid: str | None, scale: str, source: Path, rules: Rules) -> Judged:
     """Return the verdicts of one grid, or of all with records; their families run over all."""
     recorded = set(grids_with_records(source, scale)) | ({grid} if grid else set())
     pages = {name: page for name in names("claims") if (page := claims_of(name))}
-    evidence = {name: load(source, grid=name, scale=scale) for name in pages if name in recorded}
+    evidence = {name: load_screened(source, name, scale) for name in pages if name in recorded}
     verdicts = judge(
         pages,
         evidence,

@@ -123,6 +123,12 @@ VERBS: dict[str, Verb] = {
         "Compute what a comparison can detect, and what it costs",
         "study power --tasks aime24 --k 16 --effect 5",
     ),
+    "screen": _verb(
+        "Judge",
+        "screen",
+        "Choose bases by gates before any treatment",
+        "study screen --grid GRID",
+    ),
     "regrade": _verb(
         "Judge",
         "regrade",

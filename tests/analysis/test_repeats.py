@@ -9,9 +9,9 @@ import pytest
 from analysis.claims.contrasts import components, contrast_by_base
 from analysis.claims.decide import decide_all
 from analysis.claims.power import ClaimPower, to_table
-from analysis.claims.verdicts import facts
 from analysis.evidence.costs import more_evidence
 from analysis.evidence.frames import Evidence, evidence_from
+from analysis.verdicts.facts import facts
 from study.spec.grid.grid import Grid
 from study.spec.grid.scale import load_scale
 from study.spec.report.claim import Claim, Claims, Difference

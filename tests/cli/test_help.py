@@ -15,7 +15,7 @@ from tests.support.paths import ROOT
 ORDER = {
     "Start": "init plan declare run status",
     "Look": "show diff losses logs explain",
-    "Judge": "evaluate grade compare power regrade",
+    "Judge": "evaluate grade compare power screen regrade",
     "Report": "analyze report table figure reproduce",
     "Keep": "publish verify export clean fetch sync-mlflow check preflight rehearse",
 }

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from study.errors import PrerequisiteError, SpecError
 from study.runner.verbs.check_families import check_families, refuse_undecidable
+from study.runner.verbs.check_screening import check_screening
 from study.spec.grid.grid import Grid, LabelledCell, load_grid
 from study.spec.grid.scale import load_scale
 from study.spec.grid.unbound import NotBound
@@ -182,6 +183,7 @@ def _check_claims(name: str, root: Path | None) -> str:
         for arm in all_arms(judged):
             cell = _one_cell(grid, arm, f"claims/{name}.yaml {judged.id}")
             _refuse_more_k(judged.outcome, cell, f"claims/{name}.yaml {judged.id}")
+    check_screening(page, grid)
     for claim in page.claims:
         page.gates_of(claim)
         refuse_undecidable(page, claim, len(grid.seeds))
