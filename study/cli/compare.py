@@ -3,6 +3,7 @@ say why.
 """
 
 import json
+import shlex
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -93,6 +94,9 @@ def compare(
             (json.dumps(page, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode(),
         )
         console.say(f"all of it: {output}", "dim")
+    else:
+        command = f"study compare {shlex.quote(a)} {shlex.quote(b)}"
+        console.say(f"next: {command} --json compared.json, with the options above: every number")
 
 
 def _seeds(text: str | None) -> tuple[int, ...] | None:
@@ -143,7 +147,8 @@ def _show(rows: Sequence[Row], labels: tuple[str | None, str | None]) -> None:
         "problems",
         "k",
     )
-    console.table(heads, [_line(row) for row in rows])
+    least = ("k", "problems", "over", "bases", "detectable, power .8")
+    console.table(heads, [_line(row) for row in rows], drop=least)
     console.say()
     for row in rows if len(rows) == 1 else ():
         _details(row)

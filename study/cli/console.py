@@ -3,6 +3,7 @@
 import os
 import shutil
 import sys
+import textwrap
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TextIO
@@ -71,10 +72,78 @@ def _clear_status() -> None:
 
 
 def table(
-    headers: Sequence[str], rows: Iterable[Sequence[object]], right: Sequence[int] = ()
+    headers: Sequence[str],
+    rows: Iterable[Sequence[object]],
+    right: Sequence[int] = (),
+    *,
+    drop: Sequence[str] = (),
+    head: int = 0,
 ) -> None:
-    """Print a table. right: indices of the right-aligned columns."""
-    say("\n".join(aligned(headers, rows, right)))
+    """Print a table. right: indices of the right-aligned columns.
+
+    For a terminal that is too narrow: drop names the columns to leave out, the least important
+    first; head stacks each row, its first `head` cells above the others.
+    """
+    cells = [[str(value) for value in row] for row in rows]
+    if not is_terminal() or _needed(headers, cells) <= width():
+        say("\n".join(aligned(headers, cells, right)))
+        return
+    if head:
+        say("\n".join(_stacked(headers, cells, head)))
+        return
+    left_out = _columns_to_drop(headers, cells, drop)
+    kept = [number for number, name in enumerate(headers) if name not in left_out]
+    shown = [[row[number] for number in kept] for row in cells]
+    at_right = [place for place, number in enumerate(kept) if number in right]
+    say("\n".join(aligned([headers[number] for number in kept], shown, at_right)))
+    if left_out:
+        say(f"left out at {width()} columns: {', '.join(left_out)}", "dim")
+
+
+def _needed(headers: Sequence[str], cells: list[list[str]]) -> int:
+    """Return the columns that a table takes without folding."""
+    lines = [list(headers), *cells]
+    widest = [
+        max(Text.from_ansi(text).cell_len for text in column) for column in zip(*lines, strict=True)
+    ]
+    return sum(widest) + 2 * (len(widest) - 1)
+
+
+def _columns_to_drop(
+    headers: Sequence[str], cells: list[list[str]], drop: Sequence[str]
+) -> list[str]:
+    """Return as many names of `drop` as it takes for the others to fit."""
+    left_out: list[str] = []
+    for name in drop:
+        kept = [number for number, header in enumerate(headers) if header not in left_out]
+        shown = [[row[number] for number in kept] for row in cells]
+        if _needed([headers[number] for number in kept], shown) <= width():
+            break
+        left_out.append(name)
+    return left_out
+
+
+def _stacked(headers: Sequence[str], cells: list[list[str]], head: int) -> list[str]:
+    """Return each row as one line of its first cells, and the others below with their names.
+
+    A sole cell below needs no name.
+    """
+    lines: list[str] = []
+    for row in cells:
+        lines.append("  ".join(text for text in row[:head] if text))
+        named = [
+            f"{name}: {text}" if len(headers) > head + 1 else text
+            for name, text in zip(headers[head:], row[head:], strict=True)
+            if text
+        ]
+        lines += textwrap.wrap(
+            "; ".join(named),
+            width() - 1,
+            initial_indent="    ",
+            subsequent_indent="    ",
+            break_on_hyphens=False,
+        )
+    return lines
 
 
 def aligned(

@@ -138,6 +138,7 @@ def grade(
         console.say(f"{len(graded)} outcomes in {output}")
     if summary is not None:
         grade_files.write_summary(summary, totals, judge.version, file, columns, found, graded)
+    grade_screen.show_next(file, output)
 
 
 def _graded(

@@ -98,6 +98,14 @@ def _explain(summary: Summary) -> None:
         )
 
 
+def show_next(source: object, output: object | None) -> None:
+    """Print the next command: keep the outcomes, or compare kept ones with those of another."""
+    if output is None:
+        console.say(f"next: study grade {source} --output outcomes.jsonl")
+    else:
+        console.say(f"next: study compare {output} OTHER_OUTCOMES.jsonl")
+
+
 def explain_band(summary: Summary) -> None:
     """Explain the two ends of the band; user-supplied graders have none."""
     console.say(

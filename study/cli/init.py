@@ -151,6 +151,8 @@ def _show(looked: Looked) -> None:
             f"prompts in tokens of the {lengths.model}: at most {lengths.longest}; its context"
             f" has {lengths.context or 'an unknown number of'} positions"
         )
+        if lengths.room:
+            say(f"the largest that fits the {lengths.model}: --completion-tokens {lengths.room}")
     for note in looked.notes:
         say(note, "warn")
     if looked.findings:

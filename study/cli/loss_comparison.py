@@ -100,6 +100,8 @@ def show_losses(source: Source, ks: tuple[int, ...], *, fixed_support: bool) -> 
         say(line.format(support=HELD_SUPPORT if fixed_support else OWN_SUPPORT), "dim")
     say()
     _show_bias(source, pair)
+    say()
+    say("next: study plan --grid math --only 'biased_*'  # the runs that train with these losses")
 
 
 def _pair(source: Source) -> Pair | None:

@@ -126,6 +126,9 @@ def _usage_error(error: Exception) -> int:
             return 130
         raise error
     show()
+    verb = VERBS.get(str(getattr(getattr(error, "ctx", None), "info_name", "")))
+    if verb is not None:
+        warn(f"For example: {verb.examples[0]}")
     return int(getattr(error, "exit_code", 2))
 
 

@@ -1,6 +1,7 @@
 """`study plan`: show what would be done, and change nothing."""
 
 import os
+import shlex
 from collections import Counter
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,9 +11,9 @@ import typer
 from study.cli.console import duration, say, table
 from study.cli.options import GridOption, ResultsOption, ScaleOption, parse_seeds
 from study.record.store import Results
-from study.runner.graph.plan import Plan, PlannedRun, make_plan
+from study.runner.graph.plan import Plan, PlannedRun, State, make_plan
 from study.runner.graph.restarts import restart_lines
-from study.spec.grid.grid import Grid, LabelledRun, load_grid
+from study.spec.grid.grid import Grid, LabelledRun, load_grid, named
 
 
 def plan(
@@ -40,11 +41,20 @@ def plan(
         loaded,
         make_plan(runs, Results(results), loaded.scale.expected_seconds),
         jobs or os.cpu_count() or 1,
+        chosen_by(only, seeds, core=core),
     )
 
 
-def show_plan(grid: Grid, plan: Plan, jobs: int) -> None:
-    """Print the plan for `study plan` and `study run --dry-run`."""
+def chosen_by(only: str | None, seeds: str | None, *, core: bool) -> str:
+    """Return the options that choose runs of a grid, as a command has them."""
+    options = [f"--only {shlex.quote(only)}"] if only else []
+    options += [f"--seeds {seeds}"] if seeds else []
+    options += ["--core"] if core else []
+    return "".join(f" {option}" for option in options)
+
+
+def show_plan(grid: Grid, plan: Plan, jobs: int, chosen: str = "") -> None:
+    """Print the plan for `study plan` and `study run --dry-run`. chosen: see `chosen_by`."""
     say(f"{grid.name} at scale {grid.scale.name}: {grid.question}", "bold")
     _show_cells(grid, plan)
     _show_stages(plan)
@@ -69,21 +79,33 @@ def show_plan(grid: Grid, plan: Plan, jobs: int) -> None:
             f"about {wall} on {jobs} processes ({needed} of one core), from finished stages where"
             " there are any, else from the scale"
         )
+    whole = all(planned.state is State.DONE for planned in plan.runs)
+    command = f"study {'analyze' if whole else 'run'} {named(grid.name, grid.scale.name)}"
+    say(f"next: {command}{'' if whole else chosen}")
 
 
 def _show_cells(grid: Grid, plan: Plan) -> None:
-    """Print one line for the runs of a cell that share state and reason."""
+    """Print one line for the runs of a cell that share state and reason; each reason once, below.
+
+    Several reasons are numbered.
+    """
     groups: dict[tuple[str, str, str], list[PlannedRun]] = {}
     for planned in plan.runs:
         groups.setdefault((planned.run.cell_id, planned.state, planned.why), []).append(planned)
+    reasons = Counter((planned.state, planned.why) for planned in plan.runs if planned.why)
+    several = len(reasons) > 1
+    marks = {reason: f" ({number})" if several else "" for number, reason in enumerate(reasons, 1)}
     factors = list(grid.factors)
     rows: list[list[str]] = []
     for (cell_id, state, why), members in groups.items():
         labels = [members[0].run.labels[factor] for factor in factors]
         seeds = ",".join(_seed(member.run) for member in members)
-        rows.append([*labels, seeds, state, why, cell_id])
+        rows.append([*labels, seeds, f"{state}{marks.get((state, why), '')}", cell_id])
     say()
-    table([*factors, "seeds", "state", "why", "cell"], rows)
+    table([*factors, "seeds", "state", "cell"], rows, drop=("cell", "seeds"))
+    for (state, why), number in reasons.items():
+        runs = "run" if number == 1 else "runs"
+        say(f"{marks[state, why].strip() or 'why:'} {number} {runs} {state}: {why}")
 
 
 def _seed(run: LabelledRun) -> str:
@@ -103,7 +125,8 @@ def _show_stages(plan: Plan) -> None:
         rows.append([kind, len(members), ", ".join(shared) or "-", _time(seconds), why])
     if rows:
         say()
-        table(["stage", "to make", "shared by", "core time", "why"], rows, right=(1,))
+        headers = ["stage", "to make", "shared by", "core time", "why"]
+        table(headers, rows, right=(1,), drop=("shared by", "why"))
 
 
 def _time(seconds: float) -> str:

@@ -47,15 +47,19 @@ def preflight(
 
 def show(checks: Sequence[Check], grid: str) -> None:
     """Print the contracts with their state, then hints, then the numbers."""
-    say(f"preflight of {grid}: {len(checks)} contracts", "bold")
+    groups = _groups(checks)
+    merged = f"; the same finding is one line: {len(groups)} lines"
+    shown = merged if len(groups) < len(checks) else ""
+    say(f"preflight of {grid}: {len(checks)} checks{shown}", "bold")
     say()
-    table(["state", "contract", "on", "finding"], [_row(group) for group in _groups(checks)])
+    table(["state", "contract", "on", "finding"], [_row(group) for group in groups], head=3)
     _show_hints(checks)
     _show_numbers(checks)
     counts = {state: sum(check.state == state for check in checks) for state in _STYLES}
     say()
     say(
-        ", ".join(f"{number} {state}" for state, number in counts.items()),
+        ", ".join(f"{number} {state}" for state, number in counts.items())
+        + f" of {len(checks)} checks",
         _STYLES["FAIL" if counts["FAIL"] else "ok"],
     )
 
@@ -104,6 +108,7 @@ def _show_numbers(checks: Sequence[Check]) -> None:
             ],
             rows,
             right=range(1, 5),
+            head=1,
         )
     ranges: dict[str, dict[str, list[float]]] = {}
     for check in checks:

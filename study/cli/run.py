@@ -10,7 +10,7 @@ import typer
 from study.cli.carry_out import carry_out, processes, walk_through
 from study.cli.contracts import require_contracts
 from study.cli.options import MlflowUri, parse_seeds
-from study.cli.plan import show_plan
+from study.cli.plan import chosen_by, show_plan
 from study.record.mlflow.note import grid_note
 from study.record.store import Results
 from study.runner.graph.plan import make_plan
@@ -58,7 +58,8 @@ def run(
     runs = page.runs(seeds=parse_seeds(seeds), core=core, only=only)
     folder, at_once = Results.from_afar(results, machine), processes(jobs or machine.jobs)
     if dry_run:
-        show_plan(page, make_plan(runs, folder, page.scale.expected_seconds), at_once)
+        planned = make_plan(runs, folder, page.scale.expected_seconds)
+        show_plan(page, planned, at_once, chosen_by(only, seeds, core=core))
         return
     walk = walk_through(page, runs, folder, Work(), with_reports(machine))
     carry_out(

@@ -32,6 +32,7 @@ def show(
     table(
         ["value of", "is", "from", "identity", "paper or ours"],
         [_value_row(value) for value in found.values],
+        head=2,
     )
 
 

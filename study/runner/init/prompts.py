@@ -31,6 +31,14 @@ class Lengths:
     def longest(self) -> int:
         return max(self.tokens.values(), default=0)
 
+    @property
+    def room(self) -> int | None:
+        """Return the largest completion, in tokens, that fits after every prompt; None for none, or
+        for a context that is not known.
+        """
+        left = 0 if self.context is None else self.context - self.longest
+        return left if left > 0 else None
+
     def too_long(self, completion: int) -> list[Finding]:
         """Return the prompts that leave no room for a completion of this many tokens."""
         if self.context is None:
@@ -44,7 +52,12 @@ class Lengths:
             " completion"
         )
         details = tuple(f"{tokens} tokens" for tokens in over.values())
-        hint = "--completion-tokens N leaves more room for prompts"
+        room = self.room
+        hint = (
+            f"--completion-tokens {room} is the largest that fits every prompt"
+            if room
+            else "leave these rows out, or use a model with more positions"
+        )
         return [Finding(fault, tuple(over), details, hint)]
 
 

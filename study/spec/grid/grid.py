@@ -241,7 +241,10 @@ class Grid:
                 open_ += parents(model).values()
         return found
 
-    def _selected(self, runs: tuple[LabelledRun, ...], only: str) -> tuple[LabelledRun, ...]:
+    def _selected(
+        self, runs: tuple[LabelledRun, ...], only: str, typed: str = "--only "
+    ) -> tuple[LabelledRun, ...]:
+        """Return the runs that `only` selects. typed: the option before it, for the message."""
         also = {c.cell_id: c.also for c in self.cells}
         terms = [term.strip() for term in only.split(",") if term.strip()]
         kept = tuple(
@@ -259,7 +262,7 @@ class Grid:
             )
             hint = f"levels of {self.name}: {', '.join(levels)}"
             raise SpecError(
-                f"--only {only!r} selects no run of this"
+                f"{typed}{only!r} selects no {'run' if typed else 'cell'} of this"
                 f" grid{suggestion(unknown, levels) if unknown else ''}",
                 hint=hint,
             )
@@ -270,7 +273,8 @@ class Grid:
         exact = [c for c in self.cells if name in (c.cell_id, c.cell_id.rpartition("-")[2])]
         if exact:
             return exact[0]
-        ids = dict.fromkeys(run.cell_id for run in self.runs(seeds=self.seeds[:1], only=name))
+        first = self._selected(self.runs(seeds=self.seeds[:1]), name, typed="")
+        ids = dict.fromkeys(run.cell_id for run in first)
         if len(ids) > 1:
             shown = "; ".join(c.text for c in self.cells if c.cell_id in ids)
             raise SpecError(f"{name!r} matches {len(ids)} cells", hint=f"name one of: {shown}")
