@@ -4,7 +4,8 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from analysis.evidence.frames import Evidence
-from study.record.declared.preregistration import Preregistration, by_seal
+from study.record.declared.preregistration import Preregistration
+from study.record.declared.preregistration_files import by_seal
 from study.record.declared.preregistration_text import power_text, seen_text
 from study.record.store import PREREGISTRATIONS
 from study.spec.report.claim import Claim

@@ -15,7 +15,8 @@ from analysis.verdicts.families import families
 from study.cli import console
 from study.cli.options import GridOption, ResultsOption, ScaleOption, parse_seeds
 from study.errors import SpecError
-from study.record.declared.preregistration import ExpectedPower, Preregistration, write
+from study.record.declared.preregistration import ExpectedPower, Preregistration
+from study.record.declared.preregistration_files import write
 from study.record.declared.preregistration_text import power_text, seen_text
 from study.record.declared.states import in_force, keep
 from study.record.declared.world import with_world

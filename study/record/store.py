@@ -16,7 +16,7 @@ Done means sealed: an existing folder alone does not count as done.
     results/declared/<hash>/          the claims that runs were started under, and what their arms
                                       were (study/record/declared/states.py), committed too
     results/preregistrations/         what was declared before runs, sealed, committed too
-                                      (study/record/declared/preregistration.py)
+                                      (study/record/declared/preregistration_files.py)
 """
 
 import contextlib

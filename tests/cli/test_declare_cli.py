@@ -11,7 +11,8 @@ from analysis.claims.verdicts import facts
 from analysis.pages.numbered import claims_of
 from study.cli.declare import declare
 from study.errors import RecordMismatch, SpecError
-from study.record.declared.preregistration import Preregistration, preregistrations, read
+from study.record.declared.preregistration import Preregistration
+from study.record.declared.preregistration_files import preregistrations, read
 from study.record.declared.states import state_hash
 from study.record.schema import Record
 from study.record.store import read_records

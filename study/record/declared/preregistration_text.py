@@ -1,18 +1,16 @@
 """Write a preregistration for people to read."""
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from study.record.declared.preregistration import DeclaredClaim, Preregistration
+from study.record.declared.preregistration import DeclaredClaim, Preregistration
 
 
-def to_markdown(page: "Preregistration") -> str:
+def to_markdown(page: Preregistration) -> str:
     """Return the preregistration as Markdown; the sealed file next to it is what counts."""
     return "\n".join([*_head(page), *_claims(page), *_gates(page), *_arms(page)]) + "\n"
 
 
-def _head(page: "Preregistration") -> Iterator[str]:
+def _head(page: Preregistration) -> Iterator[str]:
     yield from (f"# Preregistration {page.name}", "", page.question, "")
     yield f"- Declared: {page.date} (UTC). Grid {page.grid}, scale {page.scale}."
     yield f"- Base students (seeds): {_listed(page.seeds)}."
@@ -32,7 +30,7 @@ def _head(page: "Preregistration") -> Iterator[str]:
     yield ""
 
 
-def seen_text(page: "Preregistration") -> str:
+def seen_text(page: Preregistration) -> str:
     """Return how much had been seen when the preregistration was written."""
     if not page.seen.runs:
         return "No record of these arms existed."
@@ -45,7 +43,7 @@ def seen_text(page: "Preregistration") -> str:
     )
 
 
-def _claims(page: "Preregistration") -> Iterator[str]:
+def _claims(page: Preregistration) -> Iterator[str]:
     yield from ("## Claims", "")
     for claim in page.claims:
         yield from (f"### {claim.id}", "", claim.text, "")
@@ -58,7 +56,7 @@ def _claims(page: "Preregistration") -> Iterator[str]:
         yield ""
 
 
-def power_text(claim: "DeclaredClaim") -> str:
+def power_text(claim: DeclaredClaim) -> str:
     """Return the expected words of a claim."""
     if claim.expectation == "none":
         return "reported, without a verdict"
@@ -71,7 +69,7 @@ def power_text(claim: "DeclaredClaim") -> str:
     return f"{words} (mean {power.mean:.3g}, sd {power.deviation:.3g}: {power.basis})"
 
 
-def _gates(page: "Preregistration") -> Iterator[str]:
+def _gates(page: Preregistration) -> Iterator[str]:
     if not page.gates:
         return
     yield from ("## Controls", "")
@@ -80,7 +78,7 @@ def _gates(page: "Preregistration") -> Iterator[str]:
     yield ""
 
 
-def _arms(page: "Preregistration") -> Iterator[str]:
+def _arms(page: Preregistration) -> Iterator[str]:
     yield from ("## Arms", "", "| arm | cell |", "|---|---|")
     for cell, combinations in page.cells.items():
         for labels in combinations:
@@ -88,5 +86,5 @@ def _arms(page: "Preregistration") -> Iterator[str]:
             yield f"| {words} | `{cell}` |"
 
 
-def _listed(numbers: "tuple[int, ...] | list[int]") -> str:
+def _listed(numbers: tuple[int, ...] | list[int]) -> str:
     return ", ".join(map(str, numbers)) or "none"

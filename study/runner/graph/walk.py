@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from study.errors import RecordMismatch
-from study.record.declared.preregistration import Preregistration, preregistrations
+from study.record.declared.preregistration import Preregistration
+from study.record.declared.preregistration_files import preregistrations
 from study.record.declared.states import Pages, in_force, state_hash
 from study.record.declared.world import with_world
 from study.record.store import Results, read_record

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from study.errors import IncompleteResults
-from study.record.declared.preregistration import copy_preregistrations
+from study.record.declared.preregistration_files import copy_preregistrations
 from study.record.declared.states import copy_states
 from study.record.schema import Record, same_content
 from study.record.store import PREREGISTRATIONS, Results, atomic_write, read_record, record_paths
