@@ -19,6 +19,7 @@ from analysis.evidence.frames import Evidence
 from analysis.verdicts.families import own_family
 from study.spec.report.claim import Claim, Claims, load_claims
 from study.spec.report.finding import Finding
+from study.spec.report.sentences import claim_sentence
 from study.spec.yaml.load import names
 
 How = Literal["no longer declared", "no longer primary", "no longer with an expectation"]
@@ -80,6 +81,26 @@ def by_family(found: Sequence[Withdrawn]) -> dict[str, list[str]]:
         name = f"{each.grid}/{each.claim.id}"
         families.setdefault(each.family or own_family(each.grid), []).append(name)
     return families
+
+
+def lines(found: Sequence[Withdrawn]) -> list[str]:
+    """Return a section of a report on these claims; none without any."""
+    if not found:
+        return []
+    head = (
+        "These claims were declared as primary in a state that a record names, and no longer count"
+        " by today's pages. They stay in the count of their family, without a p."
+    )
+    return ["## Withdrawn claims", "", head, "", *(_line(each) for each in found), ""]
+
+
+def _line(each: Withdrawn) -> str:
+    family = each.family or own_family(each.grid)
+    states = ", ".join(f"`{name[:16]}`" for name in each.states)
+    return (
+        f"- {each.grid} / {each.claim.id} ({each.how}; family {family}): {each.claim.text} Tested:"
+        f" {claim_sentence(each.claim)}. Declared in {states}."
+    )
 
 
 def _primary(state: State) -> Iterator[tuple[str, Claim]]:

@@ -5,13 +5,16 @@ from pathlib import Path
 
 import pytest
 
+from analysis.claims.decide import Verdict, judge
 from analysis.claims.origins import _differing
-from analysis.claims.withdrawn import withdrawn_today
+from analysis.claims.states import findings_today
+from analysis.claims.withdrawn import by_family, lines, withdrawn_today
 from analysis.evidence.gather import Origin
 from study.record.declared.states import DIGITS, keep
 from study.record.schema import sealed
 from study.record.store import read_records, write_record
 from study.spec.report import outcome
+from study.spec.report.claim import load_claims
 from tests.support.tiny import GAIN, Tiny
 
 LATER = GAIN | {"id": "later"}
@@ -47,6 +50,36 @@ def test_a_claim_that_is_deleted_after_the_data_stays_in_the_count(tiny: Tiny) -
     assert (found.family, found.how) == ("tiny_finding", "no longer primary")
     tiny.write_claims(GAIN, LATER)
     assert withdrawn_today(tiny.evidence()) == ()
+
+
+def test_a_deleted_sibling_lifts_no_verdict(tiny: Tiny) -> None:
+    """Holm's factor of the claim that stands is what it was before, and the report lists both."""
+    both = {"tiny": ["biased_is_worse", "later"]}
+    tiny.write_claims(GAIN, LATER)
+    tiny.write_findings(claims=both)
+    tiny.run()
+    before = judged(tiny)
+    tiny.write_claims(GAIN)
+    tiny.write_findings()
+    after = judged(tiny)
+    assert (before.family_size, after.family_size) == (2, 2)
+    assert after.factor >= before.factor
+    text = "\n".join(lines(withdrawn_today(tiny.evidence())))
+    assert "tiny / later (no longer declared; family tiny_finding)" in text
+    assert LATER["text"] in text
+    assert lines([]) == []
+
+
+def judged(tiny: Tiny) -> Verdict:
+    evidence = tiny.evidence()
+    page = load_claims("tiny")
+    found = judge(
+        {"tiny": page},
+        {"tiny": evidence},
+        findings=findings_today(),
+        withdrawn=by_family(withdrawn_today(evidence)),
+    )
+    return found["tiny"][0]
 
 
 def test_a_withdrawn_claim_keeps_the_family_that_a_state_recorded(tiny: Tiny) -> None:
