@@ -186,7 +186,7 @@ def _distill(
             student, teacher, args, prompt_rows(problems, recipe), tokenizer,
             objective=recipe.objective, seed=seed, evidence=evidence,
             callbacks=[curve, GuardCallback(guard, DISTILL_LOG, evidence.step.take)],
-            sampler=sampling.sampler,
+            sampler=sampling.sampler, length_groups=training.length_groups,
         )  # fmt: skip
         moving = (
             {}

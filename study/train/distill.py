@@ -9,6 +9,7 @@ completion tokens, N = the valid ones of them, H hidden size.
 
 import time
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -28,6 +29,7 @@ from study.spec.recipe.objective import Objective
 from study.spec.recipe.training import Sampler
 from study.train.evidence import Evidence
 from study.train.guard.callback import Scored
+from study.train.length_groups import hidden_states
 from study.train.rollouts import drawn_by, seeded
 from study.train.teachers import ServerTeacher
 
@@ -54,6 +56,7 @@ class OnPolicyDistillation(DistillationTrainer):
         args: DistillationConfig, train_dataset: Dataset,
         processing_class: PreTrainedTokenizerBase, *, objective: Objective, seed: int,
         evidence: Evidence, callbacks: Sequence[Any] = (), sampler: Sampler = "transformers",
+        length_groups: int = 1,
     ) -> None:  # fmt: skip
         # The teacher is set below: TRL refuses two padded widths of one vocabulary, which the
         # chunked driver cuts to the shared ids.
@@ -71,6 +74,7 @@ class OnPolicyDistillation(DistillationTrainer):
             )
         self.objective, self.run_seed, self.evidence = objective, seed, evidence
         self.sampler: Sampler = sampler
+        self.length_groups = length_groups
         self.seconds = {"generation": 0.0, "teacher": 0.0, "student": 0.0}
         self.tokens = {"sampled": 0, "scored": 0}
 
@@ -147,9 +151,7 @@ class OnPolicyDistillation(DistillationTrainer):
         started = time.perf_counter()
         teacher, teacher_head = self._scored_by_teacher(inputs, mask_BT)
         scored = time.perf_counter()
-        student_BTH = self._hidden(
-            unwrapped_student, inputs["prompt_ids"], inputs["prompt_mask"], inputs
-        )
+        student_BTH = self._hidden(unwrapped_student, "prompt", inputs)
         losses = token_losses(
             student_BTH[mask_BT], unwrapped_student.get_output_embeddings(), teacher, teacher_head,
             inputs["completion_ids"][mask_BT], self.objective,
@@ -173,17 +175,12 @@ class OnPolicyDistillation(DistillationTrainer):
             return self.server(inputs), None
         with torch.no_grad():
             teacher = self.accelerator.unwrap_model(self.teacher_model)
-            teacher_BTH = self._hidden(
-                teacher, inputs["teacher_prompt_ids"], inputs["teacher_prompt_mask"], inputs
-            )
+            teacher_BTH = self._hidden(teacher, "teacher_prompt", inputs)
         return teacher_BTH[mask_BT], teacher.get_output_embeddings()
 
-    def _hidden(
-        self, model: Any, prompt_ids: Tensor, prompt_mask: Tensor, inputs: dict[str, Any]
-    ) -> Tensor:
-        ids = torch.cat([prompt_ids, inputs["completion_ids"]], dim=1)
-        mask = torch.cat([prompt_mask, inputs["completion_mask"]], dim=1)
-        return self._get_last_hidden_state(model, ids, mask, inputs["completion_ids"].size(1))
+    def _hidden(self, model: Any, prompt: str, inputs: dict[str, Any]) -> Tensor:
+        forward = partial(self._get_last_hidden_state, model)
+        return hidden_states(self.length_groups, inputs, prompt, forward)
 
     def _reduce(self, values_BT: Tensor, mask_BT: Tensor, num_items_in_batch: Any) -> Tensor:
         """Apply the objective's reduction with global denominators: TRL scales nothing afterwards

@@ -1,8 +1,8 @@
 """Numerics: how a batch is shared out changes neither loss nor gradient; bfloat16 weights are
 scored in float32; same seed, same bytes.
 
-Equivalence classes: the same rollouts of one optimiser step as one micro-batch, as several,
-recomputed, and on two processes (gloo).
+Equivalence classes: the same rollouts of one optimiser step as one micro-batch, as several, in
+groups of like length, recomputed, and on two processes (gloo).
 """
 
 from functools import lru_cache, partial
@@ -24,6 +24,7 @@ from study.spec.recipe.objective import PRESETS, Objective
 from study.spec.recipe.training import GrpoTraining, Lora, SupervisedTraining
 from study.train import grpo as grpo_module
 from study.train.arguments import arguments
+from study.train.length_groups import hidden_states
 from tests.support.random_models import random_models
 from tests.support.ranks_program import REDUCTIONS, ROWS, in_ranks, trained
 from tests.support.tiny_stages import (
@@ -91,6 +92,49 @@ def test_micro_batches_change_neither_loss_nor_gradient(
     for name, value in setting.items():
         alone.setenv(name, value)
     _same(trained(root, reduction, tmp_path / "work"), expected)
+
+
+@pytest.mark.parametrize("reduction", REDUCTIONS)
+@pytest.mark.parametrize(("groups", "micro_batch"), [(2, ""), (4, ""), (2, "2")])
+def test_groups_of_like_length_change_neither_loss_nor_gradient(
+    reduction: str,
+    groups: int,
+    micro_batch: str,
+    folders: dict[str, Path],
+    tmp_path: Path,
+    alone: pytest.MonkeyPatch,
+) -> None:
+    root = folders["student"].parent
+    expected = _whole(root, reduction, root / f"whole-{reduction}")
+    alone.setenv("STUDY_MICRO_BATCH", micro_batch)
+    _same(trained(root, reduction, tmp_path / "work", groups), expected)
+
+
+def test_a_group_is_as_wide_as_its_longest_row_and_rows_keep_their_places() -> None:
+    """The stand-in for a model returns the token before each place, as a hidden state does."""
+    prompts, completions = [[7], [5, 6, 7], [9, 8], [4, 4]], [[1, 2, 3, 4], [5], [6, 7], [8]]
+    inputs = {
+        "teacher_prompt_ids": torch.tensor([[0] * (3 - len(row)) + row for row in prompts]),
+        "teacher_prompt_mask": torch.tensor([[0] * (3 - len(r)) + [1] * len(r) for r in prompts]),
+        "completion_ids": torch.tensor([row + [0] * (4 - len(row)) for row in completions]),
+        "completion_mask": torch.tensor([[1] * len(r) + [0] * (4 - len(r)) for r in completions]),
+    }
+    shapes: list[tuple[int, int]] = []
+
+    def forward(ids: torch.Tensor, mask: torch.Tensor, width: int) -> torch.Tensor:
+        shapes.append((len(ids), ids.shape[1]))
+        assert torch.equal(mask == 0, ids == 0)
+        return ids[:, -width - 1 : -1, None].float()
+
+    whole = hidden_states(1, inputs, "teacher_prompt", forward)
+    grouped = hidden_states(2, inputs, "teacher_prompt", forward)
+    mask = inputs["completion_mask"].bool()
+    assert torch.equal(grouped[mask], whole[mask])
+    assert grouped[mask].flatten().tolist() == [7, 1, 2, 3, 7, 8, 6, 4]
+    # 3 + 1 and 2 + 1 tokens together, 2 + 2 and 1 + 4 tokens together
+    assert shapes == [(4, 7), (2, 4), (2, 6)]
+    assert grouped.shape == whole.shape
+    assert hidden_states(9, inputs, "teacher_prompt", forward).shape == whole.shape
 
 
 @pytest.mark.slow

@@ -35,12 +35,17 @@ def completion(prompt: list[int]) -> list[int]:
     return [5 + (sum(prompt) * (i + 3)) % 20 for i in range(1 + sum(prompt) % 9)]
 
 
-def recipe(reduction: Any) -> DistilledModel:
+def recipe(reduction: Any, length_groups: int = 1) -> DistilledModel:
     optimisation = Optimisation(learning_rate=1e-3, max_grad_norm=1e9)
     sampling = Sampling(max_completion_length=10)
     curve = Curve(every=1, problems=2, k=1)
     training = DistillTraining(
-        steps=1, prompts_per_step=ROWS, optimisation=optimisation, sampling=sampling, curve=curve
+        steps=1,
+        prompts_per_step=ROWS,
+        optimisation=optimisation,
+        sampling=sampling,
+        curve=curve,
+        length_groups=length_groups,
     )
     data = ArithmeticData(train_size=64, selection_size=8, held_out_size=8)
     return DistilledModel(
@@ -73,7 +78,9 @@ class Watch(TrainerCallback):
             )
 
 
-def trained(folder: Path, reduction: str, work: Path) -> dict[str, torch.Tensor]:
+def trained(
+    folder: Path, reduction: str, work: Path, length_groups: int = 1
+) -> dict[str, torch.Tensor]:
     watch, original = Watch(), module.OnPolicyDistillation.__init__
     sampled = module.DistillationTrainer._generate_single_turn
 
@@ -88,7 +95,7 @@ def trained(folder: Path, reduction: str, work: Path) -> dict[str, torch.Tensor]
         work.mkdir(parents=True)
         inputs = {role: folder / role for role in ("student", "teacher")}
         stages.build(
-            recipe(reduction),
+            recipe(reduction, length_groups),
             0,
             inputs,
             work,

@@ -16,7 +16,7 @@ which a system token names.
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import numpy as np
 
@@ -66,7 +66,7 @@ class Expression:
     operators: tuple[str, ...]
     rule: str | None = None
 
-    @property
+    @cached_property
     def prompt(self) -> str:
         rest = " ".join(
             f"{op} {y}" for op, y in zip(self.operators, self.operands[1:], strict=True)
@@ -122,9 +122,10 @@ def problems(data: ArithmeticData, split: Split) -> tuple[Problem, ...]:
 
 
 def _as_problem(expression: Expression, rng: np.random.Generator) -> Problem:
-    answer = expression.results()[-1]
+    results = expression.results()
+    answer = results[-1]
     wrong = (answer + int(rng.integers(1, 10))) % 10
-    steps = write_solution(expression, expression.results(), "A", rng)
+    steps = write_solution(expression, results, "A", rng)
     return Problem(
         name_of("a", expression.prompt),
         expression.prompt,

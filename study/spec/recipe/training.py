@@ -68,8 +68,8 @@ class Sampling(Spec):
     top_p: float = Field(default=1.0, gt=0, le=1)
     max_completion_length: int = Field(ge=1)
     thinking: bool | None = None
-    # A default, so that the ids of older cells do not change; it is left out of texts, too.
-    sampler: Sampler = Field(default="transformers", repr=False)
+    # A default, so that the ids of older cells do not change.
+    sampler: Sampler = "transformers"
 
 
 class Curve(Spec):
@@ -95,7 +95,8 @@ class DistillTraining(Spec):
     way. Trained weights in bfloat16 lose updates below 2^-8 of them: use float32 without lora.
     teacher_update: ema and periodic are for a teacher that is the student itself and follows it
     (study/train/teacher_update.py). scoring: where the teacher's scores come from
-    (study/spec/recipe/teacher.py).
+    (study/spec/recipe/teacher.py). length_groups: the forward passes over a micro-batch, with rows
+    sorted by length (study/train/length_groups.py); loss and gradient are the same to rounding.
     """
 
     steps: int = Field(ge=1)
@@ -114,6 +115,7 @@ class DistillTraining(Spec):
     teacher_dtype: Dtype = "float32"
     teacher_update: TeacherUpdate = FrozenTeacher()
     scoring: Scoring = "local"
+    length_groups: int = Field(default=1, ge=1)
 
     @model_validator(mode="after")
     def _average_is_kept_exactly(self) -> Self:
