@@ -54,6 +54,34 @@ WHY: dict[str, str] = {
     "equation with both sides doubled": (
         "An equation that is still to be solved; neither solves it."
     ),
+    "units and currencies of any script": (
+        "math-verify reads no letters of other scripts, no `£`, `²` or `km/h` next to a number."
+    ),
+    "Unicode mathematics": "math-verify reads LaTeX alone in a box.",
+    "power with two stars": "math-verify reads two stars as a product, or not at all.",
+    "answer tags": "math-verify has no tags: it takes the last number, or the first half of one.",
+    "assignment written backwards": "math-verify unwraps `y=6` and not `6=y`.",
+    "letters for pi": "math-verify reads `pi` as two variables.",
+    "exact beyond sixteen digits": (
+        "math-verify compares decimals, which round to the same for tiny numbers."
+    ),
+    "number beside a letter of any script": (
+        "math-verify wants a space or a sign of its own after a number."
+    ),
+    "thousands": "math-verify stops at the braces or at the space between the groups.",
+    "percent in words": "math-verify does not know `pct`.",
+    "name with a subscript": "math-verify does not unwrap a name with a command in its subscript.",
+    "equation that ends in the answer": (
+        "math-verify compares the equation itself, or reads `3!=6` as not equal."
+    ),
+    "operation that ends in the answer": "The same for a logarithm, a congruence, a sum.",
+    "false equation": "math-verify takes the last side of an equation, be it false.",
+    "comma between digits": "math-verify takes a comma between digits for a list.",
+    "currency with a letter": "math-verify reads the letters as variables.",
+    "grouping by hundreds": "math-verify groups thousands alone.",
+    "values listed in prose": (
+        "math-verify takes one number out of the list, or one that the text denies."
+    ),
 }
 
 

@@ -249,6 +249,12 @@ def _doubled(text: str) -> str:
     return rf"2\left({left}\right) = 2\left({right}\right)"
 
 
+def _other_case(made: str, gold: str) -> bool:
+    ours, theirs = (set(_LETTER.findall(text)) for text in (made, gold))
+    return any(letter.swapcase() in theirs for letter in ours - theirs)
+
+
+_LETTER = re.compile(r"(?<![\\A-Za-z])[A-Za-z](?![A-Za-z])")
 _Change = Callable[[Any], dict[str, Any]]
 
 
@@ -270,7 +276,9 @@ def _formulas(gold: str, change: _Change) -> Iterator[tuple[str, str]]:
         return
     value = value.doit()
     for kind, made in change(value).items():
-        yield kind, latex(made)
+        text = latex(made)
+        if not _other_case(text, gold):  # the parser reads R as r, which is another letter
+            yield kind, text
     body = plain(gold).replace("^\\circ", "")
     around = {"1 + ... - 1": rf"1 + {body} - 1", "2(...)/2": rf"\frac{{2\left({body}\right)}}{{2}}"}
     missed = {"... + 1": rf"{body} + 1", "-(...)": rf"-\left({body}\right)"}

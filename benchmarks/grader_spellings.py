@@ -78,6 +78,29 @@ KINDS: dict[str, tuple[Case, ...]] = {
         (r"\\frac{2}{7}", r"\frac27", True),
         ("64", "64\\", True),
     ),
+    "operation that ends in the answer": (
+        (r"\gcd(18,48)=6", "6", True),
+        (r"\int_0^4 x\,dx=8", "8", True),
+        (r"\sum_{k=1}^{8}k=36", "36", True),
+        (r"45\equiv3\pmod7", "3", True),
+        (r"\sum_{k=1}^{8}k=36", "8", False),
+        (r"45\equiv3\pmod7", "7", False),
+    ),
+    "false equation": (
+        ("3+3=7", "7", False),
+        ("9=4", "4", False),
+        (r"45\equiv4\pmod7", "4", False),
+    ),
+    "currency with a letter": (
+        ("R$ 80", "80", True),
+        (r"NZ\$80", "80", True),
+        ("R$ 80", "€80", False),
+    ),
+    "grouping by hundreds": (
+        ("34,56,789", "3456789", True),
+        ("34,56,789", "3456788", False),
+        ("4,600", "(4,600)", False),
+    ),
     "letters for pi": (
         ("pi/6", r"\frac{\pi}{6}", True),
         ("2pi", r"2\pi", True),
@@ -115,6 +138,14 @@ STATED: dict[str, tuple[Case, ...]] = {
     "number beside a letter of any script": (
         ("所以答案是27个。", "27", True),
         ("したがって**8枚**です。", "8", True),
+    ),
+    "values listed in prose": (
+        ("The zeros are $6$ and $9$.", "6,9", True),
+        ("The zeros are $6$ and $9$.", "9", False),
+        ("x = 6, 9", "9", False),
+        ("It is between $6$ and $9$.", "9", False),
+        ("So 9 is not the answer.", "9", False),
+        ("It is 6, not 9.", "6", True),
     ),
     "thousands": (
         ("In total this is $7{,}250.", "7250", True),

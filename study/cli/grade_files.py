@@ -9,12 +9,13 @@ from typing import Any
 from study.cli import console
 from study.cli.grade_outcomes import unfinished
 from study.cli.grade_rows import Graded, Survey
-from study.cli.grade_screen import disagreements, opinion_counts
+from study.cli.grade_screen import disagreements, opinion_counts, reasons
 from study.data.completions import Fields
 from study.errors import SpecError
 from study.evaluate.scores import Summary
 from study.grading.math.extraction import reference
-from study.grading.second_opinion import MATH_VERIFY, Opinion
+from study.grading.registry import Grade
+from study.grading.second_opinion import MATH_VERIFY, Opinion, uncompared
 from study.record.store import atomic_write
 
 FORMAT = "grades-1"
@@ -59,12 +60,16 @@ def outcome_line(graded: Graded, version: str) -> dict[str, Any]:
         "grader": version,
         "line": row.line,
     }
-    return line if graded.opinion is None else line | _opinion(graded.opinion)
+    return line if graded.opinion is None else line | _opinion(grade, graded.opinion)
 
 
-def _opinion(opinion: Opinion) -> dict[str, str]:
+def _opinion(grade: Grade, opinion: Opinion) -> dict[str, str]:
     words = {True: "correct", False: "wrong", None: "no verdict"}
-    return {"second_opinion": words[opinion.equal], "second_reading": opinion.reading}
+    return {
+        "second_opinion": words[opinion.equal],
+        "second_reading": opinion.reading,
+        "not_compared": uncompared(grade, opinion),
+    }
 
 
 def write_summary(
@@ -107,6 +112,7 @@ def write_summary(
         content["second_opinion"] = {
             "by": MATH_VERIFY,
             "counts": opinion_counts(graded),
+            "not_compared": reasons(graded),
             "disagreements": [outcome_line(each, version) for each in disagreements(graded)],
         }
     text = json.dumps(content, indent=1, allow_nan=False) + "\n"

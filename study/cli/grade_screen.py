@@ -11,7 +11,7 @@ from study.data.completions import Fields
 from study.evaluate.scores import Summary
 from study.grading.boxed import Outcome
 from study.grading.math.extraction import reference
-from study.grading.second_opinion import MATH_VERIFY, Agreement, agreement
+from study.grading.second_opinion import MATH_VERIFY, Agreement, agreement, uncompared
 
 HEARTBEAT_S = 30.0  # seconds between two lines of a log
 REDRAWN_S = 0.2
@@ -167,12 +167,20 @@ def opinion_counts(graded: Iterable[Graded]) -> dict[str, int]:
     return {str(each): found[each] for each in Agreement}
 
 
+def reasons(graded: Sequence[Graded]) -> list[str]:
+    """Say why completions have no comparison, with their numbers."""
+    found = Counter(reason for each in graded if (reason := uncompared(each.grade, each.opinion)))
+    return [f"{reason}: {number}" for reason, number in found.items()]
+
+
 def show_opinions(graded: Sequence[Graded], version: str) -> None:
     """Print the counts, and every disagreement with both readings."""
     counts = ", ".join(f"{name} {number}" for name, number in opinion_counts(graded).items())
     differing = disagreements(graded)
     console.say()
     console.say(f"second opinion, {MATH_VERIFY} on the same completions: {counts}")
+    for why in reasons(graded):
+        console.say(f"  {why}")
     if not differing:
         return
     table = [

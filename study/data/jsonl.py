@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Iterable
 from typing import Any
 
-from study.data.lines import parse_object, require_text, split_lines
+from study.data.lines import parse_object, split_lines, text_content
 from study.data.problems import Problem, Split
 from study.data.texts import control_tokens, normal_form
 from study.data.values import (
@@ -30,6 +30,7 @@ CONTROL_TOKENS = (
     "a chat template would end or open a turn there: take it out of the text, or keep it with"
     " --control-tokens (in a scale file control_tokens: true)"
 )
+SPLITS: tuple[Split, ...] = ("train", "selection", "held_out")
 _NAME_MARKER = "--answer-after names a text that every answer holds"
 
 
@@ -68,6 +69,27 @@ def is_held_out(data: JsonlData, problem: Problem) -> bool:
     return int.from_bytes(digest[:8], "big") < data.held_out_share * 2**64
 
 
+def repeats(data: JsonlData) -> list[str]:
+    """Say in words which problems occur more than once, by the normal form of their text: within a
+    split, and in training as well as in the held-out file.
+    """
+    found: list[str] = []
+    forms = {split: _forms(data, split) for split in SPLITS}
+    for split, texts in forms.items():
+        again = len(texts) - len(set(texts))
+        if again:
+            found.append(f"{split}: {again} of {len(texts)} problems repeat an earlier one")
+    known = {*forms["train"], *forms["selection"]}
+    both = sum(text in known for text in forms["held_out"])
+    if both:
+        found.append(f"{both} of {len(forms['held_out'])} held-out problems are also in training")
+    return found
+
+
+def _forms(data: JsonlData, split: Split) -> list[str]:
+    return [normal_form(p.prompt.removesuffix(data.prompt_suffix)) for p in problems(data, split)]
+
+
 def _read(data: JsonlData, name: str, digest: str | None) -> tuple[Problem, ...]:
     path = local_file(name)
     if not path.is_file():
@@ -81,9 +103,8 @@ def _read(data: JsonlData, name: str, digest: str | None) -> tuple[Problem, ...]
             f"data file {path} changed after the grid was planned",
             hint="run the same command again",
         )
-    require_text(content, path)
     found: dict[str, Problem] = {}
-    for number, line in split_lines(content):
+    for number, line in split_lines(text_content(content, path)):
         problem = problem_of(data, line, f"{name}:{number}", number)
         if problem.id in found:
             raise PrerequisiteError(f"{name}:{number}: id {problem.id!r} appears twice")

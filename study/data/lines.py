@@ -96,6 +96,22 @@ def _encoding(line: bytes) -> str:
     return _UTF16 if line.startswith(_WIDE) else _ENCODING
 
 
+def text_content(content: bytes, path: Path) -> bytes:
+    """Return what a file of rows holds: unpacked where its name ends in .gz.
+
+    Errors: PrerequisiteError where it is no text, or no gzip file.
+    """
+    if path.suffix == ".gz":
+        try:
+            content = gzip.decompress(content)
+        except (OSError, EOFError, zlib.error) as error:
+            raise PrerequisiteError(
+                f"{path}: cannot be unpacked ({error})", hint="give a JSON Lines file, also gzipped"
+            ) from error
+    require_text(content, path)
+    return content
+
+
 def require_text(content: bytes, path: Path) -> None:
     """Raise PrerequisiteError for a file that is no text at all: parquet, UTF-16, an archive."""
     if content.startswith(_WIDE):
@@ -104,7 +120,9 @@ def require_text(content: bytes, path: Path) -> None:
             hint=_UTF16,
         )
     if content.startswith(_GZIP):
-        raise PrerequisiteError(f"{path} is packed with gzip", hint=f"gunzip --keep {path}")
+        raise PrerequisiteError(
+            f"{path} is packed with gzip", hint=f"give it a name that ends in .gz: {path.name}.gz"
+        )
     if content.startswith((b"PAR1", b"PK\x03\x04")) or b"\0" in content[:4096]:
         raise PrerequisiteError(f"{path} is not a text file", hint=_TABLE)
 

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from study.grading.base import Sample
+
 Split = Literal["train", "selection", "held_out"]
 
 
@@ -23,6 +25,10 @@ class Problem:
     solution: str = ""
     columns: Mapping[str, str] = field(default_factory=dict)
     gold_is_float: bool = False
+
+    def sample(self, completion: str, *, truncated: bool = False) -> Sample:
+        """Return a completion of this problem as every grader takes it."""
+        return Sample(completion, self.answer, truncated, self.prompt, self.gold_is_float)
 
     def fields(self) -> dict[str, str]:
         """Return all columns by name, as templates see them."""

@@ -4,7 +4,7 @@ generating.
     line 1    {"format", "task", "grader", "k", "temperature", "top_p", "max_completion_length",
               "model", "seed", "bound_bytes", "cut"}
     then      one problem per line: {"id", "answer", "prompt_sha", "completions", "truncated",
-              "tokens", "outcomes"}
+              "tokens", "outcomes"}, and "gold_is_float": true where the answer was a JSON float
 
 The same content gives the same bytes (gzip without a time and without a name). The file stays
 within `bound_bytes`, compressed: where the whole would be larger, the last problems keep only the
@@ -60,6 +60,7 @@ class Problem:
     truncated: tuple[bool, ...]
     tokens: tuple[int, ...]
     outcomes: tuple[str, ...]
+    gold_is_float: bool = False
 
     def tail(self, characters: int) -> "Problem":
         return replace(
@@ -98,7 +99,7 @@ def write(path: Path, header: Header, problems: Sequence[Problem]) -> Header:
     header = replace(header, cut=kept is not problems)
     lines = [
         _line({"format": FORMAT, **asdict(header)}),
-        *(_line(asdict(problem)) for problem in kept),
+        *(_problem_line(problem) for problem in kept),
     ]
     buffer = io.BytesIO()
     with gzip.GzipFile(filename="", mode="wb", fileobj=buffer, mtime=0) as file:
@@ -141,7 +142,7 @@ def read(path: Path) -> Generations:
 
 def _within(problems: Sequence[Problem], bound: int) -> Sequence[Problem]:
     """Keep whole as many problems, from the first on, as leave room for the ends of all others."""
-    whole = [_line(asdict(problem)) for problem in problems]
+    whole = [_problem_line(problem) for problem in problems]
     room = bound - _MARGIN
     if (
         sum(map(len, whole)) <= room
@@ -152,7 +153,7 @@ def _within(problems: Sequence[Problem], bound: int) -> Sequence[Problem]:
     while True:
         short = [problem.tail(tail) for problem in problems]
         costs = [
-            min(len(zlib.compress(_line(asdict(problem)))), size)
+            min(len(zlib.compress(_problem_line(problem))), size)
             for problem, size in zip(short, sizes, strict=True)
         ]
         spare = room - sum(costs)
@@ -163,6 +164,14 @@ def _within(problems: Sequence[Problem], bound: int) -> Sequence[Problem]:
     while number < len(problems) and (spare := spare - (sizes[number] - costs[number])) >= 0:
         number += 1
     return [*problems[:number], *short[number:]]
+
+
+def _problem_line(problem: Problem) -> bytes:
+    """Return one line; what is not set is left out, so that older files keep their bytes."""
+    values = asdict(problem)
+    if not problem.gold_is_float:
+        del values["gold_is_float"]
+    return _line(values)
 
 
 def _line(value: Any) -> bytes:

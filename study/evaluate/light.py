@@ -12,7 +12,7 @@ from study.data import chat
 from study.data.problems import Problem
 from study.data.views import student_view
 from study.grading.boxed import GRADER, Outcome, grade
-from study.grading.registry import Sample, open_grader
+from study.grading.registry import open_grader
 from study.models.sampling import Completion, generate
 from study.spec.recipe.training import Curve, Sampling
 from study.spec.recipe.user_code import reference
@@ -76,7 +76,7 @@ def grade_completion(
 def _judged_by(grader: str, rows: Sequence[Sequence[Graded]]) -> list[list[Graded]]:
     with open_grader(grader) as other:
         asked = [
-            Sample(g.text, g.problem.answer, g.completion.truncated) for row in rows for g in row
+            g.problem.sample(g.text, truncated=g.completion.truncated) for row in rows for g in row
         ]
         said = iter(other.grade_many(asked))
     return [[replace(g, outcome=next(said).outcome) for g in row] for row in rows]

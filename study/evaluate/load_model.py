@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
+from study.data.chat import date_dependence
 from study.errors import PrerequisiteError
 from study.evaluate.engines import Engine, TransformersEngine, VllmEngine, require_vllm
 from study.evaluate.request import ModelFolder, Request
@@ -33,7 +34,13 @@ class LoadedModel:
     device: str
 
     def notes(self, task: str, texts: Sequence[str]) -> list[str]:
-        """Return what a reader of the score must know: words that the tokenizer does not have."""
+        """Return what a reader of the score must know: unknown words, a chat template that writes
+        today's date.
+        """
+        dated = date_dependence(self.tokenizer)
+        return [*self._unknown_words(task, texts), *([f"{task}: {dated}"] if dated else [])]
+
+    def _unknown_words(self, task: str, texts: Sequence[str]) -> list[str]:
         words = list(dict.fromkeys(word for text in texts for word in text.split()))
         tokens = [self.tokenizer.encode(text, add_special_tokens=False) for text in texts]
         unknown = _unknown_ids(self.tokenizer)

@@ -127,7 +127,7 @@ def _chunks(problems: Sequence[Problem]) -> Iterator[Sequence[Problem]]:
 
 def _grade(judge: Grader, chunk: Sequence[Problem]) -> list[tuple[Grade, ...]]:
     samples = [
-        Sample(text, p.answer, cut)
+        Sample(text, p.answer, cut, gold_is_float=p.gold_is_float)
         for p in chunk
         for text, cut in zip(p.completions, p.truncated, strict=True)
     ]

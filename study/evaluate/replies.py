@@ -67,7 +67,7 @@ def items_of(path: Path) -> list[Item]:
     """Read items from stored generations or from JSON Lines with an id and a completion (text, or
     list of texts) per line.
     """
-    if path.name.endswith(".jsonl.gz"):
+    if _are_generations(path):
         return [
             Item(
                 p.id,
@@ -85,6 +85,14 @@ def items_of(path: Path) -> list[Item]:
             f"{path} is empty", hint="one object per line, with an id and a completion"
         )
     return items
+
+
+def _are_generations(path: Path) -> bool:
+    """Whether a packed file holds stored generations; other packed files are rows."""
+    if path.suffix != ".gz":
+        return False
+    first = next(_rows(path), None)
+    return first is not None and first[1].get("format") == generations.FORMAT
 
 
 def with_prompts(items: Sequence[Item], path: Path) -> list[Item]:

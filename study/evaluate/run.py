@@ -137,6 +137,7 @@ def stored(problems: Sequence[Problem], result: TaskResult) -> list[generations.
             cut,
             tokens,
             tuple(map(str, outcomes)),
+            p.gold_is_float,
         )
         for p, prompt, texts, cut, tokens, outcomes in rows
     ]

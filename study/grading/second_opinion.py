@@ -50,13 +50,31 @@ class MathVerify:
         return Opinion(finding.verdict, finding.reading)
 
 
+def uncompared(grade: Grade, opinion: Opinion | None) -> str:
+    """Say why there is no comparison of the two; "" where there is one."""
+    if opinion is None:
+        return ""
+    if grade.outcome is Outcome.truncated:
+        return "not compared: the completion was cut at its limit, which math-verify does not know"
+    if opinion.equal is None:
+        return "no verdict: math-verify did not end within its limits"
+    if _ours(grade) is Outcome.timed_out:
+        return "no verdict: the symbolic comparison did not end within its limits"
+    return ""
+
+
+def _ours(grade: Grade) -> Outcome:
+    """Return the strict outcome; the relaxed one for a completion without a box."""
+    return grade.relaxed if grade.outcome is Outcome.unparsed else grade.outcome
+
+
 def agreement(grade: Grade, opinion: Opinion) -> Agreement:
     """Compare the strict outcome with math-verify's; the relaxed one for a completion without a
     box, where math-verify looks for an answer too.
     """
     if grade.outcome is Outcome.truncated:
         return Agreement.not_compared
-    ours = grade.relaxed if grade.outcome is Outcome.unparsed else grade.outcome
+    ours = _ours(grade)
     if opinion.equal is None or ours is Outcome.timed_out:
         return Agreement.no_verdict
     return Agreement.agree if (ours is Outcome.correct) == opinion.equal else Agreement.disagree

@@ -82,7 +82,7 @@ class Correctness:
 
     def _sample(self, text: str, ids: list[int], row: int) -> Sample:
         truncated = len(ids) >= self.max_length and ids[-1] != self.tokenizer.eos_token_id
-        return Sample(text, self.problems[row].answer, truncated)
+        return self.problems[row].sample(text, truncated=truncated)
 
 
 class InParts(GRPOTrainer):

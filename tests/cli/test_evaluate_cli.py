@@ -3,6 +3,7 @@ everything that can be refused early.
 """
 
 import json
+import shutil
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -250,6 +251,19 @@ def test_a_lab_model_on_its_own_task_and_on_one_that_it_cannot_read(
     assert "unknown to this model's tokenizer" in words["notes"][0]
     assert words["notes"][0] in screen.notes
     assert words["grader"] == "math-1"
+
+
+def test_a_chat_template_that_writes_the_date_is_noted(lab_folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(lab_folder, tmp_path / "dated")
+    template = "{{ strftime_now('%d %b %Y') }}{% for m in messages %}{{ m.content }}{% endfor %}"
+    (tmp_path / "dated" / "chat_template.jinja").write_text(template, encoding="utf-8")
+    screen = Screen()
+    (page,) = evaluated(
+        tmp_path / "dated", tmp_path / "out", "lab_math", screen=screen, max_completion_length=4
+    )
+    (note,) = page["notes"]
+    assert "the chat template writes today's date into every prompt" in note
+    assert note in screen.notes
 
 
 def test_a_model_without_a_chat_template_is_told_what_to_do(tmp_path: Path) -> None:

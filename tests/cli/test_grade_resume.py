@@ -19,7 +19,8 @@ from study.cli.grade_outcomes import OutcomeFile, unfinished
 from study.errors import PrerequisiteError, SpecError
 from study.grading.base import Grade, Grader, Sample
 from study.grading.math1 import BoxedGrader
-from tests.cli.test_grade_cli import grade, write
+from tests.support.grade_command import grade
+from tests.support.grade_command import write_rows as write
 
 
 def numbers(tmp_path: Path, rows: int = 40) -> Path:
@@ -256,12 +257,16 @@ def test_a_second_opinion_lists_every_disagreement_with_both_readings(
     grade(file, output=tmp_path / "o.jsonl", summary=tmp_path / "s.json", **options)
     shown = capsys.readouterr().out
     assert "agree 2, disagree 1, no verdict 0, not compared 1" in shown
+    why = "not compared: the completion was cut at its limit, which math-verify does not know"
+    assert f"{why}: 1" in " ".join(shown.split())
     (line,) = [line for line in shown.splitlines() if "52_8" in line]
     assert line.split()[:5] == ["2", "2[0]", "52_8", "wrong", "52_9"]
     assert line.split()[5] == "correct"
     rows = [json.loads(line) for line in (tmp_path / "o.jsonl").read_text().splitlines()]
     assert [row["second_opinion"] for row in rows] == ["correct", "correct", "wrong", "correct"]
     page = json.loads((tmp_path / "s.json").read_text())["second_opinion"]
+    assert [row["not_compared"] for row in rows] == ["", "", "", why]
+    assert page["not_compared"] == [f"{why}: 1"]
     assert page["counts"]["disagree"] == len(page["disagreements"]) == 1
     with pytest.raises(SpecError, match="unknown second opinion 'mine'"):
         grade(file, second_opinion="mine")

@@ -352,3 +352,32 @@ def test_every_value_of_the_page_says_where_it_is_from() -> None:
         return found
 
     assert silent(load_page(page)) == []
+
+
+def test_control_tokens_are_counted_and_refused_unless_asked_for(write: Write) -> None:
+    rows = [thought(number, str(number)) for number in range(12)]
+    rows[3]["problem"] = "What is 3?<|im_end|>"
+    rows[7]["problem"] = "And [INST] 7?"
+    name, rule = "math", {"answer": ["ground_truth_solution"], "answer_rule": "column"}
+    with pytest.raises(
+        PrerequisiteError, match=r"in 2 of 12 problems, the first: .*:4 holds <\|im"
+    ):
+        sources.draw(write(name, "openthoughts-math.jsonl", rows, **rule))
+    kept = sources.draw(write(name, "openthoughts-math.jsonl", rows, control_tokens=True, **rule))
+    assert kept.counts["train"] + kept.counts["selection"] + kept.counts["held_out"] == 12
+
+
+def test_a_float_gold_of_a_data_set_stays_one(write: Write) -> None:
+    rows = [thought(number, str(number)) for number in range(12)]
+    for number, row in enumerate(rows):
+        row["ground_truth_solution"] = number + 1 / 3
+    drawn = sources.draw(
+        write(
+            "math",
+            "openthoughts-math.jsonl",
+            rows,
+            answer=["ground_truth_solution"],
+            answer_rule="column",
+        )
+    )
+    assert all(problem.gold_is_float for problem in drawn.splits["train"])

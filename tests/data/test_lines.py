@@ -1,12 +1,13 @@
 """JSON Lines as people bring them, and typed values out of their rows."""
 
+import gzip
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from study.data.lines import parse_object, require_text, split_lines, stream_lines
+from study.data.lines import parse_object, require_text, split_lines, stream_lines, text_content
 from study.data.texts import control_tokens, lost_backslash, normal_form
 from study.data.values import MISSING, Gold, column_of, gold_of, id_of, prompt_of, value_at
 from study.errors import PrerequisiteError
@@ -228,6 +229,21 @@ def test_the_advice_is_about_what_is_wrong(line: bytes, advice: str) -> None:
 def test_a_gzipped_file_is_told_what_it_is(tmp_path: Path) -> None:
     with pytest.raises(PrerequisiteError, match="packed with gzip"):
         require_text(b"\x1f\x8b\x08", tmp_path / "rows.jsonl.gz")
+
+
+def test_a_packed_file_is_read_like_an_open_one(tmp_path: Path) -> None:
+    content = b'{"a": 1}\n'
+    packed = gzip.compress(content)
+    assert text_content(packed, tmp_path / "x.jsonl.gz") == content
+    assert text_content(content, tmp_path / "x.jsonl") == content
+    with pytest.raises(PrerequisiteError, match="packed with gzip") as caught:
+        text_content(packed, tmp_path / "x.jsonl")
+    assert caught.value.hint == "give it a name that ends in .gz: x.jsonl.gz"
+    for damaged in (packed[:-9], content):
+        with pytest.raises(PrerequisiteError, match="cannot be unpacked"):
+            text_content(damaged, tmp_path / "x.jsonl.gz")
+    with pytest.raises(PrerequisiteError, match="is not a text file"):
+        text_content(gzip.compress(b"PAR1"), tmp_path / "x.jsonl.gz")
 
 
 def test_control_tokens_are_found() -> None:

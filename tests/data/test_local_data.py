@@ -2,11 +2,13 @@
 a grid to the content of its files.
 """
 
+import gzip
 import json
 from pathlib import Path
 
 import pytest
 
+from study.data.jsonl import repeats
 from study.data.load import load
 from study.errors import PrerequisiteError, RecordMismatch
 from study.grading.boxed import Outcome, grade
@@ -133,3 +135,44 @@ def test_a_missing_file_says_where_it_was_looked_for(data: JsonlData, tmp_path: 
     (tmp_path / "test.jsonl").unlink()
     with pytest.raises(PrerequisiteError, match="STUDY_DATA"):
         load(data, "held_out")
+
+
+def test_a_packed_file_gives_the_same_problems(data: JsonlData, tmp_path: Path) -> None:
+    packed = gzip.compress((tmp_path / "train.jsonl").read_bytes())
+    (tmp_path / "train.jsonl.gz").write_bytes(packed)
+    same = data.model_copy(update={"train": "train.jsonl.gz"}).fingerprinted()
+    assert load(same, "train") == load(data, "train")
+
+
+def test_a_gold_that_is_a_float_goes_with_every_completion(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STUDY_DATA", str(tmp_path))
+    rows = [{"question": f"{n} thirds?", "answer": n / 3} for n in (1, 2, 4, 5)]
+    (tmp_path / "x.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    found = JsonlData(train="x.jsonl", held_out="x.jsonl", selection_size=1)
+    problem = load(found, "train")[1]
+    sample = problem.sample(r"\boxed{2/3}", truncated=True)
+    assert sample == (r"\boxed{2/3}", repr(2 / 3), True, "2 thirds?", True)
+
+
+def test_repeats_are_told_by_split_and_across_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STUDY_DATA", str(tmp_path))
+
+    def written(name: str, texts: list[str]) -> None:
+        rows = [{"question": text, "answer": "1"} for text in texts]
+        (tmp_path / name).write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+
+    written("a.jsonl", ["one", "two", "two ", "three", "four"])
+    written("b.jsonl", ["five", "three", "five"])
+    data = JsonlData(train="a.jsonl", held_out="b.jsonl", selection_size=1)
+    assert repeats(data) == [
+        "train: 1 of 4 problems repeat an earlier one",
+        "held_out: 1 of 3 problems repeat an earlier one",
+        "1 of 3 held-out problems are also in training",
+    ]
+    written("b.jsonl", ["five", "six"])
+    written("a.jsonl", ["one", "two"])
+    assert repeats(data) == []

@@ -12,13 +12,17 @@ from transformers import PreTrainedTokenizerFast, Qwen3ForCausalLM
 
 from study.data.problems import Problem
 from study.errors import SpecError
+from study.evaluate import light
 from study.evaluate.harness import Chat, known_tasks, run_task
 from study.evaluate.light import curve_point, prompt_ids, sample
+from study.grading.base import Grade, Sample
 from study.grading.boxed import Outcome
+from study.grading.math1 import BoxedGrader
 from study.models import decode
 from study.models.lab import LAB_VOCABULARY, build_model, build_tokenizer
 from study.spec.recipe.model import Architecture, LabTokenizer
 from study.spec.recipe.training import Curve, GrpoTraining, Optimisation, Sampling
+from study.train import grpo
 from study.train.grpo import Correctness
 
 SAMPLING = Sampling(max_completion_length=24)
@@ -189,6 +193,28 @@ def test_the_declared_sampler_reaches_the_final_evaluation_and_the_curve(
     points = [curve_point(model, tokenizer, problems, curve, how, 0) for how in (SAMPLING, other)]
     assert points[0] == points[1]
     assert drawn[1:] == [5, 15]
+
+
+def test_a_gold_that_was_a_float_reaches_the_curve_and_the_reward(
+    model, tokenizer, problems, monkeypatch
+) -> None:
+    taken: list[Sample] = []
+
+    class Noted(BoxedGrader):
+        def grade_sample(self, sample: Sample) -> Grade:
+            taken.append(sample)
+            return super().grade_sample(sample)
+
+    monkeypatch.setattr(light, "open_grader", lambda _: Noted())
+    monkeypatch.setattr(grpo, "open_grader", lambda _: Noted())
+    floats = [replace(p, gold_is_float=True) for p in problems[:2]]
+    drawn = sample(model, tokenizer, floats, SAMPLING, k=1, seed=3, grader="math-1")
+    assert [(each.answer, each.gold_is_float) for each in taken] == [
+        (p.answer, True) for p in floats
+    ]
+    ids = [list(row[0].completion.ids) for row in drawn]
+    Correctness(floats, tokenizer, TRAINING)(ids, [0, 1])
+    assert taken[2:] == taken[:2]
 
 
 def test_decoding_settings_reach_the_sampler(model, tokenizer, problems) -> None:

@@ -1,5 +1,6 @@
 """Regrading: both scores are kept, what changed is named, the sealed record stays as it is."""
 
+import gzip
 import json
 import shutil
 from pathlib import Path
@@ -11,7 +12,9 @@ from analysis.compare.compare import compared
 from analysis.compare.files import of_file
 from study.cli.main import build_app
 from study.errors import PrerequisiteError, SpecError
-from study.evaluate.generations import Header, Problem, write
+from study.evaluate.generations import Generations, Header, Problem, read, write
+from study.evaluate.regrade import regrade
+from study.grading.registry import open_grader
 from study.record.store import write_record
 from study.spec.grid.grid import load_grid
 from tests.support.paths import ROOT
@@ -71,6 +74,19 @@ def test_both_scores_are_kept_and_changes_are_named(tmp_path: Path) -> None:
     assert "p1 0 wrong correct x+1 1+x" in shown
 
 
+def test_a_gold_that_was_a_float_is_one_when_it_is_graded_again(tmp_path: Path) -> None:
+    floats = Problem("p", repr(2 / 3), "0" * 16, (r"\boxed{2/3}",) * 2, (False,) * 2, (5, 5),
+                     ("wrong",) * 2, gold_is_float=True)  # fmt: skip
+    write(tmp_path / "generations.jsonl.gz", HEADER, [floats, problem("p1")])
+    kept = read(tmp_path / "generations.jsonl.gz").problems
+    assert [each.gold_is_float for each in kept] == [True, False]
+    lines = gzip.decompress((tmp_path / "generations.jsonl.gz").read_bytes()).splitlines()
+    assert ["gold_is_float" in json.loads(line) for line in lines[1:]] == [True, False]
+    with open_grader("math-1", workers=1) as judge:
+        after = regrade(Generations(HEADER, (floats,)), judge).after
+    assert [grade.outcome for grade in after[0]] == ["correct", "correct"]
+
+
 def test_the_same_generations_give_the_same_bytes(tmp_path: Path) -> None:
     source = stored(tmp_path)
     for name in ("a.json", "b.json"):
@@ -119,8 +135,6 @@ def test_wrong_questions_are_refused(tmp_path: Path) -> None:
 
 
 def test_what_was_cut_is_said(tmp_path: Path) -> None:
-    import gzip
-
     source = stored(tmp_path)
     first, *rest = gzip.decompress(source.read_bytes()).decode().splitlines()
     source.write_bytes(

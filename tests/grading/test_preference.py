@@ -1,5 +1,6 @@
 """Refusal, style and length by declared rules, and the command that asks them."""
 
+import gzip
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -69,6 +70,14 @@ def test_hostile_texts_have_an_outcome() -> None:
     ):
         assert refusal(text) in Reply
         assert set(style(text, style_rule())) == set(style_rule().features)
+
+
+def test_packed_replies_are_read_like_open_ones(tmp_path: Path) -> None:
+    rows = [{"id": i, "completion": text} for i, text in enumerate(REFUSED[:3])]
+    content = "".join(json.dumps(row) + "\n" for row in rows)
+    (tmp_path / "r.jsonl").write_text(content)
+    (tmp_path / "r.jsonl.gz").write_bytes(gzip.compress(content.encode()))
+    assert items_of(tmp_path / "r.jsonl.gz") == items_of(tmp_path / "r.jsonl")
 
 
 def test_refusal_and_over_refusal_are_numbers_of_their_own(tmp_path: Path) -> None:

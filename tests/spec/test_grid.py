@@ -175,6 +175,7 @@ def test_runs_are_selected_by_seed_and_glob() -> None:
         ("seeds: [0, -1]", r":10 seeds\.1: .*greater than or equal to 0, found -1"),
         ("seeds: [2147483648]", r":10 seeds\.0: .*less than 2147483648"),
         (f"seeds: {list(range(10_001))}", r":10 seeds: .*at most 10000 items"),
+        (f"seeds: {list(range(20_000))}", r"trial\.yaml:10: a list of 20,000 members"),
     ],
 )
 def test_bad_grids_answer_with_line_path_and_a_suggestion(text: str, message: str) -> None:

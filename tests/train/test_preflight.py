@@ -32,6 +32,7 @@ from study.runner.work.artifacts import weights_digest
 from study.spec.grid.cell import Cell
 from study.spec.grid.grid import LabelledCell, load_grid
 from study.spec.identity import cell_id, stage_id
+from study.spec.recipe.data import JsonlData
 from study.spec.recipe.evaluation import Evaluation
 from study.spec.recipe.model import (
     DistilledModel,
@@ -55,6 +56,7 @@ from study.spec.recipe.training import (
 from study.spec.yaml.load import Located
 from study.train import build as stages
 from study.train import distill as distill_module
+from study.train.preflight import order
 from study.train.preflight import scores as contracts_scores
 from study.train.preflight import text as contracts_text
 from study.train.preflight.check import Check, refuse
@@ -761,6 +763,22 @@ def sealed(results: Path, recipe: PretrainedLab, seed: int) -> Path:
     files = {path.name: file_hash(path) for path in folder.iterdir()}
     (folder / MANIFEST).write_text(json.dumps({"id": folder.name, "files": files}))
     return folder
+
+
+def test_repeated_problems_of_a_file_are_noted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STUDY_DATA", str(tmp_path))
+    for texts, state, message in (
+        (["1", "2", "3", "4"], "ok", "every problem occurs once"),
+        (["1", "2", "2 ", "4"], "note", "train: 1 of 3 problems repeat an earlier one"),
+    ):
+        rows = [json.dumps({"question": text, "answer": "1"}) for text in texts]
+        (tmp_path / "a.jsonl").write_text("\n".join(rows), encoding="utf-8")
+        (tmp_path / "b.jsonl").write_text(rows[0].replace('"1"', '"9"', 1), encoding="utf-8")
+        data = JsonlData(train="a.jsonl", held_out="b.jsonl", selection_size=1)
+        (check,) = order._problems(data)
+        assert (check.name, check.state, check.message) == ("problems", state, message)
 
 
 def test_a_model_that_cannot_be_had_is_a_contract_that_does_not_hold() -> None:

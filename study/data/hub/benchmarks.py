@@ -25,7 +25,7 @@ from typing import Annotated, Any, Literal, cast
 from pydantic import Field
 
 from study.data.hub.errors import hub_errors
-from study.data.lines import parse_object, require_text, split_lines
+from study.data.lines import parse_object, split_lines, text_content
 from study.data.problems import Problem
 from study.data.texts import normal_form
 from study.data.values import MISSING, cell_of, gold_of, id_of, prompt_of, value_at
@@ -134,9 +134,7 @@ def _file_rows(path: Path) -> Iterator[Any]:
 
         yield from parquet.read_table(path).to_pylist()
         return
-    content = path.read_bytes()
-    require_text(content, path)
-    for number, line in split_lines(content):
+    for number, line in split_lines(text_content(path.read_bytes(), path)):
         yield parse_object(line, f"{path}:{number}")
 
 

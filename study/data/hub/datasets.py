@@ -6,7 +6,6 @@ The order of the steps is fixed: `where`, answer, repeats, balance, the held-out
 depends only on the spec and the rows, on no global state.
 """
 
-import hashlib
 import random
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
@@ -19,16 +18,13 @@ from study.data.hub.benchmarks import is_held_out
 from study.data.hub.contamination import Benchmarks
 from study.data.hub.errors import hub_errors
 from study.data.hub.eval_tasks import render_prompts, task_problems
-from study.data.lines import parse_object, split_lines
+from study.data.hub.rows import problem_of, wanted
+from study.data.lines import parse_object, split_lines, text_content
 from study.data.problems import Problem, Split
-from study.data.texts import normal_form
-from study.data.values import cell_of, value_at
+from study.data.texts import control_tokens
 from study.errors import PrerequisiteError, RecordMismatch
-from study.grading.math.extraction import boxes, reference
 from study.spec.recipe.hub_data import BenchmarkData, HubData
 from study.spec.yaml.files import fingerprint, local_files
-
-THINKING_ENDS = "</think>"
 
 
 @dataclass(frozen=True)
@@ -121,79 +117,32 @@ def _judged(task: str) -> tuple[Problem, ...]:
 def _distinct(data: HubData, rows: Iterable[Any], counts: Counter[str]) -> Iterator[Problem]:
     """Problems of the wanted rows that have an answer, each text once."""
     seen: set[str] = set()
+    held: list[str] = []  # control tokens, each with its place
     for number, row in enumerate(rows, start=1):
         where = f"{data.hub}:{number}"
         counts["rows"] += 1
-        if not _wanted(data, row, where):
+        if not wanted(data, row, where):
             counts["not_wanted"] += 1
             continue
-        problem = _problem(data, row, where)
+        problem = problem_of(data, row, where)
         if problem is None:
             counts["no_answer"] += 1
         elif problem.id in seen:
             counts["repeats"] += 1
         else:
             seen.add(problem.id)
+            if not data.control_tokens:
+                texts = (problem.columns["problem"], problem.solution)
+                tokens = [token for text in texts for token in control_tokens(text)]
+                held += [f"{where} holds {tokens[0]}"] if tokens else []
             yield problem
-
-
-def _wanted(data: HubData, row: Any, where: str) -> bool:
-    return all(
-        cell_of(value_at(row, name), where, name) == wanted for name, wanted in data.where.items()
-    )
-
-
-def _problem(data: HubData, row: Any, where: str) -> Problem | None:
-    """None for a row without a problem or without an answer of the declared kind.
-
-    Ids are hashes of the text: they outlive a new order.
-    """
-    before, after = data.unwrap
-    text = _first(row, data.prompt, where).removeprefix(before).removesuffix(after).strip()
-    solution = (
-        _first(row, data.solution, where).rpartition(THINKING_ENDS)[2].strip()
-        if data.solution
-        else ""
-    )
-    answer = _answer(data, row, solution, where)
-    if not text or answer is None:
-        return None
-    extra = {name: cell_of(value_at(row, path), where, path) for name, path in data.columns.items()}
-    key = hashlib.sha256(normal_form(text).encode()).hexdigest()[:12]
-    return Problem(
-        key,
-        text + data.prompt_suffix,
-        answer,
-        solution,
-        {"problem": text, "format": data.prompt_suffix.strip(), **extra},
-    )
-
-
-def _answer(data: HubData, row: Any, solution: str, where: str) -> str | None:
-    if data.answer_rule == "only_box":
-        found = boxes(solution, 2)
-        return found[0] or None if len(found) == 1 else None
-    said = _first(row, data.answer, where)
-    if data.answer_rule == "label":
-        return data.labels.get(said) if said else data.missing_label
-    return reference(said) if said.strip() else None
-
-
-def _first(row: Any, columns: list[str], where: str) -> str:
-    """Return the first column that is not empty; "" if all are.
-
-    Errors: PrerequisiteError if the row has none of them.
-    """
-    if isinstance(row, dict) and not any(column.partition(".")[0] in row for column in columns):
-        hint = (
-            "map the columns in the scale file; docs/paper-data.md has the schema that is expected"
-        )
+    if held:
         raise PrerequisiteError(
-            f"{where}: no column {' or '.join(columns)}; there is {', '.join(map(str, row))}",
-            hint=hint,
+            f"{data.hub}: control tokens of a chat template in {len(held)} of {len(seen)} problems,"
+            f" the first: {held[0]}",
+            hint="a chat template would end or open a turn there: leave such rows out with `where`,"
+            " or keep them with control_tokens: true in the scale file",
         )
-    found = (cell_of(value_at(row, column), where, column) for column in columns)
-    return next((text for text in found if text), "")
 
 
 def _balanced(data: HubData, found: list[Problem], counts: Counter[str]) -> list[Problem]:
@@ -249,7 +198,7 @@ def _top_columns(data: HubData) -> list[str]:
 
 def _file_rows(path: Path, columns: list[str]) -> Iterator[Any]:
     if path.suffix != ".parquet":
-        for number, line in split_lines(path.read_bytes()):
+        for number, line in split_lines(text_content(path.read_bytes(), path)):
             yield parse_object(line, f"{path}:{number}")
         return
     from pyarrow import parquet  # comes with datasets; only this format needs it

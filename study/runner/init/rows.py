@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from study.data import jsonl
-from study.data.lines import parse_object, require_text, split_lines
+from study.data.lines import parse_object, split_lines, text_content
 from study.data.problems import Problem
 from study.errors import PrerequisiteError
 from study.grading import user
@@ -68,9 +68,8 @@ def read_rows(path: Path, data: JsonlData, *, label: str = "", keep_repeats: boo
         raise PrerequisiteError(
             f"{path} cannot be read: {error.strerror}", hint=_ONE_OBJECT
         ) from error
-    require_text(content, path)
     file = label or path.name
-    raw = {Place(file, number): line for number, line in split_lines(content)}
+    raw = {Place(file, number): line for number, line in split_lines(text_content(content, path))}
     if not raw:
         raise PrerequisiteError(f"{path} has no rows", hint=_ONE_OBJECT)
     problems: dict[Place, Problem] = {}
@@ -107,7 +106,7 @@ def unreadable_answers(rows: Rows, grader: str) -> list[Finding]:
     """Return gold answers that the grader rejects when a completion gives them in a box."""
     items = list(rows.problems.items())
     with open_grader(grader) as judge:
-        said = [_accepted(judge, grader, p.answer) for _, p in items]
+        said = [_accepted(judge, grader, p) for _, p in items]
     bad = [(place, p.answer) for (place, p), right in zip(items, said, strict=True) if not right]
     details = tuple(repr(answer[:60]) for _, answer in bad)
     place = "as the file's `reference` writes it" if is_code(grader) else "in a box"
@@ -138,17 +137,17 @@ def _answer_hint(answers: Sequence[str]) -> str:
     return "another --answer-field, or a --grader that can take them (docs/graders.md)"
 
 
-def _accepted(judge: Grader, grader: str, answer: str) -> bool:
+def _accepted(judge: Grader, grader: str, problem: Problem) -> bool:
     """Whether the shortest right completion is accepted: a box, or the reference of a user's
     grader.
     """
     said = "so be it please ; " if judge.version == POLITE else ""
     try:
         text = (
-            user.reference(grader_code(grader), answer)
+            user.reference(grader_code(grader), problem.answer)
             if is_code(grader)
-            else f"{said}\\boxed{{{answer}}}"
+            else f"{said}\\boxed{{{problem.answer}}}"
         )
-        return judge.grade(text, answer).outcome is Outcome.correct
+        return judge.grade_sample(problem.sample(text)).outcome is Outcome.correct
     except ValueError:  # the grader does not accept this answer as a gold
         return False

@@ -39,6 +39,8 @@ class HubData(Spec):
     - Left out of training: texts that occurred before, the share `held_out_share` by a hash of the
       text (the held-out split, unless `held_out_task` names a benchmark for evaluation), and
       problems that occur in one of the benchmarks `avoid` (docs/paper-data.md).
+    - control_tokens: problems and solutions may contain control tokens of chat templates, such as
+      <|im_end|>; otherwise they are counted and refused.
     - sha256: of the local files; filled in when a grid is bound. Without it the data set is read
       from the hub and `revision` is the fingerprint.
     """
@@ -67,6 +69,7 @@ class HubData(Spec):
     train_size: int | None = Field(default=None, ge=1)
     selection_size: int = Field(default=64, ge=1)
     held_out_size: int | None = Field(default=None, ge=1)
+    control_tokens: bool = False
     sha256: str | None = None
 
     @model_validator(mode="after")

@@ -1,9 +1,11 @@
 """Parse YAML text into a graph of nodes, within limits: for any bad file, one error names its line.
 
-At most MAX_CHARACTERS of text, MAX_DEPTH levels, no anchors and aliases (an alias bomb or a value
-that contains itself is refused at its first line, before anything is expanded).
+At most MAX_CHARACTERS of text, MAX_DEPTH levels, MAX_ITEMS members of a list of plain values, no
+anchors and aliases (an alias bomb or a value that contains itself is refused at its first line,
+before anything is expanded).
 """
 
+import re
 from typing import Any
 
 from ruamel.yaml import YAML
@@ -15,6 +17,9 @@ from study.errors import SpecError
 
 MAX_CHARACTERS = 2**20
 MAX_DEPTH = 64
+MAX_ITEMS = 12_000  # more than any list of a config file may have; to parse them takes seconds
+_PLAIN_LIST = re.compile(r"\[[^\[\]{}#\"']*\]")
+_MEMBER = re.compile(r"^ *- ", re.MULTILINE)
 ALIASES = "anchors and aliases are not supported; a value is written where it is used"
 
 
@@ -22,6 +27,7 @@ def compose(text: str, name: str) -> Any:
     """Return the root node of a text; None for an empty one. Errors: SpecError with the line."""
     if len(text) > MAX_CHARACTERS:
         raise SpecError(f"{name}: {len(text):,} characters; at most {MAX_CHARACTERS:,} are read")
+    _refuse_long_lists(text, name)
     if _needs_a_look(text):
         _refuse_deep_or_shared(text, name)
     try:
@@ -30,6 +36,21 @@ def compose(text: str, name: str) -> Any:
         raise _located_error(error, text, name) from error
     except (ValueError, OverflowError, RecursionError) as error:  # of an escape such as \U99999999
         raise SpecError(f"{name}:{_last_line(text)}: not valid YAML ({error})") from error
+
+
+def _refuse_long_lists(text: str, name: str) -> None:
+    for match in _PLAIN_LIST.finditer(text):
+        items = match[0].count(",") + 1
+        if items > MAX_ITEMS:
+            line = text.count("\n", 0, match.start()) + 1
+            raise SpecError(
+                f"{name}:{line}: a list of {items:,} members; at most {MAX_ITEMS:,} are read"
+            )
+    members = _MEMBER.finditer(text) if text.count("- ") > MAX_ITEMS else ()
+    for number, match in enumerate(members, start=1):
+        if number > MAX_ITEMS:
+            line = text.count("\n", 0, match.start()) + 1
+            raise SpecError(f"{name}:{line}: more than {MAX_ITEMS:,} members of lists")
 
 
 def _reader() -> Any:

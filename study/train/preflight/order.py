@@ -4,10 +4,10 @@ Each distinct combination of a student, a teacher, privileged information and an
 checked once, on a few prompts. An untrained model of the same architecture and tokenizer replaces a
 model that no stage has made yet.
 
-The order: the grader on every source of problems, user-supplied losses and rewards, then pair by
-pair models, tokens, end of turn, chat template, views, temperatures, scores, seeds. The models of a
-pair are in memory for its checks only. Scores are checked only where both tokenizers agree. A check
-that two pairs share runs once.
+The order: the grader on every source of problems, repeats in local files, user-supplied losses and
+rewards, then pair by pair models, tokens, end of turn, chat template, views, temperatures, scores,
+seeds. The models of a pair are in memory for its checks only. Scores are checked only where both
+tokenizers agree. A check that two pairs share runs once.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -16,12 +16,13 @@ from functools import partial
 import torch
 from jinja2 import TemplateError
 
+from study.data import jsonl
 from study.data.load import load
 from study.errors import StudyError
 from study.record.progress import ReportProgress
 from study.spec.grid.grid import LabelledCell
 from study.spec.identity import canonical, slug
-from study.spec.recipe.data import Data
+from study.spec.recipe.data import Data, JsonlData
 from study.spec.recipe.model import Model
 from study.train.distill import DEFAULT_K
 from study.train.preflight import scores, text
@@ -70,6 +71,12 @@ def steps_of(cells: Sequence[LabelledCell], models: Models) -> list[Step]:
         partial(_guarded, "grader", data.kind, partial(_grader, data, rule))
         for data, rule in sources_of(cells)
     ]
+    sources = [data for data, _ in sources_of(cells)]
+    files = {canonical(data): data for data in sources if isinstance(data, JsonlData)}
+    steps += [
+        partial(_guarded, "problems", data.kind, partial(_problems, data))
+        for data in files.values()
+    ]
     steps += [
         partial(_guarded, "loss", code.version, partial(check_loss, o))
         for o in own_objectives(cells)
@@ -105,6 +112,14 @@ def _guarded(name: str, subject: str, ask: Callable[[], Iterable[Check]]) -> lis
 
 def _grader(data: Data, version: str) -> list[Check]:
     return [text.grader(load(data, "held_out")[:REFERENCES], data.kind, version)]
+
+
+def _problems(data: JsonlData) -> list[Check]:
+    """Tell repeated problems: each counts again, and one in training makes a score a memory."""
+    hint = "leave the repeats out of the file, or take them as they are"
+    message = "; ".join(jsonl.repeats(data)) or "every problem occurs once"
+    repeated = message != "every problem occurs once"
+    return [Check("problems", data.kind, True, message, hint if repeated else "", repeated)]
 
 
 def _pair(pair: Pair, models: Models, known: set[tuple[str, ...]]) -> list[Check]:

@@ -15,7 +15,7 @@ from study.data.chat import date_dependence, prompt_text
 from study.data.problems import Problem
 from study.data.views import SHOWN_TO_ALL, Messages, privileged_text, shifted
 from study.grading import boxed, golden, user
-from study.grading.registry import CHOICE, MATH, POLITE, REFUSAL, Sample, grader_code, open_grader
+from study.grading.registry import CHOICE, MATH, POLITE, REFUSAL, grader_code, open_grader
 from study.models.loading import require_same_tokens
 from study.models.sampling import end_token_ids
 from study.spec.recipe.evaluation import Evaluation
@@ -43,7 +43,7 @@ def grader(problems: Sequence[Problem], data: str, version: str = boxed.GRADER) 
     """
     cases = golden.cases(version)
     asked = golden.samples(cases)
-    references = [Sample(_reference(p, version), p.answer) for p in problems]
+    references = [p.sample(_reference(p, version)) for p in problems]
     try:
         with open_grader(version) as judge:
             said = judge.grade_many([*asked, *references])
