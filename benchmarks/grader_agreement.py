@@ -55,32 +55,32 @@ WHY: dict[str, str] = {
         "An equation that is still to be solved; neither solves it."
     ),
     "units and currencies of any script": (
-        "math-verify reads no letters of other scripts, no `£`, `²` or `km/h` next to a number."
+        "math-verify parses nothing next to other letters, `£` or `²`; `60 km/h` is 60km/h to it."
     ),
-    "Unicode mathematics": "math-verify reads LaTeX alone in a box.",
-    "power with two stars": "math-verify reads two stars as a product, or not at all.",
-    "answer tags": "math-verify has no tags: it takes the last number, or the first half of one.",
-    "assignment written backwards": "math-verify unwraps `y=6` and not `6=y`.",
-    "letters for pi": "math-verify reads `pi` as two variables.",
+    "Unicode mathematics": "math-verify parses LaTeX and ASCII alone.",
+    "power with two stars": "math-verify reads the number before the stars, or nothing.",
+    "answer tags": (
+        "math-verify has no tags: it takes the last number, and no fraction without dollar signs."
+    ),
+    "assignment written backwards": "math-verify unwraps `y=6` and keeps `6=y` as an equation.",
+    "letters for pi": "math-verify reads `pi` as p times i.",
     "exact beyond sixteen digits": (
-        "math-verify compares decimals, which round to the same for tiny numbers."
+        "math-verify reads both exactly and compares them rounded, where tiny numbers are the same."
     ),
     "number beside a letter of any script": (
-        "math-verify wants a space or a sign of its own after a number."
+        "math-verify reads no number that a letter of another script follows."
     ),
-    "thousands": "math-verify stops at the braces or at the space between the groups.",
-    "percent in words": "math-verify does not know `pct`.",
-    "name with a subscript": "math-verify does not unwrap a name with a command in its subscript.",
-    "equation that ends in the answer": (
-        "math-verify compares the equation itself, or reads `3!=6` as not equal."
-    ),
-    "operation that ends in the answer": "The same for a logarithm, a congruence, a sum.",
+    "thousands": "math-verify stops before the braces, or before the space between the groups.",
+    "percent in words": "math-verify rewrites `pct` as a percent sign and then parses nothing.",
+    "name with a subscript": "math-verify does not parse a name with a command in its subscript.",
+    "equation that ends in the answer": "math-verify reads `3!=6` as: 3 is not 6.",
+    "operation that ends in the answer": "math-verify does not parse a congruence.",
     "false equation": "math-verify takes the last side of an equation, be it false.",
-    "comma between digits": "math-verify takes a comma between digits for a list.",
+    "comma between digits": "math-verify takes a comma between digits for a set.",
     "currency with a letter": "math-verify reads the letters as variables.",
-    "grouping by hundreds": "math-verify groups thousands alone.",
+    "grouping by hundreds": "math-verify reads a set of three numbers.",
     "values listed in prose": (
-        "math-verify takes one number out of the list, or one that the text denies."
+        "math-verify takes the last number, also out of a list and after a `not`."
     ),
 }
 
