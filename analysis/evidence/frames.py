@@ -98,6 +98,8 @@ class Evidence:
     )  # the scale's guess before anything was run
     screening: str = ""  # which share of the reserve seeds passed, where bases were screened
     declared: Path | None = None  # the folder with the states of the claims that records name
+    folder: Path | None = None  # of the records; None where they came from memory
+    only_seeds: tuple[int, ...] | None = None  # the seeds that were chosen; None = the grid's own
     origins: Mapping[str, Origin] = field(
         default_factory=dict[str, Origin]
     )  # run -> the states that it and its stages were started under
@@ -282,6 +284,7 @@ def load(
         core=core,
         reference=grid,
         declared=Path(path).parent / "declared",
+        folder=Path(path),
     )
 
 
@@ -336,6 +339,7 @@ def _evidence(
     core: bool,
     reference: str,
     declared: Path | None = None,
+    folder: Path | None = None,
 ) -> Evidence:
     refuse_mixed(made.present, grid.name, scale)
     expected = tuple(grid.runs(seeds=seeds, core=core))
@@ -357,6 +361,8 @@ def _evidence(
         core=core,
         reference=grid.name if not reference or grid.name in names("grids") else reference,
         declared=declared,
+        folder=folder,
+        only_seeds=None if seeds is None else tuple(seeds),
         made=made.made,
         origins=made.origins,
         states=made.states,

@@ -6,12 +6,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from analysis import figures
+from analysis.claims.rules import SECOND
 from analysis.claims.scorecard import firmness, tally
 from analysis.figures import scorecard as scorecard_figure
 from analysis.pages import html, report, style
-from analysis.pages.overview import markdown, scored
+from analysis.pages.overview import CHANGED_PAGE, markdown, scored
 from analysis.pages.report import Part
 from analysis.pages.tables import count, scale_note
+from analysis.verdicts import changes
 
 SCORECARD = "scorecard"
 TITLE = "On-policy distillation: report"
@@ -22,6 +24,8 @@ def write(made: Sequence[Part], target: Path) -> None:
     for part in made:
         report.write(part.report, part.evidence, target)
     _write_scorecard(made, target)
+    for name, page in _changed(made).items():
+        (target / name).write_text(page, encoding="utf-8", newline="\n")
     text = markdown(made)
     (target / "report.md").write_text(text, encoding="utf-8", newline="\n")
     digest = html.digest_of(text, _plotted(made))
@@ -39,11 +43,21 @@ def differences(made: Sequence[Part], target: Path) -> list[str]:
         stem = target / "figures" / SCORECARD
         found += report.text_difference(stem.with_suffix(".csv"), csv)
         found += report.figure_difference(stem.with_suffix(".svg"), csv)
+    for name, page in _changed(made).items():
+        found += report.text_difference(target / name, page)
     text, whole = markdown(made), target / "report.html"
     found += report.text_difference(target / "report.md", text)
     if not whole.is_file() or html.made_from(whole) != html.digest_of(text, _plotted(made)):
         found.append(f"{whole}: made from other text or data than the records give")
     return sorted(set(found))
+
+
+def _changed(made: Sequence[Part]) -> dict[str, str]:
+    """The page of verdicts that the second rules changed; none under the first rules."""
+    study = made[0].study
+    if study is None or made[0].rules != SECOND or not study.evidence:
+        return {}
+    return {CHANGED_PAGE: changes.markdown(study)}
 
 
 def _write_scorecard(made: Sequence[Part], target: Path) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from analysis.claims.decide import NOT_TESTABLE, Verdict
 from analysis.claims.findings import findings_table
+from analysis.claims.rules import SECOND, Rules
 from analysis.claims.scorecard import Scored, Verdicts, by_claim, scorecard
 from analysis.claims.scorecard_text import to_table
 from analysis.claims.screening import load_screened
@@ -20,6 +21,7 @@ from analysis.pages.numbered import claims_of, figure_pages, table_pages
 from analysis.pages.render import Column, Table, Value, number, to_markdown
 from analysis.pages.report import DrawnPage, Part, build
 from analysis.verdicts.facts import facts, p_text
+from analysis.verdicts.study import whole_study
 from study.errors import IncompleteResults, PrerequisiteError, SpecError
 from study.record.store import record_paths
 from study.spec.grid.grid import load_grid, named
@@ -38,6 +40,7 @@ COLUMNS = (
 )
 
 HALF = 0.5
+CHANGED_PAGE = "verdicts_changed.md"  # written by `study report`
 OUTCOME_KINDS = (
     "curves",
     "bars",
@@ -89,14 +92,22 @@ def _share(name: str, scale: str, there: set[str], root: Path | None) -> float:
     return sum(run.run_id in there for run in runs) / len(runs)
 
 
-def parts(folder: Path, scale: str, root: Path | None = None) -> list[Part]:
+def parts(folder: Path, scale: str, root: Path | None = None, rules: Rules = SECOND) -> list[Part]:
     """Build tables, figures and verdicts of every grid. Errors: IncompleteResults where too little
     is recorded.
     """
     found = grids_with_records(folder, scale, root)
-    loaded = [load_screened(folder, name, scale, root) for name in found]
+    loaded = {name: load_screened(folder, name, scale, root) for name in found}
+    study = whole_study(folder, scale, loaded, root)
     return [
-        Part(each, build(each, root), load_grid(each.grid, scale, root).question) for each in loaded
+        Part(
+            each,
+            build(each, root, rules, study),
+            load_grid(each.grid, scale, root).question,
+            study,
+            rules,
+        )
+        for each in loaded.values()
     ]
 
 
@@ -135,7 +146,7 @@ def markdown(made: Sequence[Part]) -> str:
     if any(part.report.verdicts for part in made):
         found = findings_table(_verdicts(made), made[0].evidence.scale)
         lines += [to_markdown(found), ""] if found else []
-        lines += [to_markdown(claims_table(made)), *_how_to_read()]
+        lines += [to_markdown(claims_table(made)), *_how_to_read(), *_by_chance(made)]
     for part in made:
         lines += _claims_of(part)
     lines += ["## Settings", ""]
@@ -196,6 +207,21 @@ def _how_to_read() -> list[str]:
         ),
         "",
     ]
+
+
+def _by_chance(made: Sequence[Part]) -> list[str]:
+    """How many words chance alone may give, and where the other rules' words are."""
+    study, rules = made[0].study, made[0].rules
+    if study is None:
+        return []
+    lines = [study.error_budget(rules).text, ""]
+    if rules == SECOND:
+        lines += [
+            f"[{CHANGED_PAGE}]({CHANGED_PAGE}) lists every verdict that the first rules gave"
+            " otherwise, with the rule that changed it.",
+            "",
+        ]
+    return lines
 
 
 def _claims_of(part: Part) -> Iterator[str]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from analysis import figures
-from analysis.claims.decide import Verdict, decide_all
+from analysis.claims.rules import SECOND, Rules
 from analysis.claims.scorecard import Scored, scorecard_of
 from analysis.claims.scorecard_text import to_table
 from analysis.claims.verdicts import to_json, to_markdown
@@ -20,6 +20,8 @@ from analysis.pages import style, tables
 from analysis.pages.numbered import claims_of, figure_pages, table_pages
 from analysis.pages.render import Column, Table, spellings, to_csv
 from analysis.pages.render import to_markdown as to_table_markdown
+from analysis.verdicts.study import Study, study_of
+from analysis.verdicts.verdict import Verdict
 from study.spec.report.tables import FigurePage, Row
 from study.spec.yaml.load import names
 
@@ -49,16 +51,28 @@ class Report:
 
 @dataclass(frozen=True)
 class Part:
-    """A grid of the report over all grids."""
+    """A grid of the report over all grids. study: all claims with their evidence, the same for each
+    part.
+    """
 
     evidence: Evidence
     report: Report
     question: str
+    study: Study | None = None
+    rules: Rules = SECOND
 
 
-def build(evidence: Evidence, root: Path | None = None) -> Report:
+def build(
+    evidence: Evidence,
+    root: Path | None = None,
+    rules: Rules = SECOND,
+    study: Study | None = None,
+) -> Report:
     """Build tables, figures and verdicts of a grid; one without numbered tables and figures gets
     scores-GRID and, if it is not too large, curves-GRID.
+
+    study: where it is there already; else the records of the grids that share a family of claims
+    with this one are read from the same folder.
     """
     made = {
         str(page.number): tables.build(page, evidence) for page in table_pages(evidence.grid, root)
@@ -68,7 +82,7 @@ def build(evidence: Evidence, root: Path | None = None) -> Report:
     } or _default_pages(evidence)
     drawn = tuple(draw_page(name, page, evidence) for name, page in pages.items())
     claims = claims_of(evidence.grid, root)
-    verdicts = decide_all(claims, evidence) if claims else ()
+    verdicts = _verdicts(evidence, root, rules, study) if claims else ()
     scored = scorecard_of(evidence.grid, verdicts, root)
     texts = {
         f"tables/{name}.{suffix}": text
@@ -88,6 +102,13 @@ def build(evidence: Evidence, root: Path | None = None) -> Report:
             f"verdicts/{evidence.grid}.json": to_json(verdicts, evidence),
         }
     return Report(made, drawn, verdicts, scored, spent, texts, provenance(evidence))
+
+
+def _verdicts(
+    evidence: Evidence, root: Path | None, rules: Rules, study: Study | None
+) -> tuple[Verdict, ...]:
+    around = study or study_of(evidence, root)
+    return around.verdicts(rules, [evidence.grid])[evidence.grid]
 
 
 def provenance(evidence: Evidence) -> Table:

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from analysis.claims.decide import NOT_TESTABLE, Verdict
+from analysis.claims.rules import SECOND
 from analysis.claims.verdicts import summary_table
 from analysis.evidence.frames import Evidence
 from analysis.evidence.metrics_page import metrics_page as metrics_text
@@ -16,9 +17,11 @@ from study.cli.console import is_terminal, say, warn, width
 from study.cli.evidence import (
     OutOption,
     RecordsOption,
+    RulesOption,
     folders,
     load_evidence,
     refuse_differences,
+    rules_named,
     show_scorecard,
     show_table,
 )
@@ -58,6 +61,7 @@ def analyze(
     curves: Annotated[
         bool, typer.Option("--curves", help="Draw the training curves on the terminal.")
     ] = False,
+    rules: RulesOption = SECOND.name,
     metrics_page: Annotated[
         Path | None, typer.Option(help="Write the page of metric definitions there, and stop.")
     ] = None,
@@ -66,9 +70,10 @@ def analyze(
     if metrics_page is not None:
         _write_metrics_page(metrics_page)
         return
+    chosen = rules_named(rules)
     source, target = folders(results, records, out, committed or check)
     evidence = load_evidence(source, grid, scale, seeds=seeds, core=core, partial=partial)
-    report = build(evidence)
+    report = build(evidence, rules=chosen)
     if check:
         refuse_differences(differences(report, target), source, target, "analyze")
         return

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from analysis.claims.rules import VERSIONS, Rules
 from analysis.claims.scorecard import Scored
 from analysis.claims.scorecard_text import to_text as scorecard_text
 from analysis.claims.screening import load_screened
@@ -13,7 +14,7 @@ from analysis.evidence.frames import Evidence, load, require_complete
 from analysis.pages.render import Table, to_text
 from study.cli.console import say, styled, width
 from study.cli.options import parse_seeds
-from study.errors import RecordMismatch
+from study.errors import RecordMismatch, SpecError
 
 RecordsOption = Annotated[
     Path | None,
@@ -24,6 +25,9 @@ OutOption = Annotated[
     typer.Option(
         "--out", help="Output folder; results/analysis, or results for committed records."
     ),
+]
+RulesOption = Annotated[
+    str, typer.Option("--rules", help="Rules of the verdicts: 2, or 1 for the first ones.")
 ]
 NumberArgument = Annotated[
     str, typer.Argument(metavar="N", help="Below 20: the paper's number; from 20 on: our own.")
@@ -45,6 +49,14 @@ def folders(
     if committed:
         return records or results / "records", out or results
     return records or results / "runs", out or results / "analysis"
+
+
+def rules_named(name: str) -> Rules:
+    """Return a version of the rules. Errors: SpecError that names those there are."""
+    if name not in VERSIONS:
+        known = ", ".join(VERSIONS)
+        raise SpecError(f"there are no rules {name!r}", hint=f"--rules one of {known}")
+    return VERSIONS[name]
 
 
 def load_evidence(

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from analysis.claims.rules import SECOND
 from analysis.pages import readme
 from analysis.pages.all_grids import differences, write
 from analysis.pages.overview import parts, scored
@@ -14,8 +15,10 @@ from study.cli.console import say
 from study.cli.evidence import (
     OutOption,
     RecordsOption,
+    RulesOption,
     folders,
     refuse_differences,
+    rules_named,
     show_scorecard,
 )
 from study.cli.options import ResultsOption, ScaleOption
@@ -26,6 +29,7 @@ def report(
     results: ResultsOption = Path("results"),
     records: RecordsOption = None,
     out: OutOption = None,
+    rules: RulesOption = SECOND.name,
     committed: Annotated[
         bool,
         typer.Option("--committed", help="read results/records and write results/ and the README"),
@@ -38,8 +42,9 @@ def report(
     ] = False,
 ) -> None:
     """Write the report on all grids: claims first, then settings, then provenance."""
+    chosen = rules_named(rules)
     source, target = folders(results, records, out, committed or check)
-    made = parts(source, scale)
+    made = parts(source, scale, rules=chosen)
     front = readme.of(target) if committed or check else None
     if check:
         found = differences(made, target)
