@@ -162,12 +162,8 @@ class _Case:
         )
         verdict = replace(verdict, gates=tuple(gate.text for gate in gates))
         if self.rules.not_testable and self.claim.not_testable is not None:
-            return replace(
-                verdict,
-                word=NOT_TESTABLE,
-                reason=self.claim.not_testable.reason.rstrip("."),
-                next_step=f"a world that can: {self.claim.not_testable.world.rstrip('.')}",
-            )
+            reason = "its page declares that the worlds of this study cannot test it"
+            return replace(verdict, word=NOT_TESTABLE, reason=reason)
         if verdict.n < ENOUGH:
             return self._too_few(verdict)
         failed = [gate.text for gate in gates if not gate.holds]

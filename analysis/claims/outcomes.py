@@ -16,11 +16,11 @@ from analysis.evidence.definitions import canonical_metric
 from analysis.evidence.frames import Evidence, mean_by_base
 from study.errors import SpecError
 from study.record.schema import Record, Score
-from study.spec.report.outcome import COLLAPSED, ReportOutcome, outcome
+from study.spec.report.outcome import COLLAPSED, ReportOutcome, bounds, outcome
 from study.stats.collapse import fell_at
 from study.stats.distributions import binomial_limits
 from study.stats.estimators import pass_at_k
-from study.stats.intervals import Interval, t_interval
+from study.stats.intervals import Interval, Span, span_interval
 
 ACCURACY = "eval/avg@k"
 
@@ -201,7 +201,7 @@ def lastings(evidence: Evidence, arm: Mapping[str, str]) -> dict[int, Lasting]:
 def interval_of(text: str, by_base: Mapping[int, float]) -> Interval | None:
     """The mean over bases with its 95% interval; None without a base.
 
-    Student's t, but exact (Clopper-Pearson) for `collapsed`, whose mean is a rate, where each base
+    Student's t inside what the outcome allows, but exact (Clopper-Pearson) for `collapsed`, whose mean is a rate, where each base
     has one training seed. Of values that are not all finite the mean is nan and there is no
     interval.
     """
@@ -211,7 +211,7 @@ def interval_of(text: str, by_base: Mapping[int, float]) -> Interval | None:
     if not all(map(math.isfinite, values)):
         return Interval(math.nan, None, None, len(values))
     if outcome(text).kind != "collapsed" or not set(values) <= {0.0, 1.0}:
-        return t_interval(values)
+        return span_interval(values, span=Span(*bounds(text), level=True))
     events = round(sum(values))
     return Interval(events / len(values), *binomial_limits(events, len(values)), len(values))
 

@@ -46,7 +46,8 @@ def summary_table(verdicts: tuple[Verdict, ...], evidence: Evidence) -> Table:
         (
             "Primary claims have a p here and are decided at Holm's level: by an interval that is"
             " wider than the one shown. p: paired t-test against the smallest effect, Holm-adjusted"
-            " over the primary claims. Secondary claims, with a dash, are decided at 95%."
+            " over the primary claims of its family. Secondary claims, with a dash, are decided at"
+            " 95%."
         ),
         (
             f"Below {ENOUGH} bases every verdict is UNDECIDED, below {FIRM} it is provisional."
@@ -182,6 +183,9 @@ def _as_data(verdict: Verdict) -> dict[str, Any]:
         "low": _rounded(interval.low if interval else None),
         "high": _rounded(interval.high if interval else None),
         "primary": claim.in_family,
+        "rules": verdict.rules,
+        "family": verdict.family or None,
+        "family_size": verdict.family_size,
         "confidence": _rounded(1.0 - verdict.alpha),
         "decided_low": _rounded(verdict.deciding.low if verdict.deciding else None),
         "decided_high": _rounded(verdict.deciding.high if verdict.deciding else None),

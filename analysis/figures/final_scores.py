@@ -15,7 +15,7 @@ from analysis.pages import style
 from analysis.pages.tables import ends, scope_note
 from study.spec.grid.grid import LabelledCell
 from study.spec.report.tables import FigurePage
-from study.stats.intervals import t_interval
+from study.stats.intervals import FRACTION, span_interval
 
 PANEL_FACTORS = (
     "teacher",
@@ -67,7 +67,7 @@ def _cell_marks(evidence: Evidence, cell: LabelledCell) -> list[Mark]:
     scores = evidence.scores(cell.labels)
     if not scores:
         return []
-    interval = t_interval(list(scores.values()))
+    interval = span_interval(list(scores.values()), span=FRACTION)
     dots = [
         Mark(_group(cell), cell.text, str(seed), score, None, None)
         for seed, score in scores.items()

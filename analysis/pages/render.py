@@ -68,6 +68,8 @@ def interval_text(interval: Interval, decimals: int) -> str:
     mean = number(interval.mean, decimals)
     if interval.low is None or interval.high is None:
         return f"{mean} [no interval at n = {interval.n}]"
+    if interval.flat:
+        return f"{mean} [no interval: all {interval.n} equal]"
     return f"{mean} [{number(interval.low, decimals)}, {number(interval.high, decimals)}]"
 
 
@@ -106,7 +108,8 @@ def _csv_fields(column: Column, value: Value) -> list[str]:
     if not isinstance(value, Interval):
         return ["", "", "", "0"]
     digits = column.decimals + 2
-    limits = ["" if limit is None else number(limit, digits) for limit in (value.low, value.high)]
+    known = () if value.flat else (value.low, value.high)
+    limits = ["" if limit is None else number(limit, digits) for limit in known or (None, None)]
     return [number(value.mean, digits), *limits, str(value.n)]
 
 

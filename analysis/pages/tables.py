@@ -15,7 +15,7 @@ from study.spec.grid.grid import LabelledCell
 from study.spec.recipe.model import DistilledModel, PretrainedLab
 from study.spec.recipe.objective import bias_note
 from study.spec.report.tables import Setting, TablePage
-from study.stats.intervals import t_interval
+from study.stats.intervals import FRACTION, span_interval
 
 MEASURES: tuple[Column, ...] = (
     Column("score", "Final accuracy [95% t-interval]", interval=True),
@@ -72,7 +72,7 @@ def _measures(evidence: Evidence, cell: LabelledCell) -> tuple[Value, ...]:
     scores = evidence.scores(cell.labels)
     if not scores:
         return (None, 0, None, None, None, None, None)
-    interval = t_interval(list(scores.values()))
+    interval = span_interval(list(scores.values()), span=FRACTION)
     means = [
         fmean(evidence.by_base(cell.labels, name).values())
         for name in ("truncated_fraction", "unparsed_fraction", "mean_tokens")

@@ -70,7 +70,8 @@ def _why(verdict: Verdict) -> list[str]:
     """
     declared = verdict.claim.not_testable
     if verdict.word != NOT_TESTABLE or declared is None:
-        return [f"- Why: {verdict.reason}.", *both_ways(verdict), *_firmness(verdict)]
+        said = [f"- Why: {verdict.reason}.", *both_ways(verdict), *_firmness(verdict)]
+        return [*said, *_family(verdict)]
     return [
         f"- Not testable here: {_sentence(declared.reason)}",
         f"- A world that would test it: {_sentence(declared.world)}",
@@ -99,6 +100,16 @@ def _firmness(verdict: Verdict) -> list[str]:
             f" ({FLIPS[sign_flip_state(verdict)]})."
         ]
     return ["- Sign-flip test: agrees."] if sign_flip_state(verdict) == "agrees" else []
+
+
+def _family(verdict: Verdict) -> list[str]:
+    """With how many claims a primary claim shares 5 %, and its level."""
+    if not verdict.family:
+        return []
+    return [
+        f"- Family: {verdict.family}, {verdict.family_size} primary claims; this one is decided at"
+        f" {100 * (1.0 - verdict.alpha):.3g}% confidence."
+    ]
 
 
 def sign_flip_state(verdict: Verdict) -> Flip | None:

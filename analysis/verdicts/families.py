@@ -2,7 +2,6 @@
 belongs to a family of its own page.
 """
 
-from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -91,8 +90,10 @@ class ErrorBudget:
         each = f"{100 * self.alpha:g}%"
         primary = self.alpha * len(self.families)
         secondary = self.alpha * self.secondary
+        count = len(self.families)
+        plural = "family" if count == 1 else "families"
         return (
-            f"{sum(self.families.values())} primary claims in {len(self.families)} families share"
+            f"{sum(self.families.values())} primary claims in {count} {plural} share"
             f" {each} per family (Holm), {self.secondary} secondary claims have {each} each. If"
             " every true effect were exactly the smallest that counts, about"
             f" {len(self.families)} x {self.alpha:g} + {self.secondary} x {self.alpha:g} ="
@@ -103,15 +104,15 @@ class ErrorBudget:
         )
 
 
-def error_budget(pages: Iterable[Claims], made: Families, alpha: float = 0.05) -> ErrorBudget:
-    """The budget of these pages; withdrawn claims count in their families."""
-    names = Counter(made.of.values())
-    sizes = {name: made.size(name) for name in names}
-    expecting = [
-        (page.grid, claim)
+def error_budget(pages: Iterable[Claims], made: Families, rules: Rules) -> ErrorBudget:
+    """The budget of these pages. Claims that make no test give no false word: those declared not
+    testable, and families of such claims alone.
+    """
+    testing = [
+        (page.grid, claim.id)
         for page in pages
         for claim in page.claims
-        if claim.expectation != "none" and claim.not_testable is None
+        if claim.expectation != "none" and not (rules.not_testable and claim.not_testable)
     ]
-    secondary = sum((grid, claim.id) not in made.of for grid, claim in expecting)
-    return ErrorBudget(sizes, secondary, alpha)
+    sizes = {made.of[place]: made.size(made.of[place]) for place in testing if place in made.of}
+    return ErrorBudget(sizes, sum(place not in made.of for place in testing))

@@ -46,7 +46,7 @@ class Study:
 
     def error_budget(self, rules: Rules = SECOND) -> ErrorBudget:
         """How many false words chance alone may give."""
-        return error_budget(self.pages.values(), self.families(rules))
+        return error_budget(self.pages.values(), self.families(rules), rules)
 
     def _withdrawn_by_family(self) -> dict[str, list[str]]:
         found: dict[str, list[str]] = {}

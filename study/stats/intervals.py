@@ -25,6 +25,13 @@ class Interval:
     n: int
     confidence: float = 0.95
 
+    @property
+    def flat(self) -> bool:
+        """Whether all values are equal: their spread is not known, so the limits are no interval.
+        Pages then show the value and say so.
+        """
+        return self.n > 1 and self.low is not None and self.low == self.high
+
 
 class Span(NamedTuple):
     """The values that a contrast can take; None = no limit on this side.
@@ -92,10 +99,10 @@ def span_interval(
     limits are inside (docs/statistics.md compares its coverage with that of other choices). All
     else - differences, outcomes with one limit, a mean at a limit (then all values are equal), and
     a level whose threshold is not strictly inside its limits - has the plain t-interval, cut at the
-    limits. Errors as in `t_interval`.
+    limits. A mean that is outside its limits is not cut at all. Errors as in `t_interval`.
     """
     plain = t_interval(values, confidence)
-    if plain.low is None or plain.high is None:
+    if plain.low is None or plain.high is None or _cut(plain.mean, span) != plain.mean:
         return plain
     if not _on_logit_scale(plain.mean, span, thresholds):
         low, high = _cut(plain.low, span), _cut(plain.high, span)
