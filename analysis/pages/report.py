@@ -12,7 +12,7 @@ from analysis import figures
 from analysis.claims.rules import SECOND, Rules
 from analysis.claims.scorecard import Scored, scorecard_of
 from analysis.claims.scorecard_text import to_table
-from analysis.claims.verdicts import to_json, to_markdown
+from analysis.claims.verdicts import to_markdown
 from analysis.evidence.estimates import estimated_hours
 from analysis.evidence.frames import Evidence
 from analysis.evidence.ledger import costs
@@ -20,6 +20,7 @@ from analysis.pages import style, tables
 from analysis.pages.numbered import claims_of, figure_pages, table_pages
 from analysis.pages.render import Column, Table, spellings, to_csv
 from analysis.pages.render import to_markdown as to_table_markdown
+from analysis.verdicts.data import to_json
 from analysis.verdicts.study import Study, study_of
 from analysis.verdicts.verdict import Verdict
 from study.spec.report.tables import FigurePage, Row
