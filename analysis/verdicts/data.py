@@ -3,8 +3,8 @@
 import json
 from typing import Any
 
-from analysis.claims.verdicts import sign_flip_state
 from analysis.evidence.frames import Evidence
+from analysis.verdicts.facts import sign_flip_state
 from analysis.verdicts.verdict import Verdict
 
 

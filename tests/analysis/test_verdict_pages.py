@@ -10,13 +10,14 @@ import pytest
 from analysis.claims.decide import decide_all
 from analysis.claims.scorecard import Scored, firmness
 from analysis.claims.scorecard_text import to_table, to_text
-from analysis.claims.verdicts import smallest_text, summary_table, to_json, to_markdown
+from analysis.claims.verdicts import smallest_text, summary_table, to_markdown
 from analysis.evidence.frames import Evidence, evidence_from
 from analysis.figures import scorecard as figure
 from analysis.pages.overview import claims_table, what_would_change
 from analysis.pages.readme import results
 from analysis.pages.render import to_markdown as table_markdown
 from analysis.pages.report import Part, build
+from analysis.verdicts.data import to_json
 from analysis.verdicts.facts import facts
 from analysis.verdicts.verdict import Verdict
 from study.spec.grid.grid import load_grid
