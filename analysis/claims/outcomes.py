@@ -201,9 +201,9 @@ def lastings(evidence: Evidence, arm: Mapping[str, str]) -> dict[int, Lasting]:
 def interval_of(text: str, by_base: Mapping[int, float]) -> Interval | None:
     """The mean over bases with its 95% interval; None without a base.
 
-    Student's t inside what the outcome allows, but exact (Clopper-Pearson) for `collapsed`, whose mean is a rate, where each base
-    has one training seed. Of values that are not all finite the mean is nan and there is no
-    interval.
+    Student's t inside what the outcome allows, but exact (Clopper-Pearson) for `collapsed`, whose
+    mean is a rate, where each base has one training seed. Of values that are not all finite the
+    mean is nan and there is no interval.
     """
     values = list(by_base.values())
     if not values:
