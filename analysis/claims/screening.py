@@ -129,4 +129,4 @@ def load_screened(
         return load(folder, grid=grid, scale=scale, core=core)
     found = screen(page, load(folder, grid=grid, scale=scale, seeds=page.screening.seeds))
     evidence = load(folder, grid=grid, scale=scale, seeds=found.bases or None)
-    return replace(evidence, screening=found.rate_text)
+    return replace(evidence, screening=found.rate_text, only_seeds=None)

@@ -7,6 +7,7 @@ from pathlib import Path
 from analysis.claims.decide import judge
 from analysis.claims.rules import SECOND, Rules
 from analysis.claims.scorecard import findings
+from analysis.claims.screening import load_screened
 from analysis.claims.withdrawn import Withdrawn, states_of, withdrawn
 from analysis.evidence.frames import Evidence, load
 from analysis.pages.numbered import claims_of
@@ -115,7 +116,10 @@ def _loaded(
 ) -> Evidence | None:
     """The evidence of a grid; None where it has none, or cannot be bound to this scale."""
     try:
-        found = load(folder, grid=grid, scale=scale, seeds=seeds, core=core)
+        if seeds is None:
+            found = load_screened(folder, grid, scale, core=core)
+        else:
+            found = load(folder, grid=grid, scale=scale, seeds=seeds, core=core)
     except (SpecError, PrerequisiteError):
         return None
     return found if found.run_rows else None
