@@ -10,7 +10,9 @@ from study.errors import SpecError
 from study.spec.grid.binding import objective, vocabulary_size
 from study.spec.grid.grid import Grid, load_grid, named
 from study.spec.grid.scale import Scale, load_scale
+from study.spec.identity import canonical
 from study.spec.recipe.model import BpeTokenizer, DistilledModel, GrpoModel, PretrainedLab
+from study.spec.recipe.objective import Objective
 from study.spec.yaml.load import find, parse
 
 BASE = """name: trial
@@ -387,3 +389,20 @@ def test_commands_name_the_scale_unless_it_is_the_one_they_take_by_default() -> 
 def test_a_grid_has_a_name_that_a_file_can_have() -> None:
     with pytest.raises(SpecError, match=r"trial\.yaml:1 name: .*at most 100 characters"):
         Grid(parse(BASE.replace("trial", "g" * 300), "trial.yaml"), load_scale("lab"))
+
+
+@pytest.mark.parametrize("scale", ["lab", "paper"])
+def test_the_grid_of_reductions_crosses_both_forms_and_has_placebos(scale: str) -> None:
+    """Same student, teacher and steps in every cell: the objective is all that differs."""
+    cells = [labelled.cell for labelled in load_grid("reduction", scale).cells]
+    models = [cell.model for cell in cells if isinstance(cell.model, DistilledModel)]
+    assert len(models) == len(cells) == 8
+    forms = {
+        (model.objective.support, model.objective.advantage, model.objective.reduction)
+        for model in models
+    }
+    every = ("response_mean", "token_mean", "constant")
+    crossed = {(support, None, reduction) for support in ("full", "sampled") for reduction in every}
+    assert forms == crossed | {("sampled", 1.0, "response_mean"), ("sampled", 1.0, "constant")}
+    rest = {canonical(model.model_copy(update={"objective": Objective()})) for model in models}
+    assert len(rest) == 1
