@@ -170,3 +170,18 @@ def test_the_sampler_is_part_of_identity_and_its_default_is_in_no_id(tmp_path: P
 def test_an_unknown_sampler_names_its_line_and_the_known_ones(tmp_path: Path) -> None:
     with pytest.raises(SpecError, match=r"mine.yaml:3 sampler: 'qwen' is not one of transf"):
         scale_page(tmp_path, "extends: lab\nsampler: qwen\n")
+
+
+@pytest.mark.parametrize("setting", ["lora: {rank: 2, alpha: 4}", "dtype: bfloat16"])
+@pytest.mark.parametrize("kind", ["distill", "grpo"])
+def test_the_loop_draws_from_whole_weights_in_float32(
+    kind: str, setting: str, tmp_path: Path
+) -> None:
+    text = f"extends: lab\nsampler: qwen3\n{kind}: {{{setting}}}\n"
+    mine = scale_page(tmp_path, text)
+    bound = {
+        "grpo": lambda: model(mine, "grpo_rule"),
+        "distill": lambda: mine.training(Located("standard", "here"), None),
+    }
+    with pytest.raises(SpecError, match="`sampler: qwen3` draws from whole weights"):
+        bound[kind]()

@@ -86,6 +86,16 @@ class Curve(Spec):
     grader: GraderName = "boxed-1"
 
 
+def _require_whole_weights(training: "DistillTraining | GrpoTraining") -> None:
+    """Raise ValueError for weights from which the declared sampler cannot draw."""
+    plain = training.lora is None and training.dtype == "float32"
+    if training.sampling.sampler == "qwen3" and not plain:
+        raise ValueError(
+            "`sampler: qwen3` draws from whole weights in float32: `lora` and `dtype: bfloat16`"
+            " need `sampler: transformers`"
+        )
+
+
 class DistillTraining(Spec):
     """Training of a `distill` stage.
 
@@ -116,6 +126,11 @@ class DistillTraining(Spec):
     teacher_update: TeacherUpdate = FrozenTeacher()
     scoring: Scoring = "local"
     length_groups: int = Field(default=1, ge=1)
+
+    @model_validator(mode="after")
+    def _drawn_from_whole_weights(self) -> Self:
+        _require_whole_weights(self)
+        return self
 
     @model_validator(mode="after")
     def _average_is_kept_exactly(self) -> Self:
@@ -158,6 +173,11 @@ class GrpoTraining(Spec):
     length_penalty: float = Field(default=0.0, ge=0)
     lora: Lora | None = None
     dtype: Dtype = "float32"
+
+    @model_validator(mode="after")
+    def _drawn_from_whole_weights(self) -> Self:
+        _require_whole_weights(self)
+        return self
 
 
 class SupervisedTraining(Spec):
