@@ -1,7 +1,7 @@
 """Label each claim by what was declared before its data, from the records alone.
 
 Each record names the states under which its stages and itself were started
-(`analysis/claims/origins.py`). The first label of this order that applies:
+(`analysis/declarations/origins.py`). The first label of this order that applies:
 
     no data yet             no record is used
     declared after data     in some of these states no claim of this name existed, or the state is
@@ -18,18 +18,22 @@ Values equal to a default are left out of the text, so a field that is new in th
 no declaration.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from analysis.claims.cited import preregistered
-from analysis.claims.origins import NOTHING, Behind, runs_behind
-from analysis.claims.states import State, family_of, findings_today, stored_state
-from analysis.evidence.frames import Evidence, arm_text
-from study.record.declared.world import GridWorld, cells_with
+from analysis.declarations.changes import (
+    extensions,
+    told_changes,
+    told_extensions,
+    world_changes,
+)
+from analysis.declarations.cited import preregistered
+from analysis.declarations.origins import Behind, runs_behind, state_of, states_behind
+from analysis.evidence.frames import Evidence
 from study.record.schema import canonical_json
-from study.spec.report.claim import Claim, Claims, SeedsAdded, WorldChange, all_arms
-from study.spec.report.outcome import REVISION, ArmLabels
+from study.spec.report.claim import Claim, Claims, all_arms
+from study.spec.report.outcome import ArmLabels
 
 Word = Literal[
     "declared before data",
@@ -122,16 +126,10 @@ def arms_behind(page: Claims, claim: Claim) -> list[ArmLabels]:
 
 def _text(evidence: Evidence, name: str, grid: str, claim: str) -> Text | None:
     """Return a claim's text in a state; None if it was not there."""
-    state = _state(evidence, name)
+    state = state_of(evidence, name)
     page = state.page(grid) if state else None
     found = page.claim(claim) if page else None
     return page.declaration(found) if page and found else None
-
-
-def _state(evidence: Evidence, name: str) -> State | None:
-    if evidence.declared is None or name == NOTHING:
-        return None
-    return stored_state(evidence.declared, name)
 
 
 def _same_text(
@@ -142,114 +140,19 @@ def _same_text(
     evidence: Evidence,
 ) -> tuple[Word, list[str]]:
     """Return the label, and its details, of a claim whose text was there from the start."""
-    named = sorted({name for run in behind for name in run.states})
-    states = [state for name in named if (state := _state(evidence, name)) is not None]
-    worlds = {state.name: state.grid_world(page.grid, evidence.scale) for state in states}
-    recorded = all(run.recorded for run in behind) and None not in worlds.values()
+    states = states_behind(behind, evidence)
+    worlds = [state.grid_world(page.grid, evidence.scale) for state in states]
+    recorded = all(run.recorded for run in behind) and None not in worlds
     changes = [
-        *_world_changes(page, claim, arms, states, evidence),
-        *([] if recorded else _told(page.world_changes, arms)),
+        *world_changes(page, claim, arms, states, evidence),
+        *([] if recorded else told_changes(page.world_changes, arms)),
     ]
     if changes:
         return "world changed after data", list(dict.fromkeys(changes))
-    told = [] if recorded else _told_extensions(page.extensions, behind)
-    added = list(dict.fromkeys([*_extensions(behind, worlds), *told]))
+    told = [] if recorded else told_extensions(page.extensions, behind)
+    added = list(dict.fromkeys([*extensions(page, behind, states, evidence), *told]))
     if added:
         return "extended after data", added
     if not recorded:
         return "text before data, world not recorded", []
     return "declared before data", []
-
-
-def _world_changes(
-    page: Claims,
-    claim: Claim,
-    arms: Sequence[ArmLabels],
-    states: Sequence[State],
-    evidence: Evidence,
-) -> Iterator[str]:
-    """Yield what is another one today than in a state that has a world."""
-    for arm in _of_another_spec(page.grid, arms, states, evidence):
-        yield f"the spec of [{arm_text(arm)}]"
-    findings = findings_today()
-    family = family_of(page.grid, claim.id, findings)
-    decides = _decided(page.grid, claim.id, findings)
-    for state in states:
-        if state.world is None or state.findings is None:
-            continue
-        then = state.world.outcomes_revision
-        if then != REVISION:
-            yield f"the code of the outcomes (revision {then}, now {REVISION})"
-        before = family_of(page.grid, claim.id, state.findings)
-        if before != family:
-            yield f"its family ({before or 'none'}, now {family or 'none'})"
-        for finding in decides - _decided(page.grid, claim.id, state.findings):
-            yield f"the claim that decides the finding {finding}"
-
-
-def _decided(grid: str, claim: str, findings: Sequence[Any]) -> set[str]:
-    """Return the findings whose word a claim gives."""
-    return {finding.id for finding in findings if finding.deciding == (grid, claim)}
-
-
-def _of_another_spec(
-    grid: str, arms: Sequence[ArmLabels], states: Sequence[State], evidence: Evidence
-) -> Iterator[ArmLabels]:
-    """Yield the arms that were another cell: in a state under which their runs were started, or
-    in any state that a record names, if that other cell has data.
-    """
-    under = [world for state in states if (world := state.grid_world(grid, evidence.scale))]
-    named = [state for name in evidence.states if (state := _state(evidence, name)) is not None]
-    any_time = [world for state in named if (world := state.grid_world(grid, evidence.scale))]
-    for arm in arms:
-        today = evidence.cell_of(arm).cell_id
-        other = any(cells_with(arm, world.cells) != {today} for world in under)
-        seen = any(_had_data(arm, today, world, evidence) for world in any_time)
-        if other or seen:
-            yield arm
-
-
-def _had_data(arm: ArmLabels, today: str, world: GridWorld, evidence: Evidence) -> bool:
-    before = cells_with(arm, world.cells) & evidence.recorded_cells
-    return bool((before | cells_with(arm, world.replaced)) - {today})
-
-
-def _told(changes: Sequence[WorldChange], arms: Sequence[ArmLabels]) -> Iterator[str]:
-    """Yield what the page tells of changes that no state holds."""
-    for change in changes:
-        meant = [arm for arm in arms for part in change.arms if part.items() <= arm.items()]
-        if meant or not change.arms:
-            yield f"{change.date}: {change.text}"
-
-
-def _told_extensions(told: Sequence[SeedsAdded], behind: Sequence[Behind]) -> Iterator[str]:
-    """Yield what the page tells of added seeds that no state holds, where such a seed and one of
-    the others are used.
-    """
-    bases = {run.seed for run in behind}
-    for each in told:
-        added = bases & set(each.seeds)
-        if added and added != bases:
-            seeds = ", ".join(map(str, sorted(added)))
-            yield f"{each.date}: seeds {seeds} were {each.text}"
-
-
-def _extensions(behind: Sequence[Behind], worlds: dict[str, GridWorld | None]) -> Iterator[str]:
-    """Yield which seeds were added when how many of the others had been seen."""
-    bases = {run.seed for run in behind}
-    for run in behind:
-        for world in (worlds.get(name) for name in sorted(run.states)):
-            if world is None:
-                continue
-            for extension in world.extended:
-                seen = bases & set(extension.seen)
-                if run.seed in extension.added and seen:
-                    yield _extended(bases & set(extension.added), len(seen))
-            declared_seeds = bases & set(world.seeds)
-            if run.seed not in world.seeds and declared_seeds:
-                yield _extended(bases - declared_seeds, len(declared_seeds))
-
-
-def _extended(added: set[int], seen: int) -> str:
-    seeds = ", ".join(map(str, sorted(added)))
-    return f"seeds {seeds} were added when {seen} of the others had been seen"

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from analysis.claims.states import State, family_of, findings_today, stored_state
+from analysis.declarations.states import State, family_of, findings_today, stored_state
 from analysis.evidence.frames import Evidence
 from analysis.verdicts.families import own_family
 from study.spec.report.claim import Claim, Claims, load_claims

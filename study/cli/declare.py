@@ -8,8 +8,8 @@ import typer
 
 from analysis.claims.expected import expected_power
 from analysis.claims.rules import SECOND
-from analysis.claims.states import findings_today
 from analysis.claims.withdrawn import by_family, withdrawn_today
+from analysis.declarations.states import findings_today
 from analysis.evidence.frames import Evidence, load
 from analysis.verdicts.families import families
 from study.cli import console
@@ -48,7 +48,7 @@ def declare(
     """Seal claims, arms, seeds, families and expected power of a grid before its runs."""
     loaded, folder = load_grid(grid, scale), Results(results)
     page = _claims(loaded)
-    chosen = chosen_seeds(loaded, parse_seeds(seeds))
+    chosen = chosen_seeds(loaded, page, parse_seeds(seeds))
     source = variance_from or _records(folder)
     earlier = None if source is None else _earlier(source, grid, scale, parse_seeds(pilot))
     gone = withdrawn_today(earlier) if earlier is not None else ()

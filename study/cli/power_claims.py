@@ -9,8 +9,8 @@ from analysis.claims.decide import Verdict, judge
 from analysis.claims.power import ClaimPower, claim_power, to_table
 from analysis.claims.rules import VERSIONS, Rules
 from analysis.claims.screening import load_screened
-from analysis.claims.states import findings_today
 from analysis.claims.withdrawn import withdrawn_today
+from analysis.declarations.states import findings_today
 from analysis.evidence.frames import Evidence
 from analysis.pages.numbered import claims_of
 from analysis.pages.overview import grids_with_records

@@ -14,7 +14,7 @@ from analysis.claims.decide import decide_all
 from analysis.claims.evaluation_noise import score_variance
 from analysis.claims.power import ClaimPower, claim_power, to_table
 from analysis.claims.rules import FIRST
-from analysis.claims.states import stored_state
+from analysis.declarations.states import stored_state
 from analysis.evidence.frames import load
 from study.cli.main import build_app
 from study.record.schema import Score

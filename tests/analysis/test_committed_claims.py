@@ -6,10 +6,11 @@ from functools import cache
 import pytest
 
 from analysis.claims.contrasts import contrast_by_base
-from analysis.claims.declared import _told_extensions, declared
-from analysis.claims.origins import Behind
+from analysis.claims.declared import declared
 from analysis.claims.outcomes import by_base
 from analysis.claims.scorecard import findings
+from analysis.declarations.changes import told_extensions
+from analysis.declarations.origins import Behind
 from analysis.evidence.frames import Evidence, load
 from analysis.pages.numbered import claims_of
 from study.spec.report.claim import Claim, Claims, SeedsAdded
@@ -174,4 +175,4 @@ def test_added_seeds_are_told_only_beside_seeds_that_were_seen(
 ) -> None:
     late = SeedsAdded(date="2000-01-01", seeds=(3, 4), text="added late")
     behind = [Behind(f"run-s{base}", base, frozenset(), recorded=False) for base in bases]
-    assert list(_told_extensions([late], behind)) == told
+    assert list(told_extensions([late], behind)) == told

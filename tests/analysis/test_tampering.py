@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from analysis.claims.decide import Verdict, judge
-from analysis.claims.origins import _differing
-from analysis.claims.states import findings_today
 from analysis.claims.withdrawn import by_family, lines, withdrawn_today
+from analysis.declarations.origins import _differing
+from analysis.declarations.states import findings_today
 from analysis.evidence.gather import Origin
 from study.record.declared.states import DIGITS, keep
 from study.record.schema import sealed
@@ -18,6 +18,14 @@ from study.spec.report.claim import load_claims
 from tests.support.tiny import GAIN, Tiny
 
 LATER = GAIN | {"id": "later"}
+ANSWERS = {
+    "id": "answers",
+    "text": "the student answers at all",
+    "outcome": "score",
+    "contrast": {"kind": "level", "arm": {"loss": "full"}},
+    "at_least": 0.0,
+    "pre_treatment": True,
+}
 
 
 @pytest.fixture
@@ -184,6 +192,24 @@ def test_new_seeds_alone_are_a_replication(tiny: Tiny) -> None:
     assert tiny.declared().word == "declared before data"
 
 
+def test_reserve_seeds_are_declared_and_more_of_them_are_an_extension(tiny: Tiny) -> None:
+    def screened(*seeds: int, gates: tuple[str, ...] = ("answers",)) -> None:
+        chosen = {"gates": list(gates), "seeds": list(seeds), "bases": 3}
+        tiny.write_claims(GAIN, gates=[ANSWERS, ANSWERS | {"id": "other"}], screening=chosen)
+
+    screened(5, 6, 7)
+    tiny.run(seeds=[5, 6, 7])
+    looked_at = [5, 6, 7]
+    assert tiny.declared(seeds=looked_at).word == "declared before data"
+    screened(5, 6, 7, 8)
+    tiny.run(seeds=[8])
+    found = tiny.declared(seeds=[*looked_at, 8])
+    assert found.word == "extended after data"
+    assert found.details == ("seeds 8 were added when 3 of the others had been seen",)
+    screened(5, 6, 7, 8, gates=("other",))
+    assert tiny.declared(seeds=looked_at).details == ("how bases are screened",)
+
+
 def test_another_family_or_revision_of_the_outcomes_is_a_change(
     tiny: Tiny, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -195,7 +221,7 @@ def test_another_family_or_revision_of_the_outcomes_is_a_change(
         "the claim that decides the finding another",
     )
     tiny.write_findings()
-    monkeypatch.setattr("analysis.claims.declared.REVISION", outcome.REVISION + 1)
+    monkeypatch.setattr("analysis.declarations.changes.REVISION", outcome.REVISION + 1)
     assert tiny.declared().word == "world changed after data"
     assert "the code of the outcomes (revision 1, now 2)" in tiny.declared().text
 

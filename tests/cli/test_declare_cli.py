@@ -129,6 +129,17 @@ def test_a_declaration_of_seeds_that_were_seen_says_that_it_declares_nothing(tin
     assert "For seeds 0, 1, 2 this declares nothing in advance" in shown_text(tiny, page)
 
 
+def test_reserve_seeds_of_a_screening_are_declared(tiny: Tiny) -> None:
+    gate = GATE | {"pre_treatment": True}
+    screening = {"gates": ["scores"], "seeds": [5, 6, 7, 8], "bases": 3}
+    tiny.write_claims(GAIN | {"gates": ["scores"]}, gates=[gate], screening=screening)
+    page = declaring(tiny)
+    assert page.seeds == (5, 6, 7, 8)
+    assert "the reserve seeds 5, 6, 7, 8 are gone through in order until 3 bases pass" in (
+        shown_text(tiny, page)
+    )
+
+
 def test_one_that_was_changed_is_refused(tiny: Tiny) -> None:
     page = declaring(tiny)
     path = tiny.results.preregistrations / f"{page.name}.json"
@@ -156,7 +167,7 @@ def test_it_is_published_with_the_records_and_never_cleaned(tiny: Tiny) -> None:
 @pytest.mark.parametrize(
     ("grid", "options", "word"),
     [
-        ("tiny", {"seeds": "7"}, "seeds 7 are not among the grid's own"),
+        ("tiny", {"seeds": "7"}, "seeds 7 are not among those declared"),
         ("smoke", {}, "no claims on the grid smoke"),
     ],
 )

@@ -120,13 +120,15 @@ class Tiny:
         """Do what `study run --grid tiny` does, without preflight and mirror."""
         carrying.carry_out(self.walk(seeds), 1, mlflow=False)
 
-    def evidence(self, folder: Path | None = None) -> Evidence:
-        return load(folder or self.results.runs, grid="tiny")
+    def evidence(self, seeds: Sequence[int] | None = None) -> Evidence:
+        return load(self.results.runs, grid="tiny", seeds=seeds)
 
-    def declared(self, claim: str = "biased_is_worse") -> Declared:
+    def declared(
+        self, claim: str = "biased_is_worse", seeds: Sequence[int] | None = None
+    ) -> Declared:
         """Return the label of a claim, from the records in results/runs."""
         page = claims_of("tiny")
         assert page is not None
         found = page.claim(claim)
         assert found is not None
-        return declared(page, found, self.evidence())
+        return declared(page, found, self.evidence(seeds))

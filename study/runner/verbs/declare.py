@@ -23,19 +23,22 @@ from study.spec.report.sentences import claim_sentence, failing_rule, gate_sente
 Places = Mapping[tuple[str, str], str]  # (grid, claim) -> family
 
 
-def chosen_seeds(grid: Grid, wanted: Sequence[int] | None) -> tuple[int, ...]:
-    """Return the seeds that are declared: the grid's, or some of them.
+def chosen_seeds(grid: Grid, page: Claims, wanted: Sequence[int] | None) -> tuple[int, ...]:
+    """Return the seeds that are declared: those of the screening or of the grid, or some of them.
 
     Errors: SpecError for others, which the verdicts would not look at.
     """
+    known = page.screening.seeds if page.screening else grid.seeds
     if wanted is None:
-        return grid.seeds
-    unknown = [seed for seed in wanted if seed not in grid.seeds]
+        return known
+    unknown = [seed for seed in wanted if seed not in known]
     if unknown:
         raise SpecError(
-            f"seeds {', '.join(map(str, unknown))} are not among the grid's own,"
-            f" {', '.join(map(str, grid.seeds))}",
-            hint=f"add them to `seeds` of grids/{grid.name}.yaml, which the verdicts look at",
+            f"seeds {', '.join(map(str, unknown))} are not among those declared,"
+            f" {', '.join(map(str, known))}",
+            hint=f"add them to `seeds` of grids/{grid.name}.yaml, which the verdicts look at"
+            if page.screening is None
+            else f"add them to the screening of claims/{grid.name}.yaml",
         )
     return tuple(wanted)
 

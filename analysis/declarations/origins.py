@@ -10,6 +10,7 @@ counts always; it is the only one for models that no stage makes here.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from analysis.declarations.states import State, stored_state
 from analysis.evidence.frames import Evidence
 from analysis.evidence.gather import Origin
 from study.spec.identity import REVISIONS
@@ -43,6 +44,20 @@ def runs_behind(arms: Sequence[ArmLabels], evidence: Evidence) -> tuple[Behind, 
         for run, origin in origins.items()
     ]
     return tuple(sorted(found, key=lambda behind: behind.run))
+
+
+def states_behind(behind: Sequence[Behind], evidence: Evidence) -> tuple[State, ...]:
+    """Return the stored states of these runs, each once."""
+    named = sorted({name for run in behind for name in run.states})
+    found = (state_of(evidence, name) for name in named)
+    return tuple(state for state in found if state is not None)
+
+
+def state_of(evidence: Evidence, name: str) -> State | None:
+    """Return a state by its hash; None if nothing was declared, or it is not stored."""
+    if evidence.declared is None or name == NOTHING:
+        return None
+    return stored_state(evidence.declared, name)
 
 
 def _differing(origin: Origin, origins: Mapping[str, Origin], cells: int) -> set[str]:
