@@ -108,6 +108,6 @@ def _table_row(row: Scored) -> tuple[Value, ...]:
     grid, claim = row.finding.deciding
     declared = row.verdict.declared.word if row.verdict else "-"
     shown = f"`{strip(row)}`" if row.verdict else NOT_RUN
-    why = f" (why not: {row.reason})" if row.reason else ""
+    why = f" (why: {row.reason})" if row.reason else ""
     remark = f" ({row.remark})" if row.remark else ""
     return row.label, f"{row.finding.plain}{why}{remark}", shown, f"{grid} / {claim}", declared

@@ -25,7 +25,7 @@ READING = (
 )
 CANNOT_TELL = WORDS[NOT_TESTABLE]
 HOLLOW = "Hollow dots: measured, but no result, since this lab's worlds cannot test the finding."
-ROW, HEAD, FOOT = 0.45, 0.66, 0.78  # inches
+ROW, HEAD, AXIS, PRINT = 0.45, 0.66, 0.42, 0.12  # inches; PRINT: a line of the small print
 MARGIN, STRIP, WORD = 0.01, (0.50, 0.80), 0.815  # shares of the width
 LINE, WORD_LINE, SMALL_LINE = 56, 15, 70  # characters of a line of a sentence, word, small print
 SENTENCE_LINE, CLAIM_LINE = 0.30, 0.25  # heights of print, in rows
@@ -95,16 +95,19 @@ def draw(points: Sequence[Point], summary: str, note: str) -> Figure:
     heights = [max(1.0, _block(row[0]) + AIR) for row in rows.values()]
     edges = [sum(heights[:i]) for i in range(len(heights) + 1)]  # in rows, from the top
     strips = ROW * edges[-1]
-    height = HEAD + strips + FOOT
+    note = f"{HOLLOW} {note}" if any(point.reason for point in points) else note
+    small = textwrap.wrap(f"{READING} {note}", 134)
+    foot = AXIS + PRINT * len(small)
+    height = HEAD + strips + foot
     with style.styled():
         figure = Figure(figsize=(WIDTH, height))
         left, right = STRIP
-        ax = figure.add_axes((left, FOOT / height, right - left, strips / height))
+        ax = figure.add_axes((left, foot / height, right - left, strips / height))
         _axis(ax, edges)
         for above, below, row in zip(edges, edges[1:], rows.values(), strict=False):
             _row(ax, (above + below) / 2, row)
         _heading(figure, height, summary)
-        _small_print(figure, f"{HOLLOW} {note}" if any(p.reason for p in points) else note)
+        figure.text(MARGIN, 0.008, "\n".join(small), va="bottom", fontsize=7, color="#444444")
     return figure
 
 
@@ -256,8 +259,3 @@ def _heading(figure: Figure, height: float, summary: str) -> None:
     zero = left + (right - left) * (0.5 - LOW) / (HIGH - LOW + 1)
     figure.text(zero, top, "as the paper says  \u2192", fontsize=7, color="#444444")
     figure.text(zero - 0.012, top, "\u2190  the other way", fontsize=7, color="#444444", ha="right")
-
-
-def _small_print(figure: Figure, note: str) -> None:
-    text = "\n".join(textwrap.wrap(f"{READING} {note}", 134))
-    figure.text(MARGIN, 0.008, text, va="bottom", fontsize=7, color="#444444")

@@ -172,7 +172,7 @@ def test_its_reason_is_in_text_table_html_and_figure(tmp_path: Path) -> None:
         assert "no result" in " ".join(text.split())
     assert "no result" not in to_text([scored()])
     table = to_markdown(to_table(rows, "lab"))
-    assert "(why not: All students end at the ceiling)" in table
+    assert "(why: All students end at the ceiling)" in table
     page = html.page(table, title="t")
     assert '<span class="word NOT_TESTABLE_HERE">this lab cannot tell</span>' in page
     points = figure.plotted(rows)
@@ -209,6 +209,15 @@ def test_the_figure_shows_the_label_of_a_claim_unless_all_was_declared_before(
     drawn = figure.draw(points, "", "")
     small = " ".join(text.get_text() for text in drawn.axes[0].texts)
     assert (declared in small) == shown
+
+
+def test_the_small_print_ends_below_the_axis() -> None:
+    drawn = figure.draw(figure.plotted([untestable()]), "", "A long note. " * 40)
+    canvas = FigureCanvasAgg(drawn)
+    canvas.draw()
+    small = next(text for text in drawn.texts if text.get_text().startswith("Dots:"))
+    label = drawn.axes[0].xaxis.label.get_window_extent(canvas.get_renderer())
+    assert small.get_window_extent(canvas.get_renderer()).y1 < label.y0
 
 
 def test_no_print_of_a_row_reaches_the_strip() -> None:
