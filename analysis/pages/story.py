@@ -25,8 +25,8 @@ WHY = {
     "entropy": "the student's next-token distribution became flat",
     "length": "completions became long",
     "truncation": "completions no longer ended",
-    "repetition": "completions went in circles",
-    "overlap": "the likeliest tokens of student and teacher came apart",
+    "repetition": "completions repeated themselves",
+    "overlap": "student and teacher agreed on fewer of the likeliest tokens",
     "divergence": "the student moved away from its teacher",
     "zero_signal": "the gradient was zero: nothing was left to learn from",
 }
@@ -192,9 +192,9 @@ def _why(record: Record, curves: Series) -> Iterator[str]:
             " read."
         )
     elif not guard.alarms:
-        yield f"The guard ({guard.policy}) heard nothing."
+        yield f"The guard ({guard.policy}) raised no alarm."
     else:
-        yield f"What the guard ({guard.policy}) heard, in this order:"
+        yield f"Alarms of the guard ({guard.policy}), in their order:"
         yield ""
         for name, step in sorted(guard.alarms.items(), key=lambda item: (item[1], item[0])):
             yield f"- step {step}: `{name}` - {WHY.get(name, name)}."
@@ -252,7 +252,7 @@ def _origin(record: Record) -> Iterator[str]:
         " (stages shared with other runs included)."
     )
     yield (
-        "- Claims pages that stood when it started:"
+        "- State of the claims pages when it started:"
         f" {f'`{made.claims[:16]}`' if made.claims else 'none'}."
     )
     if record.trimmed:
