@@ -131,6 +131,7 @@ def test_families_come_from_the_loss_tuple() -> None:
         "topk_tail_bucket": "tail_bucket", "sampled_policy_gradient": "sampled_pg",
         "sampled_plain_loss": "sampled_plain",
         "full_forward_kl": "other",
+        "constant_advantage": "other",
     }  # fmt: skip
     for preset, family in expected.items():
         fields = PRESETS[preset][0]
