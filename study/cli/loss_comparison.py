@@ -7,15 +7,8 @@ import torch
 
 from study.cli.console import say, table
 from study.errors import SpecError
-from study.models.loss_table import (
-    Pair,
-    Report,
-    Row,
-    completion_states,
-    open_pair,
-    pair_states,
-    report,
-)
+from study.models.loss_table import Report, Row, report
+from study.models.pair_states import Pair, completion_states, open_pair, pair_states
 from study.models.reduction_table import (
     TREE_DEPTH,
     TREE_VOCABULARY,

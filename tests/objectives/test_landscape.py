@@ -13,7 +13,8 @@ from study.cli.losses import losses
 from study.errors import PrerequisiteError, SpecError
 from study.models.lab import build_model, build_tokenizer
 from study.models.loading import save
-from study.models.loss_table import as_loss, completion_states, open_pair, pair_states, report
+from study.models.loss_table import as_loss, report
+from study.models.pair_states import completion_states, open_pair, pair_states
 from study.objectives.diagnostics import support_mass
 from study.objectives.divergences import logprobs
 from study.objectives.landscape import (
