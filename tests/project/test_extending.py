@@ -15,7 +15,7 @@ from study.spec.grid.scale import load_scale
 from study.spec.recipe.model import DistilledModel, GrpoModel, HubModel
 from study.spec.recipe.user_code import UserCode
 from study.spec.yaml.load import Located
-from study.train.preflight import text as contracts_text
+from study.train.preflight import grading as contracts_grading
 from study.train.preflight.own_code import check_loss, check_reward
 from tests.support.paths import ROOT
 
@@ -77,7 +77,7 @@ def test_the_grader_and_the_reward() -> None:
     grader = scale.evaluation(Located("math", "here"), "evaluation").spec.grader
     assert isinstance(grader, UserCode)
     capitals = load(load_scale("capitals").data(Located("math", "here"), "data").spec, "train")
-    assert contracts_text.grader(capitals, "jsonl", grader.reference).passed
+    assert contracts_grading.grader(capitals, "jsonl", grader.reference).passed
     with open_grader("rules.py:grade") as judge:
         assert str(judge.grade("Well,\nparis.", "Paris").outcome) == "correct"
     rlvr = scale.model(Located("rlvr", "here"), "model").spec

@@ -56,9 +56,12 @@ from study.spec.recipe.training import (
 from study.spec.yaml.load import Located
 from study.train import build as stages
 from study.train import distill as distill_module
+from study.train.preflight import grading as contracts_grading
 from study.train.preflight import order
 from study.train.preflight import scores as contracts_scores
-from study.train.preflight import text as contracts_text
+from study.train.preflight import seeds as contracts_seeds
+from study.train.preflight import temperatures as contracts_temperatures
+from study.train.preflight import views as contracts_views
 from study.train.preflight.check import Check, refuse
 from study.train.preflight.order import check_grid
 from study.train.preflight.pairs import PROBLEMS, sources_of
@@ -111,7 +114,8 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 def short(monkeypatch: pytest.MonkeyPatch) -> None:
     """Random models differ within few tokens."""
-    monkeypatch.setattr(contracts_scores, "LENGTH", 6)
+    for module in (contracts_scores, contracts_seeds):
+        monkeypatch.setattr(module, "LENGTH", 6)
 
 
 def write(
@@ -418,7 +422,9 @@ def test_temperatures_that_differ_are_told(sound: Path) -> None:
     def found(other: LabelledCell) -> Check:
         recipe = other.cell.model
         assert isinstance(recipe, DistilledModel)
-        return contracts_text.temperatures(recipe, recipe.objective, other.cell.evaluation, "here")
+        return contracts_temperatures.temperatures(
+            recipe, recipe.objective, other.cell.evaluation, "here"
+        )
 
     same = found(cell(evaluation=cool))
     assert (same.state, same.message) == (
@@ -464,18 +470,18 @@ def test_a_solution_in_the_students_own_prompt_is_a_leak(
     recipe = cell(privileged=pi).cell.model
     assert isinstance(recipe, DistilledModel)
     tokenizer = load_tokenizer(sound / "student")
-    assert contracts_text.views(recipe, problems, tokenizer, "here").passed
+    assert contracts_views.views(recipe, problems, tokenizer, "here").passed
     told = [replace(p, prompt=f"{p.solution} {p.prompt}") for p in problems]
-    check = contracts_text.views(recipe, told, tokenizer, "here")
+    check = contracts_views.views(recipe, told, tokenizer, "here")
     assert not check.passed
     assert check.measured["leaks"] == PROBLEMS
     assert "does the prompt's column hold the solution?" in check.hint
 
 
 def test_a_sampler_that_ignores_its_seed(sound: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    original = contracts_scores.generate
+    original = contracts_seeds.generate
     monkeypatch.setattr(
-        contracts_scores, "generate", lambda *a, seed, **k: original(*a, seed=0, **k)
+        contracts_seeds, "generate", lambda *a, seed, **k: original(*a, seed=0, **k)
     )
     monkeypatch.setattr(distill_module, "stream", lambda *_: 0)
     broken = {check.subject: check.message for check in checks_of(sound) if not check.passed}
@@ -488,7 +494,7 @@ def test_a_sampler_that_ignores_its_seed(sound: Path, monkeypatch: pytest.Monkey
 def test_a_student_that_is_certain_is_no_broken_sampler(
     sound: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    original = contracts_scores.generate
+    original = contracts_seeds.generate
 
     def certain(
         student: Any,
@@ -508,7 +514,7 @@ def test_a_student_that_is_certain_is_no_broken_sampler(
             **settings,
         )
 
-    monkeypatch.setattr(contracts_scores, "generate", certain)
+    monkeypatch.setattr(contracts_seeds, "generate", certain)
     check = next(
         check
         for check in checks_of(sound)
@@ -524,12 +530,12 @@ def test_a_student_that_is_certain_is_no_broken_sampler(
 def test_a_sampler_that_draws_from_the_global_state(
     sound: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    original = contracts_scores.generate
+    original = contracts_seeds.generate
 
     def careless(*arguments: Any, seed: int, **settings: Any) -> Any:
         return original(*arguments, seed=int(torch.randint(2**31, ())) + seed, **settings)
 
-    monkeypatch.setattr(contracts_scores, "generate", careless)
+    monkeypatch.setattr(contracts_seeds, "generate", careless)
     monkeypatch.setattr(
         distill_module, "stream", lambda seed, *_: int(torch.randint(2**31, ())) + seed
     )
@@ -572,17 +578,17 @@ def test_the_golden_sets_hold_every_outcome_that_needs_no_clock(version: str) ->
 def test_the_golden_set_of_formulas_finds_a_grader_without_its_symbolic_tier(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    assert contracts_text.grader([], "here", "math-1").passed
+    assert contracts_grading.grader([], "here", "math-1").passed
     monkeypatch.setattr(
         SymbolicPool,
         "submit",
         lambda _, pairs: Inquiry("equal", pairs, 0.0, [Finding(False, "", 0.0)] * len(pairs)),
     )
-    assert contracts_text.grader([], "here", "math-1").message.startswith(
+    assert contracts_grading.grader([], "here", "math-1").message.startswith(
         "2 of 34 golden cases are graded wrongly"
     )
     monkeypatch.setattr(reading, "stated", lambda _: [])
-    assert contracts_text.grader([], "here", "math-1").message.startswith(
+    assert contracts_grading.grader([], "here", "math-1").message.startswith(
         "6 of 34 golden cases are graded wrongly"
     )
 
@@ -619,8 +625,10 @@ def test_the_graders_of_rewards_and_curves_are_tried_too() -> None:
 @pytest.mark.parametrize("version", VERSIONS)
 def test_every_grader_has_a_golden_set_that_it_passes(version: str) -> None:
     problem = Problem("p", "which?", {"choice-1": "C", "refusal-1": "unsafe"}.get(version, "7"))
-    assert contracts_text.grader([problem], "here", version).passed
-    assert version == "choice-1" or not contracts_text.grader([problem], "here", "choice-1").passed
+    assert contracts_grading.grader([problem], "here", version).passed
+    assert (
+        version == "choice-1" or not contracts_grading.grader([problem], "here", "choice-1").passed
+    )
 
 
 def test_an_objective_that_ignores_its_teacher(

@@ -21,8 +21,8 @@ from study.spec.recipe.training import GrpoTraining
 from study.spec.recipe.user_code import Code, UserCode, read, reference, version
 from study.spec.yaml.load import parse
 from study.spec.yaml.validation import validate
+from study.train.preflight import grading as contracts_grading
 from study.train.preflight import order, own_code
-from study.train.preflight import text as contracts_text
 from study.train.preflight.own_code import check_loss, check_reward
 
 REVERSE_KL = (
@@ -246,7 +246,7 @@ PROBLEMS = [Problem("1", "six and one?", "7")]
 
 def test_a_sound_grader_passes_its_golden_set_and_grades(tmp_path: Path) -> None:
     code = rules(tmp_path)
-    check = contracts_text.grader(PROBLEMS, "jsonl", code.reference)
+    check = contracts_grading.grader(PROBLEMS, "jsonl", code.reference)
     assert check.passed
     assert check.measured["cases"] == len(golden(code)) == 2
     with open_grader(f"{tmp_path}/rules.py:grade") as judge:
@@ -277,7 +277,7 @@ def test_a_sound_grader_passes_its_golden_set_and_grades(tmp_path: Path) -> None
 def test_a_broken_grader_fails(tmp_path: Path, old: str, new: str, message: str) -> None:
     text = RULES.replace('("8", "7", "wrong")', '("", "7", "wrong")')
     assert old in text
-    check = contracts_text.grader(
+    check = contracts_grading.grader(
         PROBLEMS, "jsonl", rules(tmp_path, text.replace(old, new, 1)).reference
     )
     assert not check.passed
@@ -314,7 +314,7 @@ def test_a_broken_grader_fails(tmp_path: Path, old: str, new: str, message: str)
 )
 def test_graders_that_cannot_be_checked(tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(SpecError) as told:
-        contracts_text.grader(PROBLEMS, "jsonl", rules(tmp_path, text).reference)
+        contracts_grading.grader(PROBLEMS, "jsonl", rules(tmp_path, text).reference)
     assert message in told.value.message
 
 

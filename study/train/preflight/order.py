@@ -25,7 +25,15 @@ from study.spec.identity import canonical, slug
 from study.spec.recipe.data import Data, JsonlData
 from study.spec.recipe.model import Model
 from study.train.distill import DEFAULT_K
-from study.train.preflight import scores, text
+from study.train.preflight import (
+    coverage,
+    grading,
+    scores,
+    seeds,
+    temperatures,
+    tokens,
+    views,
+)
 from study.train.preflight.check import Check, Models
 from study.train.preflight.own_code import check_loss, check_reward
 from study.train.preflight.pairs import (
@@ -111,7 +119,7 @@ def _guarded(name: str, subject: str, ask: Callable[[], Iterable[Check]]) -> lis
 
 
 def _grader(data: Data, version: str) -> list[Check]:
-    return [text.grader(load(data, "held_out")[:REFERENCES], data.kind, version)]
+    return [grading.grader(load(data, "held_out")[:REFERENCES], data.kind, version)]
 
 
 def _problems(data: JsonlData) -> list[Check]:
@@ -134,7 +142,7 @@ def _pair(pair: Pair, models: Models, known: set[tuple[str, ...]]) -> list[Check
         ("chat template", lambda: _template(pair, student, teacher)),
         (
             "views",
-            lambda: [text.views(pair.recipe, pair.problems, student.tokenizer, pair.name)],
+            lambda: [views.views(pair.recipe, pair.problems, student.tokenizer, pair.name)],
         ),
         ("temperatures", lambda: _temperatures(pair)),
     )
@@ -168,7 +176,7 @@ def _models(pair: Pair, models: Models, sides: list[Side]) -> list[Check]:
 
 def _tokens(pair: Pair, student: Side, teacher: Side) -> list[Check]:
     return [
-        text.tokens(student.tokenizer, teacher.tokenizer, (student.rows, teacher.rows), pair.name)
+        tokens.tokens(student.tokenizer, teacher.tokenizer, (student.rows, teacher.rows), pair.name)
     ]
 
 
@@ -178,11 +186,11 @@ def _turn_ends(pair: Pair, sides: Sequence[Side], known: set[tuple[str, ...]]) -
     )
     for name, model, side in named:
         if _first(known, "end of turn", canonical(model)):
-            yield text.turn_end(side.model, side.tokenizer, name)
+            yield tokens.turn_end(side.model, side.tokenizer, name)
 
 
 def _template(pair: Pair, student: Side, teacher: Side) -> list[Check]:
-    return [text.template(student.tokenizer, teacher.tokenizer, pair.problems[0], pair.name)]
+    return [tokens.template(student.tokenizer, teacher.tokenizer, pair.problems[0], pair.name)]
 
 
 def _temperatures(pair: Pair) -> Iterator[Check]:
@@ -196,7 +204,7 @@ def _temperatures(pair: Pair) -> Iterator[Check]:
     for temperature, objective in scored.items():
         subject = pair.name if len(scored) == 1 else f"{pair.name}, objectives at T={temperature:g}"
         for evaluation in pair.evaluations.values():
-            yield text.temperatures(pair.recipe, objective, evaluation, subject)
+            yield temperatures.temperatures(pair.recipe, objective, evaluation, subject)
 
 
 def _scores(
@@ -225,14 +233,14 @@ def _scores(
         DEFAULT_K
     ]:
         yield from _guarded(
-            "coverage", pair.name, lambda k=k: [scores.coverage(scored, k, pair.name)]
+            "coverage", pair.name, lambda k=k: [coverage.coverage(scored, k, pair.name)]
         )
 
 
 def _seeds(pair: Pair, student: Side, teacher: Side, known: set[tuple[str, ...]]) -> list[Check]:
     if not _first(known, "seeds", canonical(pair.recipe.student)):
         return []
-    return scores.seeds(
+    return seeds.seeds(
         student.model, teacher.model, student.tokenizer, pair.recipe, pair.problems, pair.student
     )
 
@@ -246,7 +254,7 @@ def _alone(model: Model, models: Models, known: set[tuple[str, ...]]) -> list[Ch
 
     def ask() -> list[Check]:
         side = load_side(model, models)
-        return [text.turn_end(side.model, side.tokenizer, slug(model))]
+        return [tokens.turn_end(side.model, side.tokenizer, slug(model))]
 
     return _guarded("end of turn", slug(model), ask)
 

@@ -1,47 +1,30 @@
-"""Check scores and samples: zero loss at the teacher, the teacher's part in the gradient, TopK
-coverage, seeds.
+"""Check scores: zero loss at the teacher, the teacher's part in the gradient, TopK coverage.
 
 Axes: N completion tokens of a few rollouts, H hidden size, K tokens of a support. Losses go through
 the driver that training uses (`study.models.logprobs`); a gradient is that in the student's last
 hidden states, from which all of its weights' gradients follow.
 """
 
-import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
-from trl import DistillationConfig
 
 from study.data.chat import prompt_ids
 from study.data.problems import Problem
 from study.models.logprobs import token_losses
-from study.models.sampling import end_token_ids, generate
-from study.objectives.diagnostics import support_mass
-from study.objectives.divergences import logprobs
-from study.objectives.topk import top_ids
+from study.models.sampling import generate
 from study.spec.recipe.model import DistilledModel
 from study.spec.recipe.objective import PRESETS, TOPK_SUPPORTS, Objective
-from study.spec.recipe.training import Sampling
 from study.train import build
-from study.train.arguments import arguments
-from study.train.distill import OnPolicyDistillation
-from study.train.evidence import Evidence
 from study.train.preflight.check import Check
 
 ZERO = 1e-5  # nats per token; float32 rounding of a sum over a vocabulary stays below
 SAME = 1e-3  # two gradients closer than this, relative to the larger, are one
-# below this share of the teacher's probability a note says that a TopK loss sees little of the
-# teacher
-COVERAGE = 0.9
 DRAWS, LENGTH = 2, 24  # completions per prompt and their tokens: enough for two seeds to differ
-HOT = 4.0  # a temperature at which a student that is certain at its own temperature still varies
-Draw = Callable[[int], list[list[int]]]  # seed -> completions
 
 
 @dataclass(frozen=True)
@@ -250,182 +233,6 @@ def negative_control(objective: Objective) -> bool:
         all(getattr(objective, name) == getattr(control, name) for name in form)
         for control in declared
     )
-
-
-def coverage(scored: Scored, k: int, subject: str) -> Check:
-    """Check how much of the teacher's probability a TopK loss sees: on the student's K likeliest
-    tokens, and on the teacher's own.
-    """
-    with torch.no_grad():
-        student_NV, teacher_NV = (
-            scored.student_head(scored.student_NH),
-            scored.teacher_head(scored.teacher_NH),
-        )
-    shared = min(student_NV.shape[-1], teacher_NV.shape[-1])
-    student_NV, teacher_NV = student_NV[:, :shared], teacher_NV[:, :shared]
-    seen, own = (
-        float(support_mass(logprobs(teacher_NV), top_ids(side, k)).mean())
-        for side in (student_NV, teacher_NV)
-    )
-    measured = {
-        "k": k,
-        "teacher_in_student_topk": seen,
-        "teacher_in_its_topk": own,
-        "tokens": len(scored.tokens_N),
-    }
-    if not scored.trained:
-        return Check(
-            "coverage",
-            subject,
-            True,
-            "measured on untrained weights: not representative",
-            measured=measured,
-        )
-    if seen < COVERAGE:
-        message = (
-            f"a loss on the student's TopK sees less than {COVERAGE} of the teacher's probability"
-            f" at K = {k}"
-        )
-        return Check(
-            "coverage",
-            subject,
-            True,
-            message,
-            "a larger K, or normalisation: tail_bucket",
-            True,
-            measured,
-        )
-    return Check(
-        "coverage",
-        subject,
-        True,
-        f"at least {COVERAGE} of the teacher's probability is in the student's TopK",
-        measured=measured,
-    )
-
-
-def seeds(
-    student: PreTrainedModel, teacher: PreTrainedModel, tokenizer: PreTrainedTokenizerBase,
-    recipe: DistilledModel,
-    problems: Sequence[Problem], subject: str,
-) -> list[Check]:  # fmt: skip
-    """Check that one seed gives one set of completions and two seeds give two: in evaluation, and
-    in the rollouts of training.
-    """
-    sampling = recipe.training.sampling.model_copy(update={"max_completion_length": LENGTH})
-    views = list(build.prompt_rows(list(problems), recipe)["prompt"])
-    prompts = prompt_ids(tokenizer, views, recipe.training.sampling.thinking)
-
-    @contextmanager
-    def evaluated(sampling: Sampling) -> Iterator[Draw]:
-        yield lambda seed: [
-            list(c.ids)
-            for row in generate(student, tokenizer, prompts, sampling, k=DRAWS, seed=seed)
-            for c in row
-        ]
-
-    @contextmanager
-    def rolled(sampling: Sampling) -> Iterator[Draw]:
-        with rollouts(student, teacher, tokenizer, recipe, problems, sampling) as roll:
-            yield lambda seed: roll(seed, prompts)
-
-    return [
-        _seeds(evaluated, sampling, f"{subject}, evaluation"),
-        _seeds(rolled, sampling, f"{subject}, rollouts"),
-    ]
-
-
-def _seeds(
-    drawing: Callable[[Sampling], AbstractContextManager[Draw]], sampling: Sampling, subject: str
-) -> Check:
-    """Check seeds. A student that is certain of its tokens writes the same under every seed, so it
-    is tried again at `HOT`.
-    """
-    with drawing(sampling) as draw:
-        size, within, between = _compared(draw)
-    measured = {
-        "completions": size,
-        "differ_between_seeds": between,
-        "differ_within_a_seed": within,
-    }
-    if within:
-        message = f"one seed gives different completions ({within} of {size} differ)"
-        hint = "the sampler draws from a state that is not the run's: nothing can be repeated"
-        return Check("seeds", subject, False, message, hint, False, measured)
-    if between:
-        return Check(
-            "seeds",
-            subject,
-            True,
-            "two seeds give different completions, one seed the same",
-            measured=measured,
-        )
-    with drawing(sampling.model_copy(update={"temperature": HOT, "top_p": 1.0})) as draw:
-        size, _, between = _compared(draw)
-    if between:
-        message = (
-            f"the student is certain: two seeds give the same {size} completions, at temperature"
-            f" {HOT:g} they differ"
-        )
-        return Check("seeds", subject, True, message, "", True, measured)
-    message, hint = (
-        f"two seeds give the same {size} completions",
-        "the sampler ignores its seed: replications would be copies",
-    )
-    return Check("seeds", subject, False, message, hint, False, measured)
-
-
-def _compared(draw: Draw) -> tuple[int, int, int]:
-    """Return the number of completions; how many differ within a seed, and how many between two
-    seeds.
-
-    The global state must have no effect.
-    """
-    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
-        torch.manual_seed(1)
-        first = draw(1)
-        torch.manual_seed(2)
-        again, other = draw(1), draw(2)
-    return len(first), _differing(first, again), _differing(first, other)
-
-
-def _differing(left: list[list[int]], right: list[list[int]]) -> int:
-    return sum(a != b for a, b in zip(left, right, strict=True))
-
-
-@contextmanager
-def rollouts(
-    student: PreTrainedModel, teacher: PreTrainedModel, tokenizer: PreTrainedTokenizerBase,
-    recipe: DistilledModel,
-    problems: Sequence[Problem], sampling: Sampling,
-) -> Iterator[Callable[[int, list[list[int]]], list[list[int]]]]:  # fmt: skip
-    """Yield (run seed, prompts) -> completions, by the trainer that training uses, without a step
-    of training.
-    """
-    with tempfile.TemporaryDirectory() as folder:
-        args = arguments(
-            DistillationConfig, Path(folder), recipe.training.optimisation, steps=1,
-            batch=len(problems), seed=0,
-            max_completion_length=sampling.max_completion_length, temperature=sampling.temperature,
-            top_p=sampling.top_p, top_k=0,
-        )  # fmt: skip
-        evidence = Evidence(
-            problems,
-            tokenizer,
-            end_token_ids(student, tokenizer),
-            1,
-            sampling.max_completion_length,
-        )
-        trainer = OnPolicyDistillation(
-            student, teacher, args, build.prompt_rows(list(problems), recipe), tokenizer,
-            objective=recipe.objective, seed=0, evidence=evidence, sampler=sampling.sampler,
-        )  # fmt: skip
-
-        def rolled(seed: int, prompts: list[list[int]]) -> list[list[int]]:
-            trainer.run_seed = seed
-            return [list(row) for row in trainer._generate_single_turn(prompts, None, {})]
-
-        yield rolled
 
 
 def _shuffled(rows_NH: Tensor) -> Tensor:
