@@ -14,8 +14,9 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import NullLocator
 
 from analysis.pages import style
-from study.train.guard.calibration import ANY, Alarms, Watched, worth
+from study.train.guard.calibration import ANY, Watched
 from study.train.guard.detectors import DETECTORS
+from study.train.guard.worth import Alarms, worth
 
 # Okabe-Ito colours, each with its own marker, so that no two differ only by colour.
 LOOKS: dict[str, tuple[str, str]] = {

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from analysis.compare.files import RIGHT
+from analysis.compare.graded_rows import RIGHT
 from analysis.compare.selectors import Place, records_of
 from study.errors import PrerequisiteError, SpecError
 from study.stats.intervals import Interval, t_interval

@@ -18,21 +18,15 @@ anywhere.
 Errors name the file, the line and what is missing.
 """
 
-import csv
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from analysis.compare.arms import CHECKED, Arm, Scores, Spent, flat, problems_hash, shown
-from study.data.lines import parse_object, stream_lines
-from study.data.values import id_of, kind
+from analysis.compare.graded_rows import GradedProblem, JsonRow, forgiven, head_and_rest, take
 from study.errors import PrerequisiteError
 
-ID = ("id", "problem_id", "question_id", "unique_id", "doc_id", "task_id", "uid")
-RIGHT = ("outcome", "outcomes", "correct", "is_correct", "score", "reward")
-TOKENS = ("tokens", "num_tokens", "completion_tokens")
 GENERATIONS, REGRADED, PREFERENCE = "generations-1", "regraded-1", "preference-1"
 _RESULTS = (
     "format",
@@ -45,15 +39,6 @@ _RESULTS = (
     "finished",
 )  # of evaluation.json, not settings
 _MADE = ("packages", "python", "platform", "code", "device", "batch_size")
-_Row = dict[str, Any]
-
-
-@dataclass
-class _Problem:
-    right: float = 0.0
-    samples: int = 0
-    tokens: list[float] = field(default_factory=list[float])
-    right_tokens: list[float] = field(default_factory=list[float])
 
 
 def of_file(path: Path, name: str, *, relaxed: bool = False) -> Arm:
@@ -62,7 +47,7 @@ def of_file(path: Path, name: str, *, relaxed: bool = False) -> Arm:
     """
     if path.name.endswith(".json"):
         return _of_page(path, name, relaxed)
-    first, lines = _first(path)
+    first, lines = head_and_rest(path)
     if first.get("format") == GENERATIONS:
         return _generated(path, first, [row for _, row in lines], name, relaxed)
     return _of_rows(path, [(1, first), *lines], name, relaxed=relaxed)
@@ -80,7 +65,7 @@ def _of_page(path: Path, name: str, relaxed: bool) -> Arm:
         ) from error
 
 
-def _json(path: Path) -> _Row:
+def _json(path: Path) -> JsonRow:
     try:
         value: Any = json.loads(path.read_bytes())
     except (OSError, ValueError) as error:
@@ -95,7 +80,7 @@ def _json(path: Path) -> _Row:
     return value
 
 
-def _of_evaluation(path: Path, value: _Row, name: str, relaxed: bool) -> Arm:
+def _of_evaluation(path: Path, value: JsonRow, name: str, relaxed: bool) -> Arm:
     counts = "relaxed_correct_counts" if relaxed else "correct_counts"
     absent = [key for key in ("task", "k", "problem_ids", counts) if key not in value]
     if absent:
@@ -119,7 +104,7 @@ def _of_evaluation(path: Path, value: _Row, name: str, relaxed: bool) -> Arm:
     return Arm(name, value["task"], value["task"], (score,), flat(listed), _made(value))
 
 
-def _made(value: _Row) -> dict[str, str]:
+def _made(value: JsonRow) -> dict[str, str]:
     packages = value.get("packages") or {}
     return (
         {**flat(packages), **{key: shown(value[key]) for key in _MADE[1:] if key in value}}
@@ -141,7 +126,7 @@ def _checked(values: Mapping[str, str]) -> dict[str, str]:
     }
 
 
-def _of_regraded(path: Path, value: _Row, name: str, relaxed: bool) -> Arm:
+def _of_regraded(path: Path, value: JsonRow, name: str, relaxed: bool) -> Arm:
     rows = [
         {"id": p["id"], "outcomes": p["after"], "relaxed": p["relaxed"], "tokens": p.get("tokens")}
         for p in value["problems"]
@@ -149,7 +134,7 @@ def _of_regraded(path: Path, value: _Row, name: str, relaxed: bool) -> Arm:
     return _generated(path, {**value["head"], "grader": value["grader"]}, rows, name, relaxed)
 
 
-def _of_preference(path: Path, value: _Row, name: str, relaxed: bool) -> Arm:
+def _of_preference(path: Path, value: JsonRow, name: str, relaxed: bool) -> Arm:
     """Prompts of which it can be said what is wanted: those with a label, replies with a
     verdict.
     """
@@ -166,7 +151,7 @@ def _of_preference(path: Path, value: _Row, name: str, relaxed: bool) -> Arm:
     )
 
 
-def _generated(path: Path, head: _Row, rows: Sequence[_Row], name: str, relaxed: bool) -> Arm:
+def _generated(path: Path, head: JsonRow, rows: Sequence[JsonRow], name: str, relaxed: bool) -> Arm:
     arm = _of_rows(path, list(enumerate(rows, start=2)), name, dict(head), relaxed)
     known = {
         key: value
@@ -178,18 +163,18 @@ def _generated(path: Path, head: _Row, rows: Sequence[_Row], name: str, relaxed:
 
 def _of_rows(
     path: Path,
-    rows: Sequence[tuple[int, _Row]],
+    rows: Sequence[tuple[int, JsonRow]],
     name: str,
-    head: _Row | None = None,
+    head: JsonRow | None = None,
     relaxed: bool = False,
 ) -> Arm:
     """head: settings that hold for all rows."""
     rows = (
-        [(number, _forgiven(row, f"{path}:{number}")) for number, row in rows] if relaxed else rows
+        [(number, forgiven(row, f"{path}:{number}")) for number, row in rows] if relaxed else rows
     )
-    problems: dict[str, _Problem] = {}
+    problems: dict[str, GradedProblem] = {}
     for number, row in rows:
-        _take(problems, row, f"{path}:{number}")
+        take(problems, row, f"{path}:{number}")
     constant = {**_constant([row for _, row in rows]), **(head or {})}
     ids, found = tuple(problems), list(problems.values())
     tokens = [length for problem in found for length in problem.tokens]
@@ -213,127 +198,10 @@ def _seed(value: Any) -> int | None:
     return int(value) if value is not None and str(value).lstrip("-").isdigit() else None
 
 
-def _constant(rows: Sequence[_Row]) -> _Row:
+def _constant(rows: Sequence[JsonRow]) -> JsonRow:
     """The settings that every row spells alike."""
     return {
         key: rows[0][key]
         for key in (*CHECKED, "seed")
         if all(row.get(key) == rows[0].get(key) for row in rows) and key in rows[0]
     }
-
-
-def _take(problems: dict[str, _Problem], row: _Row, where: str) -> None:
-    key, column = (
-        next((name for name in names if row.get(name) not in (None, "")), None)
-        for names in (ID, RIGHT)
-    )
-    if key is None or column is None:
-        what = "id" if key is None else "outcome"
-        hint = (
-            f"every row needs an id ({', '.join(ID[:3])}) and an outcome ({', '.join(RIGHT[:4])})"
-        )
-        ungraded = "completions without one: study grade FILE --output OUT.jsonl"
-        raise PrerequisiteError(
-            f"{where}: no {what}; there are: {', '.join(row) or 'no columns'}",
-            hint=f"{hint}; {ungraded}",
-        )
-    problem = problems.setdefault(id_of(row[key], where, key), _Problem())
-    found = row[column]
-    rights = [
-        _right(each, where, column) for each in (found if isinstance(found, list) else [found])
-    ]
-    problem.right += sum(rights)
-    problem.samples += len(rights)
-    lengths = _lengths(row, len(rights), where)
-    problem.tokens += lengths
-    problem.right_tokens += [
-        length for length, right in zip(lengths, rights, strict=False) if right == 1.0
-    ]
-
-
-def _forgiven(row: _Row, where: str) -> _Row:
-    """The relaxed outcome in the place of the strict one."""
-    if row.get("relaxed") in (None, ""):
-        raise PrerequisiteError(
-            f"{where}: no relaxed outcome",
-            hint="leave --relaxed out; study grade --output and study regrade write them",
-        )
-    return {
-        **{key: value for key, value in row.items() if key not in RIGHT},
-        "outcome" + "s" * isinstance(row["relaxed"], list): row["relaxed"],
-    }
-
-
-def _right(value: Any, where: str, column: str) -> float:
-    """1 for right. Text is an outcome's name or a number, as CSV spells it.
-
-    PrerequisiteError for null, NaN, an object or a list: they say nothing of an outcome.
-    """
-    if isinstance(value, bool):
-        return float(value)
-    text = value.strip().casefold() if isinstance(value, str) else ""
-    if text in ("true", "false"):
-        return float(text == "true")
-    if column.startswith("outcome") and text and not _is_number(text):
-        return float(text == "correct")
-    number = float(value) if isinstance(value, int | float) or _is_number(text) else -1.0
-    if not 0.0 <= number <= 1.0:
-        shown = value if isinstance(value, str | int | float) else kind(value)
-        raise PrerequisiteError(
-            f"{where}: {column} is {shown!r}", hint="true, false or a number between 0 and 1"
-        )
-    return number
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
-
-
-def _lengths(row: _Row, samples: int, where: str) -> list[float]:
-    found = next((row[name] for name in TOKENS if row.get(name) not in (None, "")), None)
-    if found is None:
-        return []
-    try:
-        lengths = [float(each) for each in (found if isinstance(found, list) else [found])]
-    except (TypeError, ValueError) as error:
-        raise PrerequisiteError(
-            f"{where}: tokens is {found!r}", hint="a number for each completion"
-        ) from error
-    if len(lengths) != samples:
-        raise PrerequisiteError(
-            f"{where}: {len(lengths)} lengths for {samples} outcomes",
-            hint="one for each completion",
-        )
-    return lengths
-
-
-def _first(path: Path) -> tuple[_Row, Iterator[tuple[int, _Row]]]:
-    lines = _lines(path)
-    try:
-        _, first = next(lines)
-    except StopIteration:
-        raise PrerequisiteError(
-            f"{path} is empty", hint="one outcome per row, with the id of its problem"
-        ) from None
-    return first, lines
-
-
-def _lines(path: Path) -> Iterator[tuple[int, _Row]]:
-    """Rows of JSON Lines (gzip or not) or CSV, with their line numbers."""
-    if path.suffix != ".csv":
-        for number, line, _ in stream_lines(path):
-            yield number, parse_object(line, f"{path}:{number}")
-        return
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            yield from (
-                (number, dict(row)) for number, row in enumerate(csv.DictReader(file), start=2)
-            )
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise PrerequisiteError(
-            f"{path}: cannot be read ({error})", hint="JSON Lines or CSV in UTF-8, also gzipped"
-        ) from error

@@ -13,7 +13,8 @@ from study.data.load import load
 from study.data.problems import Problem
 from study.data.views import shifted, teacher_view
 from study.evaluate import generations
-from study.evaluate.harness import Chat, TaskResult, run_task
+from study.evaluate.engine_lm import Chat
+from study.evaluate.harness import TaskResult, run_task
 from study.evaluate.light import Graded, sample
 from study.grading.boxed import Outcome
 from study.models.loading import load_for_inference, load_tokenizer

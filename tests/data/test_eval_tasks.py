@@ -14,8 +14,9 @@ from lm_eval.tasks import TaskManager
 from study.data.hub.benchmarks import Benchmark, choice_order, is_held_out, read
 from study.data.hub.eval_tasks import lm_eval_name, page_values
 from study.errors import PrerequisiteError, SpecError
+from study.evaluate.engine_lm import Chat
 from study.evaluate.engines import Drawn
-from study.evaluate.harness import Chat, evaluate_task
+from study.evaluate.harness import evaluate_task
 from study.evaluate.task_page import TASKS, Decoding, known_tasks, read_page
 from study.grading.boxed import Outcome
 from study.grading.choice import ChoiceGrader, letter

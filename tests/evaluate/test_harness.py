@@ -13,7 +13,8 @@ from transformers import PreTrainedTokenizerFast, Qwen3ForCausalLM
 from study.data.problems import Problem
 from study.errors import SpecError
 from study.evaluate import light
-from study.evaluate.harness import Chat, known_tasks, run_task
+from study.evaluate.engine_lm import Chat
+from study.evaluate.harness import known_tasks, run_task
 from study.evaluate.light import curve_point, prompt_ids, sample
 from study.grading.base import Grade, Sample
 from study.grading.boxed import Outcome

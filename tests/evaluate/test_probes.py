@@ -14,7 +14,8 @@ from study.data.load import load
 from study.errors import PrerequisiteError
 from study.evaluate import probes
 from study.evaluate import run as final
-from study.evaluate.harness import Chat, run_task
+from study.evaluate.engine_lm import Chat
+from study.evaluate.harness import run_task
 from study.grading.boxed import Outcome
 from study.grading.polite import PoliteGrader
 from study.models.loading import load_model, load_tokenizer

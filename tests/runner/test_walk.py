@@ -67,7 +67,7 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
         counted[path.parent.name] += 1
 
     monkeypatch.setattr(walk, "read_record", counting_read)
-    monkeypatch.setattr(plan, "_sealed_record", not_again)
+    monkeypatch.setattr(plan, "sealed_record", not_again)
     return counted
 
 

@@ -20,15 +20,13 @@ from study.stats.distributions import binomial_limits
 from study.train.guard.calibration import (
     ANY,
     LADDERS,
-    Share,
     Watched,
     choose,
     fell_from_best,
     last_entered,
-    stopped,
-    worth,
 )
 from study.train.guard.detectors import DETECTORS, Thresholds, replay
+from study.train.guard.worth import Share, stopped, worth
 from tests.support.paths import ROOT
 
 STEPS = 60

@@ -5,8 +5,9 @@ line of every value.
 from collections.abc import Callable
 from typing import Any
 
+from study.spec.grid.built import Built
 from study.spec.grid.cell import Cell
-from study.spec.grid.scale import Built, Scale
+from study.spec.grid.scale import Scale
 from study.spec.identity import parents
 from study.spec.recipe.model import (
     BpeTokenizer,

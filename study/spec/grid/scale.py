@@ -17,24 +17,16 @@ Inside a recipe `base`, `student`, `teacher`, `data` and `privileged` may be nam
 each name is built once and shared.
 """
 
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 from pydantic import Field
 
-from study.errors import PrerequisiteError
 from study.spec.base import Spec
+from study.spec.grid.built import Built, assembled, build_privileged, build_source, member_of
 from study.spec.grid.like import spelled_out, with_sampler
 from study.spec.recipe.data import (
-    ArithmeticData,
-    BenchmarkData,
     Data,
-    HiddenFactData,
-    HubData,
-    JsonlData,
-    SearchData,
-    SharedData,
 )  # fmt: skip
 from study.spec.recipe.evaluation import Evaluation, Prefix
 from study.spec.recipe.model import (
@@ -52,15 +44,9 @@ from study.spec.recipe.training import DistillTraining, Sampler
 from study.spec.yaml.load import MAX_NAME, Located, extended, find, load, merged, plain, suggestion
 from study.spec.yaml.validation import located_error, validate
 
-T = TypeVar("T")
 _MODELS: dict[str, type[Any]] = {
     "pretrain": PretrainedLab, "local": LocalModel, "hub": HubModel, "sft": SftModel,
     "grpo": GrpoModel, "distill": DistilledModel,
-}  # fmt: skip
-_SOURCES: dict[str, type[Any]] = {
-    "arithmetic": ArithmeticData, "search": SearchData, "hidden_fact": HiddenFactData,
-    "shared": SharedData, "jsonl": JsonlData,
-    "hub": HubData, "benchmark": BenchmarkData,
 }  # fmt: skip
 _PROBES: dict[str, type[Any]] = {"likelihood": Likelihood, "pi_optimum": PiOptimum}
 _MODEL_ROLES = ("base", "student", "teacher")
@@ -82,16 +68,6 @@ class ScalePage(Spec):
     probes: dict[str, Any] = Field(default={})
     sampler: Sampler = "transformers"
     expected_seconds: dict[str, float] = Field(default={})
-
-
-@dataclass(frozen=True)
-class Built(Generic[T]):
-    """A spec and the located tree that it was built from, with every reference replaced by its
-    value.
-    """
-
-    spec: T
-    node: Located
 
 
 class Scale:
@@ -132,7 +108,7 @@ class Scale:
         return self._models[name]
 
     def _recipe(self, node: Located, path: str) -> Built[Model]:
-        spec = _member(_MODELS, node, path)
+        spec = member_of(_MODELS, node, path)
         parts: dict[str, Built[Any]] = {}
         for key, child in node.entries.items():
             if key in _MODEL_ROLES:
@@ -141,7 +117,7 @@ class Scale:
                 parts[key] = self.data(child, f"{path}.{key}")
             elif key == "privileged":
                 parts[key] = self.privileged(child, f"{path}.{key}")
-        return _assembled(spec, self._with_defaults(node), path, parts)
+        return assembled(spec, self._with_defaults(node), path, parts)
 
     def _with_defaults(self, node: Located) -> Located:
         """Return a recipe with the defaults of its kind: its training overrides that of the section
@@ -162,22 +138,22 @@ class Scale:
         )
 
     def data(self, reference: Located, path: str) -> Built[Data]:
-        return self._cached("data", reference, path, _source)
+        return self._cached("data", reference, path, build_source)
 
     def privileged(self, reference: Located, path: str) -> Built[PrivilegedInformation | None]:
         """Build privileged information. `none` is always known: no privileged information."""
-        return self._cached("pi", reference, path, _privileged)
+        return self._cached("pi", reference, path, build_privileged)
 
     def evaluation(self, reference: Located, path: str) -> Built[Evaluation]:
         def build(node: Located, where: str) -> Built[Evaluation]:
-            return _assembled(Evaluation, node, where, self._looked_up(node, where))
+            return assembled(Evaluation, node, where, self._looked_up(node, where))
 
         return self._cached("evaluations", reference, path, build)
 
     def probe(self, reference: Located, path: str) -> Built[Probe]:
         def build(node: Located, where: str) -> Built[Probe]:
-            return _assembled(
-                _member(_PROBES, node, where), node, where, self._looked_up(node, where)
+            return assembled(
+                member_of(_PROBES, node, where), node, where, self._looked_up(node, where)
             )
 
         return self._cached("probes", reference, path, build)
@@ -207,7 +183,7 @@ class Scale:
 
     def _prefix(self, node: Located, path: str) -> Built[Prefix]:
         source = node.get("source")
-        return _assembled(
+        return assembled(
             Prefix, node, path, {"source": self.model(source, f"{path}.source")} if source else {}
         )
 
@@ -245,52 +221,6 @@ class Scale:
             f" {known}){suggestion(str(reference.value), entries)}"
         )
         raise located_error(reference, path, problem)
-
-
-def _source(node: Located, path: str) -> Built[Data]:
-    built = _assembled(_member(_SOURCES, node, path), node, path, {})
-    if not isinstance(built.spec, JsonlData | HubData):
-        return built
-    try:
-        return Built(built.spec.fingerprinted(), built.node)
-    except FileNotFoundError as error:
-        problem = f"{node.origin} {path}: the data file {error.filename} does not exist"
-        raise PrerequisiteError(
-            problem, hint="set STUDY_DATA to the folder that holds it"
-        ) from error
-
-
-def _privileged(node: Located, path: str) -> Built[PrivilegedInformation | None]:
-    return (
-        Built(None, node)
-        if node.value is None
-        else _assembled(PrivilegedInformation, node, path, {})
-    )
-
-
-def _member(union: dict[str, type[Any]], node: Located, path: str) -> type[Any]:
-    """Return the member of the union that `kind` names."""
-    kind = node.get("kind")
-    if kind is None:
-        raise located_error(node, path, f"field 'kind' is required: one of {', '.join(union)}")
-    if kind.value not in union:
-        raise located_error(
-            kind,
-            f"{path}.kind",
-            f"{kind.value!r} is not one of {', '.join(union)}{suggestion(str(kind.value), union)}",
-        )
-    return union[str(kind.value)]
-
-
-def _assembled(
-    spec: type[Any], node: Located, path: str, parts: dict[str, Built[Any]]
-) -> Built[Any]:
-    whole = Located(
-        node.entries | {key: part.node for key, part in parts.items()}, node.origin, node.comment
-    )
-    return Built(
-        validate(spec, whole, path, {key: part.spec for key, part in parts.items()}), whole
-    )
 
 
 def load_scale(name: str, root: Path | None = None) -> Scale:
