@@ -139,9 +139,9 @@ class _Case:
 
     def _numbers(self, verdict: Verdict) -> Verdict:
         """The effect with its 95% interval, and what is shown next to it."""
-        if not self.measured.finite:
-            return verdict
         values = self.measured.defined
+        if not values or not self.measured.finite:
+            return verdict
         verdict = replace(verdict, comparison=compare(values, span=self.measured.span))
         if len(values) < 2:
             return verdict

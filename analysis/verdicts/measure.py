@@ -36,8 +36,8 @@ class Measured:
 
     @property
     def finite(self) -> bool:
-        """Whether there is a value, and every one that is defined is a finite number."""
-        return bool(self.defined) and all(map(math.isfinite, self.defined))
+        """Whether there is a base, and every value that is defined is a finite number."""
+        return bool(self.values) and all(map(math.isfinite, self.defined))
 
 
 def measure(claim: Claim, evidence: Evidence, rules: Rules) -> Measured:

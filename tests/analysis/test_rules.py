@@ -144,6 +144,9 @@ def test_an_undefined_share_counts_as_a_failing_base() -> None:
     assert "in 4 of 5 bases, not in base 4" in one.gates[-1]
     two = decide_all(page, evidence(finals((0.1, 0.12, 0.11, 0.7, 0.7), near)))[0]
     assert two.word == "INVALID"
+    none = decide_all(page, evidence(finals((0.8,) * 5, near)))[0]
+    assert (none.word, none.comparison) == ("INVALID", None)
+    assert "in 0 of 5 bases" in none.reason
     assert decide_all(page, evidence(finals(start, near)), FIRST)[0].word == "INVALID"
 
 
