@@ -17,7 +17,7 @@ from study.spec.report.claim import Change, Difference, Share
 from study.spec.report.outcome import ReportOutcome, outcome
 from study.stats.collapse import fell_at, kaplan_meier
 from study.stats.comparisons import holm, holm_factors
-from study.stats.intervals import t_interval
+from study.stats.intervals import FRACTION, span_interval, t_interval
 from tests.support.synthetic import record, records
 
 RUN = load_grid("smoke").runs()[0]
@@ -251,10 +251,11 @@ def test_the_rate_of_collapse_has_an_exact_interval() -> None:
     student = interval_of("score", {0: 0.2, 1: 0.4})
     assert student is not None
     assert student.high is not None
-    assert student.high > 1.0  # Student's t, as before
+    assert 0.4 < student.high < 1.0  # inside what an accuracy allows
+    assert interval_of("signal_gap", {0: 0.2, 1: 0.4}) == t_interval([0.2, 0.4])
     assert interval_of("collapsed", {}) is None
     repeats = interval_of("collapsed", {0: 0.5, 1: 1.0, 2: 0.0})  # two training seeds per base
-    assert repeats == t_interval([0.5, 1.0, 0.0])
+    assert repeats == span_interval([0.5, 1.0, 0.0], span=FRACTION)
 
 
 def test_censored_runs_are_counted_beside_the_mean() -> None:
