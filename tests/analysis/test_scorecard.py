@@ -231,7 +231,7 @@ def test_no_print_of_a_row_reaches_the_strip() -> None:
     ax = drawn.axes[0]
     strip_left = ax.get_window_extent().x0
     for text in ax.texts:
-        if text.get_ha() == "left" and text.get_fontweight() != "bold":
+        if text.get_horizontalalignment() == "left" and text.get_fontweight() != "bold":
             assert text.get_window_extent(canvas.get_renderer()).x1 < strip_left
 
 
