@@ -17,6 +17,7 @@ from analysis.claims.scorecard import Scored, Verdicts, by_claim, scorecard
 from analysis.claims.scorecard_text import to_table
 from analysis.claims.screening import load_screened
 from analysis.claims.verdicts import changed, smallest_text
+from analysis.claims.withdrawn import lines as withdrawn_lines
 from analysis.pages.numbered import claims_of, figure_pages, table_pages
 from analysis.pages.render import Column, Table, Value, number, to_markdown
 from analysis.pages.report import DrawnPage, Part, build
@@ -147,6 +148,7 @@ def markdown(made: Sequence[Part]) -> str:
         found = findings_table(_verdicts(made), made[0].evidence.scale)
         lines += [to_markdown(found), ""] if found else []
         lines += [to_markdown(claims_table(made)), *_how_to_read(), *_by_chance(made)]
+        lines += _withdrawn(made)
     for part in made:
         lines += _claims_of(part)
     lines += ["## Settings", ""]
@@ -222,6 +224,12 @@ def _by_chance(made: Sequence[Part]) -> list[str]:
             "",
         ]
     return lines
+
+
+def _withdrawn(made: Sequence[Part]) -> list[str]:
+    """The claims that were declared and no longer stand, where they count."""
+    study, rules = made[0].study, made[0].rules
+    return withdrawn_lines(study.withdrawn) if study is not None and rules.families else []
 
 
 def _claims_of(part: Part) -> Iterator[str]:

@@ -13,6 +13,7 @@ from analysis.claims.rules import SECOND, Rules
 from analysis.claims.scorecard import Scored, scorecard_of
 from analysis.claims.scorecard_text import to_table
 from analysis.claims.verdicts import to_markdown
+from analysis.claims.withdrawn import lines as withdrawn_lines
 from analysis.evidence.estimates import estimated_hours
 from analysis.evidence.frames import Evidence
 from analysis.evidence.ledger import costs
@@ -83,7 +84,8 @@ def build(
     } or _default_pages(evidence)
     drawn = tuple(draw_page(name, page, evidence) for name, page in pages.items())
     claims = claims_of(evidence.grid, root)
-    verdicts = _verdicts(evidence, root, rules, study) if claims else ()
+    around = (study or study_of(evidence, root)) if claims else None
+    verdicts = around.verdicts(rules, [evidence.grid])[evidence.grid] if around else ()
     scored = scorecard_of(evidence.grid, verdicts, root)
     texts = {
         f"tables/{name}.{suffix}": text
@@ -97,19 +99,15 @@ def build(
         f"costs/{evidence.grid}.csv": to_csv(spent),
     }
     if claims:
+        gone = around.withdrawn_beside(evidence.grid) if around and rules.families else ()
         opening = to_table_markdown(to_table(scored, evidence.scale)) + "\n" if scored else ""
         texts |= {
-            f"verdicts/{evidence.grid}.md": opening + to_markdown(verdicts, evidence),
-            f"verdicts/{evidence.grid}.json": to_json(verdicts, evidence),
+            f"verdicts/{evidence.grid}.md": (
+                opening + to_markdown(verdicts, evidence) + "\n".join(withdrawn_lines(gone))
+            ),
+            f"verdicts/{evidence.grid}.json": to_json(verdicts, evidence, gone),
         }
     return Report(made, drawn, verdicts, scored, spent, texts, provenance(evidence))
-
-
-def _verdicts(
-    evidence: Evidence, root: Path | None, rules: Rules, study: Study | None
-) -> tuple[Verdict, ...]:
-    around = study or study_of(evidence, root)
-    return around.verdicts(rules, [evidence.grid])[evidence.grid]
 
 
 def provenance(evidence: Evidence) -> Table:

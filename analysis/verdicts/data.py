@@ -1,22 +1,38 @@
 """Verdicts as data: `results/verdicts/GRID.json`."""
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
+from analysis.claims.withdrawn import Withdrawn
 from analysis.evidence.frames import Evidence
 from analysis.verdicts.facts import sign_flip_state
+from analysis.verdicts.families import own_family
 from analysis.verdicts.verdict import Verdict
 
 
-def to_json(verdicts: tuple[Verdict, ...], evidence: Evidence) -> str:
+def to_json(
+    verdicts: tuple[Verdict, ...], evidence: Evidence, withdrawn: Sequence[Withdrawn] = ()
+) -> str:
     """The same as data; numbers rounded to six decimals so that the bytes do not depend on the
-    last bit of a sum.
+    last bit of a sum. withdrawn: claims that count in these families and no longer stand.
     """
     page = {
         "grid": evidence.grid,
         "scale": evidence.scale,
         "seeds": list(evidence.seeds),
         "verdicts": [_as_data(v) for v in verdicts],
+        "withdrawn": [
+            {
+                "grid": each.grid,
+                "id": each.claim.id,
+                "family": each.family or own_family(each.grid),
+                "how": each.how,
+                "text": each.claim.text,
+                "states": list(each.states),
+            }
+            for each in withdrawn
+        ],
     }
     return json.dumps(page, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
@@ -60,6 +76,8 @@ def _as_data(verdict: Verdict) -> dict[str, Any]:
         "gates": list(verdict.gates),
         "placebos": list(verdict.placebos),
         "declared": verdict.declared.word,
+        "declared_details": list(verdict.declared.details),
+        "preregistered": list(verdict.declared.preregistered),
         "not_testable": claim.not_testable.model_dump() if claim.not_testable else None,
         "reason": verdict.reason,
         "next": verdict.next_step,

@@ -8,7 +8,7 @@ from analysis.claims.decide import judge
 from analysis.claims.rules import SECOND, Rules
 from analysis.claims.scorecard import findings
 from analysis.claims.screening import load_screened
-from analysis.claims.withdrawn import Withdrawn, states_of, withdrawn
+from analysis.claims.withdrawn import Withdrawn, by_family, states_of, withdrawn
 from analysis.evidence.frames import Evidence, load
 from analysis.pages.numbered import claims_of
 from analysis.verdicts.families import ErrorBudget, Families, error_budget, families, own_family
@@ -37,24 +37,27 @@ class Study:
             self.evidence,
             findings=self.findings,
             rules=rules,
-            withdrawn=self._withdrawn_by_family(),
+            withdrawn=by_family(self.withdrawn),
             wanted=wanted,
         )
 
     def families(self, rules: Rules = SECOND) -> Families:
         """Holm's families over all pages, with or without evidence."""
-        return families(self.pages.values(), self.findings, rules, self._withdrawn_by_family())
+        return families(self.pages.values(), self.findings, rules, by_family(self.withdrawn))
 
     def error_budget(self, rules: Rules = SECOND) -> ErrorBudget:
         """How many false words chance alone may give."""
         return error_budget(self.pages.values(), self.families(rules), rules)
 
-    def _withdrawn_by_family(self) -> dict[str, list[str]]:
-        found: dict[str, list[str]] = {}
-        for each in self.withdrawn:
-            family = each.family or own_family(each.grid)
-            found.setdefault(family, []).append(f"{each.grid}/{each.claim.id}")
-        return found
+    def withdrawn_beside(self, grid: str) -> tuple[Withdrawn, ...]:
+        """The withdrawn claims of a grid, and those that count in a family of its claims."""
+        made = self.families()
+        names = {family for (place, _), family in made.of.items() if place == grid}
+        return tuple(
+            each
+            for each in self.withdrawn
+            if each.grid == grid or (each.family or own_family(each.grid)) in names
+        )
 
 
 def study_of(evidence: Evidence, root: Path | None = None) -> Study:
