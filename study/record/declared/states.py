@@ -67,7 +67,7 @@ def stored(declared: Path, name: str) -> dict[str, bytes]:
     do not give the hash.
     """
     folder = declared / name[:DIGITS]
-    pages = _files(folder)
+    pages = state_files(folder)
     single = hashlib.sha256(next(iter(pages.values()))).hexdigest() if len(pages) == 1 else None
     if pages and name not in (state_hash(pages), single):
         raise RecordMismatch(
@@ -77,7 +77,7 @@ def stored(declared: Path, name: str) -> dict[str, bytes]:
     return pages
 
 
-def _files(folder: Path) -> dict[str, bytes]:
+def state_files(folder: Path) -> dict[str, bytes]:
     """Return the files of a state by their name in it; temporary files of a writer are none."""
     places = (folder.glob("*.yaml"), folder.glob(f"{FINDINGS}/*.yaml"), folder.glob(WORLD))
     paths = sorted(path for found in places for path in found)

@@ -18,8 +18,8 @@ from typing import Literal
 
 from pydantic import Field, ValidationError
 
-from study.errors import PrerequisiteError, RecordMismatch, SpecError
-from study.record.declared.states import WORLD, Pages
+from study.errors import RecordMismatch, StudyError
+from study.record.declared.states import WORLD, Pages, state_files, state_hash
 from study.record.store import Results, record_paths
 from study.spec.base import Spec
 from study.spec.grid.grid import Grid, load_grid
@@ -96,7 +96,7 @@ def _grid(name: str, scale: Scale, source: Grid | None) -> Grid | None:
     try:
         grid = load_grid(name, scale)
         return grid if grid.cells else None
-    except (SpecError, PrerequisiteError):  # another scale's, or its data are not here
+    except StudyError:  # another scale's, or its data are not here; a run of another grid goes on
         return None
 
 
@@ -155,13 +155,15 @@ def _recorded_seeds(results: Results) -> dict[str, set[int]]:
 
 
 def _stored_worlds(declared: Path, scale: str) -> Iterator[World]:
-    """Yield the worlds of this scale in a folder of states, those that can be read."""
+    """Yield the worlds of this scale in a folder of states, those of whole states."""
     for path in sorted(declared.glob(f"*/{WORLD}")):
         try:
-            world = read_world(path.read_bytes(), str(path))
-        except (OSError, RecordMismatch):
+            files = state_files(path.parent)
+            world = read_world(files[WORLD], str(path))
+        except (OSError, KeyError, RecordMismatch):
             continue  # whoever needs this state says what is wrong with it
-        if world.scale == scale:
+        whole = (state_hash(files) or "").startswith(path.parent.name)
+        if whole and world.scale == scale:
             yield world
 
 
