@@ -21,7 +21,7 @@ from typing import Literal, NamedTuple
 
 from study.stats.comparisons import ENOUGH
 from study.stats.intervals import UNLIMITED, Interval, Span, span_interval, span_p
-from study.stats.sign_flip import FROM, p_higher, sign_flip_floor
+from study.stats.sign_flip import FROM, p_leaves, sign_flip_floor
 
 Expectation = Literal["positive", "negative", "equal", "not_worse"]
 Word = Literal["REPRODUCED", "UNDECIDED", "CONTRADICTED", "INVALID"]
@@ -285,26 +285,13 @@ def too_many(gate: Failing, n: int) -> bool:
 def _sign_flip(
     values: Sequence[float], thresholds: Sequence[float], rule: Rule
 ) -> tuple[float | None, Flip]:
-    """Return the two-sided sign-flip p of the mean against the thresholds that it must leave, and
-    whether it confirms the interval.
-
-    For `equal` both one-sided tests must reach alpha / 2 where the mean is inside; outside, the
-    test against the nearer limit.
+    """Return the sign-flip p of the mean against the thresholds that it must leave, and whether it
+    confirms the interval.
     """
     n = len(values)
     if not rule.sign_flip or n < FROM:
         return None, "not needed"
-    mean = math.fsum(values) / n
-    # An `equal` claim whose mean is outside has to leave the nearer limit only.
-    if len(thresholds) == 2 and not thresholds[0] < mean < thresholds[1]:
-        thresholds = (min(thresholds, key=lambda bar: abs(mean - bar)),)
-    p = min(1.0, 2.0 * max(_one_sided(values, mean, bar) for bar in thresholds))
+    p = p_leaves(values, thresholds)
     if sign_flip_floor(n) > rule.alpha * (1.0 + 1e-9):
         return p, "out of reach"
     return p, "agrees" if p <= rule.alpha * (1.0 + 1e-9) else "disagrees"
-
-
-def _one_sided(values: Sequence[float], mean: float, bar: float) -> float:
-    """Return the one-sided sign-flip p that the mean is on its side of the threshold."""
-    side = 1.0 if mean > bar else -1.0
-    return p_higher([side * (value - bar) for value in values])

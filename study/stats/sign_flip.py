@@ -9,6 +9,7 @@ The observed choice is one of them, so p is at least 1 / 2^n, and a two-sided p 
 one) at least 2 / 2^n (Fisher 1935, The Design of Experiments, section 21).
 """
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -48,6 +49,21 @@ def p_higher(differences: Sequence[float]) -> float:
     left, right = _sums(values[: values.size // 2]), np.sort(_sums(values[values.size // 2 :]))
     below = int(np.searchsorted(right, least - left, side="left").sum())
     return (left.size * right.size - below) / 2.0**values.size
+
+
+def p_leaves(values: Sequence[float], thresholds: Sequence[float]) -> float:
+    """Return the two-sided p of the mean against one threshold, or against both limits of an
+    equivalence.
+
+    Twice the one-sided p of the side on which the mean is; inside two limits the larger of the two,
+    as both one-sided tests must reach alpha / 2; outside of them that of the nearer limit.
+    """
+    mean = math.fsum(values) / len(values)
+    if len(thresholds) == 2 and not thresholds[0] < mean < thresholds[1]:
+        thresholds = (min(thresholds, key=lambda bar: abs(mean - bar)),)
+    sides = [(1.0 if mean > bar else -1.0, bar) for bar in thresholds]
+    one_sided = [p_higher([side * (value - bar) for value in values]) for side, bar in sides]
+    return min(1.0, 2.0 * max(one_sided))
 
 
 def _sums(values: NDArray[np.float64]) -> NDArray[np.float64]:
