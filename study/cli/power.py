@@ -12,11 +12,12 @@ import typer
 
 from analysis.compare.designs import Measured, from_arms
 from analysis.compare.selectors import Place, arms_of
-from study.cli import console, power_claims, power_designs
+from study.cli import console, power_claims, power_designs, power_expected
 from study.errors import SpecError
 from study.record.store import atomic_write
 from study.stats.power import Design, assumed
 
+BASES = 10  # of a study whose words are simulated
 SIZES = {
     "math500": 500,
     "aime24": 30,
@@ -103,6 +104,13 @@ def power(
             "--claims", help="Show what the undecided claims need; of --grid, or of all grids."
         ),
     ] = False,
+    expected: Annotated[
+        bool,
+        typer.Option(
+            "--expected",
+            help="With --claims: simulate the words of all claims on --bases bases, 10 by default.",
+        ),
+    ] = False,
     rules: Annotated[
         str, typer.Option(help="Rules of evidence for --claims: 1, or 2 as in docs/claims.md.")
     ] = "2",
@@ -116,6 +124,8 @@ def power(
     if claims:
         every = None if grid in (None, "all") else grid
         page = power_claims.show(every, scale, results, rules)
+        if expected:
+            page |= {"expected": power_expected.show(every, scale, results, bases or BASES)}
     else:
         guess = _Assumed(accuracy / 100.0, between, alike)
         page = _designs(

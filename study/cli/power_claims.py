@@ -5,22 +5,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from analysis.claims.decide import Verdict, judge
 from analysis.claims.power import ClaimPower, claim_power, to_table
-from analysis.claims.rules import VERSIONS, Rules
+from analysis.claims.rules import VERSIONS
 from analysis.claims.screening import load_screened
-from analysis.claims.withdrawn import withdrawn_today
-from analysis.declarations.states import findings_today
 from analysis.evidence.frames import Evidence
-from analysis.pages.numbered import claims_of
 from analysis.pages.overview import grids_with_records
-from analysis.verdicts.families import own_family
+from analysis.verdicts.study import study_with
 from study.cli import console
 from study.cli.evidence import show_table
 from study.errors import SpecError
 from study.spec.yaml.load import names
-
-Judged = list[tuple[Verdict, Evidence]]
 
 
 def show(grid: str | None, scale: str, results: Path, rules: str) -> dict[str, Any]:
@@ -34,7 +28,10 @@ def show(grid: str | None, scale: str, results: Path, rules: str) -> dict[str, A
     if grid is not None and grid not in names("claims"):
         hint = "claims are declared in experiments/claims/GRID.yaml"
         raise SpecError(f"no claims on {grid}", hint=hint)
-    decided = _judged(grid, scale, _source(results), VERSIONS[rules])
+    evidence = evidence_for(grid, scale, records_in(results))
+    # Families run over all grids, so those beside a single grid are read too.
+    judged = study_with(evidence).verdicts(VERSIONS[rules], wanted=list(evidence))
+    decided = [(verdict, evidence[name]) for name, each in judged.items() for verdict in each]
     found = [one for verdict, evidence in decided if (one := claim_power(verdict, evidence))]
     words = Counter(verdict.word for verdict, _ in decided)
     _say(found, words, rules)
@@ -42,33 +39,18 @@ def show(grid: str | None, scale: str, results: Path, rules: str) -> dict[str, A
     return {"rules": rules, "words": dict(sorted(words.items())), "claims": claims}
 
 
-def _source(results: Path) -> Path:
+def records_in(results: Path) -> Path:
+    """Return the folder of committed records, or of the runs where there are none."""
     committed = results / "records"
     return committed if committed.is_dir() else results / "runs"
 
 
-def _judged(grid: str | None, scale: str, source: Path, rules: Rules) -> Judged:
-    """Return the verdicts of one grid, or of all with records; their families run over all."""
-    recorded = set(grids_with_records(source, scale)) | ({grid} if grid else set())
-    pages = {name: page for name in names("claims") if (page := claims_of(name))}
-    evidence = {name: load_screened(source, name, scale) for name in pages if name in recorded}
-    verdicts = judge(
-        pages,
-        evidence,
-        findings=findings_today(),
-        rules=rules,
-        withdrawn=_withdrawn(list(evidence.values())),
-        wanted=[grid] if grid else None,
-    )
-    return [(verdict, evidence[name]) for name, found in verdicts.items() for verdict in found]
-
-
-def _withdrawn(evidence: Sequence[Evidence]) -> dict[str, list[str]]:
-    """Return family -> claims that stored states declare and no page has any more."""
-    found: dict[str, list[str]] = {}
-    for one in withdrawn_today(evidence[0]) if evidence else ():
-        found.setdefault(one.family or own_family(one.grid), []).append(one.claim.id)
-    return found
+def evidence_for(grid: str | None, scale: str, source: Path) -> dict[str, Evidence]:
+    """Return the evidence of one grid, or of all with claims and records."""
+    recorded = [grid] if grid else grids_with_records(source, scale)
+    return {
+        name: load_screened(source, name, scale) for name in recorded if name in names("claims")
+    }
 
 
 def _say(found: Sequence[ClaimPower], words: Counter[str], rules: str) -> None:

@@ -190,3 +190,16 @@ def test_the_table_says_what_keeps_a_claim_undecided_where_it_is_not_the_interva
     table = to_table([plain, flipped])
     assert [row[-1] for row in table.rows] == ["holds", "sign_flip"]
     assert "sign-flip test disagrees" in table.notes[-1]
+
+
+def test_expected_words_of_all_claims_of_a_grid(tmp_path: Path) -> None:
+    target = tmp_path / "power.json"
+    wanted = ("--grid", "loss", "--results", str(ROOT / "results"), "--json", str(target))
+    shown = run("--expected", "--bases", "5", *wanted)
+    assert "Expected words on 5 bases" in shown
+    expected = json.loads(target.read_text())["expected"]["loss"]["tail_bucket_k5"]
+    assert sum(expected["words"].values()) == pytest.approx(1.0, abs=0.01)
+    few = expected["words"]["REPRODUCED"]
+    run("--expected", "--bases", "20", *wanted)
+    many = json.loads(target.read_text())["expected"]["loss"]["tail_bucket_k5"]["words"]
+    assert many["REPRODUCED"] > few + 0.2

@@ -7,9 +7,11 @@ import time
 import pytest
 from scipy import stats
 
+from benchmarks import joint_power as script
 from study.stats.decision import Rule
 from study.stats.joint_power import Normal, PlannedClaim, PlannedGate, joint_power
 from study.stats.needed import decision_chance
+from tests.support.paths import ROOT
 
 RULE = Rule("positive", 0.05)
 EFFECT = Normal(0.10, 0.04)
@@ -116,3 +118,12 @@ def test_a_page_of_fifteen_claims_takes_seconds() -> None:
     started = time.process_time()
     joint_power(claims, 10)
     assert time.process_time() - started < 10.0
+
+
+@pytest.mark.slow
+def test_the_table_of_the_docs_is_made_by_its_script() -> None:
+    page = (ROOT / "docs/statistics.md").read_text(encoding="utf-8")
+    again = script.written(page, script.text())
+    assert again == page, "run: python -m benchmarks.joint_power docs/statistics.md"
+    with pytest.raises(ValueError, match="the page has no"):
+        script.written("no marks", "")

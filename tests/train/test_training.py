@@ -15,6 +15,7 @@ from study.models import decode
 from study.models.lab import build_model, build_tokenizer
 from study.models.loading import load_model, load_tokenizer, save
 from study.models.sampling import generate
+from study.record.seeds import training_seed
 from study.spec.recipe.model import (
     BpeTokenizer,
     GrpoModel,
@@ -138,6 +139,27 @@ def test_a_run_is_a_function_of_its_seed_alone(lab_models: dict[str, Path], tmp_
     torch.rand(5)
     assert torch.equal(first, weights(run(recipe, lab_models, tmp_path / "b")))
     assert not torch.equal(first, weights(run(recipe, lab_models, tmp_path / "c", seed=1)))
+
+
+@pytest.mark.slow
+def test_a_repeat_is_another_training_seed_and_the_first_is_none(
+    lab_models: dict[str, Path], tmp_path: Path
+) -> None:
+    recipe = distilled(Objective(), steps=3)
+    again = recipe.model_copy(update={"repeat": 1})
+    first = weights(run(recipe, lab_models, tmp_path / "a"))
+    second = weights(run(again, lab_models, tmp_path / "b"))
+    same_seed = weights(run(recipe, lab_models, tmp_path / "c", seed=training_seed(0, 1)))
+    assert not torch.equal(first, second)
+    assert torch.equal(second, same_seed)
+    prompts = [
+        [
+            c["prompt"]
+            for c in json.loads((tmp_path / name / "evidence.json").read_text())["completions"]
+        ]
+        for name in ("a", "b")
+    ]
+    assert prompts[0] != prompts[1]
 
 
 @pytest.mark.slow
