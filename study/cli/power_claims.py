@@ -1,7 +1,7 @@
 """`study power --claims`: what each undecided claim needs, from records alone."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ from analysis.claims.rules import VERSIONS
 from analysis.claims.screening import load_screened
 from analysis.evidence.frames import Evidence
 from analysis.pages.overview import grids_with_records
-from analysis.verdicts.study import study_with
+from analysis.verdicts.study import Study, study_of, study_with
 from study.cli import console
 from study.cli.evidence import show_table
 from study.errors import SpecError
@@ -29,8 +29,7 @@ def show(grid: str | None, scale: str, results: Path, rules: str) -> dict[str, A
         hint = "claims are declared in experiments/claims/GRID.yaml"
         raise SpecError(f"no claims on {grid}", hint=hint)
     evidence = evidence_for(grid, scale, records_in(results))
-    # Families run over all grids, so those beside a single grid are read too.
-    judged = study_with(evidence).verdicts(VERSIONS[rules], wanted=list(evidence))
+    judged = study_around(evidence).verdicts(VERSIONS[rules], wanted=list(evidence))
     decided = [(verdict, evidence[name]) for name, each in judged.items() for verdict in each]
     found = [one for verdict, evidence in decided if (one := claim_power(verdict, evidence))]
     words = Counter(verdict.word for verdict, _ in decided)
@@ -47,10 +46,18 @@ def records_in(results: Path) -> Path:
 
 def evidence_for(grid: str | None, scale: str, source: Path) -> dict[str, Evidence]:
     """Return the evidence of one grid, or of all with claims and records."""
+    known = names("claims")
     recorded = [grid] if grid else grids_with_records(source, scale)
-    return {
-        name: load_screened(source, name, scale) for name in recorded if name in names("claims")
-    }
+    return {name: load_screened(source, name, scale) for name in recorded if name in known}
+
+
+def study_around(evidence: Mapping[str, Evidence]) -> Study:
+    """Return the study of which this is evidence. Families run over all grids, so those beside a
+    single grid are read too.
+    """
+    if len(evidence) == 1:
+        return study_of(next(iter(evidence.values())))
+    return study_with(evidence)
 
 
 def _say(found: Sequence[ClaimPower], words: Counter[str], rules: str) -> None:

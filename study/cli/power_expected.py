@@ -5,9 +5,8 @@ from typing import Any
 
 from analysis.claims.expected import expected_power
 from analysis.pages.render import Column, Table
-from analysis.verdicts.study import study_with
 from study.cli.evidence import show_table
-from study.cli.power_claims import evidence_for, records_in
+from study.cli.power_claims import evidence_for, records_in, study_around
 from study.spec.report.claim import Claims
 from study.stats.decision import Word
 
@@ -31,7 +30,7 @@ def show(grid: str | None, scale: str, results: Path, bases: int) -> dict[str, A
     as data. A page with `screening` has its own number of bases.
     """
     evidence = evidence_for(grid, scale, records_in(results))
-    study = study_with(evidence)
+    study = study_around(evidence)
     made = study.families()
     found = {
         name: expected_power(
