@@ -1,13 +1,14 @@
 """Measure a distillation cell of the lab with its evaluation: by `generate` of transformers, by the
 lab's sampler, and with rows in groups of like length.
 
-    python -m benchmarks.bench_cell [--steps 120] [--turns 2]
+    python -m benchmarks.bench_cell [--cell topk_renormalised-k20] [--steps 120] [--turns 2]
 
-The demo's student and teacher, the recipe of the math grid for a teacher made by reinforcement
-learning, the stage as `study run` builds it and the final evaluation of its model; variants in
-turns in one process on one thread. Seconds are CPU seconds of this process, medians over the turns.
-model, evaluation: the beginning of the sha256 of the weights and of evaluation.json, so that equal
-bytes are seen. The load is the machine's load average at the end.
+The demo's student and teacher, a recipe of the math grid for a teacher made by reinforcement
+learning (the first whose id contains the given text), the stage as `study run` builds it and the
+final evaluation of its model; variants in turns in one process on one thread. Seconds are CPU
+seconds of this process, medians over the turns. model, evaluation: the beginning of the sha256 of
+the weights and of evaluation.json, so that equal bytes are seen. The load is the machine's load
+average at the end.
 """
 
 import argparse
@@ -40,14 +41,16 @@ VARIANTS: dict[str, tuple[Sampler, int]] = {
 }
 
 
-def lab_cell() -> Cell:
-    """Return the first cell of the math grid that distils from a GRPO teacher with a TopK loss."""
+def lab_cell(text: str) -> Cell:
+    """Return the first cell of the math grid that distils from a GRPO teacher and has this text in
+    its id.
+    """
     for one in load_grid("math", "lab").cells:
         model = one.cell.model
-        trained = isinstance(model, DistilledModel) and isinstance(model.teacher, GrpoModel)
-        if trained and model.objective.k:
+        distilled = isinstance(model, DistilledModel) and isinstance(model.teacher, GrpoModel)
+        if distilled and text in one.cell_id:
             return one.cell
-    raise LookupError("the math grid has no such cell")
+    raise SystemExit(f"the math grid has no distillation from a GRPO teacher named {text!r}")
 
 
 def with_sampler(spec: Any, sampler: Sampler) -> Any:
@@ -79,11 +82,12 @@ def _quiet(*_: Any) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--cell", default="topk_renormalised-k20")
     parser.add_argument("--steps", type=int, default=120)
     parser.add_argument("--turns", type=int, default=2)
     options = parser.parse_args()
     torch.set_num_threads(1)
-    cell = lab_cell()
+    cell = lab_cell(options.cell)
     rows: dict[str, list[tuple[Any, ...]]] = {name: [] for name in VARIANTS}
     for _ in range(options.turns):
         for name, (sampler, groups) in VARIANTS.items():
@@ -103,9 +107,9 @@ def main() -> None:
         print(f"| {name} | {stage:.1f} | {evaluation:.2f} | {share:.2f} | {' | '.join(hashes)} |")
     load_average = ", ".join(f"{value:.1f}" for value in os.getloadavg())
     print(
-        f"\n{options.steps} steps, {options.turns} turns, {datetime.now(UTC):%Y-%m-%d},"
-        f" {this_machine().processor}, {os.cpu_count()} cores, load {load_average},"
-        f" torch {torch.__version__}"
+        f"\n{options.cell}, {options.steps} steps, {options.turns} turns,"
+        f" {datetime.now(UTC):%Y-%m-%d}, {this_machine().processor}, {os.cpu_count()} cores,"
+        f" load {load_average}, torch {torch.__version__}"
     )
 
 
