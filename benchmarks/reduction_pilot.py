@@ -126,7 +126,7 @@ def main() -> None:
     )
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--seeds", type=int, nargs="+", default=[900, 901])
-    parser.add_argument("--out", type=Path, default=Path(".bench/reduction-pilot"))
+    parser.add_argument("--out", type=Path, default=Path("results/demo/reduction-pilot"))
     options = parser.parse_args()
     torch.set_num_threads(1)
     teachers = {"aligned": SHIPPED / TEACHER, "mismatched": exchanged(options.out)}
