@@ -35,6 +35,9 @@ READ = [
     ("Thus $a=5$ and $b=8$.", "(5,8)"), ("We have 5 and 8, so the sum is 13.", "13"),
     ("The area is 15, and the perimeter is 16", "16"), ("There are 6! ways", "720"),
     ("It is 8, not 9.", "8"), ("5 is not possible, so the answer is 6", "6"),
+    ("so 4! = 24", "24"), ("$a+b=8$", "8"), (r"$A=\pi r^2=9\pi$", r"9\pi"), ("f(x) = 8", "8"),
+    (r"$\sin\theta=\frac35$", "0.6"), ("|z| = 8", "8"), ("x == 8", "8"), ("x_1 = 8", "8"),
+    (r"so the area is $\pi r^2 = 9\pi$", r"9\pi"), ("y = x + 3 = 8", "8"), ("Answer: y = 8", "8"),
 ]  # fmt: skip
 
 NOT_READ = [
@@ -61,6 +64,12 @@ NOT_READ = [
     ("It is not 8.", "8"), ("It cannot be 8", "8"), ("The answer is not $8$.", "8"),
     ("So 8 is not the answer.", "8"), ("y=8 is not a solution", "8"), ("It is 8, not 9.", "9"),
     ("It is less than 8.", "8"), ("It is greater than or equal to 8", "8"),
+    # no equation, or one that is still to be solved
+    ("x != 8", "8"), ("so $x != 8$", "8"), ("so $x!=8$", "8"), ("x =/= 8", "8"), ("x <= 8", "8"),
+    ("so $x >= 8$", "8"), ("Answer: y != 8", "8"), ("Answer: y <= 8", "8"), ("x - 2 = 8", "8"),
+    ("so $x+1=8$", "8"), ("so $10-x=8$", "8"), (r"so $\frac{x}{2}=8$", "8"), ("3*x = 8", "8"),
+    (r"$\sqrt{x}=8$", "8"), ("$-x=8$", "8"), ("|x| = 8", "8"), (r"$\ln x=8$", "8"),
+    ("Answer: y - 2 = 8", "8"), ("1/x = 8", "8"), ("n! = 120", "120"),
 ]  # fmt: skip
 
 

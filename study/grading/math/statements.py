@@ -13,6 +13,8 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from study.grading.math.equations import last_side
+
 TAIL = 20_000  # characters from the end in which an answer is searched
 MAX_STATED = 300  # characters of a stated answer: a longer text is prose, not an answer
 
@@ -35,10 +37,9 @@ _MARKERS = (
 _CLAUSE_END = re.compile(r"\n|(?<!\\)[.!?](?=\s|$)|。|,? (?:because|since|so|which|as|where) ")
 _VERB = re.compile(r"\b(?:is|are|was|be|equals|equal to)\b[ \t:]*")
 _VERB_LAST = re.compile(r"\b(?:is|are|was|were|does|do|can|could|would|must)$")
-_SIGN = re.compile(r"[=：是为] *|:(?![0-9]) *")  # 3:4 is a ratio
+_SIGN = re.compile(r"[：是为] *|:(?![0-9]) *")  # 3:4 is a ratio
 _CONDITION = re.compile(r"(?:for|if|when|since|let|with|at|suppose|given)\b", re.IGNORECASE)
 _SEVERAL = re.compile(r"=[^=]{1,60}(?:,|;|\bor\b|\band\b)[^=]{0,20}=")
-_SCALED = re.compile(r"^\s*(?:[0-9.]+ ?[A-Za-z]|[A-Za-z]\^\{?[0-9]+\}?)\s*$")  # 2x = 10
 _NEGATION = re.compile(r"\b(?:not|neither|never|cannot)\b|n't\b", re.IGNORECASE)
 _NOT_BEFORE = re.compile(
     r"(?:\b(?:not|cannot|never|than|neither|nor|except|instead of)|n't)"
@@ -147,9 +148,16 @@ def _value_starts(clause: str, formulas: list[re.Match[str]]) -> list[int]:
     conditional = _CONDITION.match(clause) or _SEVERAL.search(clause)
     for pattern in (_VERB,) if conditional else (_VERB, _SIGN):
         for match in pattern.finditer(clause):
-            if not any(each.start() < match.start() < each.end() for each in formulas):
+            if not _inside_any(match.start(), formulas):
                 starts.append(match.end())
+    ends = last_side(clause)
+    if ends is not None and not conditional and not _inside_any(ends - 1, formulas):
+        starts.append(ends)
     return starts
+
+
+def _inside_any(index: int, formulas: list[re.Match[str]]) -> bool:
+    return any(each.start() < index < each.end() for each in formulas)
 
 
 def _value_at(text: str) -> list[str] | None:
@@ -163,11 +171,9 @@ def _value_at(text: str) -> list[str] | None:
 
 def _sides(formula: str) -> list[str]:
     """Return a formula and the last side of an equation, if that is no value of `2x` or `x^2`."""
-    before, _, last = formula.rpartition("=")
-    last = last.strip()
-    one = not _SCALED.search(before) and not _SEVERAL.search(formula)
-    valued = "=" in formula and last and one
-    return [formula, last] if valued else [formula]
+    start = last_side(formula)
+    last = "" if start is None or _SEVERAL.search(formula) else formula[start:].strip()
+    return [formula, last] if last else [formula]
 
 
 def _is_prose(match: re.Match[str]) -> bool:
@@ -271,14 +277,11 @@ def _run(text: str, pieces: list[re.Match[str]]) -> Iterator[tuple[str, int]]:
     run = text[start:end]
     if percent := _PERCENT_WORD.match(text, end):
         run += percent[0]
-    signs = list(re.finditer(r"=|≈|\\approx(?![A-Za-z])", run))
-    if signs and _SCALED.search(run[: signs[-1].start()]):
-        signs = []
-    last_side = run[signs[-1].end() :] if signs else run
-    start += len(run) - len(last_side)
-    bars = "|" if last_side.count("|") % 2 == 0 else ""  # |-7| is 7
-    run = last_side.lstrip(_STRAY_BEFORE.replace(bars, "") if bars else _STRAY_BEFORE)
-    start += len(last_side) - len(run)
+    whole = run[last_side(run) or 0 :]
+    start += len(run) - len(whole)
+    bars = "|" if whole.count("|") % 2 == 0 else ""  # |-7| is 7
+    run = whole.lstrip(_STRAY_BEFORE.replace(bars, "") if bars else _STRAY_BEFORE)
+    start += len(whole) - len(run)
     run = _balanced(run.rstrip(_STRAY_AFTER.replace(bars, "") if bars else _STRAY_AFTER))
     if any(letter.isdigit() for letter in run):
         yield run, start
