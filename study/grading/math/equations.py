@@ -1,4 +1,4 @@
-r"""Find the answer that an equation in prose ends with: last_side(text) -> where it starts, or None.
+r"""Find the answer that an equation in prose ends with: last_side(text) -> its start, or None.
 
     3+5=8   A=\pi r^2=25\pi   a+b=7   f(x)=5   \sin x=\frac35      the last side
     x-2=5   2x=10   x^2=9   \sqrt{x}=3   \frac{1}{x}=5             none: still to be solved
@@ -18,7 +18,7 @@ from study.grading.math.parser import tokens_of
 _EQUALS = re.compile(r"(?<![<>/=])(?<![^\d)}]!)={1,2}(?![=/])|≈|\\approx(?![A-Za-z])")
 _NAMELY = frozenset(
     ("\\sin", "\\cos", "\\tan", "\\cot", "\\sec", "\\csc")
-)  # of an angle: asked for
+)  # of an angle
 _CHANGED = frozenset(("-", "/", "^", "!", "\\sqrt", "\\frac", "\\ln", "\\log", "\\exp"))
 _UNKNOWNS = frozenset("xynt")
 
