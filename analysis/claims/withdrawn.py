@@ -1,4 +1,5 @@
-"""Claims that were declared and no longer stand: they stay in the count of their family.
+"""Claims that were declared and no longer count by today's pages: they stay in the count of their
+family.
 
 A family holds every primary claim with an expectation of every state that any record of the
 evidence names. A claim that was in one of them and is no longer on its page, or is no longer
@@ -27,7 +28,7 @@ How = Literal["no longer declared", "no longer primary", "no longer with an expe
 
 @dataclass(frozen=True)
 class Withdrawn:
-    """A claim that counts although it does not stand.
+    """A claim that counts although today's pages do not count it.
 
     claim: as in the last state that has it. family: the id of its finding; None = the family of its
     grid. states: those that have it as primary, by the first start under them.

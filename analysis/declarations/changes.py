@@ -133,5 +133,6 @@ def _screened_otherwise(now: Screening | None, page: Claims | None) -> bool:
 
 
 def _extended(added: set[int], seen: int) -> str:
-    seeds = ", ".join(map(str, sorted(added)))
-    return f"seeds {seeds} were added when {seen} of the others had been seen"
+    listed = ", ".join(map(str, sorted(added)))
+    seeds = f"seed {listed} was" if len(added) == 1 else f"seeds {listed} were"
+    return f"{seeds} added when {seen} of the others had been seen"

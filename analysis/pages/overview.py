@@ -227,7 +227,7 @@ def _by_chance(made: Sequence[Part]) -> list[str]:
 
 
 def _withdrawn(made: Sequence[Part]) -> list[str]:
-    """The claims that were declared and no longer stand, where they count."""
+    """The claims that were declared and withdrawn, where they count."""
     study, rules = made[0].study, made[0].rules
     return withdrawn_lines(study.withdrawn) if study is not None and rules.families else []
 

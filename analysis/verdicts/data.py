@@ -15,7 +15,7 @@ def to_json(
     verdicts: tuple[Verdict, ...], evidence: Evidence, withdrawn: Sequence[Withdrawn] = ()
 ) -> str:
     """The same as data; numbers rounded to six decimals so that the bytes do not depend on the
-    last bit of a sum. withdrawn: claims that count in these families and no longer stand.
+    last bit of a sum. withdrawn: claims that were withdrawn and count in these families.
     """
     page = {
         "grid": evidence.grid,

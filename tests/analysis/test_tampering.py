@@ -182,7 +182,7 @@ def test_seeds_that_the_grid_never_declared_are_an_extension(tiny: Tiny) -> None
     tiny.write_grid(seeds=[0, 1, 2, 7])
     found = tiny.declared()
     assert found.word == "extended after data"
-    assert found.details == ("seeds 7 were added when 3 of the others had been seen",)
+    assert found.details == ("seed 7 was added when 3 of the others had been seen",)
 
 
 def test_new_seeds_alone_are_a_replication(tiny: Tiny) -> None:
@@ -205,7 +205,7 @@ def test_reserve_seeds_are_declared_and_more_of_them_are_an_extension(tiny: Tiny
     tiny.run(seeds=[8])
     found = tiny.declared(seeds=[*looked_at, 8])
     assert found.word == "extended after data"
-    assert found.details == ("seeds 8 were added when 3 of the others had been seen",)
+    assert found.details == ("seed 8 was added when 3 of the others had been seen",)
     screened(5, 6, 7, 8, gates=("other",))
     assert tiny.declared(seeds=looked_at).details == ("how bases are screened",)
 
