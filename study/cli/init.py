@@ -30,7 +30,7 @@ def init(
     student: Annotated[str, typer.Option(help=_MODEL)],
     teacher: Annotated[str, typer.Option(help=_MODEL)],
     data: Annotated[
-        Path, typer.Option(help="JSON Lines file of problems with verifiable answers.")
+        Path, typer.Option(help="JSON Lines file (.gz too) of problems with verifiable answers.")
     ],
     prompt_field: Annotated[str, typer.Option(help="Column of the problem.")] = "question",
     answer_field: Annotated[str, typer.Option(help="Column of the answer.")] = "answer",

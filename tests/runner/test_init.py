@@ -2,6 +2,7 @@
 told before anything is written.
 """
 
+import gzip
 import json
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from study.errors import PrerequisiteError, SpecError
 from study.models.loading import load_tokenizer
 from study.record.store import Results
 from study.runner.graph.stages import RunPlan, run_graph
-from study.runner.init.rows import read_rows
+from study.runner.init.rows import read_rows, unreadable_answers
 from study.runner.init.scale import GRID, flow
 from study.runner.work.execute import Work, execute_run, execute_stage
 from study.spec.grid.grid import Grid, load_grid
@@ -409,6 +410,18 @@ def test_prompts_that_differ_in_spaces_are_on_one_side_of_the_split(
     )  # type: ignore[arg-type]
     assert held_out
     assert not held_out & (train | selection)
+
+
+def test_a_packed_file_is_read_like_an_open_one(tmp_path: Path) -> None:
+    content = [{"question": f"What is {i}?", "answer": i / 3} for i in range(1, 5)]
+    file = rows(tmp_path / "a.jsonl", content)
+    packed = tmp_path / "a.jsonl.gz"
+    packed.write_bytes(gzip.compress(file.read_bytes()))
+    data = JsonlData(train="", held_out_share=0.5)
+    found = read_rows(packed, data)
+    assert [*found.problems.values()] == [*read_rows(file, data).problems.values()]
+    assert found.findings == ()
+    assert unreadable_answers(found, "math-1") == []
 
 
 def test_a_repeated_problem_is_told_with_a_choice(tmp_path: Path) -> None:

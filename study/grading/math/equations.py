@@ -16,9 +16,7 @@ from study.grading.math.names import named
 from study.grading.math.parser import tokens_of
 
 _EQUALS = re.compile(r"(?<![<>/=])(?<![^\d)}]!)={1,2}(?![=/])|≈|\\approx(?![A-Za-z])")
-_NAMELY = frozenset(
-    ("\\sin", "\\cos", "\\tan", "\\cot", "\\sec", "\\csc")
-)  # of an angle
+_NAMELY = frozenset(("\\sin", "\\cos", "\\tan", "\\cot", "\\sec", "\\csc"))  # of an angle
 _CHANGED = frozenset(("-", "/", "^", "!", "\\sqrt", "\\frac", "\\ln", "\\log", "\\exp"))
 _UNKNOWNS = frozenset("xynt")
 
