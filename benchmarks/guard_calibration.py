@@ -29,7 +29,8 @@ from study.spec.grid.grid import load_grid
 from study.spec.identity import canonical, stage_id
 from study.spec.recipe.model import DistilledModel
 from study.train.guard.calibration import ANY, Outcome, Watched, choose, ends_low
-from study.train.guard.detectors import DETECTORS, Thresholds, first_alarm, replay
+from study.train.guard.detectors import DETECTORS, Thresholds
+from study.train.guard.trace import first_alarm, replay
 from study.train.guard.worth import Alarms, Share, Stopped, Worth, stopped, worth
 
 CHOSEN_ON = 0  # the base whose runs set the thresholds

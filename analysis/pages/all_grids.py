@@ -16,7 +16,7 @@ from analysis.pages.tables import count, scale_note
 from analysis.verdicts import changes
 
 SCORECARD = "scorecard"
-TITLE = "On-policy distillation: report"
+TITLE = "On-policy distillation: the paper's findings at a small scale"
 
 
 def write(made: Sequence[Part], target: Path) -> None:

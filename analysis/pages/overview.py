@@ -191,8 +191,16 @@ def _opening(made: Sequence[Part]) -> list[str]:
     )
     listed = ", ".join(part.evidence.grid for part in made)
     return [
+        "A student model learns from a teacher's probabilities on its own answers. Which losses and"
+        " teachers make that work, and which make it collapse? First a row per finding: a dot is a"
+        " base student, the line the interval of their mean, the shaded part where the whole"
+        " interval must be for the finding to hold, and the word what follows. Then every claim"
+        " with its controls, then settings and provenance. In words:"
+        " [what was found](../docs/findings.md); how a verdict is drawn:"
+        " [claims](../docs/claims.md).",
+        "",
         f"Written from the records alone. {len(made)} grids ({listed}), {runs} runs, {len(bases)}"
-        f" base students.{gaps}"
+        f" base students.{gaps}",
     ]
 
 

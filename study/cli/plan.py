@@ -89,7 +89,7 @@ def _show_cells(grid: Grid, plan: Plan) -> None:
 
     Several reasons are numbered.
     """
-    groups: dict[tuple[str, str, str], list[PlannedRun]] = {}
+    groups: dict[tuple[str, State, str], list[PlannedRun]] = {}
     for planned in plan.runs:
         groups.setdefault((planned.run.cell_id, planned.state, planned.why), []).append(planned)
     reasons = Counter((planned.state, planned.why) for planned in plan.runs if planned.why)

@@ -36,7 +36,7 @@ from study.train.distill import DistillationConfig, OnPolicyDistillation
 from study.train.evidence import Evidence
 from study.train.grpo import Correctness, grpo_trainer
 from study.train.guard.callback import DISTILL_LOG, GRPO_LOG, GuardCallback, forensics
-from study.train.guard.detectors import Guard
+from study.train.guard.trace import Guard
 from study.train.teacher_update import followed
 from study.train.teachers import ServerTeacher, teacher_of
 

@@ -107,7 +107,11 @@ def test_only_grids_with_records_are_reported(smoke: Path, tmp_path: Path) -> No
 def test_the_html_needs_nothing_beside_it(smoke: Path) -> None:
     page = (smoke / "report.html").read_text(encoding="utf-8")
     assert "data:image/png;base64," in page
-    assert not re.findall(r'(?:src|href)="(?!data:|#)[^"]*"', page)
+    links = re.findall(r'(?:src|href)="(?!data:|#)([^"]*)"', page)
+    assert links == ["../docs/findings.md", "../docs/claims.md"]  # for reading on, not for itself
+    assert (
+        "<title>On-policy distillation: the paper&#x27;s findings at a small scale</title>" in page
+    )
     assert page.count("<table>") == page.count("</table>") > 1
     assert "<script" not in page
 

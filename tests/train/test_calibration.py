@@ -25,7 +25,8 @@ from study.train.guard.calibration import (
     fell_from_best,
     last_entered,
 )
-from study.train.guard.detectors import DETECTORS, Thresholds, replay
+from study.train.guard.detectors import DETECTORS, Thresholds
+from study.train.guard.trace import replay
 from study.train.guard.worth import Share, stopped, worth
 from tests.support.paths import ROOT
 

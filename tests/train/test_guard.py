@@ -7,7 +7,8 @@ import json
 import numpy as np
 import pytest
 
-from study.train.guard.detectors import DETECTORS, Guard, Thresholds, fell_at, first_alarm, replay
+from study.train.guard.detectors import DETECTORS, Thresholds
+from study.train.guard.trace import Guard, fell_at, first_alarm, replay
 
 # A healthy step of the lab: signal -> (level, standard deviation from step to step), as measured
 # with 64 rollouts a step.

@@ -23,7 +23,7 @@ from study.spec.recipe.model import (
 from study.spec.recipe.objective import Objective
 from study.spec.recipe.training import Curve, DistillTraining, GrpoTraining, Optimisation
 from study.train.build import build
-from study.train.guard import detectors as guard_module
+from study.train.guard import trace as guard_module
 from study.train.guard.callback import Scored, token_table
 from study.train.guard.detectors import DETECTORS, SIGNALS
 from tests.support.tiny_stages import DATA, HERE, SAMPLING

@@ -19,7 +19,7 @@ from study.record.checkpoints import Checkpoints
 from study.train import build as stages_module
 from study.train import grpo as grpo_module
 from study.train.checkpoint import between_generations
-from study.train.guard import detectors as guard_module
+from study.train.guard import trace as guard_module
 from tests.support.resumed_stages import RECIPES, STEPS, at, attempt, content, shaken
 from tests.support.tiny_stages import OddTexts
 

@@ -32,7 +32,8 @@ from functools import cached_property
 from itertools import accumulate, takewhile
 from typing import Literal
 
-from study.train.guard.detectors import Column, Thresholds, fell_at, mean, replay
+from study.train.guard.detectors import Column, Thresholds, mean
+from study.train.guard.trace import fell_at, replay
 
 Outcome = Literal["healthy", "cut short", "dipped", "collapsed"]
 ENDS_WELL: tuple[Outcome, ...] = ("healthy", "dipped")

@@ -21,7 +21,7 @@ from transformers import (
 
 from study.evaluate.light import Graded, repeated_positions, repetition_3gram
 from study.grading.boxed import Outcome
-from study.train.guard.detectors import Guard
+from study.train.guard.trace import Guard
 
 WORST, TOKENS, LAST_STEPS = 4, 12, 10
 DISTILL_LOG = {"loss": "train/loss", "grad_norm": "train/grad_norm"}

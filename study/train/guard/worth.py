@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from study.stats.distributions import binomial_limits
 from study.train.guard.calibration import ANY, Outcome, Watched
-from study.train.guard.detectors import first_alarm
+from study.train.guard.trace import first_alarm
 
 
 @dataclass(frozen=True)
