@@ -176,7 +176,7 @@ def _leaves(dump: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
 _OTHER: dict[str, Any] = {
     "divergence": "forward_kl",
     "reduction": "token_mean", "lr_scheduler_type": "linear", "name": "another", "task": "another",
-    "scale": "paper",
+    "scale": "paper", "sampler": "qwen3",
     "A": 0.5, "initializer_range": 0.01, "tie_word_embeddings": False, "support": "sampled",
     "guard": "stop", "grader": "math-1", "vocabulary": "worlds", "dtype": "bfloat16",
     "teacher_dtype": "bfloat16",

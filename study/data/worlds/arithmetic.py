@@ -66,8 +66,13 @@ class Expression:
     operators: tuple[str, ...]
     rule: str | None = None
 
-    @cached_property
+    @property
     def prompt(self) -> str:
+        return self._prompt
+
+    @cached_property
+    def _prompt(self) -> str:
+        """The prompt, read many times: written once."""
         rest = " ".join(
             f"{op} {y}" for op, y in zip(self.operators, self.operands[1:], strict=True)
         )
