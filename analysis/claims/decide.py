@@ -160,7 +160,12 @@ class _Case:
             self.measured.undefined,
             self.rules,
         )
-        verdict = replace(verdict, gates=tuple(gate.text for gate in gates))
+        failing = frozenset[int]().union(*(gate.failing for gate in gates))
+        verdict = replace(
+            verdict,
+            gates=tuple(gate.text for gate in gates),
+            failing=tuple(base for base in self.bases if base in failing),
+        )
         if self.rules.not_testable and self.claim.not_testable is not None:
             reason = "its page declares that the worlds of this study cannot test it"
             return replace(verdict, word=NOT_TESTABLE, reason=reason)
@@ -190,8 +195,7 @@ class _Case:
             broken = sorted(set(self.bases) - self.measured.undefined - self._finite_bases())
             reason = f"the outcome is not a finite number for bases {broken}"
             return replace(verdict, word="INVALID", reason=f"{reason}: it cannot carry this claim")
-        failing = tuple(self.bases[i] for i in decision.failing)
-        decided = replace(verdict, word=decision.word, decision=decision, failing=failing)
+        decided = replace(verdict, word=decision.word, decision=decision)
         texts = sentences.placebo_texts(decided)
         decided = replace(decided, placebos=texts)
         decided = replace(decided, reason=sentences.reason(decided))

@@ -7,7 +7,8 @@ primary there, or no longer has an expectation, is withdrawn: it counts in Holm'
 with its text and its states.
 
 The family of a withdrawn claim is, in this order: the finding that lists it today; the finding that
-listed it in the last of its states that holds findings; else the family of its grid (None).
+listed it in the last of its states in which one did; else the family of its grid. States are in the
+order of the earliest start that a record under them tells.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -39,6 +40,11 @@ class Withdrawn:
     family: str | None
     how: How
     states: tuple[str, ...]
+
+    @property
+    def counts_in(self) -> str:
+        """Return the name of the family in which it counts."""
+        return self.family or own_family(self.grid)
 
 
 def states_of(evidence: Evidence) -> tuple[State, ...]:
@@ -80,7 +86,7 @@ def by_family(found: Sequence[Withdrawn]) -> dict[str, list[str]]:
     families: dict[str, list[str]] = {}
     for each in found:
         name = f"{each.grid}/{each.claim.id}"
-        families.setdefault(each.family or own_family(each.grid), []).append(name)
+        families.setdefault(each.counts_in, []).append(name)
     return families
 
 
@@ -96,11 +102,10 @@ def lines(found: Sequence[Withdrawn]) -> list[str]:
 
 
 def _line(each: Withdrawn) -> str:
-    family = each.family or own_family(each.grid)
     states = ", ".join(f"`{name[:16]}`" for name in each.states)
     return (
-        f"- {each.grid} / {each.claim.id} ({each.how}; family {family}): {each.claim.text} Tested:"
-        f" {claim_sentence(each.claim)}. Declared in {states}."
+        f"- {each.grid} / {each.claim.id} ({each.how}; family {each.counts_in}): {each.claim.text}"
+        f" Tested: {claim_sentence(each.claim)}. Declared in {states}."
     )
 
 

@@ -7,7 +7,6 @@ from typing import Any
 from analysis.claims.withdrawn import Withdrawn
 from analysis.evidence.frames import Evidence
 from analysis.verdicts.facts import sign_flip_state
-from analysis.verdicts.families import own_family
 from analysis.verdicts.verdict import Verdict
 
 
@@ -26,7 +25,7 @@ def to_json(
             {
                 "grid": each.grid,
                 "id": each.claim.id,
-                "family": each.family or own_family(each.grid),
+                "family": each.counts_in,
                 "how": each.how,
                 "text": each.claim.text,
                 "states": list(each.states),
@@ -45,6 +44,7 @@ def _as_data(verdict: Verdict) -> dict[str, Any]:
         "verdict": verdict.word,
         "provisional": verdict.provisional,
         "n": verdict.n,
+        "n_defined": len(verdict.defined),
         "k": claim.k,
         "expectation": claim.expectation,
         "smallest_effect": claim.smallest_effect,

@@ -11,7 +11,7 @@ from analysis.claims.screening import load_screened
 from analysis.claims.withdrawn import Withdrawn, by_family, states_of, withdrawn
 from analysis.evidence.frames import Evidence, load
 from analysis.pages.numbered import claims_of
-from analysis.verdicts.families import ErrorBudget, Families, error_budget, families, own_family
+from analysis.verdicts.families import ErrorBudget, Families, error_budget, families
 from analysis.verdicts.verdict import Verdict
 from study.errors import PrerequisiteError, SpecError
 from study.spec.report.claim import Claims
@@ -54,9 +54,7 @@ class Study:
         made = self.families()
         names = {family for (place, _), family in made.of.items() if place == grid}
         return tuple(
-            each
-            for each in self.withdrawn
-            if each.grid == grid or (each.family or own_family(each.grid)) in names
+            each for each in self.withdrawn if each.grid == grid or each.counts_in in names
         )
 
 

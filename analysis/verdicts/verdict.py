@@ -25,7 +25,8 @@ class Verdict:
     comparison: of the bases for which it is defined, with the 95 % interval.
     family, family_size: Holm's family of a primary claim and the number of claims in it; empty and
     1 for a secondary one. factor: adjusted p / p. p: against the smallest effect.
-    decision: the word with all bases, and without those that fail a gate. failing: these bases.
+    decision: the word with all bases, and without those that fail a gate. failing: these bases,
+    whatever the word.
     reason: why this word. sign_flip, problems: descriptive - p of the mean under random signs,
     bootstrap over problems.
     """
@@ -52,7 +53,13 @@ class Verdict:
 
     @property
     def n(self) -> int:
+        """Count the bases with a record of every arm."""
         return len(self.differences)
+
+    @property
+    def defined(self) -> list[float]:
+        """Return the contrast of the bases for which it is a number: they give m, e, t and p."""
+        return [value for value in self.differences.values() if math.isfinite(value)]
 
     @property
     def alpha(self) -> float:
@@ -85,8 +92,7 @@ class Verdict:
         if self.comparison is None:
             return None
         thresholds = self.rule.thresholds if self.rule else ()
-        defined = [value for value in self.differences.values() if math.isfinite(value)]
-        return span_interval(defined, 1.0 - self.alpha, self.span, thresholds)
+        return span_interval(self.defined, 1.0 - self.alpha, self.span, thresholds)
 
     @property
     def minimum_detectable(self) -> float | None:
@@ -108,9 +114,13 @@ class Verdict:
 
     @property
     def provisional(self) -> bool:
-        """Whether fewer than five bases gave the word, with or without those that fail a gate."""
+        """Whether few bases gave the word: a decided one fewer than five, with or without those
+        that fail a gate; INVALID fewer than five with records.
+        """
+        if self.word == "INVALID":
+            return self.n < FIRM
         ruled = self.decision.n if self.decision and self.decision.n else self.n
-        return self.word in ("REPRODUCED", "CONTRADICTED", "INVALID") and min(ruled, self.n) < FIRM
+        return self.word in ("REPRODUCED", "CONTRADICTED") and min(ruled, self.n) < FIRM
 
     @property
     def normal(self) -> bool:

@@ -125,6 +125,40 @@ def test_where_both_words_agree_the_scorecard_says_nothing_of_it() -> None:
     assert firmness([replace(scored, verdict=None)]) == ""
 
 
+@pytest.mark.parametrize(
+    ("fails", "claim", "word", "provisional"),
+    [
+        ((), {}, "REPRODUCED", False),
+        ((4,), {}, "REPRODUCED", True),  # four bases without it
+        ((0, 4), {}, "INVALID", False),  # three bases pass, five have records
+        ((0, 4), {"not_testable": NO_ROOM}, "NOT TESTABLE HERE", False),
+        ((4,), {"expectation": "none"}, "REPORTED", False),
+    ],
+)
+def test_the_bases_that_fail_a_control_are_in_the_file_whatever_the_word(
+    fails: tuple[int, ...], claim: dict[str, Any], word: str, provisional: bool
+) -> None:
+    verdict, found = decided(MISSES, fails=fails, **claim)
+    data = json.loads(to_json((verdict,), found))["verdicts"][0]
+    assert (data["verdict"], data["provisional"]) == (word, provisional)
+    assert data["failing_bases"] == list(fails)
+
+
+def test_a_claim_without_enough_records_is_invalid_only_for_now() -> None:
+    few = {base: MISSES[base] for base in range(4)}
+    verdict, _ = decided(few, fails=(0,))
+    assert verdict.label == "INVALID (provisional)"
+
+
+def test_the_file_counts_bases_with_records_and_bases_with_a_contrast() -> None:
+    share = {"kind": "share", "arm": FULL, "start": ARM, "full": FULL, "moves_at_least": 0.3}
+    finals = MISSES | {4: 0.7}  # in base 4 the whole way is .1
+    verdict, found = decided(finals, contrast=share, expectation="positive", smallest_effect=0.5)
+    data = json.loads(to_json((verdict,), found))["verdicts"][0]
+    assert (data["n"], data["n_defined"], data["failing_bases"]) == (5, 4, [4])
+    assert (data["verdict"], data["provisional"]) == ("REPRODUCED", True)
+
+
 def test_a_claim_that_cannot_be_tested_has_its_reason_and_its_world_and_no_result() -> None:
     verdict, found = decided(MISSES, not_testable=NO_ROOM)
     assert verdict.label == "NOT TESTABLE HERE"
