@@ -153,7 +153,7 @@ def p_value(values: Sequence[float], rule: Rule) -> float | None:
     if len(values) < ENOUGH or not all(map(math.isfinite, values)):
         return None
     nearest = min(rule.thresholds, key=lambda bar: abs(math.fsum(values) / len(values) - bar))
-    return span_p(values, nearest, rule.span)
+    return span_p(values, nearest, rule.span, rule.thresholds)
 
 
 def decide(

@@ -114,11 +114,17 @@ def span_interval(
     return Interval(plain.mean, low, high, plain.n, confidence)
 
 
-def span_p(values: Sequence[float], threshold: float, span: Span = UNLIMITED) -> float:
+def span_p(
+    values: Sequence[float],
+    threshold: float,
+    span: Span = UNLIMITED,
+    thresholds: Sequence[float] = (),
+) -> float:
     """Return the two-sided p of the t-test of the mean against a threshold, on the scale of
     `span_interval`: below 1 - confidence exactly where that interval leaves the threshold out.
 
-    Equal values give 0, or 1 at the threshold itself. Raises ValueError below two values.
+    thresholds: all that the interval must leave out, which choose its scale. Equal values give 0,
+    or 1 at the threshold itself. Raises ValueError below two values.
     """
     mean, deviation = moments(values)
     if deviation is None:
@@ -127,7 +133,7 @@ def span_p(values: Sequence[float], threshold: float, span: Span = UNLIMITED) ->
     if deviation == 0.0:
         return 1.0 if distance == 0.0 else 0.0
     error = deviation / n**0.5
-    if _on_logit_scale(mean, span, (threshold,)):
+    if _on_logit_scale(mean, span, (threshold, *thresholds)):
         start, width = _origin(span)
         share, bar = (mean - start) / width, (threshold - start) / width
         distance = abs(_logit(share) - _logit(bar))
