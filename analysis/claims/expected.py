@@ -3,8 +3,9 @@
 The mean and the standard deviation of a claim's contrast between bases are those of earlier records
 of the same arms, taken for the true ones; else its page's `spread` with an assumed effect: twice
 the smallest effect in the expected direction, none for `equal` and `not_worse`. Everything a
-verdict needs is simulated (`study/stats/joint_power.py`): gates hold in a base as often as they did
-in the records, and are assumed to hold where there are none.
+verdict needs is simulated (`study/stats/joint_power.py`). A gate that held in k of n bases of the
+records holds in a base with probability (k + .5) / (n + 1): that it held in all of 5 does not show
+that it always will. Without records it is assumed to hold.
 """
 
 import math
@@ -104,19 +105,23 @@ def _planned(
     assert rule is not None
     screened = set(page.screening.gates) if page.screening else set[str]()
     gates = tuple(
-        PlannedGate(gate.id, _passes(gate, earlier), gate.tolerated, gate.id in screened)
+        PlannedGate(gate.id, chance_to_hold(gate, earlier), gate.tolerated, gate.id in screened)
         for gate in page.gates_of(claim)
     )
     family = made.of.get((page.grid, claim.id))
     return PlannedClaim(claim.id, rule, basis.contrast, family, gates, basis.placebos)
 
 
-def _passes(gate: Gate, earlier: Evidence | None) -> float:
-    """The share of earlier bases in which a gate holds; 1 without any."""
+def chance_to_hold(gate: Gate, earlier: Evidence | None) -> float:
+    """The probability that a gate holds in a base; 1 without earlier records.
+
+    (k + .5) / (n + 1) where it held in k of n bases: the mean of Jeffreys' posterior of a share.
+    """
     values = contrast_by_base(gate.contrast, gate.outcome, earlier) if earlier else {}
     if not values:
         return 1.0
-    return 1.0 - len(failing_bases(gate, values, list(values))) / len(values)
+    holds = len(values) - len(failing_bases(gate, values, list(values)))
+    return (holds + 0.5) / (len(values) + 1.0)
 
 
 def _others(page: Claims, made: Families, simulated: Mapping[str, Basis]) -> dict[str, int]:

@@ -19,9 +19,9 @@ COLUMNS = (
     *(Column(word.lower(), word, 2) for word in WORDS),
 )
 NOTES = (
-    "Shares of simulated studies: effect and sd of the records are taken for the true ones, gates"
-    " hold as often as in the records. With Holm's adjustment, placebos and the sign-flip test;"
-    " claims and gates are taken as independent.",
+    "Shares of simulated studies: effect and sd of the records are taken for the true ones; a gate"
+    " that held in k of n bases holds with probability (k + .5) / (n + 1). With Holm's adjustment,"
+    " placebos and the sign-flip test; claims and gates are taken as independent.",
 )
 
 

@@ -12,12 +12,14 @@ from typer.testing import CliRunner
 
 from analysis.claims.decide import decide_all
 from analysis.claims.evaluation_noise import score_variance
+from analysis.claims.expected import chance_to_hold
 from analysis.claims.power import ClaimPower, claim_power, to_table
 from analysis.claims.rules import FIRST
 from analysis.declarations.states import stored_state
 from analysis.evidence.frames import load
 from study.cli.main import build_app
 from study.record.schema import Score
+from study.spec.report.claim import Gate, Level
 from study.stats.needed import bases_needed
 from tests.support.paths import ROOT
 
@@ -203,3 +205,16 @@ def test_expected_words_of_all_claims_of_a_grid(tmp_path: Path) -> None:
     run("--expected", "--bases", "20", *wanted)
     many = json.loads(target.read_text())["expected"]["loss"]["tail_bucket_k5"]["words"]
     assert many["REPRODUCED"] > few + 0.2
+
+
+@pytest.mark.parametrize(("at_least", "chance"), [(0.0, 5.5 / 6), (0.999, 0.5 / 6)])
+def test_a_control_that_held_in_all_bases_may_still_fail_in_the_next(
+    at_least: float, chance: float
+) -> None:
+    """(k + .5) / (n + 1) of n = 5: neither 1 nor 0."""
+    earlier = load(ROOT / "results/records", grid="loss")
+    level = Level(arm=earlier.cells[0].labels)
+    gate = Gate(id="g", text="t", outcome="score", contrast=level, at_least=at_least)
+    assert len(earlier.scores(level.arm)) == 5
+    assert chance_to_hold(gate, earlier) == pytest.approx(chance)
+    assert chance_to_hold(gate, None) == 1.0
