@@ -6,6 +6,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from analysis.claims.outcomes import by_base
+from analysis.evidence.definitions import canonical_metric
 from analysis.evidence.frames import Evidence
 from analysis.pages.tables import ends
 from study.spec.report.claim import (
@@ -36,13 +37,14 @@ def contrast_by_base(contrast: Contrast, text: str, evidence: Evidence) -> dict[
     """
     match contrast:
         case Change():
+            metric = canonical_metric(text)
             parts = [
-                ends(evidence, contrast.arm, text, "last"),
-                ends(evidence, contrast.arm, text, "first"),
+                ends(evidence, contrast.arm, metric, "last"),
+                ends(evidence, contrast.arm, metric, "first"),
             ]
             weights = WEIGHTS["difference"]
         case Start():
-            parts, weights = [ends(evidence, contrast.arm, text, "first")], (1.0,)
+            parts, weights = [ends(evidence, contrast.arm, canonical_metric(text), "first")], (1.0,)
         case Share():
             parts, weights = [by_base(evidence, arm, text) for arm in arms(contrast)], ()
         case Level() | Difference() | Interaction():

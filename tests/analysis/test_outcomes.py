@@ -13,7 +13,7 @@ from study.errors import SpecError
 from study.record.schema import Record
 from study.runner.verbs.check import _one_cell, _refuse_more_k
 from study.spec.grid.grid import load_grid
-from study.spec.report.claim import Change, Difference, Share
+from study.spec.report.claim import Change, Contrast, Difference, Level, Share, Start
 from study.spec.report.outcome import ReportOutcome, outcome
 from study.stats.collapse import fell_at, kaplan_meier
 from study.stats.comparisons import holm, holm_factors
@@ -290,6 +290,14 @@ def test_a_log_ratio_is_of_two_positive_quantities() -> None:
     assert math.isnan(found[2])
     growth = contrast_by_base(Change(arm=FULL, scale="log"), "eval/avg@k", evidence)
     assert growth[0] == pytest.approx(math.log(2), abs=0.1)
+
+
+@pytest.mark.parametrize("contrast", [Change(arm=ARM), Start(arm=ARM), Level(arm=ARM)])
+def test_a_curve_is_read_whatever_the_samples_in_its_name(contrast: Contrast) -> None:
+    evidence = measured({0: 0.4, 1: 0.2, 2: 0.3})
+    read = [contrast_by_base(contrast, text, evidence) for text in ("eval/avg@k", "eval/avg@8")]
+    assert read[0] == read[1]
+    assert list(read[0]) == [0, 1, 2]
 
 
 @pytest.mark.parametrize(
