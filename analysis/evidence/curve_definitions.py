@@ -13,6 +13,7 @@ CURVES: tuple[Definition, ...] = (
         " this one collapses, so this one is drawn.",
         bounds=SHARE,
         shown=(0.0, 1.0),
+        better="higher",
     ),
     Definition(
         "eval/greedy",
@@ -22,6 +23,7 @@ CURVES: tuple[Definition, ...] = (
         "Temperature zero, one completion a problem, the same problems as eval/avg@k.",
         bounds=SHARE,
         shown=(0.0, 1.0),
+        better="higher",
     ),
     Definition(
         "eval/mean_tokens",
@@ -39,6 +41,7 @@ CURVES: tuple[Definition, ...] = (
         "Sampled held-out completions cut at the length limit.",
         bounds=SHARE,
         shown=(0.0, 0.2),
+        better="lower",
     ),
     Definition(
         "eval/repetition_3gram",
@@ -50,6 +53,7 @@ CURVES: tuple[Definition, ...] = (
         " held-out completions.",
         bounds=SHARE,
         shown=(0.0, 0.2),
+        better="lower",
     ),
     Definition(
         "train/loss",
@@ -137,6 +141,7 @@ CURVES: tuple[Definition, ...] = (
         "Zero where both heads have the same width; above it the teacher's probability on the"
         " padding of a wider head is lost.",
         bounds=SHARE,
+        better="lower",
     ),
     Definition(
         "train/teacher_coverage",
@@ -147,6 +152,7 @@ CURVES: tuple[Definition, ...] = (
         " returned. What the objective does with the others is its missing-token policy. Columns"
         " that need the teacher's whole distribution are absent from such a run.",
         bounds=SHARE,
+        better="higher",
     ),
     Definition(
         "train/teacher_coverage_mass",
@@ -156,6 +162,7 @@ CURVES: tuple[Definition, ...] = (
         "The student's probability on those tokens; next to train/student_topk_mass it says how"
         " much of the support had no score.",
         bounds=SHARE,
+        better="higher",
     ),
     Definition(
         "rollout/accuracy",
@@ -164,6 +171,7 @@ CURVES: tuple[Definition, ...] = (
         "#(training rollouts graded correct) / B",
         "On the training problems, while the student changes; never the accuracy that is reported.",
         bounds=SHARE,
+        better="higher",
     ),
     Definition(
         "rollout/mean_tokens",
@@ -179,6 +187,7 @@ CURVES: tuple[Definition, ...] = (
         "#(rollouts that reach the length limit) / B",
         "Training rollouts cut at the length limit.",
         bounds=SHARE,
+        better="lower",
     ),
     Definition(
         "rollout/repetition_3gram",
@@ -187,5 +196,6 @@ CURVES: tuple[Definition, ...] = (
         "as eval/repetition_3gram, on the training rollouts",
         "3-gram repetition of the training rollouts of the step.",
         bounds=SHARE,
+        better="lower",
     ),
 )

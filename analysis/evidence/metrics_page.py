@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from analysis.evidence.definition import Definition
 from analysis.evidence.definitions import DEFINITIONS
 
 LEGEND = """
@@ -10,7 +11,20 @@ student, q = teacher next-token probabilities at one position of the student's o
 the k of the objective, else 5; top = the K likeliest tokens of p. A `train/` or `rollout/` value at
 a step is the mean over the steps since the previous point, so step 0 has none; "mean over tokens"
 weighs every token of those rollouts alike. An `eval/` value is measured at the step itself.
+
+Limits: what the outcome cannot leave ([claims.md](claims.md) says how an interval keeps them). A
+number of a probe has the limits 0-1 if its name is `accuracy` or ends in `_fraction`, else none.
+Better: the side that `not_worse` protects. `study check` refuses a claim whose `better` is the
+other side, and, where neither is better (also for a number of a probe, but for `accuracy`), one
+that does not write `better` itself. Of a share the page says it: `higher` unless it writes `lower`.
 """
+
+# Outcomes of a curve: its metric says their limits and their better side.
+OF_A_CURVE = {
+    "auc": ("the metric's", "the metric's"),
+    "best": ("the metric's", "the metric's"),
+    "steps_to": (">= 0", "lower where the metric's is higher, higher where it is lower"),
+}
 
 
 @dataclass(frozen=True)
@@ -38,7 +52,9 @@ CONTRASTS: tuple[ContrastDefinition, ...] = (
         "change, start",
         "the outcome's",
         "last step - step 0; step 0",
-        "Of a training curve: the effect of training, and the student before it.",
+        "Of a training curve: the effect of training, and the student before it. The last step is"
+        " the last measured one, which of a run that the guard stopped is the stop. A base without"
+        " a value at step 0 is left out.",
     ),
     ContrastDefinition(
         "share: share internalised",
@@ -46,10 +62,10 @@ CONTRASTS: tuple[ContrastDefinition, ...] = (
         "(student - untouched) / (prompted - untouched)",
         "How much of what the prompt does to the teacher is in its student without the prompt. 0:"
         " nothing; 1: as the prompted teacher; above 1: beyond it. Not a number for a base whose"
-        " `full` differs from its `start` by less than `moves_at_least` (in the outcome's unit):"
-        " there is nothing to internalise there. Limits: the denominator is measured too, so a"
-        " small one makes the share noisy; shares of outcomes in other units can be compared,"
-        " effects cannot.",
+        " `full` differs from its `start` by less than `moves_at_least` (|full - start|, in the"
+        " outcome's unit): there is nothing to internalise there. Limits: the denominator is"
+        " measured too, so a small one makes the share noisy; shares of outcomes in other units can"
+        " be compared, effects cannot.",
     ),
     ContrastDefinition(
         "share: gap recovery",
@@ -64,14 +80,15 @@ CONTRASTS: tuple[ContrastDefinition, ...] = (
         "log ratio (nats)",
         "log(a / b); log(last step / step 0)",
         "For two positive quantities of which the ratio is steady and the difference is not: a tail"
-        " mass, a KL, a length. 0.69 is a factor of 2. Not a number unless both are above zero.",
+        " mass, a KL, a length. The smallest effect is then in nats: 0.69 = log 2 is a factor of 2."
+        " Not a number unless both are above zero.",
     ),
 )
 
 
 def metrics_page() -> str:
     """The text of `docs/metrics.md`."""
-    legend = " ".join(LEGEND.split())
+    legend = [" ".join(part.split()) for part in LEGEND.split("\n\n")]
     head = [
         "# What is measured",
         "",
@@ -80,24 +97,42 @@ def metrics_page() -> str:
             " --metrics-page`; edit them there."
         ),
         "",
-        legend,
-        "",
+        *(line for part in legend for line in (part, "")),
     ]
-    rows = [
-        f"| `{d.name}` | {d.title} | {d.unit} | `{_escaped(d.formula)}` | {_escaped(d.meaning)} |"
-        for d in DEFINITIONS
-    ]
+    rows = [_row(definition) for definition in DEFINITIONS]
     return "\n".join(
         [
             *head,
-            "| metric | title | unit | definition | meaning |",
-            "|---|---|---|---|---|",
+            "| metric | title | unit | limits | better | definition | meaning |",
+            "|---|---|---|---|---|---|---|",
             *rows,
             "",
             *_contrasts(),
             "",
         ]
     )
+
+
+def _row(definition: Definition) -> str:
+    own = (_limits(definition.bounds), definition.better)
+    limits, better = OF_A_CURVE.get(definition.name, own)
+    cells = (
+        f"`{definition.name}`",
+        definition.title,
+        definition.unit,
+        limits,
+        better,
+        f"`{_escaped(definition.formula)}`",
+        _escaped(definition.meaning),
+    )
+    return f"| {' | '.join(cells)} |"
+
+
+def _limits(bounds: tuple[float | None, float | None]) -> str:
+    low, high = bounds
+    if low is None:
+        return "none"
+    return f">= {low:g}" if high is None else f"{low:g}-{high:g}"
 
 
 def _contrasts() -> list[str]:

@@ -12,6 +12,7 @@ OUTCOMES: tuple[Definition, ...] = (
         " headline of every table. An answer that cannot be parsed and a completion cut at the"
         " length limit are outcomes of their own and are not correct.",
         bounds=SHARE,
+        better="higher",
     ),
     Definition(
         "score/truncated_fraction",
@@ -20,6 +21,7 @@ OUTCOMES: tuple[Definition, ...] = (
         "#(samples that reach the length limit) / (P k)",
         "Samples of the final evaluation that never ended by themselves.",
         bounds=SHARE,
+        better="lower",
     ),
     Definition(
         "score/unparsed_fraction",
@@ -28,6 +30,7 @@ OUTCOMES: tuple[Definition, ...] = (
         "#(samples without a readable boxed answer) / (P k)",
         "Samples of the final evaluation that ended but gave no answer that the grader can read.",
         bounds=SHARE,
+        better="lower",
     ),
     Definition(
         "score/parsed_accuracy",
@@ -38,6 +41,7 @@ OUTCOMES: tuple[Definition, ...] = (
         " right: what is left of a fall in accuracy once broken formats are taken out. Not a number"
         " where no sample is readable.",
         bounds=SHARE,
+        better="higher",
     ),
     Definition(
         "score/greedy",
@@ -46,6 +50,7 @@ OUTCOMES: tuple[Definition, ...] = (
         "#(problems whose greedy completion is correct) / P",
         "Of the final evaluation, where it was measured.",
         bounds=SHARE,
+        better="higher",
     ),
     Definition(
         "collapse_step",
@@ -55,6 +60,7 @@ OUTCOMES: tuple[Definition, ...] = (
         " highest value so far, to the end",
         "A run that does not collapse counts its last step (censored). A dip from which a run comes"
         " back is no collapse.",
+        better="higher",
     ),
     Definition(
         "collapsed",
@@ -66,6 +72,7 @@ OUTCOMES: tuple[Definition, ...] = (
         " Limits: a run is judged over the steps it had, so arms of unequal length are no fair"
         " comparison; a curve with few points dates a fall late or misses it.",
         bounds=SHARE,
+        better="lower",
     ),
     Definition(
         "score/pass@k",
@@ -77,6 +84,7 @@ OUTCOMES: tuple[Definition, ...] = (
         " the score; k is at most n; k = n is the share of problems with any correct sample, and"
         " its variance over samples is largest there.",
         bounds=SHARE,
+        better="higher",
     ),
     Definition(
         "steps_to",
@@ -110,10 +118,13 @@ OUTCOMES: tuple[Definition, ...] = (
         "signal_gap",
         "Signal on wrong minus on right",
         "nats per token",
-        "mean |log p - log q| of the sampled tokens of wrong completions minus that of correct"
-        " ones, at the start of training (signed means per bin of positions, pooled)",
-        "Above zero the teacher disagrees more with the wrong completions of its student. Not"
-        " measured where the start of training has no completion of one of the two kinds.",
+        "g(wrong) - g(correct),  g = sum_b T_b |mean of log p - log q over the tokens of bin b| /"
+        " sum_b T_b,  T_b = tokens of bin b, bins without tokens left out",
+        "Of the sampled tokens of wrong and of correct completions, by bins of their positions, at"
+        " the first point of the record's `log_ratio`. Signs cancel inside a bin, so each g is a"
+        " lower bound of the mean of |log p - log q|. Above zero the teacher disagrees more with"
+        " the wrong completions of its student. Not measured where the start of training has no"
+        " completion of one of the two kinds.",
         bounds=(None, None),
     ),
     Definition(

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from study.errors import SpecError
-from study.runner.verbs.check_families import check_families
+from study.runner.verbs.check_families import check_families, refuse_unclear_side
 from study.spec.report.claim import load_claims
 from study.spec.report.sentences import claim_sentence, failing_rule, gate_sentence
 from tests.support.tiny import GAIN, Tiny
@@ -91,3 +91,38 @@ def test_sentences_say_what_is_computed(tiny: Tiny) -> None:
     ]
     assert gate_sentence(page.gates[0]) == "score: [loss=full] is at least 0.2 in each base"
     assert "more than 20 % of the bases" in failing_rule(page.gates[0])
+
+
+@pytest.mark.parametrize(
+    ("changes", "hint"),
+    [
+        ({"outcome": "mean_tokens"}, "write better: higher or better: lower"),
+        ({"outcome": "probe:facts.kl"}, "write better: higher or better: lower"),
+        ({"outcome": "mean_tokens", "better": "higher"}, ""),
+        ({"outcome": "mean_tokens", "better": "lower"}, ""),
+        ({"outcome": "truncated_fraction"}, "better: lower"),
+        ({"outcome": "truncated_fraction", "better": "lower"}, ""),
+        ({"outcome": "score"}, ""),
+        ({"outcome": "score", "better": "lower"}, "better: higher"),
+        ({"outcome": "mean_tokens", "expectation": "equal"}, ""),
+        (
+            {
+                "outcome": "mean_tokens",
+                "contrast": {"kind": "share", "arm": ARM, "start": VERSUS, "full": ARM,
+                             "moves_at_least": 1.0},
+            },
+            "",
+        ),
+    ],
+)  # fmt: skip
+def test_not_worse_needs_the_side_that_is_better(
+    tiny: Tiny, changes: dict[str, Any], hint: str
+) -> None:
+    tiny.write_claims(another(**({"expectation": "not_worse"} | changes)))
+    page = load_claims("tiny")
+    if not hint:
+        refuse_unclear_side(page, page.claims[0])
+        return
+    with pytest.raises(SpecError, match=r"claims/tiny\.yaml another: ") as error:
+        refuse_unclear_side(page, page.claims[0])
+    assert hint in str(error.value.hint)

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from analysis.evidence.definitions import DEFINITIONS
-from study.spec.report.outcome import bounds
+from study.spec.report.outcome import better, bounds
 from study.stats import sign_flip
 from study.stats.comparisons import compare, p_against
 from study.stats.decision import Expectation, Failing, Rule, decide, p_value
@@ -93,6 +93,31 @@ def test_a_claim_is_decided_exactly_where_its_p_is_below_alpha(
     assert p is not None
     if abs(p - alpha) > 1e-9:
         assert (decide(values, rule).word in ("REPRODUCED", "CONTRADICTED")) == (p < alpha)
+
+
+@settings(deadline=None, max_examples=200)
+@given(
+    st.sampled_from(("positive", "equal", "not_worse")),  # thresholds that a level can pass
+    st.lists(st.floats(0.001, 0.999), min_size=3, max_size=7, unique=True),
+    st.floats(0.001, 0.9),
+    st.floats(0.001, 0.2),
+)
+def test_a_level_is_decided_exactly_where_its_p_is_below_alpha(
+    expectation: Expectation, values: list[float], effect: float, alpha: float
+) -> None:
+    rule = Rule(expectation, effect, alpha, better="lower", span=FRACTION)
+    p = p_value(values, rule)
+    assert p is not None
+    if abs(p - alpha) > 1e-9:
+        assert (decide(values, rule).word in ("REPRODUCED", "CONTRADICTED")) == (p < alpha)
+
+
+def test_p_of_an_equal_level_is_on_the_scale_of_its_interval() -> None:
+    """The lower limit, -.2, has no logit: both the interval and p are plain."""
+    values = [0.1, 0.12, 0.16, 0.11, 0.13]
+    rule = Rule("equal", 0.2, span=FRACTION)
+    assert p_value(values, rule) == span_p(values, 0.2)
+    assert p_value(values, rule) != span_p(values, 0.2, FRACTION)
 
 
 def test_p_of_equality_is_twice_the_larger_one_sided_p() -> None:
@@ -262,7 +287,28 @@ def test_bounds_of_outcomes_agree_with_the_definitions_of_metrics() -> None:
         name = each.name.removeprefix("score/")
         if name not in ("auc", "best"):  # they have the limits of their metric
             assert bounds(general.get(name, name)) == each.bounds, name
+        if name not in ("auc", "best", "steps_to"):  # their metric says which side is better
+            assert better(general.get(name, name)) == each.better, name
     assert bounds("probe:facts.kl_geometric") == (None, None)
     assert bounds("probe:facts.abstained_fraction") == (0.0, 1.0)
     assert bounds("auc:eval/avg@k") == (0.0, 1.0)
     assert bounds("eval/mean_tokens@40") == (0.0, None)
+
+
+@pytest.mark.parametrize(
+    ("text", "side"),
+    [
+        ("auc:eval/avg@k", "higher"),
+        ("best:rollout/truncated_fraction", "lower"),
+        ("steps_to:0.6:eval/avg@k", "lower"),
+        ("steps_to:0.6:eval/repetition_3gram", "higher"),
+        ("steps_to:20:eval/mean_tokens", "neither"),
+        ("eval/greedy@40", "higher"),
+        ("unparsed_fraction:other", "lower"),
+        ("pass@4:other", "higher"),
+        ("probe:facts.accuracy", "higher"),
+        ("probe:facts.abstained_fraction", "neither"),
+    ],
+)
+def test_the_better_side_of_an_outcome(text: str, side: str) -> None:
+    assert better(text) == side

@@ -8,7 +8,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from study.errors import PrerequisiteError, SpecError
-from study.runner.verbs.check_families import check_families, refuse_undecidable
+from study.runner.verbs.check_families import (
+    check_families,
+    refuse_unclear_side,
+    refuse_undecidable,
+)
 from study.runner.verbs.check_screening import check_screening
 from study.spec.grid.grid import Grid, LabelledCell, load_grid
 from study.spec.grid.scale import load_scale
@@ -186,6 +190,7 @@ def _check_claims(name: str, root: Path | None) -> str:
     check_screening(page, grid)
     for claim in page.claims:
         page.gates_of(claim)
+        refuse_unclear_side(page, claim)
         refuse_undecidable(page, claim, len(grid.seeds))
     return f"{len(page.claims)} claims, {page.family} of them primary"
 

@@ -29,7 +29,7 @@ from study.spec.report.claim import (
     load_claims,
 )
 from study.spec.report.finding import load_findings
-from study.spec.report.outcome import ArmLabels, ReportOutcome, outcome
+from study.spec.report.outcome import ArmLabels, ReportOutcome, better, outcome
 from study.spec.report.sentences import claim_sentence
 from study.spec.yaml.load import names
 from study.stats.comparisons import ENOUGH, minimum_detectable_effect
@@ -125,6 +125,27 @@ def _undecidable(family: str, members: list[Member]) -> SpecError | None:
                 hint=f"more seeds, or at most {largest_family(n)} primary claims in this family",
             )
     return None
+
+
+def refuse_unclear_side(page: Claims, claim: Claim) -> None:
+    """Raise SpecError for `not_worse` where the page does not say which side is better, or says
+    another one than the outcome. A share is not the outcome itself: its page says it.
+    """
+    if claim.expectation != "not_worse" or isinstance(claim.contrast, Share):
+        return
+    where = f"claims/{page.grid}.yaml {claim.id}"
+    side = better(claim.outcome)
+    if side == "neither" and "better" not in claim.model_fields_set:
+        raise SpecError(
+            f"{where}: not_worse needs a better side, and {claim.outcome} has none of its own",
+            hint="write better: higher or better: lower (docs/metrics.md has each outcome's)",
+        )
+    if side not in ("neither", claim.better):
+        raise SpecError(
+            f"{where}: {side} values of {claim.outcome} are better, the claim has better:"
+            f" {claim.better}",
+            hint=f"better: {side}",
+        )
 
 
 def refuse_undecidable(page: Claims, claim: Claim, bases: int, family: int = 1) -> None:

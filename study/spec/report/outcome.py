@@ -54,6 +54,14 @@ _WORDS: dict[str, Literal["collapse", "collapsed", "signal_gap"]] = {
     COLLAPSED: "collapsed",
     SIGNAL_GAP: "signal_gap",
 }
+# Which side of an outcome is better; `neither`: the outcome alone does not say.
+Better = Literal["higher", "lower", "neither"]
+
+# How near a student is to its teacher is neither: a bad teacher can be copied well.
+_HIGHER = frozenset({"accuracy", "greedy", "teacher_coverage", "teacher_coverage_mass"})
+_LOWER = frozenset(
+    {"truncated_fraction", "unparsed_fraction", "repetition_3gram", "teacher_cut_mass"}
+)
 # Curves that are fractions, next to all names in `avg@`, `_fraction` and `_mass`.
 _FRACTIONS = frozenset(
     {"accuracy", "greedy", "repetition_3gram", "topk_overlap", "teacher_coverage"}
@@ -157,6 +165,38 @@ def bounds(text: str) -> tuple[float | None, float | None]:
             return (0.0, 1.0) if is_fraction else (None, None)
         case _:
             return _curve_bounds(wanted.column)
+
+
+def better(text: str) -> Better:
+    """Return which side of an outcome is better.
+
+    `auc` and `best` are as their curve. Few steps to a value are better where high values of the
+    curve are, and worse where low ones are. Of a probe only an accuracy says it.
+    """
+    wanted = outcome(text)
+    match wanted.kind:
+        case "collapse" | "pass":
+            return "higher"
+        case "collapsed":
+            return "lower"
+        case "signal_gap":
+            return "neither"
+        case "score" if wanted.column in ("score", "parsed_accuracy"):
+            return "higher"
+        case "probe":
+            return "higher" if wanted.column == "accuracy" else "neither"
+        case "steps_to":
+            turned: dict[Better, Better] = {"higher": "lower", "lower": "higher"}
+            return turned.get(_curve_better(wanted.column), "neither")
+        case _:
+            return _curve_better(wanted.column)
+
+
+def _curve_better(metric: str) -> Better:
+    name = metric.rpartition("/")[2]
+    if name.startswith("avg@") or name in _HIGHER:
+        return "higher"
+    return "lower" if name in _LOWER else "neither"
 
 
 def _curve_bounds(metric: str) -> tuple[float | None, float | None]:
