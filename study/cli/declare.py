@@ -15,8 +15,13 @@ from analysis.verdicts.families import families
 from study.cli import console
 from study.cli.options import GridOption, ResultsOption, ScaleOption, parse_seeds
 from study.errors import SpecError
-from study.record.declared.preregistration import ExpectedPower, Preregistration
-from study.record.declared.preregistration_files import write
+from study.record.declared.preregistration import (
+    DeclaredClaim,
+    ExpectedPower,
+    Preregistration,
+    changed_claims,
+)
+from study.record.declared.preregistration_files import preregistrations, write
 from study.record.declared.preregistration_text import power_text, seen_text
 from study.record.declared.states import in_force, keep
 from study.record.declared.world import with_world
@@ -26,6 +31,12 @@ from study.runner.verbs.declare import chosen_seeds, preregistration, seen_so_fa
 from study.spec.grid.grid import Grid, load_grid, named
 from study.spec.report.claim import Claims, load_claims
 from study.spec.yaml.load import names
+
+RESULTS = Path("results")
+NO_VARIANCE = (
+    "for an expected power state `spread` in a claim (docs/claims.md), or name records of its arms"
+    " with --variance-from"
+)
 
 
 def declare(
@@ -43,7 +54,7 @@ def declare(
     pilot: Annotated[
         str | None, typer.Option(help="Take the variance from these seeds of the records only.")
     ] = None,
-    results: ResultsOption = Path("results"),
+    results: ResultsOption = RESULTS,
 ) -> None:
     """Seal claims, arms, seeds, families and expected power of a grid before its runs."""
     loaded, folder = load_grid(grid, scale), Results(results)
@@ -71,12 +82,16 @@ def declare(
         power=power,
         power_from=_power_from(power, bases, origin),
     )
+    replaced = _replaced(folder, declared)
     keep(folder.declared, state)
     path = write(folder.preregistrations, declared)
     _show(declared)
+    if replaced is not None:
+        _warn_of(replaced, declared)
     console.say(f"sealed: {path}, readable: {path.with_suffix('.md')}")
     only = f" --seeds {seeds}" if seeds else ""
-    console.say(f"next: study run {named(grid, scale)}{only}")
+    elsewhere = f" --results {results}" if results != RESULTS else ""
+    console.say(f"next: study run {named(grid, scale)}{only}{elsewhere}")
 
 
 def _claims(grid: Grid) -> Claims:
@@ -119,6 +134,24 @@ def _power_from(power: Mapping[str, ExpectedPower], bases: int, origin: str) -> 
     )
 
 
+def _replaced(results: Results, declared: Preregistration) -> Preregistration | None:
+    """Return the newest earlier declaration of some of these seeds, if it is of another state."""
+    for page in preregistrations(results.preregistrations):
+        same_grid = (page.grid, page.scale) == (declared.grid, declared.scale)
+        if same_grid and set(page.seeds) & set(declared.seeds):
+            return page if page.state != declared.state else None
+    return None
+
+
+def _warn_of(earlier: Preregistration, declared: Preregistration) -> None:
+    """Say what differs from an earlier declaration, which new runs cannot cite any more."""
+    changed = ", ".join(changed_claims(earlier, declared)) or "arms, families or other grids"
+    console.warn(
+        f"{earlier.name} declared these seeds otherwise (changed: {changed});"
+        " new runs cite today's declaration"
+    )
+
+
 def _show(declared: Preregistration) -> None:
     seeds = ", ".join(map(str, declared.seeds))
     console.say(f"{declared.grid} ({declared.scale}), seeds {seeds}: {declared.name}")
@@ -128,3 +161,11 @@ def _show(declared: Preregistration) -> None:
         console.say(f"    says      {claim.text}")
         console.say(f"    tests     {claim.sentence}")
         console.say(f"    expected  {power_text(claim)}", "dim")
+    if any(map(_without_power, declared.claims)):
+        console.say(NO_VARIANCE, "dim")
+
+
+def _without_power(claim: DeclaredClaim) -> bool:
+    """Whether a claim that gets a verdict has no expected power."""
+    judged = claim.expectation != "none" and claim.not_testable is None
+    return judged and claim.power is None

@@ -177,3 +177,26 @@ def test_what_cannot_be_declared_is_refused_and_writes_nothing(
     with pytest.raises(SpecError, match=word):
         declare(grid, results=tiny.results.root, **options)
     assert not tiny.results.root.exists()
+
+
+def test_a_changed_claim_is_named_next_to_the_earlier_declaration(
+    tiny: Tiny, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = declaring(tiny)
+    assert "declared these seeds otherwise" not in capsys.readouterr().err
+    tiny.write_claims(GAIN | {"smallest_effect": 0.01}, gates=[GATE])
+    declaring(tiny)
+    shown = capsys.readouterr()
+    assert f"{first.name} declared these seeds otherwise" in shown.err
+    assert "(changed: biased_is_worse);" in shown.err
+    assert shown.out.endswith(f"next: study run --grid tiny --results {tiny.results.root}\n")
+
+
+def test_without_a_variance_it_says_how_to_name_one(
+    tiny: Tiny, capsys: pytest.CaptureFixture[str]
+) -> None:
+    declaring(tiny)
+    assert "state `spread` in a claim" not in capsys.readouterr().out
+    tiny.write_claims(GAIN | {"gates": ["scores"], "spread": None}, gates=[GATE])
+    declaring(tiny)
+    assert "state `spread` in a claim" in capsys.readouterr().out

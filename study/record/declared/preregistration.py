@@ -4,6 +4,7 @@ seal = sha256 of the canonical JSON of everything else, as for records. A run ci
 preregistration that covers it: the same grid, scale and state of the claims, its cell and its seed.
 """
 
+from collections.abc import Mapping
 from typing import Any, Literal
 
 from pydantic import Field
@@ -93,6 +94,20 @@ class Preregistration(Spec):
             and cell in self.cells
             and seed in self.seeds
         )
+
+
+def changed_claims(earlier: Preregistration, later: Preregistration) -> tuple[str, ...]:
+    """Return the claims and controls that one of them declares and the other not, or otherwise;
+    expected power is no part of it.
+    """
+    before, after = _parts(earlier), _parts(later)
+    names = sorted(before.keys() | after.keys())
+    return tuple(name for name in names if before.get(name) != after.get(name))
+
+
+def _parts(page: Preregistration) -> Mapping[str, Spec]:
+    claims = {claim.id: claim.model_copy(update={"power": None}) for claim in page.claims}
+    return claims | {gate.id: gate for gate in page.gates}
 
 
 def sealed(page: Preregistration) -> Preregistration:
