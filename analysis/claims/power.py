@@ -33,18 +33,25 @@ COLUMNS = (
     Column("word", "Would be"),
     Column("n90", "n90"),
     Column("range", "Range"),
-    Column("own", "Own"),
+    Column("own", "Rules 1"),
     Column("p10", "P10"),
     Column("p20", "P20"),
     Column("evaluation", "Eval"),
 )
+# What keeps a claim undecided, in the words of the table. The rule's own names are in the JSON.
+REASONS = {
+    "holds": "interval",
+    "sign_flip": "sign-flip test",
+    "differs": "failing bases",
+    "too_few": "too few bases",
+}
 NOTES = (
-    "Undecided claims only. sd: of the contrast between bases. Would be: the word if the observed"
-    " effect is the true one.",
+    "Undecided claims only, those that need the fewest bases first. sd: of the contrast between"
+    " bases. Would be: the word if the observed effect is the true one.",
     f"n90: bases at which that word falls with probability {PROBABILITY:g}, if effect and sd are"
     " the true ones, at the claim's level. Range: the same at the 80 % limits of sd.",
-    "Own: the number of the first rules, at which the expected interval just clears: a coin flip."
-    " Never: more than 50.",
+    "Rules 1: the bases that the first rules named, at which the expected interval just leaves the"
+    " threshold out; about half of such studies decide. never: more than 50; -: they named none.",
     "P10, P20: probability of that word with 10 and 20 bases. Eval: share of sd^2 that is sampling"
     " of the evaluation; - = not known for this outcome.",
 )
@@ -126,11 +133,13 @@ def to_table(found: Sequence[ClaimPower]) -> Table:
 
 def _with_reasons(table: Table, order: Sequence[ClaimPower]) -> Table:
     """Add what keeps each claim undecided, where for some it is not the interval."""
-    rows = tuple((*row, one.why) for row, one in zip(table.rows, order, strict=True))
+    reasons = [REASONS.get(one.why, one.why) for one in order]
+    rows = tuple((*row, reason) for row, reason in zip(table.rows, reasons, strict=True))
     note = (
-        "Why: holds = the interval holds the threshold; sign_flip = the sign-flip test disagrees;"
-        " differs = the words with and without the bases that fail a gate differ; placebo = a"
-        " placebo is not separated. n90 is about the interval alone."
+        "Why: what keeps the claim undecided. interval: it contains the threshold; sign-flip test:"
+        " it disagrees with the interval; failing bases: the words with and without the bases that"
+        " fail a gate differ; placebo: the effect is not separated from a placebo's. n90 is about"
+        " the interval alone."
     )
     columns = (*table.columns, Column("why", "Why"))
     return replace(table, columns=columns, rows=rows, notes=(*table.notes, note))

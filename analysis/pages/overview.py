@@ -71,6 +71,9 @@ def grids_with_records(folder: Path, scale: str, root: Path | None = None) -> li
         )
         grid = named("GRID", scale)
         hint = f"make more: study run {grid}; or look at one grid: study analyze {grid} --partial"
+        committed = folder.parent / "records"
+        if committed != folder and record_paths(committed):
+            hint += f"; or read the committed records: study report --records {committed}"
         raise IncompleteResults(
             f"no grid has half of its runs recorded in {folder} ({begun})", hint=hint
         )

@@ -59,7 +59,7 @@ def _ruling(verdict: Verdict, ruling: Ruling) -> str:
     bar = number(verdict.threshold, 3)
     match ruling.because:
         case "holds":
-            return f"the {shown} holds {_held(verdict, bar)}"
+            return f"the {shown} contains {_held(verdict, bar)}"
         case "short":
             text = f"the whole {shown} {_short(verdict, bar)}"
         case "sign_flip":

@@ -27,7 +27,8 @@ def check(
         problems += not ok
         say(f"{styled('ok' if ok else 'BAD', 'good' if ok else 'bad')}  {name}: {outcome}")
     if problems:
-        raise SpecError(f"{problems} files of experiments/ have errors")
+        files = "file has" if problems == 1 else "files have"
+        raise SpecError(f"{problems} {files} errors, marked BAD above")
     _say_sentences([load_claims(name) for name in names("claims")], sentences)
 
 

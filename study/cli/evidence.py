@@ -1,5 +1,6 @@
 """Load evidence and show its tables, for the verbs that report."""
 
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -11,8 +12,8 @@ from analysis.claims.scorecard import Scored
 from analysis.claims.scorecard_text import to_text as scorecard_text
 from analysis.claims.screening import load_screened
 from analysis.evidence.frames import Evidence, load, require_complete
-from analysis.pages.render import Table, to_text
-from study.cli.console import say, styled, width
+from analysis.pages.render import Table, spelled_row
+from study.cli.console import say, styled, table, width
 from study.cli.options import parse_seeds
 from study.errors import RecordMismatch, SpecError
 
@@ -96,11 +97,17 @@ def show_scorecard(rows: Sequence[Scored]) -> None:
 
 
 def show_table(page: Table) -> None:
+    """Print a table with its notes. A terminal that is too narrow shows each row as its first two
+    cells, with the others below.
+    """
     say()
     say(page.heading, "bold")
-    say(_coloured(to_text(page)))
+    headers = [column.title for column in page.columns]
+    rows = [[_coloured(cell) for cell in spelled_row(page, row)] for row in page.rows]
+    table(headers, rows, head=2)
     for note in page.notes:
-        say(f"  {note}", "dim")
+        for line in textwrap.wrap(note, width() - 2, break_on_hyphens=False):
+            say(f"  {line}", "dim")
 
 
 def _coloured(text: str) -> str:

@@ -54,7 +54,7 @@ def power(
     ] = None,
     k: Annotated[
         int | None,
-        typer.Option(min=1, help="Samples per problem; of the records, or 1, by default."),
+        typer.Option(min=1, help="Samples per problem; default: as in the records, else 1."),
     ] = None,
     bases: Annotated[
         int | None,
@@ -108,7 +108,7 @@ def power(
         bool,
         typer.Option(
             "--expected",
-            help="With --claims: simulate the words of all claims on --bases bases, 10 by default.",
+            help="With --claims: also simulate the words of all claims on --bases (10) bases.",
         ),
     ] = False,
     rules: Annotated[

@@ -32,12 +32,12 @@ def report(
     rules: RulesOption = SECOND.name,
     committed: Annotated[
         bool,
-        typer.Option("--committed", help="read results/records and write results/ and the README"),
+        typer.Option("--committed", help="Read results/records and write results/ and the README."),
     ] = False,
     check: Annotated[
         bool,
         typer.Option(
-            "--check", help="write nothing; fail when committed pages are not what the records give"
+            "--check", help="Write nothing; fail if committed pages differ from the records."
         ),
     ] = False,
 ) -> None:

@@ -122,6 +122,8 @@ VERBS: dict[str, Verb] = {
         "power",
         "Compute what a comparison can detect, and what it costs",
         "study power --tasks aime24 --k 16 --effect 5",
+        "study power --claims --grid math",
+        "study power --claims --expected --bases 10",
     ),
     "screen": _verb(
         "Judge",
@@ -147,6 +149,7 @@ VERBS: dict[str, Verb] = {
         "report",
         "Write the report on all grids, as Markdown and HTML",
         "study report",
+        "study report --records results/records --out pages",
     ),
     "table": _verb(
         "Report",
@@ -210,6 +213,7 @@ VERBS: dict[str, Verb] = {
         "check",
         "Validate every grid, scale, claim, table and figure",
         "study check",
+        "study check --sentences",
     ),
     "preflight": _verb(
         "Keep",

@@ -28,7 +28,7 @@ Word = Literal["REPRODUCED", "UNDECIDED", "CONTRADICTED", "INVALID"]
 Because = Literal[
     "beyond",  # the whole interval is where the claim says
     "short",  # the whole interval is where the claim does not say
-    "holds",  # the interval holds the threshold
+    "holds",  # the interval contains the threshold
     "sign_flip",  # the interval decides, the sign-flip test disagrees
     "placebo",  # the claim's own interval decides, a placebo does not allow it
     "too_few",

@@ -190,8 +190,8 @@ def test_the_table_says_what_keeps_a_claim_undecided_where_it_is_not_the_interva
     assert "why" not in [column.key for column in to_table([plain]).columns]
     flipped = ClaimPower(**{**vars(plain), "why": "sign_flip"})
     table = to_table([plain, flipped])
-    assert [row[-1] for row in table.rows] == ["holds", "sign_flip"]
-    assert "sign-flip test disagrees" in table.notes[-1]
+    assert [row[-1] for row in table.rows] == ["interval", "sign-flip test"]
+    assert "sign-flip test: it disagrees" in table.notes[-1]
 
 
 def test_expected_words_of_all_claims_of_a_grid(tmp_path: Path) -> None:

@@ -122,7 +122,7 @@ def test_undecided_when_the_interval_holds_the_smallest_effect_and_says_how_many
     ends = with_final("renormalised_k5", {0: 0.82, 1: 0.86, 2: 0.93})
     scattered = verdicts(ends)["renormalised_k5_ahead"]
     assert scattered.word == "UNDECIDED"
-    assert "holds +" not in scattered.reason
+    assert "contains +" not in scattered.reason
     step = scattered.next_step
     assert "would decide it with probability 0.9: study run --grid math --seeds 0,1,2,3" in step
     first = {each.claim.id: each for each in decide_all(declared(), evidence(ends), FIRST)}

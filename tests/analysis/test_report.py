@@ -226,3 +226,9 @@ def test_every_grid_has_its_pages_as_soon_as_it_has_records(name: str) -> None:
         f"Claims on the grid {name}" in markdown([Part(evidence, built, grid.question)])
         or not built.verdicts
     )
+
+
+def test_without_runs_it_names_the_committed_records(smoke: Path) -> None:
+    with pytest.raises(IncompleteResults) as caught:
+        report(results=smoke)
+    assert f"study report --records {smoke / 'records'}" in (caught.value.hint or "")

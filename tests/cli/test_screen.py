@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from analysis.pages.render import Column, Table
 from study.cli import console, grade_screen, main
 from study.cli import table as table_verb
+from study.cli.evidence import show_table
 from study.cli.main import build_app
 from study.cli.plan import chosen_by
 from study.errors import SpecError
@@ -54,6 +56,19 @@ def test_a_stacked_row_has_its_first_cells_above_the_others(
     assert all(len(line) <= 40 for line in lines)
     console.table(HEADERS, [ROW], head=2)  # one cell below needs no name
     assert said(capsys) == ["biased_k1  pending", f"    {ROW[2]}"]
+
+
+def test_a_wide_result_is_stacked_with_its_notes_folded_on_a_narrow_terminal(
+    narrow: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    columns = tuple(Column(name, name) for name in HEADERS)
+    note = "state: what is known of the run, from its own record alone"
+    narrow.setenv("NO_COLOR", "1")
+    show_table(Table("Runs", columns, (tuple(ROW),), (note,)))
+    lines = said(capsys)[2:]
+    assert lines[:2] == ["biased_k1  pending", f"    {ROW[2]}"]
+    assert all(len(line) <= 40 for line in lines)
+    assert " ".join(" ".join(lines[2:]).split()) == note
 
 
 def test_off_a_terminal_nothing_is_left_out(capsys: pytest.CaptureFixture[str]) -> None:

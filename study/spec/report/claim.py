@@ -122,7 +122,7 @@ class Gate(Judged):
     minus unprompted arm, of at least .2.
 
     - tolerated: the share of bases that may fail. If more fail, the claim is INVALID; if fewer do,
-      the verdict is computed with and without them, and the worse one counts.
+      the verdict is computed with and without them, and the weaker one counts.
     - pre_treatment: the contrast reads nothing that a treatment of the claim could change, so bases
       may be screened by it (`screening`).
     """

@@ -44,7 +44,7 @@ def failing_rule(gate: Gate) -> str:
         return "one base in which it fails makes the claim INVALID"
     return (
         f"if it fails in more than {100 * gate.tolerated:g} % of the bases, the claim is INVALID;"
-        " if in fewer, the verdict is computed with and without them, and the worse one counts"
+        " if in fewer, the verdict is computed with and without them, and the weaker one counts"
     )
 
 
