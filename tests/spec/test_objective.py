@@ -2,6 +2,7 @@
 reason.
 """
 
+import re
 from functools import partial
 
 import pytest
@@ -14,6 +15,7 @@ from study.objectives import diagnostics
 from study.objectives.reductions import constant, response_mean, token_mean
 from study.objectives.topk import Support, inside, top_ids, union
 from study.spec.recipe.objective import PRESETS, TOPK_SUPPORTS, Objective, bias_note
+from tests.support.paths import ROOT
 
 SAMPLED = {"support": "sampled", "gradient": "score_function"}
 REFUSED = [
@@ -193,3 +195,14 @@ def test_diagnostics_in_numbers() -> None:
     )
     assert diagnostics.cosine(torch.zeros(2), torch.ones(2)) is None
     assert diagnostics.relative_error(torch.zeros(2), torch.ones(2)) == pytest.approx(1.0)
+
+
+def test_the_page_on_losses_names_every_preset_of_the_paper() -> None:
+    page = (ROOT / "docs" / "losses.md").read_text(encoding="utf-8")
+    listed = page.partition("## The paper's losses by name")[2].partition("## Three")[0]
+    named = set(re.findall(r"^\| `(\w+)` \|", listed, re.MULTILINE))
+    of_the_paper = {name for name, (_, source) in PRESETS.items() if "paper" in source}
+    assert named == of_the_paper | {"sampled_plain_loss"}
+    default = next(line for line in listed.splitlines() if "default of Table 1" in line)
+    (preset,) = [name for name, (_, source) in PRESETS.items() if "Table 1 default" in source]
+    assert default.startswith(f"| `{preset}` |")
