@@ -149,7 +149,7 @@ def _of_curve(points: list[tuple[int, float]], wanted: ReportOutcome) -> float |
                 else None
             )
         case "best":
-            return max(values)
+            return math.nan if any(map(math.isnan, values)) else max(values)
         case _:
             return values[-1]
 

@@ -111,7 +111,7 @@ OUTCOMES: tuple[Definition, ...] = (
         "as the metric",
         "max over measured steps of the metric",
         "Outcome `best:METRIC`. Chosen by its result, so biased upwards by the noise of the curve;"
-        " tables and figures say so.",
+        " tables and figures say so. `nan` if the curve has one.",
         bounds=(None, None),
     ),
     Definition(

@@ -102,8 +102,9 @@ def span_interval(
     limits. A mean that is outside its limits is not cut at all. Errors as in `t_interval`.
     """
     plain = t_interval(values, confidence)
-    if plain.low is None or plain.high is None or _cut(plain.mean, span) != plain.mean:
-        return plain
+    outside = _cut(plain.mean, span) != plain.mean
+    if plain.low is None or plain.high is None or plain.flat or outside:
+        return plain  # equal values: exactly their value, which the logit and back would round
     if not _on_logit_scale(plain.mean, span, thresholds):
         low, high = _cut(plain.low, span), _cut(plain.high, span)
         return Interval(plain.mean, low, high, plain.n, confidence)

@@ -88,6 +88,9 @@ def test_columns_of_a_curve() -> None:
     assert read(made, "eval/avg@k@10") == 0.8
     assert read(made, "eval/avg@k@20") is None
     assert read(made, "best:eval/avg@k") == 0.8
+    broken = [made.model_copy(update={"history": history | {"eval/avg@2": values}})
+              for values in ([0.2, "nan", 0.4], ["nan", 0.2, 0.4])]  # fmt: skip
+    assert all(math.isnan(read(each, "best:eval/avg@k") or 0.0) for each in broken)
     assert read(made, "auc:eval/avg@k") == pytest.approx((0.5 * 10 + 0.6 * 30) / 40)
     assert math.isnan(read(made, "train/loss") or 0.0)
 

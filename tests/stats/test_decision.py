@@ -275,6 +275,16 @@ def test_what_is_not_a_level_between_two_limits_is_cut() -> None:
     assert at_a_limit.low == 0.0  # a threshold at the limit is tested on the plain scale
 
 
+@pytest.mark.parametrize("value", [0.1, 0.3, 0.55, 0.7, 0.9, 1.0])
+def test_equal_levels_have_exactly_their_value_as_limits(value: float) -> None:
+    """Also where the logit and back is another number in the last digit."""
+    kept = span_interval([value] * 5, span=FRACTION, thresholds=(value,))
+    assert kept.low == kept.high == value
+    rule = Rule("positive", value, span=FRACTION)
+    assert decide([value] * 5, rule).word == "UNDECIDED"
+    assert p_value([value] * 5, rule) == 1.0
+
+
 def test_bounded_can_change_a_word() -> None:
     values = [0.99, 0.62, 0.96, 0.98, 0.97]
     assert decide(values, Rule("positive", 0.70)).word == "REPRODUCED"
