@@ -162,9 +162,15 @@ def firmness(rows: Sequence[Scored]) -> str:
         return ""
     decided = ("REPRODUCED", "CONTRADICTED")
     all_words = sum(row.verdict is not None and row.verdict.word in decided for row in rows)
+    if all_words == 1:
+        which = "The one finding that holds or does not appear rests"
+    elif normal == all_words:
+        which = f"All {normal} findings that hold or do not appear rest"
+    else:
+        which = f"{normal} of the {all_words} findings that hold or do not appear rest"
     return (
-        f"{normal} of the {all_words} findings that hold or do not appear rest on normality: no"
-        f" exact sign-flip test confirms them, which takes {FROM} bases or more."
+        f"{which} on normality: no exact sign-flip test confirms it, which takes {FROM} bases or"
+        " more."
     )
 
 

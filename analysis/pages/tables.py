@@ -167,8 +167,8 @@ def _score_notes(evidence: Evidence) -> tuple[str, ...]:
         scope_note(evidence),
         f"Final accuracy: {BY_NAME['score'].formula}; {size}. {unit}",
         (
-            "A t-interval over few bases that differ is wide and not cut at 0 and 1; within a base"
-            " cells are paired, see the verdicts."
+            "An interval over few bases that differ is wide; its limits stay within 0 and 1 (on the"
+            " logit scale, docs/claims.md). Within a base cells are paired, see the verdicts."
         ),
         (
             "Before, Truncated, Unparsed, Tokens, Reverse KL: means over base students; -: does not"

@@ -78,17 +78,21 @@ def table(
     *,
     drop: Sequence[str] = (),
     head: int = 0,
+    head_names: bool = False,
 ) -> None:
     """Print a table. right: indices of the right-aligned columns.
 
     For a terminal that is too narrow: drop names the columns to leave out, the least important
-    first; head stacks each row, its first `head` cells above the others.
+    first; head stacks each row, its first `head` cells above the others; head_names prints the
+    names of these cells above all rows.
     """
     cells = [[str(value) for value in row] for row in rows]
     if not is_terminal() or _needed(headers, cells) <= width():
         say("\n".join(aligned(headers, cells, right)))
         return
     if head:
+        if head_names:
+            say("  ".join(headers[:head]), "bold")
         say("\n".join(_stacked(headers, cells, head)))
         return
     left_out = _columns_to_drop(headers, cells, drop)

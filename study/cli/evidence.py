@@ -104,7 +104,7 @@ def show_table(page: Table) -> None:
     say(page.heading, "bold")
     headers = [column.title for column in page.columns]
     rows = [[_coloured(cell) for cell in spelled_row(page, row)] for row in page.rows]
-    table(headers, rows, head=2)
+    table(headers, rows, head=2, head_names=True)
     for note in page.notes:
         for line in textwrap.wrap(note, width() - 2, break_on_hyphens=False):
             say(f"  {line}", "dim")

@@ -121,7 +121,10 @@ def test_where_both_words_agree_the_scorecard_says_nothing_of_it() -> None:
                       claims={"math": ["falls"]})  # fmt: skip
     scored = Scored(finding, verdict)
     assert scored.remark == ""
-    assert firmness([scored]).startswith("1 of the 1 findings that hold or do not appear rest")
+    assert firmness([scored]).startswith("The one finding that holds or does not appear rests on")
+    assert firmness([scored, scored]).startswith("All 2 findings that hold or do not appear rest")
+    other = replace(scored, verdict=replace(verdict, rules="1"))  # they have no sign-flip test
+    assert firmness([scored, other]).startswith("1 of the 2 findings that hold or do not appear")
     assert firmness([replace(scored, verdict=None)]) == ""
 
 

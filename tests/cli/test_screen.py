@@ -66,9 +66,9 @@ def test_a_wide_result_is_stacked_with_its_notes_folded_on_a_narrow_terminal(
     narrow.setenv("NO_COLOR", "1")
     show_table(Table("Runs", columns, (tuple(ROW),), (note,)))
     lines = said(capsys)[2:]
-    assert lines[:2] == ["biased_k1  pending", f"    {ROW[2]}"]
+    assert lines[:3] == ["name  state", "biased_k1  pending", f"    {ROW[2]}"]
     assert all(len(line) <= 40 for line in lines)
-    assert " ".join(" ".join(lines[2:]).split()) == note
+    assert " ".join(" ".join(lines[3:]).split()) == note
 
 
 def test_off_a_terminal_nothing_is_left_out(capsys: pytest.CaptureFixture[str]) -> None:
