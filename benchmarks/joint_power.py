@@ -7,7 +7,7 @@ Without a file the table is printed; with it, it is written between its two mark
 """
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from study.stats.decision import Rule
@@ -34,9 +34,9 @@ def simulated(passes: float, bases: int, screened: bool) -> JointPower:
     return joint_power(claims, bases, studies=STUDIES)
 
 
-def rows() -> Iterator[str]:
+def rows(numbers_of_bases: Sequence[int] = BASES) -> Iterator[str]:
     for passes in PASSES:
-        for bases in BASES:
+        for bases in numbers_of_bases:
             found = simulated(passes, bases, screened=False)
             chosen = simulated(passes, bases, screened=True)
             one, other = found.claims["claim 0"], chosen.claims["claim 0"]

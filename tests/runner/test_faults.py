@@ -46,8 +46,16 @@ EVERY_STEP = Profile(checkpoint_s=0)
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
-    return make_undisturbed(Results(tmp_path_factory.mktemp("undisturbed")))
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A results folder in which all three runs are sealed; only to be read or copied."""
+    results = tmp_path_factory.mktemp("undisturbed") / "results"
+    make_undisturbed(Results(results))
+    return results
+
+
+@pytest.fixture(scope="module")
+def undisturbed(whole: Path) -> dict[str, bytes]:
+    return contents(whole)
 
 
 def completes(results: Path, undisturbed: dict[str, bytes]) -> str:
@@ -148,15 +156,21 @@ def test_a_kill_before_any_change_of_the_disk_loses_nothing(
     assert number >= (60 if what == "stage" else 5)
 
 
-def test_a_killed_stage_continues_from_its_checkpoint(
-    tmp_path: Path, undisturbed: dict[str, bytes]
-) -> None:
-    results = tmp_path / "results"
-    code, output = finish(
-        start(results, fault="step:kill", profile={"checkpoint_s": 0, "retries": 0})
-    )
+@pytest.fixture(scope="module")
+def killed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a program whose first worker killed itself after a checkpoint; to be copied."""
+    place = tmp_path_factory.mktemp("killed")
+    profile = {"checkpoint_s": 0, "retries": 0}
+    code, output = finish(start(place / "results", fault="step:kill", profile=profile))
     assert code == 1
     assert "killed by SIGKILL" in output
+    return place
+
+
+def test_a_killed_stage_continues_from_its_checkpoint(
+    tmp_path: Path, killed: Path, undisturbed: dict[str, bytes]
+) -> None:
+    results = shutil.copytree(killed, tmp_path / "place") / "results"
     completes(results, undisturbed)
     assert sum(name.endswith("-continued") for name in built(results)) == 1
 
@@ -250,9 +264,10 @@ def test_a_read_only_disk_is_refused_before_anything_is_spent(
 # Damage
 
 
-def damaged(results: Results, what: str) -> None:
-    student, distill = (stage_id(model, 0) for model in (cell(1).model.student, cell(1).model))  # type: ignore[union-attr]
-    record = results.record(plan_of(1).run_id)
+def damage(results: Results, what: str, k: int) -> None:
+    """Damage one thing of the run with this k, and remove its record where that is not it."""
+    student, distill = (stage_id(model, 0) for model in (cell(k).model.student, cell(k).model))  # type: ignore[union-attr]
+    record = results.record(plan_of(k).run_id)
     match what:
         case "record changed":
             record.write_text(record.read_text().replace('"seed":0', '"seed":1'))
@@ -273,35 +288,32 @@ def damaged(results: Results, what: str) -> None:
             record.unlink()
 
 
-CASES = [
-    "record changed",
-    "record truncated",
-    "weights changed",
-    "file missing",
-    "manifest truncated",
-    "an input gone",
-]
-
-
-@pytest.mark.parametrize("what", CASES)
+@pytest.mark.parametrize(
+    "damages",
+    [
+        ["record changed", "record truncated", "weights changed"],
+        ["file missing"],
+        ["manifest truncated"],
+        ["an input gone"],
+    ],
+    ids=", ".join,
+)
 def test_damage_is_moved_aside_and_made_again(
-    tmp_path: Path, undisturbed: dict[str, bytes], what: str
+    tmp_path: Path, whole: Path, undisturbed: dict[str, bytes], damages: list[str]
 ) -> None:
-    results = tmp_path / "results"
-    assert finish(start(results))[0] == 0
-    damaged(Results(results), what)
+    """Several at once where each run has a damage of its own."""
+    results = shutil.copytree(whole, tmp_path / "results")
+    for k, what in enumerate(damages, start=1):
+        damage(Results(results), what, k)
     output = completes(results, undisturbed)
-    assert len(list((results / "quarantine").iterdir())) == 1
-    assert ("moved to" in output) == (what != "an input gone")
+    assert len(list((results / "quarantine").iterdir())) == len(damages)
+    assert output.count("moved to") == (0 if damages == ["an input gone"] else len(damages))
 
 
 def test_a_damaged_checkpoint_is_not_continued(
-    tmp_path: Path, undisturbed: dict[str, bytes]
+    tmp_path: Path, killed: Path, undisturbed: dict[str, bytes]
 ) -> None:
-    results = tmp_path / "results"
-    assert (
-        finish(start(results, fault="step:kill", profile={"checkpoint_s": 0, "retries": 0}))[0] == 1
-    )
+    results = shutil.copytree(killed, tmp_path / "place") / "results"
     (state,) = results.glob("checkpoints/*/step-*/state.json")
     state.write_text(json.dumps({"step": 3, "text": "made up"}))
     completes(results, undisturbed)

@@ -21,10 +21,16 @@ def planned(k: int, repeat: int) -> LabelledRun:
     return LabelledRun(run_name(name, 0, repeat), repeated(cell(k), repeat), {}, 0, name)
 
 
-def test_repeats_share_what_is_behind_them_and_differ_in_their_own_stage(tmp_path: Path) -> None:
-    results = tmp_path / "results"
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two cells, each trained with two seeds on one base; only to be read."""
+    results = tmp_path_factory.mktemp("repeats") / "results"
     code, output = finish(start(results, ks=(1, 2), STUDY_TEST_REPEATS="2"))
     assert code == 0, output
+    return results
+
+
+def test_repeats_share_what_is_behind_them_and_differ_in_their_own_stage(results: Path) -> None:
     assert sorted(built(results)) == sorted(
         ["pretrain"] * 2 + ["sft"] + ["distill"] * 4 + ["evaluate"] * 4
     )
@@ -47,12 +53,10 @@ def test_repeats_share_what_is_behind_them_and_differ_in_their_own_stage(tmp_pat
     assert [stage.node.kind for stage in missing.stages] == ["distill"]
 
 
-def test_the_first_repeat_is_the_run_without_repeats(tmp_path: Path) -> None:
-    alone = make_undisturbed(Results(tmp_path / "alone"))
-    results = tmp_path / "results"
-    code, output = finish(start(results, ks=(1,), STUDY_TEST_REPEATS="2"))
-    assert code == 0, output
-    name = cell_id(cell(1))
-    assert contents(results)[f"{name}-s0"] == alone[f"{name}-s0"]
-    code, output = finish(start(results, ks=(1,), STUDY_TEST_REPEATS="2"))
+def test_the_first_repeat_is_the_run_without_repeats(tmp_path: Path, results: Path) -> None:
+    alone = make_undisturbed(Results(tmp_path))
+    for k in (1, 2):
+        first = f"{cell_id(cell(k))}-s0"
+        assert contents(results)[first] == alone[first]
+    _, output = finish(start(results, ks=(1, 2), STUDY_TEST_REPEATS="2"))
     assert "nothing to do" in output

@@ -52,7 +52,7 @@ class LocalEngine:
             os.environ[name] = "1"
         os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
         self._context = multiprocessing.get_context("forkserver")
-        # Preloading __main__ saves each fork from importing it.
+        # From Python 3.12.8 on, preloading __main__ saves each fork from importing it.
         self._context.set_forkserver_preload(
             ["study.runner.engines.local_worker", *entry.modules, "__main__"]
         )
