@@ -53,9 +53,19 @@ def _first(verdict: Verdict, evidence: Evidence) -> str:
 
 
 def _command(verdict: Verdict, evidence: Evidence, count: int) -> str:
-    """The command that brings the bases to `count`; those that are there come first."""
+    """The command that brings the bases to `count`; those that are there come first.
+
+    Seeds that the grid lacks come with what to do before their runs: verdicts read the seeds of the
+    grid, and only a declaration that is older than the runs counts.
+    """
     count = max(count, verdict.n + 1)
     planned = sorted(evidence.seeds, key=lambda seed: (seed not in verdict.differences, seed))
     unused = (seed for seed in range(2 * count + max(planned) + 1) if seed not in planned)
-    seeds = [*planned[:count], *(next(unused) for _ in range(count - len(planned)))]
-    return more_evidence(evidence, seeds).text
+    new = [next(unused) for _ in range(count - len(planned))]
+    command = more_evidence(evidence, [*planned[:count], *new]).text
+    part = evidence.only_seeds is not None or evidence.core or evidence.screening
+    if part or not new:
+        return command
+    listed = ",".join(map(str, new))
+    declare = f"study declare {evidence.named} --seeds {listed}"
+    return f"add seeds {listed} to grids/{evidence.grid}.yaml; {declare}; {command}"

@@ -48,7 +48,7 @@ VERBS: dict[str, Verb] = {
         "Start",
         "declare",
         "Seal claims, arms, seeds and expected power before runs",
-        "study declare --grid math --seeds 5-14",
+        "study declare --grid math",
         "study declare --grid math --variance-from results/records --pilot 0-4",
     ),
     "run": _verb(
