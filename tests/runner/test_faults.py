@@ -9,19 +9,22 @@ import os
 import shutil
 import signal
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
 from study.record.checkpoints import Checkpoints
 from study.record.owner import host, owner
 from study.record.store import Results, read_record
+from study.runner.engines.local import LocalEngine
 from study.runner.graph.stages import stage_graph
 from study.runner.work.code_copy import copy_code
 from study.runner.work.locks import Watch, holder, locked
 from study.runner.work.sweep import sweep
-from study.runner.work.worker import Busy, Finished, Payload, perform
+from study.runner.work.worker import Busy, Failed, Finished, Payload, perform
 from study.spec.identity import stage_id
 from study.spec.machine.profile import Profile
 from tests.soak import Soak, torch_free
@@ -336,6 +339,20 @@ def test_two_runs_of_one_grid_share_the_work(tmp_path: Path, undisturbed: dict[s
         ["pretrain"] * 2 + ["sft"] + ["distill"] * 3 + ["evaluate"] * 3
     )
     assert not leftovers(results)
+
+
+def test_a_runner_that_waits_for_another_one_uses_no_processor() -> None:
+    """Its tasks are all made elsewhere, so it has no worker whose end it could wait for."""
+    engine = LocalEngine.__new__(LocalEngine)
+    engine._workers, engine._stillborn = {}, []
+    engine._warming = Thread(target=int)
+    engine._warming.start()
+    engine._warming.join()
+    began = time.monotonic()
+    assert engine.events(0.2) == []
+    assert time.monotonic() - began >= 0.2
+    engine._stillborn = [Failed("a", "no worker could be started")]
+    assert engine.events(600.0) == [Failed("a", "no worker could be started")]
 
 
 def test_a_host_that_vanishes_is_taken_over(tmp_path: Path, undisturbed: dict[str, bytes]) -> None:

@@ -125,7 +125,10 @@ class LocalEngine:
         """Return the events until now; wait at most `timeout` seconds for the first one."""
         events, self._stillborn = self._stillborn, []
         if not self._workers:
-            self._warming.join(timeout)
+            if self._warming.is_alive():
+                self._warming.join(timeout)
+            elif not events:  # every task that is left is another runner's: wait, do not spin
+                time.sleep(timeout)
             return events
         for channel in wait(list(self._workers), timeout):
             assert isinstance(channel, Connection)
