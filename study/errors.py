@@ -18,9 +18,7 @@ class StudyError(Exception):
 
 
 class SpecError(StudyError):
-    """A grid, scale, table or claim file, or a command-line name, that cannot be read as what it
-    should be.
-    """
+    """A grid, scale, table or claim file, or a command-line name, that is not valid."""
 
     exit_code = 2
 
@@ -36,7 +34,9 @@ class RunFailed(StudyError):
 
 
 class IncompleteResults(StudyError):
-    """Records that a table, figure or claim needs are not there; missing is never zero."""
+    """Records that a table, figure or claim needs are missing; a missing record never counts as
+    zero.
+    """
 
 
 class RecordMismatch(StudyError):

@@ -1,6 +1,6 @@
 """Decide whether a completion was cut off, from what a framework wrote about its end.
 
-One vocabulary for all doors: truth values, 0 and 1, words such as "yes", finish reasons of the
+One vocabulary for all commands: truth values, 0 and 1, words such as "yes", finish reasons of the
 common engines and providers, their enum names ("FinishReason.LENGTH") and their objects
 ({"type": "length"}). Case, spaces and hyphens do not matter. A value that is not understood is
 refused: read as "not cut", it would count a cut completion as a finished one.

@@ -154,7 +154,7 @@ def _require_plain(where: str, texts: Iterable[str]) -> None:
 
 
 def _after_marker(gold: Gold, marker: str, where: str) -> tuple[Gold, str]:
-    """(the answer after the last marker, the text before it)"""
+    """Return (the answer after the last marker, the text before it)."""
     before, mark, after = gold.text.rpartition(marker)
     if not mark:
         raise PrerequisiteError(
@@ -164,6 +164,6 @@ def _after_marker(gold: Gold, marker: str, where: str) -> tuple[Gold, str]:
 
 
 def _extra(row: dict[str, Any], wanted: list[str]) -> dict[str, str]:
-    """The other columns that a template can show: texts and numbers, null as an empty text."""
+    """Return the columns left for templates: texts and numbers, null as an empty text."""
     found = {name: column_of(value) for name, value in row.items() if name not in wanted}
     return {name: text for name, text in found.items() if text is not None}

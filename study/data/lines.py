@@ -1,9 +1,9 @@
-"""Read JSON Lines as people bring them: bytes split at line feeds, each line one JSON object.
+"""Read users' JSON Lines files: bytes split at line feeds, each line one JSON object.
 
 Every file of rows goes through here: `study init`, `study grade`, `study compare`, replies, local
 benchmark files and data files of a grid. A line is decoded as UTF-8 with or without a byte-order
-mark. `str.splitlines` would be wrong: a JSON text may hold U+2028, U+0085 or a form feed as it is.
-Errors name the file and the line and say what to do.
+mark. `str.splitlines` would be wrong: a JSON text may hold an unescaped U+2028, U+0085 or form
+feed. Errors name the file and the line and say what to do.
 """
 
 import gzip
@@ -143,7 +143,9 @@ def _blank(line: bytes) -> bool:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[tuple[IO[bytes], Callable[[], int]]]:
-    """The file's lines as bytes, and a function for how much of it has been read from the disk."""
+    """Yield the file's lines as bytes, and a function that returns how much of it has been read
+    from the disk.
+    """
     try:
         with path.open("rb") as raw:
             packed = path.suffix == ".gz"

@@ -51,10 +51,10 @@ _LOST_IN_GOLD = re.compile(rf"[\t\r](?=[A-Za-z])|{_pattern(_LEFT_IN_GOLD)}")
 
 
 def normal_form(text: str) -> str:
-    """The form by which two prompts count as the same problem, in every split and count.
+    """Return the form by which two prompts count as the same problem, in every split and count.
 
-    Composed characters (NFC), no invisible ones (zero-width spaces, byte-order marks), every run
-    of white space one space. Case and all visible characters stay: x and X, 2 and ² differ.
+    Composed characters (NFC), no invisible ones (zero-width spaces, byte-order marks), every run of
+    white space one space. Case and all visible characters stay: x and X, 2 and ² differ.
     """
     visible = "".join(
         c for c in unicodedata.normalize("NFC", text) if unicodedata.category(c) != "Cf"

@@ -38,7 +38,7 @@ class Gold(NamedTuple):
 
 
 def value_at(value: Any, path: str) -> Any:
-    """The value at a dotted path, or MISSING.
+    """Return the value at a dotted path, or MISSING.
 
     A name that itself holds dots is tried first. A number as a step takes that element of a list;
     any other step goes into each element.
@@ -61,7 +61,7 @@ def value_at(value: Any, path: str) -> Any:
 
 
 def kind(value: Any) -> str:
-    """What a JSON value is, in words."""
+    """Name the type of a JSON value, for messages."""
     if value is None or value is MISSING:
         return "null"
     if isinstance(value, bool):
@@ -76,10 +76,12 @@ def kind(value: Any) -> str:
 
 
 def prompt_of(value: Any, where: str, column: str, *, published: bool = False) -> str:
-    """The text of a problem: a text, or a chat with one user turn.
+    """Return the text of a problem: a text, or a chat with one user turn.
 
-    published: a released data set, whose damaged texts are its own and are taken as they are.
-    PrerequisiteError for anything else; for a chat with several turns or a system turn too.
+    published: a released data set, whose damaged texts are its own and stay unchanged.
+
+    Errors: PrerequisiteError for anything else, also for a chat with several turns or a system
+    turn.
     """
     turns = chat_turns(value)
     if turns is not None:
@@ -98,9 +100,9 @@ def prompt_of(value: Any, where: str, column: str, *, published: bool = False) -
 
 
 def cell_of(value: Any, where: str, column: str) -> str:
-    """A cell of a released data set as text: a text, a number, or True or False; null is "".
+    """Return a cell of a released data set as text: a text, a number, or True or False; null is "".
 
-    PrerequisiteError for a list, an object or NaN.
+    Errors: PrerequisiteError for a list, an object or NaN.
     """
     if value is None or value is MISSING:
         return ""
@@ -132,7 +134,7 @@ def gold_of(value: Any, where: str, column: str, *, unwrap: bool = False) -> Gol
 
 
 def solution_of(value: Any, where: str, column: str) -> str:
-    """A worked solution: a text, or nothing (null is an empty one)."""
+    """Return a worked solution: a text, or an empty one for null."""
     if value is None or value is MISSING or value == "":
         return ""
     text = _text(value, where, column, f"the solution is a text{_inside(value)}")
@@ -141,7 +143,7 @@ def solution_of(value: Any, where: str, column: str) -> str:
 
 
 def id_of(value: Any, where: str, column: str) -> str:
-    """An id: a text or a number."""
+    """Return an id: a text or a number."""
     if isinstance(value, str) and value.strip() and not half_surrogate(value):
         return value
     if isinstance(value, int) and not isinstance(value, bool):

@@ -78,16 +78,16 @@ def render(template: str, problem: Problem) -> str:
     for _, name, _, _ in Formatter().parse(template):
         if name is not None and name not in columns:
             raise SpecError(
-                f"privileged template asks for column {name!r}; this data has"
+                f"privileged template uses column {name!r}; this data has"
                 f" {', '.join(sorted(columns))}"
             )
         if name is not None and not columns[name].strip():
             hint = (
-                "choose privileged information that this data has: DAPO, for one, has answers and"
-                " no solutions"
+                "choose privileged information that this data has: DAPO, for example, has answers"
+                " but no solutions"
             )
             raise SpecError(
-                f"privileged template asks for column {name!r}, which is empty for problem"
+                f"privileged template uses column {name!r}, which is empty for problem"
                 f" {problem.id}",
                 hint=hint,
             )

@@ -127,7 +127,8 @@ def _model(folder: Path, dtype: str) -> PreTrainedModel:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     wanted: Any = _DTYPES.get(dtype) or (torch.float32 if device == "cpu" else "auto")
     try:
-        return load_model(folder, dtype=wanted).to(device).eval()  # pyright: ignore[reportArgumentType] - transformers' own decorator
+        model: Any = load_model(folder, dtype=wanted)  # transformers decorates `to` without types
+        return model.to(device).eval()
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         hint = (
             "does transformers' AutoModelForCausalLM.from_pretrained load it, with the installed"

@@ -121,7 +121,8 @@ def _scored(
     """Yield (log-probabilities [B, T, V], completion ids [B, T], mask [B, T]) of at most `ROWS`
     completions, the same groups for every model.
     """
-    prompts, pad = _prompts(tokenizer, views), int(tokenizer.pad_token_id or 0)  # pyright: ignore[reportArgumentType]
+    prompts = _prompts(tokenizer, views)
+    pad = int(tokenizer.pad_token_id or 0)  # pyright: ignore[reportArgumentType]
     rows = max(1, min(ROWS, SCORES // (max(1, *map(len, completions)) * len(tokenizer))))
     device: Any = model.device
     for start in range(0, len(prompts), rows):

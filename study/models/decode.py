@@ -1,5 +1,5 @@
-"""Decode with a loop of our own for the lab's architecture: the tokens of transformers' `generate`,
-drawn in about half its time.
+"""Decode with the study's own loop for the lab's architecture: the same tokens as transformers'
+`generate`, in about half its time.
 
 Most of `generate`'s time on a tiny model is overhead around small tensors. This loop keeps keys and
 values in one static cache, multiplies once for queries, keys and values and once for the gate and

@@ -13,7 +13,7 @@ from transformers import (
 
 from study.errors import PrerequisiteError, SpecError
 
-# a progress bar for every folder that is read or written has no use
+# no progress bar for each folder that is read or written
 transformers.logging.disable_progress_bar()
 
 
@@ -45,7 +45,8 @@ def load_for_inference(folder: Path | str) -> PreTrainedModel:
     """
     if not torch.cuda.is_available():
         return load_model(folder)
-    return load_model(folder, dtype=torch.bfloat16).to("cuda")  # pyright: ignore[reportArgumentType] - transformers decorates `to`
+    model = load_model(folder, dtype=torch.bfloat16)
+    return model.to("cuda")  # pyright: ignore[reportArgumentType] - transformers decorates `to`
 
 
 def load_tokenizer(folder: Path | str) -> PreTrainedTokenizerBase:

@@ -121,7 +121,12 @@ class _KnownGradient(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, hidden_NH: Tensor, loss_N: Tensor, gradient_NH: Tensor) -> Tensor:  # noqa: ARG004 - its gradient is needed
+    def forward(
+        ctx: Any,
+        hidden_NH: Tensor,  # noqa: ARG004 - its gradient is needed
+        loss_N: Tensor,
+        gradient_NH: Tensor,
+    ) -> Tensor:
         ctx.save_for_backward(gradient_NH)
         return loss_N.clone()
 

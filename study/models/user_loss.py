@@ -84,7 +84,7 @@ def checked(value: Any, student_NK: Tensor, name: str) -> Tensor:
             else repr(value)
         )
         raise SpecError(
-            f"{name} gave {found}, not one {student_NK.dtype} a token: {wanted}",
+            f"{name} gave {found}, not one {student_NK.dtype} per token: {wanted}",
             hint="sum over the last axis, and no mean",
         )
     return value

@@ -65,9 +65,7 @@ def base36(counts: Sequence[int]) -> str:
     wrap.
     """
     if any(not 0 <= count < len(_DIGITS) for count in counts):
-        raise ValueError(
-            f"counts must lie in 0..35 to be one base-36 digit: {max(counts, key=abs)}"
-        )
+        raise ValueError(f"counts must be in 0..35 to be one base-36 digit: {max(counts, key=abs)}")
     return "".join(_DIGITS[count] for count in counts)
 
 
@@ -111,9 +109,12 @@ def thinned(
     ]
     keep = _rows(steps, evaluated, max_rows)
     return {
-        name: [None if (value := column[row]) is None else rounded(value) for row in keep]
-        for name, column in columns.items()
+        name: [_rounded_or_none(column[row]) for row in keep] for name, column in columns.items()
     }
+
+
+def _rounded_or_none(value: float | None) -> Number | None:
+    return None if value is None else rounded(value)
 
 
 def _rows(steps: Sequence[float | None], evaluated: Sequence[bool], max_rows: int) -> list[int]:

@@ -42,9 +42,9 @@ def hash_of_code(root: Path) -> str:
         if path.suffix in (".py", ".yaml", ".json", ".jsonl") and "_experiments" not in path.parts
     )
     for path in sorted(files, key=lambda path: path.relative_to(root).as_posix()):
-        digest.update(
-            f"{path.relative_to(root).as_posix()}\0{hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode()
-        )
+        name = path.relative_to(root).as_posix()
+        content = hashlib.sha256(path.read_bytes()).hexdigest()
+        digest.update(f"{name}\0{content}\n".encode())
     return digest.hexdigest()[:16]
 
 

@@ -86,7 +86,7 @@ def rollout_settings() -> dict[str, Any]:
     if rollouts.mode == "server":
         if not rollouts.url:
             raise PrerequisiteError(
-                "rollouts of mode server need the address of one",
+                "rollouts of mode server need the address of a server",
                 hint="url: http://127.0.0.1:PORT in the profile",
             )
         return {"use_vllm": True, "vllm_mode": "server", "vllm_server_base_url": rollouts.url}
@@ -115,7 +115,8 @@ def _micro_batch(batch: int) -> int:
     if asked and share % min(asked, share):
         hint = f"let `micro_batch` in the profile divide {share}"
         raise PrerequisiteError(
-            f"a process's {share} rows of a step cannot be taken {asked} at a time", hint=hint
+            f"a process's {share} rows of a step cannot be split into micro-batches of {asked}",
+            hint=hint,
         )
     return min(asked, share) if asked else share
 

@@ -1,13 +1,13 @@
 """Continue a training where it was killed: the Trainer's own checkpoints, completed with the state
 that it does not save.
 
-The Trainer writes weights, optimiser, schedule and random states. Next to them goes one
-state-<process>.json: the state of every stateful part of a stage (curve, evidence, counters, guard)
-and what the Trainer leaves out of its checkpoints (the loss summed since it last logged, TRL's
-count of micro-steps). JSON keeps every float exactly. The folder is then sealed
+The Trainer writes weights, optimiser, schedule and random states. A file state-<process>.json is
+added to them: the state of every stateful part of a stage (curve, evidence, counters, guard) and
+what the Trainer leaves out of its checkpoints (the loss summed since it last logged, TRL's count of
+micro-steps). JSON keeps every float exactly. The folder is then sealed
 (`study.record.checkpoints`).
 
-With several processes the first one decides and seals; each writes a state of its own.
+With several processes the first one decides and seals; each writes its own state.
 """
 
 import json
@@ -79,8 +79,9 @@ def train(trainer: Trainer, checkpoints: Checkpoints, parts: Mapping[str, Statef
             "a model with adapters fits without sharding: let `launch` start plain processes"
             " (accelerate launch --multi_gpu)"
         )
-        raise PrerequisiteError("lora and sharded weights do not go together here", hint=hint)
-    trainer.create_model_card = lambda *_, **__: None  # pyright: ignore[reportAttributeAccessIssue] - TRL writes one with every checkpoint
+        raise PrerequisiteError("lora and sharded weights cannot be combined here", hint=hint)
+    # TRL would write a model card with every checkpoint.
+    trainer.create_model_card = lambda *_, **__: None  # pyright: ignore[reportAttributeAccessIssue]
     place: Path | None = _same_everywhere(
         checkpoints.latest() if trainer.is_world_process_zero() else None
     )

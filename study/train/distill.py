@@ -1,5 +1,5 @@
 """Train stage `distill`: TRL's DistillationTrainer generates; the teacher's view, the objective and
-the reduction are ours.
+the reduction are the study's.
 
 The stock trainer scores the student's own prompt with the teacher, knows generalised JSD only, and
 reduces by token mean. Here the teacher may see another prompt (privileged information), the loss is

@@ -1,10 +1,10 @@
 """Run the measured part of `study rehearse`: the real stages of a grid, a few steps each, on small
 random models of the true vocabulary.
 
-Real are the stage's code, its objective, its privileged information, its optimiser and the width of
-the head. Replaced are the weights (random), the number of layers, the length of completions, the
-number of prompts, a server that scores for a teacher (its weights are in the process instead), and
-the problems where the data is missing on this machine.
+As in the study: the stage's code, its objective, its privileged information, its optimiser and the
+width of the head. Replaced: the weights (random), the number of layers, the length of completions,
+the number of prompts, a server that scores for a teacher (its weights are in the process instead),
+and the problems if the data is missing on this machine.
 """
 
 import json
@@ -237,7 +237,8 @@ class Bench:
         """
         here = LocalModel(path=str(self.folder / "first"), digest="0" * 16)
         changes: dict[str, Any] = dict.fromkeys(parents(recipe), here)
-        training: Any = recipe.training  # pyright: ignore[reportAttributeAccessIssue] - `distinct` gives stages alone
+        # `distinct` returns stages only, and each of them has a training.
+        training: Any = recipe.training  # pyright: ignore[reportAttributeAccessIssue]
         corpus: Any = getattr(recipe, "corpus", None)
         if isinstance(getattr(corpus, "sampling", None), Sampling):
             changes["corpus"] = corpus.model_copy(

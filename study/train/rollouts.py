@@ -11,8 +11,9 @@ one prompt (GRPO) would be identical. So each prompt of a call gets a seed of it
 group: processes that hold one engine together draw the same. In mode `server` each prompt is a
 request of its own.
 
-Not run here: TRL gives an engine the trained weights on a GPU alone. Tests pass a stand-in to TRL's
-own generation code. Source: trl/generation/vllm_generation.py and vllm_client.py of TRL 1.16.
+Training with vLLM was never run: TRL passes trained weights to an engine only on a GPU. Tests pass
+a stand-in to TRL's own generation code. Source: trl/generation/vllm_generation.py and
+vllm_client.py of TRL 1.16.
 """
 
 import contextlib

@@ -88,7 +88,7 @@ def followed(trainer: Trainer, teacher: nn.Module, update: TeacherUpdate) -> dic
             " `teacher_update` frozen"
         )
         raise PrerequisiteError(
-            f"teacher_update: {update.kind} and sharded weights do not go together here", hint=hint
+            f"teacher_update: {update.kind} and sharded weights cannot be combined here", hint=hint
         )
     part = Follow(teacher, update)
     trainer.add_callback(part)

@@ -106,8 +106,8 @@ def _started(folder: Path, dtype: str) -> Iterator[tuple[str, Callable[[], None]
             " local`"
         )
         raise PrerequisiteError(
-            "a teacher server answers the processes of its own machine alone, and these are spread"
-            " over several",
+            "a teacher server answers only the processes of its own machine, and these run on"
+            " several",
             hint=hint,
         )
     if int(os.environ.get("RANK", "0")):

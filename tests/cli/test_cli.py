@@ -218,7 +218,7 @@ def test_check_finds_every_shipped_file_right_and_names_a_wrong_one(tmp_path: Pa
     done = study("check", cwd=tmp_path)
     assert done.returncode == 2
     assert "grids/math.yaml at lab: 24 cells, 120 runs" in done.stdout
-    assert "ok  scales/gsm8k.yaml: not looked at further: scales/gsm8k.yaml:" in done.stdout
+    assert "ok  scales/gsm8k.yaml: not checked further: scales/gsm8k.yaml:" in done.stdout
     bad = [line for line in done.stdout.splitlines() if line.startswith("BAD")]
     problem = "objective=full names 2 cells of grid math, not one"
     assert bad == [f"BAD  figures/99.yaml: figures/99.yaml: {problem}"]

@@ -320,7 +320,8 @@ def test_a_model_that_is_none_says_what_is_there_instead(
 
     monkeypatch.setattr("huggingface_hub.snapshot_download", offline)
     with pytest.raises(
-        PrerequisiteError, match=r"model org/name@main cannot be had \(OSError: no connection\)"
+        PrerequisiteError,
+        match=r"could not download model org/name@main \(OSError: no connection\)",
     ):
         find_model_folder("org/name@main", results)
 

@@ -165,5 +165,5 @@ def test_a_placebo_shows_another_problem_and_an_unknown_column_is_named() -> Non
         )
     with pytest.raises(SpecError, match="another problem"):
         teacher_view(problems[0], placebo)
-    with pytest.raises(SpecError, match=r"asks for column 'hint'.*answer"):
+    with pytest.raises(SpecError, match=r"uses column 'hint'.*answer"):
         teacher_view(problems[0], PrivilegedInformation(template="{hint}"))

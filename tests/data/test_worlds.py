@@ -347,7 +347,7 @@ def test_the_student_never_sees_pi_and_templates_reach_every_column() -> None:
 
 
 def test_mistakes_are_named() -> None:
-    with pytest.raises(SpecError, match=r"held_out asks for 1000 problems.*398") as caught:
+    with pytest.raises(SpecError, match=r"held_out needs 1000 problems.*398") as caught:
         load(SearchData(held_out_size=1000), "held_out")
     assert "held_out_size" in (caught.value.hint or "")
     with pytest.raises(

@@ -228,7 +228,9 @@ def test_the_profile_reaches_the_trainer_and_a_size_that_does_not_divide_is_refu
         ).gradient_accumulation_steps
         == 2
     )
-    with pytest.raises(PrerequisiteError, match="4 rows of a step cannot be taken 3 at a time"):
+    with pytest.raises(
+        PrerequisiteError, match="4 rows of a step cannot be split into micro-batches of 3"
+    ):
         arguments(made, tmp_path, OPTIMISATION, steps=1, batch=8, seed=0)
     alone.setenv("STUDY_MICRO_BATCH", "100")
     assert (

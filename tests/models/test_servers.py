@@ -264,7 +264,7 @@ def test_a_taken_port_is_told_and_its_holder_is_not_mistaken_for_the_server(
         idle = [sys.executable, "-c", "import time; time.sleep(600)", "{host}", "{port}"]
         monkeypatch.setattr("study.models.server.server._unused", lambda host, port: port)
         with (
-            pytest.raises(ServerFailed, match="nothing of it listens"),
+            pytest.raises(ServerFailed, match="its processes do not listen"),
             serve(idle, health="/", log=tmp_path / "l", timeout_s=1, port=server.port, grace_s=0.2),
         ):
             pytest.fail("another program's answer was taken for the server's")

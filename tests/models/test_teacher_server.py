@@ -120,8 +120,8 @@ FOUR = [("2", -1.0), ("5", -2.0), ("6", -2.0), ("7", -2.0)]
 CHOICE = b'{"index": 0, "prompt_logprobs": [null, null, null]}'
 UNUSABLE: dict[str, tuple[tuple[int, bytes], str]] = {
     "refused": ((400, b"prompt logprobs of 100"), r"refused a request \(400\)[\s\S]*max-logprobs"),
-    "no json": ((200, b"no json"), "no JSON"),
-    "deep": ((200, b"[" * 200_000), "no JSON"),
+    "no json": ((200, b"no json"), "is not JSON"),
+    "deep": ((200, b"[" * 200_000), "is not JSON"),
     "a list": ((200, b"[]"), "without prompt_logprobs"),
     "no scores": ((200, b'{"choices": [{"index": 0, "text": ""}]}'), "without prompt_logprobs"),
     "no index": ((200, b'{"choices": [{"prompt_logprobs": []}]}'), "without prompt_logprobs"),
@@ -137,11 +137,14 @@ UNUSABLE: dict[str, tuple[tuple[int, bytes], str]] = {
     "null": ((200, b'{"choices": [' + CHOICE + b"]}"), "no scores for token 2"),
     "written token missing": ((200, place(("9", -1.0))), "did not score token 2"),
     "too few": ((200, place(("2", -1.0))), "returned 1 tokens of a position"),
-    "nan": ((200, place(("2", math.nan), *FOUR[1:])), "log-probability that is none"),
-    "minus infinity": ((200, place(("2", -math.inf), *FOUR[1:])), "log-probability that is none"),
-    "above 0": ((200, place(("2", 0.5), *FOUR[1:])), "log-probability that is none"),
-    "true": ((200, place(("2", True), *FOUR[1:])), "log-probability that is none"),
-    "text": ((200, place(("2", "-1"), *FOUR[1:])), "log-probability that is none"),
+    "nan": ((200, place(("2", math.nan), *FOUR[1:])), "a value that is not a log-probability"),
+    "minus infinity": (
+        (200, place(("2", -math.inf), *FOUR[1:])),
+        "a value that is not a log-probability",
+    ),
+    "above 0": ((200, place(("2", 0.5), *FOUR[1:])), "a value that is not a log-probability"),
+    "true": ((200, place(("2", True), *FOUR[1:])), "a value that is not a log-probability"),
+    "text": ((200, place(("2", "-1"), *FOUR[1:])), "a value that is not a log-probability"),
     "outside": ((200, place(*FOUR, ("64", -9.0))), "not one of the teacher's 64"),
     "negative id": ((200, place(*FOUR, ("-1", -9.0))), "not one of the teacher's 64"),
     "a word": ((200, place(*FOUR, ("the", -9.0))), "not one of the teacher's 64"),
@@ -479,7 +482,7 @@ def test_a_server_is_for_the_processes_of_one_machine(
     monkeypatch.setenv("WORLD_SIZE", "4")
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
     with (
-        pytest.raises(PrerequisiteError, match="spread over several"),
+        pytest.raises(PrerequisiteError, match="run on several"),
         teachers._started(tmp_path, "float32"),
     ):
         pass

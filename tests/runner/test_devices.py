@@ -61,11 +61,9 @@ def test_larger_tasks_are_asked_first() -> None:
 
 def test_what_can_never_fit_is_told_before_anything_is_spent() -> None:
     profile = Profile(resources={"distill": Resources(gpus=9), "sft": Resources(cpus=65)})
-    with pytest.raises(PrerequisiteError, match="kind distill asks for 9 GPUs; here are 8"):
+    with pytest.raises(PrerequisiteError, match="kind distill needs 9 GPUs; there are 8"):
         require(Slots(64, GPUS), ["pretrain", "distill"], profile)
-    with pytest.raises(
-        PrerequisiteError, match="kind sft asks for 65 processor cores; here are 64"
-    ):
+    with pytest.raises(PrerequisiteError, match="kind sft needs 65 processor cores; there are 64"):
         require(Slots(64, GPUS), ["sft"], profile)
     require(
         Slots(64, GPUS), ["pretrain", "evaluate"], profile

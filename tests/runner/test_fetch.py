@@ -61,7 +61,7 @@ def test_without_a_hub_one_message_says_what_is_missing_and_what_to_type(
     ran = CliRunner().invoke(build_app(), ["fetch", "--scale", "paper"])
     assert isinstance(ran.exception, PrerequisiteError)
     count = len(fetching.needed(load_scale("paper")))
-    assert ran.exception.message.startswith(f"{count} of {count} items cannot be had:")
+    assert ran.exception.message.startswith(f"{count} of {count} items are missing:")
     assert ran.exception.message.count("\n") == count, "a line each, no traceback"
     assert "study fetch --scale paper --into FOLDER" in ran.exception.hint
     assert "HF_HUB_OFFLINE=1" in ran.exception.hint

@@ -135,7 +135,7 @@ def test_a_time_limit_is_survived_as_long_as_checkpoints_advance(
     [
         (
             ("OUT_OF_MEMORY", 0, 125),
-            "more memory than it asked for",
+            "more memory than it requested",
             "resources.distill.memory_gb",
             False,
         ),
@@ -145,7 +145,7 @@ def test_a_time_limit_is_survived_as_long_as_checkpoints_advance(
         (("FAILED", 9, 0), "killed by SIGKILL", "resources.distill.memory_gb", True),
         (("FAILED", 1, 0), "exit code 1: module: command not found", "study logs", True),
         (("COMPLETED", 0, 0), "without a result", "study logs", True),
-        (("UNKNOWN", 0, 0), "Slurm knows nothing of job 1", "the same command", True),
+        (("UNKNOWN", 0, 0), "Slurm has no record of job 1", "the same command", True),
     ],
 )
 def test_what_a_job_died_of(
@@ -257,7 +257,7 @@ def test_a_new_submitter_takes_up_a_living_job_and_only_that(
     second.start(STAGE)
     assert (
         second.parting()
-        == "1 Slurm jobs go on; the same command takes them up again; to end them: scancel 1"
+        == "1 Slurm jobs go on; the same command continues with them; to end them: scancel 1"
     )
     assert len(queue.said) == 1
     queue.said["1"] = JobState("CANCELLED")

@@ -60,7 +60,7 @@ def page(folder: Path, text: str) -> Path:
             "no stage kind 'distil'; did you mean 'distill'?",
         ),
         ("profile: mine\nkeep: {default: none}\n", "no stage kind 'default'"),
-        ("profile: other\n", "it calls itself 'other'"),
+        ("profile: other\n", "its `profile` is 'other'"),
         (
             "profile: mine\nslurm: {partiton: gpu}\n",
             (

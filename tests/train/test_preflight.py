@@ -395,7 +395,7 @@ def test_words_that_the_tokenizer_does_not_know(sound: Path) -> None:
 def test_a_column_that_the_data_does_not_have(sound: Path) -> None:
     pi = PrivilegedInformation(template="{solutoin}")
     message = failures(checks_of(sound, cell(privileged=pi)))["views"]
-    assert "asks for column 'solutoin'; this data has answer, id, prompt, solution" in message
+    assert "uses column 'solutoin'; this data has answer, id, prompt, solution" in message
 
 
 def test_a_placebo_shows_another_problems_text(sound: Path) -> None:
@@ -437,7 +437,12 @@ def test_temperatures_that_differ_are_told(sound: Path) -> None:
         Sampling(top_p=0.9, max_completion_length=10),
     )
     unasked = found(cell(sampling=warm))
-    assert (unasked.state, unasked.message.endswith("nobody asked for two temperatures")) == (
+    assert (
+        unasked.state,
+        unasked.message.endswith(
+            "rollouts and loss differ, and the objective declares no temperature"
+        ),
+    ) == (
         "FAIL",
         True,
     )

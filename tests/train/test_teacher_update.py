@@ -341,7 +341,7 @@ def test_a_grid_compares_the_three_and_names_its_line_where_it_cannot(
 
 def test_sharded_weights_are_refused_and_a_frozen_teacher_asks_for_nothing() -> None:
     trainer: Any = SimpleNamespace(is_fsdp_enabled=True)
-    with pytest.raises(PrerequisiteError, match="sharded weights do not go together"):
+    with pytest.raises(PrerequisiteError, match="sharded weights cannot be combined"):
         followed(trainer, torch.nn.Linear(1, 1), EMA)
     assert followed(trainer, torch.nn.Linear(1, 1), FrozenTeacher()) == {}
 

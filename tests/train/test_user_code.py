@@ -234,7 +234,7 @@ def test_a_loss_that_leads_away_on_purpose_says_so(tmp_path: Path) -> None:
 
 
 def test_a_loss_gives_one_number_a_token(tmp_path: Path) -> None:
-    with pytest.raises(SpecError, match=r"not one torch\.float64 a token"):
+    with pytest.raises(SpecError, match=r"not one torch\.float64 per token"):
         check_loss(
             objective(
                 tmp_path,

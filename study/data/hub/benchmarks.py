@@ -168,7 +168,10 @@ def _hub_rows(task: str, source: Benchmark) -> Iterable[Any]:
 
         # An unreachable hub is reported once, below.
         logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
-        return load_dataset(source.hub, source.config, split=source.split, revision=source.revision)  # type: ignore[return-value]
+        rows: Any = load_dataset(
+            source.hub, source.config, split=source.split, revision=source.revision
+        )
+        return rows
     except hub_errors() as error:
         what = (
             f"{source.hub} at {source.revision[:12]} is not available ({type(error).__name__}:"

@@ -36,14 +36,16 @@ class Drawn:
 
 
 def problems(data: HubData, split: Split) -> tuple[Problem, ...]:
-    """PrerequisiteError where neither files nor hub have the rows, or a column is missing;
-    RecordMismatch where files changed.
+    """Return the problems of one split.
+
+    Errors: PrerequisiteError if neither files nor hub have the rows, or a column is missing;
+    RecordMismatch if files changed.
     """
     return draw(data).splits[split]
 
 
 def draw(data: HubData) -> Drawn:
-    """All splits and the counts; read once a process."""
+    """Return all splits and the counts; they are read once per process."""
     return _draw(data.model_dump_json())
 
 
@@ -54,7 +56,7 @@ def benchmark_problems(data: BenchmarkData, split: Split) -> tuple[Problem, ...]
     if split != "held_out":
         raise PrerequisiteError(
             f"the benchmark {data.task} has no {split} split",
-            hint="train on other data: a benchmark only judges",
+            hint="train on other data: a benchmark is for evaluation only",
         )
     found = task_problems(data.task)
     if data.sha256 not in (None, found.sha256):
@@ -64,7 +66,7 @@ def benchmark_problems(data: BenchmarkData, split: Split) -> tuple[Problem, ...]
         )
         raise RecordMismatch(
             what,
-            hint="use the data that was meant, or write today's fingerprint into the scale file",
+            hint="use the intended data, or write today's fingerprint into the scale file",
         )
     return found.problems
 
@@ -115,7 +117,7 @@ def _judged(task: str) -> tuple[Problem, ...]:
 
 
 def _distinct(data: HubData, rows: Iterable[Any], counts: Counter[str]) -> Iterator[Problem]:
-    """Problems of the wanted rows that have an answer, each text once."""
+    """Yield the problems of the wanted rows that have an answer, each text once."""
     seen: set[str] = set()
     held: list[str] = []  # control tokens, each with its place
     for number, row in enumerate(rows, start=1):
@@ -176,8 +178,8 @@ def _uncontaminated(data: HubData, found: list[Problem], counts: Counter[str]) -
 
 
 def _rows(data: HubData) -> Iterable[Any]:
-    """With a fingerprint the local files, else the hub at the pinned commit: a worker never reads
-    another source than was planned.
+    """Return the rows of the local files if the data has a fingerprint, else of the hub at the
+    pinned commit: a worker never reads another source than was planned.
     """
     if data.sha256 is None:
         return _hub_rows(data)
@@ -231,7 +233,7 @@ def _hub_rows(data: HubData) -> Iterable[Any]:
         name = (
             f"STUDY_DATA=FOLDER with {data.files[0]} in it"
             if data.files
-            else "no local file can stand in: `files` names none"
+            else "no local file can replace it: `files` names none"
         )
         hint = f"where the hub can be reached: study fetch --scale NAME; or {name}{terms}"
         raise PrerequisiteError(

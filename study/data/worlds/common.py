@@ -61,7 +61,8 @@ def split_of(prompt: str, stretch: int = 1) -> Split:
     world with few prompts needs more).
     """
     percent = int.from_bytes(hashlib.sha256(prompt.encode()).digest()[:4], "big") % 100 // stretch
-    return next(split for split, band in SPLIT_PERCENT.items() if percent in band)  # type: ignore[return-value]
+    fitting = (split for split, band in SPLIT_PERCENT.items() if percent in band)
+    return next(fitting)  # type: ignore[return-value]
 
 
 def of_split(questions: Iterable[Q], split: Split, stretch: int = 1) -> tuple[Q, ...]:
@@ -89,8 +90,8 @@ def chosen(questions: Sequence[Q], data: Sized, split: Split, rng: np.random.Gen
     size = size_of(data, split)
     if size > len(questions):
         raise SpecError(
-            f"{split} asks for {size} problems, this world has {len(questions)} different prompts"
-            " there",
+            f"{split} needs {size} problems, but this world has only {len(questions)} different"
+            " prompts for it",
             hint=f"set {split}_size to at most {len(questions)}",
         )
     return [questions[i] for i in rng.permutation(len(questions))[:size]]

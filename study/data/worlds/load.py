@@ -16,7 +16,7 @@ from study.spec.recipe.data import (
 def load_world(data: LabData, split: Split) -> tuple[Problem, ...]:
     """Return the problems of one split, always the same and in the same order.
 
-    Errors: SpecError when the split asks for more problems than the world has.
+    Errors: SpecError if the split needs more problems than the world has.
     """
     # A frozen spec is hashable, as the caches of the worlds need it; pyright cannot see that.
     match data:

@@ -169,7 +169,8 @@ def _answer(
         return decide(left, right)
     except MemoryError:
         return None, ""
-    except Exception:  # noqa: BLE001 - sympy raises whatever it likes on text that is no formula; then it is not the reference
+    # Sympy may raise anything on text that is not a formula; such text is not the reference.
+    except Exception:  # noqa: BLE001
         return False, ""
 
 
@@ -201,7 +202,7 @@ def _kinds() -> Kinds:
             return parse_latex_cached(normalize_latex(f"\\boxed{{{text}}}", config=rules))
         except MemoryError:
             raise
-        except Exception:  # noqa: BLE001 - sympy raises whatever it likes on text that is no formula
+        except Exception:  # noqa: BLE001 - sympy may raise anything on text that is not a formula
             return None
 
     def equal(candidate: str, reference: str) -> Reading:

@@ -162,7 +162,7 @@ def _logprob(url: str, said: Any) -> float:
     value: Any = said.get("logprob") if isinstance(said, dict) else None
     if type(value) in (int, float) and _LOWEST < value <= MOST_MASS - 1.0:  # false for NaN
         return min(float(value), 0.0)
-    raise _unusable(url, f"a log-probability that is none: {str(said)[:_SHOWN]}")
+    raise _unusable(url, f"a value that is not a log-probability: {str(said)[:_SHOWN]}")
 
 
 def _posted(url: str, request: dict[str, Any], limit: int) -> Any:
@@ -181,10 +181,10 @@ def _posted(url: str, request: dict[str, Any], limit: int) -> Any:
     try:
         return json.loads(reply.body)
     except (ValueError, RecursionError) as error:
-        raise _unusable(url, f"an answer that is no JSON ({type(error).__name__})") from error
+        raise _unusable(url, f"an answer that is not JSON ({type(error).__name__})") from error
 
 
 def _unusable(
-    url: str, what: str, hint: str = "what it said is in the stage's log.txt"
+    url: str, what: str, hint: str = "its output is in the stage's log.txt"
 ) -> ScoringFailed:
     return ScoringFailed(f"no scores from the teacher server at {url}: {what}", hint=hint)

@@ -87,7 +87,7 @@ def serve(
     """
     absent = [field for field in ("{host}", "{port}") if not any(field in part for part in command)]
     if absent:
-        told = "or it chooses for itself where it listens"
+        told = "or the command chooses its own address"
         raise SpecError(
             f"the server command {' '.join(command)!r} does not take {' and '.join(absent)}",
             hint=f"put them into it, {told}",
@@ -164,7 +164,7 @@ def _await_health(server: Server, health: str, timeout_s: float) -> None:
     while time.monotonic() < deadline:
         if (code := server._leash.poll()) is not None:
             raise _failure("the server ended before it was healthy", code, server.log)
-        said = _answer(server.url + health) if _ours(server) else "nothing of it listens"
+        said = _answer(server.url + health) if _ours(server) else "its processes do not listen"
         if said == "healthy":
             return
         time.sleep(_POLL_S)
@@ -198,7 +198,7 @@ def _refuse_open(server: Server) -> None:
     ]
     if outside:
         what = f"the server listens on {outside[0]}:{server.port}, which other machines can reach"
-        raise ServerFailed(what, hint="let its command take its address from {host}")
+        raise ServerFailed(what, hint="use {host} for the address in its command")
 
 
 def _end(leash: "subprocess.Popen[bytes]", token: str, grace_s: float) -> None:
@@ -231,7 +231,7 @@ def _unused(host: str, port: int) -> int:
         except OSError as error:
             raise ServerFailed(
                 f"port {port} on {host} is taken: {error.strerror}",
-                hint="name no port: a free one is found",
+                hint="leave out the port: a free one is used",
             ) from error
     return port
 

@@ -5,7 +5,7 @@ on.
 _HOW_TO_READ = (
     "Each nested run is one run of the grid. Tags `label.*` say which arm it is; parameters are its"
     " settings; `eval/<task>/...` is the final score, the other curves are those of the training;"
-    " `cost/*` is what its stages took. A run that is under way shows what its worker has reported;"
+    " `cost/*` is what its stages took. A run in progress shows what its worker has reported;"
     " its record replaces that."
 )
 

@@ -104,7 +104,8 @@ class Writer:
             try:
                 with turn(self._lock):
                     self._apply(self._waiting[0])
-            except Exception:  # noqa: BLE001 - of any kind, from any layer of MLflow: the mirror may fail in every way, a run in none
+            # Any layer of MLflow may raise anything; a run must not fail because of its mirror.
+            except Exception:  # noqa: BLE001
                 self._tell(f"{self._waiting[0]['op']}: {traceback.format_exc()}")
                 if not self._reachable():
                     self._quiet_until = self._now() + _PAUSE_S

@@ -1,5 +1,5 @@
 """Pack tasks on the processor cores and GPUs of one machine or one allocation: at most one task per
-GPU, and no task waits for ever.
+GPU, and no task waits forever.
 
 Larger tasks are tried first (`size`). A task that smaller ones have overtaken too often reserves
 the machine: nothing else starts until it has started. The GPUs are those of the profile, of an
@@ -47,7 +47,7 @@ class Slots:
                     " NAME"
                 )
                 raise PrerequisiteError(
-                    f"a stage of kind {kind} asks for {wanted} {what}; here are {there}", hint=hint
+                    f"a stage of kind {kind} needs {wanted} {what}; there are {there}", hint=hint
                 )
 
     def fits(self, task: str, resources: Resources) -> bool:

@@ -91,7 +91,8 @@ class LocalEngine:
             task_id(payload), self._profile.resources_for(task_kind(payload))
         )
 
-    def adopts(self, payload: Payload) -> bool:  # noqa: ARG002 - workers end with their parent: none is left to take up
+    def adopts(self, payload: Payload) -> bool:  # noqa: ARG002
+        """Return False: workers end with their parent, so none is left to follow."""
         return False
 
     def start(self, payload: Payload) -> None:

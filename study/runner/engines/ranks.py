@@ -135,7 +135,7 @@ def _note(folder: Path) -> Path:
 
 
 def _wait_for_note(note: Path) -> dict[str, Any]:
-    return _wait_for(lambda: json.loads(note.read_bytes()), "rank 0 said nothing")
+    return _wait_for(lambda: json.loads(note.read_bytes()), "no message from rank 0")
 
 
 def _wait_for(look: Callable[[], Any], otherwise: str) -> Any:

@@ -1,10 +1,10 @@
-"""The schedule of a grid: which tasks are ready, which fit the engine, what a failure takes with
-it.
+"""The schedule of a grid: which tasks are ready, which of them the engine can start, and which
+tasks fail because of a failed one.
 
 A task is a stage (made once, however many runs need it) or a run (evaluate and record, after its
-stages). The loop knows no processes: it asks an engine to start tasks and for events. Failures are
-contained: the tasks that need a failed one fail with its reason, the rest go on. What another
-`study run` is making is waited for; what turns out damaged is made again.
+stages). The loop knows nothing of processes: an engine starts tasks and returns events. Failures
+are contained: the tasks that need a failed one fail with its reason, the rest go on. A task that
+another `study run` is making is waited for; a damaged artifact is made again.
 """
 
 import contextlib
@@ -118,7 +118,7 @@ class Schedule:
                 self._observe(Started(task.id))
 
     def _done_elsewhere(self, task: WorkItem) -> bool:
-        """Whether another runner made it. The plan cannot say: it is older than this moment."""
+        """Whether another runner has made the task since the plan was made."""
         if isinstance(task.payload, StageNode):
             return is_made(self._results.artifact(task.id))
         return self._results.record(task.id).is_file()
@@ -128,7 +128,9 @@ class Schedule:
         self._observe(Left(task, "another study run makes it"))
 
     def _look_around(self) -> None:
-        """What others were making: finished, still in work, or given up by a process that died."""
+        """Check the tasks of other runners: made, still being made, or abandoned by a process that
+        died.
+        """
         if time.monotonic() - self._looked < _LOOK_AROUND_S:
             return
         self._looked = time.monotonic()
@@ -163,7 +165,7 @@ class Schedule:
             self._drop_unneeded()
 
     def _drop_unneeded(self) -> None:
-        """Weights that the profile does not keep go once every task here that reads them is
+        """Remove weights that the profile does not keep once every task here that reads them is
         finished.
         """
         for stage, readers in self._not_kept.items():
@@ -171,8 +173,8 @@ class Schedule:
                 drop_weights(self._results.artifact(stage))
 
     def _make_again(self, event: Spoiled) -> None:
-        """The stage that a task found damaged becomes a task again, with whatever of its own inputs
-        is missing.
+        """Make a stage whose artifact is damaged a task again, with those of its own inputs that
+        are missing.
         """
         task = self._tasks[event.task]
         nodes = {node.id: node for node in graph_of(task)}
@@ -201,7 +203,7 @@ class Schedule:
         self._fail(event, event.task)
 
     def _fail(self, event: Failed, origin: str) -> None:
-        """Note a failure and hand it on to every task that needs this one."""
+        """Record a failure, and fail every task that needs this one."""
         self.failed[event.task] = event
         task = self._tasks[event.task]
         folder = (
@@ -229,8 +231,8 @@ class Schedule:
 
 
 def _readers_of_unkept(tasks: Sequence[WorkItem], profile: Profile) -> dict[str, set[str]]:
-    """Stage id -> the tasks that read its weights, for stages whose weights the profile does not
-    keep.
+    """Return stage id -> the tasks that read its weights, for stages whose weights the profile does
+    not keep.
     """
     unkept = {kind for kind, keep in profile.keep.items() if keep == "none"}
     if not unkept:
@@ -254,7 +256,7 @@ def run_grid(walk: Walk, engine: Engine, observe: Observe) -> Summary:
     failed = {run: schedule.failed[run].error for run in pending if run in schedule.failed}
     return Summary(
         sealed_before=list(walk.sealed),
-        # A second look: other runners that share the folder seal some of these runs.
+        # Read again, because other runners that share the folder seal some of these runs.
         sealed_now=[run for run in pending if walk.results.record(run).is_file()],
         failed=failed,
         stopped=not complete,
@@ -264,8 +266,8 @@ def run_grid(walk: Walk, engine: Engine, observe: Observe) -> Summary:
 
 @contextmanager
 def _signals() -> Iterator[list[int]]:
-    """SIGINT and SIGTERM become an entry in a list that the loop looks at; the old handlers come
-    back.
+    """Collect SIGINT and SIGTERM in a list that the loop reads; restore the old handlers at the
+    end.
     """
     seen: list[int] = []
 

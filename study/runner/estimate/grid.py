@@ -104,9 +104,7 @@ def rehearse(
     Errors: PrerequisiteError for a profile without `hardware` and for a model of unknown shape.
     """
     if profile.hardware is None:
-        hint = (
-            "name one that has it (h200, a100x8, rtx-pro-6000x10), or add `hardware:` to your page"
-        )
+        hint = "name one that has it (h200, a100x8, rtx-pro-6000x10), or add `hardware:` to yours"
         raise PrerequisiteError(
             f"the profile {profile.profile!r} does not say what the machine can do", hint=hint
         )
@@ -217,7 +215,7 @@ class _Estimate:
         model and its log-probabilities.
         """
         used = [one.shape for one in (*work.generations, *work.passes)]
-        shapes = set([*used, self.sizes.of(model).shape])  # noqa: C405 - pyright knows no frozen hash
+        shapes = set([*used, self.sizes.of(model).shape])  # noqa: C405 - for pyright, not hashable
         caches = [
             (one, min(one.rows, roofline.rows_at_once(one, self.hardware)))
             for one in work.generations

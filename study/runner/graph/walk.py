@@ -49,12 +49,12 @@ class Walk:
 
     @property
     def sealed(self) -> dict[str, float | None]:
-        """Ids of the runs with a sealed record -> wall seconds of their evaluation."""
+        """Return ids of the runs with a sealed record -> wall seconds of their evaluation."""
         return self._records[0]
 
     @property
     def moved_aside(self) -> list[str]:
-        """A message for each damaged record that was moved aside."""
+        """Return a message for each damaged record that was moved aside."""
         return self._records[1]
 
     @cached_property
@@ -79,7 +79,7 @@ class Walk:
 
     @cached_property
     def pending(self) -> tuple[LabelledRun, ...]:
-        """The runs without a sealed record."""
+        """Return the runs without a sealed record."""
         return tuple(run for run in self.runs if run.run_id not in self.sealed)
 
     @cached_property
@@ -88,9 +88,10 @@ class Walk:
 
     @cached_property
     def declared(self) -> Pages:
-        """The state that the records of these runs name: the claims in force and their world.
+        """Return the state that the records of these runs name: the claims in force and their
+        world.
 
-        Only needed where a run is pending: expanding the grids with claims takes about .1 s.
+        Only needed if a run is pending: expanding the grids with claims takes about 0.1 s.
         """
         if not self.claims:
             return {}
@@ -99,7 +100,9 @@ class Walk:
 
     @cached_property
     def tasks(self) -> tuple[WorkItem, ...]:
-        """The stages to make and the runs to record, in the order in which they should start."""
+        """Return the stages to make and the runs to record, in the order in which they should
+        start.
+        """
         claims = state_hash(self.declared)
         plans = [
             RunPlan(run.run_id, run.cell_id, run.cell, run.seed, claims, self._cited(run, claims))
@@ -114,7 +117,7 @@ class Walk:
 
     @cached_property
     def preregistrations(self) -> tuple[Preregistration, ...]:
-        """The preregistrations in the results folder, the newest first.
+        """Return the preregistrations in the results folder, the newest first.
 
         Errors: RecordMismatch for one that is not as it was sealed.
         """
@@ -122,7 +125,7 @@ class Walk:
 
     @cached_property
     def own_stages(self) -> dict[str, list[LabelledRun]]:
-        """The last stage of each run -> the runs whose model it makes."""
+        """Return the last stage of each run -> the runs whose model it makes."""
         own: dict[str, list[LabelledRun]] = {}
         for run in self.runs:
             node = own_stage(run.cell, run.seed)

@@ -3,9 +3,10 @@ anything starts.
 
     DIR/data/*.jsonl                                      the rows that will be used
     DIR/experiments/scales/<name>.yaml                    a short scale that extends another
-    DIR/experiments/{grids,claims}/will-it-help.yaml      the question, and what is claimed of it
-All of it is written at once, after it was bound in a temporary folder; where rows have faults,
-nothing is.
+    DIR/experiments/{grids,claims}/will-it-help.yaml      the question, and its claims
+
+All of it is written at once, after it was bound in a temporary folder; if rows have faults, nothing
+is written.
 """
 
 import os

@@ -68,7 +68,8 @@ def _pinned(hub_id: str, known: Scale) -> str | None:
     same = (
         entry for entry in entries.values() if isinstance(entry, dict) and entry.get("id") == hub_id
     )
-    return next((str(entry["revision"]) for entry in same), None)  # pyright: ignore[reportUnknownArgumentType]
+    first: Any = next(same, None)
+    return None if first is None else str(first["revision"])
 
 
 def _commit_today(hub_id: str, revision: str) -> str:

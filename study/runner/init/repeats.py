@@ -40,7 +40,7 @@ def repeated_problems(
     if again and not keep_repeats:
         yield Finding(
             f"repeated problem: {len(again)} of {len(problems)} rows hold a problem of an earlier"
-            " row, and it would count again",
+            " row, and it would count twice",
             tuple(place for place, _ in again),
             tuple(f"as line {first.line}" for _, first in again),
             "--leave-out keeps the first row of each, --keep-repeats counts every one",

@@ -1,5 +1,5 @@
-"""Find what is wrong with a user's problems before anything is spent: counts, and the first
-offenders by file and line.
+"""Find what is wrong with a user's problems before anything starts: counts, and the first faulty
+rows by file and line.
 
 unmapped        a line that is no problem: not JSON, a column that is missing, a value of another
                 type, an empty prompt or answer, no answer marker, a lost backslash, half a
@@ -49,11 +49,9 @@ class Rows:
         problem has and fills.
         """
         rows = [problem.fields() for problem in self.problems.values()]
-        return [
-            name
-            for name in (rows[0] if rows else {})
-            if all(row.get(name, "").strip() for row in rows)
-        ]
+        if not rows:
+            return []
+        return [name for name in rows[0] if all(row.get(name, "").strip() for row in rows)]
 
 
 def read_rows(path: Path, data: JsonlData, *, label: str = "", keep_repeats: bool = False) -> Rows:
@@ -84,7 +82,7 @@ def read_rows(path: Path, data: JsonlData, *, label: str = "", keep_repeats: boo
         Finding(f"unmapped: {fault}{_near(fault, raw[places[0]])}", tuple(places), hint=hint)
         for (fault, hint), places in faults.items()
     ]
-    # A line that is not UTF-8 has a fault and is never written, so a stand-in is enough.
+    # A line that is not UTF-8 has a fault and is never written, so a placeholder is enough.
     lines = {
         place: line.decode("utf-8-sig", errors="replace").strip("\r") for place, line in raw.items()
     }

@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import ceil
-from typing import Any
+from typing import Any, cast
 
 from study.errors import SpecError
 from study.spec.grid.scale import Scale
@@ -161,7 +161,8 @@ def scale_page(
 def flow(value: Any) -> str:
     """Format a value as one line of YAML."""
     if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{key}: {flow(item)}" for key, item in value.items()) + "}"  # pyright: ignore[reportUnknownVariableType]
+        entries = cast("Mapping[str, Any]", value).items()
+        return "{" + ", ".join(f"{key}: {flow(item)}" for key, item in entries) + "}"
     if isinstance(value, str) and _PLAIN.fullmatch(value) and value.lower() not in _WORDS:
         return value
     return json.dumps(value, ensure_ascii=False)

@@ -69,7 +69,7 @@ def model_card(
         *_scores(record, step),
         "## Use",
         _use(record),
-        "As a model of a scale file of this study:",
+        "As a model in a scale file of this study:",
         f"```yaml\n{{kind: local, path: FOLDER, digest: {weights_digest(folder)}}}\n```",
     ]
     return "\n\n".join(parts) + "\n"

@@ -61,7 +61,7 @@ def _tried(step: Callable[..., str], *arguments: object) -> str | SpecError:
     except NotBound as error:
         return error.message
     except PrerequisiteError as error:
-        return f"not looked at further: {error.message}"
+        return f"not checked further: {error.message}"
     except SpecError as error:
         return error
 
@@ -168,7 +168,7 @@ def check_profile(name: str, root: Path | None) -> str:
                     f" {kind!r}{suggestion(kind, known)}"
                 )
     if profile.profile != name:
-        raise SpecError(f"profiles/{name}.yaml: it calls itself {profile.profile!r}")
+        raise SpecError(f"profiles/{name}.yaml: its `profile` is {profile.profile!r}, not {name!r}")
     return f"engine {profile.engine}"
 
 
@@ -179,8 +179,8 @@ def _check_claims(name: str, root: Path | None) -> str:
     page = load_claims(name, root)
     if page.grid != name:
         raise SpecError(
-            f"claims/{name}.yaml: it is about the grid {page.grid!r}",
-            hint=f"name the page claims/{page.grid}.yaml",
+            f"claims/{name}.yaml: its `grid` is {page.grid!r}",
+            hint=f"rename the file to claims/{page.grid}.yaml",
         )
     grid = load_grid(page.grid, "lab", root)
     for judged in (*page.gates, *page.claims):
@@ -208,7 +208,7 @@ def _refuse_more_k(text: str, labelled: LabelledCell, where: str) -> None:
     samples = found[0].k if found else None
     if samples is not None and wanted.k > samples:
         raise SpecError(
-            f"{where}: pass@{wanted.k} needs at least {wanted.k} samples of a problem; the"
+            f"{where}: pass@{wanted.k} needs at least {wanted.k} samples per problem; the"
             f" evaluation of {labelled.text} draws {samples}",
             hint=f"pass@1 to pass@{samples}, or an evaluation with k: {wanted.k}",
         )
@@ -225,7 +225,7 @@ def _check_page(
     if isinstance(page, TablePage) and page.cell:
         _check_settings(page, _one_cell(grid, page.cell, f"{kind}/{name}.yaml"))
     if str(page.number) != name:
-        raise SpecError(f"{kind}/{name}.yaml: its number is {page.number}")
+        raise SpecError(f"{kind}/{name}.yaml: its `number` is {page.number}, not {name}")
     return page.title
 
 

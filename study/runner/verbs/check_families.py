@@ -59,7 +59,7 @@ class Member:
 def families(root: Path | None = None) -> dict[str, list[Member]]:
     """Return the primary claims with an expectation by the name of their family.
 
-    Pages that are wrong for themselves are left out: their own check says so.
+    Invalid files are left out: their own check reports them.
     """
     found: dict[str, list[Member]] = {finding.id: [] for finding in load_findings(root)}
     listed = {

@@ -4,15 +4,16 @@ Choosing bases by an outcome after treatment would choose the result. The treatm
 the training of its arms' own students. A gate with `pre_treatment` may read
 
 - `start` (step 0) of any arm: measured before its training;
-- an arm whose model no stage of ours has trained further: a base, given weights - also with a
-  prompt or a prefix, because an evaluation changes no weights;
+- an arm whose model no stage of the study has trained further: a base, or given weights; also with
+  a prompt or a prefix, because an evaluation changes no weights;
 - an arm whose model is a teacher of an arm of the claim, or is behind such a teacher; also the
   teacher of another claim of the page, unless it is itself an arm of this claim;
 - an arm whose model every trained arm of the claim starts from: a warm-up that only some of them
   have is part of their treatment.
 
-The same holds for the models beside an arm (the sources of prefixes, the teachers of probes). All
-else is refused, also a student that no claim names: its training has the same base and data.
+The same holds for the models beside an arm (the sources of prefixes, the teachers of probes).
+Everything else is refused, also a student that no claim names: its training has the same base and
+data.
 """
 
 from collections.abc import Iterator, Sequence
@@ -49,7 +50,9 @@ def check_screening(page: Claims, grid: Grid) -> None:
 
 
 def _refuse_seeds(page: Claims, grid: Grid, where: str) -> None:
-    """The grid's own seeds are the bases if every seed passes, so they come first."""
+    """Raise SpecError for a repeated seed, too few seeds, or a list that does not begin with the
+    grid's own seeds: those are the bases if every seed passes.
+    """
     assert page.screening is not None
     seeds, bases = page.screening.seeds, page.screening.bases
     if len(set(seeds)) != len(seeds):
@@ -80,13 +83,13 @@ def _refuse_treated(page: Claims, gate: Gate, grid: Grid) -> None:
 
 
 def _concerned(page: Claims, gate: Gate) -> list[Claim]:
-    """The claims that name the gate; all claims where it screens the bases of the page."""
+    """Return the claims that name the gate; all claims if it screens the bases of the page."""
     screens = page.screening is not None and gate.id in page.screening.gates
     return [claim for claim in page.claims if screens or gate.id in claim.gates]
 
 
 def _before_treatment(claim: Claim, page: Claims, grid: Grid) -> set[str]:
-    """The trained models that exist before any student of the claim is trained."""
+    """Return the trained models that exist before any student of the claim is trained."""
     trained = _trained(claim, grid)
     elsewhere = {name for other in page.claims for name in _teachers(_trained(other, grid))}
     own = {canonical(model) for model in trained}
@@ -96,7 +99,7 @@ def _before_treatment(claim: Claim, page: Claims, grid: Grid) -> set[str]:
 
 
 def _trained(claim: Claim, grid: Grid) -> list[Model]:
-    """The models of a claim's arms that a stage of ours has trained further."""
+    """Return the models of a claim's arms that a stage of the study has trained further."""
     models = [_cell(grid, arm).model for arm in all_arms(claim)]
     return [model for model in models if isinstance(model, Repeatable)]
 
@@ -112,14 +115,14 @@ def _teachers(models: Sequence[Model]) -> set[str]:
 
 
 def _lineage(model: Model) -> Iterator[Model]:
-    """A model and everything behind it."""
+    """Yield a model and every model behind it."""
     yield model
     for parent in parents(model).values():
         yield from _lineage(parent)
 
 
 def _starts(model: Model) -> Iterator[Model]:
-    """The models that a student was before, one after the other."""
+    """Yield the models that a student was before, one after the other."""
     for role, parent in parents(model).items():
         if role != "teacher":
             yield parent

@@ -111,12 +111,12 @@ def refuse(fetched: list[Fetched], scale: str) -> None:
     lines = [f"  {name_of(item)}: {error.message}" for item, error in missing]
     hint = (
         f"on a machine that reaches the hub: study fetch --scale {scale} --into FOLDER; copy FOLDER"
-        " here, then export HF_HOME=FOLDER HF_HUB_OFFLINE=1. Data and benchmarks may lie in"
-        " STUDY_DATA instead (docs/paper-data.md). A gated data set: accept its terms on its page,"
-        " then hf auth login"
+        " here, then export HF_HOME=FOLDER HF_HUB_OFFLINE=1. Data and benchmarks may be in"
+        " the folder STUDY_DATA instead (docs/paper-data.md). A gated data set: accept its"
+        " terms on its page, then hf auth login"
     )
     raise PrerequisiteError(
-        "\n".join([f"{len(missing)} of {len(fetched)} items cannot be had:", *lines]), hint=hint
+        "\n".join([f"{len(missing)} of {len(fetched)} items are missing:", *lines]), hint=hint
     )
 
 
@@ -135,8 +135,8 @@ def _model(model: HubModel) -> str:
     ]
     if absent:
         hint = (
-            "remove that snapshot from the cache and fetch it again: a download that was cut off"
-            " leaves such holes"
+            "remove that snapshot from the cache and fetch it again: its download was probably"
+            " interrupted"
         )
         raise PrerequisiteError(f"{model.id}: the snapshot lacks {', '.join(absent)}", hint=hint)
     return f"{len(shards)} files of weights, {_gigabytes(folder, shards):.1f} GB"

@@ -60,7 +60,7 @@ def _from_hub(name: str) -> ModelFolder:
             "is it spelled right, and can the hub be reached? A gated model: accept its terms, then"
             " hf auth login. A folder needs no hub"
         )
-        raise PrerequisiteError(f"model {name} cannot be had ({reason})", hint=hint) from error
+        raise PrerequisiteError(f"could not download model {name} ({reason})", hint=hint) from error
     return _checked(f"{repository}@{folder.name[:12]}", folder)
 
 

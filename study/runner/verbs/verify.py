@@ -1,5 +1,4 @@
-"""Re-execution of recorded runs, shared stages included, in a folder of its own; and the rule by
-which each is judged.
+"""Execute recorded runs again, shared stages included, in a folder of their own, and classify each.
 
 bitwise equal            everything that two executions must agree on is the same
                          (`study.record.schema.content`)
@@ -11,11 +10,11 @@ not bitwise equal        statistically consistent, on a machine on which equal b
 different                anything else: another status, other problems or another k, or an interval
                          without 0
 older revision           not executed: today's code gives this run another id, so it would make
-                         another thing
+                         something else
 failed                   its re-execution ended with an error
 
-Only records are read from the results folder: its artifacts would only show that they were kept
-well.
+Only records are read from the results folder: its artifacts would only show that they were stored
+without damage.
 """
 
 import json
@@ -72,11 +71,11 @@ class Check:
 def choose(
     folder: Path, names: Sequence[str], sample: int, seed: int, of: Collection[str] | None = None
 ) -> list[Path]:
-    """Records of the named runs (an id, or a unique beginning or end of one), else `sample` of them
-    drawn at random.
+    """Return the records of the named runs (an id, or a unique beginning or end of one), else
+    `sample` of them drawn at random.
 
-    of: ids to choose from (those of a grid); None = all in the folder. Errors: IncompleteResults
-    where there is no record, SpecError for a name that fits none or several.
+    of: ids to choose from (those of a grid); None = all in the folder. Errors: IncompleteResults if
+    there is no record, SpecError for a name that matches none or several.
     """
     found = {_run_of(path): path for path in record_paths(folder)}
     found = {run_id: path for run_id, path in found.items() if of is None or run_id in of}
@@ -93,7 +92,7 @@ def choose(
 
 
 def one_of(name: str, ids: Sequence[str]) -> str:
-    """The one id that is `name`, or begins or ends with it."""
+    """Return the one id that is `name`, or begins or ends with it."""
     fitting = (
         [name]
         if name in ids
@@ -112,9 +111,9 @@ def one_of(name: str, ids: Sequence[str]) -> str:
 def runs_of(
     records: Sequence[Record], grid: Mapping[str, LabelledRun]
 ) -> tuple[list[LabelledRun], list[Check]]:
-    """(runs to execute, checks of those that cannot be).
+    """Return (runs to execute, checks of those that cannot be executed).
 
-    A run's cell is its grid's, or else is read from its own record.
+    A run's cell is that of its grid, or else is read from its own record.
     """
     runs: list[LabelledRun] = []
     older: list[Check] = []
@@ -136,7 +135,7 @@ def runs_of(
 
 
 def compare_records(then: Record, now: Record) -> Check:
-    """The rule at the top of this module."""
+    """Compare two records by the rule at the top of this module."""
     elsewhere = tuple(provenance_differences(then.provenance, now.provenance))
     if same_content(then, now):
         return Check(then.run, RerunResult.EQUAL, _scores(then), elsewhere)
@@ -160,8 +159,8 @@ def compare_records(then: Record, now: Record) -> Check:
 
 
 def differing_fields(then: Record, now: Record) -> list[str]:
-    """The fields in which two executions should agree and do not: training reproduced but scores
-    not is another fault than neither.
+    """Return the fields in which two executions should agree and do not: training that was
+    reproduced with scores that were not is another fault than neither.
     """
     old, new = json.loads(content(then, now)), json.loads(content(now, then))
     return [name for name in sorted(old.keys() | new.keys()) if old.get(name) != new.get(name)]
@@ -179,15 +178,15 @@ def _judge_score(task: str, then: Score, now: Score) -> tuple[bool, str]:
 
 
 def paired_interval(then: Score, now: Score) -> Interval:
-    """Mean over problems of (c_p now - c_p then) / k, with its t-interval at 99 %; both scores are
-    of the same problems and k.
+    """Return the mean over problems of (c_p now - c_p then) / k, with its t-interval at 99 %; both
+    scores are of the same problems and k.
     """
     pairs = zip(now.correct, then.correct, strict=True)
     return t_interval([(int(b, 36) - int(a, 36)) / then.k for b, a in pairs], CONFIDENCE)
 
 
 def provenance_differences(then: Provenance, now: Provenance) -> list[str]:
-    """What may explain a difference: `torch 2.13.0 -> 2.13.1`."""
+    """Return what may explain a difference: `torch 2.13.0 -> 2.13.1`."""
     old, new = _environment(then), _environment(now)
     names = sorted(old.keys() | new.keys())
     return [
@@ -216,8 +215,9 @@ def _scores(record: Record) -> str:
 
 
 def cell_of(record: Record) -> Cell:
-    """The cell that a record's settings spell. SpecError where they cannot: a local model's folder
-    is no part of them.
+    """Return the cell that a record's settings describe.
+
+    Errors: SpecError if they do not suffice: a local model's folder is not part of them.
     """
     try:
         return Cell.model_validate_json(json.dumps(record.spec))
@@ -236,5 +236,5 @@ def _run_of(path: Path) -> str:
 
 
 def read(paths: Sequence[Path]) -> list[Record]:
-    """The chosen records, their seals checked before anything is spent."""
+    """Read the chosen records; every seal is checked before anything is executed."""
     return [read_record(path) for path in paths]

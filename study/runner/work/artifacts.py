@@ -170,7 +170,8 @@ def resolve_model(model: Ready) -> Path:
                     " (docs/paper-data.md)"
                 )
                 raise PrerequisiteError(
-                    f"model {model.id} at {model.revision[:12]} cannot be had ({reason})", hint=hint
+                    f"could not download model {model.id} at {model.revision[:12]} ({reason})",
+                    hint=hint,
                 ) from error
 
 

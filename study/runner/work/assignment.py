@@ -74,5 +74,5 @@ def _payload(task: dict[str, Any]) -> Payload:
         return RunPlan(cell=cell, **{name: task[name] for name in names})
     node = stage_graph(_RECIPE.validate_json(json.dumps(task["recipe"])), task["seed"])[-1]
     if node.id != task["id"]:
-        raise ValueError(f"it asks for stage {task['id']}, but its recipe is that of {node.id}")
+        raise ValueError(f"it names stage {task['id']}, but its recipe is that of {node.id}")
     return replace(node, claims=task["claims"])

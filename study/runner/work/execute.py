@@ -163,15 +163,11 @@ def execute_run(
     }
     clock = Clock()
     evaluations = _evaluated(run, model_dir, beside, results, work, report, check_lock)
-    measure: Measure | None = load(work.measure) if run.cell.probes else None
-    probes = (
-        {
-            probe.name: measure(probe, model_dir, run.seed, report, beside)
-            for probe in run.cell.probes
-        }
-        if measure
-        else {}
-    )
+    probes: dict[str, dict[str, float]] = {}
+    if run.cell.probes:
+        measure: Measure = load(work.measure)
+        for probe in run.cell.probes:
+            probes[probe.name] = measure(probe, model_dir, run.seed, report, beside)
     record = record_of(run, results, evaluations, probes, clock)
     check_lock()
     return write_record_once(results.record(run.run_id), record)

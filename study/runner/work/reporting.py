@@ -32,6 +32,6 @@ def with_reports(profile: Profile) -> Profile:
             " STUDY_REPORT_TO at none"
         )
         raise PrerequisiteError(
-            "reports to wandb were asked for, and the package wandb is not installed", hint=hint
+            "reports to wandb are switched on, but the package wandb is not installed", hint=hint
         )
     return profile.model_copy(update={"report_to": asked})

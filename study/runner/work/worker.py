@@ -1,8 +1,8 @@
-"""What a worker does with one task: lock it, execute it, report how it ended.
+"""Lock one task, execute it, and report how it ended.
 
-Only here is the code that trains and evaluates imported.
+The code that trains and evaluates is imported only here.
 
-`perform` knows no process: a local worker (`study.runner.engines.local`) and a Slurm job
+`perform` knows nothing of processes: a local worker (`study.runner.engines.local`) and a Slurm job
 (`study.runner.engines.slurm.engine`) both call it.
 """
 
@@ -62,8 +62,8 @@ class Finished:
 
 @dataclass(frozen=True)
 class Failed:
-    """again: not the task's own fault (killed, silent), worth another try. fatal: every other task
-    would meet the same (no room).
+    """again: the task is not at fault (it was killed, or silent) and may be tried again. fatal:
+    every other task would fail in the same way (no space left).
     """
 
     task: str
@@ -101,12 +101,12 @@ def task_id(payload: Payload) -> str:
 
 
 def task_kind(payload: Payload) -> str:
-    """A stage kind, or `evaluate`: what a profile's resources are named by."""
+    """Return the stage kind, or `evaluate`: the key of a profile's resources."""
     return payload.kind if isinstance(payload, StageNode) else "evaluate"
 
 
 def task_folder(payload: Payload, results: Results) -> Path:
-    """Where log.txt, status.json and failure.json of a task lie."""
+    """Return the folder of log.txt, status.json and failure.json of a task."""
     return (
         results.stage(payload.id) if isinstance(payload, StageNode) else results.run(payload.run_id)
     )
@@ -120,8 +120,8 @@ def perform(
     report: ReportProgress,
     checkpoints: Checkpoints,
 ) -> TaskEnd:
-    """The whole of a task. Whatever a cell does wrong becomes a `Failed`; only a request to stop
-    passes through, as SystemExit.
+    """Lock, execute and report a task. Every error of a cell becomes a `Failed`; only a request to
+    stop passes through, as SystemExit.
     """
     outcome = _perform(payload, results, entry, profile, report, checkpoints)
     if not isinstance(outcome, Failed):
@@ -139,7 +139,7 @@ def _perform(
     report: ReportProgress,
     checkpoints: Checkpoints,
 ) -> TaskEnd:
-    """The same, its words as they came."""
+    """Do the same, without hiding secrets in the messages."""
     task = task_id(payload)
     try:
         with locked(results.locks, task, profile.lease_s) as lock:
@@ -161,8 +161,8 @@ def _make(
     checkpoints: Checkpoints,
     lock: Lock,
 ) -> TaskEnd:
-    """The task itself, under its lock. Who loses the lock stops as busy: another process makes the
-    task.
+    """Execute the task under its lock. A process that loses the lock returns `Busy`: another
+    process makes the task.
     """
     task, started = task_id(payload), time.monotonic()
 
@@ -187,7 +187,8 @@ def _make(
         return replace(
             _failed(task, error), hint="give the stage more memory, or run fewer at once: --jobs 1"
         )
-    except Exception as error:  # noqa: BLE001 - a cell may fail in any way; its reason goes to the parent and the grid goes on
+    # A cell may fail in any way: the parent gets the reason, and the grid goes on.
+    except Exception as error:  # noqa: BLE001
         failed = _failed(task, error)
         memory = None if failed.hint else out_of_memory(failed.error, task_kind(payload))
         return replace(failed, hint=memory[1]) if memory else failed
@@ -195,7 +196,9 @@ def _make(
 
 
 def checkpoints_of(payload: Payload, results: Results, profile: Profile) -> Checkpoints:
-    """Where a stage continues from; for a run, which has nothing to continue, an empty place."""
+    """Return where a stage's checkpoints are; for a run, which has nothing to continue, an empty
+    folder.
+    """
     return Checkpoints(
         results.checkpoints(task_id(payload)),
         profile.checkpoint_s,
@@ -212,7 +215,7 @@ def _spoiled(task: str, error: Damaged, results: Results) -> TaskEnd:
 
 
 def _moved_aside(folder: Path, results: Results) -> Path | None:
-    """The new place of a damaged input; None when it is gone, or was made again meanwhile."""
+    """Return the new path of a damaged input; None if it is gone, or was made again meanwhile."""
     if not folder.exists():
         return None
     try:
@@ -234,8 +237,8 @@ def _failed(task: str, error: Exception) -> Failed:
 
 
 def _no_room(error: Exception) -> str:
-    """Why nothing can be written, for an error that says so; libraries written in Rust say it in
-    words only.
+    """Return why nothing can be written, for an error that says so; libraries written in Rust say
+    it only in the text of the error.
     """
     number = error.errno if isinstance(error, OSError) else None
     found = re.search(r"os error (\d+)", str(error))

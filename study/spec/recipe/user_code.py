@@ -14,7 +14,7 @@ from functools import lru_cache
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 from pydantic import BeforeValidator
 
@@ -154,7 +154,7 @@ def load_cases(code: Code, name: str, shape: str) -> list[tuple[Any, ...]]:
             f"{Path(code.file).name} has no cases to be checked on",
             hint=f"write {name} = [{shape}, ...] in that file",
         )
-    return [tuple(case) for case in cases]  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
+    return [tuple(case) for case in cast("list[Any]", cases)]
 
 
 def load_name(code: Code, name: str) -> Any:

@@ -4,7 +4,7 @@ identity.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from study.spec.base import Spec
 from study.spec.identity import NOT_IDENTITY
@@ -45,11 +45,12 @@ def _walk(
                 seen[id(value)] = dotted
             yield from _walk(value, child, dotted, seen)
             continue
-        if isinstance(value, tuple) and any(isinstance(item, Spec) for item in value):  # pyright: ignore[reportUnknownVariableType]
+        parts = cast("tuple[Any, ...]", value) if isinstance(value, tuple) else ()
+        if any(isinstance(item, Spec) for item in parts):
             places = child.items if child else []
-            for i, item in enumerate(value):  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
+            for i, item in enumerate(parts):
                 place = places[i] if i < len(places) else None
-                yield from _walk(item, place, f"{dotted}[{i}]", seen)  # pyright: ignore[reportUnknownArgumentType]
+                yield from _walk(item, place, f"{dotted}[{i}]", seen)
             continue
         shown: Any = f"= {seen[id(value)]}" if isinstance(value, Spec) else plain
         identity = name not in NOT_IDENTITY.get(type(spec), frozenset())

@@ -123,8 +123,10 @@ def _grader(data: Data, version: str) -> list[Check]:
 
 
 def _problems(data: JsonlData) -> list[Check]:
-    """Tell repeated problems: each counts again, and one in training makes a score a memory."""
-    hint = "leave the repeats out of the file, or take them as they are"
+    """Report repeated problems: each counts again, and the score on a held-out problem that is also
+    in training measures memory.
+    """
+    hint = "leave the repeats out of the file, or accept them"
     message = "; ".join(jsonl.repeats(data)) or "every problem occurs once"
     repeated = message != "every problem occurs once"
     return [Check("problems", data.kind, True, message, hint if repeated else "", repeated)]

@@ -23,7 +23,7 @@ TOKENS, VOCABULARY = 3, 7
 MANY = 256
 ZERO = 1e-9  # nats, in float64
 STEEP = 60.0  # logits this far apart: probabilities of 1e-26, which a trained model reaches
-HINT = "docs/extending.md: what a loss is handed and what it gives"
+HINT = "docs/extending.md: what a loss receives and returns"
 
 
 def check_loss(objective: Objective) -> list[Check]:
@@ -121,7 +121,7 @@ def _towards(objective: Objective, drawn: torch.Generator, subject: str, *, away
     full KL(student || teacher), over many tokens of the student.
 
     A wrong sign gives -1 and passes every other property. The smallest of this study's losses is
-    .06 (the teacher's TopK, renormalised); a log-ratio as a plain loss, which ignores the teacher,
+    0.06 (the teacher's TopK, renormalised); a log-ratio as a plain loss, which ignores the teacher,
     gives about 0.
     """
     student_NV, teacher_NV = torch.randn(
@@ -147,7 +147,7 @@ def _towards(objective: Objective, drawn: torch.Generator, subject: str, *, away
         f"descending it leads away from the teacher: a cosine of {cosine:.2f} with the gradient of"
         " the full reverse KL"
     )
-    hint = "is a sign wrong? On purpose: say TOWARDS_TEACHER = False in the file"
+    hint = "is a sign wrong? If it is intended: TOWARDS_TEACHER = False in the file"
     return Check(name, subject, False, message, hint, False, measured)
 
 
@@ -176,8 +176,12 @@ def _differences(
         )
         return Check("loss: gradient of its value", subject, True, message, "", True)
     leaf_NV = student_NV.clone().requires_grad_()
+
+    def value(logits_NV: Tensor) -> Tensor:
+        return _value(objective, logits_NV, teacher_NV)
+
     try:
-        torch.autograd.gradcheck(lambda logits: _value(objective, logits, teacher_NV), (leaf_NV,))  # pyright: ignore[reportArgumentType]
+        torch.autograd.gradcheck(value, (leaf_NV,))  # pyright: ignore[reportArgumentType]
     except RuntimeError as error:  # gradcheck reports a difference in this way
         first = str(error).strip().splitlines()[0][:160]
         hint = "is something detached? Then say STOPS_GRADIENT = True in the file"
@@ -226,7 +230,7 @@ def check_reward(code: Code) -> Check:
             measured,
         )
     if unstable:
-        message = f"one completion is worth different numbers: {unstable[0]!r}"
+        message = f"one completion gets different rewards: {unstable[0]!r}"
         return Check(
             "reward",
             code.version,

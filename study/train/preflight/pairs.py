@@ -210,7 +210,8 @@ def _untrained(model: Model) -> Side:
 
 
 def _ready(model: PreTrainedModel) -> PreTrainedModel:
-    model.to("cuda" if torch.cuda.is_available() else "cpu")  # pyright: ignore[reportArgumentType] - transformers decorates `to`
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    model.to(device)  # pyright: ignore[reportArgumentType] - transformers decorates `to`
     return model.eval()
 
 

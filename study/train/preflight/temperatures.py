@@ -36,12 +36,12 @@ def temperatures(
         and "temperature" not in objective.model_fields_set
     ):
         fitting = f"objective: {{..., temperature: {rollouts.temperature:g}}} scores what was drawn"
-        hint = f"{fitting}; on purpose: say temperature: {objective.temperature:g} there"
+        hint = f"{fitting}; if both are intended: temperature: {objective.temperature:g} there"
         return Check(
             "temperatures",
             subject,
             False,
-            f"{message}: nobody asked for two temperatures",
+            f"{message}: rollouts and loss differ, and the objective declares no temperature",
             hint,
             False,
             measured,

@@ -59,7 +59,7 @@ def tokens(
             subject,
             False,
             message,
-            "the tokenizer of another model lies in the folder",
+            "the folder holds the tokenizer of another model",
             False,
             measured,
         )
@@ -110,7 +110,7 @@ def turn_end(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, subject
             subject,
             False,
             message,
-            "let the template write the EOS token behind an assistant's content",
+            "let the template write the EOS token after an assistant's content",
         )
     name = f"{tokenizer.convert_ids_to_tokens(closing[0])!r} (id {closing[0]})"
     if closing[0] not in ends:

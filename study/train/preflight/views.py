@@ -165,4 +165,5 @@ def _unknown(tokenizer: PreTrainedTokenizerBase, text: str) -> int:
         for i in (special_token(tokenizer, "unk"), special_token(tokenizer, "pad"))
         if i not in (None, special_token(tokenizer, "eos"))
     ]
-    return sum(i in stand_ins for i in tokenizer(text, add_special_tokens=False)["input_ids"])  # type: ignore[union-attr]
+    ids = tokenizer(text, add_special_tokens=False)["input_ids"]
+    return sum(i in stand_ins for i in ids)  # type: ignore[union-attr]

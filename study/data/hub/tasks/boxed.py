@@ -33,7 +33,7 @@ def documents(
 def graded(
     responses: Iterable[Sequence[str]], docs: Sequence[Mapping[str, Any]]
 ) -> list[list[Grade]]:
-    """[P][k] texts -> [P][k] results.
+    """Return [P][k] results for [P][k] texts.
 
     A plain string (from an engine that does not say why it stopped) counts as ended.
     """
@@ -54,7 +54,10 @@ def graded(
     return [[next(results) for _ in row] for row in texts]
 
 
-def fractions(doc: Mapping[str, str], results: Sequence[Sequence[Grade]]) -> dict[str, float]:  # noqa: ARG001 - lm-eval passes both
+def fractions(
+    doc: Mapping[str, str],  # noqa: ARG001 - lm-eval passes both
+    results: Sequence[Sequence[Grade]],
+) -> dict[str, float]:
     """Turn one problem's k results into its fractions; their means over problems are avg@k and the
     other measures.
     """

@@ -103,7 +103,7 @@ class SlurmEngine:
                 hint="set resources.<kind>.time_min, or resources.default.time_min, in the profile",
             )
 
-    def fits(self, payload: Payload) -> bool:  # noqa: ARG002 - what a job needs is Slurm's to find
+    def fits(self, payload: Payload) -> bool:  # noqa: ARG002 - Slurm finds the resources of a job
         return len(self._jobs) < self._profile.slurm.max_jobs
 
     def adopts(self, payload: Payload) -> bool:
@@ -121,7 +121,7 @@ class SlurmEngine:
         """Return the message for the end of the submitting process while its jobs go on."""
         jobs = [submitted.job for submitted in self._jobs.values()]
         return (
-            f"{len(jobs)} Slurm jobs go on; the same command takes them up again; to end them:"
+            f"{len(jobs)} Slurm jobs go on; the same command continues with them; to end them:"
             f" scancel {' '.join(jobs)}"
             if jobs
             else ""

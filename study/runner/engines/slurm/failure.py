@@ -39,7 +39,7 @@ _STOPPED = (128 + signal.SIGTERM, int(signal.SIGTERM))  # Slurm reports exit sta
 _KILLED = {
     int(number) for number in (signal.SIGABRT, signal.SIGBUS, signal.SIGKILL, signal.SIGSEGV)
 }
-_MEMORY = "it used more memory than it asked for"
+_MEMORY = "it used more memory than it requested"
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ def classify(
         case "UNKNOWN":
             return Failed(
                 task,
-                f"Slurm knows nothing of job {job} any more",
+                f"Slurm has no record of job {job} any more",
                 "the same command submits it again",
                 again=True,
             )

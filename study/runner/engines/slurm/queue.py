@@ -78,8 +78,8 @@ class SlurmQueue:
             return str(executor.submit(job).job_id)
         except (FailedJobError, FailedSubmissionError, OSError) as error:
             hint = (
-                "correct the profile: partition, account, qos, constraint and resources must be"
-                " what this cluster knows"
+                "correct the profile: partition, account, qos, constraint and resources must"
+                " exist on this cluster"
             )
             raise RunFailed(
                 f"sbatch refused the job: {_last_words(str(error))}", hint=hint
