@@ -66,6 +66,7 @@ def _command(verdict: Verdict, evidence: Evidence, count: int) -> str:
     part = evidence.only_seeds is not None or evidence.core or evidence.screening
     if part or not new:
         return command
-    listed = ",".join(map(str, new))
+    unbroken = new[-1] - new[0] == len(new) - 1
+    listed = f"{new[0]}-{new[-1]}" if unbroken else ",".join(map(str, new))
     declare = f"study declare {evidence.named} --seeds {listed}"
     return f"add seeds {listed} to grids/{evidence.grid}.yaml; {declare}; {command}"

@@ -33,6 +33,7 @@ from study.spec.report.claim import Claims, load_claims
 from study.spec.yaml.load import names
 
 RESULTS = Path("results")
+NAMED = 5  # changed claims that a warning names
 NO_VARIANCE = (
     "for an expected power state `spread` in a claim (docs/claims.md), or name records of its arms"
     " with --variance-from"
@@ -145,7 +146,10 @@ def _replaced(results: Results, declared: Preregistration) -> Preregistration | 
 
 def _warn_of(earlier: Preregistration, declared: Preregistration) -> None:
     """Say what differs from an earlier declaration, which new runs cannot cite any more."""
-    changed = ", ".join(changed_claims(earlier, declared)) or "arms, families or other grids"
+    names = changed_claims(earlier, declared)
+    changed = ", ".join(names[:NAMED]) or "arms, families or other grids"
+    if len(names) > NAMED:
+        changed += f" and {len(names) - NAMED} more"
     console.warn(
         f"{earlier.name} declared these seeds otherwise (changed: {changed});"
         " new runs cite today's declaration"
