@@ -7,8 +7,9 @@ Each record names the states under which its stages and itself were started
     declared after data     in some of these states no claim of this name existed, or the state is
                             not known
     changed after data      the claim or one of its gates had another text; both are shown
-    world changed after data  the same text, but an arm's spec, the code of the outcomes or the
-                            claim's finding was another one; or the page tells of such a change
+    world changed after data  the same text, but an arm's spec, the code of the outcomes, the
+                            claim's finding or the choice of bases was another one; or the page
+                            tells of such a change
     extended after data     seeds were added when others had been seen
     text before data, world not recorded  a state does not hold what the arms were, or a record does
                             not say under which state a stage was started
@@ -26,6 +27,7 @@ from analysis.declarations.changes import (
     extensions,
     told_changes,
     told_extensions,
+    unread,
     world_changes,
 )
 from analysis.declarations.cited import preregistered
@@ -51,8 +53,8 @@ MEANING: dict[Word, str] = {
     ),
     "extended after data": "seeds were added after the data of others had been seen",
     "world changed after data": (
-        "the text was declared before the data, but the arms, the outcome's code or the finding"
-        " changed afterwards"
+        "the text was declared before the data, but the arms, the outcome's code, the finding or"
+        " the choice of bases changed afterwards"
     ),
     "changed after data": "the claim or one of its controls had another text before the data",
     "declared after data": "the claim did not exist when its data were made",
@@ -153,6 +155,5 @@ def _same_text(
     added = list(dict.fromkeys([*extensions(page, behind, states, evidence), *told]))
     if added:
         return "extended after data", added
-    if not recorded:
-        return "text before data, world not recorded", []
-    return "declared before data", []
+    left = list(unread(page, arms, evidence))
+    return ("declared before data" if recorded else "text before data, world not recorded"), left

@@ -9,9 +9,13 @@ with its text and its states.
 The family of a withdrawn claim is, in this order: the finding that lists it today; the finding that
 listed it in the last of its states in which one did; else the family of its grid. States are in the
 order of the earliest start that a record under them tells.
+
+Nor does a claim leave its family by moving: a family also counts every claim that was in one family
+with one of its own claims in any of these states. So a sibling that is listed in another finding,
+and a finding that has another name, make no family smaller.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -24,15 +28,21 @@ from study.spec.report.finding import Finding
 from study.spec.report.sentences import claim_sentence
 from study.spec.yaml.load import names
 
-How = Literal["no longer declared", "no longer primary", "no longer with an expectation"]
+How = Literal[
+    "no longer declared",
+    "no longer primary",
+    "no longer with an expectation",
+    "in another family now",
+]
+Place = tuple[str, str]  # grid, id of the claim
 
 
 @dataclass(frozen=True)
 class Withdrawn:
     """A claim that counts although today's pages do not count it.
 
-    claim: as in the last state that has it. family: the id of its finding; None = the family of its
-    grid. states: those that have it as primary, by the first start under them.
+    claim: as in the last state that has it. family: in which it counts, the id of a finding; None =
+    the family of its grid. states: those that have it as primary, by the first start under them.
     """
 
     grid: str
@@ -69,16 +79,57 @@ def withdrawn(
 
     pages: grid -> the claims of today. findings: those of today. states: as `states_of` gives them.
     """
-    last: dict[tuple[str, str], list[tuple[State, Claim]]] = {}
+    last: dict[Place, list[tuple[State, Claim]]] = {}
     for state in states:
         for grid, claim in _primary(state):
             last.setdefault((grid, claim.id), []).append((state, claim))
-    found = [
-        _withdrawn(grid, had, how, findings)
-        for (grid, name), had in sorted(last.items())
-        if (how := _how(pages.get(grid), name)) is not None
+    ways: dict[Place, How | None] = {place: _how(pages.get(place[0]), place[1]) for place in last}
+    left = _left(pages, findings, states)
+    found: dict[tuple[Place, str], Withdrawn] = {}
+    for family, places in left.items():
+        for place in places:
+            how = ways[place] or "in another family now"
+            found[place, family] = _counted_in(family, place[0], last[place], how)
+    moved = {place for place, _ in found}
+    for place, way in ways.items():
+        if way is not None:
+            gone = _withdrawn(place[0], last[place], way, findings)
+            if place not in moved or gone.counts_in in left:
+                found.setdefault((place, gone.counts_in), gone)
+    return tuple(found[key] for key in sorted(found))
+
+
+def _left(
+    pages: Mapping[str, Claims], findings: Sequence[Finding], states: Sequence[State]
+) -> dict[str, list[Place]]:
+    """Return family of today -> the claims that some state had in one family with one of its
+    claims, and that are not in it today.
+    """
+    before = [
+        group
+        for state in states
+        if state.findings is not None
+        for group in _groups(_primary(state), state.findings).values()
     ]
-    return tuple(found)
+    counted = (
+        (page.grid, claim) for page in pages.values() for claim in page.claims if claim.in_family
+    )
+    found: dict[str, list[Place]] = {}
+    for family, places in _groups(counted, tuple(findings)).items():
+        siblings = set[Place]().union(*(group for group in before if group & places))
+        found[family] = sorted(siblings - places)
+    return found
+
+
+def _groups(
+    claims: Iterable[tuple[str, Claim]], findings: tuple[Finding, ...]
+) -> dict[str, set[Place]]:
+    """Return family -> its claims."""
+    found: dict[str, set[Place]] = {}
+    for grid, claim in claims:
+        family = family_of(grid, claim.id, findings) or own_family(grid)
+        found.setdefault(family, set()).add((grid, claim.id))
+    return found
 
 
 def by_family(found: Sequence[Withdrawn]) -> dict[str, list[str]]:
@@ -96,7 +147,7 @@ def lines(found: Sequence[Withdrawn]) -> list[str]:
         return []
     head = (
         "These claims were declared as primary in a state that a record names, and no longer count"
-        " by today's pages. They stay in the count of their family, without a p."
+        " there by today's pages. They stay in the count of their family, without a p."
     )
     return ["## Withdrawn claims", "", head, "", *(_line(each) for each in found), ""]
 
@@ -135,3 +186,8 @@ def _withdrawn(
     families = (family_of(grid, claim.id, each) for each in (tuple(findings), *listed))
     family = next((each for each in families if each is not None), None)
     return Withdrawn(grid, claim, family, how, tuple(state.name for state, _ in had))
+
+
+def _counted_in(family: str, grid: str, had: Sequence[tuple[State, Claim]], how: How) -> Withdrawn:
+    named = None if family == own_family(grid) else family
+    return Withdrawn(grid, had[-1][1], named, how, tuple(state.name for state, _ in had))

@@ -21,6 +21,9 @@ def world_changes(
     evidence: Evidence,
 ) -> Iterator[str]:
     """Yield what is another one today than in a state that has a world."""
+    dropped = _declared_seeds(page.grid, states, evidence) - _looked_at(page, evidence)
+    if dropped:
+        yield f"{_seeds(dropped)} declared with the others and not looked at"
     for arm in _of_another_spec(page.grid, arms, states, evidence):
         yield f"the spec of [{arm_text(arm)}]"
     findings = findings_today()
@@ -29,6 +32,7 @@ def world_changes(
     for state in states:
         if _screened_otherwise(page.screening, state.page(page.grid)):
             yield "how bases are screened"
+        yield from _other_number(page.screening, state.page(page.grid))
         if state.world is None or state.findings is None:
             continue
         then = state.world.outcomes_revision
@@ -64,7 +68,7 @@ def _of_another_spec(
 
 
 def _had_data(arm: ArmLabels, today: str, world: GridWorld, evidence: Evidence) -> bool:
-    before = cells_with(arm, world.cells) & evidence.recorded_cells
+    before = cells_with(arm, world.cells) & evidence.recorded.keys()
     return bool((before | cells_with(arm, world.replaced)) - {today})
 
 
@@ -132,7 +136,47 @@ def _screened_otherwise(now: Screening | None, page: Claims | None) -> bool:
     return now.gates != then.gates or now.seeds[: len(then.seeds)] != then.seeds
 
 
+def _other_number(now: Screening | None, page: Claims | None) -> Iterator[str]:
+    """Yield that another number of bases is screened for: a choice of when to stop."""
+    then = page.screening if page else None
+    if now is not None and then is not None and now.bases != then.bases:
+        yield f"the number of bases to screen for ({then.bases}, now {now.bases})"
+
+
+def unread(page: Claims, arms: Sequence[ArmLabels], evidence: Evidence) -> Iterator[str]:
+    """Yield which seeds have a record of one of these arms and are not looked at."""
+    cells = {evidence.cell_of(arm).cell_id for arm in arms}
+    recorded = {seed for cell in cells for seed in evidence.recorded.get(cell, ())}
+    if left := recorded - _looked_at(page, evidence):
+        listed = ", ".join(map(str, sorted(left)))
+        seeds, verb = ("seed", "has") if len(left) == 1 else ("seeds", "have")
+        yield f"{seeds} {listed} {verb} records of its arms and {_be(left)} not looked at"
+
+
+def _declared_seeds(grid: str, states: Sequence[State], evidence: Evidence) -> set[int]:
+    """Return the seeds that these states declare: the reserve where bases are screened, else those
+    of the grid.
+    """
+    found = set[int]()
+    for state in states:
+        world = state.grid_world(grid, evidence.scale)
+        if world is not None:
+            found |= set(_reserve(state.page(grid)) or world.seeds)
+    return found
+
+
+def _looked_at(page: Claims, evidence: Evidence) -> set[int]:
+    return {*evidence.seeds, *_reserve(page)}
+
+
 def _extended(added: set[int], seen: int) -> str:
-    listed = ", ".join(map(str, sorted(added)))
-    seeds = f"seed {listed} was" if len(added) == 1 else f"seeds {listed} were"
-    return f"{seeds} added when {seen} of the others had been seen"
+    return f"{_seeds(added)} added when {seen} of the others had been seen"
+
+
+def _seeds(seeds: set[int]) -> str:
+    listed = ", ".join(map(str, sorted(seeds)))
+    return f"seed {listed} was" if len(seeds) == 1 else f"seeds {listed} were"
+
+
+def _be(seeds: set[int]) -> str:
+    return "is" if len(seeds) == 1 else "are"

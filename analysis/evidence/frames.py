@@ -7,7 +7,7 @@ broken are different things. Records are read one at a time, and every frame but
 first use: what tables and claims need does not grow with the length of the histories.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -106,7 +106,9 @@ class Evidence:
     states: Mapping[str, str] = field(
         default_factory=dict[str, str]
     )  # state that any record of the folder names -> first start under it
-    recorded_cells: frozenset[str] = frozenset()  # of every record of the folder
+    recorded: Mapping[str, Collection[int]] = field(
+        default_factory=dict[str, Collection[int]]
+    )  # cell -> seeds of every record of the folder, read or not
 
     def __repr__(self) -> str:
         """What a notebook shows: how much there is, and what to ask for."""
@@ -366,7 +368,7 @@ def _evidence(
         made=made.made,
         origins=made.origins,
         states=made.states,
-        recorded_cells=frozenset(made.recorded_cells),
+        recorded=made.recorded,
         expected_seconds=grid.scale.expected_seconds,
     )
 

@@ -58,7 +58,8 @@ class Kept:
 class Gathered:
     """rows: a row of the frame `runs` per wanted run. earlier: records with the slug and seed of a
     wanted run but another id. origins: of each wanted run. states: of every record, wanted or not,
-    the states it names -> the first start under each (UTC). recorded_cells: of every record.
+    the states it names -> the first start under each (UTC). recorded: cell -> seeds of every
+    record.
     """
 
     curves: Curves
@@ -70,7 +71,7 @@ class Gathered:
     made: Counter[Made] = field(default_factory=Counter[Made])
     origins: dict[str, Origin] = field(default_factory=dict[str, Origin])
     states: dict[str, str] = field(default_factory=dict[str, str])
-    recorded_cells: set[str] = field(default_factory=set[str])
+    recorded: dict[str, set[int]] = field(default_factory=dict[str, set[int]])
 
     @property
     def curve_k(self) -> int | None:
@@ -107,7 +108,7 @@ def gather(
 def _take_states(gathered: Gathered, record: Record) -> None:
     """Keep what every record says about the states of the claims."""
     made = record.provenance
-    gathered.recorded_cells.add(record.cell)
+    gathered.recorded.setdefault(record.cell, set()).add(record.seed)
     for state in {made.claims, *(made.stage_claims or {}).values()}:
         if state:
             known = gathered.states.get(state, made.started)
