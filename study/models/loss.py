@@ -47,7 +47,7 @@ def bind(objective: Objective) -> TokenLoss:
     """Return the per-token loss of an objective, over logits at temperature 1 (it applies the
     objective's own temperature).
     """
-    divergence = _divergence(objective)
+    divergence = divergence_of(objective)
     own = bind_user(objective) if objective.python is not None else None
 
     def token_loss(
@@ -90,7 +90,8 @@ def _finite(values: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
     return divergences.require_finite(values[0]), values[1]
 
 
-def _divergence(objective: Objective) -> Divergence:
+def divergence_of(objective: Objective) -> Divergence:
+    """Return the divergence as a function of (student, teacher, live) on any outcomes."""
     match objective.divergence:
         case "reverse_kl":
             stop = objective.gradient == "stop_gradient"
@@ -118,6 +119,11 @@ def _sampled(
         sampled.token_logprobs(student_NV, tokens_N),
         sampled.token_logprobs(teacher_NV, tokens_N),
     )
+    return sampled_loss(objective, student_N, teacher_N)
+
+
+def sampled_loss(objective: Objective, student_N: Tensor, teacher_N: Tensor) -> Tensor:
+    """Return the sampled form's loss from both sides' log-probabilities of the written token."""
     if objective.advantage is not None:
         return sampled.constant_advantage(student_N, objective.advantage)
     match objective.gradient:
@@ -140,7 +146,7 @@ def _truncated(
     returned_ids_NK: Tensor | None,
 ) -> tuple[Tensor, Tensor]:
     """Apply support, normalisation and divergence to both sides: (loss_N, support_size_N)."""
-    support, teacher_ids_NK = _support(objective, chooser_NV, teacher_NV, returned_ids_NK)
+    support, teacher_ids_NK = choose_support(objective, chooser_NV, teacher_NV, returned_ids_NK)
     # A server's scores are complete before this call.
     if objective.missing == "floor" and returned_ids_NK is None:
         teacher_NV = topk.floored(teacher_NV, teacher_ids_NK)
@@ -169,24 +175,34 @@ def _truncated(
     return divergence(student_NK, teacher_NK, live_NK), support.size_N
 
 
-def _support(
-    objective: Objective, chooser_NV: Tensor, teacher_NV: Tensor, returned_ids_NK: Tensor | None
+def choose_support(
+    objective: Objective,
+    chooser_NV: Tensor | None,
+    teacher_NV: Tensor | None,
+    returned_ids_NK: Tensor | None,
 ) -> tuple[topk.Support, Tensor]:
     """Return (support, the ids that a teacher returned, or that a server with the teacher's TopK
     alone would return).
 
     Those ids are not computed when nothing needs them: the student's TopK with an exact teacher is
-    the common case.
+    the common case. `rows_for_support` says which side's logits a TopK support needs; the other may
+    be None.
     """
     assert objective.k is not None, "refused by study.spec.recipe.objective"
-    if objective.support == "student_topk" and objective.missing == "exact":
+    needed = rows_for_support(objective)
+    student_ids_NK = teacher_ids_NK = None
+    if needed.teacher:
+        assert teacher_NV is not None
+        teacher_ids_NK = topk.top_ids(teacher_NV, objective.k)
+    if needed.student:
+        assert chooser_NV is not None
         student_ids_NK = topk.top_ids(chooser_NV, objective.k)
+    if teacher_ids_NK is None:
+        assert student_ids_NK is not None
         return topk.whole(student_ids_NK), student_ids_NK
-    teacher_ids_NK = topk.top_ids(teacher_NV, objective.k)
     known_ids_NK = teacher_ids_NK if returned_ids_NK is None else returned_ids_NK
-    if objective.support == "teacher_topk":
+    if student_ids_NK is None:
         return topk.whole(teacher_ids_NK), known_ids_NK
-    student_ids_NK = topk.top_ids(chooser_NV, objective.k)
     if objective.support == "union":
         return topk.union(student_ids_NK, teacher_ids_NK), known_ids_NK
     if objective.support == "intersection":
@@ -194,3 +210,18 @@ def _support(
     if objective.missing == "intersection":
         return topk.intersection(student_ids_NK, known_ids_NK), known_ids_NK
     return topk.whole(student_ids_NK), known_ids_NK
+
+
+class Rows(NamedTuple):
+    """Whether whole rows of logits are needed of each side."""
+
+    student: bool
+    teacher: bool
+
+
+def rows_for_support(objective: Objective) -> Rows:
+    """Return which side's whole rows choose a TopK support and its missing tokens."""
+    return Rows(
+        student=objective.support != "teacher_topk",
+        teacher=objective.support != "student_topk" or objective.missing != "exact",
+    )

@@ -48,12 +48,30 @@ def top_ids(logits_NV: Tensor, k: int) -> Tensor:
     logits_NV = logits_NV.detach()
     if k == vocabulary:
         return torch.arange(k, device=logits_NV.device).expand(logits_NV.shape).contiguous()
+    if logits_NV.is_cuda and logits_NV.dtype != torch.float64:
+        return by_keys(logits_NV, k)
     values, ids = logits_NV.topk(k + 1)
     ids_NK = ids[..., :k].contiguous()
     tied_N = values[..., k - 1] == values[..., k]
     if bool(tied_N.any()):
         ids_NK[tied_N] = _lowest_ids_first(logits_NV[tied_N], values[tied_N][:, k - 1 : k], k)
     return ids_NK
+
+
+def by_keys(logits_NV: Tensor, k: int) -> Tensor:
+    """Return the ids of `top_ids` without a branch on a value: on CUDA that would wait for the
+    device, once for each chunk of tokens.
+
+    Each key is 64 bits: the logit's float32 bits in the order of integers, then the id, the lowest
+    largest. No two are equal.
+    """
+    # + 0.0 turns -0.0, which equals 0.0 and has other bits, into 0.0.
+    bits_NV = (logits_NV.float() + 0.0).view(torch.int32)
+    ordered_NV = bits_NV ^ ((bits_NV >> 31) & 0x7FFFFFFF)
+    last = logits_NV.shape[-1] - 1
+    backwards_V = last - torch.arange(last + 1, device=logits_NV.device)
+    keys_NV = (ordered_NV.long() << 32) | backwards_V
+    return keys_NV.topk(k).indices
 
 
 def _lowest_ids_first(logits_RV: Tensor, border_R1: Tensor, k: int) -> Tensor:
@@ -115,9 +133,10 @@ def log_mass(logprobs_NK: Tensor, live_NK: Tensor) -> Tensor:
 def renormalised(logprobs_NK: Tensor, live_NK: Tensor) -> Tensor:
     """Return log(p_v / P_S): the distribution on the support alone.
 
-    The mass P_S is discarded, and the gradient flows through it.
+    The mass P_S is discarded, and the gradient flows through it. Fillers are 0: divided by a mass
+    below exp(-88) they would be infinite.
     """
-    return logprobs_NK - log_mass(logprobs_NK, live_NK)
+    return (logprobs_NK - log_mass(logprobs_NK, live_NK)).where(live_NK, 0.0)
 
 
 def with_tail_bucket(
@@ -166,9 +185,17 @@ def floored(teacher_logits_NV: Tensor, teacher_ids_NK: Tensor) -> Tensor:
     fixed constant, never above the smallest returned probability. At K = V nothing changes.
     """
     teacher_logits_NV = at_least_float32(teacher_logits_NV.detach())
-    others = teacher_logits_NV.shape[-1] - teacher_ids_NK.shape[-1]
-    if others == 0:
+    if teacher_ids_NK.shape[-1] == teacher_logits_NV.shape[-1]:
         return teacher_logits_NV
-    tail_N1, _ = _log_tail(teacher_logits_NV, whole(teacher_ids_NK))
-    floor_NV = (tail_N1 - math.log(others)).expand_as(teacher_logits_NV)
+    floor_NV = floor_level(teacher_logits_NV, teacher_ids_NK).expand_as(teacher_logits_NV)
     return floor_NV.scatter(-1, teacher_ids_NK, teacher_logits_NV.gather(-1, teacher_ids_NK))
+
+
+def floor_level(teacher_logits_NV: Tensor, teacher_ids_NK: Tensor) -> Tensor:
+    """Return the logit, [N, 1], that every token outside a teacher's own TopK has in `floored`.
+
+    At K = V there is no such token, and the value is of no use.
+    """
+    tail_N1, _ = _log_tail(teacher_logits_NV, whole(teacher_ids_NK))
+    others = teacher_logits_NV.shape[-1] - teacher_ids_NK.shape[-1]
+    return tail_N1 - math.log(max(1, others))

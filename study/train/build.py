@@ -187,6 +187,7 @@ def _distill(
             objective=recipe.objective, seed=seed, evidence=evidence,
             callbacks=[curve, GuardCallback(guard, DISTILL_LOG, evidence.step.take)],
             sampler=sampling.sampler, length_groups=training.length_groups,
+            measure_every=training.measure_every,
         )  # fmt: skip
         moving = (
             {}

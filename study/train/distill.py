@@ -30,6 +30,7 @@ from study.spec.recipe.training import Sampler
 from study.train.evidence import Evidence
 from study.train.guard.callback import Scored
 from study.train.length_groups import hidden_states
+from study.train.measured import measured_mask
 from study.train.rollouts import drawn_by, seeded
 from study.train.teachers import ServerTeacher
 
@@ -56,7 +57,7 @@ class OnPolicyDistillation(DistillationTrainer):
         args: DistillationConfig, train_dataset: Dataset,
         processing_class: PreTrainedTokenizerBase, *, objective: Objective, seed: int,
         evidence: Evidence, callbacks: Sequence[Any] = (), sampler: Sampler = "transformers",
-        length_groups: int = 1,
+        length_groups: int = 1, measure_every: int = 1,
     ) -> None:  # fmt: skip
         # The teacher is set below: TRL refuses two padded widths of one vocabulary, which the
         # chunked driver cuts to the shared ids.
@@ -74,7 +75,7 @@ class OnPolicyDistillation(DistillationTrainer):
             )
         self.objective, self.run_seed, self.evidence = objective, seed, evidence
         self.sampler: Sampler = sampler
-        self.length_groups = length_groups
+        self.length_groups, self.measure_every = length_groups, measure_every
         self.seconds = {"generation": 0.0, "teacher": 0.0, "student": 0.0}
         self.tokens = {"sampled": 0, "scored": 0}
 
@@ -139,6 +140,13 @@ class OnPolicyDistillation(DistillationTrainer):
             self.state.global_step, [x["problem"] for x in inputs], rows
         )
         batch["correct"] = torch.tensor(correct, device=device)
+        if self.measure_every > 1:
+            batch["measured_mask"] = measured_mask(
+                batch["completion_mask"],
+                [x["problem"] for x in inputs],
+                self.measure_every,
+                self.run_seed,
+            )
         return batch
 
     def _compute_loss(
@@ -152,9 +160,12 @@ class OnPolicyDistillation(DistillationTrainer):
         teacher, teacher_head = self._scored_by_teacher(inputs, mask_BT)
         scored = time.perf_counter()
         student_BTH = self._hidden(unwrapped_student, "prompt", inputs)
+        measured_BT = inputs.get("measured_mask")
         losses = token_losses(
             student_BTH[mask_BT], unwrapped_student.get_output_embeddings(), teacher, teacher_head,
             inputs["completion_ids"][mask_BT], self.objective,
+            weights_N=lambda: self._weights(mask_BT, num_items_in_batch)[mask_BT],
+            measured_at=None if measured_BT is None else _places(measured_BT[mask_BT]),
             diagnostics_k=self.objective.k or DEFAULT_K,
         )  # fmt: skip
         values_BT = torch.zeros(
@@ -163,7 +174,9 @@ class OnPolicyDistillation(DistillationTrainer):
         loss = self._reduce(values_BT, mask_BT, num_items_in_batch)
         self._measure(losses, mask_BT, inputs)
         self.seconds["teacher"] += scored - started
-        return loss, losses.diagnostics["student_entropy"].sum(), mask_BT.sum()
+        entropy_M, num_tokens = losses.diagnostics["student_entropy"], mask_BT.sum()
+        entropy = entropy_M.sum() if measured_BT is None else entropy_M.mean() * num_tokens
+        return loss, entropy, num_tokens
 
     def _scored_by_teacher(
         self, inputs: dict[str, Any], mask_BT: Tensor
@@ -181,6 +194,13 @@ class OnPolicyDistillation(DistillationTrainer):
     def _hidden(self, model: Any, prompt: str, inputs: dict[str, Any]) -> Tensor:
         forward = partial(self._get_last_hidden_state, model)
         return hidden_states(self.length_groups, inputs, prompt, forward)
+
+    def _weights(self, mask_BT: Tensor, num_items_in_batch: Any) -> Tensor:
+        """Return the derivative of the reduced loss in the loss of each token, [B, T]."""
+        with torch.enable_grad():
+            values_BT = torch.zeros(mask_BT.shape, device=mask_BT.device, requires_grad=True)
+            loss = self._reduce(values_BT, mask_BT, num_items_in_batch)
+            return torch.autograd.grad(loss, values_BT)[0]
 
     def _reduce(self, values_BT: Tensor, mask_BT: Tensor, num_items_in_batch: Any) -> Tensor:
         """Apply the objective's reduction with global denominators: TRL scales nothing afterwards
@@ -204,11 +224,13 @@ class OnPolicyDistillation(DistillationTrainer):
     def _measure(self, losses: TokenLosses, mask_BT: Tensor, inputs: dict[str, Any]) -> None:
         num_tokens = int(mask_BT.sum())
         self.tokens["scored"] += num_tokens
+        measured_BT = inputs.get("measured_mask", mask_BT)
         for name in MEASURED:
             # Absent, not zero, where it needs more than a server returns.
             if name not in losses.diagnostics:
                 continue
-            self.evidence.add(f"train/{name}", float(losses.diagnostics[name].sum()), num_tokens)
+            values_M = losses.diagnostics[name]
+            self.evidence.add(f"train/{name}", float(values_M.sum()), len(values_M))
         loss_N = losses.loss_N.detach()
         self.evidence.step.add("train/token_loss", float(loss_N.sum()), num_tokens)
         self.evidence.step.add(
@@ -219,10 +241,11 @@ class OnPolicyDistillation(DistillationTrainer):
             mask_BT,
             losses.diagnostics["student_logprob"],
             losses.diagnostics["log_ratio"],
+            measured_BT,
         )
         self.evidence.last_scored.append(scored)
         self.evidence.scores(
-            self.state.global_step, losses.diagnostics["log_ratio"], mask_BT, inputs["correct"]
+            self.state.global_step, losses.diagnostics["log_ratio"], measured_BT, inputs["correct"]
         )
 
     def training_step(self, *args: Any, **kwargs: Any) -> Tensor:
@@ -234,3 +257,7 @@ class OnPolicyDistillation(DistillationTrainer):
         others = self.seconds["generation"] + self.seconds["teacher"] - elsewhere
         self.seconds["student"] += time.perf_counter() - started - others
         return loss
+
+
+def _places(measured_N: Tensor) -> list[int]:
+    return measured_N.nonzero().squeeze(-1).tolist()

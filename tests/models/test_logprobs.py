@@ -28,6 +28,7 @@ class Sides:
             N, H + 3, generator=generator, dtype=torch.float64
         ).requires_grad_()
         self.tokens = torch.randint(min(student_width, teacher_width), (N,), generator=generator)
+        self.weights = torch.rand(N, dtype=torch.float64, generator=generator) + 0.5
         self.student_head = head(H, student_width, generator)
         self.teacher_head = head(H + 3, teacher_width, generator)
 
@@ -39,12 +40,12 @@ class Sides:
             self.teacher_head,
             self.tokens,
             objective,
-            **options,
+            **{"weights_N": self.weights} | options,
         )
 
     def gradients(self, loss_N: Tensor) -> tuple[Tensor, Tensor]:
         return torch.autograd.grad(
-            loss_N.square().sum(), (self.student_hidden, self.student_head.weight)
+            3 * (self.weights * loss_N).sum(), (self.student_hidden, self.student_head.weight)
         )
 
 
@@ -78,17 +79,49 @@ def test_the_chunk_changes_neither_value_nor_gradient_nor_diagnostics(
 
 
 @pytest.mark.parametrize("name", sorted(PRESETS))
-def test_a_frozen_head_changes_no_gradient_and_is_passed_three_times(name: str) -> None:
-    sides, passed = Sides(), []
-    expected = sides.gradients(sides.losses(make(name)).loss_N)[0]
+def test_a_frozen_head_changes_no_gradient_and_needs_few_products(name: str) -> None:
+    """Any upstream gradient may come: a token's own gradient is known."""
+    sides, objective = Sides(), make(name)
     sides.student_head.requires_grad_(False)
-    for module in (sides.student_head, sides.teacher_head):
-        module.register_forward_hook(lambda *_: passed.append(1))
-        module.register_full_backward_hook(lambda *_: passed.append(1))
-    losses = sides.losses(make(name), chunk_tokens=5)
-    (ours,) = torch.autograd.grad(losses.loss_N.square().sum(), sides.student_hidden)
+    expected = square_gradient(sides, sides.losses(objective).loss_N)
+    with Products() as taken:
+        losses = sides.losses(objective, chunk_tokens=5, diagnostics_k=None)
+        ours = square_gradient(sides, losses.loss_N)
     torch.testing.assert_close(ours, expected)
-    assert len(passed) == 3 * -(-N // 5)
+    assert taken.count == products(objective) * -(-N // 5)
+
+
+class Products(torch.utils._python_dispatch.TorchDispatchMode):
+    """Counts matrix products with a factor or a result that is as wide as the vocabulary."""
+
+    count = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        if func.overloadpacket in (torch.ops.aten.mm, torch.ops.aten.addmm, torch.ops.aten.addmm_):
+            shapes = [x.shape for x in (*args, result) if isinstance(x, Tensor)]
+            self.count += any(VOCABULARY in shape for shape in shapes)
+        return result
+
+
+@pytest.mark.parametrize("name", sorted(PRESETS))
+def test_a_trained_head_is_one_product_more_and_none_for_a_sparse_form(name: str) -> None:
+    sides, objective = Sides(), make(name)
+    with Products() as taken:
+        sides.gradients(sides.losses(objective, chunk_tokens=5, diagnostics_k=None).loss_N)
+    more = objective.normalisation != "renormalised"
+    assert taken.count == (products(objective) + more) * -(-N // 5)
+
+
+def square_gradient(sides: Sides, loss_N: Tensor) -> Tensor:
+    return torch.autograd.grad(loss_N.square().sum(), sides.student_hidden)[0]
+
+
+def products(objective: Objective) -> int:
+    """Products of [N, H] with [H, V] that a form needs with a frozen head."""
+    if objective.normalisation == "renormalised":
+        return 2 if objective.support in ("intersection", "union") else 1
+    return 2 if objective.advantage is not None else 3
 
 
 def test_without_gradients_a_chunk_is_only_computed() -> None:
@@ -101,7 +134,15 @@ def test_without_gradients_a_chunk_is_only_computed() -> None:
 
 @pytest.mark.parametrize("frozen", [False, True])
 @pytest.mark.parametrize(
-    "name", ["full_reverse_kl", "topk_stop_gradient", "topk_tail_bucket", "sampled_policy_gradient"]
+    "name",
+    [
+        "full_reverse_kl",
+        "topk_stop_gradient",
+        "topk_tail_bucket",
+        "sampled_policy_gradient",
+        "topk_renormalised",
+        "intersection_renormalised",
+    ],
 )
 def test_no_tensor_of_all_tokens_and_the_vocabulary_is_ever_made_or_kept(
     name: str, frozen: bool
@@ -123,14 +164,14 @@ def test_no_tensor_of_all_tokens_and_the_vocabulary_is_ever_made_or_kept(
     ):
         losses = sides.losses(make(name), chunk_tokens=chunk)
         stored = max(kept)
-        torch.autograd.grad(losses.loss_N.square().sum(), wanted)
+        torch.autograd.grad((sides.weights * losses.loss_N).sum(), wanted)
     assert max(rows) == chunk
     assert stored <= max(
         VOCABULARY * (H + 3), N * (H + 3)
     )  # weights and hidden states; no logits wait for the backward pass
     assert largest.elements <= max(
-        2 * chunk * VOCABULARY, VOCABULARY * (H + 3)
-    )  # 2: a few kernels work on both halves of a pair
+        2 * chunk * VOCABULARY, VOCABULARY * (H + 3), 4 * N * H
+    )  # 2: a few kernels work on both halves of a pair; 4: K rows of the head for each token
     assert largest.elements < N * VOCABULARY
 
 
@@ -147,16 +188,17 @@ class LargestResult(torch.utils._python_dispatch.TorchDispatchMode):
         return result
 
 
-def test_one_chunk_is_computed_once_and_many_twice() -> None:
+@pytest.mark.parametrize("name", ["topk_biased", "topk_renormalised", "full_jsd"])
+def test_the_logits_of_a_trained_head_are_computed_once(name: str) -> None:
     sides, calls = Sides(), []
     sides.student_head.register_forward_hook(
         lambda _module, _inputs, logits: calls.append(logits.shape[0])
     )
-    sides.gradients(sides.losses(make("topk_biased")).loss_N)
+    sides.gradients(sides.losses(make(name)).loss_N)
     assert calls == [N]
     calls.clear()
-    sides.gradients(sides.losses(make("topk_biased"), chunk_tokens=12).loss_N)
-    assert sorted(calls) == [11, 11, 12, 12]
+    sides.gradients(sides.losses(make(name), chunk_tokens=12).loss_N)
+    assert calls == [12, 11]
 
 
 def test_the_default_chunk_bounds_the_logits(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -171,7 +213,7 @@ def test_the_default_chunk_bounds_the_logits(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_the_teacher_gets_no_gradient_and_diagnostics_carry_none() -> None:
     sides = Sides()
-    losses = sides.losses(make("full_reverse_kl"), chunk_tokens=9)
+    losses = sides.losses(make("full_reverse_kl"), chunk_tokens=9, weights_N=None)
     losses.loss_N.sum().backward()
     assert sides.teacher_hidden.grad is None
     assert sides.teacher_head.weight.grad is None
@@ -182,13 +224,21 @@ def test_the_teacher_gets_no_gradient_and_diagnostics_carry_none() -> None:
     ("student_width", "teacher_width"), [(VOCABULARY, VOCABULARY + 9), (VOCABULARY + 9, VOCABULARY)]
 )
 @pytest.mark.parametrize(
-    "name", ["full_reverse_kl", "topk_biased", "topk_tail_bucket", "sampled_policy_gradient"]
+    "name",
+    [
+        "full_reverse_kl",
+        "topk_biased",
+        "topk_tail_bucket",
+        "sampled_policy_gradient",
+        "topk_renormalised",
+        "teacher_topk_renormalised",
+    ],
 )
 def test_a_wider_head_is_cut_to_the_shared_ids_and_its_lost_mass_is_recorded(
     name: str, student_width: int, teacher_width: int
 ) -> None:
     sides = Sides(student_width, teacher_width)
-    losses = sides.losses(make(name), chunk_tokens=6)
+    losses = sides.losses(make(name), chunk_tokens=6, weights_N=None)
     cut = Sides(student_width, teacher_width)
     for module in (cut.student_head, cut.teacher_head):
         module.weight.data = module.weight.data[:VOCABULARY]

@@ -107,6 +107,8 @@ class DistillTraining(Spec):
     (study/train/teacher_update.py). scoring: where the teacher's scores come from
     (study/spec/recipe/teacher.py). length_groups: the forward passes over a micro-batch, with rows
     sorted by length (study/train/length_groups.py); loss and gradient are the same to rounding.
+    measure_every: of so many tokens of a response, one is measured by the diagnostics that need
+    whole rows of logits (study/train/measured.py); 1 measures all. The loss is that of every token.
     """
 
     steps: int = Field(ge=1)
@@ -126,6 +128,7 @@ class DistillTraining(Spec):
     teacher_update: TeacherUpdate = FrozenTeacher()
     scoring: Scoring = "local"
     length_groups: int = Field(default=1, ge=1)
+    measure_every: int = Field(default=1, ge=1)
 
     @model_validator(mode="after")
     def _drawn_from_whole_weights(self) -> Self:

@@ -104,14 +104,15 @@ def _anywhere(here: bool, args: TrainingArguments) -> bool:
 
 
 class Scored(NamedTuple):
-    """One micro-batch with both sides' log-probabilities of the written tokens, in the order of
-    mask_BT's valid places.
+    """One micro-batch with both sides' log-probabilities of its M measured tokens, in the order of
+    the places of measured_BT (None: every valid token, those of mask_BT).
     """
 
     completion_ids_BT: Tensor
     mask_BT: Tensor
-    student_logprob_N: Tensor
-    log_ratio_N: Tensor
+    student_logprob_M: Tensor
+    log_ratio_M: Tensor
+    measured_BT: Tensor | None = None
 
 
 def forensics(
@@ -151,13 +152,23 @@ def token_table(
     found: defaultdict[int, list[tuple[float, float]]] = defaultdict(list)
     for batch in scored:
         values = iter(
-            zip(batch.student_logprob_N.tolist(), batch.log_ratio_N.tolist(), strict=True)
+            zip(batch.student_logprob_M.tolist(), batch.log_ratio_M.tolist(), strict=True)
         )
-        for row, mask in zip(batch.completion_ids_BT.tolist(), batch.mask_BT.tolist(), strict=True):
+        measured_BT = batch.mask_BT if batch.measured_BT is None else batch.measured_BT
+        rows = zip(
+            batch.completion_ids_BT.tolist(),
+            batch.mask_BT.tolist(),
+            measured_BT.tolist(),
+            strict=True,
+        )
+        for row, mask, measured in rows:
             ids = [token for token, valid in zip(row, mask, strict=True) if valid]
-            for token, flag in zip(ids, repeated_positions(ids), strict=True):
+            known = [flag for flag, valid in zip(measured, mask, strict=True) if valid]
+            for token, again, has_values in zip(ids, repeated_positions(ids), known, strict=True):
+                if not has_values:
+                    continue
                 student, ratio = next(values)
-                if flag:
+                if again:
                     found[token].append((student, student + ratio))
     top = sorted(found.items(), key=lambda item: (-len(item[1]), item[0]))[:TOKENS]
     return [
