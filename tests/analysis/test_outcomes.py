@@ -11,7 +11,8 @@ from analysis.evidence.definitions import outcome_bounds, outcome_words
 from analysis.evidence.frames import Evidence, evidence_from
 from study.errors import SpecError
 from study.record.schema import Record
-from study.runner.verbs.check import _one_cell, _refuse_more_k
+from study.runner.verbs.check import _one_cell
+from study.runner.verbs.check_outcomes import refuse_unmeasured
 from study.spec.grid.grid import load_grid
 from study.spec.report.claim import Change, Contrast, Difference, Level, Share, Start
 from study.spec.report.outcome import ReportOutcome, outcome
@@ -218,11 +219,31 @@ def test_study_check_refuses_pass_at_more_samples_than_the_cell_draws() -> None:
     grid = load_grid("smoke")
     cell = _one_cell(grid, grid.cells[0].labels, "here")
     k = cell.cell.evaluation.k
-    _refuse_more_k(f"pass@{k}", cell, "here")
-    _refuse_more_k("score", cell, "here")
+    refuse_unmeasured(f"pass@{k}", cell, "here")
+    refuse_unmeasured("score", cell, "here")
     with pytest.raises(SpecError, match=f"here: pass@{k + 1} needs .* draws {k}") as refused:
-        _refuse_more_k(f"pass@{k + 1}", cell, "here")
+        refuse_unmeasured(f"pass@{k + 1}", cell, "here")
     assert f"k: {k + 1}" in (refused.value.hint or "")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("score:absent", "has no evaluation 'absent'"),
+        ("pass@1:absent", "has no evaluation 'absent'"),
+        ("probe:absent.kl", "has no probe 'absent'"),
+        ("eval/avg@k@7", "is not measured at step 7"),
+        ("eval/avg@k@100000", "is not measured at step 100000"),
+    ],
+)
+def test_study_check_refuses_what_an_arm_does_not_measure(text: str, said: str) -> None:
+    grid = load_grid("math")
+    cell = _one_cell(grid, grid.cells[0].labels, "here")
+    refuse_unmeasured("eval/avg@k@40", cell, "here")
+    refuse_unmeasured("score:lab_math", cell, "here")
+    with pytest.raises(SpecError, match=said) as refused:
+        refuse_unmeasured(text, cell, "here")
+    assert refused.value.hint
 
 
 def measured(finals: dict[int, float], objective: str = "biased_k1") -> Evidence:

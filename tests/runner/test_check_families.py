@@ -6,7 +6,13 @@ from typing import Any
 import pytest
 
 from study.errors import SpecError
-from study.runner.verbs.check_families import check_families, refuse_unclear_side
+from study.runner.verbs.check import check_experiments
+from study.runner.verbs.check_families import (
+    check_families,
+    refuse_nothing,
+    refuse_unclear_side,
+)
+from study.spec.grid.grid import load_grid
 from study.spec.report.claim import load_claims
 from study.spec.report.sentences import claim_sentence, failing_rule, gate_sentence
 from tests.support.tiny import GAIN, Tiny
@@ -36,6 +42,8 @@ def another(**changes: Any) -> dict[str, Any]:
         (another(contrast=MIRRORED, expectation="positive"), True),
         (another(contrast=GAIN["contrast"] | {"scale": "log"}), True),
         (another(outcome="score:lab_math"), True),
+        (another(outcome="pass@1"), True),
+        (another(outcome="pass@2"), False),
         (another(outcome="greedy"), False),
         (another(outcome="eval/avg@k@40"), False),
         (another(primary=False), False),
@@ -126,3 +134,42 @@ def test_not_worse_needs_the_side_that_is_better(
     with pytest.raises(SpecError, match=r"claims/tiny\.yaml another: ") as error:
         refuse_unclear_side(page, page.claims[0])
     assert hint in str(error.value.hint)
+
+
+@pytest.mark.parametrize(
+    ("contrast", "refused"),
+    [
+        ({"kind": "difference", "arm": ARM, "versus": ARM}, True),
+        ({"kind": "difference", "arm": ARM, "versus": VERSUS}, False),
+        ({"kind": "interaction", "arm": ARM, "versus": VERSUS, "control_arm": ARM,
+          "control_versus": VERSUS}, True),
+        ({"kind": "share", "arm": ARM, "start": VERSUS, "full": ARM, "moves_at_least": 0.1}, True),
+    ],
+)  # fmt: skip
+def test_a_contrast_that_is_known_without_a_run_is_refused(
+    tiny: Tiny, contrast: dict[str, Any], refused: bool
+) -> None:
+    """`equal` would hold in it, with no spread at all."""
+    tiny.write_claims(GAIN | {"contrast": contrast, "expectation": "equal", "primary": False})
+    (claim,) = load_claims("tiny").claims
+    if not refused:
+        refuse_nothing("tiny", claim, load_grid("tiny"))
+        return
+    with pytest.raises(SpecError, match=r"claims/tiny.yaml biased_is_worse: .* in every base"):
+        refuse_nothing("tiny", claim, load_grid("tiny"))
+    said = {name: found for name, found in check_experiments() if name == "claims/tiny.yaml"}
+    assert isinstance(said["claims/tiny.yaml"], SpecError)
+
+
+def test_ids_are_given_once_and_limits_leave_room(tiny: Tiny) -> None:
+    tiny.write_claims(GAIN, GAIN | {"text": "Something else."})
+    with pytest.raises(SpecError, match="the id 'biased_is_worse' is given twice"):
+        load_claims("tiny")
+    gate = {"id": "g", "text": "t", "outcome": "score", "at_least": 0.9, "at_most": 0.1,
+            "contrast": {"kind": "level", "arm": VERSUS}}  # fmt: skip
+    tiny.write_claims(GAIN, gates=[gate])
+    with pytest.raises(SpecError, match="no value is at least"):
+        load_claims("tiny")
+    tiny.write_claims(GAIN, gates=[gate | {"at_most": 0.95}] * 2)
+    with pytest.raises(SpecError, match="the id 'g' is given twice"):
+        load_claims("tiny")

@@ -10,9 +10,11 @@ from pathlib import Path
 from study.errors import PrerequisiteError, SpecError
 from study.runner.verbs.check_families import (
     check_families,
+    refuse_nothing,
     refuse_unclear_side,
     refuse_undecidable,
 )
+from study.runner.verbs.check_outcomes import refuse_unmeasured
 from study.runner.verbs.check_screening import check_screening
 from study.spec.grid.grid import Grid, LabelledCell, load_grid
 from study.spec.grid.scale import load_scale
@@ -23,7 +25,6 @@ from study.spec.recipe.model import DistilledModel
 from study.spec.recipe.objective import TOPK_SUPPORTS
 from study.spec.report.claim import Claims, all_arms, load_claims
 from study.spec.report.finding import Finding, Findings
-from study.spec.report.outcome import outcome
 from study.spec.report.tables import FigurePage, TablePage
 from study.spec.yaml.load import Located, find, load, names, suggestion
 from study.spec.yaml.validation import validate
@@ -186,32 +187,14 @@ def _check_claims(name: str, root: Path | None) -> str:
     for judged in (*page.gates, *page.claims):
         for arm in all_arms(judged):
             cell = _one_cell(grid, arm, f"claims/{name}.yaml {judged.id}")
-            _refuse_more_k(judged.outcome, cell, f"claims/{name}.yaml {judged.id}")
+            refuse_unmeasured(judged.outcome, cell, f"claims/{name}.yaml {judged.id}")
+        refuse_nothing(name, judged, grid)
     check_screening(page, grid)
     for claim in page.claims:
         page.gates_of(claim)
         refuse_unclear_side(page, claim)
         refuse_undecidable(page, claim, len(grid.seeds))
     return f"{len(page.claims)} claims, {page.family} of them primary"
-
-
-def _refuse_more_k(text: str, labelled: LabelledCell, where: str) -> None:
-    """Raise SpecError for pass@k with more samples than the cell's evaluation draws."""
-    wanted = outcome(text)
-    if wanted.kind != "pass":
-        return
-    found = [
-        evaluation
-        for evaluation in labelled.cell.evaluations
-        if wanted.task in (None, evaluation.score_name)
-    ]
-    samples = found[0].k if found else None
-    if samples is not None and wanted.k > samples:
-        raise SpecError(
-            f"{where}: pass@{wanted.k} needs at least {wanted.k} samples per problem; the"
-            f" evaluation of {labelled.text} draws {samples}",
-            hint=f"pass@1 to pass@{samples}, or an evaluation with k: {wanted.k}",
-        )
 
 
 def _check_page(

@@ -23,6 +23,7 @@ from study.spec.report.claim import (
     Contrast,
     Difference,
     Interaction,
+    Judged,
     Level,
     Share,
     Start,
@@ -30,7 +31,7 @@ from study.spec.report.claim import (
 )
 from study.spec.report.finding import load_findings
 from study.spec.report.outcome import ArmLabels, ReportOutcome, better, outcome
-from study.spec.report.sentences import claim_sentence
+from study.spec.report.sentences import claim_sentence, contrast_words
 from study.spec.yaml.load import names
 from study.stats.comparisons import ENOUGH, minimum_detectable_effect
 from study.stats.sign_flip import FROM, largest_family, sign_flip_floor
@@ -127,6 +128,24 @@ def _undecidable(family: str, members: list[Member]) -> SpecError | None:
     return None
 
 
+def refuse_nothing(page: str, judged: Judged, grid: Grid) -> None:
+    """Raise SpecError for a contrast whose value is known without any run: two arms that are one
+    model under one evaluation.
+    """
+    wanted = outcome(judged.outcome)
+    if isinstance(judged.contrast, Share):
+        arms = [_number(grid, arm, wanted) for _, arm, _ in _terms(judged.contrast)]
+        empty = len(set(arms)) < len(arms)
+    else:
+        empty = not _read(judged, grid)
+    if empty:
+        raise SpecError(
+            f"claims/{page}.yaml {judged.id}: its contrast has the same value in every base,"
+            f" whatever the runs are ({contrast_words(judged.contrast)})",
+            hint="name two arms that differ in what the outcome reads",
+        )
+
+
 def refuse_unclear_side(page: Claims, claim: Claim) -> None:
     """Raise SpecError for `not_worse` where the page does not say which side is better, or says
     another one than the outcome. A share is not the outcome itself: its page says it.
@@ -189,10 +208,14 @@ def _counted_twice(one: Member, other: Member) -> SpecError:
 
 def reading(member: Member) -> Reading:
     """Return what a claim's contrast reads: each number with its weight, up to the sign of all."""
+    return _read(member.claim, member.grid)
+
+
+def _read(judged: Judged, grid: Grid) -> Reading:
     terms: dict[str, float] = {}
-    wanted = outcome(member.claim.outcome)
-    for place, arm, weight in _terms(member.claim.contrast):
-        number = f"{place} {_number(member.grid, arm, wanted)}"
+    wanted = outcome(judged.outcome)
+    for place, arm, weight in _terms(judged.contrast):
+        number = f"{place} {_number(grid, arm, wanted)}"
         terms[number] = terms.get(number, 0.0) + weight
     kept = {number: weight for number, weight in terms.items() if weight}
     sign = 1.0 if not kept or kept[min(kept)] > 0 else -1.0
@@ -230,6 +253,8 @@ def _number(grid: Grid, arm: ArmLabels, wanted: ReportOutcome) -> str:
         if any(arm.items() <= labels.items() for labels in (cell.labels, *cell.also))
     ]
     cell = matching[0].cell
+    if wanted.kind == "pass" and wanted.k == 1:  # the mean over samples, which is the score
+        wanted = ReportOutcome("score", "score", task=wanted.task)
     said = (wanted.kind, wanted.column, wanted.step, wanted.k, wanted.reached)
     return f"{cell.scale} {canonical(cell.model)} {_evaluation(cell, wanted)} {said}"
 

@@ -136,6 +136,8 @@ class Gate(Judged):
     def _has_a_limit(self) -> "Gate":
         if self.at_least is None and self.at_most is None:
             raise ValueError("a gate needs at_least, at_most or both")
+        if self.at_least is not None and self.at_most is not None and self.at_least > self.at_most:
+            raise ValueError("no value is at least `at_least` and at most `at_most`: swap the two")
         return self
 
 
@@ -237,6 +239,13 @@ class Claims(Spec):
     screening: Screening | None = None
     world_changes: tuple[WorldChange, ...] = Field(default=(), strict=False)
     extensions: tuple[SeedsAdded, ...] = Field(default=(), strict=False)
+
+    @model_validator(mode="after")
+    def _has_each_id_once(self) -> "Claims":
+        for ids in ([gate.id for gate in self.gates], [claim.id for claim in self.claims]):
+            if twice := [name for name in ids if ids.count(name) > 1]:
+                raise ValueError(f"the id {twice[0]!r} is given twice: rename one of the two")
+        return self
 
     @property
     def family(self) -> int:
