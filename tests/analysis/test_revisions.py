@@ -22,10 +22,9 @@ def of_revision(record: Record, kind: str, number: int) -> Record:
 
 
 def test_names_of_runs() -> None:
-    assert slug_and_seed("distill-topk-k5-from_grpo-120steps-0092bbfd-s12") == (
-        "distill-topk-k5-from_grpo-120steps",
-        12,
-    )
+    slug = "distill-topk-k5-from_grpo-120steps"
+    assert slug_and_seed(f"{slug}-0092bbfd-s12") == (slug, 12, 0)
+    assert slug_and_seed(f"{slug}-0092bbfd-s12r1") == (slug, 12, 1)
     assert slug_and_seed("notes") is None
     assert mixed([("a", {"distill": 1}), ("b", {"distill": 1, "grpo": 2})]) == {}
 
