@@ -1,11 +1,11 @@
 """Torch-free stages for the runner's tests: files that depend only on recipe, seed and inputs, and
 faults on demand.
 
-STUDY_TEST_FAULT requests faults as `<kind or task>:<fault>`: raise, kill, slow, memory, full,
-full-rust, hang. The place `step` comes after the third of the five steps. A fault whose marker file
-(STUDY_TEST_MARKER) exists is over, so that the next execution succeeds; `slow` and `always-kill`
-are never over. Every build appends its name to STUDY_TEST_LOG. STUDY_TEST_STEP_S: seconds of a
-step.
+STUDY_TEST_FAULT requests faults as `<kind or task>:<fault>`, with commas between them: raise, kill,
+slow, memory, full, full-rust, hang. The place `step` comes after the third of the five steps. A
+fault whose marker file (STUDY_TEST_MARKER and the place) exists is over, so that the next execution
+succeeds; `slow` and `always-kill` are never over. Every build appends its name to STUDY_TEST_LOG.
+STUDY_TEST_STEP_S: seconds of a step.
 """
 
 import errno
@@ -198,13 +198,17 @@ def _log(kind: str) -> None:
 
 
 def _fault(place: str) -> None:
-    where, _, fault = os.environ.get("STUDY_TEST_FAULT", "").partition(":")
+    requested = dict(
+        one.split(":", 1) for one in os.environ.get("STUDY_TEST_FAULT", "").split(",") if one
+    )
+    fault = requested.get(place)
     marker = os.environ.get("STUDY_TEST_MARKER")
-    if where != place or (marker and Path(marker).exists()):
+    over = Path(f"{marker}-{place}") if marker else None
+    if fault is None or (over and over.exists()):
         return
-    if marker and fault not in ("slow", "always-kill"):
+    if over and fault not in ("slow", "always-kill"):
         try:
-            Path(marker).touch(exist_ok=False)
+            over.touch(exist_ok=False)
         except FileExistsError:
             return  # two stages came here at once; only one of them gets the fault
     match fault:

@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from study.record.schema import content
@@ -110,9 +110,9 @@ def wait_for(condition: Callable[[], object], seconds: float = 120.0) -> None:
         time.sleep(0.02)
 
 
-def make_undisturbed(results: Results) -> dict[str, bytes]:
-    """Return the records of the three runs, made in this process, one after the other."""
-    for k in KS:
+def make_undisturbed(results: Results, ks: Sequence[int] = KS) -> dict[str, bytes]:
+    """Return the records of the runs, made in this process, one after the other."""
+    for k in ks:
         plan = plan_of(k)
         for node in stage_graph(plan.cell.model, 0):
             execute_stage(node, results, WORK, silent)
