@@ -66,6 +66,16 @@ def states_of(evidence: Evidence) -> tuple[State, ...]:
     return tuple(state for state in found if state is not None)
 
 
+def unstored(evidence: Evidence) -> tuple[str, ...]:
+    """Return the states that records of the folder name and that are not stored beside it: what was
+    declared and withdrawn there cannot be counted.
+    """
+    folder = evidence.declared
+    if folder is None:
+        return ()
+    return tuple(name for name in sorted(evidence.states) if stored_state(folder, name) is None)
+
+
 def withdrawn_today(evidence: Evidence, root: Path | None = None) -> tuple[Withdrawn, ...]:
     """Return the withdrawn claims by today's pages and the states of all records."""
     pages = {name: load_claims(name, root) for name in names("claims", root)}
@@ -141,15 +151,27 @@ def by_family(found: Sequence[Withdrawn]) -> dict[str, list[str]]:
     return families
 
 
-def lines(found: Sequence[Withdrawn]) -> list[str]:
-    """Return a section of a report on these claims; none without any."""
-    if not found:
+def lines(found: Sequence[Withdrawn], lost: Sequence[str] = ()) -> list[str]:
+    """Return a section of a report on these claims and on states that are not stored (`unstored`);
+    none without any.
+    """
+    if not found and not lost:
         return []
     head = (
         "These claims were declared as primary in a state that a record names, and no longer count"
         " there by today's pages. They stay in the count of their family, without a p."
     )
-    return ["## Withdrawn claims", "", head, "", *(_line(each) for each in found), ""]
+    section = ["## Withdrawn claims", ""]
+    if found:
+        section += [head, "", *(_line(each) for each in found), ""]
+    if lost:
+        listed = ", ".join(f"`{name[:16]}`" for name in lost)
+        section += [
+            f"Records name states that are not stored with them: {listed}. Claims that were"
+            " declared there and withdrawn are not counted, and families may be too small.",
+            "",
+        ]
+    return section
 
 
 def _line(each: Withdrawn) -> str:

@@ -26,6 +26,7 @@ from analysis.verdicts.study import whole_study
 from study.errors import IncompleteResults, PrerequisiteError, SpecError
 from study.record.store import record_paths
 from study.spec.grid.grid import load_grid, named
+from study.spec.grid.scale import load_scale
 from study.spec.report.claim import all_arms
 from study.spec.yaml.load import names
 
@@ -56,8 +57,9 @@ def grids_with_records(folder: Path, scale: str, root: Path | None = None) -> li
     because another grid shares them.
 
     Those with tables, figures or claims, or all of them if none has any. Errors:
-    IncompleteResults without any.
+    IncompleteResults without any; SpecError for a scale that there is not.
     """
+    load_scale(scale, root)
     there = {
         path.parent.name if path.name == "record.json" else path.stem
         for path in record_paths(folder)
@@ -240,7 +242,9 @@ def _by_chance(made: Sequence[Part]) -> list[str]:
 def _withdrawn(made: Sequence[Part]) -> list[str]:
     """The claims that were declared and withdrawn, where they count."""
     study, rules = made[0].study, made[0].rules
-    return withdrawn_lines(study.withdrawn) if study is not None and rules.families else []
+    if study is None or not rules.families:
+        return []
+    return withdrawn_lines(study.withdrawn, study.unstored)
 
 
 def _claims_of(part: Part) -> Iterator[str]:

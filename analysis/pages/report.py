@@ -100,10 +100,11 @@ def build(
     }
     if claims:
         gone = around.withdrawn_beside(evidence.grid) if around and rules.families else ()
+        lost = around.unstored if around and rules.families else ()
         opening = to_table_markdown(to_table(scored, evidence.scale)) + "\n" if scored else ""
         texts |= {
             f"verdicts/{evidence.grid}.md": (
-                opening + to_markdown(verdicts, evidence) + "\n".join(withdrawn_lines(gone))
+                opening + to_markdown(verdicts, evidence) + "\n".join(withdrawn_lines(gone, lost))
             ),
             f"verdicts/{evidence.grid}.json": to_json(verdicts, evidence, gone),
         }

@@ -8,7 +8,7 @@ from analysis.claims.decide import judge
 from analysis.claims.rules import SECOND, Rules
 from analysis.claims.scorecard import findings
 from analysis.claims.screening import load_screened
-from analysis.claims.withdrawn import Withdrawn, by_family, states_of, withdrawn
+from analysis.claims.withdrawn import Withdrawn, by_family, states_of, unstored, withdrawn
 from analysis.evidence.frames import Evidence, load
 from analysis.pages.numbered import claims_of
 from analysis.verdicts.families import ErrorBudget, Families, error_budget, families
@@ -21,12 +21,15 @@ from study.spec.yaml.load import names
 
 @dataclass(frozen=True)
 class Study:
-    """pages: the claims of every grid. evidence: of the grids that have any at this scale."""
+    """pages: the claims of every grid. evidence: of the grids that have any at this scale.
+    unstored: states that records name and that are not stored with them.
+    """
 
     pages: Mapping[str, Claims]
     evidence: Mapping[str, Evidence]
     findings: tuple[Finding, ...] = ()
     withdrawn: tuple[Withdrawn, ...] = ()
+    unstored: tuple[str, ...] = ()
 
     def verdicts(
         self, rules: Rules = SECOND, wanted: Sequence[str] | None = None
@@ -79,7 +82,8 @@ def study_with(evidence: Mapping[str, Evidence], root: Path | None = None) -> St
     first = next(iter(evidence.values()), None)
     gone = withdrawn(pages, statements, states_of(first)) if first is not None else ()
     with_claims = {grid: each for grid, each in evidence.items() if grid in pages}
-    return Study(pages, with_claims, tuple(statements), gone)
+    lost = unstored(first) if first is not None else ()
+    return Study(pages, with_claims, tuple(statements), gone, lost)
 
 
 def whole_study(

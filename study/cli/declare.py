@@ -63,7 +63,10 @@ def declare(
     chosen = chosen_seeds(loaded, page, parse_seeds(seeds))
     source = variance_from or _records(folder)
     earlier = None if source is None else _earlier(source, grid, scale, parse_seeds(pilot))
-    gone = withdrawn_today(earlier) if earlier is not None else ()
+    if earlier is None and (variance_from is not None or pilot is not None):
+        raise _no_variance(loaded, source, pilot)
+    known = _records(folder)
+    gone = () if known is None else withdrawn_today(load(known, grid=grid, scale=scale))
     pages = [load_claims(name) for name in names("claims")]
     made = families(pages, findings_today(), SECOND, by_family(gone))
     origin = "" if source is None else _origin(source, parse_seeds(pilot))
@@ -118,6 +121,16 @@ def _records(results: Results) -> Path | None:
 def _earlier(source: Path, grid: str, scale: str, pilot: Sequence[int] | None) -> Evidence | None:
     found = load(source, grid=grid, scale=scale, seeds=pilot)
     return found if found.run_rows else None
+
+
+def _no_variance(grid: Grid, source: Path | None, pilot: str | None) -> SpecError:
+    """Return the refusal of a variance that was asked for by name and is not there."""
+    of = f" with the seeds {pilot}" if pilot is not None else ""
+    return SpecError(
+        f"no record of the grid {grid.name} (scale {grid.scale.name}){of} in"
+        f" {source or 'the results folder'}: there is no variance to take",
+        hint="name seeds and a folder with records, or leave --pilot and --variance-from out",
+    )
 
 
 def _origin(source: Path, pilot: Sequence[int] | None) -> str:

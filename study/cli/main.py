@@ -1,5 +1,6 @@
 """The command line: `study VERB`. Only the module of the verb in use is imported."""
 
+import errno
 import os
 import sys
 from collections.abc import Callable
@@ -14,6 +15,11 @@ from study import __version__
 from study.cli.console import is_terminal, say, warn
 from study.cli.verbs import VERBS, by_panel
 from study.errors import StudyError
+
+_OF_THE_USER = {
+    errno.EACCES, errno.EDQUOT, errno.EEXIST, errno.EISDIR, errno.ENAMETOOLONG, errno.ENOSPC,
+    errno.ENOTDIR, errno.EPERM, errno.EROFS,
+}  # fmt: skip
 
 
 class VerbCommand(TyperCommand):
@@ -109,9 +115,23 @@ def main() -> None:
     except BrokenPipeError:  # `study plan | head`: the reader has closed the pipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0
+    except OSError as error:
+        code = _refused_by_system(error)
     except Exception as error:  # noqa: BLE001 - usage errors are shown, all others raised again
         code = _usage_error(error)
     sys.exit(code)
+
+
+def _refused_by_system(error: OSError) -> int:
+    """Say which file or folder cannot be written or read, for the reasons that a user can mend.
+
+    Any other error of the system is a defect and keeps its traceback.
+    """
+    if error.errno not in _OF_THE_USER or error.filename is None:
+        raise error
+    hint = "name another folder, or make room and allow writing there"
+    warn(f"study: {error.filename}: {error.strerror}\n  -> {hint}")
+    return 1
 
 
 def _usage_error(error: Exception) -> int:

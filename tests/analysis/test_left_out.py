@@ -2,12 +2,13 @@
 gets smaller by it.
 """
 
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from analysis.claims.withdrawn import Withdrawn, withdrawn_today
+from analysis.claims.withdrawn import Withdrawn, lines, unstored, withdrawn_today
 from tests.analysis.test_tampering import ANSWERS, LATER, judged
 from tests.support.tiny import FINDING, GAIN, Tiny
 
@@ -50,6 +51,7 @@ def test_a_sibling_in_another_finding_still_counts(tiny: Tiny) -> None:
 
 def test_a_sibling_that_no_finding_lists_any_more_still_counts(tiny: Tiny) -> None:
     _run_both(tiny)
+    assert unstored(tiny.evidence()) == ()
     tiny.write_findings()
     assert judged(tiny).family_size == 2
     assert _places(withdrawn_today(tiny.evidence())) == {
@@ -107,3 +109,13 @@ def test_the_number_of_bases_to_screen_for_is_declared(tiny: Tiny) -> None:
     found = tiny.declared(seeds=[5, 6, 7, 8])
     assert found.word == "world changed after data"
     assert found.details == ("the number of bases to screen for (3, now 4)",)
+
+
+def test_a_state_that_is_deleted_is_named(tiny: Tiny) -> None:
+    tiny.run()
+    (state,) = tiny.results.declared.iterdir()
+    shutil.rmtree(state)
+    (lost,) = unstored(tiny.evidence())
+    assert lost.startswith(state.name)
+    text = "\n".join(lines((), [lost]))
+    assert f"not stored with them: `{state.name}`" in text

@@ -1,5 +1,6 @@
 """The command line as a user meets it: light, quick, and with one message for a mistake."""
 
+import errno
 import os
 import subprocess
 import sys
@@ -85,6 +86,7 @@ def test_help_names_every_verb(tmp_path: Path) -> None:
         ),
         (["plan", "--grid", "math", "--seeds", "one"], 2, "--seeds 'one' is not a list of seeds"),
         (["plan", "--grid", "math", "--scale", "laboratory"], 2, "no scale named 'laboratory'"),
+        (["report", "--scale", "laboratory"], 2, "no scale named 'laboratory'"),
         (["show", "biased_k5"], 2, "matches 3 cells"),
         (["plan", "--gird", "math"], 2, "No such option: --gird"),
         (["plna"], 2, "No such command 'plna'"),
@@ -168,6 +170,33 @@ def test_a_defect_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(main, "build_app", lambda: app)
     with pytest.raises(ZeroDivisionError):
         main.main()
+
+
+@pytest.mark.parametrize(
+    ("error", "shown"),
+    [
+        (PermissionError(errno.EACCES, "Permission denied", "results"), True),
+        (OSError(errno.ENOSPC, "No space left on device", "results"), True),
+        (OSError(errno.EIO, "Input/output error", "results"), False),
+        (FileNotFoundError(errno.ENOENT, "No such file or directory", "results"), False),
+    ],
+)
+def test_a_folder_that_cannot_be_written_is_one_message(
+    error: OSError,
+    shown: bool,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def refuse(**_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(main, "build_app", lambda: refuse)
+    with pytest.raises(SystemExit if shown else OSError) as ended:
+        main.main()
+    if shown:
+        assert isinstance(ended.value, SystemExit)
+        assert ended.value.code == 1
+        assert f"study: results: {error.strerror}\n  ->" in capsys.readouterr().err
 
 
 def test_seeds_are_numbers_and_ranges() -> None:

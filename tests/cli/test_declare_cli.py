@@ -169,6 +169,12 @@ def test_it_is_published_with_the_records_and_never_cleaned(tiny: Tiny) -> None:
     [
         ("tiny", {"seeds": "7"}, "seeds 7 are not among those declared"),
         ("smoke", {}, "no claims on the grid smoke"),
+        ("tiny", {"pilot": "0-2"}, "no record of the grid tiny .* with the seeds 0-2"),
+        (
+            "tiny",
+            {"variance_from": Path("elsewhere")},
+            "no record of the grid tiny .* in elsewhere",
+        ),
     ],
 )
 def test_what_cannot_be_declared_is_refused_and_writes_nothing(
@@ -200,3 +206,13 @@ def test_without_a_variance_it_says_how_to_name_one(
     tiny.write_claims(GAIN | {"gates": ["scores"], "spread": None}, gates=[GATE])
     declaring(tiny)
     assert "state `spread` in a claim" in capsys.readouterr().out
+
+
+def test_withdrawn_claims_count_where_no_declared_seed_has_a_record(tiny: Tiny) -> None:
+    tiny.write_claims(GAIN, GAIN | {"id": "later"})
+    tiny.write_findings(claims={"tiny": ["biased_is_worse", "later"]})
+    tiny.run()
+    tiny.write_claims(GAIN)
+    tiny.write_findings()
+    tiny.write_grid(seeds=[3, 4, 5])
+    assert declaring(tiny).withdrawn == {"tiny_finding": 1}
