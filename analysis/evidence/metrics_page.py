@@ -12,6 +12,15 @@ the k of the objective, else 5; top = the K likeliest tokens of p. A `train/` or
 a step is the mean over the steps since the previous point, so step 0 has none; "mean over tokens"
 weighs every token of those rollouts alike. An `eval/` value is measured at the step itself.
 
+A training may declare `measure_every: n` (1 unless declared; the record has it with its recipe).
+Then the loss, the gradient norm, the share of informative tokens and everything of `rollout/` and
+`eval/` stay exact. Sampled, on one of every n tokens of each response from a seeded first one:
+`train/reverse_kl`, `*_entropy`, `*_topk_mass`, `topk_overlap`, `teacher_cut_mass`, the coverage of
+a server, and the log-ratios by position. Their expectation is the mean over all tokens; their noise
+is that of 1/n of the tokens, and the guard, whose thresholds were calibrated on all tokens, reads
+them as they are. Absent: of a step without a measured token. Behind a server that returned part of
+a row, what needs the whole row is absent too.
+
 Limits: what the outcome cannot leave ([claims.md](claims.md) says how an interval keeps them). A
 number of a probe has the limits 0-1 if its name is `accuracy` or ends in `_fraction`, else none.
 Better: the side that `not_worse` protects. `study check` refuses a claim whose `better` is the
