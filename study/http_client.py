@@ -5,7 +5,7 @@
 - The deadline is for the whole answer, not for one read: a server that sends a byte now and then
   does not hold the caller.
 - An answer larger than `limit` bytes is given up.
-- No redirect is followed: a key must not travel to an address that somebody else chose.
+- No redirect is followed: a key must not travel to an address that someone else chose.
 - A proxy of the environment is used for other hosts and never for this machine.
 - Everything that can go wrong on the way is one error, `NoAnswer`, whose text holds no header.
 """
@@ -82,7 +82,9 @@ def exchange(
 
 
 def checked_address(url: str, option: str, example: str) -> str:
-    """An http or https address without user, password, query or fragment, else SpecError."""
+    """Return an http or https address without user, password, query or fragment, else raise
+    SpecError.
+    """
     shown = re.sub(r"//[^/@]*@", "//***@", url)
     what = f"{option} {shown!r} is not an http or https address"
     wrong = SpecError(what, hint=f"{option} {example}")
@@ -109,9 +111,9 @@ def _usable(port: int | None) -> bool:
 
 
 def checked_key(value: str, variable: str) -> str:
-    """A key as a header can carry it: without white space around it, printable ASCII only.
+    """Return a key as a header can carry it: without white space around it, printable ASCII only.
 
-    SpecError names the variable and never the value.
+    Errors: SpecError, which names the variable and never the value.
     """
     key = value.strip()
     if not key.isascii() or not key.isprintable():
@@ -154,7 +156,9 @@ def _read(
 
 
 def _reason(error: Exception) -> str:
-    """A cause in a few words. httpx repeats a header that it refuses, so that text is not used."""
+    """Return a cause in a few words. httpx repeats a header that it refuses, so that text is not
+    used.
+    """
     if isinstance(error, httpx.LocalProtocolError):
         return "the request cannot be sent as HTTP"
     text = " ".join(str(error).split())[:200]

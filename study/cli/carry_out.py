@@ -249,12 +249,14 @@ def _conclude(summary: Summary, runs: Sequence[LabelledRun], grid: str, seconds:
         raise RunFailed(
             what,
             hint=(
-                "the same command tries them again; their logs: log.txt beside failure.json in"
+                "the same command tries them again; their logs: log.txt next to failure.json in"
                 " runs/ and stages/"
             ),
         )
 
 
 def processes(jobs: int | None) -> int:
-    """One process per core that this process may use, unless said otherwise."""
+    """Return the number of processes: one per core that this process may use, unless the user gave
+    another number.
+    """
     return jobs or cores()

@@ -30,7 +30,7 @@ distillation). Twice, from the same student and teacher, with one difference in 
 """
 _NEXT = """What to type next:
   study explain RUN --results results/demo   the story of a run: settings, curve, completions
-  study losses --k 1 --k 5                   why: the gradient of each loss beside the true one
+  study losses --k 1 --k 5                   why: the gradient of each loss next to the true one
   study plan --grid math --core              the grid behind the claims, and how long it takes
   study init --help                          the same question for your own student and teacher"""
 

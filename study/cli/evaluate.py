@@ -73,7 +73,7 @@ def evaluate(
     ] = True,
     thinking: Annotated[
         bool,
-        typer.Option(help="What the chat template is told as enable_thinking; the paper: without."),
+        typer.Option(help="The chat template's argument enable_thinking; the paper: without."),
     ] = False,
     results: Annotated[
         Path,

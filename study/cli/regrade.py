@@ -75,7 +75,7 @@ def regrade(
     ] = "OPENAI_API_KEY",
     judge_timeout: Annotated[float, typer.Option(min=1, help="Seconds for one answer.")] = 60.0,
 ) -> None:
-    """Score stored generations again; both scores are kept, with their versions, beside the
+    """Score stored generations again; both scores are kept, with their versions, next to the
     record.
     """
     if (grader is None) == (preference is None):

@@ -110,7 +110,9 @@ def foretell(records: Sequence[Record], profile: Profile) -> None:
 
 
 def _workers_machine(profile: Profile) -> Machine | None:
-    """The machine as a local worker sees it, with one torch thread; None where Slurm chooses."""
+    """Return the machine as a local worker sees it, with one torch thread; None if Slurm chooses
+    it.
+    """
     if profile.engine != "local":
         return None
     import_module("torch")  # takes seconds; only it knows its build
@@ -168,13 +170,17 @@ def _execute(
 
 
 def _expected(scales: set[str]) -> dict[str, float]:
-    """The scales' own guesses of how long a stage takes; nothing for a scale that is gone."""
+    """Return the scales' own guesses of how long a stage takes; nothing for a scale that no longer
+    exists.
+    """
     known = [load_scale(scale).expected_seconds for scale in sorted(scales & set(names("scales")))]
     return {kind: seconds for guesses in known for kind, seconds in guesses.items()}
 
 
 def show(checks: Sequence[Check]) -> None:
-    """One line a run, what differs between the two executions, and the count of each outcome."""
+    """Show one line per run, what differs between the two executions, and the count of each
+    outcome.
+    """
     console.say()
     for one in checks:
         console.say(
@@ -194,7 +200,7 @@ def show(checks: Sequence[Check]) -> None:
 
 @contextmanager
 def _folder(keep: bool) -> Iterator[Path]:
-    """A results folder of its own below TMPDIR, removed at the end unless it is to be kept."""
+    """Yield a temporary results folder below TMPDIR, removed at the end unless it is to be kept."""
     folder = Path(tempfile.mkdtemp(prefix="study-verify-"))
     try:
         yield folder

@@ -100,7 +100,7 @@ def test_a_spec_survives_json_and_runs_the_file_of_the_plan(tmp_path: Path) -> N
             "own.py has no function 'los'; did you mean 'loss'? (it has: loss)",
         ),
         ("{python: own.py}", "expected file.py:function, found 'own.py'"),
-        ("{python: beside.py:loss}", "beside.py imports 'own', which lies beside it"),
+        ("{python: beside.py:loss}", "beside.py imports 'own', which is next to it"),
         ("{python: broken.py:loss}", "broken.py:1: "),
         (
             "{python: own.py:loss, normalisation: renormalised}",

@@ -72,7 +72,7 @@ class Expression:
 
     @cached_property
     def _prompt(self) -> str:
-        """The prompt, read many times: written once."""
+        """Compute the prompt once, because it is read many times."""
         rest = " ".join(
             f"{op} {y}" for op, y in zip(self.operators, self.operands[1:], strict=True)
         )

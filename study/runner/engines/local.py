@@ -206,7 +206,7 @@ class _Worker:
 
 
 def _nothing() -> None:
-    """Target of the first fork, which does nothing."""
+    """Do nothing: the target of the first fork."""
 
 
 @contextlib.contextmanager

@@ -84,7 +84,7 @@ class Rehearsal:
 
     @property
     def cost(self) -> float | None:
-        """Cost of the device-hours, without idle devices."""
+        """Return the cost of the device-hours, without idle devices."""
         return None if self.hardware.price is None else self.device_hours * self.hardware.price
 
     @property

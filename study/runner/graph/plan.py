@@ -204,7 +204,7 @@ def _planned_run(
 
 
 def _sealed_runs(runs: Sequence[LabelledRun], results: Results) -> dict[str, float | None]:
-    """The runs with a record that matches its seal -> wall seconds of their evaluation."""
+    """Return runs with a record that matches its seal -> wall seconds of their evaluation."""
     found: dict[str, float | None] = {}
     for run in runs:
         record = sealed_record(results.record(run.run_id))

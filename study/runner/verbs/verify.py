@@ -62,8 +62,8 @@ class Check:
 
     @property
     def passed(self) -> bool:
-        """A run of an older revision says nothing about today's code and does not count as a
-        failure.
+        """Whether the run counts as a success: one of an older revision says nothing about today's
+        code and is no failure.
         """
         return self.outcome not in (RerunResult.DIFFERENT, RerunResult.UNEQUAL, RerunResult.FAILED)
 

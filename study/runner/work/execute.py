@@ -66,8 +66,8 @@ class Work:
 
     @property
     def modules(self) -> list[str]:
-        """The modules that workers import before their first task; a run with probes imports those
-        itself.
+        """Return the modules that workers import before their first task; a run with probes imports
+        those itself.
         """
         return [entry.partition(":")[0] for entry in (self.build, self.evaluate)]
 

@@ -227,7 +227,7 @@ class Grid:
 
     @cached_property
     def _shared(self) -> set[str]:
-        """Every model that is behind or beside that of a cell."""
+        """Return the canonical text of every model that is behind or next to that of a cell."""
         found: set[str] = set()
         open_ = [
             model

@@ -90,7 +90,7 @@ def _refuse(content: bytes, path: Path, function: str) -> None:
     ]
     if beside:
         raise ValueError(
-            f"{path.name} imports {beside[0]!r}, which lies beside it and is not part of the hash;"
+            f"{path.name} imports {beside[0]!r}, which is next to it and not part of the hash;"
             " put it into the file"
         )
 

@@ -42,7 +42,7 @@ class Side:
 
     @property
     def rows(self) -> int:
-        """Rows of the head: one per token id."""
+        """Return the rows of the head: one per token id."""
         head: Any = self.model.get_output_embeddings()
         return int(head.weight.shape[0])
 
