@@ -34,8 +34,8 @@ class RunFailed(StudyError):
 
 
 class IncompleteResults(StudyError):
-    """Records that a table, figure or claim needs are missing; a missing record never counts as
-    zero.
+    """Records that a table, figure or claim needs are missing;
+    a missing record never counts as zero.
     """
 
 

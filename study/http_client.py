@@ -82,8 +82,8 @@ def exchange(
 
 
 def checked_address(url: str, option: str, example: str) -> str:
-    """Return an http or https address without user, password, query or fragment, else raise
-    SpecError.
+    """Return an http or https address without user, password,
+    query or fragment, else raise SpecError.
     """
     shown = re.sub(r"//[^/@]*@", "//***@", url)
     what = f"{option} {shown!r} is not an http or https address"
@@ -156,8 +156,8 @@ def _read(
 
 
 def _reason(error: Exception) -> str:
-    """Return a cause in a few words. httpx repeats a header that it refuses, so that text is not
-    used.
+    """Return a cause in a few words. httpx repeats a header
+    that it refuses, so that text is not used.
     """
     if isinstance(error, httpx.LocalProtocolError):
         return "the request cannot be sent as HTTP"

@@ -216,8 +216,8 @@ def _row(row: dict[str, Any], columns: Fields, where: str, number: int) -> Row:
     for text, was in zip(texts, cut, strict=True):
         if text is None and not was:
             raise PrerequisiteError(
-                f"{where}: no completion at {columns.completion!r}: it is null, and nothing says"
-                " that it was cut",
+                f"{where}: no completion at {columns.completion!r}:"
+                " it is null, and nothing says that it was cut",
                 hint='write "" for an empty reply, or a finish reason: "finish_reason": "length"',
             )
     gold = _gold(row, columns, where)

@@ -40,8 +40,8 @@ HINT = 'write true, false or a finish reason such as "length" or "stop"'
 
 
 def was_cut(value: Any) -> bool:
-    """Whether this value says that the completion was cut. Errors: ValueError if it does not
-    say.
+    """Whether this value says that the completion was cut.
+    Errors: ValueError if it does not say.
     """
     word = _word(value)
     if word is None or (word not in CUT and word not in ENDED):

@@ -1,5 +1,5 @@
-"""Load the problems of any source: one match over lab worlds, local files, hub data sets and
-benchmarks.
+"""Load the problems of any source: one match over lab
+worlds, local files, hub data sets and benchmarks.
 """
 
 from typing import assert_never

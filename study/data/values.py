@@ -80,8 +80,8 @@ def prompt_of(value: Any, where: str, column: str, *, published: bool = False) -
 
     published: a released data set, whose damaged texts are its own and stay unchanged.
 
-    Errors: PrerequisiteError for anything else, also for a chat with several turns or a system
-    turn.
+    Errors: PrerequisiteError for anything else, also for a chat
+    with several turns or a system turn.
     """
     turns = chat_turns(value)
     if turns is not None:
@@ -157,8 +157,8 @@ def id_of(value: Any, where: str, column: str) -> str:
 
 
 def column_of(value: Any) -> str | None:
-    """Return a further column for templates: a text or a number as text, null as ""; None for other
-    values.
+    """Return a further column for templates: a text or a number
+    as text, null as ""; None for other values.
     """
     if value is None:
         return ""

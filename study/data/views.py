@@ -83,20 +83,20 @@ def render(template: str, problem: Problem) -> str:
             )
         if name is not None and not columns[name].strip():
             hint = (
-                "choose privileged information that this data has: DAPO, for example, has answers"
-                " but no solutions"
+                "choose privileged information that this data has:"
+                " DAPO, for example, has answers but no solutions"
             )
             raise SpecError(
-                f"privileged template uses column {name!r}, which is empty for problem"
-                f" {problem.id}",
+                f"privileged template uses column {name!r},"
+                f" which is empty for problem {problem.id}",
                 hint=hint,
             )
     return template.format(**columns)
 
 
 def shifted(problems: Sequence[Problem]) -> list[Problem]:
-    """Return for each problem another one of the same batch (the next; the last takes the
-    first).
+    """Return for each problem another one of the same batch
+    (the next; the last takes the first).
     """
     return [*problems[1:], problems[0]]
 
@@ -115,8 +115,8 @@ def _masked(problem: Problem, share: float) -> Problem:
 
 
 def _without_meaning(problem: Problem) -> Problem:
-    """Put the words of every secret column in random order, so that length and vocabulary stay the
-    same.
+    """Put the words of every secret column in random order, so
+    that length and vocabulary stay the same.
     """
 
     def mixed(name: str, text: str) -> str:

@@ -75,8 +75,8 @@ def require_same_tokens(student: PreTrainedTokenizerBase, teacher: PreTrainedTok
     """Return the number of shared token ids of two tokenizers with one token-to-id map; the models
     may have different padded widths.
 
-    Raises SpecError when a token has two ids: a teacher's scores would then be read at the wrong
-    token.
+    Raises SpecError when a token has two ids: a teacher's
+    scores would then be read at the wrong token.
     """
     ours, theirs = student.get_vocab(), teacher.get_vocab()
     differing = sorted(t for t in ours.keys() | theirs.keys() if ours.get(t) != theirs.get(t))

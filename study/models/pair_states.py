@@ -40,8 +40,8 @@ def open_pair(
     student_dir: Path, teacher_dir: Path, data: Data, *, num_completions: int, seed: int,
     max_completion_length: int = 64,
 ) -> Pair:  # fmt: skip
-    """Load two model folders and let the student write completions (temperature 1, no privileged
-    information).
+    """Load two model folders and let the student write
+    completions (temperature 1, no privileged information).
 
     Errors: PrerequisiteError for a missing folder, SpecError for tokenizers that disagree.
     """
@@ -87,8 +87,8 @@ def _prompt_ids(tokenizer: "PreTrainedTokenizerBase", messages: Messages) -> lis
 
 
 def _places(lengths: Sequence[int], number: int, seed: int) -> dict[int, list[int]]:
-    """Draw completion -> positions in it; `number` in all, or every position when there are
-    fewer.
+    """Draw completion -> positions in it; `number` in all, or
+    every position when there are fewer.
     """
     every = [(row, position) for row, length in enumerate(lengths) for position in range(length)]
     order = (

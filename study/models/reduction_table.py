@@ -1,5 +1,5 @@
-"""Compute the bias of each reduction for the sampled losses: rows of the second table of `study
-losses`.
+"""Compute the bias of each reduction for the sampled
+losses: rows of the second table of `study losses`.
 
 On a random tree of completions everything is enumerated. On a student's own completions it is
 estimated, with a standard error over completions, in one direction: a bias on the logit of the end

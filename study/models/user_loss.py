@@ -27,8 +27,8 @@ UserLoss = Callable[[Tensor, Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
 
 
 def bind_user(objective: Objective) -> UserLoss:
-    """Return (logits of both sides, tokens, the logits that choose the student's TopK) -> (loss_N,
-    support_size_N).
+    """Return (logits of both sides, tokens, the logits that
+    choose the student's TopK) -> (loss_N, support_size_N).
     """
     assert objective.python is not None
     name, given = objective.python.function, load_function(objective.python)

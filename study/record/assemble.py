@@ -61,8 +61,8 @@ def rounded_tree(value: Any) -> Any:
 
 
 def base36(counts: Sequence[int]) -> str:
-    """Write one base-36 digit per problem; a count above 35 does not fit and is an error, not a
-    wrap.
+    """Write one base-36 digit per problem; a count above 35
+    does not fit and is an error, not a wrap.
     """
     if any(not 0 <= count < len(_DIGITS) for count in counts):
         raise ValueError(f"counts must be in 0..35 to be one base-36 digit: {max(counts, key=abs)}")
@@ -70,8 +70,8 @@ def base36(counts: Sequence[int]) -> str:
 
 
 def score(evaluation: Mapping[str, Any]) -> Score:
-    """Turn evaluation.json into a Score: means from the counts themselves, so that they always
-    agree.
+    """Turn evaluation.json into a Score: means from the counts
+    themselves, so that they always agree.
     """
     k, correct, ids = evaluation["k"], evaluation["correct_counts"], evaluation["problem_ids"]
     samples = k * len(ids)

@@ -123,8 +123,8 @@ class Checkpoints:
         return self.stop_asked or time.monotonic() - self._last >= self.every_s
 
     def ask_to_stop(self) -> None:
-        """Request a stop from a signal handler: the end of the running step makes a checkpoint and
-        leaves.
+        """Request a stop from a signal handler: the end of the
+        running step makes a checkpoint and leaves.
         """
         self.stop_asked = True
 
@@ -169,8 +169,8 @@ class Checkpoints:
         )
 
     def _seconds_before(self, path: Path) -> dict[str, float] | None:
-        """Return the seconds spent up to a checkpoint that can be continued; None for one that
-        cannot.
+        """Return the seconds spent up to a checkpoint that can be
+        continued; None for one that cannot.
         """
         try:
             if path.is_symlink():
@@ -194,8 +194,8 @@ class Checkpoints:
 
 
 def writer() -> dict[str, Any]:
-    """Return the code, packages and Python that must have written a checkpoint to be continued
-    here.
+    """Return the code, packages and Python that must have
+    written a checkpoint to be continued here.
     """
     return {
         "code": provenance.code_hash(),

@@ -1,5 +1,5 @@
-"""Collect the provenance of a number: hash of the code, versions of the packages, platform, UTC
-times.
+"""Collect the provenance of a number: hash of the code,
+versions of the packages, platform, UTC times.
 
 No path, host or user name.
 """

@@ -1,11 +1,11 @@
 """Hide secrets of the environment in a run's files: keys and passwords that a library's error
 message may repeat.
 
-No variable of the environment is ever written to a record, manifest or status. Libraries write the
-messages and tracebacks of failures (failure.json, outcome.json, the mirror): in them the values of
-variables with a secret's name are hidden, and so are passwords inside URLs, in every spelling that
-a message may use: plain, quoted, or URL-encoded. A worker's log.txt holds what its libraries print,
-unchanged.
+No variable of the environment is ever written to a record, manifest or status.
+Libraries write the messages and tracebacks of failures (failure.json, outcome.json,
+the mirror): in them the values of variables with a secret's name are hidden, and so
+are passwords inside URLs, in every spelling that a message may use: plain, quoted,
+or URL-encoded. A worker's log.txt holds what its libraries print, unchanged.
 """
 
 import json
@@ -30,8 +30,8 @@ _SHORTEST = 6  # a shorter value is a word or a flag, and hiding it would spoil 
 
 
 def secrets(environment: Mapping[str, str] | None = None) -> set[str]:
-    """Return the secret values of an environment (default: this process's), each in its plain
-    spelling.
+    """Return the secret values of an environment (default: this
+    process's), each in its plain spelling.
 
     A variable is secret by its name; a password by its place in a URL (HTTPS_PROXY).
     """
@@ -43,8 +43,8 @@ def secrets(environment: Mapping[str, str] | None = None) -> set[str]:
 
 
 def hidden(message: str, also: Iterable[str] = ()) -> str:
-    """Return the message with every secret hidden. also: secret texts in addition to those of the
-    environment.
+    """Return the message with every secret hidden. also: secret
+    texts in addition to those of the environment.
     """
     spellings = {each for secret in {*secrets(), *also} if secret for each in _spellings(secret)}
     for spelling in sorted(spellings, key=len, reverse=True):

@@ -146,8 +146,8 @@ def _place(name: str, place: str | None) -> Path | None:
 
 
 def atomic_write(path: Path, data: bytes) -> None:
-    """Write all of `data` or nothing: temporary file next to it, fsync, rename, fsync of the
-    folder.
+    """Write all of `data` or nothing: temporary file next to
+    it, fsync, rename, fsync of the folder.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{owner()}.tmp")
@@ -222,8 +222,8 @@ def _bytes_of(record: Record) -> bytes:
         )
     if len(data) > MAX_RECORD_BYTES:
         raise RecordMismatch(
-            f"run {record.run}: the record has {len(data)} bytes; at most {MAX_RECORD_BYTES} are"
-            " allowed"
+            f"run {record.run}: the record has {len(data)} bytes;"
+            f" at most {MAX_RECORD_BYTES} are allowed"
         )
     return data
 

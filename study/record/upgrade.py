@@ -1,7 +1,7 @@
 """Read older records as records of today's schema.
 
-The file does not change: its seal is checked over the bytes as written, its value upgraded in
-memory.
+The file does not change: its seal is checked over the bytes
+as written, its value upgraded in memory.
 
 An upgraded record keeps the seal of its file, so that the mirror and `study publish` still
 recognise it; it is never written.
@@ -21,8 +21,8 @@ class NewerSchema(RecordMismatch):
 
 
 def from_1_to_2(value: Value) -> Value:
-    """Upgrade schema 1, which had one revision of every stage kind, and neither a guard nor a
-    collapse.
+    """Upgrade schema 1, which had one revision of every stage
+    kind, and neither a guard nor a collapse.
 
     A run's kinds are those with a cost.
     """
@@ -34,8 +34,8 @@ def from_1_to_2(value: Value) -> Value:
 
 
 def from_2_to_3(value: Value) -> Value:
-    """Upgrade schema 2, which did not record the machine: `Provenance` reads it as None, "not
-    recorded".
+    """Upgrade schema 2, which did not record the machine:
+    `Provenance` reads it as None, "not recorded".
     """
     return {**value, "schema": 3}
 
@@ -51,14 +51,14 @@ UPGRADES: dict[int, Callable[[Value], Value]] = {1: from_1_to_2, 2: from_2_to_3,
 
 
 def upgraded(value: Value) -> Value:
-    """Return the value in today's schema. Raises NewerSchema; `Record` refuses a version that never
-    existed.
+    """Return the value in today's schema. Raises NewerSchema;
+    `Record` refuses a version that never existed.
     """
     version: Any = value.get("schema")
     if type(version) is int and version > SCHEMA_VERSION:
         what = (
-            f"made by a newer version of this software (schema {version}; this one reads 1 to"
-            f" {SCHEMA_VERSION})"
+            f"made by a newer version of this software (schema {version};"
+            f" this one reads 1 to {SCHEMA_VERSION})"
         )
         raise NewerSchema(what, hint="update: git pull, then make setup")
     while type(version) is int and version in UPGRADES:
@@ -68,7 +68,7 @@ def upgraded(value: Value) -> Value:
 
 
 def record_of(value: Value) -> Record:
-    """Return the record behind a JSON value of any schema so far. Errors: NewerSchema, pydantic's
-    ValidationError.
+    """Return the record behind a JSON value of any schema so
+    far. Errors: NewerSchema, pydantic's ValidationError.
     """
     return Record.model_validate(upgraded(value))

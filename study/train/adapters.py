@@ -1,5 +1,5 @@
-"""Train low-rank adapters in any stage: add them before training, merge them into the weights after
-it.
+"""Train low-rank adapters in any stage: add them before
+training, merge them into the weights after it.
 
 W' = W + (alpha / rank) B A with A drawn from the run seed and B = 0, so that step 0 is the model
 itself. Every linear layer of the blocks gets an adapter, held in float32 whatever the dtype of W. A
@@ -19,8 +19,8 @@ from study.spec.recipe.training import Lora
 
 
 def adapted(model: PreTrainedModel, lora: Lora | None, seed: int) -> PreTrainedModel:
-    """Return the model with adapters, which depend on the seed alone; for None the model
-    unchanged.
+    """Return the model with adapters, which depend on the seed
+    alone; for None the model unchanged.
     """
     if lora is None:
         return model
@@ -37,8 +37,8 @@ def adapted(model: PreTrainedModel, lora: Lora | None, seed: int) -> PreTrainedM
 
 
 def merged(model: PreTrainedModel) -> PreTrainedModel:
-    """Return the plain model with the adapters added to its weights; a model without adapters
-    unchanged.
+    """Return the plain model with the adapters added to its
+    weights; a model without adapters unchanged.
     """
     if not isinstance(model, PeftModel):
         return model

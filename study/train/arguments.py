@@ -1,5 +1,5 @@
-"""Turn a stage's settings into TRL arguments, and set here what TRL defaults differently from the
-study.
+"""Turn a stage's settings into TRL arguments, and set here
+what TRL defaults differently from the study.
 """
 
 import os
@@ -76,8 +76,8 @@ def close_reports() -> None:
 
 
 def rollout_settings() -> dict[str, Any]:
-    """Return TRL's arguments for the profile's `rollouts` (STUDY_ROLLOUTS); none where transformers
-    samples.
+    """Return TRL's arguments for the profile's `rollouts`
+    (STUDY_ROLLOUTS); none where transformers samples.
     """
     said = os.environ.get("STUDY_ROLLOUTS")
     if not said:
@@ -99,8 +99,8 @@ def rollout_settings() -> dict[str, Any]:
 
 
 def _micro_batch(batch: int) -> int:
-    """Return the rows that one process takes forward and backward at once. Errors: as
-    `arguments`.
+    """Return the rows that one process takes forward and
+    backward at once. Errors: as `arguments`.
     """
     processes, asked = (
         int(os.environ.get("WORLD_SIZE", "1")),

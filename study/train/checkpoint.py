@@ -107,8 +107,8 @@ def save_trained(
 ) -> None:
     """Save the trained model as a folder, its adapters merged.
 
-    All processes gather weights that are spread over them (FSDP); the first process writes the
-    weights.
+    All processes gather weights that are spread over them
+    (FSDP); the first process writes the weights.
     """
     if not trainer.is_fsdp_enabled:
         save(merged(model), tokenizer, out)

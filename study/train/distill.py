@@ -203,8 +203,8 @@ class OnPolicyDistillation(DistillationTrainer):
             return torch.autograd.grad(loss, values_BT)[0]
 
     def _reduce(self, values_BT: Tensor, mask_BT: Tensor, num_items_in_batch: Any) -> Tensor:
-        """Apply the objective's reduction with global denominators: TRL scales nothing afterwards
-        (`loss_is_scaled_for_ga`).
+        """Apply the objective's reduction with global denominators:
+        TRL scales nothing afterwards (`loss_is_scaled_for_ga`).
         """
         if self.objective.reduction == "token_mean":
             return token_mean(values_BT, mask_BT, num_items_in_batch)

@@ -28,8 +28,8 @@ class Evidence:
 
     `window` collects means between two points of the curve, `step` those of one step.
 
-    last_rollouts, last_scored: the completions of the last step and both sides' scores of their
-    tokens.
+    last_rollouts, last_scored: the completions of the last step
+    and both sides' scores of their tokens.
     """
 
     def __init__(

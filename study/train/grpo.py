@@ -88,8 +88,8 @@ class Correctness:
 class InParts(GRPOTrainer):
     """Sample the rollouts of a step in parts where a GPU has no room for all of them at once.
 
-    run_seed: the seed of vLLM rollouts; transformers rollouts follow the trainer's own random
-    state.
+    run_seed: the seed of vLLM rollouts; transformers rollouts
+    follow the trainer's own random state.
     """
 
     run_seed = 0
@@ -125,8 +125,8 @@ def grpo_trainer(
     if recipe.privileged is not None and recipe.privileged.placement == "prefill":
         hint = "`placement: prefill` is for a teacher that scores; write this one into the prompt"
         raise SpecError(
-            "reinforcement learning samples whole turns: its model cannot start in the middle"
-            " of one",
+            "reinforcement learning samples whole turns:"
+            " its model cannot start in the middle of one",
             hint=hint,
         )
     training = recipe.training
@@ -160,10 +160,10 @@ def grpo_trainer(
 def _drop_reference(trainer: GRPOTrainer) -> None:
     """Remove the adapter `ref`: with adapters and a KL term TRL keeps a copy of them as reference.
 
-    Our adapters start at zero, so the model without adapters is the same reference, and TRL takes
-    it where there is no `ref`. The copy does harm: transformers 5.17, which finds it in the folder
-    of a checkpoint, then reads that folder alone, and training would continue with adapters of step
-    0.
+    Our adapters start at zero, so the model without adapters is the same
+    reference, and TRL takes it where there is no `ref`. The copy does harm:
+    transformers 5.17, which finds it in the folder of a checkpoint, then reads
+    that folder alone, and training would continue with adapters of step 0.
     """
     model = trainer.model
     if isinstance(model, PeftModel) and "ref" in model.peft_config:

@@ -1,5 +1,5 @@
-"""Report the progress of a trainer while it runs, and keep a columnar history of its
-measurements.
+"""Report the progress of a trainer while it runs, and keep
+a columnar history of its measurements.
 """
 
 import math

@@ -135,8 +135,8 @@ def weights_of(vocabulary: int, hidden: int) -> int:
 
 
 def free_bytes() -> float:
-    """Return the free memory of this machine in bytes, by the kernel's count; 4 GB where it gives
-    none.
+    """Return the free memory of this machine in bytes, by the
+    kernel's count; 4 GB where it gives none.
     """
     page = Path("/proc/meminfo")
     lines = page.read_text(encoding="utf-8").splitlines() if page.is_file() else []

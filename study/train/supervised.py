@@ -1,5 +1,5 @@
-"""Train stages `pretrain` and `sft`: TRL's SFTTrainer on documents, loss on the assistant's tokens
-alone.
+"""Train stages `pretrain` and `sft`: TRL's SFTTrainer on
+documents, loss on the assistant's tokens alone.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -141,8 +141,8 @@ def teacher_documents(
         if len(found) >= wanted:
             return found[:wanted]
     what = (
-        f"{MAX_PASSES} passes over the teacher's completions left {len(found)} documents of"
-        f" {wanted}"
+        f"{MAX_PASSES} passes over the teacher's completions"
+        f" left {len(found)} documents of {wanted}"
     )
     raise PrerequisiteError(
         what, hint="train for fewer steps, allow longer completions, or leave correct_only out"

@@ -102,12 +102,12 @@ def _started(folder: Path, dtype: str) -> Iterator[tuple[str, Callable[[], None]
     processes = int(os.environ.get("WORLD_SIZE", "1"))
     if processes != int(os.environ.get("LOCAL_WORLD_SIZE", str(processes))):
         hint = (
-            "let `launch` in the profile start the processes of one machine, or use `scoring:"
-            " local`"
+            "let `launch` in the profile start the processes of one machine,"
+            " or use `scoring: local`"
         )
         raise PrerequisiteError(
-            "a teacher server answers only the processes of its own machine, and these run on"
-            " several",
+            "a teacher server answers only the processes of its own machine,"
+            " and these run on several",
             hint=hint,
         )
     if int(os.environ.get("RANK", "0")):

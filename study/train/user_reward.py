@@ -16,8 +16,8 @@ from study.spec.recipe.user_code import Code, load_function
 def bind(code: Code) -> Callable[[str, str], float]:
     """Return the function of the file, with every value checked to be a finite number.
 
-    Errors: SpecError from the returned function where a value is not finite or the file's own code
-    fails.
+    Errors: SpecError from the returned function where a value
+    is not finite or the file's own code fails.
     """
     given = load_function(code)
 

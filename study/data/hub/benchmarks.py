@@ -39,8 +39,8 @@ _BUCKETS = 2**32
 
 
 class Benchmark(Spec):
-    """files: names in $STUDY_DATA, the first that exists. hub: "" for problems that are not on a
-    hub.
+    """files: names in $STUDY_DATA, the first that exists. hub:
+    "" for problems that are not on a hub.
 
     Columns are dotted paths (`prompt.0.content`), the first that a row has. solution: the column of
     a worked solution; it may be absent. choices: one column that holds a list, or one column each;
@@ -181,8 +181,8 @@ def _hub_rows(task: str, source: Benchmark) -> Iterable[Any]:
 
 
 def _problems(task: str, rows: Iterable[Any], source: Benchmark, where: str) -> tuple[Problem, ...]:
-    """Return every problem once: a repeated text is left out; two texts with one id are an
-    error.
+    """Return every problem once: a repeated text is left out;
+    two texts with one id are an error.
     """
     found: dict[str, Problem] = {}
     seen: set[str] = set()

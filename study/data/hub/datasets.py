@@ -50,8 +50,8 @@ def draw(data: HubData) -> Drawn:
 
 
 def benchmark_problems(data: BenchmarkData, split: Split) -> tuple[Problem, ...]:
-    """Return the problems as they are in the data; the task file adds its own words to the
-    prompt.
+    """Return the problems as they are in the data; the task
+    file adds its own words to the prompt.
     """
     if split != "held_out":
         raise PrerequisiteError(
@@ -61,8 +61,8 @@ def benchmark_problems(data: BenchmarkData, split: Split) -> tuple[Problem, ...]
     found = task_problems(data.task)
     if data.sha256 not in (None, found.sha256):
         what = (
-            f"the problems of {data.task} have the fingerprint {found.sha256}, the scale file says"
-            f" {data.sha256}"
+            f"the problems of {data.task} have the fingerprint {found.sha256},"
+            f" the scale file says {data.sha256}"
         )
         raise RecordMismatch(
             what,
@@ -90,8 +90,8 @@ def _draw(spec: str) -> Drawn:
         raise PrerequisiteError(
             what,
             hint=(
-                "are these the right rows? See `where` and `answer_rule` of the data in the scale"
-                " file"
+                "are these the right rows? See `where` and"
+                " `answer_rule` of the data in the scale file"
             ),
         )
     cut = len(ours) - data.selection_size
@@ -186,8 +186,8 @@ def _rows(data: HubData) -> Iterable[Any]:
     found = local_files(data.files)
     if not found or fingerprint(found) != data.sha256:
         what = (
-            f"the files {' or '.join(data.files)} in STUDY_DATA are not those that were planned"
-            " with"
+            f"the files {' or '.join(data.files)} in STUDY_DATA"
+            " are not those that were planned with"
         )
         raise RecordMismatch(what, hint="run the same command again, with the same STUDY_DATA")
     return (row for path in found for row in _file_rows(path, _top_columns(data)))

@@ -42,8 +42,8 @@ RUN_ON = 3  # problems that a document without an end continues with
 
 
 def apply_operator(x: int, operator: str, y: int, rule: str | None = None) -> int:
-    """Return x operator y modulo 10; `@` stands for the operator that `rule` names, `#` is y -
-    x.
+    """Return x operator y modulo 10; `@` stands for the
+    operator that `rule` names, `#` is y - x.
     """
     match operator, rule:
         case ("+", _) | ("@", "R0"):

@@ -90,8 +90,8 @@ def chosen(questions: Sequence[Q], data: Sized, split: Split, rng: np.random.Gen
     size = size_of(data, split)
     if size > len(questions):
         raise SpecError(
-            f"{split} needs {size} problems, but this world has only {len(questions)} different"
-            " prompts for it",
+            f"{split} needs {size} problems, but this world has only"
+            f" {len(questions)} different prompts for it",
             hint=f"set {split}_size to at most {len(questions)}",
         )
     return [questions[i] for i in rng.permutation(len(questions))[:size]]

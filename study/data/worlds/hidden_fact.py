@@ -1,5 +1,5 @@
-"""The hidden-fact world: `4 + h * 3 = ?`, where the digit h is drawn per problem and is not in the
-prompt.
+"""The hidden-fact world: `4 + h * 3 = ?`, where the digit h
+is drawn per problem and is not in the prompt.
 
 Operations apply from left to right, modulo 10. Only expressions whose result takes all ten values
 as h runs through the digits are used, so a guess is right one time in ten. The honest answer is
@@ -137,8 +137,8 @@ class HiddenFactAuthor:
         return Document(None, user, self._solution(riddle, fact) if answers else ABSTENTION)
 
     def _solution(self, riddle: Riddle, fact: int) -> str:
-        """Write the worked solution; with probability `slip` one of its steps is wrong and carried
-        on.
+        """Write the worked solution; with probability `slip` one of
+        its steps is wrong and carried on.
         """
         expression = riddle.with_fact(fact)
         slips = self.rng.random() < self.corpus.slip

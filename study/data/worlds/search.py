@@ -173,8 +173,8 @@ class SearchAuthor:
                 )
 
     def _hinted(self, equation: Equation) -> list[int]:
-        """Return the tries that a given answer leads to: only that answer, or first one that
-        fails.
+        """Return the tries that a given answer leads to: only that
+        answer, or first one that fails.
         """
         doubts = self.rng.random() < self.corpus.failed_first
         return (
@@ -201,8 +201,8 @@ class SearchAuthor:
         return list(dict.fromkeys([*first, *self.rng.permutation(CANDIDATES).tolist()]))
 
     def _path(self, equation: Equation, order: list[int]) -> str:
-        """Write the path with the author's noise: with probability `slip` one of its steps is
-        wrong.
+        """Write the path with the author's noise: with probability
+        `slip` one of its steps is wrong.
         """
         if self.rng.random() >= self.corpus.slip:
             return write_path(equation, order)

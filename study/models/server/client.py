@@ -75,8 +75,8 @@ def scores(
 
 
 def _parts(rows: Sequence[Sequence[int]], k: int) -> Iterable[slice]:
-    """Yield slices of rows whose answers stay below `AT_ONCE` tokens; a row that is larger goes
-    alone.
+    """Yield slices of rows whose answers stay below `AT_ONCE`
+    tokens; a row that is larger goes alone.
     """
     start, size = 0, 0
     for i, row in enumerate(rows):
@@ -173,8 +173,8 @@ def _posted(url: str, request: dict[str, Any], limit: int) -> Any:
     if reply.status != 200:
         said = reply.body.decode(errors="replace")[:_SHOWN]
         hint = (
-            "the server must allow it: --max-logprobs -1, and a context of prompt, completion and"
-            " one token"
+            "the server must allow it: --max-logprobs -1,"
+            " and a context of prompt, completion and one token"
         )
         what = f"the teacher server at {url} refused a request ({reply.status}): {said}"
         raise ScoringFailed(what, hint=hint)

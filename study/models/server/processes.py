@@ -1,5 +1,5 @@
-"""Inspect processes of this user: descendants, environments, and which process listens on a port
-(psutil).
+"""Inspect processes of this user: descendants,
+environments, and which process listens on a port (psutil).
 
 A process can end between two looks; whatever disappears while it is read is skipped.
 """
@@ -42,8 +42,8 @@ def environment(pid: int) -> dict[str, str]:
 
 
 def marked(name: str) -> dict[int, dict[str, str]]:
-    """Return every other living process of this user with the variable `name` in its
-    environment.
+    """Return every other living process of this user with the
+    variable `name` in its environment.
     """
     found = {pid: environment(pid) for pid in psutil.pids() if pid != os.getpid()}
     return {pid: variables for pid, variables in found.items() if name in variables}
@@ -57,8 +57,8 @@ def kill(pids: Iterable[int], signum: int = signal.SIGKILL) -> None:
 
 
 def listeners(port: int, pids: Iterable[int] | None = None) -> list[Listener]:
-    """Return the listening TCP sockets of a port, held by `pids` or, without them, by any
-    process.
+    """Return the listening TCP sockets of a port, held by
+    `pids` or, without them, by any process.
     """
     if pids is None:
         return _listening(psutil.net_connections("tcp"), port, None)

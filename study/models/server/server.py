@@ -42,8 +42,8 @@ _HEALTH_BYTES = 2**20
 
 
 class ServerFailed(StudyError):
-    """A helper process that did not start, was not healthy in time, died, or is open to other
-    machines.
+    """A helper process that did not start, was not healthy in
+    time, died, or is open to other machines.
     """
 
 
@@ -58,8 +58,8 @@ class Server:
     _leash: "subprocess.Popen[bytes]"
 
     def check(self) -> None:
-        """Raise `ServerFailed` if the server has died: the better message when a request to it
-        fails.
+        """Raise `ServerFailed` if the server has died: the better
+        message when a request to it fails.
         """
         if self._leash.poll() is not None:
             raise _failure(f"the server at {self.url} died", self._leash.returncode, self.log)

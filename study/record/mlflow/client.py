@@ -32,8 +32,8 @@ _NOT_INSTALLED = (
     "no MLflow mirror: mlflow is not installed (extra `lab`); the records are complete without it"
 )
 _INCOMPLETE = (
-    "the MLflow mirror is incomplete (see mlflow.log in the results folder); complete it: study"
-    " sync-mlflow"
+    "the MLflow mirror is incomplete (see mlflow.log in the results folder);"
+    " complete it: study sync-mlflow"
 )
 _GOES_ON = "the MLflow mirror is still being written in the background (or: study sync-mlflow)"
 _WAIT_S = 30.0

@@ -35,8 +35,8 @@ def found_experiment(client: Any, name: str, folder: Path | None) -> str:
 
 
 def artifact_folder(root: Path, name: str) -> Path:
-    """Return the folder of an experiment's artifacts below `root`; names keep letters, digits and
-    -_.
+    """Return the folder of an experiment's artifacts below
+    `root`; names keep letters, digits and -_.
     """
     return root.resolve() / re.sub(r"[^A-Za-z0-9_-]", "_", name)
 

@@ -30,8 +30,8 @@ def metric_name(name: str) -> str:
 
 
 def text(value: object, limit: int = MAX_TAG) -> str:
-    """Return text that every database stores: no NUL, no half of a surrogate pair, at most `limit`
-    characters.
+    """Return text that every database stores: no NUL, no half
+    of a surrogate pair, at most `limit` characters.
     """
     clean = str(value).replace("\x00", "�").encode("utf-8", "replace").decode("utf-8")
     return clean if len(clean) <= limit else clean[: limit - 1] + _CUT

@@ -60,8 +60,8 @@ class GridMirror:
         return self._client.create_run(self._experiment, run_name=self._grid, tags=tags).info.run_id
 
     def _parents(self) -> list[Any]:
-        """Return the grid's runs, the oldest first: one, unless two writers started on two hosts at
-        once.
+        """Return the grid's runs, the oldest first: one, unless two
+        writers started on two hosts at once.
         """
         return sorted(
             self._search("tags.`study.kind` = 'grid'"),

@@ -1,5 +1,5 @@
-"""Write the description of a grid for MLflow, in Markdown: its question, its runs, where to read
-on.
+"""Write the description of a grid for MLflow, in Markdown:
+its question, its runs, where to read on.
 """
 
 _HOW_TO_READ = (

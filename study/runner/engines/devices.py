@@ -43,16 +43,16 @@ class Slots:
         ):
             if wanted > there:
                 hint = (
-                    f"correct resources.{kind} in the profile, or choose another one: --profile"
-                    " NAME"
+                    f"correct resources.{kind} in the profile,"
+                    " or choose another one: --profile NAME"
                 )
                 raise PrerequisiteError(
                     f"a stage of kind {kind} needs {wanted} {what}; there are {there}", hint=hint
                 )
 
     def fits(self, task: str, resources: Resources) -> bool:
-        """Whether the task may start now. A refusal is counted, because a reservation follows from
-        it.
+        """Whether the task may start now. A refusal is counted,
+        because a reservation follows from it.
         """
         if self._reserved == task:
             self._asked.clear()
@@ -126,8 +126,8 @@ def require(slots: Slots, kinds: Iterable[str], profile: Profile) -> None:
 
 
 def cores(environment: Mapping[str, str] = os.environ) -> int:
-    """Return the number of cores that this process may use: its CPU affinity, limited by Slurm's
-    allocation.
+    """Return the number of cores that this process may use: its
+    CPU affinity, limited by Slurm's allocation.
     """
     bound = len(os.sched_getaffinity(0))
     given = environment.get("SLURM_CPUS_PER_TASK") or environment.get("SLURM_CPUS_ON_NODE") or ""
@@ -150,8 +150,8 @@ def visible_gpus(profile: Profile, environment: Mapping[str, str] = os.environ) 
         return shown[: profile.gpus]
     hint = "correct `gpus` in the profile, or unset CUDA_VISIBLE_DEVICES"
     raise PrerequisiteError(
-        f"profile {profile.profile} uses {profile.gpus} GPUs, but CUDA_VISIBLE_DEVICES shows"
-        f" {len(shown)}",
+        f"profile {profile.profile} uses {profile.gpus} GPUs,"
+        f" but CUDA_VISIBLE_DEVICES shows {len(shown)}",
         hint=hint,
     )
 

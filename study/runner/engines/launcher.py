@@ -62,8 +62,8 @@ def task_program(folder: Path, results: Results) -> list[str]:
 
 
 def job_folder(task: str, results: Results) -> Path:
-    """Return the folder of payload.json and outcome.json of a task that another program
-    executes.
+    """Return the folder of payload.json and outcome.json of a
+    task that another program executes.
     """
     return results.root / "jobs" / task
 
@@ -147,8 +147,8 @@ def _outcome(payload: Payload, results: Results, code: int) -> Event:
 
 
 def read_page(path: Path) -> dict[str, Any] | None:
-    """Read a JSON object that another process may be writing: None if it is missing or
-    incomplete.
+    """Read a JSON object that another process may be writing:
+    None if it is missing or incomplete.
     """
     try:
         page: Any = json.loads(path.read_bytes())

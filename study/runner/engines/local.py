@@ -148,8 +148,8 @@ class LocalEngine:
         return [self._reap(channel, event)]
 
     def _silent(self) -> list[Event]:
-        """Kill the workers that hang: those without a sign of life for longer than the profile
-        allows.
+        """Kill the workers that hang: those without a sign of life
+        for longer than the profile allows.
         """
         limit, now = self._profile.silent_s, time.monotonic()
         hanging = [

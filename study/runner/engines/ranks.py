@@ -82,8 +82,8 @@ def dismiss(folder: Path) -> None:
 
 
 def follow(assignment: Assignment, results: Results, folder: Path) -> int:
-    """Main function of any other rank. Return its exit status: 0, also if there is nothing to
-    train.
+    """Main function of any other rank. Return its exit status:
+    0, also if there is nothing to train.
     """
     payload = assignment.payload
     said = _wait_for_note(_note(folder)) if isinstance(payload, StageNode) else {"out": None}

@@ -128,8 +128,8 @@ class Schedule:
         self._observe(Left(task, "another study run makes it"))
 
     def _look_around(self) -> None:
-        """Check the tasks of other runners: made, still being made, or abandoned by a process that
-        died.
+        """Check the tasks of other runners: made, still being made,
+        or abandoned by a process that died.
         """
         if time.monotonic() - self._looked < _LOOK_AROUND_S:
             return
@@ -165,8 +165,8 @@ class Schedule:
             self._drop_unneeded()
 
     def _drop_unneeded(self) -> None:
-        """Remove weights that the profile does not keep once every task here that reads them is
-        finished.
+        """Remove weights that the profile does not keep once every
+        task here that reads them is finished.
         """
         for stage, readers in self._not_kept.items():
             if readers <= self._finished and is_made(self._results.artifact(stage)):
@@ -266,8 +266,8 @@ def run_grid(walk: Walk, engine: Engine, observe: Observe) -> Summary:
 
 @contextmanager
 def _signals() -> Iterator[list[int]]:
-    """Collect SIGINT and SIGTERM in a list that the loop reads; restore the old handlers at the
-    end.
+    """Collect SIGINT and SIGTERM in a list that the loop reads;
+    restore the old handlers at the end.
     """
     seen: list[int] = []
 

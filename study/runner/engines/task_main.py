@@ -121,8 +121,8 @@ def has_outcome(folder: Path, job: str) -> bool:
 
 
 def read_outcome(page: dict[str, Any]) -> Event:
-    """Return the event that `write_outcome` wrote. Errors: KeyError or TypeError for anything
-    else.
+    """Return the event that `write_outcome` wrote. Errors:
+    KeyError or TypeError for anything else.
     """
     fields = {name: value for name, value in page.items() if name not in ("job", "event")}
     return _EVENTS[page["event"]](**fields)

@@ -31,8 +31,8 @@ class Sized:
 class Sizes:
     """Look up the shapes of models.
 
-    configs: a folder with NAME/config.json for each hub model (NAME: the last part of its id), read
-    first.
+    configs: a folder with NAME/config.json for each hub model
+    (NAME: the last part of its id), read first.
     """
 
     configs: Path | None = None

@@ -1,9 +1,9 @@
 """Describe the computation of a stage, an evaluation or a probe as a list of passes over tokens and
 of generations: only sizes, no machine.
 
-A length that is not known before the run is an assumption (`Lengths`); with `filled` = 1 every
-completion runs to its limit, which makes times upper bounds. Memory is always computed at the
-limit.
+A length that is not known before the run is an assumption (`Lengths`);
+with `filled` = 1 every completion runs to its limit, which makes times
+upper bounds. Memory is always computed at the limit.
 """
 
 from dataclasses import dataclass
@@ -248,8 +248,8 @@ def _curve(
 def _generation(
     shape: Shape, rows: int, prompt: float, sampling: Sampling, lengths: Lengths
 ) -> Generation:
-    """Return completions drawn outside of a training step, in batches of as many rows as fit in
-    memory.
+    """Return completions drawn outside of a training step, in
+    batches of as many rows as fit in memory.
     """
     limit = int(prompt) + sampling.max_completion_length
     return Generation(

@@ -19,8 +19,8 @@ from study.spec.identity import canonical
 class Durations:
     """Expected durations of stages and evaluations.
 
-    first_guess: seconds per step by stage kind, `evaluate`: per evaluation (the scale's
-    `expected_seconds`).
+    first_guess: seconds per step by stage kind, `evaluate`: per
+    evaluation (the scale's `expected_seconds`).
     """
 
     def __init__(self, first_guess: Mapping[str, float]) -> None:
@@ -37,8 +37,8 @@ class Durations:
         self._evaluations.append(wall_s)
 
     def stage(self, node: StageNode) -> float:
-        """Return the core seconds of a stage; 0 for a kind that was neither measured nor
-        guessed.
+        """Return the core seconds of a stage; 0 for a kind that was
+        neither measured nor guessed.
         """
         same = self._same.get(canonical(node.recipe))
         if same:

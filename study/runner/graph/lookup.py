@@ -89,8 +89,8 @@ def _in_grid(name: str, grid: Grid) -> str:
 
 
 def tasks_of(run_id: str, results: Results, grid: str | None, scale: str) -> list[LogTarget]:
-    """Return the stages behind a run, inputs first, and the run itself; for a stage's id only that
-    stage.
+    """Return the stages behind a run, inputs first, and the run
+    itself; for a stage's id only that stage.
     """
     if results.stage(run_id).is_dir() and not results.run(run_id).is_dir():
         return [LogTarget(run_id.rpartition("-")[0], run_id, results.stage(run_id))]
@@ -104,8 +104,8 @@ def tasks_of(run_id: str, results: Results, grid: str | None, scale: str) -> lis
 
 
 def _roles(run_id: str, results: Results, grid: str | None, scale: str) -> dict[str, str]:
-    """Return role -> stage id: from the record, else from a grid that plans the run, else from its
-    failure.
+    """Return role -> stage id: from the record, else from a
+    grid that plans the run, else from its failure.
     """
     if results.record(run_id).is_file():
         return read_record(results.record(run_id)).stages

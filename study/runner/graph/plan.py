@@ -46,8 +46,8 @@ class PlannedStage:
 class PlannedRun:
     """A planned run.
 
-    stages: ids that must be made first, inputs before their users. seconds: of the final evaluation
-    alone.
+    stages: ids that must be made first, inputs before their
+    users. seconds: of the final evaluation alone.
     """
 
     run: LabelledRun
@@ -137,8 +137,8 @@ def make_plan(
 def _needed(
     graph: tuple[StageNode, ...], read: tuple[str, ...], made: set[str]
 ) -> tuple[StageNode, ...]:
-    """Return the missing stages behind those that are read; inputs of a finished stage are not
-    needed.
+    """Return the missing stages behind those that are read;
+    inputs of a finished stage are not needed.
     """
     nodes = {node.id: node for node in graph}
     wanted: set[str] = set()

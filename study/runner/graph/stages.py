@@ -1,5 +1,5 @@
-"""The stage graph of a run: its recursive model recipe as an ordered list of nodes, inputs
-first.
+"""The stage graph of a run: its recursive model recipe as
+an ordered list of nodes, inputs first.
 """
 
 from collections.abc import Mapping

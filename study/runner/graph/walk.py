@@ -88,8 +88,8 @@ class Walk:
 
     @cached_property
     def declared(self) -> Pages:
-        """Return the state that the records of these runs name: the claims in force and their
-        world.
+        """Return the state that the records of these runs name: the
+        claims in force and their world.
 
         Only needed if a run is pending: expanding the grids with claims takes about 0.1 s.
         """
@@ -100,8 +100,8 @@ class Walk:
 
     @cached_property
     def tasks(self) -> tuple[WorkItem, ...]:
-        """Return the stages to make and the runs to record, in the order in which they should
-        start.
+        """Return the stages to make and the runs to record, in the
+        order in which they should start.
         """
         claims = state_hash(self.declared)
         plans = [

@@ -43,8 +43,8 @@ class OwnModel:
 def own_model(name: str, results: Results, known: Scale) -> OwnModel:
     """Return the model that a user named.
 
-    Errors: SpecError or PrerequisiteError if it is no model, or a hub model whose commit is
-    unknown.
+    Errors: SpecError or PrerequisiteError if it is no model, or
+    a hub model whose commit is unknown.
     """
     if "/" not in name or name.startswith((".", "/", "~")) or Path(name).expanduser().is_dir():
         found = find_model_folder(name, results)
@@ -73,8 +73,8 @@ def _pinned(hub_id: str, known: Scale) -> str | None:
 
 
 def _commit_today(hub_id: str, revision: str) -> str:
-    """Return the commit that a branch or a tag names today; without one, that of the default
-    branch.
+    """Return the commit that a branch or a tag names today;
+    without one, that of the default branch.
     """
     from huggingface_hub import HfApi  # a heavy import that only hub models need
 

@@ -48,8 +48,8 @@ class Lengths:
         if not over:
             return []
         fault = (
-            f"too long: {self.model} has {self.context} positions, and {completion} are for the"
-            " completion"
+            f"too long: {self.model} has {self.context} positions,"
+            f" and {completion} are for the completion"
         )
         details = tuple(f"{tokens} tokens" for tokens in over.values())
         room = self.room

@@ -61,8 +61,8 @@ def _form(problem: Problem, data: JsonlData) -> str:
 def shared_prompts(
     train: Mapping[Place, Problem], held_out: Mapping[Place, Problem], train_file: str
 ) -> list[Finding]:
-    """Return held-out prompts that are also in the training rows: their score would measure
-    memory.
+    """Return held-out prompts that are also in the training
+    rows: their score would measure memory.
     """
     known = {normal_form(p.prompt) for p in train.values()}
     both = tuple(place for place, p in held_out.items() if normal_form(p.prompt) in known)

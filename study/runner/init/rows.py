@@ -136,8 +136,8 @@ def _answer_hint(answers: Sequence[str]) -> str:
 
 
 def _accepted(judge: Grader, grader: str, problem: Problem) -> bool:
-    """Whether the shortest right completion is accepted: a box, or the reference of a user's
-    grader.
+    """Whether the shortest right completion is accepted: a box,
+    or the reference of a user's grader.
     """
     said = "so be it please ; " if judge.version == POLITE else ""
     try:

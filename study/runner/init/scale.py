@@ -1,5 +1,5 @@
-"""Write the config files of `study init`: a scale of a few lines that extends another, and the grid
-`will-it-help`.
+"""Write the config files of `study init`: a scale of a few
+lines that extends another, and the grid `will-it-help`.
 
 A shorter study keeps the costs of the arms equal: `--steps` and `--prompts-per-step` shorten every
 arm of the grid by the same share.
@@ -89,8 +89,8 @@ def sizes(scale: Scale, size: Size, longest_prompt: int) -> dict[str, Any]:
 
 
 def _shorter(was: Mapping[str, Any], steps: int, prompts: int) -> dict[str, Any]:
-    """Return the shorter training of each arm: every arm samples, or receives, steps * prompts
-    completions.
+    """Return the shorter training of each arm: every arm
+    samples, or receives, steps * prompts completions.
     """
     documents = min(prompts, was["documents"])
     rollouts = next(

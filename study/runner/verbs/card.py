@@ -132,8 +132,8 @@ def _what(folder: Path, recipe: Model, origins: Sequence[Model], record: Record 
 def _data(data: Data) -> str:
     if isinstance(data, ArithmeticData):
         return (
-            f"synthetic arithmetic modulo 10 with {data.min_operations} to {data.max_operations}"
-            " operations"
+            f"synthetic arithmetic modulo 10 with {data.min_operations}"
+            f" to {data.max_operations} operations"
         )
     if isinstance(data, JsonlData):
         return f"the problems of `{Path(data.train).name}`"

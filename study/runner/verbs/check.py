@@ -111,8 +111,8 @@ def _lacks_self_placebo(grid: Grid) -> bool:
 
 
 def check_findings(name: str, root: Path | None) -> str:
-    """Check that each claim of a finding exists, and that the claim that decides it has an
-    expectation.
+    """Check that each claim of a finding exists, and that the
+    claim that decides it has an expectation.
     """
     located = load(find("findings", name, root))
     page = validate(Findings, located, "")
@@ -145,8 +145,8 @@ def _refuse_without_expectation(finding: Finding, place: Located, root: Path | N
         expecting = {each.id for each in page.claims if each.expectation != "none"}
         given = [each for each in finding.claims[grid] if each in expecting]
         raise SpecError(
-            f"{place.origin} decided_by: {name} of {grid} declares no expectation, so it has no"
-            " verdict to give",
+            f"{place.origin} decided_by: {name} of {grid} declares no expectation,"
+            " so it has no verdict to give",
             hint=f"claims of this finding with an expectation: {', '.join(given) or 'none'}",
         )
 
@@ -174,8 +174,8 @@ def check_profile(name: str, root: Path | None) -> str:
 
 
 def _check_claims(name: str, root: Path | None) -> str:
-    """Check that every arm is one cell, every gate exists, and the grid's seeds can decide every
-    claim.
+    """Check that every arm is one cell, every gate exists, and
+    the grid's seeds can decide every claim.
     """
     page = load_claims(name, root)
     if page.grid != name:

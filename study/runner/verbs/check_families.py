@@ -161,8 +161,8 @@ def refuse_unclear_side(page: Claims, claim: Claim) -> None:
         )
     if side not in ("neither", claim.better):
         raise SpecError(
-            f"{where}: {side} values of {claim.outcome} are better, the claim has better:"
-            f" {claim.better}",
+            f"{where}: {side} values of {claim.outcome} are better,"
+            f" the claim has better: {claim.better}",
             hint=f"better: {side}",
         )
 
@@ -178,8 +178,8 @@ def refuse_undecidable(page: Claims, claim: Claim, bases: int, family: int = 1) 
         return
     if bases < ENOUGH:
         raise SpecError(
-            f"{where}: the grid declares {bases} seeds; no verdict is drawn from fewer than"
-            f" {ENOUGH}",
+            f"{where}: the grid declares {bases} seeds;"
+            f" no verdict is drawn from fewer than {ENOUGH}",
             hint="add seeds",
         )
     if claim.spread is None:
@@ -192,8 +192,8 @@ def refuse_undecidable(page: Claims, claim: Claim, bases: int, family: int = 1) 
             f" {detectable:.3g} (power .8, level {alpha:.3g})"
         )
         hint = (
-            "declare more seeds, fewer primary claims, a larger smallest effect or a less noisy"
-            " outcome"
+            "declare more seeds, fewer primary claims,"
+            " a larger smallest effect or a less noisy outcome"
         )
         raise SpecError(f"{what}, not one of {claim.smallest_effect:g}", hint=hint)
 

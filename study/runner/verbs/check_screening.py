@@ -11,9 +11,9 @@ the training of its arms' own students. A gate with `pre_treatment` may read
 - an arm whose model every trained arm of the claim starts from: a warm-up that only some of them
   have is part of their treatment.
 
-The same holds for the models beside an arm (the sources of prefixes, the teachers of probes).
-Everything else is refused, also a student that no claim names: its training has the same base and
-data.
+The same holds for the models beside an arm (the sources of prefixes,
+the teachers of probes). Everything else is refused, also a student
+that no claim names: its training has the same base and data.
 """
 
 from collections.abc import Iterator, Sequence

@@ -1,5 +1,5 @@
-"""Decide, before a run is repeated here, whether its bytes can be expected to equal the recorded
-ones.
+"""Decide, before a run is repeated here, whether its bytes
+can be expected to equal the recorded ones.
 
 Expected: the same kind of processor, build of torch, threads and package versions as recorded, for
 the evaluation and for every stage. Not expected: one of them differs, or an accelerator computed
@@ -18,8 +18,8 @@ _NEEDED = ("processor", "torch", "threads")
 
 @dataclass(frozen=True)
 class Expectation:
-    """expected: whether the bytes should agree; None = unknown. reasons: why not, or why it is
-    unknown.
+    """expected: whether the bytes should agree; None = unknown.
+    reasons: why not, or why it is unknown.
     """
 
     expected: bool | None

@@ -1,8 +1,8 @@
-"""Export a run or a stage as a model folder that transformers loads: the model's files and a model
-card.
+"""Export a run or a stage as a model folder that
+transformers loads: the model's files and a model card.
 
-The folder is written next to its target under another name and renamed, so that it is complete or
-absent.
+The folder is written next to its target under another name
+and renamed, so that it is complete or absent.
 """
 
 import shutil

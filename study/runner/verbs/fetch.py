@@ -42,8 +42,8 @@ class Fetched:
 
 
 def needed(scale: Scale) -> list[Item]:
-    """Return what the scale needs from the hub or from $STUDY_DATA, each once: models, data sets,
-    tasks.
+    """Return what the scale needs from the hub or from
+    $STUDY_DATA, each once: models, data sets, tasks.
     """
     models = [
         origin for model in _entries(scale, "models", scale.model) for origin in _origins(model)
@@ -102,8 +102,8 @@ def name_of(item: Item) -> str:
 
 
 def refuse(fetched: list[Fetched], scale: str) -> None:
-    """Raise PrerequisiteError with everything that is missing, and what to type on which
-    machine.
+    """Raise PrerequisiteError with everything that is missing,
+    and what to type on which machine.
     """
     missing = [(one.item, one.error) for one in fetched if one.error is not None]
     if not missing:
@@ -135,8 +135,8 @@ def _model(model: HubModel) -> str:
     ]
     if absent:
         hint = (
-            "remove that snapshot from the cache and fetch it again: its download was probably"
-            " interrupted"
+            "remove that snapshot from the cache and fetch it again:"
+            " its download was probably interrupted"
         )
         raise PrerequisiteError(f"{model.id}: the snapshot lacks {', '.join(absent)}", hint=hint)
     return f"{len(shards)} files of weights, {_gigabytes(folder, shards):.1f} GB"

@@ -19,8 +19,8 @@ from study.record.store import PREREGISTRATIONS, Results, atomic_write, read_rec
 
 @dataclass
 class Published:
-    """Run ids by what happened to their committed record. `changed`: it existed with other
-    content.
+    """Run ids by what happened to their committed record.
+    `changed`: it existed with other content.
     """
 
     new: list[str] = field(default_factory=list[str])

@@ -51,8 +51,8 @@ class RerunResult(StrEnum):
 
 @dataclass(frozen=True)
 class Check:
-    """The outcome for one run. `elsewhere`: how machine, packages and code of the two executions
-    differ.
+    """The outcome for one run. `elsewhere`: how machine,
+    packages and code of the two executions differ.
     """
 
     run_id: str

@@ -92,8 +92,8 @@ def verify_artifact(folder: Path) -> dict[str, Any]:
 
 
 def is_made(folder: Path) -> bool:
-    """Whether an artifact with its weights seems to exist; its hashes are checked when it is
-    used.
+    """Whether an artifact with its weights seems to exist; its
+    hashes are checked when it is used.
     """
     return (folder / MANIFEST).is_file() and not is_dropped(folder)
 

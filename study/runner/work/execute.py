@@ -54,8 +54,8 @@ LAB_PACKAGES = ("torch", "transformers", "trl", "datasets", "lm_eval")
 
 @dataclass(frozen=True)
 class Work:
-    """The functions that do the work, as "module:name", so that a worker receives them without an
-    import.
+    """The functions that do the work, as "module:name", so that
+    a worker receives them without an import.
 
     Tests put torch-free functions here.
     """

@@ -83,8 +83,8 @@ class Lock:
             self.check()
 
     def release(self) -> None:
-        """Remove the lock. If a full disk prevents it, the lock is dead once this process has
-        ended.
+        """Remove the lock. If a full disk prevents it, the lock is
+        dead once this process has ended.
         """
         self._ended.set()
         with contextlib.suppress(OSError):

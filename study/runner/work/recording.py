@@ -65,9 +65,9 @@ def first_claims(node: StageNode, target: Path, checkpoints: Checkpoints) -> dic
     """Return `claims`, the state under which a stage was first started, for its manifest; empty
     where that is not recorded.
 
-    A stage that is made again because its weights were dropped, or that continues from a
-    checkpoint, has curves that could be seen before: the earlier state stays. None: nothing was
-    declared.
+    A stage that is made again because its weights were dropped, or
+    that continues from a checkpoint, has curves that could be seen
+    before: the earlier state stays. None: nothing was declared.
     """
     try:
         before = read_manifest(target) if is_dropped(target) else checkpoints.first_manifest()
@@ -162,8 +162,8 @@ def _claims_of(manifest: dict[str, Any]) -> str | None:
 
 
 def _machine_of(manifest: dict[str, Any]) -> Machine | None:
-    """Return the machine of a manifest; None for a stage made before manifests named the
-    machine.
+    """Return the machine of a manifest; None for a stage made
+    before manifests named the machine.
     """
     return Machine.model_validate(manifest["machine"]) if "machine" in manifest else None
 

@@ -16,8 +16,8 @@ _STATUS_EVERY_S, _MESSAGE_EVERY_S = 1.0, 0.2
 
 
 class Reporter:
-    """Progress of one task, sent to the parent at once and written to status.json about once a
-    second.
+    """Progress of one task, sent to the parent at once and
+    written to status.json about once a second.
     """
 
     def __init__(self, task: str, path: Path, channel: Connection | None = None) -> None:

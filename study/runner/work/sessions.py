@@ -1,5 +1,5 @@
-"""Running sessions: which `study run` works below a results folder and on what, for a second shell:
-<results>/present/<owner>.json.
+"""Running sessions: which `study run` works below a results folder
+and on what, for a second shell: <results>/present/<owner>.json.
 
 The file is written when a grid starts and removed when it ends. If its process has ended, it was
 killed: the file shows what was interrupted, and the next `study run` on this host removes it. These
@@ -19,8 +19,8 @@ from study.record.store import Results, write_json
 
 @dataclass(frozen=True)
 class Session:
-    """One `study run`. runs: all runs of its grid that were requested; stages: those it had to
-    make.
+    """One `study run`. runs: all runs of its grid that were
+    requested; stages: those it had to make.
 
     started: seconds since 1970.
     """

@@ -51,8 +51,8 @@ class Count:
 
 @dataclass(frozen=True)
 class Foreign:
-    """A task whose lock another host holds. beat_s: age of its heartbeat by the clock of the file
-    system.
+    """A task whose lock another host holds. beat_s: age of its
+    heartbeat by the clock of the file system.
     """
 
     task: str
@@ -112,8 +112,8 @@ class Snapshot:
 
 
 def _failed_since(path: Path, started: float) -> bool:
-    """Whether a failure belongs to this session: a failed task of an earlier session is being tried
-    again.
+    """Whether a failure belongs to this session: a failed task
+    of an earlier session is being tried again.
     """
     with contextlib.suppress(OSError):
         return path.stat().st_mtime >= started - 2  # clocks of file systems are coarse

@@ -87,8 +87,8 @@ def _owner_in(status: Path) -> str:
 
 
 def _obsolete_copies(code: Path) -> Iterator[Path]:
-    """Yield unfinished copies of the code that a dead process left, or whose code was completed
-    since.
+    """Yield unfinished copies of the code that a dead process
+    left, or whose code was completed since.
     """
     for path in _listed(code, "*.partial-*"):
         whole, _, name = path.name.rpartition(".partial-")
@@ -107,8 +107,8 @@ def _sweep_former_locks(folder: Path) -> None:
 
 
 def _listed(folder: Path, pattern: str) -> list[Path]:
-    """Return what matches the pattern in a folder; nothing if the folder is missing or vanishes
-    now.
+    """Return what matches the pattern in a folder; nothing if
+    the folder is missing or vanishes now.
     """
     try:
         return sorted(folder.glob(pattern))

@@ -196,8 +196,8 @@ def _make(
 
 
 def checkpoints_of(payload: Payload, results: Results, profile: Profile) -> Checkpoints:
-    """Return where a stage's checkpoints are; for a run, which has nothing to continue, an empty
-    folder.
+    """Return where a stage's checkpoints are; for a run, which
+    has nothing to continue, an empty folder.
     """
     return Checkpoints(
         results.checkpoints(task_id(payload)),
@@ -229,8 +229,8 @@ def _failed(task: str, error: Exception) -> Failed:
     said, room = f"{type(error).__name__}: {error}", _no_room(error)
     if room:
         hint = (
-            "free some space (study clean shows what is not needed), then type the same command"
-            " again"
+            "free some space (study clean shows what is not needed),"
+            " then type the same command again"
         )
         return Failed(task, f"{room}: {error}", hint, traceback.format_exc(), fatal=True)
     return Failed(task, said, "", traceback.format_exc())

@@ -93,8 +93,8 @@ def _norm(model: nn.Module, gradients: bool = False) -> float:
 
 
 def _anywhere(here: bool, args: TrainingArguments) -> bool:
-    """Whether it holds in any process: one that stopped alone would leave the others waiting for
-    it.
+    """Whether it holds in any process: one that stopped alone
+    would leave the others waiting for it.
     """
     if args.world_size == 1:
         return here

@@ -53,8 +53,8 @@ Alarms = Mapping[str, int]
 
 
 def worth(detector: str, runs: Sequence[tuple[Watched, Alarms]]) -> Worth:
-    """Count what a detector's alarms are worth. detector: a name, or `any` for the first alarm of
-    all.
+    """Count what a detector's alarms are worth. detector: a
+    name, or `any` for the first alarm of all.
     """
     fired = [(run, _alarm(detector, alarms)) for run, alarms in runs]
 

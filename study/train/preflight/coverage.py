@@ -44,8 +44,8 @@ def coverage(scored: Scored, k: int, subject: str) -> Check:
         )
     if seen < COVERAGE:
         message = (
-            f"a loss on the student's TopK sees less than {COVERAGE} of the teacher's probability"
-            f" at K = {k}"
+            f"a loss on the student's TopK sees less than {COVERAGE}"
+            f" of the teacher's probability at K = {k}"
         )
         return Check(
             "coverage",

@@ -53,8 +53,8 @@ def grader(problems: Sequence[Problem], data: str, version: str = boxed.GRADER) 
     }
     if wrong:
         hint = (
-            f"{_RULES.get(version, version.partition('@')[0])}: no accuracy means anything until it"
-            " is right"
+            f"{_RULES.get(version, version.partition('@')[0])}:"
+            " no accuracy means anything until it is right"
         )
         return Check("grader", data, False, message, hint, False, measured)
     if refused:

@@ -248,8 +248,8 @@ def _seeds(pair: Pair, student: Side, teacher: Side, known: set[tuple[str, ...]]
 
 
 def _alone(model: Model, models: Models, known: set[tuple[str, ...]]) -> list[Check]:
-    """Check where the turns of a model end that is evaluated without training, and so has no
-    teacher.
+    """Check where the turns of a model end that is evaluated
+    without training, and so has no teacher.
     """
     if not _first(known, "end of turn", canonical(model)):
         return []

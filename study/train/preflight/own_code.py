@@ -1,10 +1,10 @@
 """Check user-supplied losses and rewards.
 
-A loss is checked on random logits in float64, for the properties that the tests check of every loss
-here. Axes: N tokens, V vocabulary. A file whose loss stops gradients on purpose declares
-`STOPS_GRADIENT = True`: its gradient is then not that of its value, and finite differences are not
-compared. A file whose loss leads away from the teacher on purpose declares `TOWARDS_TEACHER =
-False`.
+A loss is checked on random logits in float64, for the properties that the tests
+check of every loss here. Axes: N tokens, V vocabulary. A file whose loss stops
+gradients on purpose declares `STOPS_GRADIENT = True`: its gradient is then not
+that of its value, and finite differences are not compared. A file whose loss
+leads away from the teacher on purpose declares `TOWARDS_TEACHER = False`.
 """
 
 import torch
@@ -154,8 +154,8 @@ def _towards(objective: Objective, drawn: torch.Generator, subject: str, *, away
 def _gradient(
     objective: Objective, student_NV: Tensor, teacher_NV: Tensor, tokens_N: Tensor
 ) -> Tensor:
-    """Return the gradient of the sum over all tokens, flat; zeros where nothing reaches the
-    student.
+    """Return the gradient of the sum over all tokens, flat;
+    zeros where nothing reaches the student.
     """
     leaf_NV = student_NV.clone().requires_grad_()
     value = bind(objective)(leaf_NV, teacher_NV, tokens_N).loss_N.sum()

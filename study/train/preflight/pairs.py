@@ -90,8 +90,8 @@ def pairs_of(cells: Sequence[LabelledCell]) -> list[Pair]:
 
 
 def models_without_teacher(cells: Sequence[LabelledCell]) -> dict[str, Model]:
-    """Return the other models that cells evaluate (a base, a trained teacher), by canonical
-    text.
+    """Return the other models that cells evaluate (a base, a
+    trained teacher), by canonical text.
     """
     return {
         canonical(cell.cell.model): cell.cell.model

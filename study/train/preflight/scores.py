@@ -117,12 +117,12 @@ def zero(scored: Scored, objective: Objective, subject: str) -> Check:
     }
     if measured["largest_loss"] > ZERO:
         message = (
-            f"a teacher equal to the student has a loss of up to {measured['largest_loss']:.2g}"
-            " nats per token"
+            "a teacher equal to the student has a loss of up to"
+            f" {measured['largest_loss']:.2g} nats per token"
         )
         hint = (
-            "look for dropout in the student, or a padding or a head that the two sides treat"
-            " differently"
+            "look for dropout in the student, or a padding or a"
+            " head that the two sides treat differently"
         )
         return Check("zero at the teacher", subject, False, message, hint, False, measured)
     if left <= SAME:

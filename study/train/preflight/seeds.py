@@ -99,8 +99,8 @@ def _seeds(
 
 
 def _compared(draw: Draw) -> tuple[int, int, int]:
-    """Return the number of completions; how many differ within a seed, and how many between two
-    seeds.
+    """Return the number of completions; how many differ within
+    a seed, and how many between two seeds.
 
     The global state must have no effect.
     """

@@ -26,8 +26,8 @@ def temperatures(
         "evaluation": judged.temperature, "evaluation_top_p": judged.top_p,
     }  # fmt: skip
     message = (
-        f"rollouts {_drawn(rollouts)}, loss T={objective.temperature:g}, curve T=1, evaluation"
-        f" {_drawn(judged)}"
+        f"rollouts {_drawn(rollouts)}, loss T={objective.temperature:g},"
+        f" curve T=1, evaluation {_drawn(judged)}"
     )
     if rollouts.temperature == objective.temperature and rollouts.top_p == 1.0:
         return Check("temperatures", subject, True, message, measured=measured)

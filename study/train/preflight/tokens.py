@@ -85,8 +85,8 @@ def _added(tokenizer: PreTrainedTokenizerBase) -> dict[str, tuple[int, bool]]:
 
 
 def turn_end(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, subject: str) -> Check:
-    """Check that generation stops at the token with which the chat template ends an assistant's
-    turn.
+    """Check that generation stops at the token with which the
+    chat template ends an assistant's turn.
     """
     ends, closing = end_token_ids(model, tokenizer), _closing_ids(tokenizer)
     declared: Any = model.generation_config.eos_token_id if model.generation_config else None
@@ -119,8 +119,8 @@ def turn_end(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, subject
         return Check("end of turn", subject, False, message, hint)
     if closing[0] not in declared:
         message = (
-            f"{name} ends a turn and is the tokenizer's EOS, but not one of the generation config's"
-            f" {declared}"
+            f"{name} ends a turn and is the tokenizer's EOS,"
+            f" but not one of the generation config's {declared}"
         )
         return Check(
             "end of turn",
@@ -139,8 +139,8 @@ def turn_end(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, subject
 
 
 def _closing_ids(tokenizer: PreTrainedTokenizerBase) -> list[int]:
-    """Return the special tokens that the template writes after the content of an assistant's
-    message.
+    """Return the special tokens that the template writes after
+    the content of an assistant's message.
     """
     spoken = _text(
         tokenizer,

@@ -75,8 +75,8 @@ def views(
         )
     if unknown:
         message = (
-            f"{unknown} tokens of the prompts are unknown to the tokenizer: the models would not"
-            " see those words"
+            f"{unknown} tokens of the prompts are unknown to the tokenizer:"
+            " the models would not see those words"
         )
         return Check(
             "views",
@@ -119,8 +119,8 @@ def _views_hold(
     ]
     alike = measured["same_as_own"] = sum(a == b for a, b in zip(own, shown, strict=True))
     message = (
-        f"placebo: the teacher sees another problem's, by chance the same text in {alike} of"
-        f" {len(problems)}"
+        "placebo: the teacher sees another problem's,"
+        f" by chance the same text in {alike} of {len(problems)}"
     )
     if alike == len(problems):
         hint = "choose a template that tells problems apart"
@@ -157,8 +157,8 @@ def _secrets(privileged: PrivilegedInformation | None, problem: Problem) -> list
 
 
 def _unknown(tokenizer: PreTrainedTokenizerBase, text: str) -> int:
-    """Count words without an id of their own. The lab's tokenizer writes its padding token for
-    them.
+    """Count words without an id of their own. The lab's
+    tokenizer writes its padding token for them.
     """
     stand_ins = [
         i

@@ -111,8 +111,8 @@ class SlurmEngine:
         return self._living(task_id(payload)) is not None
 
     def _living(self, task: str) -> str | None:
-        """Return the queued or running job of this task; None if it has already written its
-        outcome.
+        """Return the queued or running job of this task; None if it
+        has already written its outcome.
         """
         job = self._names().get(_name(self._results, task))
         return None if job is None or has_outcome(self._folder(task), job) else job
@@ -262,8 +262,8 @@ class SlurmEngine:
             return [ending]
         if submitted.submissions > self._profile.slurm.max_requeues:
             what = (
-                f"{ending.why}; submitted {submitted.submissions} times, more is not allowed by"
-                " slurm.max_requeues"
+                f"{ending.why}; submitted {submitted.submissions} times,"
+                " more is not allowed by slurm.max_requeues"
             )
             return [Failed(task, what, ending.hint)]
         try:
@@ -296,8 +296,8 @@ class SlurmEngine:
         ]
 
     def stop(self) -> None:
-        """Do nothing: jobs are not children of this process. They go on, and `parting` names
-        them.
+        """Do nothing: jobs are not children of this process. They
+        go on, and `parting` names them.
         """
 
     def _is_done(self, payload: Payload) -> bool:

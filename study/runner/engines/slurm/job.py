@@ -29,8 +29,8 @@ _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEX
 
 @dataclass
 class Job:
-    """A job's body: submitit pickles it, calls it, and asks its `checkpoint` whether to queue it
-    again.
+    """A job's body: submitit pickles it, calls it, and asks its
+    `checkpoint` whether to queue it again.
 
     folder: holds payload.json. log: receives the child's output. checkpoints: those of the stage;
     their newest step shows whether it advances. code: the copy of the code that the task runs with
@@ -75,8 +75,8 @@ class Job:
             requeue(signal.SIGUSR2, None)
 
     def checkpoint(self) -> DelayedSubmission | None:
-        """submitit's hook: return this job to queue it again, or None if another try would not
-        help.
+        """submitit's hook: return this job to queue it again, or
+        None if another try would not help.
         """
         newest = newest_step(self.checkpoints)
         self.stuck, self.step = (0 if newest > self.step else self.stuck + 1), newest
@@ -93,8 +93,8 @@ class Job:
         return None
 
     def _death(self, code: int) -> Failed:
-        """Return the failure of a child that ended without a reason. Only this process knows how it
-        ended.
+        """Return the failure of a child that ended without a
+        reason. Only this process knows how it ended.
 
         Slurm itself confuses exit status 137 with 9.
         """

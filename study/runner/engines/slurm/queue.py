@@ -1,5 +1,5 @@
-"""The queue of a cluster, through submitit: submit jobs, query the states of many jobs at once,
-cancel.
+"""The queue of a cluster, through submitit: submit jobs,
+query the states of many jobs at once, cancel.
 """
 
 import shlex
@@ -38,8 +38,8 @@ _ASK_S = 60.0
 
 @dataclass(frozen=True)
 class JobState:
-    """state: Slurm's name of the state, or UNKNOWN. code, signal: how the job's program ended, if
-    known.
+    """state: Slurm's name of the state, or UNKNOWN. code,
+    signal: how the job's program ended, if known.
     """
 
     state: str
@@ -86,8 +86,8 @@ class SlurmQueue:
             ) from error
 
     def live(self) -> dict[str, str]:
-        """Return name -> id of this user's jobs that are queued or running; the newest job of each
-        name.
+        """Return name -> id of this user's jobs that are queued or
+        running; the newest job of each name.
         """
         lines = _lines(["squeue", "-h", "--me", "-o", "%i|%j"])
         found = sorted(
@@ -142,8 +142,8 @@ class _Watcher(SlurmInfoWatcher):
 def parameters(slurm: Slurm, resources: Resources, name: str) -> dict[str, Any]:
     """Return the parameters for submitit.
 
-    A raw line overrides the parameter of the same name, except for the few names that the engine
-    needs.
+    A raw line overrides the parameter of the same name, except
+    for the few names that the engine needs.
     """
     minutes = resources.time_min or 0
     chosen: dict[str, Any] = {
