@@ -253,8 +253,8 @@ def _gold(row: dict[str, Any], columns: Fields, where: str) -> Gold:
 
 
 def _question(row: dict[str, Any], columns: Fields) -> str:
-    """Return the text of the problem; "" for a value that is no text or chat, because it only helps
-    the grader.
+    """Return the text of the problem; "" for a value that is not a text or chat, because it only
+    helps the grader.
     """
     value = value_at(row, columns.question) if columns.question else None
     turns = chat_turns(value)

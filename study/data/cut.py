@@ -50,7 +50,7 @@ def was_cut(value: Any) -> bool:
 
 
 def _word(value: Any) -> str | None:
-    """Return the value as one word in the vocabulary's spelling; None if it is no word."""
+    """Return the value as one word in the vocabulary's spelling; None if it is not a word."""
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, int | float):

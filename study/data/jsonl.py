@@ -115,7 +115,7 @@ def _read(data: JsonlData, name: str, digest: str | None) -> tuple[Problem, ...]
 def problem_of(data: JsonlData, line: bytes, where: str, number: int) -> Problem:
     """Make a problem of one line; columns are names or dotted paths.
 
-    PrerequisiteError `where: what is wrong` for a line that is no problem with an answer.
+    PrerequisiteError `where: what is wrong` for a line that is not a problem with an answer.
     """
     row = parse_object(line, where)
     wanted = [

@@ -99,7 +99,7 @@ def _encoding(line: bytes) -> str:
 def text_content(content: bytes, path: Path) -> bytes:
     """Return what a file of rows holds: unpacked where its name ends in .gz.
 
-    Errors: PrerequisiteError where it is no text, or no gzip file.
+    Errors: PrerequisiteError if it is not text, or not a gzip file.
     """
     if path.suffix == ".gz":
         try:
@@ -113,7 +113,7 @@ def text_content(content: bytes, path: Path) -> bytes:
 
 
 def require_text(content: bytes, path: Path) -> None:
-    """Raise PrerequisiteError for a file that is no text at all: parquet, UTF-16, an archive."""
+    """Raise PrerequisiteError for a file that is not text at all: parquet, UTF-16, an archive."""
     if content.startswith(_WIDE):
         raise PrerequisiteError(
             f"{path} is not a text file in UTF-8, but UTF-16",

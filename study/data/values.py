@@ -195,7 +195,7 @@ def message_text(content: Any) -> str | None:
 
 
 def chat_turns(value: Any) -> list[tuple[str, Any]] | None:
-    """Return (role, content) of each message of a chat; None for a value that is no chat.
+    """Return (role, content) of each message of a chat; None for a value that is not a chat.
 
     Both spellings are known: role and content, and from and value (ShareGPT).
     """
@@ -228,7 +228,7 @@ def _only_user_turn(turns: Sequence[tuple[str, Any]], where: str, column: str) -
     text = message_text(turns[0][1])
     if text is None:
         raise PrerequisiteError(
-            f"{where}: column {column!r} is a chat whose user turn has parts that are no text",
+            f"{where}: column {column!r} is a chat whose user turn has parts that are not text",
             hint="write the problem as a text",
         )
     return text

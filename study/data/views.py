@@ -18,7 +18,7 @@ from study.spec.recipe.privileged import PrivilegedInformation
 Messages = list[dict[str, str]]
 
 MASK = "[MASK]"
-# Columns that are no secret: a placebo leaves them unchanged.
+# Columns that are not secret: a placebo leaves them unchanged.
 SHOWN_TO_ALL = ("id", "prompt", "problem", "format")
 _WORD = re.compile(r"\S+")
 

@@ -113,7 +113,7 @@ class Checkpoints:
                 _remove(path)
 
     def _discard(self, partial: Path) -> None:
-        """Remove what this process alone has written, and the folder if it is then empty."""
+        """Remove what only this process has written, and the folder if it is then empty."""
         _remove(partial)
         with contextlib.suppress(OSError):
             self.folder.rmdir()

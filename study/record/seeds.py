@@ -36,6 +36,6 @@ def training_seed(seed: int, repeat: int) -> int:
 
 
 def _spelled(name: str | int) -> str:
-    if type(name) not in (str, int):  # True == 1, and a float's repr is no name
+    if type(name) not in (str, int):  # True == 1, and a float's repr is not a name
         raise TypeError(f"a stream name is a string or a whole number, not {name!r}")
     return repr(name)

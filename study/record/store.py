@@ -11,7 +11,7 @@ Done means sealed: an existing folder alone does not count as done.
     results/code/<code hash>/         the code that runs started from
                                       (study/runner/work/code_copy.py)
     results/quarantine/               damaged files, moved aside and made again
-    results/records/<run id>.json     committed evidence: written by `study publish` alone, never a
+    results/records/<run id>.json     committed evidence: written only by `study publish`, never a
                                       reason to skip a run
     results/declared/<hash>/          the claims that runs were started under, and what their arms
                                       were (study/record/declared/states.py), committed too

@@ -72,7 +72,7 @@ def train(trainer: Trainer, checkpoints: Checkpoints, parts: Mapping[str, Statef
     Raises SystemExit(143) after the checkpoint that a stop signal requested.
 
     PrerequisiteError for adapters on weights that are spread over processes (FSDP): gathering would
-    give the adapters alone.
+    give only the adapters.
     """
     if isinstance(trainer.model, PeftModel) and trainer.is_fsdp_enabled:
         hint = (
@@ -188,7 +188,7 @@ class CheckpointCallback(TrainerCallback):
 
     def _keep(self, made: Path, step: int) -> None:
         """Save the weights of this step as a plain model folder; the checkpoint of a model with
-        adapters holds the adapters alone.
+        adapters holds only the adapters.
         """
         files = [
             file

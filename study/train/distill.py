@@ -92,7 +92,7 @@ class OnPolicyDistillation(DistillationTrainer):
     def _generate_single_turn(
         self, prompt_ids: list[list[int]], *args: Any, **kwargs: Any
     ) -> list[list[int]]:
-        """Generate with TRL under a random state that depends on (run seed, step) alone, in parts
+        """Generate with TRL under a random state that depends on (run seed, step) only, in parts
         where a GPU has no room for all.
         """
         started = time.perf_counter()

@@ -1,5 +1,5 @@
 """Train stages `pretrain` and `sft`: TRL's SFTTrainer on
-documents, loss on the assistant's tokens alone.
+documents, loss on the assistant's tokens only.
 """
 
 from collections.abc import Iterable, Mapping, Sequence

@@ -311,7 +311,7 @@ def test_a_model_that_is_none_says_what_is_there_instead(
     with pytest.raises(PrerequisiteError, match=r"there is no folder ./nowhere"):
         find_model_folder("./nowhere", results)
     with pytest.raises(
-        SpecError, match=r"'distill-0000' is no model[\s\S]*organisation/model@revision"
+        SpecError, match=r"'distill-0000' is not a model[\s\S]*organisation/model@revision"
     ):
         find_model_folder("distill-0000", results)
 

@@ -100,7 +100,7 @@ def test_a_prompt_is_a_text_or_one_user_turn(value: Any) -> None:
         ([{"role": "system", "content": "Be brief."}, USER], r"a chat of 2 turns \(system, user\)"),
         ([USER, {"role": "assistant", "content": "So."}], r"2 turns \(user, assistant\)"),
         ([{"role": "assistant", "content": "So."}], r"1 turns \(assistant\)"),
-        ([{"role": "user", "content": [{"type": "image_url"}]}], "parts that are no text"),
+        ([{"role": "user", "content": [{"type": "image_url"}]}], "parts that are not text"),
         ([{"role": "user", "content": ""}], "is empty"),
         ({"text": "Why?"}, "is an object"),
         (["Why?"], "is a list"),

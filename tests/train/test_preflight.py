@@ -407,7 +407,7 @@ def test_a_placebo_shows_another_problems_text(sound: Path) -> None:
     )
     blind = PrivilegedInformation(template="<solution>", source="other")
     assert failures(checks_of(sound, cell(privileged=blind)))["views"].endswith(
-        "in 8 of 8: it is no placebo"
+        "in 8 of 8: it is not a placebo"
     )
 
 

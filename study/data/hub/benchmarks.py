@@ -6,7 +6,7 @@ The folder has precedence: compute nodes without internet are common. The `sourc
 file and of the hub's may differ, so it names alternatives.
 
 Multiple choice: the answer is a letter. GPQA's right answer comes first in the data, so its choices
-are put into an order that depends on the problem's id alone (a named random stream): the same for
+are put into an order that depends only on the problem's id (a named random stream): the same for
 every model, seed, machine and subset of problems. Held-out DAPO: a hash of the problem's text
 decides, so no list is stored and copies of a problem are on the same side.
 """

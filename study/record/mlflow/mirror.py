@@ -3,7 +3,7 @@ that an MLflow run per run of the grid.
 
 A record becomes: parameters (the resolved spec, spelled as dotted YAML paths), step curves
 (history), scores as eval/<task>/avg_at_<k>, cost, tags (labels, ids, seal) and the run's true final
-status. `study.seal` is written last: a run without it is made anew. Every operation can be
+status. `study.seal` is written last: a run without it is made again. Every operation can be
 repeated, and finds what an earlier attempt or another writer left before it writes.
 
 While a run is in progress its MLflow run holds the parameters and the points that the worker has

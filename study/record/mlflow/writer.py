@@ -120,7 +120,7 @@ class Writer:
     def _reachable(self) -> bool:
         """Whether MLflow answers: then the message is at fault.
 
-        A connection that failed is made anew with the next message.
+        A connection that failed is made again with the next message.
         """
         try:
             with turn(self._lock):

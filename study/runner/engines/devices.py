@@ -157,7 +157,7 @@ def visible_gpus(profile: Profile, environment: Mapping[str, str] = os.environ) 
 
 
 def _named(outer: str) -> list[str]:
-    """Return the devices of the list up to the first name that is no device (-1, or Slurm's
+    """Return the devices of the list up to the first name that is not a device (-1, or Slurm's
     NoDevFiles), as CUDA reads it.
 
     Each device is listed once.

@@ -2,7 +2,7 @@
 same roofline.
 
 ratio = measured core seconds / estimated, by stage kind; 1 = right, 2 = twice as long as estimated.
-The sampled tokens are the records' own, so lengths are no part of the error. Tiny models on a CPU
+The sampled tokens are the records' own, so lengths are not part of the error. Tiny models on a CPU
 say little about large ones on a GPU: the check finds a forgotten pass or a wrong factor, not the
 utilisation of another machine.
 """

@@ -47,7 +47,7 @@ class PlannedRun:
     """A planned run.
 
     stages: ids that must be made first, inputs before their
-    users. seconds: of the final evaluation alone.
+    users. seconds: of the final evaluation only.
     """
 
     run: LabelledRun

@@ -166,7 +166,7 @@ def require_free(wanted: Wanted, *, force: bool) -> None:
         raise SpecError(f"{near} {problem}", hint="choose another folder for the new experiment")
     there = [] if force else [name for name in _names(wanted) if (folder / name).exists()]
     if there:
-        hint = "choose another folder, or --force to write them anew"
+        hint = "choose another folder, or --force to overwrite them"
         raise SpecError(f"{wanted.folder} holds {', '.join(there)} already", hint=hint)
 
 

@@ -43,7 +43,7 @@ class OwnModel:
 def own_model(name: str, results: Results, known: Scale) -> OwnModel:
     """Return the model that a user named.
 
-    Errors: SpecError or PrerequisiteError if it is no model, or
+    Errors: SpecError or PrerequisiteError if it is not a model, or
     a hub model whose commit is unknown.
     """
     if "/" not in name or name.startswith((".", "/", "~")) or Path(name).expanduser().is_dir():

@@ -1,7 +1,7 @@
 """Find what is wrong with a user's problems before anything starts: counts, and the first faulty
 rows by file and line.
 
-unmapped        a line that is no problem: not JSON, a column that is missing, a value of another
+unmapped        a line that is not a problem: not JSON, a column that is missing, a value of another
                 type, an empty prompt or answer, no answer marker, a lost backslash, half a
                 surrogate pair, a control token of a chat template
 duplicate id    two rows of one file with one id
@@ -57,7 +57,7 @@ class Rows:
 def read_rows(path: Path, data: JsonlData, *, label: str = "", keep_repeats: bool = False) -> Rows:
     """Read a file of problems; every row with a fault is in a finding.
 
-    label: the file's name in messages. keep_repeats: the same problem twice is no fault.
+    label: the file's name in messages. keep_repeats: the same problem twice is not a fault.
     PrerequisiteError where the file cannot be read at all.
     """
     try:

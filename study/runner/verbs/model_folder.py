@@ -35,7 +35,7 @@ def find_model_folder(name: str, results: Results) -> ModelFolder:
             f"a model folder, organisation/model@revision, or a run or stage of {results.root}"
             f" (--results); {error.hint}"
         )
-        raise SpecError(f"{name!r} is no model: {error.message}", hint=hint) from error
+        raise SpecError(f"{name!r} is not a model: {error.message}", hint=hint) from error
     return _checked(source.stage, source.folder)
 
 

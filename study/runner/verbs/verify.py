@@ -63,7 +63,7 @@ class Check:
     @property
     def passed(self) -> bool:
         """Whether the run counts as a success: one of an older revision says nothing about today's
-        code and is no failure.
+        code and is not a failure.
         """
         return self.outcome not in (RerunResult.DIFFERENT, RerunResult.UNEQUAL, RerunResult.FAILED)
 

@@ -61,7 +61,7 @@ def read_assignment(path: Path) -> Assignment:
         )
         return Assignment(_payload(page["task"]), entry, profile)
     except (OSError, ValidationError, ValueError, KeyError, TypeError) as error:
-        hint = "type the same study run again: it writes the file anew"
+        hint = "type the same study run again: it writes the file again"
         raise RecordMismatch(
             f"{path}: not a task that can be carried out ({error})", hint=hint
         ) from error

@@ -6,7 +6,7 @@ run's own start and a fixed limit.
     lowest = the smallest `now` so far
 
 A detector fires once, at the first step after `reference` where its rule holds; only `not_finite`
-looks at one step alone. A metric that a trainer does not measure leaves its detector silent. Policy
+looks at one step only. A metric that a trainer does not measure leaves its detector silent. Policy
 observe records alarms and changes nothing; stop ends the run at the first alarm. Nothing here draws
 random numbers or needs torch; all state is the measured rows, so a resumed or replayed run gives
 the same alarms.

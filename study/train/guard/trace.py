@@ -142,7 +142,7 @@ def fell_at(
     With m(t) = mean accuracy of steps t - span + 1 .. t (320 rollouts at the lab) and m0 = mean of
     the first `span` steps, the first t for which m(t), m(t + 1), ..., m(t + span) are all below m0
     - drop. The last `span` steps of a run therefore cannot be such a t: they are not confirmed. A
-    fall from a later height that does not pass below the start is no fall in this sense.
+    fall from a later height that does not pass below the start is not a fall in this sense.
     """
     means = [mean(accuracy[max(0, i - span + 1) : i + 1]) for i in range(len(accuracy))]
     start = mean(accuracy[:span])

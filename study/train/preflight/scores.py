@@ -187,7 +187,7 @@ def teacher_matters(scored: Scored, objective: Objective, subject: str) -> Check
             subject,
             False,
             message,
-            "study/objectives/sampled.py: it is no control any more",
+            "study/objectives/sampled.py: it is not a control any more",
             False,
             measured,
         )

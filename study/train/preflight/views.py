@@ -124,7 +124,9 @@ def _views_hold(
     )
     if alike == len(problems):
         hint = "choose a template that tells problems apart"
-        return Check("views", subject, False, f"{message}: it is no placebo", hint, False, measured)
+        return Check(
+            "views", subject, False, f"{message}: it is not a placebo", hint, False, measured
+        )
     return Check("views", subject, True, message, measured=measured)
 
 
