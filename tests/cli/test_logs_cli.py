@@ -50,7 +50,8 @@ def stages(run: LabelledRun) -> dict[str, str]:
 def shown(
     capsys: pytest.CaptureFixture[str], results: Results, name: str, **options: object
 ) -> list[str]:
-    verb.logs(name, results=results.root, **{"grid": None, "scale": "lab", **options})  # type: ignore[arg-type]
+    settings: dict[str, object] = {"grid": None, "scale": "lab", **options}
+    verb.logs(name, results=results.root, **settings)  # type: ignore[arg-type]
     return capsys.readouterr().out.splitlines()
 
 

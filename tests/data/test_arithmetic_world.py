@@ -149,7 +149,10 @@ def test_pi_is_a_template_and_a_placement(
     for message in expected:
         for name, text in fill.items():
             message["content"] = message["content"].replace(name, text)
-    privileged = PrivilegedInformation(template=template, placement=placement)  # type: ignore[arg-type]
+    privileged = PrivilegedInformation(
+        template=template,
+        placement=placement,  # type: ignore[arg-type]
+    )
     assert teacher_view(problem, privileged) == expected
     assert student_view(problem) == [{"role": "user", "content": problem.prompt}]
 

@@ -42,7 +42,9 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> JsonlData:
 
 
 def test_gsm8k_rows_become_problems_in_disjoint_splits(data: JsonlData) -> None:
-    train, selection, held_out = (load(data, split) for split in ("train", "selection", "held_out"))  # type: ignore[arg-type]
+    train = load(data, "train")
+    selection = load(data, "selection")
+    held_out = load(data, "held_out")
     assert (len(train), len(selection), len(held_out)) == (32, 8, 10)
     assert not {p.prompt for p in train} & {p.prompt for p in selection}
     assert train[3].prompt == "What is 3 + 3? Box it."

@@ -76,7 +76,8 @@ def test_splits_are_disjoint_fixed_and_as_large_as_asked(data: Data) -> None:
     prompts = {
         split: [p.prompt for p in load(data, split)] for split in ("train", "selection", "held_out")
     }
-    assert [len(set(prompts[split])) for split in prompts] == [data.train_size, 256, 256]  # type: ignore[union-attr]
+    train_size = data.train_size  # type: ignore[union-attr]
+    assert [len(set(prompts[split])) for split in prompts] == [train_size, 256, 256]
     assert not set(prompts["train"]) & set(prompts["selection"])
     assert not (set(prompts["train"]) | set(prompts["selection"])) & set(prompts["held_out"])
     ids = [p.id for p in load(data, "held_out")]
@@ -114,8 +115,9 @@ def test_every_word_is_in_the_vocabulary(data: Data, corpus: WorldCorpus, stretc
 
 def test_the_vocabularies_have_the_sizes_that_specs_count_with() -> None:
     for name, words in (("arithmetic", LAB_VOCABULARY), ("worlds", WORLDS_VOCABULARY)):
-        assert LabTokenizer(vocabulary=name).vocab_size == len(words) == len(set(words))
-        assert len(build_tokenizer(LabTokenizer(vocabulary=name))) == len(words)  # type: ignore[arg-type]
+        spec = LabTokenizer(vocabulary=name)
+        assert spec.vocab_size == len(words) == len(set(words))
+        assert len(build_tokenizer(spec)) == len(words)
     assert WORLDS_VOCABULARY[: len(LAB_VOCABULARY)] == LAB_VOCABULARY  # a word keeps its id
 
 

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from threading import Thread
+from typing import Any
 
 import pytest
 
@@ -272,7 +273,8 @@ def test_a_read_only_disk_is_refused_before_anything_is_spent(
 
 def damage(results: Results, what: str, k: int) -> None:
     """Damage one thing of the run with this k, and remove its record where that is not it."""
-    student, distill = (stage_id(model, 0) for model in (cell(k).model.student, cell(k).model))  # type: ignore[union-attr]
+    model: Any = cell(k).model
+    student, distill = stage_id(model.student, 0), stage_id(model, 0)
     record = results.record(plan_of(k).run_id)
     match what:
         case "record changed":

@@ -136,7 +136,9 @@ def test_a_share_splits_by_the_text(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         **COLUMNS,
     }
     data = JsonlData(**how)
-    train, selection, held_out = (load(data, split) for split in ("train", "selection", "held_out"))  # type: ignore[arg-type]
+    train = load(data, "train")
+    selection = load(data, "selection")
+    held_out = load(data, "held_out")
     assert len(train) + len(selection) + len(held_out) == 80
     assert 4 <= len(held_out) <= 36
     assert not {p.prompt for p in held_out} & {p.prompt for p in (*train, *selection)}
@@ -246,7 +248,7 @@ HINTS = [
     ({"prompt_field": "problm"}, "--prompt-field"),
     ({"answer_after": "=>"}, "--answer-after names a text"),
     ({"id_field": "one"}, "another --id-field"),
-    ({"completion_tokens": 1010}, "--completion-tokens N leaves more room"),
+    ({"completion_tokens": 1010}, "is the largest that fits every prompt"),
 ]
 
 

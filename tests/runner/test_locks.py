@@ -8,6 +8,7 @@ import shutil
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -174,7 +175,7 @@ class NewOwner:
             (place / "of the new owner").touch()
 
 
-def do(payload: object, results: Results, before_check: Callable[[], None] | None = None) -> object:
+def do(payload: Any, results: Results, before_check: Callable[[], None] | None = None) -> object:
     """The task in this process; before_check: called before each check of the lock."""
     name = getattr(payload, "id", "run")
     checkpoints = Checkpoints(results.checkpoints(name), 0.0)
@@ -187,7 +188,7 @@ def do(payload: object, results: Results, before_check: Callable[[], None] | Non
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module.Lock, "held", held)
-        return perform(payload, results, WORK, PROFILE, silent, checkpoints)  # type: ignore[arg-type]
+        return perform(payload, results, WORK, PROFILE, silent, checkpoints)
 
 
 def test_an_error_of_who_lost_the_lock_is_no_failure(

@@ -7,8 +7,10 @@ import os
 import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -38,8 +40,8 @@ def test_processes_share_the_batch_of_a_step(
 ) -> None:
     def made(processes: str) -> SimpleNamespace:
         monkeypatch.setenv("WORLD_SIZE", processes)
-        kind = lambda **settings: SimpleNamespace(n_gpu=4, **settings)  # noqa: E731 - where four GPUs are seen
-        return arguments(kind, tmp_path, OPTIMISATION, steps=1, batch=6, seed=0)  # pyright: ignore[reportArgumentType]
+        sees_four_gpus: Any = partial(SimpleNamespace, n_gpu=4)
+        return arguments(sees_four_gpus, tmp_path, OPTIMISATION, steps=1, batch=6, seed=0)
 
     assert [made(n).per_device_train_batch_size for n in ("1", "2", "3")] == [6, 3, 2]
     assert made("1")._n_gpu == 1  # a single process would feed a batch to each GPU that it sees

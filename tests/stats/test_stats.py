@@ -118,7 +118,8 @@ def test_one_base_has_no_interval() -> None:
 
 def test_t_interval_covers_as_often_as_it_says() -> None:
     draws = np.random.default_rng(0).normal(1.0, 2.0, size=(4000, 4))
-    covered = [interval.low <= 1.0 <= interval.high for interval in map(t_interval, draws.tolist())]  # type: ignore[operator]
+    intervals = [t_interval(row) for row in draws.tolist()]
+    covered = [each.low <= 1.0 <= each.high for each in intervals]  # type: ignore[operator]
     assert np.mean(covered) == pytest.approx(0.95, abs=0.012)
 
 
@@ -181,7 +182,8 @@ def test_holm_is_between_p_and_bonferroni(p_values: dict[str, float]) -> None:
 def test_minimum_detectable_effect_by_simulation(n: int, deviation: float) -> None:
     effect = minimum_detectable_effect(deviation, n)
     draws = np.random.default_rng(5).normal(effect, deviation, size=(4000, n))
-    found = np.mean([compare(row).p_value < 0.05 for row in draws.tolist()])  # type: ignore[operator]
+    p_values = [compare(row).p_value for row in draws.tolist()]
+    found = np.mean([p_value < 0.05 for p_value in p_values])  # type: ignore[operator]
     assert found == pytest.approx(0.8, abs=0.03)
     assert detection_power(0.0, deviation, n) == pytest.approx(0.05)
 

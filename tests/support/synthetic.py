@@ -156,4 +156,5 @@ def history(
 
 def records(grid: Grid, ends: Ends = plausible, **selection: object) -> list[Record]:
     """Return records for all runs of a grid, or of a selection as `Grid.runs` takes it."""
-    return [record(run, *ends(run.labels, run.seed)) for run in grid.runs(**selection)]  # type: ignore[arg-type]
+    runs = grid.runs(**selection)  # type: ignore[arg-type]
+    return [record(run, *ends(run.labels, run.seed)) for run in runs]

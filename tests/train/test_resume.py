@@ -140,7 +140,9 @@ def one_life(
 
         def killing(path: Path, target: Path) -> Path:
             calls[0] += 1
-            return rename(path, target) if calls[0] == 1 else os.kill(os.getpid(), signal.SIGKILL)  # type: ignore[return-value]
+            if calls[0] > 1:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return rename(path, target)
 
         Path.rename = killing  # type: ignore[method-assign] - this process ends here
     attempt(kind, lab_models, out, Checkpoints(folder, every_s=0), report)

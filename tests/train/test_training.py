@@ -79,7 +79,8 @@ def test_the_reduction_is_the_objectives_own_where_it_is_applied(
             return original(values, mask, denominator)
 
         monkeypatch.setattr(distill_module, name, spy)
-    run(distilled(Objective(reduction=reduction), steps=2), lab_models, tmp_path / "d")  # type: ignore[arg-type]
+    objective = Objective(reduction=reduction)  # type: ignore[arg-type]
+    run(distilled(objective, steps=2), lab_models, tmp_path / "d")
     assert not calls["token_mean" if reduction == "response_mean" else "response_mean"]
     for denominator, tokens, responses in calls[reduction]:
         assert denominator == (responses if reduction == "response_mean" else tokens)
