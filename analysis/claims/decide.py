@@ -5,6 +5,7 @@ depends on its own grid's records, and through Holm's adjustment on the p of all
 family, which may be claims on other grids.
 """
 
+import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -26,10 +27,12 @@ from study.spec.report.finding import Finding
 from study.stats.comparisons import ENOUGH, compare, holm_factors
 from study.stats.decision import Decision, Failing, decide
 from study.stats.distributions import sign_flip_p
+from study.stats.intervals import Interval
 
 __all__ = ["NOT_TESTABLE", "Verdict", "Word", "decide_all", "judge"]
 
 Place = tuple[str, str]  # grid, id of the claim
+OverProblems = dict[Place, Interval | None]  # by claim, see `over_problems`
 
 
 def decide_all(page: Claims, evidence: Evidence, rules: Rules = SECOND) -> tuple[Verdict, ...]:
@@ -45,12 +48,15 @@ def judge(
     rules: Rules = SECOND,
     withdrawn: Mapping[str, Collection[str]] | None = None,
     wanted: Collection[str] | None = None,
+    known: OverProblems | None = None,
 ) -> dict[str, tuple[Verdict, ...]]:
     """The verdicts of every grid with evidence, by grid.
 
     pages: all claims of the study, by grid; one without evidence counts in its families. withdrawn:
     family -> claims that stored states declare and no page has any more. wanted: only these grids;
-    the evidence of the others still gives the p of their claims.
+    the evidence of the others still gives the p of their claims. known: the intervals over problems
+    that an earlier call with the same pages and evidence computed, filled here: no rule changes
+    them, and their bootstrap takes most of the time of a verdict.
     """
     made = families(pages.values(), findings, rules, withdrawn)
     chosen = [grid for grid in pages if grid in evidence and (wanted is None or grid in wanted)]
@@ -72,6 +78,7 @@ def judge(
                 evidence[grid],
                 measured[(grid, claim.id)],
                 rules,
+                known if known is not None else {},
             ).verdict(made, factors, p_values)
             for claim in pages[grid].claims
         )
@@ -107,6 +114,7 @@ class _Case:
     evidence: Evidence
     measured: Measured
     rules: Rules
+    known: OverProblems
 
     @property
     def bases(self) -> list[int]:
@@ -148,8 +156,16 @@ class _Case:
         return replace(
             verdict,
             sign_flip=sign_flip_p(np.asarray(values), np.random.default_rng(0)),
-            problems=over_problems(self.claim.contrast, self.claim.outcome, self.evidence),
+            problems=self._over_problems(),
         )
+
+    def _over_problems(self) -> Interval | None:
+        place = (self.page.grid, self.claim.id)
+        if place not in self.known:
+            self.known[place] = over_problems(
+                self.claim.contrast, self.claim.outcome, self.evidence
+            )
+        return self.known[place]
 
     def _decided(self, verdict: Verdict) -> Verdict:
         gates = gate_states(
@@ -204,7 +220,7 @@ class _Case:
         return decided
 
     def _finite_bases(self) -> set[int]:
-        return {base for base, value in self.measured.values.items() if np.isfinite(value)}
+        return {base for base, value in self.measured.values.items() if math.isfinite(value)}
 
     def _decision(self, verdict: Verdict, gates: Sequence[GateState]) -> Decision | None:
         """None where the outcome is not a number somewhere."""

@@ -1,10 +1,10 @@
 """All claims of the study with the evidence for them: what a verdict on one grid depends on."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from analysis.claims.decide import judge
+from analysis.claims.decide import OverProblems, Place, judge
 from analysis.claims.rules import SECOND, Rules
 from analysis.claims.scorecard import findings
 from analysis.claims.screening import load_screened
@@ -17,12 +17,14 @@ from study.errors import PrerequisiteError, SpecError
 from study.spec.report.claim import Claims
 from study.spec.report.finding import Finding
 from study.spec.yaml.load import names
+from study.stats.intervals import Interval
 
 
 @dataclass(frozen=True)
 class Study:
     """pages: the claims of every grid. evidence: of the grids that have any at this scale.
-    unstored: states that records name and that are not stored with them.
+    unstored: states that records name and that are not stored with them. known: what `judge`
+    computed that no rule changes; a report judges seven times.
     """
 
     pages: Mapping[str, Claims]
@@ -30,6 +32,7 @@ class Study:
     findings: tuple[Finding, ...] = ()
     withdrawn: tuple[Withdrawn, ...] = ()
     unstored: tuple[str, ...] = ()
+    known: OverProblems = field(default_factory=dict[Place, Interval | None], compare=False)
 
     def verdicts(
         self, rules: Rules = SECOND, wanted: Sequence[str] | None = None
@@ -42,6 +45,7 @@ class Study:
             rules=rules,
             withdrawn=by_family(self.withdrawn),
             wanted=wanted,
+            known=self.known,
         )
 
     def families(self, rules: Rules = SECOND) -> Families:
