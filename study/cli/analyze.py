@@ -12,6 +12,7 @@ from analysis.claims.verdicts import summary_table
 from analysis.evidence.frames import Evidence
 from analysis.evidence.metrics_page import metrics_page as metrics_text
 from analysis.pages.report import Report, build, differences, write
+from analysis.pages.style import few_collections
 from analysis.pages.terminal import curves as draw_curves
 from study.cli.console import is_terminal, say, warn, width
 from study.cli.evidence import (
@@ -29,6 +30,7 @@ from study.cli.options import GridOption, ResultsOption, ScaleOption
 from study.errors import SpecError
 
 
+@few_collections()
 def analyze(
     grid: GridOption = "math",
     scale: ScaleOption = "lab",

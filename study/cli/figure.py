@@ -4,11 +4,13 @@ from pathlib import Path
 
 from analysis.pages.numbered import figure_page
 from analysis.pages.report import draw_page, write_figure
+from analysis.pages.style import few_collections
 from study.cli.console import say
 from study.cli.evidence import NumberArgument, OutOption, RecordsOption, load_evidence
 from study.cli.options import ResultsOption
 
 
+@few_collections()
 def figure(
     number: NumberArgument,
     results: ResultsOption = Path("results"),

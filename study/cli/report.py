@@ -10,6 +10,7 @@ from analysis.pages import readme
 from analysis.pages.all_grids import differences, write
 from analysis.pages.overview import parts, scored
 from analysis.pages.report import Part
+from analysis.pages.style import few_collections
 from analysis.pages.tables import count
 from study.cli.console import say
 from study.cli.evidence import (
@@ -24,6 +25,7 @@ from study.cli.evidence import (
 from study.cli.options import ResultsOption, ScaleOption
 
 
+@few_collections()
 def report(
     scale: ScaleOption = "lab",
     results: ResultsOption = Path("results"),

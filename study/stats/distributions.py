@@ -106,10 +106,11 @@ def sign_flip_p(values: NDArray[np.float64], generator: np.random.Generator) -> 
     """
     n, exact = values.size, 2**values.size <= _SIGN_DRAWS
     if exact:
-        flipped = np.arange(2**n) >> np.arange(n)[:, np.newaxis] & 1
+        choices = np.arange(2**n, dtype=np.int64)
+        flipped = (choices >> np.arange(n, dtype=np.int64)[:, np.newaxis]) % 2 == 1
     else:
         pairs = np.tile(np.arange(2), (_SIGN_DRAWS, n, 1))
-        flipped = generator.permuted(pairs, axis=-1)[:, :, 0].T
+        flipped = generator.permuted(pairs, axis=-1)[:, :, 0].T == 1
     means = np.sum(np.where(flipped, -values[:, np.newaxis], values[:, np.newaxis]), axis=0) / n
     observed = np.mean(values)
     ties = np.abs(observed) * 100.0 * np.finfo(np.float64).eps

@@ -58,7 +58,7 @@ def test_no_trial_has_a_p_and_no_limits() -> None:
 def test_survival(seed: int) -> None:
     generator = np.random.default_rng(seed)
     n = int(generator.integers(1, 25))
-    times = generator.integers(1, 10, n) * 10.0
+    times = np.asarray(generator.integers(1, 10, n) * 10.0, dtype=np.float64)
     ended = generator.uniform(size=n) < generator.uniform()
     data = scipy_stats.CensoredData(uncensored=times[ended], right=times[~ended])
     expected = scipy_stats.ecdf(data).sf
