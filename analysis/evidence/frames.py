@@ -30,10 +30,11 @@ from analysis.evidence.columns import (
 from analysis.evidence.curves import Curves, Ends
 from analysis.evidence.gather import Gathered, Made, Origin, gather
 from analysis.evidence.ledger import Ledger
+from analysis.evidence.reading import read_again
 from analysis.evidence.revisions import older, older_text, refuse_mixed
 from study.errors import IncompleteResults, RecordMismatch, SpecError
 from study.record.schema import Record
-from study.record.store import read_record, record_paths
+from study.record.store import record_paths
 from study.spec.grid.grid import Grid, LabelledCell, LabelledRun, load_grid, named
 from study.spec.report.sentences import arm_words as arm_text
 from study.spec.yaml.load import names
@@ -276,7 +277,7 @@ def load(
     made = gather(
         _reading(Path(path), places),
         _cells_of_runs(loaded, seeds, core),
-        lambda run: read_record(places[run]),
+        lambda run: read_again(places[run]),
     )
     return _evidence(
         made,
@@ -296,7 +297,7 @@ def _reading(folder: Path, places: dict[str, Path]) -> Iterator[Record]:
     One under another name would count twice.
     """
     for path in record_paths(folder):
-        record = read_record(path)
+        record = read_again(path)
         name = path.parent.name if path.name == "record.json" else path.stem
         if record.run != name:
             raise RecordMismatch(

@@ -22,7 +22,7 @@ Done means sealed: an existing folder alone does not count as done.
 import contextlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -228,17 +228,25 @@ def _bytes_of(record: Record) -> bytes:
     return data
 
 
-def read_record(path: Path) -> Record:
-    """Read the record in `path`, its seal checked, of this schema or an older one.
+def parse_record(data: bytes) -> Record:
+    """Return the record that these bytes are, its seal checked, of this schema or an older one.
+
+    Errors: ValueError (also pydantic's) where they are no record or not as they were written;
+    NewerSchema.
+    """
+    if not seal_matches(data):
+        raise ValueError("its content does not match its seal")
+    return record_of(from_json(data))
+
+
+def read_record(path: Path, parse: Callable[[bytes], Record] = parse_record) -> Record:
+    """Read the record in `path`. parse: `parse_record`, or one that remembers its results.
 
     RecordMismatch names the file and what to do when its content is not as it was written;
     NewerSchema when a later version wrote it.
     """
     try:
-        data = path.read_bytes()
-        if not seal_matches(data):
-            raise ValueError("its content does not match its seal")
-        record = record_of(from_json(data))
+        record = parse(path.read_bytes())
     except NewerSchema as error:
         raise NewerSchema(f"{path}: {error.message}", hint=error.hint) from error
     except ValidationError as error:
