@@ -104,7 +104,9 @@ def measure(name: str, checkouts: list[Checkout], records: Path, repeats: int) -
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--before", type=Path)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--only", default=",".join(COMMANDS))

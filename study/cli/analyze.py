@@ -11,6 +11,7 @@ from analysis.claims.rules import SECOND
 from analysis.claims.verdicts import summary_table
 from analysis.evidence.frames import Evidence
 from analysis.evidence.metrics_page import metrics_page as metrics_text
+from analysis.evidence.reading import each_parsed_once
 from analysis.pages.report import Report, build, differences, write
 from analysis.pages.style import few_collections
 from analysis.pages.terminal import curves as draw_curves
@@ -30,6 +31,7 @@ from study.cli.options import GridOption, ResultsOption, ScaleOption
 from study.errors import SpecError
 
 
+@each_parsed_once()
 @few_collections()
 def analyze(
     grid: GridOption = "math",

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from analysis.claims.rules import SECOND
+from analysis.evidence.reading import each_parsed_once
 from analysis.pages import readme
 from analysis.pages.all_grids import differences, write
 from analysis.pages.overview import parts, scored
@@ -25,6 +26,7 @@ from study.cli.evidence import (
 from study.cli.options import ResultsOption, ScaleOption
 
 
+@each_parsed_once()
 @few_collections()
 def report(
     scale: ScaleOption = "lab",

@@ -1,12 +1,13 @@
 """What is remembered of records never outlives their bytes."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from analysis.evidence import frames, reading
-from analysis.evidence.reading import read_again
+from analysis.evidence.reading import each_parsed_once, read_again
 from study.errors import RecordMismatch
 from study.record.schema import Record, record_bytes, sealed
 from study.record.store import parse_record, write_record
@@ -29,20 +30,28 @@ def records(grid: Grid, tmp_path: Path) -> list[Record]:
 
 @pytest.fixture
 def parsed(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
-    """The bytes that are parsed, from an empty memory on."""
+    """The bytes that are parsed while records are remembered."""
     found: list[bytes] = []
 
     def counting(data: bytes) -> Record:
         found.append(data)
         return parse_record(data)
 
-    remembered = reading.lru_cache(maxsize=reading.REMEMBERED)(counting)
-    monkeypatch.setattr(reading, "_remembered", remembered)
+    monkeypatch.setattr(reading, "parse_record", counting)
     return found
+
+
+@pytest.fixture
+def remembered(parsed: list[bytes]) -> Iterator[None]:
+    with each_parsed_once():
+        yield
 
 
 def load(folder: Path) -> frames.Evidence:
     return frames.load(folder, grid="math", scale="lab", seeds=[0], core=True)
+
+
+pytestmark = pytest.mark.usefixtures("remembered")
 
 
 def test_two_readers_parse_a_record_once(
@@ -107,7 +116,17 @@ def test_a_deleted_record_is_missing(records: list[Record], tmp_path: Path) -> N
 def test_more_records_than_are_remembered_are_all_read(
     records: list[Record], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reading, "_remembered", reading.lru_cache(maxsize=2)(parse_record))
-    assert len(load(tmp_path).runs) == len(load(tmp_path).runs) == len(records)
+    monkeypatch.setattr(reading, "REMEMBERED", 2)
+    with each_parsed_once():
+        assert len(load(tmp_path).runs) == len(load(tmp_path).runs) == len(records)
+
+
+def test_nothing_is_remembered_outside_of_the_block(records: list[Record], tmp_path: Path) -> None:
     path = tmp_path / f"{records[0].run}.json"
-    assert read_again(path) is read_again(path)
+    with each_parsed_once():
+        inside = read_again(path)
+        assert read_again(path) is inside
+    with each_parsed_once():
+        outside = read_again(path)
+    assert outside is not inside
+    assert outside == inside
