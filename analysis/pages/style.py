@@ -127,9 +127,7 @@ def save(figure: Figure, stem: Path, csv_text: str) -> list[Path]:
     paths = [stem.with_suffix(suffix) for suffix in (".png", ".svg", ".pdf", ".csv")]
     with styled():
         figure.set_dpi(DPI)
-        # places everything once; the canvases below draw once each, where savefig draws twice
-        figure.draw_without_rendering()
-        figure.set_layout_engine("none")
+        _place(figure)
         _write_png(figure, paths[0], description)
         figure.set_dpi(72)  # what an SVG is measured in
         FigureCanvasSVG(figure).print_svg(
@@ -149,6 +147,16 @@ def save(figure: Figure, stem: Path, csv_text: str) -> list[Path]:
         )
     paths[3].write_text(csv_text, encoding="utf-8", newline="\n")
     return paths
+
+
+def _place(figure: Figure) -> None:
+    """Lay everything out, once: the canvases then draw once each, where savefig lays out and draws
+    twice.
+    """
+    engine = figure.get_layout_engine()
+    if engine is not None:
+        engine.execute(figure)
+        figure.set_layout_engine("none")
 
 
 _SHORTER = (
