@@ -22,6 +22,13 @@ FLIPS: dict[Flip | None, str] = {
 }
 
 
+def _without(verdict: Verdict, evidence: Evidence) -> str:
+    """The declared bases that are not in the verdict, which would be left out in silence else."""
+    left = [base for base in evidence.seeds if base not in verdict.differences]
+    listed = ", ".join(f"base {base}" for base in left)
+    return f"; left out, because an arm has no record or no such number: {listed}" if left else ""
+
+
 def facts(verdict: Verdict, evidence: Evidence) -> list[str]:
     """What there is to say on one claim, a bullet each."""
     claim = verdict.claim
@@ -35,7 +42,7 @@ def facts(verdict: Verdict, evidence: Evidence) -> list[str]:
             f"- Outcome: `{claim.outcome}`; contrast: {contrast_words(claim.contrast)}; expected:"
             f" {claim.expectation}."
         ),
-        f"- Per base: {per_base}.",
+        f"- Per base: {per_base}{_without(verdict, evidence)}.",
         *_variances(verdict, evidence),
         *([f"- Screening: {evidence.screening}."] if evidence.screening else []),
         *_notes(verdict, evidence),

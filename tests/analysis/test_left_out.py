@@ -8,7 +8,10 @@ from typing import Any
 
 import pytest
 
+from analysis.claims.decide import decide_all
 from analysis.claims.withdrawn import Withdrawn, lines, unstored, withdrawn_today
+from analysis.verdicts.facts import facts
+from study.spec.report.claim import load_claims
 from tests.analysis.test_tampering import ANSWERS, LATER, judged
 from tests.support.tiny import FINDING, GAIN, Tiny
 
@@ -119,3 +122,15 @@ def test_a_state_that_is_deleted_is_named(tiny: Tiny) -> None:
     assert lost.startswith(state.name)
     text = "\n".join(lines((), [lost]))
     assert f"not stored with them: `{state.name}`" in text
+
+
+def test_a_base_without_a_record_is_named_in_the_verdict(tiny: Tiny) -> None:
+    tiny.write_grid(seeds=[0, 1, 2, 3])
+    tiny.run()
+    (full,) = decide_all(load_claims("tiny"), tiny.evidence())
+    assert "left out" not in "\n".join(facts(full, tiny.evidence()))
+    next(tiny.results.runs.glob("*-s3/record.json")).unlink()
+    (partial,) = decide_all(load_claims("tiny"), tiny.evidence())
+    assert partial.n == 3
+    (said,) = [line for line in facts(partial, tiny.evidence()) if line.startswith("- Per base")]
+    assert said.endswith("; left out, because an arm has no record or no such number: base 3.")
