@@ -187,13 +187,11 @@ def test_pi_reaches_the_teacher_and_not_the_student(
     tokenizer = load_tokenizer(lab_models["student"])
     original = distill_module.OnPolicyDistillation._hidden
 
-    def spy(self: Any, model: Any, prompt_ids: Any, prompt_mask: Any, inputs: Any) -> Any:
+    def spy(self: Any, model: Any, prompt: str, inputs: Any) -> Any:
         role = "teacher" if model is self.teacher_model else "student"
-        views[role] += [
-            tokenizer.decode(ids[mask.bool()])
-            for ids, mask in zip(prompt_ids, prompt_mask, strict=True)
-        ]
-        return original(self, model, prompt_ids, prompt_mask, inputs)
+        prompts = zip(inputs[f"{prompt}_ids"], inputs[f"{prompt}_mask"], strict=True)
+        views[role] += [tokenizer.decode(ids[mask.bool()]) for ids, mask in prompts]
+        return original(self, model, prompt, inputs)
 
     monkeypatch.setattr(distill_module.OnPolicyDistillation, "_hidden", spy)
     pi = PrivilegedInformation(template="<answer> {answer}")
