@@ -4,17 +4,18 @@ columns, TRL's chunked loss, and every form of ours with a frozen and a trained 
     python -m benchmarks.bench_losses --tokens 512
     python -m benchmarks.bench_losses --tokens 128 --loop-tokens 16 --repeats 3
 
-CPU seconds of one thread, median of the repeats; unit: one product of [N, H] with [H, V], measured
-before each case of the same repeat. Memory: the peak above what was resident before the case; with
-a trained head it contains the head's own gradient. error: max |g - g64| / max |g64| of the gradient
-in the hidden states of a few tokens, g64 from the definition in float64. The default loss is the
-paper's: TopK of the student, renormalised, with stop-gradient. The column loop and the naive rows
-compute that loss, TRL's chunked code the full reverse KL. A case measured on fewer tokens is
-scaled.
+CPU seconds of one thread (wall seconds on a GPU), median of the repeats; unit: one product of
+[N, H] with [H, V], measured before each case of the same repeat. Memory: the peak above what was
+resident before the case; with a trained head it contains the head's own gradient. error:
+max |g - g64| / max |g64| of the gradient in the hidden states of a few tokens, g64 from the
+definition in float64. The default loss is the paper's: TopK of the student, renormalised, with
+stop-gradient. The column loop and the naive rows compute that loss, TRL's chunked code the full
+reverse KL. A case measured on fewer tokens is scaled.
 """
 
 import argparse
 import os
+import re
 import statistics
 from collections import defaultdict
 from collections.abc import Callable
@@ -138,13 +139,16 @@ def main() -> None:
     defaults = {"tokens": 512, "hidden": 1024, "vocabulary": 151_936, "repeats": 2}
     for name, default in (defaults | {"loop-tokens": 16}).items():
         parser.add_argument(f"--{name}", type=int, default=default)
-    parser.add_argument("--only", default="", help="cases whose name contains this text")
+    parser.add_argument("--only", default="", help="cases that this pattern is found in")
+    parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
+    parser.add_argument("--dtype", default="float32", choices=["float32", "bfloat16"])
     said = parser.parse_args()
     torch.set_num_threads(1)
     import trl.kernels.chunked_divergence  # noqa: F401 - imports are no part of a loss
 
-    inputs = Inputs(Sizes(said.tokens, said.hidden, said.vocabulary, K))
-    chosen = {n: c for n, c in cases(inputs, said.loop_tokens).items() if said.only in n}
+    sizes = Sizes(said.tokens, said.hidden, said.vocabulary, K)
+    inputs = Inputs(sizes, said.device, getattr(torch, said.dtype))
+    chosen = {n: c for n, c in cases(inputs, said.loop_tokens).items() if re.search(said.only, n)}
     exact = references(inputs, {case.objective for case in chosen.values()})
     print(f"N={said.tokens} H={said.hidden} V={said.vocabulary} K={K}, torch {torch.__version__},")
     print(f"1 thread, load {os.getloadavg()[0]:.1f} at the start", flush=True)
@@ -159,7 +163,9 @@ def main() -> None:
             off = error(inputs, exact[case.objective])
             inputs.forget_gradients()
             found[name].append((seconds, seconds / unit, one, off))
-            print(f"  {name:50}{seconds:9.2f}{seconds / unit:10.2f}", flush=True)
+            extra = (one.extra_bytes or 0) * case.scale / 1e6
+            line = f"{seconds:9.2f}{seconds / unit:10.2f}{extra:8.0f} MB{off:10.1e}"
+            print(f"  {name:50}{line}", flush=True)
     print(f"{'case':50}{'seconds':>9}{'products':>10}{'needed':>8}{'extra MB':>10}{'error':>10}")
     for name, runs in found.items():
         seconds, products = (statistics.median(run[i] for run in runs) for i in (0, 1))

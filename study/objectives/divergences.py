@@ -30,7 +30,7 @@ def logprobs(logits_NV: Tensor) -> Tensor:
 
     Over a wide axis as x - logsumexp(x): torch's log_softmax on a CPU loses a digit of the
     normaliser over 151,936 float32 columns (gradient error 1.4e-5 against 1.4e-6 in float64;
-    benchmarks/bench_objectives.py).
+    benchmarks/bench_losses.py).
     """
     logits_NV = at_least_float32(logits_NV)
     if logits_NV.shape[-1] <= WIDE:

@@ -5,6 +5,7 @@ measured next to each loss: other work on the machine slows both. How many produ
 needs is in `study.models.logprobs`.
 """
 
+import ctypes
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -150,9 +151,11 @@ def _resident(*, reset: bool) -> int | None:
     """
     try:
         if reset:
+            # Freed memory that malloc keeps would hide what a call takes.
+            ctypes.CDLL(None).malloc_trim(0)
             Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
         status = Path("/proc/self/status").read_text(encoding="ascii")
-    except OSError:
+    except (OSError, AttributeError):
         return None
     lines = dict(line.split(":", 1) for line in status.splitlines() if ":" in line)
     kilobytes = lines["VmRSS" if reset else "VmHWM"].split()[0]

@@ -151,8 +151,8 @@ class _Sparse(torch.autograd.Function):
         return _scaled(gradient_NH, upstream[0]), None, None, None, None, weight_VH, bias_V
 
 
-# Numbers of one [tokens, K, H] block of rows: 2**21 float32 are 8 MB, so blocks stay in the cache.
-BLOCK = 2**21
+# Numbers of one [tokens, K, H] block of rows: 2**19 float32 are 2 MB, so blocks stay in the cache.
+BLOCK = 2**19
 
 
 def tokens_per_block(num_ids: int, hidden: int) -> int:

