@@ -20,7 +20,7 @@ def test_a_loss_takes_the_products_that_it_needs(
     monkeypatch.setattr("study.models.logprobs.WIDE", VOCABULARY - 1)
     fields, _ = PRESETS[name]
     k = {"k": SIZES.k} if fields.get("support") in TOPK_SUPPORTS else {}
-    inputs, objective = Inputs(SIZES), Objective(**fields, **k)
+    inputs, objective = Inputs(SIZES), Objective.model_validate(fields | k)
     inputs.student_head.weight.requires_grad_(trained)
     with Products() as taken:
         inputs.loss(objective)
