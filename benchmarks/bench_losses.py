@@ -168,7 +168,8 @@ def main() -> None:
             print(f"  {name:50}{line}", flush=True)
     print(f"{'case':50}{'seconds':>9}{'products':>10}{'needed':>8}{'extra MB':>10}{'error':>10}")
     for name, runs in found.items():
-        seconds, products = (statistics.median(run[i] for run in runs) for i in (0, 1))
+        seconds = statistics.median(run[0] for run in runs)
+        products = statistics.median(run[1] for run in runs)
         extra = statistics.median((run[2].extra_bytes or 0) for run in runs) * chosen[name].scale
         print(
             f"{name:50}{seconds:9.2f}{products:10.2f}{chosen[name].limit or '':>8}"
