@@ -149,7 +149,8 @@ def main() -> None:
     sizes = Sizes(said.tokens, said.hidden, said.vocabulary, K)
     inputs = Inputs(sizes, said.device, getattr(torch, said.dtype))
     chosen = {n: c for n, c in cases(inputs, said.loop_tokens).items() if re.search(said.only, n)}
-    exact = references(inputs, {case.objective for case in chosen.values()})
+    forms = {case.objective for case in chosen.values()}  # pyright: ignore[reportUnhashable]
+    exact = references(inputs, forms)
     print(f"N={said.tokens} H={said.hidden} V={said.vocabulary} K={K}, torch {torch.__version__},")
     print(f"1 thread, load {os.getloadavg()[0]:.1f} at the start", flush=True)
     found: dict[str, list[tuple[float, float, Measured, float]]] = defaultdict(list)
