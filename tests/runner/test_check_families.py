@@ -113,6 +113,7 @@ def test_sentences_say_what_is_computed(tiny: Tiny) -> None:
         ({"outcome": "score"}, ""),
         ({"outcome": "score", "better": "lower"}, "better: higher"),
         ({"outcome": "mean_tokens", "expectation": "equal"}, ""),
+        ({"expectation": "negative", "better": "lower"}, "remove better"),
         (
             {
                 "outcome": "mean_tokens",

@@ -148,11 +148,18 @@ def refuse_nothing(page: str, judged: Judged, grid: Grid) -> None:
 
 def refuse_unclear_side(page: Claims, claim: Claim) -> None:
     """Raise SpecError for `not_worse` where the page does not say which side is better, or says
-    another one than the outcome. A share is not the outcome itself: its page says it.
+    another one than the outcome; and for a side that no other expectation reads. A share is not
+    the outcome itself: its page says it.
     """
+    where = f"claims/{page.grid}.yaml {claim.id}"
+    if claim.expectation != "not_worse" and "better" in claim.model_fields_set:
+        raise SpecError(
+            f"{where}: better is read by expectation: not_worse alone, this one is"
+            f" {claim.expectation}",
+            hint="remove better, or write expectation: not_worse",
+        )
     if claim.expectation != "not_worse" or isinstance(claim.contrast, Share):
         return
-    where = f"claims/{page.grid}.yaml {claim.id}"
     side = better(claim.outcome)
     if side == "neither" and "better" not in claim.model_fields_set:
         raise SpecError(
