@@ -11,7 +11,8 @@ from functools import cached_property
 from pathlib import Path
 
 from analysis.claims.contrasts import contrast_by_base
-from analysis.evidence.frames import Evidence, load
+from analysis.evidence.frames import Evidence
+from analysis.evidence.loading import load
 from analysis.verdicts.gates import within
 from study.spec.grid.grid import load_grid
 from study.spec.report.claim import Claims, Gate, Screening, load_claims

@@ -8,27 +8,18 @@ It is Markdown (results/report.md); the HTML is the same text with the figures i
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 from analysis.claims.decide import NOT_TESTABLE, Verdict
 from analysis.claims.findings import findings_table
-from analysis.claims.rules import SECOND, Rules
+from analysis.claims.rules import SECOND
 from analysis.claims.scorecard import Scored, Verdicts, by_claim, scorecard
 from analysis.claims.scorecard_text import to_table
-from analysis.claims.screening import load_screened
 from analysis.claims.verdicts import changed, smallest_text
 from analysis.claims.withdrawn import lines as withdrawn_lines
-from analysis.pages.numbered import claims_of, figure_pages, table_pages
 from analysis.pages.render import Column, Table, Value, number, to_markdown
-from analysis.pages.report import DrawnPage, Part, build
+from analysis.pages.report import DrawnPage, Part
 from analysis.verdicts.facts import facts, p_text
-from analysis.verdicts.study import whole_study
-from study.errors import IncompleteResults, PrerequisiteError, SpecError
-from study.record.store import record_paths
-from study.spec.grid.grid import load_grid, named
-from study.spec.grid.scale import load_scale
 from study.spec.report.claim import all_arms
-from study.spec.yaml.load import names
 
 COLUMNS = (
     Column("verdict", "Verdict"),
@@ -41,7 +32,6 @@ COLUMNS = (
     Column("declared", "Declared"),
 )
 
-HALF = 0.5
 CHANGED_PAGE = "verdicts_changed.md"  # written by `study report`
 OUTCOME_KINDS = (
     "curves",
@@ -50,71 +40,6 @@ OUTCOME_KINDS = (
     "pi_optimum",
     "mass_drain",
 )  # figures that show what claims are about
-
-
-def grids_with_records(folder: Path, scale: str, root: Path | None = None) -> list[str]:
-    """Grids of this scale of which at least half of the runs are recorded: fewer may be there only
-    because another grid shares them.
-
-    Those with tables, figures or claims, or all of them if none has any. Errors:
-    IncompleteResults without any; SpecError for a scale that there is not.
-    """
-    load_scale(scale, root)
-    there = {
-        path.parent.name if path.name == "record.json" else path.stem
-        for path in record_paths(folder)
-    }
-    shares = {name: _share(name, scale, there, root) for name in names("grids", root)}
-    recorded = [name for name, share in shares.items() if share >= HALF]
-    if not recorded:
-        begun = (
-            ", ".join(f"{name} {share:.0%}" for name, share in shares.items() if share)
-            or "none of any grid"
-        )
-        grid = named("GRID", scale)
-        hint = f"make more: study run {grid}; or look at one grid: study analyze {grid} --partial"
-        committed = folder.parent / "records"
-        if committed != folder and record_paths(committed):
-            hint += f"; or read the committed records: study report --records {committed}"
-        raise IncompleteResults(
-            f"no grid has half of its runs recorded in {folder} ({begun})", hint=hint
-        )
-    own = [
-        name
-        for name in recorded
-        if claims_of(name, root) or table_pages(name, root) or figure_pages(name, root)
-    ]
-    return own or recorded
-
-
-def _share(name: str, scale: str, there: set[str], root: Path | None) -> float:
-    """The share of a grid's runs that are recorded; none of a grid that cannot be bound to this
-    scale.
-    """
-    try:
-        runs = load_grid(name, scale, root).runs()
-    except (SpecError, PrerequisiteError):  # a grid of another scale
-        return 0.0
-    return sum(run.run_id in there for run in runs) / len(runs)
-
-
-def parts(folder: Path, scale: str, root: Path | None = None, rules: Rules = SECOND) -> list[Part]:
-    """Build tables, figures and verdicts of every grid. Errors: IncompleteResults where too little
-    is recorded.
-    """
-    found = grids_with_records(folder, scale, root)
-    loaded = {name: load_screened(folder, name, scale, root) for name in found}
-    study = whole_study(folder, scale, loaded, root)
-    return [
-        Part(
-            each,
-            build(each, root, rules, study),
-            load_grid(each.grid, scale, root).question,
-            study,
-            rules,
-        )
-        for each in loaded.values()
-    ]
 
 
 def claims_table(made: Sequence[Part], primary: bool = False) -> Table:

@@ -9,7 +9,8 @@ from analysis.claims.rules import SECOND, Rules
 from analysis.claims.scorecard import findings
 from analysis.claims.screening import load_screened
 from analysis.claims.withdrawn import Withdrawn, by_family, states_of, unstored, withdrawn
-from analysis.evidence.frames import Evidence, load
+from analysis.evidence.frames import Evidence
+from analysis.evidence.loading import load
 from analysis.pages.numbered import claims_of
 from analysis.verdicts.families import ErrorBudget, Families, error_budget, families
 from analysis.verdicts.verdict import Verdict

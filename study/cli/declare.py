@@ -10,7 +10,8 @@ from analysis.claims.expected import expected_power
 from analysis.claims.rules import SECOND
 from analysis.claims.withdrawn import by_family, withdrawn_today
 from analysis.declarations.states import findings_today
-from analysis.evidence.frames import Evidence, load
+from analysis.evidence.frames import Evidence
+from analysis.evidence.loading import load
 from analysis.verdicts.families import families
 from study.cli import console
 from study.cli.options import GridOption, ResultsOption, ScaleOption, parse_seeds

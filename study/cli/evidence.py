@@ -11,7 +11,8 @@ from analysis.claims.rules import VERSIONS, Rules
 from analysis.claims.scorecard import Scored
 from analysis.claims.scorecard_text import to_text as scorecard_text
 from analysis.claims.screening import load_screened
-from analysis.evidence.frames import Evidence, load, require_complete
+from analysis.evidence.frames import Evidence
+from analysis.evidence.loading import load, require_complete
 from analysis.pages.render import Table, spelled_row
 from study.cli.console import say, styled, table, width
 from study.cli.options import parse_seeds

@@ -9,7 +9,7 @@ from analysis.claims.power import ClaimPower, claim_power, to_table
 from analysis.claims.rules import VERSIONS
 from analysis.claims.screening import load_screened
 from analysis.evidence.frames import Evidence
-from analysis.pages.overview import grids_with_records
+from analysis.pages.parts import grids_with_records
 from analysis.verdicts.study import Study, study_of, study_with
 from study.cli import console
 from study.cli.evidence import show_table

@@ -9,7 +9,8 @@ from analysis.claims.rules import SECOND
 from analysis.evidence.reading import each_parsed_once
 from analysis.pages import readme
 from analysis.pages.all_grids import differences, write
-from analysis.pages.overview import parts, scored
+from analysis.pages.overview import scored
+from analysis.pages.parts import parts
 from analysis.pages.report import Part
 from analysis.pages.style import few_collections
 from analysis.pages.tables import count

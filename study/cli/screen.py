@@ -9,7 +9,8 @@ import typer
 
 from analysis.claims.screening import Screen, Screened, screening_gates
 from analysis.claims.screening import screen as look
-from analysis.evidence.frames import Evidence, load
+from analysis.evidence.frames import Evidence
+from analysis.evidence.loading import load
 from analysis.pages.render import number
 from study.cli.console import say, table
 from study.cli.evidence import RecordsOption

@@ -16,7 +16,7 @@ from analysis.claims.expected import chance_to_hold
 from analysis.claims.power import ClaimPower, claim_power, to_table
 from analysis.claims.rules import FIRST
 from analysis.declarations.states import stored_state
-from analysis.evidence.frames import load
+from analysis.evidence.loading import load
 from study.cli.main import build_app
 from study.record.schema import Score
 from study.spec.report.claim import Gate, Level

@@ -14,7 +14,8 @@ from analysis.claims.declared import Declared
 from analysis.claims.declared import declared as declared_state
 from analysis.claims.rules import FIRST, SECOND, Rules
 from analysis.claims.verdicts import changed
-from analysis.evidence.frames import Evidence, evidence_from, load
+from analysis.evidence.frames import Evidence
+from analysis.evidence.loading import evidence_from, load
 from analysis.pages.numbered import claims_of
 from study.errors import RecordMismatch, SpecError
 from study.record.declared.states import keep

@@ -11,7 +11,8 @@ from analysis.claims.outcomes import by_base
 from analysis.claims.scorecard import findings
 from analysis.declarations.changes import told_extensions
 from analysis.declarations.origins import Behind
-from analysis.evidence.frames import Evidence, load
+from analysis.evidence.frames import Evidence
+from analysis.evidence.loading import load
 from analysis.pages.numbered import claims_of
 from study.spec.report.claim import Claim, Claims, SeedsAdded
 from study.spec.yaml.load import names

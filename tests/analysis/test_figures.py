@@ -12,7 +12,8 @@ import pytest
 from pydantic import ValidationError
 
 from analysis import figures
-from analysis.evidence.frames import Evidence, evidence_from
+from analysis.evidence.frames import Evidence
+from analysis.evidence.loading import evidence_from
 from analysis.figures import mass_drain, prefix, repeated_tokens, signal, survival
 from analysis.pages import style
 from analysis.pages.report import draw_page, write_figure

@@ -8,7 +8,7 @@ import pytest
 
 from analysis.claims.findings import DECIDES, NOT_RUN, findings_table
 from analysis.claims.scorecard import by_claim, findings
-from analysis.evidence.frames import evidence_from
+from analysis.evidence.loading import evidence_from
 from analysis.pages.overview import markdown
 from analysis.pages.report import Part, build
 from study.errors import SpecError

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analysis.evidence.frames import evidence_from, load
 from analysis.evidence.ledger import Ledger, Sums, costs, per_stage
+from analysis.evidence.loading import evidence_from, load
 from analysis.pages.render import to_csv
 from analysis.pages.report import build
 from study.record.schema import Cost, sealed

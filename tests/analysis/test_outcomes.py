@@ -8,7 +8,8 @@ import pytest
 from analysis.claims.contrasts import contrast_by_base
 from analysis.claims.outcomes import interval_of, lasting, note_of, value
 from analysis.evidence.definitions import outcome_bounds, outcome_words
-from analysis.evidence.frames import Evidence, evidence_from
+from analysis.evidence.frames import Evidence
+from analysis.evidence.loading import evidence_from
 from study.errors import SpecError
 from study.record.schema import Record
 from study.runner.verbs.check import _one_cell

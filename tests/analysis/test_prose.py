@@ -10,7 +10,8 @@ import pytest
 from analysis.claims.contrasts import contrast_by_base
 from analysis.claims.outcomes import by_base
 from analysis.claims.rules import SECOND
-from analysis.evidence.frames import Evidence, load
+from analysis.evidence.frames import Evidence
+from analysis.evidence.loading import load
 from analysis.pages.numbered import claims_of
 from analysis.verdicts.measure import measure
 from study.spec.report.claim import Difference

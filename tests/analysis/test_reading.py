@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from analysis.evidence import frames, reading
+from analysis.evidence import loading, reading
 from analysis.evidence.reading import each_parsed_once, read_again
 from study.errors import RecordMismatch
 from study.record.schema import Record, record_bytes, sealed
@@ -47,8 +47,8 @@ def remembered(parsed: list[bytes]) -> Iterator[None]:
         yield
 
 
-def load(folder: Path) -> frames.Evidence:
-    return frames.load(folder, grid="math", scale="lab", seeds=[0], core=True)
+def load(folder: Path) -> loading.Evidence:
+    return loading.load(folder, grid="math", scale="lab", seeds=[0], core=True)
 
 
 pytestmark = pytest.mark.usefixtures("remembered")

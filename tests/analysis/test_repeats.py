@@ -10,7 +10,8 @@ from analysis.claims.contrasts import components, contrast_by_base
 from analysis.claims.decide import decide_all
 from analysis.claims.power import ClaimPower, to_table
 from analysis.evidence.costs import more_evidence
-from analysis.evidence.frames import Evidence, evidence_from
+from analysis.evidence.frames import Evidence
+from analysis.evidence.loading import evidence_from
 from analysis.verdicts.facts import facts
 from study.spec.grid.grid import Grid
 from study.spec.grid.scale import load_scale

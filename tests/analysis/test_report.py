@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 
 from analysis.evidence.estimates import estimated_hours
-from analysis.evidence.frames import evidence_from
+from analysis.evidence.loading import evidence_from
 from analysis.pages import html
-from analysis.pages.overview import grids_with_records, markdown, parts, what_would_change
+from analysis.pages.overview import markdown, what_would_change
+from analysis.pages.parts import grids_with_records, parts
 from analysis.pages.report import Part, build
 from analysis.pages.story import _peak, spark, story
 from analysis.pages.tables import final_scores

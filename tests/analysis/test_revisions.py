@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from analysis.evidence.frames import evidence_from, require_complete
+from analysis.evidence.loading import evidence_from, require_complete
 from analysis.pages.tables import build
 from study.errors import IncompleteResults, RecordMismatch
 from study.record.revisions import mixed, recorded_under, slug_and_seed

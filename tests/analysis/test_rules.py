@@ -12,7 +12,8 @@ from typer.testing import CliRunner
 
 from analysis.claims.decide import NOT_TESTABLE, Verdict, decide_all, judge
 from analysis.claims.rules import FIRST, SECOND, SWITCHES, order
-from analysis.evidence.frames import Evidence, evidence_from, load
+from analysis.evidence.frames import Evidence
+from analysis.evidence.loading import evidence_from, load
 from analysis.pages import overview, report
 from analysis.verdicts import changes
 from analysis.verdicts.families import families, own_family

@@ -11,7 +11,8 @@ from typer.testing import CliRunner
 
 from analysis.claims.decide import decide_all
 from analysis.claims.screening import load_screened, screen
-from analysis.evidence.frames import Evidence, load
+from analysis.evidence.frames import Evidence
+from analysis.evidence.loading import load
 from analysis.verdicts.facts import facts
 from study.cli.main import build_app
 from study.errors import SpecError

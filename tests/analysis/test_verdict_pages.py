@@ -11,7 +11,8 @@ from analysis.claims.decide import decide_all
 from analysis.claims.scorecard import Scored, firmness
 from analysis.claims.scorecard_text import to_table, to_text
 from analysis.claims.verdicts import smallest_text, summary_table, to_markdown
-from analysis.evidence.frames import Evidence, evidence_from
+from analysis.evidence.frames import Evidence
+from analysis.evidence.loading import evidence_from
 from analysis.figures import scorecard as figure
 from analysis.pages.overview import claims_table, what_would_change
 from analysis.pages.readme import results

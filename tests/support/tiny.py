@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from analysis.claims.declared import Declared, declared
-from analysis.evidence.frames import Evidence, load
+from analysis.evidence.frames import Evidence
+from analysis.evidence.loading import load
 from analysis.pages.numbered import claims_of
 from study.cli import carry_out as carrying
 from study.record.checkpoints import Checkpoints
