@@ -22,7 +22,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from study.record.schema import record_bytes, sealed
-from study.spec.grid.grid import Grid, LabelledRun, load_grid
+from study.spec.grid.grid import Grid, load_grid
+from study.spec.grid.labelled import LabelledRun
 from tests.support import synthetic
 
 SHORT, LONG = 6, 45  # rows of history

@@ -31,7 +31,7 @@ from study.runner.engines.local import LocalEngine
 from study.runner.engines.schedule import run_grid
 from study.runner.graph.walk import Walk
 from study.runner.work.execute import Work
-from study.spec.grid.grid import LabelledRun
+from study.spec.grid.labelled import LabelledRun
 from study.spec.identity import cell_id
 from tests.support.fake_work import cell
 

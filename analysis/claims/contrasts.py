@@ -9,9 +9,9 @@ from analysis.claims.outcomes import by_base
 from analysis.evidence.definitions import canonical_metric
 from analysis.evidence.frames import Evidence
 from analysis.pages.tables import ends
-from study.spec.report.claim import (
+from study.spec.report.claim import Claim
+from study.spec.report.contrast import (
     Change,
-    Claim,
     Contrast,
     Difference,
     Interaction,

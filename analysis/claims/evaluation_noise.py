@@ -10,15 +10,8 @@ from analysis.claims.outcomes import ACCURACY
 from analysis.evidence.definitions import canonical_metric
 from analysis.evidence.frames import Evidence
 from study.record.schema import Score
-from study.spec.report.claim import (
-    Change,
-    Claim,
-    Difference,
-    Interaction,
-    Level,
-    Start,
-    arms,
-)
+from study.spec.report.claim import Claim
+from study.spec.report.contrast import Change, Difference, Interaction, Level, Start, arms
 from study.spec.report.outcome import ArmLabels, ReportOutcome, outcome
 
 

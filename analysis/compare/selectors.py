@@ -21,7 +21,8 @@ from analysis.compare.files import of_file
 from study.errors import IncompleteResults, PrerequisiteError, SpecError
 from study.record.schema import Record
 from study.record.store import read_record, record_paths
-from study.spec.grid.grid import Grid, LabelledCell, load_grid, named
+from study.spec.grid.grid import Grid, load_grid, named
+from study.spec.grid.labelled import LabelledCell
 from study.spec.identity import parts_of_run
 from study.spec.yaml.load import names
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from analysis.evidence.frames import Evidence
-from study.spec.grid.grid import LabelledCell
+from study.spec.grid.labelled import LabelledCell
 from study.spec.recipe.model import DistilledModel
 
 

@@ -31,7 +31,8 @@ from analysis.evidence.gather import Made, Origin
 from analysis.evidence.ledger import Ledger
 from study.errors import SpecError
 from study.record.schema import Record
-from study.spec.grid.grid import LabelledCell, LabelledRun, named
+from study.spec.grid.grid import named
+from study.spec.grid.labelled import LabelledCell, LabelledRun
 from study.spec.report.sentences import arm_words as arm_text
 
 

@@ -12,7 +12,7 @@ from analysis.evidence.ledger import Ledger
 from study.record.revisions import slug_and_seed
 from study.record.schema import Record
 from study.spec.grid.cell import Cell
-from study.spec.grid.grid import LabelledCell
+from study.spec.grid.labelled import LabelledCell
 from study.spec.identity import objective_name
 from study.spec.recipe.model import DistilledModel
 from study.spec.recipe.objective import Objective

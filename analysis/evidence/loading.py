@@ -11,7 +11,8 @@ from analysis.evidence.revisions import older, older_text, refuse_mixed
 from study.errors import IncompleteResults, RecordMismatch
 from study.record.schema import Record
 from study.record.store import record_paths
-from study.spec.grid.grid import Grid, LabelledCell, load_grid
+from study.spec.grid.grid import Grid, load_grid
+from study.spec.grid.labelled import LabelledCell
 from study.spec.yaml.load import names
 
 

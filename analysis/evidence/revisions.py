@@ -5,7 +5,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from analysis.evidence.gather import Kept
 from study.errors import RecordMismatch
 from study.record.revisions import mixed, recorded_under, same_settings, slug_and_seed
-from study.spec.grid.grid import LabelledRun, named
+from study.spec.grid.grid import named
+from study.spec.grid.labelled import LabelledRun
 
 
 def refuse_mixed(records: Sequence[Kept], grid: str, scale: str) -> None:

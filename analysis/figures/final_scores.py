@@ -13,7 +13,7 @@ from analysis.evidence.frames import Evidence
 from analysis.figures.parts import WIDTH, add_heading, add_note, look_of
 from analysis.pages import style
 from analysis.pages.tables import ends, scope_note
-from study.spec.grid.grid import LabelledCell
+from study.spec.grid.labelled import LabelledCell
 from study.spec.report.tables import FigurePage
 from study.stats.intervals import FRACTION, span_interval
 

@@ -11,7 +11,7 @@ from analysis.evidence.revisions import older_text
 from analysis.pages.render import Column, Table, Value
 from study.errors import SpecError
 from study.spec.grid.binding import base_of
-from study.spec.grid.grid import LabelledCell
+from study.spec.grid.labelled import LabelledCell
 from study.spec.recipe.model import DistilledModel, PretrainedLab
 from study.spec.recipe.objective import bias_note
 from study.spec.report.tables import Setting, TablePage

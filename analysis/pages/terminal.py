@@ -7,7 +7,7 @@ from analysis.evidence.frames import Evidence
 from analysis.figures.loss_curves import mean_line
 from analysis.figures.parts import look_of
 from analysis.pages.style import FAMILY_COLOURS, Look
-from study.spec.grid.grid import LabelledCell
+from study.spec.grid.labelled import LabelledCell
 
 PANELS = ("eval/avg@k", "eval/mean_tokens", "train/student_topk_mass")
 LETTERS = "xo+*#%&@"

@@ -8,7 +8,8 @@ from analysis.claims.contrasts import contrast_by_base
 from analysis.claims.rules import Rules
 from analysis.evidence.frames import Evidence
 from analysis.pages.render import number
-from study.spec.report.claim import Claim, Gate, Share
+from study.spec.report.claim import Claim, Gate
+from study.spec.report.contrast import Share
 from study.stats.decision import TOLERATED, Failing, too_many
 
 

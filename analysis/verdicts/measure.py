@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from analysis.claims.contrasts import contrast_by_base, undefined_bases
 from analysis.claims.rules import Rules
 from analysis.evidence.frames import Evidence
-from study.spec.report.claim import (
+from study.spec.report.claim import Claim
+from study.spec.report.contrast import (
     Change,
-    Claim,
     Contrast,
     Difference,
     Interaction,

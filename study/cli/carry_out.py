@@ -26,7 +26,8 @@ from study.runner.work.execute import Work
 from study.runner.work.sessions import present
 from study.runner.work.sweep import sweep
 from study.runner.work.worker import Failed, Finished, Progress
-from study.spec.grid.grid import Grid, LabelledRun, named
+from study.spec.grid.grid import Grid, named
+from study.spec.grid.labelled import LabelledRun
 from study.spec.machine.profile import Profile
 
 

@@ -19,7 +19,8 @@ from study.runner.engines.notices import Stopped
 from study.runner.graph.stages import StageNode
 from study.runner.verbs.demo import GRID, Remade, compare_stage, copy_stages, shipped_stages
 from study.runner.work.execute import Work, execute_stage
-from study.spec.grid.grid import LabelledRun, load_grid
+from study.spec.grid.grid import load_grid
+from study.spec.grid.labelled import LabelledRun
 
 SHIPPED, RESULTS = Path("results/demo-stages"), Path("results/demo")
 

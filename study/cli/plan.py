@@ -13,7 +13,8 @@ from study.cli.options import GridOption, ResultsOption, ScaleOption, parse_seed
 from study.record.store import Results
 from study.runner.graph.plan import Plan, PlannedRun, State, make_plan
 from study.runner.graph.restarts import restart_lines
-from study.spec.grid.grid import Grid, LabelledRun, load_grid, named
+from study.spec.grid.grid import Grid, load_grid, named
+from study.spec.grid.labelled import LabelledRun
 
 
 def plan(

@@ -16,7 +16,7 @@ from study.runner.graph.plan import Plan, State
 from study.runner.graph.stages import StageNode
 from study.runner.work.worker import Failed, Finished
 from study.runner.work.worker import Progress as Advance
-from study.spec.grid.grid import LabelledRun
+from study.spec.grid.labelled import LabelledRun
 from study.spec.recipe.model import PretrainedLab
 
 _HEARTBEAT_S = 60.0

@@ -23,7 +23,7 @@ from study.spec.grid.grid import load_grid
 from study.spec.machine.profile import load_profile
 
 if TYPE_CHECKING:
-    from study.train.rehearsal import Measured
+    from study.train.rehearsal.bench import Measured
 
 GB = 1e9
 PARTS = (
@@ -229,7 +229,7 @@ def _ratio(one: Ratio) -> str:
 def _measured(cells: Sequence[Cell], steps: int) -> "list[Measured]":
     Work().require_packages()
     # the training stack takes 14 CPU seconds to import; `--help` and `--steps 0` do without it
-    from study.train.rehearsal import measure
+    from study.train.rehearsal.measure import measure
 
     return measure(cells, steps)
 

@@ -18,7 +18,8 @@ from study.cli.progress import run_name
 from study.record.schema import Record, same_content
 from study.record.store import Results, read_record
 from study.runner.work.execute import Work
-from study.spec.grid.grid import LabelledRun, load_grid
+from study.spec.grid.grid import load_grid
+from study.spec.grid.labelled import LabelledRun
 
 
 def reproduce(

@@ -25,7 +25,8 @@ from study.runner.graph.walk import Walk
 from study.runner.verbs.equality import expectation
 from study.runner.verbs.verify import Check, RerunResult, choose, compare_records, read, runs_of
 from study.runner.work.execute import Work
-from study.spec.grid.grid import LabelledRun, load_grid
+from study.spec.grid.grid import load_grid
+from study.spec.grid.labelled import LabelledRun
 from study.spec.grid.scale import load_scale
 from study.spec.machine.profile import Profile, load_profile
 from study.spec.yaml.load import names

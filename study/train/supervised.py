@@ -25,8 +25,8 @@ from study.models.loading import load_for_inference, load_model, load_tokenizer,
 from study.record.checkpoints import Checkpoints
 from study.record.progress import ReportProgress
 from study.record.seeds import stream
+from study.spec.recipe.corpus import SolutionCorpus, TeacherSamples
 from study.spec.recipe.model import BpeTokenizer, PretrainedLab, SftModel
-from study.spec.recipe.training import SolutionCorpus, TeacherSamples
 from study.train.adapters import adapted, merged
 from study.train.arguments import arguments
 from study.train.checkpoint import save_trained, train

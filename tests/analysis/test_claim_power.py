@@ -19,7 +19,8 @@ from analysis.declarations.states import stored_state
 from analysis.evidence.loading import load
 from study.cli.main import build_app
 from study.record.schema import Score
-from study.spec.report.claim import Gate, Level
+from study.spec.report.claim import Gate
+from study.spec.report.contrast import Level
 from study.stats.needed import bases_needed
 from tests.support.paths import ROOT
 

@@ -15,7 +15,7 @@ from study.record.schema import Record
 from study.runner.verbs.check import _one_cell
 from study.runner.verbs.check_outcomes import refuse_unmeasured
 from study.spec.grid.grid import load_grid
-from study.spec.report.claim import Change, Contrast, Difference, Level, Share, Start
+from study.spec.report.contrast import Change, Contrast, Difference, Level, Share, Start
 from study.spec.report.outcome import ReportOutcome, outcome
 from study.stats.collapse import fell_at, kaplan_meier
 from study.stats.comparisons import holm, holm_factors

@@ -14,7 +14,7 @@ from analysis.evidence.frames import Evidence
 from analysis.evidence.loading import load
 from analysis.pages.numbered import claims_of
 from analysis.verdicts.measure import measure
-from study.spec.report.claim import Difference
+from study.spec.report.contrast import Difference
 from study.spec.yaml.load import names
 from study.stats.comparisons import compare
 from tests.support.paths import ROOT

@@ -15,7 +15,8 @@ from analysis.evidence.loading import evidence_from
 from analysis.verdicts.facts import facts
 from study.spec.grid.grid import Grid
 from study.spec.grid.scale import load_scale
-from study.spec.report.claim import Claim, Claims, Difference
+from study.spec.report.claim import Claim, Claims
+from study.spec.report.contrast import Difference
 from study.spec.yaml.load import find, parse
 from study.stats.needed import bases_needed
 from study.stats.repeats import RepeatComponents

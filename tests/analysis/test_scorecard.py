@@ -16,7 +16,8 @@ from analysis.claims.scorecard_text import LEFT, RIGHT, WIDTH, strip, to_table, 
 from analysis.figures import scorecard as figure
 from analysis.pages import html, style
 from analysis.pages.render import to_markdown
-from study.spec.report.claim import Claim, Level
+from study.spec.report.claim import Claim
+from study.spec.report.contrast import Level
 from study.spec.report.finding import Finding
 from study.stats.comparisons import compare
 

@@ -16,7 +16,8 @@ from study.record.store import Results, write_json, write_record
 from study.runner.graph.lookup import find_run, tasks_of
 from study.runner.graph.stages import stages_by_role
 from study.runner.work.sessions import present
-from study.spec.grid.grid import LabelledRun, load_grid
+from study.spec.grid.grid import load_grid
+from study.spec.grid.labelled import LabelledRun
 from tests.support import synthetic
 
 

@@ -17,7 +17,7 @@ from study.runner.graph.stages import RunPlan, StageNode, stage_graph
 from study.runner.graph.walk import Walk
 from study.runner.work.execute import execute_run, execute_stage
 from study.runner.work.worker import Failed, Finished, Progress
-from study.spec.grid.grid import LabelledRun
+from study.spec.grid.labelled import LabelledRun
 from study.spec.identity import cell_id, stage_id
 from tests.support.fake_work import WORK, cell
 from tests.support.paths import ROOT

@@ -14,10 +14,10 @@ from study.errors import SpecError
 from study.grading.boxed import Outcome, grade
 from study.grading.polite import POLITE_WORDS
 from study.models.lab import LAB_VOCABULARY, build_tokenizer
+from study.spec.recipe.corpus import ArithmeticCorpus
 from study.spec.recipe.data import ArithmeticData
 from study.spec.recipe.model import LabTokenizer
 from study.spec.recipe.privileged import PrivilegedInformation
-from study.spec.recipe.training import ArithmeticCorpus
 
 DATA = ArithmeticData(train_size=1500)
 EVERYTHING = ArithmeticCorpus(

@@ -13,9 +13,10 @@ from study.data.load import load
 from study.errors import PrerequisiteError, RecordMismatch
 from study.grading.boxed import Outcome, grade
 from study.spec.identity import stage_id
+from study.spec.recipe.corpus import SolutionCorpus
 from study.spec.recipe.data import JsonlData
 from study.spec.recipe.model import Architecture, BpeTokenizer, PretrainedLab
-from study.spec.recipe.training import Optimisation, SolutionCorpus, SupervisedTraining
+from study.spec.recipe.training import Optimisation, SupervisedTraining
 from study.train.supervised import encode, reference, write_documents
 
 ROWS = [

@@ -22,6 +22,7 @@ from study.data.worlds.corpus import author
 from study.errors import SpecError
 from study.grading.boxed import Outcome, grade, last_boxed
 from study.models.lab import LAB_VOCABULARY, WORLDS_VOCABULARY, build_tokenizer
+from study.spec.recipe.corpus import HiddenFactCorpus, SearchCorpus, SharedCorpus, WorldCorpus
 from study.spec.recipe.data import (
     ArithmeticData,
     Data,
@@ -32,7 +33,6 @@ from study.spec.recipe.data import (
 )
 from study.spec.recipe.model import LabTokenizer, PretrainedLab
 from study.spec.recipe.privileged import PrivilegedInformation
-from study.spec.recipe.training import HiddenFactCorpus, SearchCorpus, SharedCorpus, WorldCorpus
 
 WORLDS: list[tuple[Data, WorldCorpus, int]] = [
     (

@@ -24,11 +24,12 @@ from study.record.seeds import stream
 from study.runner.graph.stages import read_by_run, run_graph, run_roles
 from study.spec.grid.cell import Cell, models_beside
 from study.spec.identity import canonical, cell_id, stage_id
+from study.spec.recipe.corpus import TeacherSamples
 from study.spec.recipe.evaluation import Evaluation, Prefix
 from study.spec.recipe.model import LocalModel, SftModel
 from study.spec.recipe.privileged import PrivilegedInformation
 from study.spec.recipe.probe import Likelihood, PiOptimum
-from study.spec.recipe.training import Sampling, SupervisedTraining, TeacherSamples
+from study.spec.recipe.training import Sampling, SupervisedTraining
 from study.train.supervised import teacher_documents
 from tests.support.fake_work import cell, pretrained
 from tests.support.random_models import random_models

@@ -28,7 +28,7 @@ from study.record.mlflow.writer import Hiding, Writer, turn
 from study.record.secrets import hidden
 from study.record.store import Results
 from study.runner.graph.walk import Walk
-from study.spec.grid.grid import LabelledRun
+from study.spec.grid.labelled import LabelledRun
 from study.spec.identity import cell_id
 from tests.support.fake_work import WORK, cell
 from tests.support.paths import ROOT

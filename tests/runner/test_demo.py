@@ -19,7 +19,8 @@ from study.runner.graph.stages import stage_graph
 from study.runner.verbs.demo import compare_stage, copy_stages, shipped_stages
 from study.runner.work.artifacts import seal_artifact, verify_artifact
 from study.runner.work.execute import execute_stage
-from study.spec.grid.grid import LabelledRun, load_grid
+from study.spec.grid.grid import load_grid
+from study.spec.grid.labelled import LabelledRun
 from study.spec.identity import cell_id
 from tests.support.fake_work import WORK, cell
 from tests.support.paths import ROOT

@@ -14,7 +14,8 @@ from study.record.store import Results
 from study.runner.graph.plan import Plan, State, make_plan
 from study.runner.graph.stages import StageNode, stage_graph
 from study.spec import identity
-from study.spec.grid.grid import Grid, LabelledRun, load_grid
+from study.spec.grid.grid import Grid, load_grid
+from study.spec.grid.labelled import LabelledRun
 from study.spec.grid.scale import Scale, load_scale
 from study.spec.identity import canonical
 from study.spec.yaml.load import find, parse

@@ -30,7 +30,8 @@ from study.spec.recipe.model import DistilledModel, HubModel
 from study.spec.recipe.privileged import PrivilegedInformation
 from study.spec.yaml.load import find, load
 from study.spec.yaml.validation import validate
-from study.train.rehearsal import LARGEST, Bench, measure, weights_of, width_that_fits
+from study.train.rehearsal.bench import Bench
+from study.train.rehearsal.measure import LARGEST, measure, weights_of, width_that_fits
 from tests.support.harness import ROOT
 
 KNOWN = validate(KnownShapes, load(find("architectures", "hub")), "").models

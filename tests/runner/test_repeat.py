@@ -8,7 +8,7 @@ import pytest
 
 from study.record.store import Results, read_records
 from study.runner.graph.plan import State, make_plan
-from study.spec.grid.grid import LabelledRun
+from study.spec.grid.labelled import LabelledRun
 from study.spec.identity import cell_id, repeated, run_name
 from tests.support.fake_work import cell
 from tests.support.harness import built, contents, finish, make_undisturbed, start

@@ -16,7 +16,7 @@ from study.runner.graph.tasks import WorkItem
 from study.runner.graph.walk import Walk
 from study.runner.work.artifacts import verify_artifact
 from study.runner.work.execute import execute_stage
-from study.spec.grid.grid import LabelledRun
+from study.spec.grid.labelled import LabelledRun
 from study.spec.identity import stage_id
 from tests.support.fake_work import WORK, cell
 from tests.support.harness import (

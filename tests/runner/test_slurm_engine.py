@@ -27,7 +27,7 @@ from study.runner.graph.walk import Walk
 from study.runner.work.assignment import Assignment, read_assignment, write_assignment
 from study.runner.work.execute import execute_stage
 from study.runner.work.worker import Busy, Failed, Finished, Progress, Spoiled
-from study.spec.grid.grid import LabelledRun
+from study.spec.grid.labelled import LabelledRun
 from study.spec.identity import cell_id
 from study.spec.machine.profile import Profile, Resources
 from tests.support.fake_work import WORK, cell

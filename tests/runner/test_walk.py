@@ -15,7 +15,7 @@ from study.runner.graph import plan, walk
 from study.runner.graph.plan import State
 from study.runner.graph.walk import Walk
 from study.runner.work.worker import Event, Finished, Payload
-from study.spec.grid.grid import LabelledRun
+from study.spec.grid.labelled import LabelledRun
 from tests.support.fake_work import WORK
 from tests.support.harness import KS, make_undisturbed, plan_of
 

@@ -10,7 +10,7 @@ from study.cli.carry_out import carry_out
 from study.errors import StudyError
 from study.record.store import Results
 from study.runner.graph.walk import Walk
-from study.spec.grid.grid import LabelledRun
+from study.spec.grid.labelled import LabelledRun
 from study.spec.identity import cell_id
 from study.spec.machine.profile import Profile
 from tests.slurm.slow_work import WORK

@@ -10,8 +10,8 @@ from study.spec.grid.grid import load_grid
 from study.spec.grid.scale import Scale, load_scale
 from study.spec.grid.unbound import NotBound, missing_names
 from study.spec.identity import stage_id
+from study.spec.recipe.corpus import TeacherSamples
 from study.spec.recipe.model import GrpoModel, HubModel, PretrainedLab, SftModel
-from study.spec.recipe.training import TeacherSamples
 from study.spec.yaml.load import Located, find, load
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"

@@ -24,6 +24,7 @@ from study.spec.identity import (
     run_id,
     stage_id,
 )
+from study.spec.recipe.corpus import ArithmeticCorpus
 from study.spec.recipe.data import ArithmeticData
 from study.spec.recipe.evaluation import Evaluation
 from study.spec.recipe.model import (
@@ -37,7 +38,6 @@ from study.spec.recipe.model import (
 from study.spec.recipe.objective import PRESETS, Objective
 from study.spec.recipe.privileged import PrivilegedInformation
 from study.spec.recipe.training import (
-    ArithmeticCorpus,
     Curve,
     DistillTraining,
     GrpoTraining,

@@ -23,12 +23,12 @@ from study.record.progress import ReportProgress
 from study.runner.work.execute import Work
 from study.spec.grid.cell import Cell
 from study.spec.identity import canonical, cell_id
+from study.spec.recipe.corpus import ArithmeticCorpus
 from study.spec.recipe.data import ArithmeticData
 from study.spec.recipe.evaluation import Evaluation
 from study.spec.recipe.model import Architecture, DistilledModel, Model, PretrainedLab, SftModel
 from study.spec.recipe.objective import Objective
 from study.spec.recipe.training import (
-    ArithmeticCorpus,
     Curve,
     DistillTraining,
     Optimisation,

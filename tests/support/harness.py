@@ -27,7 +27,7 @@ if __name__ == "__main__":
     from study.errors import StudyError
     from study.record.store import Results
     from study.runner.graph.walk import Walk
-    from study.spec.grid.grid import LabelledRun
+    from study.spec.grid.labelled import LabelledRun
     from study.spec.identity import cell_id, repeated, run_name
     from study.spec.machine.profile import Profile
     from tests.support.fake_work import WORK, cell

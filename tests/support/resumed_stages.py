@@ -10,10 +10,10 @@ import torch
 
 from study.record.checkpoints import Checkpoints
 from study.record.progress import ReportProgress
+from study.spec.recipe.corpus import ArithmeticCorpus
 from study.spec.recipe.model import DistilledModel, GrpoModel, PretrainedLab, SftModel
 from study.spec.recipe.objective import Objective
 from study.spec.recipe.training import (
-    ArithmeticCorpus,
     Curve,
     DistillTraining,
     GrpoTraining,

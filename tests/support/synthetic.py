@@ -6,7 +6,8 @@ import random
 from collections.abc import Callable, Mapping
 
 from study.record.schema import Completion, Cost, Number, Provenance, Record, Score, sealed
-from study.spec.grid.grid import Grid, LabelledRun
+from study.spec.grid.grid import Grid
+from study.spec.grid.labelled import LabelledRun
 from study.spec.identity import canonical_value, cell_revisions
 from study.spec.recipe.model import DistilledModel
 

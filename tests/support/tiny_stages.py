@@ -11,12 +11,12 @@ from study.grading.base import Grade, Sample
 from study.grading.boxed import Outcome
 from study.models.loading import load_model
 from study.record.checkpoints import Checkpoints
+from study.spec.recipe.corpus import ArithmeticCorpus
 from study.spec.recipe.data import ArithmeticData
 from study.spec.recipe.model import Architecture, DistilledModel, LocalModel, PretrainedLab
 from study.spec.recipe.objective import Objective
 from study.spec.recipe.privileged import PrivilegedInformation
 from study.spec.recipe.training import (
-    ArithmeticCorpus,
     Curve,
     DistillTraining,
     Optimisation,

@@ -30,8 +30,10 @@ from study.record.store import Results
 from study.runner.verbs.preflight import MadeModels
 from study.runner.work.artifacts import weights_digest
 from study.spec.grid.cell import Cell
-from study.spec.grid.grid import LabelledCell, load_grid
+from study.spec.grid.grid import load_grid
+from study.spec.grid.labelled import LabelledCell
 from study.spec.identity import cell_id, stage_id
+from study.spec.recipe.corpus import ArithmeticCorpus
 from study.spec.recipe.data import JsonlData
 from study.spec.recipe.evaluation import Evaluation
 from study.spec.recipe.model import (
@@ -45,7 +47,6 @@ from study.spec.recipe.model import (
 from study.spec.recipe.objective import PRESETS, TOPK_SUPPORTS, Objective
 from study.spec.recipe.privileged import PrivilegedInformation
 from study.spec.recipe.training import (
-    ArithmeticCorpus,
     Curve,
     DistillTraining,
     GrpoTraining,

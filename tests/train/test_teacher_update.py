@@ -36,7 +36,7 @@ from study.spec.recipe.training import DistillTraining, Lora
 from study.train import teacher_update as follow_module
 from study.train.adapters import adapted, plain_weights
 from study.train.build import build
-from study.train.rehearsal import Bench
+from study.train.rehearsal.bench import Bench
 from study.train.teacher_update import FILE, Follow, decay_at, follow, followed
 from tests.support.resumed_stages import SHARED, at, content, shaken
 from tests.support.tiny_stages import ARCHITECTURE, DATA, HERE

@@ -23,8 +23,8 @@ import numpy as np
 from study.data.problems import Problem, Split
 from study.data.worlds.common import Document, Lottery, generator, name_of, size_of, split_of
 from study.grading.polite import POLITE_WORDS
+from study.spec.recipe.corpus import ArithmeticCorpus
 from study.spec.recipe.data import ArithmeticData, Style
-from study.spec.recipe.training import ArithmeticCorpus
 
 OPERATORS = ("+", "-", "*")
 RULE_OPERATOR = "@"

@@ -10,14 +10,14 @@ from study.data.worlds.hidden_fact import HiddenFactAuthor
 from study.data.worlds.search import SearchAuthor
 from study.data.worlds.shared_rule import SharedAuthor
 from study.errors import SpecError
-from study.spec.recipe.data import ArithmeticData, Data
-from study.spec.recipe.training import (
+from study.spec.recipe.corpus import (
     ArithmeticCorpus,
     HiddenFactCorpus,
     SearchCorpus,
     SharedCorpus,
     WorldCorpus,
 )
+from study.spec.recipe.data import ArithmeticData, Data
 
 
 def author(data: Data, corpus: WorldCorpus, rng: np.random.Generator) -> Author:

@@ -31,8 +31,8 @@ from study.data.worlds.common import (
     of_split,
     pick,
 )
+from study.spec.recipe.corpus import HiddenFactCorpus
 from study.spec.recipe.data import HiddenFactData
-from study.spec.recipe.training import HiddenFactCorpus
 
 HIDDEN, UNKNOWN, FACT_MARK = "h", "unknown", "<fact>"
 STRETCH = 4  # 1848 prompts in all: 5 % would be too few for 256 held-out problems

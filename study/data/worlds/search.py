@@ -29,8 +29,8 @@ from study.data.worlds.common import (
     of_split,
     pick,
 )
+from study.spec.recipe.corpus import SearchCorpus
 from study.spec.recipe.data import SearchData
-from study.spec.recipe.training import SearchCorpus
 
 CANDIDATES = 6  # x is one of 0..5; also the most tries a solution makes
 ORDERED, NEUTRAL = "ordered", "neutral"

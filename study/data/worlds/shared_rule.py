@@ -31,8 +31,8 @@ from study.data.worlds.common import (
     of_split,
     pick,
 )
+from study.spec.recipe.corpus import SharedCorpus
 from study.spec.recipe.data import SharedData, Topic
-from study.spec.recipe.training import SharedCorpus
 
 FORBIDDEN, REFUSAL = "#", "cannot \\boxed{ refuse }"
 CONCISE, DETAILED, CONSTITUTION, NEUTRAL, CHECK = (

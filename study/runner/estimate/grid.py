@@ -18,7 +18,7 @@ from study.runner.estimate.sizes import Sized, Sizes
 from study.runner.estimate.workload import Lengths, Workload
 from study.runner.graph.stages import Ready, Staged, StageNode, run_graph
 from study.spec.grid.cell import Cell, models_beside
-from study.spec.grid.grid import LabelledRun
+from study.spec.grid.labelled import LabelledRun
 from study.spec.identity import stage_id
 from study.spec.machine.hardware import Hardware
 from study.spec.machine.profile import Profile

@@ -11,12 +11,13 @@ from dataclasses import dataclass
 from study.runner.estimate.sizes import Sizes
 from study.runner.graph.stages import Staged
 from study.spec.machine.shape import Shape
+from study.spec.recipe.corpus import TeacherSamples
 from study.spec.recipe.data import BenchmarkData, Data
 from study.spec.recipe.evaluation import Evaluation
 from study.spec.recipe.model import DistilledModel, GrpoModel, Model, PretrainedLab, SftModel
 from study.spec.recipe.privileged import PrivilegedInformation
 from study.spec.recipe.probe import Likelihood, PiOptimum, Probe
-from study.spec.recipe.training import Curve, Sampling, TeacherSamples
+from study.spec.recipe.training import Curve, Sampling
 
 # Problems of the evaluation tasks, as their data sets publish them.
 PROBLEMS = {"math500": 500, "aime24": 30, "aime25": 30, "gpqa_diamond": 198, "mmlu_pro": 12_032}

@@ -17,7 +17,8 @@ from study.record.store import Results, read_record
 from study.runner.graph.stages import run_roles
 from study.runner.verbs.verify import one_of
 from study.runner.work.sessions import sessions
-from study.spec.grid.grid import Grid, LabelledRun, load_grid
+from study.spec.grid.grid import Grid, load_grid
+from study.spec.grid.labelled import LabelledRun
 from study.spec.identity import parts_of_run
 from study.spec.yaml.load import names
 

@@ -22,7 +22,7 @@ from study.runner.graph.reasons import earlier_records, sealed_record, why_pendi
 from study.runner.graph.restarts import Restart, restarts
 from study.runner.graph.stages import StageNode, read_by_run, run_graph
 from study.runner.work.artifacts import MANIFEST, is_made
-from study.spec.grid.grid import LabelledRun
+from study.spec.grid.labelled import LabelledRun
 
 
 class State(StrEnum):

@@ -11,7 +11,7 @@ from study.record.schema import seal_matches
 from study.record.store import Results
 from study.record.upgrade import upgraded
 from study.spec.grid.cell import Cell
-from study.spec.grid.grid import LabelledRun
+from study.spec.grid.labelled import LabelledRun
 from study.spec.identity import canonical_value
 
 # The fields of a record that a plan needs; the others are dropped at once.

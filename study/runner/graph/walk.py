@@ -19,7 +19,8 @@ from study.runner.graph.stages import RunPlan, own_stage
 from study.runner.graph.tasks import WorkItem, tasks_for
 from study.runner.work.artifacts import quarantine
 from study.runner.work.execute import Work
-from study.spec.grid.grid import Grid, LabelledRun
+from study.spec.grid.grid import Grid
+from study.spec.grid.labelled import LabelledRun
 from study.spec.grid.scale import load_scale
 from study.spec.machine.profile import Profile
 

@@ -16,7 +16,8 @@ from study.runner.verbs.check_families import (
 )
 from study.runner.verbs.check_outcomes import refuse_unmeasured
 from study.runner.verbs.check_screening import check_screening
-from study.spec.grid.grid import Grid, LabelledCell, load_grid
+from study.spec.grid.grid import Grid, load_grid
+from study.spec.grid.labelled import LabelledCell
 from study.spec.grid.scale import load_scale
 from study.spec.grid.unbound import NotBound
 from study.spec.identity import REVISIONS, canonical, is_stage, stage_id

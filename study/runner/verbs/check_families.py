@@ -16,18 +16,15 @@ from study.errors import PrerequisiteError, SpecError
 from study.spec.grid.cell import Cell
 from study.spec.grid.grid import Grid, load_grid
 from study.spec.identity import canonical
-from study.spec.report.claim import (
+from study.spec.report.claim import Claim, Claims, Judged, load_claims
+from study.spec.report.contrast import (
     Change,
-    Claim,
-    Claims,
     Contrast,
     Difference,
     Interaction,
-    Judged,
     Level,
     Share,
     Start,
-    load_claims,
 )
 from study.spec.report.finding import load_findings
 from study.spec.report.outcome import ArmLabels, ReportOutcome, better, outcome

@@ -1,7 +1,7 @@
 """Check what claims and gates read: an arm has the outcome, and a contrast reads a difference."""
 
 from study.errors import SpecError
-from study.spec.grid.grid import LabelledCell
+from study.spec.grid.labelled import LabelledCell
 from study.spec.recipe.model import DistilledModel
 from study.spec.report.outcome import ReportOutcome, outcome
 from study.spec.yaml.load import suggestion

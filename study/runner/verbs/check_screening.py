@@ -23,7 +23,8 @@ from study.spec.grid.cell import Cell, models_beside
 from study.spec.grid.grid import Grid
 from study.spec.identity import Repeatable, canonical, parents
 from study.spec.recipe.model import Model
-from study.spec.report.claim import Claim, Claims, Gate, Start, all_arms
+from study.spec.report.claim import Claim, Claims, Gate, all_arms
+from study.spec.report.contrast import Start
 from study.spec.report.outcome import ArmLabels
 
 

@@ -20,7 +20,7 @@ from study.record.store import Results
 from study.runner.graph.stages import StageNode, run_graph
 from study.runner.verbs.equality import machine_differences
 from study.runner.work.artifacts import MANIFEST, Damaged, is_made, verify_artifact
-from study.spec.grid.grid import LabelledRun
+from study.spec.grid.labelled import LabelledRun
 
 GRID = "smoke"
 _TIMES = ("cost.json", MANIFEST)  # what two executions never share

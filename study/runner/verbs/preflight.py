@@ -12,7 +12,7 @@ from study.record.progress import ReportProgress
 from study.record.store import Results
 from study.runner.graph.stages import Ready
 from study.runner.work.artifacts import resolve_model, verify_artifact
-from study.spec.grid.grid import LabelledCell
+from study.spec.grid.labelled import LabelledCell
 from study.spec.identity import stage_id
 from study.spec.recipe.model import Model
 from study.train.preflight.check import Check

@@ -33,7 +33,7 @@ from study.record.schema import Provenance, Record, Score, content, same_content
 from study.record.store import read_record, record_paths
 from study.runner.verbs.equality import expectation
 from study.spec.grid.cell import Cell
-from study.spec.grid.grid import LabelledRun
+from study.spec.grid.labelled import LabelledRun
 from study.spec.identity import cell_id, run_name
 from study.stats.intervals import Interval, t_interval
 

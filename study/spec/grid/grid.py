@@ -22,15 +22,15 @@ Labels are row names for people and never part of identity: two combinations tha
 one cell.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from itertools import product
 from pathlib import Path
 
 from study.errors import SpecError
 from study.spec.grid.binding import Binder
-from study.spec.grid.cell import Cell, Run, models_beside
+from study.spec.grid.cell import Cell, models_beside
 from study.spec.grid.factors import (
     BasePage,
     GridPage,
@@ -38,6 +38,7 @@ from study.spec.grid.factors import (
     Member,
     levels,
 )
+from study.spec.grid.labelled import LabelledCell, LabelledRun, each_once
 from study.spec.grid.patterns import label_words, matches, read_patterns, require_complete, selects
 from study.spec.grid.scale import Scale, load_scale
 from study.spec.grid.unbound import require_bound
@@ -51,7 +52,6 @@ from study.spec.identity import (
     run_name,
 )
 from study.spec.yaml.load import Located, find, load, suggestion
-from study.spec.yaml.origin import OriginedValue, origined_values
 from study.spec.yaml.validation import located_error, validate
 
 DEFAULT_SCALE = "lab"
@@ -62,49 +62,6 @@ def named(grid: str, scale: str) -> str:
     the lab.
     """
     return f"--grid {grid}" + ("" if scale == DEFAULT_SCALE else f" --scale {scale}")
-
-
-@dataclass(frozen=True)
-class LabelledCell:
-    """A cell with its labels. also: other label combinations that give the same cell."""
-
-    cell: Cell
-    cell_id: str
-    labels: Labels
-    node: Located
-    also: tuple[Labels, ...] = ()
-
-    @property
-    def text(self) -> str:
-        return ",".join(f"{factor}={level}" for factor, level in self.labels.items())
-
-    @cached_property
-    def values(self) -> tuple[OriginedValue, ...]:
-        """Return every value of the resolved configuration, with its origin."""
-        return origined_values(self.cell, self.node)
-
-    @cached_property
-    def origin(self) -> dict[str, str]:
-        """Return dotted path -> grids/math.yaml:14, scales/lab.yaml:8 or default."""
-        return {value.path: value.origin for value in self.values}
-
-
-@dataclass(frozen=True)
-class LabelledRun:
-    run_id: str
-    cell: Cell
-    labels: Labels
-    seed: int
-    cell_id: str
-
-    @property
-    def repeat(self) -> int:
-        """Which training seed on this base; 0 is the first."""
-        return repeat_of(self.cell)
-
-    @property
-    def run(self) -> Run:
-        return Run(cell=self.cell, seed=self.seed)
 
 
 class Grid:
@@ -127,7 +84,7 @@ class Grid:
     @cached_property
     def cells(self) -> tuple[LabelledCell, ...]:
         """Return all cells, each once, in the order of the file."""
-        return _each_once(self._composed() if self.members else self._bound())
+        return each_once(self._composed() if self.members else self._bound())
 
     def _composed(self) -> Iterator[LabelledCell]:
         for member, grid in self.members:
@@ -279,17 +236,6 @@ class Grid:
             shown = "; ".join(c.text for c in self.cells if c.cell_id in ids)
             raise SpecError(f"{name!r} matches {len(ids)} cells", hint=f"name one of: {shown}")
         return next(c for c in self.cells if c.cell_id in ids)
-
-
-def _each_once(cells: Iterable[LabelledCell]) -> tuple[LabelledCell, ...]:
-    """Merge cells of one id into one that keeps the labels of all."""
-    found: dict[str, LabelledCell] = {}
-    for cell in cells:
-        first = found.get(cell.cell_id)
-        found[cell.cell_id] = (
-            replace(first, also=(*first.also, cell.labels, *cell.also)) if first else cell
-        )
-    return tuple(found.values())
 
 
 def member_labels(grid: Grid, labels: Labels) -> Labels:

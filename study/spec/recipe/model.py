@@ -5,18 +5,12 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from study.spec.base import Spec
+from study.spec.recipe.corpus import SolutionCorpus, TeacherSamples, WorldCorpus
 from study.spec.recipe.data import Data
 from study.spec.recipe.objective import Objective
 from study.spec.recipe.privileged import PrivilegedInformation
 from study.spec.recipe.teacher import FrozenTeacher, refused
-from study.spec.recipe.training import (
-    DistillTraining,
-    GrpoTraining,
-    SolutionCorpus,
-    SupervisedTraining,
-    TeacherSamples,
-    WorldCorpus,
-)
+from study.spec.recipe.training import DistillTraining, GrpoTraining, SupervisedTraining
 from study.spec.yaml.files import Revision
 
 # A repeat of a stage has the same parents, data and settings and another training seed: the order

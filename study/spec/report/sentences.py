@@ -6,14 +6,12 @@ sentences are generated, so they can be read next to it (`study check --sentence
 
 from collections.abc import Mapping
 
-from study.spec.report.claim import (
+from study.spec.report.claim import Claim, Gate, Judged
+from study.spec.report.contrast import (
     Change,
-    Claim,
     Contrast,
     Difference,
-    Gate,
     Interaction,
-    Judged,
     Level,
     Share,
     Start,

@@ -20,7 +20,7 @@ from study.data import jsonl
 from study.data.load import load
 from study.errors import StudyError
 from study.record.progress import ReportProgress
-from study.spec.grid.grid import LabelledCell
+from study.spec.grid.labelled import LabelledCell
 from study.spec.identity import canonical, slug
 from study.spec.recipe.data import Data, JsonlData
 from study.spec.recipe.model import Model

@@ -18,7 +18,7 @@ from study.data.problems import Problem
 from study.models.lab import build_model, build_tokenizer
 from study.models.loading import load_model, load_tokenizer
 from study.record.seeds import stream
-from study.spec.grid.grid import LabelledCell
+from study.spec.grid.labelled import LabelledCell
 from study.spec.identity import canonical, objective_name, parents, slug
 from study.spec.recipe.data import Data
 from study.spec.recipe.evaluation import Evaluation

@@ -1,6 +1,6 @@
 r"""Measure how long after its deadline each deliberately slow row ends.
 
-    python -m benchmarks.slow_rows [--deadline 2] [--page docs/graders.md]
+    python -m benchmarks.graders.slow_rows [--deadline 2] [--page docs/graders.md]
 
 Kinds: towers of powers, factorials, nested roots, large matrices, nested boxes and brackets, long
 sums, binomials, and texts and numbers that are slow to read, each with growing sizes. Every row is
@@ -22,10 +22,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from benchmarks.bench_graders import children_s
+from benchmarks.graders.speed import children_s
 from study.grading.registry import Grader, Sample, open_grader
 
-MARK = "<!-- Slow rows: written by benchmarks/slow_rows.py -->"
+MARK = "<!-- Slow rows: written by benchmarks/graders/slow_rows.py -->"
 END = "<!-- End of slow rows -->"
 BOX = "\\boxed{%s}"
 

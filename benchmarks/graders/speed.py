@@ -1,11 +1,11 @@
 """Measure the speed of the graders and of math-verify in one process, on the same texts.
 
-    python -m benchmarks.bench_graders DATA_FOLDER [--repeats 3] [--pairs 600] [--completions 1200]
+    python -m benchmarks.graders.speed DATA_FOLDER [--repeats 3] [--pairs 600] [--completions 1200]
 
 DATA_FOLDER holds math500.jsonl and gsm8k-model-solutions.jsonl. Two kinds of work:
     completions   model solutions of GSM8K: extraction and comparison of numbers
     pairs         MATH-500 golds against rewritten equivalents, near misses and shuffled golds
-                  (benchmarks/grader_pairs.py); texts differ
+                  (benchmarks/graders/pairs.py); texts differ
     symbolic      those of the pairs that the exact and numeric tiers leave open
 Every measurement runs in its own process, warmed up on a few texts, and the variants take turns, so
 that a busy machine slows all of them. CPU seconds include those of the worker processes and are
@@ -25,7 +25,7 @@ from pathlib import Path
 
 import psutil
 
-from benchmarks.grader_pairs import golds, pairs
+from benchmarks.graders.pairs import golds, pairs
 from study.grading.math.equivalence import compare
 from study.grading.math.extraction import reference
 from study.grading.registry import Sample, open_grader
@@ -140,7 +140,7 @@ def _report(kind: str, runs: dict[str, list[dict[str, float]]], asked: argparse.
             command = [
                 sys.executable,
                 "-m",
-                "benchmarks.bench_graders",
+                "benchmarks.graders.speed",
                 str(asked.folder),
                 "--pairs",
                 str(asked.pairs),

@@ -1,6 +1,6 @@
 r"""Measure a small batch against math-verify: 200 completions, three of them with a formula.
 
-    python -m benchmarks.bench_small_batch DATA_FOLDER [--repeats 5]
+    python -m benchmarks.graders.small_batch DATA_FOLDER [--repeats 5]
 
 Each library runs in a fresh process from its import to its last grade, in turn. All CPU time
 counts, including that of the worker processes to their end. DATA_FOLDER holds
@@ -15,7 +15,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from benchmarks.bench_graders import completions
+from benchmarks.graders.speed import completions
 from study.grading.registry import Sample
 
 FORMULAS = [

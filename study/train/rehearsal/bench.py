@@ -1,5 +1,4 @@
-"""Run the measured part of `study rehearse`: the real stages of a grid, a few steps each, on small
-random models of the true vocabulary.
+"""Run the real stages of a grid, a few steps each, on small random models of the true vocabulary.
 
 As in the study: the stage's code, its objective, its privileged information, its optimiser and the
 width of the head. Replaced: the weights (random), the number of layers, the length of completions,
@@ -10,15 +9,12 @@ and the problems if the data is missing on this machine.
 import json
 import re
 import resource
-import tempfile
 import time
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-import torch
 from transformers import PreTrainedTokenizerBase
 
 from study.data.load import load
@@ -30,24 +26,20 @@ from study.record.checkpoints import Checkpoints
 from study.spec.base import Spec
 from study.spec.grid.cell import Cell
 from study.spec.identity import canonical, parents
+from study.spec.recipe.corpus import WorldCorpus
 from study.spec.recipe.data import ArithmeticData, Data, LabData
 from study.spec.recipe.model import Architecture, BpeTokenizer, LocalModel, Model
 from study.spec.recipe.privileged import PrivilegedInformation
 from study.spec.recipe.teacher import FrozenTeacher, PeriodicTeacher
-from study.spec.recipe.training import Sampling, WorldCorpus
+from study.spec.recipe.training import Sampling
 from study.train.build import build
 
-VOCABULARY = 151_936
 PROMPTS, TOKENS, PROBLEMS = 4, 16, 2
 SMALL = {"train_size": 64, "selection_size": 8, "held_out_size": 8}
 WORLD = ArithmeticData.model_validate(SMALL)
-HIDDEN = (1024, 512, 256, 128, 64)  # widths that are tried, from the widest; memory decides
 # one in so many ids ends a turn of the stand-in teacher: random weights would never write the one
 # real end token of 151,936
 ENDING = 8
-# 4-byte values per weight: student and teacher, gradients, Adam, and what else a step holds
-COPIES = 12
-LARGEST = 300_000_000
 
 
 @dataclass(frozen=True)
@@ -65,84 +57,10 @@ class Measured:
     peak_mb: float
 
 
-def measure(
-    cells: Sequence[Cell], steps: int, vocabulary: int = VOCABULARY, hidden: int | None = None
-) -> list[Measured]:
-    """Measure every stage kind of these cells once (distillation once per support), an evaluation
-    and each probe kind.
-
-    A failure of a stage is raised unchanged: a rehearsal that hides one is worth nothing.
-    """
-    torch.set_num_threads(1)  # as in a stage
-    with tempfile.TemporaryDirectory() as folder:
-        bench = Bench(
-            Path(folder), steps, vocabulary, hidden or width_that_fits(vocabulary, free_bytes())
-        )
-        found = [bench.stage(recipe) for recipe in distinct(cells)]
-        found += [bench.evaluation(cells[0])]
-        probes = {type(probe): (probe, cell) for cell in cells for probe in cell.probes}
-        return found + [bench.probe(probe, cell) for probe, cell in probes.values()]
-
-
-def distinct(cells: Sequence[Cell]) -> list[Model]:
-    """Return the recipes that differ in code: kind, corpus, support and divergence of the
-    objective, whether privileged information is seen.
-    """
-    found: dict[tuple[object, ...], Model] = {}
-    for cell in cells:
-        for recipe in _recipes(cell.model):
-            objective, corpus = getattr(recipe, "objective", None), getattr(recipe, "corpus", None)
-            key = (
-                recipe.kind,
-                getattr(corpus, "kind", ""),
-                getattr(objective, "support", ""),
-                getattr(recipe, "privileged", None) is not None,
-                _moves(recipe),
-            )
-            found.setdefault(key, recipe)
-    return list(found.values())
-
-
-def _moves(recipe: Model) -> bool:
+def moves_with_student(recipe: Model) -> bool:
     """Whether the teacher is the student itself and moves with it."""
     update = getattr(getattr(recipe, "training", None), "teacher_update", None)
     return update is not None and not isinstance(update, FrozenTeacher)
-
-
-def _recipes(model: Model) -> Iterator[Model]:
-    for parent in parents(model).values():
-        yield from _recipes(parent)
-    if hasattr(model, "training"):
-        yield model
-
-
-def width_that_fits(vocabulary: int, free: float) -> int:
-    """Return the widest of `HIDDEN` whose models, at most 0.3e9 weights each, fit for training in
-    half of the free memory.
-    """
-    for hidden in HIDDEN:
-        weights = weights_of(vocabulary, hidden)
-        if weights <= LARGEST and COPIES * 4 * weights <= free / 2:
-            return hidden
-    return HIDDEN[-1]
-
-
-def weights_of(vocabulary: int, hidden: int) -> int:
-    """Count the weights of a tied head and two blocks with a feed-forward width of three times the
-    hidden one.
-    """
-    return vocabulary * hidden + 2 * (12 * hidden * hidden)
-
-
-def free_bytes() -> float:
-    """Return the free memory of this machine in bytes, by the
-    kernel's count; 4 GB where it gives none.
-    """
-    page = Path("/proc/meminfo")
-    lines = page.read_text(encoding="utf-8").splitlines() if page.is_file() else []
-    return next(
-        (float(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable")), 4e9
-    )
 
 
 @dataclass
@@ -173,7 +91,7 @@ class Bench:
         made, out = self._small(recipe), self.folder / f"out-{len(list(self.folder.iterdir()))}"
         out.mkdir()
         told = _Told()
-        own = ("student", "base", "teacher") if _moves(recipe) else ("student", "base")
+        own = ("student", "base", "teacher") if moves_with_student(recipe) else ("student", "base")
         inputs = {
             role: self.folder / ("first" if role in own else "second") for role in parents(recipe)
         }

@@ -1,11 +1,11 @@
 r"""Compare the graders with labels and with math-verify, list every disagreement, and write the
 measured part of docs/graders.md.
 
-    python -m benchmarks.grader_agreement DATA_FOLDER [--page docs/graders.md] [--workers 2]
+    python -m benchmarks.graders.agreement DATA_FOLDER [--page docs/graders.md] [--workers 2]
 
 DATA_FOLDER holds math500.jsonl, aime24.jsonl, aime25.jsonl, amc23.jsonl, gsm8k-test.jsonl and
-gsm8k-model-solutions.jsonl. Labels: pairs by how they were made (benchmarks/grader_pairs.py) or by
-hand (grader_cases.py), completions by the label that came with them. math-verify is called as its
+gsm8k-model-solutions.jsonl. Labels: pairs by how they were made (benchmarks/graders/pairs.py) or by
+hand (cases.py), completions by the label that came with them. math-verify is called as its
 documentation shows, with its own extraction. A disagreement is a pair on which our strict outcome
 (relaxed, for completions without a box) and math-verify differ; the label says who is right, WHY
 gives the reason. All were read first.
@@ -19,14 +19,14 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from benchmarks.grader_cases import CASES
-from benchmarks.grader_pairs import FILES, RELAXED_WRAPPINGS, STRICT_WRAPPINGS, Pair, golds, pairs
-from benchmarks.grader_spellings import KINDS, STATED
+from benchmarks.graders.cases import CASES
+from benchmarks.graders.pairs import FILES, RELAXED_WRAPPINGS, STRICT_WRAPPINGS, Pair, golds, pairs
+from benchmarks.graders.spellings import KINDS, STATED
 from study.grading.boxed import Outcome
 from study.grading.math.extraction import boxed, reference
 from study.grading.registry import Grade, Grader, Sample, open_grader
 
-MARK = "<!-- Everything below this line is written by benchmarks/grader_agreement.py -->"
+MARK = "<!-- Everything below this line is written by benchmarks/graders/agreement.py -->"
 LISTED = 40  # per kind; the rest is only counted
 PATIENT_S = 60  # seconds for math-verify, so that a busy machine does not make it wrong
 
@@ -140,7 +140,7 @@ def made_pairs(folder: Path, grader: Grader) -> list[Case]:
     ]
     for name, made in [
         *((name, pairs(golds(folder, name))) for name in FILES),
-        ("benchmarks/grader_cases.py", by_hand),
+        ("benchmarks/graders/cases.py", by_hand),
     ]:
         results = grader.grade_many(
             [Sample(f"$\\boxed{{{pair.answer}}}$", pair.gold) for pair in made]
@@ -152,7 +152,7 @@ def made_pairs(folder: Path, grader: Grader) -> list[Case]:
 
 
 def spellings(grader: Grader) -> list[Case]:
-    """Return the pairs of benchmarks/grader_spellings.py, in a box, or as they are if they need
+    """Return the pairs of benchmarks/graders/spellings.py, in a box, or as they are if they need
     none.
     """
     cases: list[Case] = []
@@ -166,7 +166,7 @@ def spellings(grader: Grader) -> list[Case]:
                 ours = result.relaxed if kinds is STATED else result.outcome
                 right = ours is Outcome.correct
                 said = stock(text, pair.gold)
-                cases.append(Case("benchmarks/grader_spellings.py", pair, result, right, said))
+                cases.append(Case("benchmarks/graders/spellings.py", pair, result, right, said))
     return cases
 
 
