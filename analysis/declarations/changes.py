@@ -22,6 +22,9 @@ def world_changes(
 ) -> Iterator[str]:
     """Yield what is another one today than in a state that has a world."""
     dropped = _declared_seeds(page.grid, states, evidence) - _looked_at(page, evidence)
+    if evidence.core or evidence.only_seeds is not None:
+        # A look at a part of the seeds leaves out nothing that has not been run.
+        dropped &= _recorded(arms, evidence)
     if dropped:
         yield f"{_seeds(dropped)} declared with the others and not looked at"
     for arm in _of_another_spec(page.grid, arms, states, evidence):
@@ -145,12 +148,16 @@ def _other_number(now: Screening | None, page: Claims | None) -> Iterator[str]:
 
 def unread(page: Claims, arms: Sequence[ArmLabels], evidence: Evidence) -> Iterator[str]:
     """Yield which seeds have a record of one of these arms and are not looked at."""
-    cells = {evidence.cell_of(arm).cell_id for arm in arms}
-    recorded = {seed for cell in cells for seed in evidence.recorded.get(cell, ())}
-    if left := recorded - _looked_at(page, evidence):
+    if left := _recorded(arms, evidence) - _looked_at(page, evidence):
         listed = ", ".join(map(str, sorted(left)))
         seeds, verb = ("seed", "has") if len(left) == 1 else ("seeds", "have")
         yield f"{seeds} {listed} {verb} records of its arms and {_be(left)} not looked at"
+
+
+def _recorded(arms: Sequence[ArmLabels], evidence: Evidence) -> set[int]:
+    """Return the seeds of every record of these arms, read or not."""
+    cells = {evidence.cell_of(arm).cell_id for arm in arms}
+    return {seed for cell in cells for seed in evidence.recorded.get(cell, ())}
 
 
 def _declared_seeds(grid: str, states: Sequence[State], evidence: Evidence) -> set[int]:

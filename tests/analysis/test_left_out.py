@@ -93,6 +93,17 @@ def test_bases_that_are_never_run_are_dropped_as_well(tiny: Tiny) -> None:
     assert details == ("seeds 3, 4 were declared with the others and not looked at",)
 
 
+def test_a_look_at_a_part_leaves_out_no_base_that_was_not_run(tiny: Tiny) -> None:
+    tiny.write_grid(seeds=[0, 1, 2, 3, 4])
+    tiny.run(seeds=[0])
+    found = tiny.declared(seeds=[0])
+    assert found.word == "declared before data"
+    assert found.details == ()
+    tiny.run(seeds=[1])
+    left = "seed 1 was declared with the others and not looked at"
+    assert tiny.declared(seeds=[0]).details == (left,)
+
+
 def test_a_replication_says_which_seeds_it_leaves_out(tiny: Tiny) -> None:
     tiny.run()
     tiny.write_grid(seeds=[3, 4, 5])
