@@ -10,8 +10,9 @@ import pytest
 
 import analysis
 from analysis import figures
+from analysis.evidence.columns import HISTORY_COLUMNS, RUN_COLUMNS
 from analysis.evidence.definitions import BY_NAME, canonical_metric
-from analysis.evidence.frames import HISTORY_COLUMNS, RUN_COLUMNS, Evidence
+from analysis.evidence.frames import Evidence
 from analysis.evidence.gather import objective_family
 from analysis.evidence.loading import evidence_from, require_complete
 from analysis.evidence.metrics_page import metrics_page
