@@ -179,6 +179,11 @@ HOST, DEVICE = "resources.distill.memory_gb", "micro_batch.distill"
     ("MemoryError", "more memory", HOST),
     ("RuntimeError: DefaultCPUAllocator: can't allocate memory", "more memory", HOST),
     ("OSError: [Errno 12] Cannot allocate memory", "more memory", HOST),
+    ("srun: error: node1: task 0: Out Of Memory", "more memory", HOST),
+    ("python3 invoked oom-killer: gfp_mask=0xcc0, order=0", "more memory", HOST),
+    ("CUDA driver error: CUDA_ERROR_OUT_OF_MEMORY: out of memory", "a GPU ran", DEVICE),
+    ("RuntimeError: cuda runtime error (2) : out of memory at x.cu:9", "a GPU ran", DEVICE),
+    ("node1:7:9 [0] NCCL WARN Cuda failure 2 'out of memory'", "a GPU ran", DEVICE),
     ("torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2 GiB", "a GPU ran", DEVICE),
     ("torch.cuda.OutOfMemoryError: CUDA out of memory.", "a GPU ran", DEVICE),
     ("RuntimeError: CUDA error: out of memory", "a GPU ran", DEVICE),
@@ -197,6 +202,7 @@ def test_memory_that_only_the_log_tells_of(
 @pytest.mark.parametrize("log", [
     "loading data/classroom.jsonl\nFileNotFoundError: data/classroom.jsonl",
     "loading bigscience/bloomz-560m\nConnectionError: no route", "from zoom import x",
+    "FileNotFoundError: data/oom-kill.jsonl",
     "KeyError: 'oom'", "room.out_of_memory_test.py failed", "RecursionError: MyMemoryErrors",
     "test_memoryerror failed: exceeded the limit of memories",
 ])  # fmt: skip

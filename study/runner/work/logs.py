@@ -11,7 +11,8 @@ _TAIL = 15
 # Texts of the kernel, Slurm, glibc, Python and torch. Whole words only: a file may be called
 # `classroom.jsonl` and a model `bloomz`.
 _HOST_MEMORY = re.compile(
-    r"\boom[-_]kill(er|ed)?\b|\boom_reaper\b|\bOut of memory: Kill"
+    r"(?<![\w./-])oom[-_]kill(er|ed)?\b(?!\.\w)|\boom_reaper\b|\bOut of memory: Kill"
+    r"|\b(task|step) \d+: Out Of Memory\b"
     r"|\bout-of-memory handler\b|\bcgroup out of memory\b"
     r"|\bexceeded (\w+ )?memory limit\b"
     r"|^(\w+\.)*_?(Array)?MemoryError\b|\bstd::bad_alloc\b|\bCannot allocate memory\b"
@@ -20,6 +21,7 @@ _HOST_MEMORY = re.compile(
 )
 _DEVICE_MEMORY = re.compile(
     r"\b(CUDA|HIP|XPU|MPS)( error:| backend)? out of memory\b|\btorch(\.cuda)?\.OutOfMemoryError\b"
+    r"|\bCUDA_ERROR_OUT_OF_MEMORY\b|\bcuda runtime error \(2\)|\bCuda failure (2 )?'out of memory'"
     r"|\bcudaErrorMemoryAllocation\b|\bCUBLAS_STATUS_ALLOC_FAILED\b"
     r"|\bNo available memory for the cache blocks\b"
     r"|\bFree memory on device\b.*\bis less than desired GPU memory utilization\b",
