@@ -99,6 +99,14 @@ def test_wrong_answers(candidate: str, gold: str) -> None:
     assert compare(candidate, gold).equal is False or compare(candidate, gold).pending
 
 
+@pytest.mark.parametrize("price", ["$5", "5$", r"\$5", "$ 5", "US$5"])
+def test_a_dollar_sign_of_a_number_alone_is_a_currency(price: str) -> None:
+    assert compare("5", price).equal is True
+    assert compare("£5", price).equal is False
+    assert compare("5€", price).equal is False
+    assert compare("5€", "$5$").equal is True  # two of them are delimiters
+
+
 def test_a_comma_and_a_space_make_a_list() -> None:
     assert plain("12, 500") == "12, 500"
     assert plain("12,500") == plain(r"12,\!500") == plain("12{,}500") == "12,500"

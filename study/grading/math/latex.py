@@ -33,6 +33,9 @@ _FONT = re.compile(
 _CURRENCY = re.compile(
     r"^\s*[+-]?(?:US|AU?|CA?|R|HK|NZ|NT|MX|S)(\$)\s*(?=[0-9.,])"  # R$ 50: no delimiter
 )
+_PRICE = re.compile(  # a number alone: its single dollar sign is the currency
+    r"\s*[+-]?\s*\$\s*[+-]?[0-9][0-9.,]*\s*|\s*[+-]?[0-9][0-9.,]*\s*\$\s*"
+)
 _FRACTION = re.compile(r"\\[dtc](frac|binom)(?![A-Za-z])")
 _SYNONYM = {
     "leq": "le", "geq": "ge", "leqslant": "le", "geqslant": "ge", "neq": "ne", "lbrace": "{",
@@ -78,6 +81,8 @@ def plain(text: str) -> str:
         return text.strip()
     text = latex_notation(_once_escaped(text))
     text = _THOUSANDS_COMMA.sub(",", text)
+    if _PRICE.fullmatch(text):
+        text = text.replace("$", "\\$")
     if text.count("$") == 1 and (currency := _CURRENCY.match(text)):
         text = f"{text[: currency.start(1)]}\\{text[currency.start(1) :]}"
     text = _SPACING.sub(" ", _SIZE.sub("", _DELIMITER.sub("", text)))
