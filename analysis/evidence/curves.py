@@ -38,7 +38,8 @@ def series_of(record: Record) -> Series:
                 for step, value in zip(steps, values, strict=True)
                 if value is not None
             ]
-            found.setdefault(canonical_metric(column), []).extend(points)  # pyright: ignore[reportArgumentType] - steps are whole numbers
+            known = found.setdefault(canonical_metric(column), [])
+            known.extend(points)  # pyright: ignore[reportArgumentType] - steps are whole
     for points in found.values():
         points.sort(key=itemgetter(0))  # stable, and quick where they are in order
     return found
@@ -60,7 +61,8 @@ def ends_of(record: Record) -> dict[str, Ends]:
     columns = {
         canonical_metric(name): values for name, values in record.history.items() if name != "step"
     }
-    if len(columns) + 1 < len(record.history) or steps != sorted(set(steps)):  # pyright: ignore[reportArgumentType] - whole numbers
+    in_order = sorted(set(steps))  # pyright: ignore[reportArgumentType] - whole numbers
+    if len(columns) + 1 < len(record.history) or steps != in_order:
         return {
             metric: Ends(_at_zero(points), points[-1][1] if points else None)
             for metric, points in series_of(record).items()

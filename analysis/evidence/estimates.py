@@ -42,5 +42,6 @@ def _stages(model: Model, seed: int) -> Iterator[tuple[str, str, int]]:
 
 
 def _steps(model: Model) -> int:
-    settings: Mapping[str, int] = getattr(model, "training").model_dump(include={"steps"})  # noqa: B009 - every stage has a training
+    training = getattr(model, "training")  # noqa: B009 - every stage has one
+    settings: Mapping[str, int] = training.model_dump(include={"steps"})
     return settings["steps"]

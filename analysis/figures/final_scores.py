@@ -36,8 +36,8 @@ class Mark(NamedTuple):
     high: float | None
 
 
-def plotted(page: FigurePage, evidence: Evidence) -> list[Mark]:  # noqa: ARG001 - a page of this kind shows the whole grid
-    """Every mark, in the order of the grid."""
+def plotted(page: FigurePage, evidence: Evidence) -> list[Mark]:  # noqa: ARG001
+    """Every mark, in the order of the grid: a page of this kind shows all of it."""
     marks = [mark for cell in evidence.cells for mark in _cell_marks(evidence, cell)]
     return marks + [
         mark

@@ -21,14 +21,16 @@ from study.grading.math.notation import latex_notation
 MAX_LENGTH = 2000  # characters of one answer; a longer one is compared as text only
 
 _DELIMITER = re.compile(
-    r"(?<!\\)\$|(?<!\\)\\[()\[\]]|\\!|\\(?:displaystyle|textstyle|limits|rm|bf|underline)(?![A-Za-z])"
+    r"(?<!\\)\$|(?<!\\)\\[()\[\]]|\\!"
+    r"|\\(?:displaystyle|textstyle|limits|rm|bf|underline)(?![A-Za-z])"
 )
 _SIZE = re.compile(r"\\(?:left|right|[Bb]igg?[lrm]?)(?![A-Za-z])\.?")
 _SPACING = re.compile(
     r"(?<!\\)\\(?:[,;: ~>]|quad(?![A-Za-z])|qquad(?![A-Za-z])|hspace\{[^{}]*\})|~"
 )
 _FONT = re.compile(
-    r"\\(?:mathrm|mathbf|mathit|mathsf|textbf|textit|textrm|textnormal|textsf|mbox|hbox|operatorname|boldsymbol|bm)\s*(?=\{)"
+    r"\\(?:mathrm|mathbf|mathit|mathsf|textbf|textit|textrm|textnormal|textsf"
+    r"|mbox|hbox|operatorname|boldsymbol|bm)\s*(?=\{)"
 )
 _CURRENCY = re.compile(
     r"^\s*[+-]?(?:US|AU?|CA?|R|HK|NZ|NT|MX|S)(\$)\s*(?=[0-9.,])"  # R$ 50: no delimiter

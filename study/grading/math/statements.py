@@ -19,7 +19,8 @@ TAIL = 20_000  # characters from the end in which an answer is searched
 MAX_STATED = 300  # characters of a stated answer: a longer text is prose, not an answer
 
 _TAG = re.compile(
-    r"<(?:final[-_]?)?answer(?:\s[^<>]{0,100})?>((?:(?!<[a-z_-]*answer).){1,300}?)</[a-z_-]*answer>",
+    r"<(?:final[-_]?)?answer(?:\s[^<>]{0,100})?>((?:(?!<[a-z_-]*answer).){1,300}?)"
+    r"</[a-z_-]*answer>",
     re.IGNORECASE | re.DOTALL,
 )
 _BOX = re.compile(r"\\(?:f|frame)?box(?:ed)?(?![A-Za-z])")  # one that holds no braces: \boxed 7
