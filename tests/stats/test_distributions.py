@@ -6,11 +6,10 @@ import sys
 
 import numpy as np
 import pytest
+import scipy.stats as scipy_stats
 from numpy.typing import NDArray
 
 from study.stats import distributions
-
-scipy_stats = pytest.importorskip("scipy.stats")
 
 
 @pytest.mark.parametrize("degrees", [1, 2, 9, 30])
